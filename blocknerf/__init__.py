@@ -1,0 +1,3 @@
+"""City-scale neural radiance fields, a block at a time."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,206 @@
+"""Batched cameras with distortion, and the rays through their pixels."""
+
+from dataclasses import dataclass, fields, replace
+from enum import IntEnum
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from blocknerf.geometry import transform_points
+
+UNDISTORT_ITERATIONS = 12
+
+
+class CameraModel(IntEnum):
+    """How a ray's angle maps to the image; coefficients are OpenCV's."""
+
+    PINHOLE = 0
+    OPENCV = 1
+    FISHEYE = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayBundle:
+    """Rays in world coordinates; directions have length one, so a distance along them is in world units."""
+
+    origins: Float[Tensor, "*batch 3"]
+    directions: Float[Tensor, "*batch 3"]
+    radii: Float[Tensor, "*batch"]
+    """Radius of the pixel's cone at distance one (half a pixel's width, as an angle)."""
+
+    def __len__(self) -> int:
+        return self.origins.shape[0]
+
+    def __getitem__(self, index) -> "RayBundle":
+        return RayBundle(origins=self.origins[index], directions=self.directions[index], radii=self.radii[index])
+
+    def flatten(self) -> "RayBundle":
+        """The same rays with one batch axis."""
+        return RayBundle(
+            origins=self.origins.reshape(-1, 3), directions=self.directions.reshape(-1, 3), radii=self.radii.reshape(-1)
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cameras:
+    """A batch of cameras with OpenCV axes: x right, y down, z forward; pixel centres at 0.5."""
+
+    camera_to_world: Float[Tensor, "cameras 3 4"]
+    intrinsics: Float[Tensor, "cameras 4"]
+    """fx, fy, cx, cy in pixels."""
+    distortion: Float[Tensor, "cameras 6"]
+    """k1, k2, p1, p2, k3, k4; a fisheye uses k1 to k4 and no p."""
+    model: Int[Tensor, "cameras"]
+    """A `CameraModel` each."""
+    width: Int[Tensor, "cameras"]
+    height: Int[Tensor, "cameras"]
+
+    @classmethod
+    def pinhole(
+        cls, camera_to_world: Float[Tensor, "cameras 3 4"], *, focal: float, width: int, height: int
+    ) -> "Cameras":
+        """Ideal cameras of one focal length (pixels), with the principal point in the middle."""
+        count = camera_to_world.shape[0]
+        intrinsics = camera_to_world.new_tensor([focal, focal, width / 2, height / 2]).expand(count, 4).contiguous()
+        return cls(
+            camera_to_world=camera_to_world,
+            intrinsics=intrinsics,
+            distortion=camera_to_world.new_zeros(count, 6),
+            model=torch.zeros(count, dtype=torch.int64),
+            width=torch.full((count,), width),
+            height=torch.full((count,), height),
+        )
+
+    def __len__(self) -> int:
+        return self.camera_to_world.shape[0]
+
+    def __getitem__(self, index: int | slice | Tensor) -> "Cameras":
+        """The chosen cameras; an integer gives a batch of one."""
+        if isinstance(index, int):
+            index = slice(index, index + 1) if index != -1 else slice(-1, None)
+        return Cameras(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    @property
+    def centers(self) -> Float[Tensor, "cameras 3"]:
+        """Camera centres in the world."""
+        return self.camera_to_world[:, :, 3]
+
+    def to(self, device: torch.device | str) -> "Cameras":
+        return Cameras(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
+
+    def scaled(self, factor: float) -> "Cameras":
+        """The same views at `factor` times the resolution (0.5 halves width and height, rounding down)."""
+        width, height = ((size * factor + 1e-6).floor().to(size.dtype).clamp_min(1) for size in (self.width, self.height))
+        ratio = torch.stack([width / self.width, height / self.height], -1)
+        return replace(self, intrinsics=self.intrinsics * ratio.repeat(1, 2), width=width, height=height)
+
+    def rays(self, indices: Int[Tensor, "rays"], pixels: Float[Tensor, "rays 2"]) -> RayBundle:
+        """Rays through image positions (x, y) of the given cameras; the first pixel's centre is (0.5, 0.5)."""
+        camera = self[indices]
+        focal, middle = camera.intrinsics[:, :2], camera.intrinsics[:, 2:]
+        plane = undistort((pixels - middle) / focal, camera.distortion, camera.model)
+        local = torch.cat([plane, torch.ones_like(plane[:, :1])], -1)
+        fisheye = (camera.model == CameraModel.FISHEYE)[:, None]
+        if fisheye.any():
+            angle = plane.norm(dim=-1, keepdim=True)
+            bent = torch.cat([plane * torch.sinc(angle / torch.pi), angle.cos()], -1)
+            local = torch.where(fisheye, bent, local)
+        local = torch.nn.functional.normalize(local, dim=-1)
+        directions = (camera.camera_to_world[:, :, :3] @ local[:, :, None])[:, :, 0]
+        return RayBundle(origins=camera.camera_to_world[:, :, 3], directions=directions, radii=0.5 / focal.mean(-1))
+
+    def image_rays(self, index: int = 0) -> RayBundle:
+        """Rays through every pixel centre of one camera, as `[height, width]`."""
+        height, width = int(self.height[index]), int(self.width[index])
+        device, dtype = self.intrinsics.device, self.intrinsics.dtype
+        rows = torch.arange(height, device=device, dtype=dtype) + 0.5
+        columns = torch.arange(width, device=device, dtype=dtype) + 0.5
+        y, x = torch.meshgrid(rows, columns, indexing="ij")
+        pixels = torch.stack([x, y], -1).reshape(-1, 2)
+        bundle = self.rays(torch.full((height * width,), index, device=device), pixels)
+        return RayBundle(
+            origins=bundle.origins.view(height, width, 3),
+            directions=bundle.directions.view(height, width, 3),
+            radii=bundle.radii.view(height, width),
+        )
+
+    def project(
+        self, points: Float[Tensor, "points 3"], index: int = 0
+    ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, "points"], Bool[Tensor, "points"]]:
+        """Image positions of world points in one camera, their depth (along the optical axis), and which are in view."""
+        motion = self.camera_to_world[index]
+        local = (points - motion[:, 3]) @ motion[:, :3]
+        depth = local[:, 2]
+        ahead = depth > 1e-6
+        plane = local[:, :2] / torch.where(ahead, depth, torch.ones_like(depth))[:, None]
+        if self.model[index] == CameraModel.FISHEYE:
+            radius = local[:, :2].norm(dim=-1)
+            angle = torch.atan2(radius, depth)
+            plane = local[:, :2] * (angle / radius.clamp_min(1e-12))[:, None]
+            ahead = angle < torch.pi * 0.95
+        count = len(points)
+        model = self.model[index].expand(count)
+        plane = distort(plane, self.distortion[index].expand(count, 6), model)
+        pixels = plane * self.intrinsics[index, :2] + self.intrinsics[index, 2:]
+        size = torch.stack([self.width[index], self.height[index]])
+        inside = ((pixels >= 0) & (pixels < size)).all(-1)
+        return pixels, depth, ahead & inside
+
+
+def distort(
+    plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
+) -> Float[Tensor, "points 2"]:
+    """Apply OpenCV's lens distortion to normalized image positions.
+
+    For a fisheye, `plane` is the direction in the image times the angle from the optical axis (radians).
+    """
+    k1, k2, p1, p2, k3, k4 = coefficients.unbind(-1)
+    x, y = plane.unbind(-1)
+    squared = x * x + y * y
+    radial = 1 + squared * (k1 + squared * (k2 + squared * k3))
+    brown = torch.stack(
+        [
+            x * radial + 2 * p1 * x * y + p2 * (squared + 2 * x * x),
+            y * radial + p1 * (squared + 2 * y * y) + 2 * p2 * x * y,
+        ],
+        -1,
+    )
+    fisheye = plane * (1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))[:, None]
+    model = model[:, None]
+    bent = torch.where(model == CameraModel.FISHEYE, fisheye, brown)
+    return torch.where(model == CameraModel.PINHOLE, plane, bent)
+
+
+def undistort(
+    plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
+) -> Float[Tensor, "points 2"]:
+    """Invert `distort` by damped fixed-point iteration, exact to float precision for ordinary lenses."""
+    if not (model != CameraModel.PINHOLE).any():
+        return plane
+    estimate = plane
+    for _ in range(UNDISTORT_ITERATIONS):
+        estimate = estimate + (plane - distort(estimate, coefficients, model))
+    return estimate
+
+
+def look_at(
+    eyes: Float[Tensor, "cameras 3"], targets: Float[Tensor, "cameras 3"], up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+) -> Float[Tensor, "cameras 3 4"]:
+    """Camera poses (OpenCV axes) that stand at `eyes`, look at `targets`, and keep `up` upward in the image."""
+    forward = torch.nn.functional.normalize(targets - eyes, dim=-1)
+    right = torch.linalg.cross(forward, eyes.new_tensor(up).expand_as(forward))
+    right = torch.nn.functional.normalize(right, dim=-1)
+    down = torch.linalg.cross(forward, right)
+    return torch.cat([torch.stack([right, down, forward], -1), eyes[..., None]], -1)
+
+
+def frusta_corners(cameras: Cameras, depth: float) -> Float[Tensor, "cameras 4 3"]:
+    """The four image corners of each camera, pushed out to `depth` along the optical axis, in the world."""
+    zero, width, height = torch.zeros_like(cameras.width), cameras.width, cameras.height
+    corners = torch.stack(
+        [torch.stack(pair, -1) for pair in ((zero, zero), (width, zero), (width, height), (zero, height))], 1
+    )
+    plane = (corners - cameras.intrinsics[:, None, 2:]) / cameras.intrinsics[:, None, :2]
+    local = torch.cat([plane, torch.ones_like(plane[..., :1])], -1) * depth
+    return transform_points(cameras.camera_to_world, local)

@@ -1,0 +1,110 @@
+"""Rigid motions, the contraction of unbounded space, and rays against simple solids."""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+
+def contract(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Map all of space into the cube [-2, 2]^3, leaving [-1, 1]^3 as it is.
+
+    The contraction of mip-NeRF 360 (Barron et al. 2022, eq. 10) in the L-infinity norm, which keeps
+    the image a cube and so fills a grid evenly.
+
+    >>> contract(torch.tensor([[0.5, 0.0, 0.0], [4.0, 0.0, 2.0]]))
+    tensor([[0.5000, 0.0000, 0.0000],
+            [1.7500, 0.0000, 0.8750]])
+    """
+    size = points.abs().amax(dim=-1, keepdim=True).clamp_min(1.0)
+    return points * ((2.0 - 1.0 / size) / size)
+
+
+def uncontract(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
+    """Invert `contract`; points on the boundary of [-2, 2]^3 map to a very large but finite distance."""
+    size = points.abs().amax(dim=-1, keepdim=True).clamp(1.0, 2.0 - 1e-6)
+    return points / (size * (2.0 - size))
+
+
+def skew(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
+    """Cross-product matrices: `skew(a) @ b == a x b`."""
+    x, y, z = vectors.unbind(-1)
+    zero = torch.zeros_like(x)
+    rows = [torch.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
+    return torch.stack(rows, -2)
+
+
+def se3_exp(tangents: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
+    """Rigid motions from their tangents (translation part, then rotation vector in radians).
+
+    Series near zero rotation keep values and gradients finite at the identity.
+    """
+    translation, rotation = tangents[..., :3], tangents[..., 3:]
+    squared = (rotation * rotation).sum(-1)[..., None, None]
+    small = squared < 1e-6
+    safe = torch.where(small, torch.ones_like(squared), squared)
+    angle = safe.sqrt()
+    sine = torch.where(small, 1 - squared / 6, angle.sin() / angle)
+    versine = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / safe)
+    third = torch.where(small, 1 / 6 - squared / 120, (angle - angle.sin()) / (safe * angle))
+    cross = skew(rotation)
+    cross2 = cross @ cross
+    identity = torch.eye(3, dtype=tangents.dtype, device=tangents.device)
+    turn = identity + sine * cross + versine * cross2
+    left = identity + versine * cross + third * cross2
+    return torch.cat([turn, left @ translation[..., None]], dim=-1)
+
+
+def compose(first: Float[Tensor, "*batch 3 4"], second: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
+    """The rigid motion that applies `second`, then `first` (matrix product of the two)."""
+    turn = first[..., :3] @ second[..., :3]
+    shift = first[..., :3] @ second[..., 3:] + first[..., 3:]
+    return torch.cat([turn, shift], dim=-1)
+
+
+def invert(motion: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
+    """The inverse rigid motion."""
+    back = motion[..., :3].transpose(-1, -2)
+    return torch.cat([back, -back @ motion[..., 3:]], dim=-1)
+
+
+def transform_points(
+    motion: Float[Tensor, "*batch 3 4"], points: Float[Tensor, "*batch points 3"]
+) -> Float[Tensor, "*batch points 3"]:
+    """Apply rigid motions to points."""
+    return points @ motion[..., :3].transpose(-1, -2) + motion[..., None, :, 3]
+
+
+def is_rigid(motions: Float[Tensor, "*batch 3 4"], tolerance: float = 1e-3) -> Bool[Tensor, "*batch"]:
+    """Whether each motion is finite, orthonormal and right-handed within `tolerance`."""
+    turn = motions[..., :3]
+    identity = torch.eye(3, dtype=motions.dtype, device=motions.device)
+    orthonormal = ((turn @ turn.transpose(-1, -2) - identity).abs() < tolerance).all(-1).all(-1)
+    finite = motions.isfinite().all(-1).all(-1)
+    right_handed = torch.linalg.det(torch.nan_to_num(turn, 0.0, 0.0, 0.0)) > 0
+    return finite & orthonormal & right_handed
+
+
+def ray_box(
+    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], low: Float[Tensor, "3"], high: Float[Tensor, "3"]
+) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
+    """Distances at which rays enter and leave an axis-aligned box; enter > leave where they miss it.
+
+    Rays that start inside enter at 0. A direction component of exactly zero is handled.
+    """
+    safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
+    first, second = (low - origins) / safe, (high - origins) / safe
+    enter = torch.minimum(first, second).amax(-1).clamp_min(0.0)
+    leave = torch.maximum(first, second).amin(-1)
+    return enter, leave
+
+
+def ray_sphere(
+    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], center: Float[Tensor, "3"], radius: float
+) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
+    """Distances at which unit-direction rays enter and leave a sphere; enter > leave where they miss it."""
+    offset = origins - center
+    along = (offset * directions).sum(-1)
+    discriminant = along**2 - (offset * offset).sum(-1) + radius**2
+    root = discriminant.clamp_min(0.0).sqrt()
+    enter, leave = (-along - root).clamp_min(0.0), -along + root
+    return enter, torch.where(discriminant < 0, torch.full_like(leave, -1.0), leave)
