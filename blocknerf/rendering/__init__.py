@@ -1,0 +1,1 @@
+"""Pictures from anything that satisfies the field protocol."""

@@ -1,0 +1,157 @@
+"""The radiance field of one block."""
+
+from collections.abc import Sequence
+from functools import partial
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from blocknerf.fields.encodings import EXPOSURE_LEVELS, encode_exposure, spherical_harmonics, truncated_exp
+from blocknerf.fields.grid_network import GridNetwork, Network
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.geometry import contract
+from blocknerf.kernels.hash_grid import GridSpec
+
+DIRECTION_FEATURES = 16
+CODE_RANGE = 0.01
+"""Standard deviation of the appearance codes at the start of training."""
+
+
+class BlockField(nn.Module):
+    """Density, color, sky and visibility of one block (Tancik et al. 2022, section 4; hash grids in place of its MLPs).
+
+    Satisfies the rendering protocol. Points and footprints are in world units; density is per world unit
+    and depends on position alone, while direction, appearance code and exposure reach only the colors.
+    """
+
+    def __init__(self, spec: FieldSpec) -> None:
+        super().__init__()
+        self.spec = spec
+        row_inputs = DIRECTION_FEATURES + spec.code_size + 2 * EXPOSURE_LEVELS
+        self.base = GridNetwork(_main_grid(spec), [spec.hidden, spec.geometry_features])
+        self.color_head = Network([spec.geometry_features, spec.hidden, spec.hidden, 3], row_inputs)
+        self.sky_head = Network([row_inputs, spec.hidden, 3])
+        self.proposals = nn.ModuleList([GridNetwork(_proposal_grid(spec), [16, 1])])
+        self.visibility_net = GridNetwork(_visibility_grid(spec), [16, 1], DIRECTION_FEATURES)
+        self.codes = nn.Parameter(CODE_RANGE * torch.randn(len(spec.frames), spec.code_size))
+        self.register_buffer("origin", torch.tensor(spec.origin), persistent=False)
+
+    @property
+    def code_size(self) -> int:
+        return self.spec.code_size
+
+    @property
+    def near(self) -> float:
+        return self.spec.near
+
+    @property
+    def far(self) -> float:
+        return self.spec.far
+
+    @property
+    def knee(self) -> float:
+        """Distance at which samples along rays turn from even in distance to even in inverse distance."""
+        return self.spec.half_extent
+
+    @property
+    def sample_counts(self) -> tuple[int, ...]:
+        """Samples a ray of each proposal round, then of the field."""
+        return (self.spec.proposal_samples,) * len(self.proposals) + (self.spec.samples,)
+
+    @property
+    def proposal_densities(self) -> Sequence:
+        """The cheap density functions that place samples."""
+        return [partial(self._proposal_density, network) for network in self.proposals]
+
+    def to_cube(
+        self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
+    ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
+        """Points and footprints in the contracted unit cube that the grids live in, flattened."""
+        normalized = (points - self.origin).reshape(-1, 3) / self.spec.half_extent
+        size = normalized.abs().amax(-1).clamp_min(1.0)
+        # Across a ray that leaves the block, contraction shrinks lengths by (2 - 1/n) / n.
+        shrink = (2.0 - 1.0 / size) / (size * (4.0 * self.spec.half_extent))
+        return contract(normalized) * 0.25 + 0.5, footprints.reshape(-1) * shrink
+
+    def density(
+        self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
+    ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch features"]]:
+        """Density at points, and the features their color depends on."""
+        features = self.base(*self.to_cube(points, footprints)).view(*points.shape[:-1], -1)
+        return self._to_density(features[..., 0]), features
+
+    def color(
+        self,
+        features: Float[Tensor, "rays samples features"],
+        directions: Float[Tensor, "rays 3"],
+        code: Float[Tensor, "rays codes"],
+        exposure: Float[Tensor, "rays"],
+    ) -> Float[Tensor, "rays samples 3"]:
+        """Colors in 0..1 of samples, as a photograph with that appearance and exposure would show them."""
+        rows = self._row_inputs(directions, code, exposure)
+        logits = self.color_head(features.reshape(-1, features.shape[-1]), rows)
+        return torch.sigmoid(logits).view(*features.shape[:-1], 3)
+
+    def sky(
+        self, directions: Float[Tensor, "rays 3"], code: Float[Tensor, "rays codes"], exposure: Float[Tensor, "rays"]
+    ) -> Float[Tensor, "rays 3"]:
+        """Colors in 0..1 of what lies behind everything."""
+        return torch.sigmoid(self.sky_head(self._row_inputs(directions, code, exposure)))
+
+    def visibility(
+        self, points: Float[Tensor, "rays samples 3"], directions: Float[Tensor, "rays 3"]
+    ) -> Float[Tensor, "rays samples"]:
+        """Predicted transmittance, 0..1, between the training cameras and points seen along directions (section 4.2.2)."""
+        cube, _ = self.to_cube(points, points.new_zeros(points.shape[:-1]))
+        logits = self.visibility_net(cube, rows=spherical_harmonics(directions))
+        return torch.sigmoid(logits[:, 0]).view(points.shape[:-1])
+
+    def mean_code(self, frames: Sequence[str] | None = None) -> Float[Tensor, "codes"]:
+        """The average appearance code of the named training frames, or of all."""
+        if frames is None:
+            return self.codes.detach().mean(0)
+        rows = [self.spec.frames.index(name) for name in frames]
+        return self.codes.detach()[rows].mean(0)
+
+    def _proposal_density(self, network: GridNetwork, points: Tensor, footprints: Tensor) -> Tensor:
+        logits = network(*self.to_cube(points, footprints))
+        return self._to_density(logits[:, 0]).view(footprints.shape)
+
+    def _to_density(self, logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        # One unit of density in the block's own scale, a touch below at the start so that rays begin clear.
+        return truncated_exp(logits - 1.0) / self.spec.half_extent
+
+    def _row_inputs(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Float[Tensor, "rays rows"]:
+        encoded = encode_exposure(exposure, self.spec.exposure_reference)
+        return torch.cat([spherical_harmonics(directions), code, encoded], dim=-1)
+
+
+def _main_grid(spec: FieldSpec) -> GridSpec:
+    return GridSpec(
+        levels=spec.levels,
+        features=spec.features,
+        log2_table=spec.log2_table,
+        base_resolution=spec.base_resolution,
+        finest_resolution=spec.finest_resolution,
+    )
+
+
+def _proposal_grid(spec: FieldSpec) -> GridSpec:
+    return GridSpec(
+        levels=spec.proposal_levels,
+        features=2,
+        log2_table=spec.proposal_log2_table,
+        base_resolution=16,
+        finest_resolution=spec.proposal_finest_resolution,
+    )
+
+
+def _visibility_grid(spec: FieldSpec) -> GridSpec:
+    return GridSpec(
+        levels=4,
+        features=2,
+        log2_table=spec.visibility_log2_table,
+        base_resolution=16,
+        finest_resolution=spec.visibility_finest_resolution,
+    )

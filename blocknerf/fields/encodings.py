@@ -1,0 +1,68 @@
+"""Fixed encodings of directions and exposures, and the activation that turns a logit into density."""
+
+import math
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+EXPOSURE_LEVELS = 4
+EXPOSURE_STOPS = 8.0
+"""Stops of exposure, above or below the reference, that the encoding tells apart without repeating."""
+
+
+def spherical_harmonics(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 16"]:
+    """Real spherical harmonics of degrees 0 to 3 of unit directions."""
+    x, y, z = directions.unbind(-1)
+    xx, yy, zz = x * x, y * y, z * z
+    return torch.stack(
+        [
+            torch.full_like(x, 0.28209479),
+            -0.48860251 * y,
+            0.48860251 * z,
+            -0.48860251 * x,
+            1.09254843 * x * y,
+            -1.09254843 * y * z,
+            0.31539157 * (3.0 * zz - 1.0),
+            -1.09254843 * x * z,
+            0.54627421 * (xx - yy),
+            -0.59004359 * y * (3.0 * xx - yy),
+            2.89061144 * x * y * z,
+            -0.45704579 * y * (5.0 * zz - 1.0),
+            0.37317633 * z * (5.0 * zz - 3.0),
+            -0.45704579 * x * (5.0 * zz - 1.0),
+            1.44530572 * z * (xx - yy),
+            -0.59004359 * x * (xx - 3.0 * yy),
+        ],
+        dim=-1,
+    )
+
+
+def encode_exposure(exposure: Float[Tensor, "rays"], reference: float) -> Float[Tensor, "rays 8"]:
+    """Sines and cosines of the exposure at 4 octaves (Tancik et al. 2022, section 4.2.3).
+
+    The paper encodes exposure / 1000; captures record it in many units, so here it is counted in stops
+    from a reference that is stored with the field, scaled so that +-8 stops stay distinct.
+    """
+    stops = torch.log2(exposure.clamp_min(1e-12) / reference) / EXPOSURE_STOPS
+    octaves = math.pi * 2.0 ** torch.arange(EXPOSURE_LEVELS, device=exposure.device, dtype=exposure.dtype)
+    angles = stops.clamp(-1.0, 1.0)[:, None] * octaves
+    return torch.cat([angles.sin(), angles.cos()], dim=-1)
+
+
+class _TruncatedExp(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, logits: Tensor) -> Tensor:
+        value = torch.exp(logits.clamp(max=15.0))
+        ctx.save_for_backward(value)
+        return value
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> Tensor:
+        (value,) = ctx.saved_tensors
+        return gradient * value
+
+
+def truncated_exp(logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    """exp, bounded at e^15 in value, with a gradient that never vanishes above the bound."""
+    return _TruncatedExp.apply(logits)

@@ -1,0 +1,47 @@
+"""A hash grid with a small network on top: the form of density, proposal and visibility alike."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from blocknerf.kernels.hash_grid import GridSpec, encode
+from blocknerf.kernels.mlp import mlp
+
+TABLE_RANGE = 1e-4
+"""Hash tables start uniform within this range (instant-ngp)."""
+
+
+class Network(nn.Module):
+    """A ReLU network with linear output, whose first layer can take a term shared by a ray's samples."""
+
+    def __init__(self, widths: list[int], row_inputs: int = 0) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.row = nn.Linear(row_inputs, widths[1], bias=False) if row_inputs else None
+
+    def forward(
+        self, inputs: Float[Tensor, "points inputs"], rows: Float[Tensor, "rays rows"] | None = None
+    ) -> Float[Tensor, "points outputs"]:
+        """Outputs for points; `rows` holds the inputs of each ray, for points that are rays times samples."""
+        weights, biases = [layer.weight for layer in self.layers], [layer.bias for layer in self.layers]
+        row_bias = self.row(rows) if self.row is not None and rows is not None else None
+        return mlp(inputs, weights, biases, row_bias)
+
+
+class GridNetwork(nn.Module):
+    """A function of position (and of the ray): hash-grid features through a small network."""
+
+    def __init__(self, grid: GridSpec, widths: list[int], row_inputs: int = 0) -> None:
+        super().__init__()
+        self.grid = grid
+        self.table = nn.Parameter(torch.empty(grid.entries, grid.features).uniform_(-TABLE_RANGE, TABLE_RANGE))
+        self.network = Network([grid.levels * grid.features, *widths], row_inputs)
+
+    def forward(
+        self,
+        points: Float[Tensor, "points 3"],
+        footprints: Float[Tensor, "points"] | None = None,
+        rows: Float[Tensor, "rays rows"] | None = None,
+    ) -> Float[Tensor, "points outputs"]:
+        """Outputs at points of the unit cube; footprints are cone radii in the cube's units."""
+        return self.network(encode(points, self.table, self.grid, footprints), rows)

@@ -1,0 +1,66 @@
+"""Finding the appearance code that makes a field look like given pixels, with all weights frozen."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import RayBundle
+from blocknerf.rendering.protocol import Field
+from blocknerf.rendering.rays import render_rays
+
+FIT_STEPS = 60
+FIT_RATE = 0.05
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrozenRays:
+    """What rays hit, evaluated once: only colors depend on the code, so fitting never touches the geometry again."""
+
+    features: Float[Tensor, "rays samples features"]
+    weights: Float[Tensor, "rays samples"]
+    directions: Float[Tensor, "rays 3"]
+    exposure: Float[Tensor, "rays"]
+
+    def color(self, field: Field, code: Float[Tensor, "codes"]) -> Float[Tensor, "rays 3"]:
+        """Colors of the rays with a code; gradients reach the code."""
+        rows = code.expand(len(self.directions), -1)
+        colors = field.color(self.features, self.directions, rows, self.exposure)
+        sky = field.sky(self.directions, rows, self.exposure)
+        return (self.weights[..., None] * colors).sum(-2) + (1.0 - self.weights.sum(-1))[:, None] * sky
+
+
+@torch.no_grad()
+def freeze_rays(field: Field, rays: RayBundle, exposure: float) -> FrozenRays:
+    """Evaluate everything about rays that does not depend on the appearance code."""
+    exposures = torch.full((len(rays),), exposure)
+    code = torch.zeros(len(rays), field.code_size)
+    seen = render_rays(field, rays, code, exposures)
+    _, features = field.density(seen.samples.points, seen.samples.footprints)
+    return FrozenRays(features=features, weights=seen.weights, directions=rays.directions, exposure=exposures)
+
+
+def fit_code(
+    field: Field,
+    rays: RayBundle,
+    target: Float[Tensor, "rays 3"],
+    exposure: float,
+    *,
+    start: Float[Tensor, "codes"],
+    steps: int = FIT_STEPS,
+) -> Float[Tensor, "codes"]:
+    """The code, starting from `start`, that minimizes the squared color error of rays (Tancik et al. 2022, section 4.3.3).
+
+    The field's weights take no gradient and do not change.
+    """
+    frozen = freeze_rays(field, rays, exposure)
+    code = start.detach().clone().requires_grad_(True)
+    optimizer = torch.optim.Adam([code], lr=FIT_RATE)
+    for step in range(steps):
+        for group in optimizer.param_groups:
+            group["lr"] = FIT_RATE * (1.0 - step / steps)
+        error = (frozen.color(field, code) - target).square().mean()
+        (code.grad,) = torch.autograd.grad(error, code)
+        optimizer.step()
+    return code.detach()

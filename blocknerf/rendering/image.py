@@ -1,0 +1,76 @@
+"""Whole pictures: tiles of rays, with an optional grid of what is empty."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import Cameras, RayBundle
+from blocknerf.rendering.protocol import Field
+from blocknerf.rendering.rays import render_rays, spacing_of
+from blocknerf.sampling.proposal import sample_proposals
+from blocknerf.sampling.volume import weights_from_density
+
+TILE_RAYS = 4096
+"""Rays rendered at once: large enough to fill the processor, small enough to stay in its caches."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rendering:
+    """A picture, with its geometry."""
+
+    color: Float[Tensor, "height width 3"]
+    """0..1, as a photograph would show it."""
+    depth: Float[Tensor, "height width"]
+    """Distance along each pixel's ray in world units; the field's far end where there is only sky."""
+    opacity: Float[Tensor, "height width"]
+
+
+@torch.no_grad()
+def render_image(
+    field: Field, cameras: Cameras, index: int, code: Float[Tensor, "codes"], exposure: float
+) -> Rendering:
+    """What one camera sees of a field, with one appearance code and one exposure."""
+    rays = cameras.image_rays(index)
+    height, width = rays.radii.shape
+    flat = rays.flatten()
+    tiles = [_render_tile(field, flat[part], code, exposure) for part in _tiles(len(flat))]
+    color, depth, opacity = (torch.cat(parts) for parts in zip(*tiles, strict=True))
+    return Rendering(
+        color=color.view(height, width, 3), depth=depth.view(height, width), opacity=opacity.view(height, width)
+    )
+
+
+def _render_tile(field: Field, rays: RayBundle, code: Tensor, exposure: float) -> tuple[Tensor, Tensor, Tensor]:
+    fused = getattr(field, "render_fused", None)
+    if fused is not None and (result := fused(rays, code, exposure)) is not None:
+        return result
+    count = len(rays)
+    seen = render_rays(field, rays, code.expand(count, -1), torch.full((count,), exposure, device=code.device))
+    return seen.color.clamp(0.0, 1.0), seen.depth, seen.opacity
+
+
+@torch.no_grad()
+def predict_visibility(field: Field, cameras: Cameras, index: int = 0) -> Float[Tensor, "height width"]:
+    """How well the block's training cameras saw what each pixel shows (Tancik et al. 2022, section 4.3.1).
+
+    Predicted transmittance of the samples along each ray, weighted by what the proposals find there; the
+    costly field is never evaluated. Sky counts as not seen: it says nothing about the block. Call it with
+    low-resolution cameras; the mean over the picture decides on culling.
+    """
+    rays = cameras.image_rays(index)
+    flat = rays.flatten()
+    parts = [_ray_visibility(field, flat[part]) for part in _tiles(len(flat))]
+    return torch.cat(parts).view(rays.radii.shape)
+
+
+def _ray_visibility(field: Field, rays: RayBundle) -> Float[Tensor, "rays"]:
+    samples, _ = sample_proposals(field.proposal_densities, rays, spacing_of(field), field.sample_counts)
+    last = field.proposal_densities[-1]
+    weights, _ = weights_from_density(last(samples.points, samples.footprints), samples.distances)
+    return (weights * field.visibility(samples.points, rays.directions)).sum(-1)
+
+
+def _tiles(count: int) -> list[slice]:
+    return [slice(start, min(start + TILE_RAYS, count)) for start in range(0, count, TILE_RAYS)]

@@ -1,0 +1,46 @@
+"""What rendering asks of a field, so that a trained network and an exact analytic scene render alike."""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from torch import Tensor
+
+
+class Field(Protocol):
+    """Density and color in world coordinates. Lengths are in world units, directions have length one."""
+
+    @property
+    def code_size(self) -> int:
+        """Numbers in an appearance code."""
+
+    @property
+    def near(self) -> float:
+        """Where rays begin."""
+
+    @property
+    def far(self) -> float:
+        """Where rays end."""
+
+    @property
+    def knee(self) -> float:
+        """Where samples turn from even in distance to even in inverse distance."""
+
+    @property
+    def sample_counts(self) -> tuple[int, ...]:
+        """Samples a ray of each proposal round, then of the field itself."""
+
+    @property
+    def proposal_densities(self) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
+        """Cheap densities of points `[rays samples 3]` with footprints `[rays samples]`, one a round."""
+
+    def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
+        """Density `[rays samples]` (per world unit) and features `[rays samples features]`."""
+
+    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+        """Colors `[rays samples 3]` in 0..1; directions, codes and exposures are one a ray."""
+
+    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+        """Colors `[rays 3]` behind everything."""
+
+    def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
+        """Transmittance `[rays samples]` between the training cameras and points."""

@@ -1,0 +1,110 @@
+"""Volume rendering of a bundle of rays."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import RayBundle
+from blocknerf.rendering.protocol import Field
+from blocknerf.sampling.proposal import Histogram, RaySamples, sample_proposals
+from blocknerf.sampling.spacing import Spacing
+from blocknerf.sampling.volume import weights_from_density
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RayRendering:
+    """What rays see, and the samples that say so."""
+
+    color: Float[Tensor, "rays 3"]
+    opacity: Float[Tensor, "rays"]
+    depth: Float[Tensor, "rays"]
+    """Expected distance along the ray of what is not sky, in world units; `far` where all is sky."""
+    weights: Float[Tensor, "rays samples"]
+    transmittance: Float[Tensor, "rays samples"]
+    samples: RaySamples
+    proposals: list[Histogram]
+
+
+def spacing_of(field: Field) -> Spacing:
+    """How a field spreads samples along rays."""
+    return Spacing(near=field.near, far=field.far, knee=field.knee)
+
+
+def render_rays(
+    field: Field,
+    rays: RayBundle,
+    code: Float[Tensor, "rays codes"],
+    exposure: Float[Tensor, "rays"],
+    *,
+    generator: torch.Generator | None = None,
+    anneal: float = 1.0,
+    train_proposals: bool = False,
+    near_fade: float = 0.0,
+) -> RayRendering:
+    """Colors, depths and weights along rays, with the sky behind (NeRF, eq. 3).
+
+    Args:
+        field: The field to look at.
+        rays: A flat bundle.
+        code: Appearance code of each ray.
+        exposure: Exposure of each ray.
+        generator: Source of sampling jitter in training; none samples at fixed places.
+        anneal: Exponent on proposal weights, rising to 1 early in training.
+        train_proposals: Whether proposal histograms carry gradients.
+        near_fade: Distance below which gradients fade with its square, so that no floaters grow in front of
+            cameras (Philip and Deschaintre 2023); zero leaves gradients alone.
+    """
+    samples, proposals = sample_proposals(
+        field.proposal_densities,
+        rays,
+        spacing_of(field),
+        field.sample_counts,
+        generator=generator,
+        anneal=anneal,
+        train_proposals=train_proposals,
+    )
+    density, features = field.density(samples.points, samples.footprints)
+    if near_fade > 0.0:
+        fade = (samples.middles / near_fade).square().clamp(max=1.0)
+        density, features = fade_gradient(density, fade), fade_gradient(features, fade[..., None])
+    colors = field.color(features, rays.directions, code, exposure)
+    weights, transmittance = weights_from_density(density, samples.distances)
+    opacity = weights.sum(-1)
+    sky = field.sky(rays.directions, code, exposure)
+    color = (weights[..., None] * colors).sum(-2) + (1.0 - opacity)[:, None] * sky
+    return RayRendering(
+        color=color,
+        opacity=opacity,
+        depth=expected_depth(weights, samples.middles, field.far),
+        weights=weights,
+        transmittance=transmittance,
+        samples=samples,
+        proposals=proposals,
+    )
+
+
+def expected_depth(
+    weights: Float[Tensor, "rays samples"], middles: Float[Tensor, "rays samples"], far: float
+) -> Float[Tensor, "rays"]:
+    """Mean distance of what a ray hits; it goes to `far` as the ray's opacity goes to zero."""
+    opacity = weights.sum(-1)
+    return (weights * middles).sum(-1) + (1.0 - opacity).clamp_min(0.0) * far
+
+
+class _FadeGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, values: Tensor, factor: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        return values.view_as(values)
+
+    @staticmethod
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+        (factor,) = ctx.saved_tensors
+        return gradient * factor, None
+
+
+def fade_gradient(values: Tensor, factor: Tensor) -> Tensor:
+    """The same values, whose gradient is multiplied by `factor` on the way back."""
+    return _FadeGradient.apply(values, factor)

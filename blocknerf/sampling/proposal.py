@@ -1,0 +1,83 @@
+"""Proposal sampling: cheap density fields say where along a ray the costly one is worth evaluating."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import RayBundle
+from blocknerf.sampling.intervals import resample, uniform_edges
+from blocknerf.sampling.spacing import Spacing
+from blocknerf.sampling.volume import weights_from_density
+
+DensityFunction = Callable[[Tensor, Tensor], Tensor]
+"""Density (per world unit) of points `[rays samples 3]` with footprints `[rays samples]`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Histogram:
+    """Weights along rays on bins between edges, in normalized positions."""
+
+    edges: Float[Tensor, "rays edges"]
+    weights: Float[Tensor, "rays bins"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RaySamples:
+    """Intervals along rays, and their middle points."""
+
+    edges: Float[Tensor, "rays edges"]
+    """Normalized positions in [0, 1]."""
+    distances: Float[Tensor, "rays edges"]
+    """The same edges as distances from the ray's origin, in world units."""
+    middles: Float[Tensor, "rays samples"]
+    """Distances of the interval middles."""
+    points: Float[Tensor, "rays samples 3"]
+    footprints: Float[Tensor, "rays samples"]
+    """Radius of the pixel's cone at each point, in world units."""
+
+
+def samples_at(edges: Float[Tensor, "rays edges"], rays: RayBundle, spacing: Spacing) -> RaySamples:
+    """The samples between given edges (normalized positions)."""
+    distances = spacing.distance(edges)
+    middles = 0.5 * (distances[:, 1:] + distances[:, :-1])
+    points = rays.origins[:, None] + middles[..., None] * rays.directions[:, None]
+    return RaySamples(
+        edges=edges, distances=distances, middles=middles, points=points, footprints=middles * rays.radii[:, None]
+    )
+
+
+def sample_proposals(
+    densities: Sequence[DensityFunction],
+    rays: RayBundle,
+    spacing: Spacing,
+    counts: Sequence[int],
+    *,
+    generator: torch.Generator | None = None,
+    anneal: float = 1.0,
+    train_proposals: bool = False,
+) -> tuple[RaySamples, list[Histogram]]:
+    """Samples for the final field, and the proposal histograms that chose them (mip-NeRF 360, section 3).
+
+    Args:
+        densities: One function for each round of proposals.
+        rays: The rays.
+        spacing: Where rays begin and end, and how distance is spread.
+        counts: Samples of each proposal round, then of the final field; one longer than `densities`.
+        generator: Source of the jitter; none gives the same samples every time.
+        anneal: Exponent on the proposal weights; small values spread samples early in training.
+        train_proposals: Whether the histograms carry gradients to the proposal fields.
+    """
+    if len(counts) != len(densities) + 1:
+        raise ValueError(f"{len(densities)} proposal rounds need {len(densities) + 1} sample counts, not {len(counts)}")
+    edges = uniform_edges(len(rays), counts[0], generator, rays.origins.device)
+    history: list[Histogram] = []
+    for density, count in zip(densities, counts[1:], strict=True):
+        samples = samples_at(edges, rays, spacing)
+        with torch.set_grad_enabled(train_proposals):
+            weights, _ = weights_from_density(density(samples.points, samples.footprints), samples.distances)
+        history.append(Histogram(edges=edges, weights=weights))
+        edges = resample(edges, weights.detach() ** anneal, count, generator)
+    return samples_at(edges, rays, spacing), history

@@ -1,0 +1,40 @@
+"""How distances along a ray are spread between the near and the far end."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spacing:
+    """A monotone map between normalized position s in [0, 1] and distance along the ray.
+
+    Linear in distance up to `knee`, linear in inverse distance beyond it (mip-NeRF 360's spacing with
+    the piecewise map of later hash-grid fields), so that half of the samples serve the block itself
+    and half everything behind it. Lengths are in world units.
+    """
+
+    near: float
+    far: float
+    knee: float
+
+    def distance(self, s: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Distances of normalized positions.
+
+        >>> Spacing(near=0.0, far=1e9, knee=10.0).distance(torch.tensor([0.0, 0.25, 0.5, 0.75]))
+        tensor([ 0.,  5., 10., 20.])
+        """
+        low, high = (_squash(torch.tensor(end / self.knee, dtype=torch.float64)) for end in (self.near, self.far))
+        squashed = s * float(high - low) + float(low)
+        return self.knee * torch.where(squashed < 0.5, 2.0 * squashed, 0.5 / (1.0 - squashed).clamp_min(1e-9))
+
+    def position(self, distance: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+        """Normalized positions of distances; the inverse of `distance`, clamped to [0, 1]."""
+        low, high = (_squash(torch.tensor(end / self.knee, dtype=torch.float64)) for end in (self.near, self.far))
+        return ((_squash(distance / self.knee) - float(low)) / float(high - low)).clamp(0.0, 1.0)
+
+
+def _squash(ratio: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+    return torch.where(ratio < 1.0, 0.5 * ratio, 1.0 - 0.5 / ratio.clamp_min(1.0))
