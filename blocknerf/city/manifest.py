@@ -1,0 +1,285 @@
+"""What a city is made of (`city.json`), and where each file of a run lies."""
+
+import hashlib
+import json
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from blocknerf.errors import RunError
+from blocknerf.files import read_json, write_atomic
+from blocknerf.partition.block import Block
+from blocknerf.presets import PRESETS, Preset
+
+CITY_FORMAT = "blocknerf.city/1"
+
+Weighting = Literal["nearest", "inverse_distance_2d"]
+"""How the pictures of several blocks are weighed against each other (`blocknerf.city.compositing`)."""
+
+WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
+
+_BLOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_REMEDY = "partition the capture again into a new run folder"
+
+
+@dataclass(frozen=True, kw_only=True)
+class City:
+    """The blocks of one run, and how their pictures become one; written once, by partition.
+
+    Not slotted, unlike other facts, because the digest and the index of names are computed once and kept.
+    """
+
+    blocks: tuple[Block, ...]
+    preset: Preset = "draft"
+    held_out: int = 8
+    """Every n-th frame of the capture is kept from training and judged; 0 keeps none back."""
+    weighting: Weighting = "inverse_distance_2d"
+    power: float = 4.0
+    """Exponent of the inverse distance; the paper takes 4 for a neighbourhood and 1 for a single street."""
+    selection_radius: float = 1.5
+    """A block is a candidate while the camera is within this many of its radii of its origin, in plan.
+
+    Along a route, where origins are one radius apart, 1.5 gives every camera two or three candidates.
+    """
+    visibility_threshold: float = 0.05
+    """Candidates whose mean predicted visibility for the view lies below this are culled."""
+
+    def __post_init__(self) -> None:
+        for key, complaint in _complaints(self):
+            if complaint:
+                raise RunError(f"city: {key}: {complaint}; {_REMEDY}")
+
+    def is_held_out(self, index: int) -> bool:
+        """Whether frame `index` of the capture is kept from training.
+
+        >>> city = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),), held_out=4)
+        >>> [i for i in range(10) if city.is_held_out(i)]
+        [2, 6]
+        """
+        return self.held_out > 0 and index % self.held_out == self.held_out // 2
+
+    def block(self, name: str) -> Block:
+        """The block of that name.
+
+        Raises:
+            RunError: the city has no such block.
+        """
+        try:
+            return self.blocks[self._positions[name]]
+        except KeyError:
+            known = f"{self.blocks[0].name} to {self.blocks[-1].name}"
+            raise RunError(f"city: no block {name!r} among its {len(self.blocks)}; name one of {known}") from None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the canonical JSON: fields carry it, so that a field of another city is noticed."""
+        canonical = json.dumps(_to_json(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @cached_property
+    def _positions(self) -> dict[str, int]:
+        return {block.name: i for i, block in enumerate(self.blocks)}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFolder:
+    """Where each file of a run lies; every name is spelled here and nowhere else."""
+
+    path: Path
+
+    @property
+    def capture(self) -> Path:
+        return self.path / "capture.json"
+
+    @property
+    def city(self) -> Path:
+        return self.path / "city.json"
+
+    @property
+    def plan(self) -> Path:
+        """The picture of blocks, frames and path."""
+        return self.path / "plan.png"
+
+    @property
+    def coverage(self) -> Path:
+        return self.path / "coverage.json"
+
+    @property
+    def blocks(self) -> Path:
+        return self.path / "blocks"
+
+    def block_folder(self, name: str) -> Path:
+        return self.blocks / name
+
+    def frames(self, name: str) -> Path:
+        """Which frames train the block, and why."""
+        return self.block_folder(name) / "frames.json"
+
+    def field(self, name: str) -> Path:
+        """The trained weights; a block is done when this file is there."""
+        return self.block_folder(name) / "field.safetensors"
+
+    def occupancy(self, name: str) -> Path:
+        return self.block_folder(name) / "occupancy.safetensors"
+
+    def checkpoint(self, name: str) -> Path:
+        """The folder of resumable training state, removed when the block is done."""
+        return self.block_folder(name) / "checkpoint"
+
+    def train_record(self, name: str) -> Path:
+        return self.block_folder(name) / "train.json"
+
+    def log(self, name: str) -> Path:
+        return self.block_folder(name) / "log.jsonl"
+
+    @property
+    def looks(self) -> Path:
+        return self.path / "looks"
+
+    @property
+    def renders(self) -> Path:
+        return self.path / "renders"
+
+    def render_folder(self, name: str) -> Path:
+        return self.renders / name
+
+    @property
+    def evaluation(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def report(self) -> Path:
+        return self.path / "report.html"
+
+    def blocks_done(self) -> tuple[str, ...]:
+        """Names of the trained blocks, sorted."""
+        folders = self.blocks.iterdir() if self.blocks.is_dir() else ()
+        return tuple(sorted(folder.name for folder in folders if self.field(folder.name).is_file()))
+
+
+def write_city(city: City, path: Path) -> None:
+    """Write `city.json`, whole or not at all."""
+    write_atomic(path, json.dumps(_to_json(city), indent=2, allow_nan=False) + "\n")
+
+
+def read_city(path: Path) -> City:
+    """Read `city.json`, strictly.
+
+    Raises:
+        RunError: the file is missing, broken, foreign or newer; the message names file, key and remedy.
+    """
+    document = read_json(path, "city")
+    try:
+        return _from_json(document)
+    except RunError as error:
+        raise RunError(f"{path}: {str(error).removeprefix('city: ')}") from None
+
+
+def _complaints(city: City):
+    """Each key with what is wrong with it, or None."""
+    names = [block.name for block in city.blocks]
+    twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+    yield "blocks", None if names else "there are none"
+    yield "blocks", f"two are named {twice[0]!r}" if twice else None
+    for i, block in enumerate(city.blocks):
+        key = f"blocks[{i}]"
+        good = _BLOCK_NAME.fullmatch(block.name)
+        yield f"{key}.name", None if good else f"{block.name!r} is not letters, digits, '-' and '_'"
+        finite = all(math.isfinite(number) for number in block.origin)
+        yield f"{key}.origin", None if finite else "is not finite"
+        yield f"{key}.radius", _not_positive(block.radius)
+    yield "preset", None if city.preset in PRESETS else f"{city.preset!r} is none of {', '.join(PRESETS)}"
+    yield "held_out", None if city.held_out == 0 or city.held_out > 1 else f"{city.held_out} is neither 0 nor 2 or more"
+    known = city.weighting in WEIGHTINGS
+    yield "weighting", None if known else f"{city.weighting!r} is none of {', '.join(WEIGHTINGS)}"
+    yield "power", _not_positive(city.power)
+    yield "selection_radius", _not_positive(city.selection_radius)
+    fits = 0.0 <= city.visibility_threshold < 0.5
+    yield "visibility_threshold", None if fits else f"{city.visibility_threshold} is not from 0 to below 0.5"
+
+
+def _not_positive(number: float) -> str | None:
+    return None if math.isfinite(number) and number > 0 else f"{number} is not a positive number"
+
+
+def _to_json(city: City) -> dict[str, Any]:
+    blocks = [{"name": b.name, "origin": [float(x) for x in b.origin], "radius": float(b.radius)} for b in city.blocks]
+    return {
+        "format": CITY_FORMAT,
+        "preset": city.preset,
+        "held_out": city.held_out,
+        "weighting": city.weighting,
+        "power": float(city.power),
+        "selection_radius": float(city.selection_radius),
+        "visibility_threshold": float(city.visibility_threshold),
+        "blocks": blocks,
+    }
+
+
+def _from_json(document: Mapping[str, Any]) -> City:
+    _check_format(document.get("format"))
+    _check_keys(document, {"format", *(field.name for field in fields(City))}, "")
+    blocks = document["blocks"]
+    if not isinstance(blocks, list):
+        raise RunError(f"city: blocks: is not a list; {_REMEDY}")
+    return City(
+        blocks=tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(blocks)),
+        preset=_text(document, "preset"),  # type: ignore[arg-type]
+        held_out=_integer(document, "held_out"),
+        weighting=_text(document, "weighting"),  # type: ignore[arg-type]
+        power=_number(document["power"], "power"),
+        selection_radius=_number(document["selection_radius"], "selection_radius"),
+        visibility_threshold=_number(document["visibility_threshold"], "visibility_threshold"),
+    )
+
+
+def _check_format(found: object) -> None:
+    if found == CITY_FORMAT:
+        return
+    match = re.fullmatch(r"blocknerf\.city/(\d+)", found) if isinstance(found, str) else None
+    if match and int(match[1]) > 1:
+        raise RunError(f"city: format: {found} is newer than this version reads ({CITY_FORMAT}); update blocknerf")
+    raise RunError(f"city: format: {found!r} is not {CITY_FORMAT}; {_REMEDY}")
+
+
+def _check_keys(document: Mapping[str, Any], known: set[str], prefix: str) -> None:
+    for key in sorted(document.keys() ^ known):
+        complaint = "is missing" if key in known else "is unknown"
+        raise RunError(f"city: {prefix}{key}: {complaint}; {_REMEDY}")
+
+
+def _block(document: object, key: str) -> Block:
+    if not isinstance(document, dict):
+        raise RunError(f"city: {key}: is not an object; {_REMEDY}")
+    _check_keys(document, {"name", "origin", "radius"}, f"{key}.")
+    origin = document["origin"]
+    if not isinstance(origin, list) or len(origin) != 3:
+        raise RunError(f"city: {key}.origin: is not three numbers; {_REMEDY}")
+    x, y, z = (_number(value, f"{key}.origin") for value in origin)
+    return Block(
+        name=_text(document, "name", f"{key}."), origin=(x, y, z), radius=_number(document["radius"], f"{key}.radius")
+    )
+
+
+def _text(document: Mapping[str, Any], key: str, prefix: str = "") -> str:
+    value = document[key]
+    if not isinstance(value, str):
+        raise RunError(f"city: {prefix}{key}: {value!r} is not text; {_REMEDY}")
+    return value
+
+
+def _integer(document: Mapping[str, Any], key: str) -> int:
+    value = document[key]
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RunError(f"city: {key}: {value!r} is not a whole number; {_REMEDY}")
+    return value
+
+
+def _number(value: object, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RunError(f"city: {key}: {value!r} is not a number; {_REMEDY}")
+    return float(value)
