@@ -1,0 +1,1 @@
+"""Batch jobs, one function a file, and the command line made from their signatures."""
