@@ -96,6 +96,11 @@ class RunFolder:
         return self.path / "capture.json"
 
     @property
+    def settings(self) -> Path:
+        """With what `blocknerf run` was asked for, so that another run is not mixed in."""
+        return self.path / "run.json"
+
+    @property
     def city(self) -> Path:
         return self.path / "city.json"
 
