@@ -1,0 +1,95 @@
+"""Which implementation of an operation runs where, and why."""
+
+import importlib
+from dataclasses import dataclass
+from functools import cache
+from typing import Literal
+
+import torch
+
+from blocknerf.errors import BackendError
+
+Backend = Literal["auto", "reference", "native"]
+"""`auto` takes the fastest usable one; the others are never replaced by another."""
+
+OPERATIONS: dict[str, tuple[str, ...]] = {
+    "hash_grid": ("native", "reference"),
+    "mlp": ("native", "reference"),
+    "adam": ("native", "reference"),
+}
+"""The backends of each operation, fastest first. A new one is added here and to `_verdict`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Availability:
+    """Whether one backend of one operation can be used for a device and dtype, and the reason."""
+
+    operation: str
+    backend: str
+    usable: bool
+    reason: str
+
+
+def availability(
+    operation: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[Availability, ...]:
+    """Every backend of an operation, fastest first, with the reason why it can or cannot be used.
+
+    Raises:
+        BackendError: no such operation.
+    """
+    if operation not in OPERATIONS:
+        raise BackendError(f"kernels: no operation named {operation!r}; known: {', '.join(OPERATIONS)}")
+    verdicts = []
+    for backend in OPERATIONS[operation]:
+        usable, reason = _verdict(backend, torch.device(device).type, dtype)
+        verdicts.append(Availability(operation=operation, backend=backend, usable=usable, reason=reason))
+    return tuple(verdicts)
+
+
+def choose(operation: str, backend: Backend, *tensors: torch.Tensor) -> str:
+    """The backend to run for these tensors: the fastest usable for `auto`, else the one asked for.
+
+    Raises:
+        BackendError: the backend asked for does not exist or cannot be used here, or the tensors are mixed.
+    """
+    device, dtype = tensors[0].device, tensors[0].dtype
+    for tensor in tensors[1:]:
+        if tensor.device != device or tensor.dtype != dtype:
+            raise BackendError(
+                f"{operation}: tensors of {dtype} on {device} and of {tensor.dtype} on {tensor.device}; "
+                "give all the same type and place"
+            )
+    return _chosen(operation, backend, device.type, dtype)
+
+
+@cache
+def _chosen(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
+    verdicts = availability(operation, device, dtype)
+    if backend == "auto":
+        return next(verdict.backend for verdict in verdicts if verdict.usable)
+    for verdict in verdicts:
+        if verdict.backend == backend and verdict.usable:
+            return backend
+        if verdict.backend == backend:
+            raise BackendError(f"{operation}: backend {backend!r} cannot be used: {verdict.reason}; use 'auto'")
+    raise BackendError(f"{operation}: no backend named {backend!r}; use {', '.join(OPERATIONS[operation])} or 'auto'")
+
+
+def _verdict(backend: str, device: str, dtype: torch.dtype) -> tuple[bool, str]:
+    if backend == "reference":
+        return True, "plain PyTorch, any device and floating type"
+    if device != "cpu":
+        return False, f"compiled for the processor, the tensors are on {device}"
+    if dtype != torch.float32:
+        return False, f"float32 only, the tensors are {str(dtype).removeprefix('torch.')}"
+    return _numba()
+
+
+@cache
+def _numba() -> tuple[bool, str]:
+    try:
+        numba = importlib.import_module("numba")
+    except ImportError as error:
+        return False, f"Numba does not load ({error}); install it with `pip install numba`"
+    return True, f"Numba {numba.__version__}, float32 on the processor"

@@ -1,0 +1,189 @@
+"""The hash grid in Numba for the processor, float32.
+
+Forward: tiles of samples in parallel, and in a tile level after level, so that one level's table stays in the L2 cache.
+Backward to the table: levels in parallel, each owned by one thread, so there are no atomics and sums have one order.
+"""
+
+from functools import cache
+from typing import Any, no_type_check
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numba import njit, prange
+from torch import Tensor
+
+from blocknerf.kernels.hash_grid.corners import (
+    CHUNK,
+    DOT,
+    FASTMATH,
+    FRACTION,
+    ROWS,
+    SPREAD,
+    interpolate,
+    load,
+    locate,
+    project,
+    scatter,
+)
+from blocknerf.kernels.hash_grid.spec import GridSpec
+from blocknerf.kernels.threads import enter_numba
+
+TILE = 8
+"""Chunks of a tile: 1,024 samples."""
+
+_ONE, _ZERO = np.float32(1.0), np.float32(0.0)
+_TWO_PI = np.float32(2.0 * np.pi)
+
+
+def encode(
+    points: Float[Tensor, "points 3"],
+    table: Float[Tensor, "entries features"],
+    spec: GridSpec,
+    footprints: Float[Tensor, "points"] | None,
+    gains: tuple[float, ...],
+) -> Float[Tensor, "points encoded"]:
+    """What `reference.encode` gives, by compiled loops."""
+    footprints = points.new_empty(0) if footprints is None else footprints.contiguous()
+    return _Encode.apply(points.contiguous(), table.contiguous(), footprints, spec, gains)
+
+
+class _Encode(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, points: Tensor, table: Tensor, footprints: Tensor, spec: GridSpec, gains: tuple[float, ...]
+    ) -> Tensor:
+        enter_numba()
+        out = points.new_empty(len(points), spec.encoded)
+        arrays = [tensor.detach().numpy() for tensor in (points, table, footprints)]
+        _forward(*arrays, *_levels(spec, gains), out.numpy(), (0,) * spec.features)
+        ctx.save_for_backward(points, table, footprints)
+        ctx.spec, ctx.gains = spec, gains
+        return out
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
+        points, table, footprints = ctx.saved_tensors
+        threads = enter_numba()
+        arrays = [tensor.detach().numpy() for tensor in (points, table, footprints, gradients.contiguous())]
+        facts, width = _levels(ctx.spec, ctx.gains), (0,) * ctx.spec.features
+        point_gradients = table_gradients = None
+        if ctx.needs_input_grad[0]:
+            point_gradients = torch.empty_like(points)
+            _to_points(*arrays, *facts, point_gradients.numpy(), width)
+        if ctx.needs_input_grad[1]:
+            table_gradients = torch.zeros_like(table)
+            _to_table(arrays[0], *arrays[2:], *facts, _shares(facts[1], threads), table_gradients.numpy(), width)
+        return point_gradients, table_gradients, None, None, None
+
+
+@cache
+def _levels(spec: GridSpec, gains: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+    """Scale and gain, and first entry, size, resolution and hashing of the levels that are on, with their number."""
+    on = [level for level in range(spec.levels) if gains[level] > 0.0]
+    floats = np.array([(spec.scales[level], gains[level]) for level in on], np.float32).reshape(-1, 2)
+    sizes = np.diff(spec.offsets)
+    whole = [(spec.offsets[i], sizes[i], spec.resolutions[i], spec.hashed[i], i, spec.levels) for i in on]
+    return floats, np.array(whole, np.int64).reshape(-1, 6)
+
+
+def _shares(facts: np.ndarray, threads: int) -> np.ndarray:
+    """Which levels each thread owns, -1 for none: dealt out back and forth, because finer ones cost more."""
+    rows = -(-len(facts) // threads)
+    deal = np.full((rows, threads), -1, np.int64)
+    deal.reshape(-1)[: len(facts)] = np.arange(len(facts))[::-1]
+    deal[1::2] = deal[1::2, ::-1].copy()
+    return np.ascontiguousarray(deal.T)
+
+
+@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@no_type_check
+def _forward(points, table, footprints, scales, levels, out, width):
+    count, flat, target = points.shape[0], table.reshape(-1), out.reshape(-1)
+    row, features = out.shape[1], len(width)
+    for tile in prange((count + TILE * CHUNK - 1) // (TILE * CHUNK)):
+        floats, index = np.empty((TILE, ROWS * CHUNK), np.float32), np.empty(8 * CHUNK, np.int32)
+        first = tile * TILE * CHUNK
+        chunks = min(TILE, (count - first + CHUNK - 1) // CHUNK)
+        if levels.shape[0] * features < row:
+            out[first : first + chunks * CHUNK] = _ZERO
+        for chunk in range(chunks):
+            start = first + chunk * CHUNK
+            load(points, footprints, start, min(CHUNK, count - start), floats[chunk])
+        for level in range(levels.shape[0]):
+            entries = flat[levels[level, 0] * features :]
+            for chunk in range(chunks):
+                start = first + chunk * CHUNK
+                scratch = floats[chunk]
+                locate(scales[level], levels[level], scratch, index)
+                for lane in range(min(CHUNK, count - start)):
+                    position = (start + lane) * row + levels[level, 4] * features
+                    interpolate(entries, index, scratch, lane, width, target, position)
+
+
+@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@no_type_check
+def _to_table(points, footprints, gradients, scales, levels, shares, out, width):
+    count, flat, source = points.shape[0], out.reshape(-1), gradients.reshape(-1)
+    row, features = gradients.shape[1], len(width)
+    for thread in prange(shares.shape[0]):
+        floats, index = np.empty(ROWS * CHUNK, np.float32), np.empty(8 * CHUNK, np.int32)
+        for level in shares[thread]:
+            if level < 0:
+                continue
+            entries = flat[levels[level, 0] * features :]
+            for start in range(0, count, CHUNK):
+                lanes = min(CHUNK, count - start)
+                load(points, footprints, start, lanes, floats)
+                locate(scales[level], levels[level], floats, index)
+                for lane in range(lanes):
+                    position = (start + lane) * row + levels[level, 4] * features
+                    scatter(entries, index, floats, lane, width, source, position)
+
+
+@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@no_type_check
+def _to_points(points, table, footprints, gradients, scales, levels, out, width):
+    count, flat, source = points.shape[0], table.reshape(-1), gradients.reshape(-1)
+    row, features = gradients.shape[1], len(width)
+    for chunk in prange((count + CHUNK - 1) // CHUNK):
+        floats, index = np.empty(ROWS * CHUNK, np.float32), np.empty(8 * CHUNK, np.int32)
+        totals = np.zeros(3 * CHUNK, np.float32)
+        start = chunk * CHUNK
+        lanes = min(CHUNK, count - start)
+        load(points, footprints, start, lanes, floats)
+        for level in range(levels.shape[0]):
+            entries = flat[levels[level, 0] * features :]
+            locate(scales[level], levels[level], floats, index)
+            for lane in range(lanes):
+                position = (start + lane) * row + levels[level, 4] * features
+                project(entries, index, floats, lane, width, source, position)
+            _add_slopes(scales[level], floats, totals)
+        for lane in range(lanes):
+            for axis in range(3):
+                value = points[start + lane, axis]
+                # The gradient of torch.clamp: one on the cube and its faces, zero outside.
+                outside = value < _ZERO or value > _ONE
+                out[start + lane, axis] = _ZERO if outside else totals[axis * CHUNK + lane]
+
+
+@njit(fastmath=FASTMATH)
+@no_type_check
+def _add_slopes(scales, floats, totals):
+    """Add the derivative of the weighted sum of a chunk's eight products along the three axes."""
+    scale, gain = scales[0], scales[1]
+    for lane in range(CHUNK):
+        x, y = floats[FRACTION * CHUNK + lane], floats[(FRACTION + 1) * CHUNK + lane]
+        z = floats[(FRACTION + 2) * CHUNK + lane]
+        a, b = floats[DOT * CHUNK + lane], floats[(DOT + 1) * CHUNK + lane]
+        c, d = floats[(DOT + 2) * CHUNK + lane], floats[(DOT + 3) * CHUNK + lane]
+        e, f = floats[(DOT + 4) * CHUNK + lane], floats[(DOT + 5) * CHUNK + lane]
+        g, h = floats[(DOT + 6) * CHUNK + lane], floats[(DOT + 7) * CHUNK + lane]
+        spread = _TWO_PI * floats[SPREAD * CHUNK + lane] * scale * scale
+        slope = scale * gain / np.sqrt(np.sqrt(_ONE + spread * spread))
+        u, v = _ONE - y, _ONE - z
+        totals[lane] += slope * (v * (u * (b - a) + y * (d - c)) + z * (u * (f - e) + y * (h - g)))
+        a, b, e, f = a + x * (b - a), c + x * (d - c), e + x * (f - e), g + x * (h - g)
+        totals[CHUNK + lane] += slope * (v * (b - a) + z * (f - e))
+        totals[2 * CHUNK + lane] += slope * ((e + y * (f - e)) - (a + y * (b - a)))

@@ -1,0 +1,70 @@
+"""The shape of a multiresolution hash grid and the layout of its table."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridSpec:
+    """A multiresolution hash grid (Mueller et al. 2022) in tiny-cuda-nn's layout, the same for every backend.
+
+    Level l has scale `base * growth^l - 1` and resolution `ceil(scale) + 1`; a point x of the unit cube lies at
+    `x * scale + 0.5` in it. A level is dense (x fastest) while `resolution^3` fits `2^log2_table`, else hashed.
+
+    >>> GridSpec(levels=2, features=4, log2_table=12, base_resolution=4, finest_resolution=32).offsets
+    (0, 64, 4160)
+    """
+
+    levels: int
+    features: int
+    log2_table: int
+    base_resolution: int
+    finest_resolution: int
+
+    def __post_init__(self) -> None:
+        positive = (self.levels, self.features, self.log2_table, self.base_resolution)
+        if min(positive) < 1 or self.log2_table > 28 or self.finest_resolution < self.base_resolution:
+            raise ValueError(f"{self}: counts start at 1, log2_table ends at 28, finest >= base resolution")
+
+    @property
+    def growth(self) -> float:
+        """How much finer each level is than the one before."""
+        if self.levels == 1:
+            return 1.0
+        return math.exp(math.log(self.finest_resolution / self.base_resolution) / (self.levels - 1))
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """Cells along the cube's edge, per level; rounded to float32 so that every backend and dtype sees the same."""
+        return tuple(float(np.float32(self.base_resolution * self.growth**level - 1.0)) for level in range(self.levels))
+
+    @property
+    def resolutions(self) -> tuple[int, ...]:
+        """Grid points along the cube's edge, per level."""
+        return tuple(math.ceil(scale) + 1 for scale in self.scales)
+
+    @property
+    def offsets(self) -> tuple[int, ...]:
+        """The first entry of each level, and at the end the number of all entries."""
+        offsets = [0]
+        for resolution in self.resolutions:
+            offsets.append(offsets[-1] + min(-(-(resolution**3) // 8) * 8, 1 << self.log2_table))
+        return tuple(offsets)
+
+    @property
+    def entries(self) -> int:
+        """Entries of the whole table."""
+        return self.offsets[-1]
+
+    @property
+    def hashed(self) -> tuple[bool, ...]:
+        """Whether each level is hashed."""
+        sizes = (after - before for before, after in zip(self.offsets, self.offsets[1:], strict=False))
+        return tuple(resolution**3 > size for resolution, size in zip(self.resolutions, sizes, strict=True))
+
+    @property
+    def encoded(self) -> int:
+        """Numbers a point is encoded by: features of level 0, of level 1, and so on."""
+        return self.levels * self.features

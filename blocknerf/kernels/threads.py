@@ -1,0 +1,48 @@
+"""The number of threads all kernels use, PyTorch's and Numba's alike, set here and nowhere else.
+
+Both keep a pool of their own. While one waits actively the other starves (two pools on two cores fight), so waiting is
+made passive before either loads OpenMP: import this module before `torch` where start-up order is yours to choose.
+"""
+
+import os
+import sys
+
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+os.environ.setdefault("KMP_BLOCKTIME", "0")
+
+_count: int | None = None
+
+
+def usable_cores() -> int:
+    """The cores this process may run on, which in a container is often fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def use_threads(count: int | None = None) -> int:
+    """Set the threads of PyTorch and Numba to `count` (default: every usable core) and give the number set.
+
+    Raises:
+        ValueError: `count` is less than one.
+    """
+    global _count
+    if count is not None and count < 1:
+        raise ValueError(f"threads: {count} is not a count of at least 1")
+    import torch
+
+    _count = min(count or usable_cores(), usable_cores())
+    torch.set_num_threads(_count)
+    if "numba" in sys.modules:
+        enter_numba()
+    return _count
+
+
+def enter_numba() -> int:
+    """Give the calling thread Numba's share of the threads, and their number; Numba keeps it per calling thread."""
+    import numba
+
+    count = min(_count or usable_cores(), int(getattr(numba.config, "NUMBA_NUM_THREADS")))  # noqa: B009
+    if numba.get_num_threads() != count:
+        numba.set_num_threads(count)
+    return count
