@@ -1,0 +1,109 @@
+"""The `blocknerf` command: one sub-command a job, made from the job's signature and docstring."""
+
+import errno
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, get_type_hints
+
+from blocknerf import __version__
+from blocknerf.errors import BlockNerfError
+
+COMMANDS: dict[str, str] = {
+    "run": "everything below, from a capture to a fly-through and a report; skips what is done",
+    "ingest": "read a capture (photographs with poses) into a run folder",
+    "partition": "place the blocks and say which frames train each",
+    "train": "train the blocks, or one; resumes where it was stopped",
+    "render": "render a fly-through, or any other camera path, to a video and frames",
+    "evaluate": "score the frames that were held out of training",
+    "report": "write one page with the plan, scores, curves, pictures and fly-through",
+    "backends": "say which kernels this machine can use, and why",
+    "sample": "make a small town with known geometry: a capture to try everything on",
+}
+"""Each job with its line in the overview. A job is the function of that name in the module of that name."""
+
+USAGE_ERROR, INTERRUPTED = 2, 130
+ENVIRONMENT = {
+    errno.ENOSPC: "free some space and run the same command again",
+    errno.EDQUOT: "free some space and run the same command again",
+    errno.EROFS: "choose another folder",
+    errno.EACCES: "correct its permissions or choose another folder",
+    errno.EPERM: "correct its permissions or choose another folder",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code: 0, 2 for an error a user can act on, 130 when interrupted."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _dispatch(arguments)
+    except BlockNerfError as error:
+        return _refuse(str(error), USAGE_ERROR)
+    except OSError as error:
+        if error.errno not in ENVIRONMENT:
+            raise
+        return _refuse(f"{error.filename or 'output'}: {error.strerror}; {ENVIRONMENT[error.errno]}", USAGE_ERROR)
+    except KeyboardInterrupt:
+        return _refuse("interrupted; the same command goes on from here", INTERRUPTED)
+
+
+def overview() -> str:
+    """The text of `blocknerf --help`, written without importing any job."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {line}" for name, line in COMMANDS.items()]
+    head = "usage: blocknerf COMMAND [...]\n\nCity-scale neural radiance fields, a block at a time.\n\ncommands:"
+    return "\n".join([head, *lines, "", "`blocknerf COMMAND --help` lists the options of one command."])
+
+
+def command_of(job: Callable[..., Any]) -> Callable[..., Any]:
+    """The job as a command: parameters before the `*` are given by place, those after it as options."""
+    import tyro
+
+    hints = get_type_hints(job, include_extras=True)
+
+    def marked(parameter: inspect.Parameter) -> inspect.Parameter:
+        kind = hints[parameter.name]
+        if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
+            kind = Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=parameter.name.upper())]
+        return parameter.replace(annotation=kind)
+
+    @functools.wraps(job)
+    def command(*positional: Any, **options: Any) -> Any:
+        return job(*positional, **options)
+
+    signature = inspect.signature(job)
+    parameters = [marked(parameter) for parameter in signature.parameters.values()]
+    command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    del command.__wrapped__  # type: ignore[attr-defined]  # else the unmarked signature is found through it
+    return command
+
+
+def _dispatch(arguments: list[str]) -> int:
+    name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
+    if name in ("-h", "--help"):
+        print(overview())
+        return 0
+    if name == "--version":
+        print(f"blocknerf {__version__}")
+        return 0
+    if name not in COMMANDS:
+        raise BlockNerfError(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+    _call(name, rest)
+    return 0
+
+
+def _call(name: str, arguments: list[str]) -> None:
+    import blocknerf.kernels.threads  # noqa: F401, I001  # decides how threads wait, so it comes before torch
+    import tyro
+
+    job = getattr(importlib.import_module(f"pipelines.{name}"), name)
+    config = (tyro.conf.HelptextFromCommentsOff,)
+    tyro.cli(command_of(job), prog=f"blocknerf {name}", args=arguments, config=config)
+
+
+def _refuse(message: str, code: int) -> int:
+    print(f"blocknerf: error: {' '.join(message.split())}", file=sys.stderr)
+    return code

@@ -1,0 +1,54 @@
+"""What every job tells on the terminal: its stages, what is done already, and how far it is."""
+
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+
+
+def say(message: str) -> None:
+    """Print one line for the user."""
+    Console(soft_wrap=True, highlight=False).print(message, markup=False)
+
+
+def is_done(product: Path) -> bool:
+    """Whether a job's product is there; says so, since the job then has nothing to do."""
+    done = product.exists()
+    if done:
+        say(f"done already: {product}")
+    return done
+
+
+@contextmanager
+def stage(title: str) -> Iterator[None]:
+    """A heading before a piece of work, and its time after it."""
+    start = time.monotonic()
+    say(f"== {title}")
+    yield
+    say(f"   {title}: {duration(time.monotonic() - start)}")
+
+
+def tracked(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    """The items one by one, under a bar with the time left; on a terminal only."""
+    console = Console()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(items, total=total, description=what)
+
+
+def duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> duration(4.21), duration(75), duration(3725)
+    ('4.2 s', '1 min 15 s', '1 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,93 @@
+"""The whole way in one command: from posed photographs to a fly-through and a report."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
+from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.presets import Preset
+from pipelines.evaluate import evaluate
+from pipelines.ingest import ingest
+from pipelines.job import duration, say, stage
+from pipelines.partition import partition
+from pipelines.render import render
+from pipelines.report import report
+from pipelines.train import train
+
+SETTINGS_FORMAT = "blocknerf.run/1"
+
+
+def run(
+    capture: Path,
+    *,
+    out: Path,
+    preset: Preset = "draft",
+    steps: int | None = None,
+    downscale: int | None = None,
+    placement: Literal["auto", "route", "grid"] = "auto",
+    blocks_file: Path | None = None,
+    radius: float | None = None,
+    held_out: int = 8,
+) -> RunFolder:
+    """Turn a capture into a trained city, its fly-through, its scores and its report.
+
+    Whatever is done already in the output folder is skipped, so the same command goes on after it was stopped.
+
+    Args:
+        capture: the capture: a `transforms.json`, or the folder that holds one.
+        out: the run folder, made where it does not exist.
+        preset: how much work a block is worth; draft takes minutes a block without a GPU.
+        steps: training steps a block; by default the preset's.
+        downscale: whole number by which photographs are shrunk; by default chosen from their size.
+        placement: how blocks are placed; auto takes route for cameras on the ground and grid for an aerial capture.
+        blocks_file: blocks by hand, JSON or GeoJSON, in place of a placement.
+        radius: radius of a block in the capture's unit; by default derived from the capture.
+        held_out: every n-th frame is kept from training and judged; 0 keeps none.
+
+    Raises:
+        BlockNerfError: the capture cannot be used, or the output folder holds another run.
+    """
+    start = time.monotonic()
+    folder = RunFolder(out)
+    settings: dict[str, Any] = {"preset": preset, "steps": steps, "downscale": downscale}
+    settings |= {"placement": placement, "radius": radius, "held_out": held_out}
+    settings["blocks_file"] = None if blocks_file is None else blocks_file.as_posix()
+    _refuse_another_run(folder, settings)
+    with stage("ingest"):
+        ingest(capture, out)
+    if not folder.settings.exists():
+        write_atomic(folder.settings, format_json({"format": SETTINGS_FORMAT, **settings}))
+    with stage("partition"):
+        partition(out, placement=placement, blocks_file=blocks_file, radius=radius, preset=preset, held_out=held_out)
+    with stage("train"):
+        train(out, steps=steps, downscale=downscale)
+    with stage("render"):
+        render(out)
+    with stage("evaluate"):
+        evaluate(out)
+    with stage("report"):
+        report(out)
+    say(f"finished in {duration(time.monotonic() - start)}: {folder.report}")
+    return folder
+
+
+def _refuse_another_run(folder: RunFolder, settings: dict[str, Any]) -> None:
+    """Stop before anything is mixed: with a folder of something else, or with a run under other settings."""
+    another = "choose another output folder, or remove this one"
+    if folder.path.exists() and not folder.path.is_dir():
+        raise RunError(f"{folder.path}: is a file, not a folder; {another}")
+    names = [path.name for path in folder.path.iterdir()] if folder.path.is_dir() else []
+    if not folder.capture.exists() and any(not name.startswith(".") for name in names):
+        raise RunError(f"{folder.path}: holds files but no run; {another}")
+    if not folder.settings.exists():
+        return
+    written = read_json(folder.settings, "settings")
+    if written.pop("format", None) != SETTINGS_FORMAT:
+        raise RunError(f"{folder.settings}: format: is not {SETTINGS_FORMAT}; {another}")
+    for key in sorted(written.keys() | settings.keys()):
+        if written.get(key) != settings.get(key):
+            was, now = json.dumps(written.get(key)), json.dumps(settings.get(key))
+            raise RunError(f"{folder.path}: holds another run ({key} {was}, now {now}); {another}")
