@@ -96,7 +96,7 @@ def _flush(path: Path) -> None:
     """Force a file, or every file of a folder, to disk: a rename must not overtake the content."""
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
-            with open(file, "rb") as handle:
+            with file.open("rb") as handle:
                 os.fsync(handle.fileno())
 
 
@@ -104,11 +104,11 @@ def _replace(part: Path, path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         # A folder cannot be renamed onto one that has content; for an instant neither stands there.
         old = path.with_name(f".{path.name}.{os.getpid()}.old")
-        os.rename(path, old)
-        os.rename(part, path)
+        path.rename(old)
+        part.rename(path)
         _remove(old)
     else:
-        os.replace(part, path)
+        part.replace(path)
     folder = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(folder)

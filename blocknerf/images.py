@@ -23,29 +23,36 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return picture.size
 
 
-def read_image(path: Path | str, downscale: int = 1) -> UInt8[np.ndarray, "height width 3"]:
+def read_image(
+    path: Path | str, downscale: int = 1, size: tuple[int, int] | None = None
+) -> UInt8[np.ndarray, "height width 3"]:
     """An RGB picture as stored (EXIF orientation is ignored: poses refer to stored pixels).
 
     Grey pictures get three equal channels, transparent ones a white ground (the convention of synthetic
     scenes); 16 bits are reduced to 8. `downscale` averages by area to floor(size / downscale).
+    `size` is the width and height that its camera says it has.
 
     Raises:
-        CaptureError: it is missing, not a picture, or broken.
+        CaptureError: it is missing, not a picture, broken, or of another size.
     """
     with _open(path) as picture:
+        check_size(path, picture.size, size)
         pixels = _rgb(picture, path)
     return resize_area(pixels, *scaled_size(pixels.shape[1], pixels.shape[0], downscale))
 
 
-def read_mask(path: Path | str, downscale: int = 1) -> Bool[np.ndarray, "height width"]:
+def read_mask(
+    path: Path | str, downscale: int = 1, size: tuple[int, int] | None = None
+) -> Bool[np.ndarray, "height width"]:
     """Where a picture is usable: pixels above half of the mask's brightest value (so 0/1 and 0/255 both work).
 
-    Downscaled, a pixel is usable if all that it covers is.
+    Downscaled, a pixel is usable if all that it covers is. `size` is the width and height of its photograph.
 
     Raises:
-        CaptureError: it is missing, not a picture, or broken.
+        CaptureError: it is missing, not a picture, broken, or of another size.
     """
     with _open(path) as picture:
+        check_size(path, picture.size, size)
         gray = _gray(picture, path)
     usable = gray > gray.max() / 2
     width, height = scaled_size(gray.shape[1], gray.shape[0], downscale)
@@ -62,6 +69,13 @@ def write_image(
     with atomic_path(path) as part:
         options = {"quality": JPEG_QUALITY, "subsampling": 0} if part.suffix.lower() in (".jpg", ".jpeg") else {}
         Image.fromarray(np.ascontiguousarray(image)).save(part, **options)
+
+
+def check_size(path: Path | str, found: tuple[int, int], expected: tuple[int, int] | None) -> None:
+    """Refuse a picture or mask whose width and height are not the expected ones, where any are."""
+    if expected is not None and found != expected:
+        sizes = f"{found[0]}x{found[1]} but its camera says {expected[0]}x{expected[1]}"
+        raise CaptureError(f"{path}: the picture is {sizes}; rescale the picture or correct w, h and the focal length")
 
 
 def scaled_size(width: int, height: int, downscale: int) -> tuple[int, int]:

@@ -1,0 +1,19 @@
+"""Posed photographs of a place: what a capture is, and the importers that give one."""
+
+from blocknerf.capture.capture import Capture, check_files, read_capture, write_capture
+from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.capture.points import PointCloud, read_ply, write_ply
+from blocknerf.capture.transforms import read_transforms
+
+__all__ = [
+    "Capture",
+    "Frame",
+    "Intrinsics",
+    "PointCloud",
+    "check_files",
+    "read_capture",
+    "read_ply",
+    "read_transforms",
+    "write_capture",
+    "write_ply",
+]

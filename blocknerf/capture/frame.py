@@ -1,11 +1,21 @@
 """One posed photograph."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float64
 
 from blocknerf.cameras import CameraModel
+from blocknerf.errors import CaptureError
 
 Pose = tuple[tuple[float, float, float, float], tuple[float, float, float, float], tuple[float, float, float, float]]
 """Camera to world, three rows; OpenCV axes."""
+RIGID_TOLERANCE = 1e-3
+"""How far R R^T may differ from one: files round to a few digits; a scale or a shear is a different error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,10 +32,23 @@ class Intrinsics:
     distortion: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     """k1, k2, p1, p2, k3, k4 in OpenCV's sense."""
 
+    def __post_init__(self) -> None:
+        if self.width < 1 or self.height < 1:
+            raise CaptureError(f"image size {self.width}x{self.height} is not positive; give its width and height")
+        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
+        if not all(math.isfinite(number) for number in numbers):
+            raise CaptureError("an intrinsic is not a finite number; correct focal length, center and distortion")
+        if self.fx <= 0 or self.fy <= 0:
+            raise CaptureError(f"focal length ({self.fx:g}, {self.fy:g}) is not positive; give it in pixels")
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A photograph, where it was taken from, and what is known of how."""
+    """A photograph, where it was taken from, and what is known of how.
+
+    Raises:
+        CaptureError: a path leaves the capture's folder, or the pose is not a rigid motion.
+    """
 
     name: str
     """Unique in the capture; by default the image's path."""
@@ -45,3 +68,72 @@ class Frame:
     gps: tuple[float, float, float] | None = None
     """Latitude and longitude in degrees, altitude in metres."""
     grayscale: bool = False
+
+    def __post_init__(self) -> None:
+        try:
+            check_inside(self.image)
+            if self.mask is not None:
+                check_inside(self.mask)
+            check_rigid(np.array(self.camera_to_world, dtype=np.float64))
+            _check_facts(self)
+        except CaptureError as error:
+            raise CaptureError(f"frame {self.name}: {error}") from None
+
+    @property
+    def center(self) -> tuple[float, float, float]:
+        """The camera's centre in the world."""
+        x, y, z = (row[3] for row in self.camera_to_world)
+        return x, y, z
+
+
+def check_inside(path: str) -> None:
+    """Refuse a path that is absolute or climbs out of the capture's folder."""
+    parts = PurePosixPath(path)
+    if not path or parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in parts.parts[0]:
+        raise CaptureError(f"path {path!r} leaves the capture's folder; give one relative to it, without '..'")
+
+
+def check_rigid(matrix: Float64[np.ndarray, "rows 4"]) -> None:
+    """Refuse a pose that is not finite, orthonormal within `RIGID_TOLERANCE` and right-handed."""
+    if not np.isfinite(matrix).all():
+        raise CaptureError("the pose holds NaN or infinity; correct it or remove the frame")
+    turn = matrix[:3, :3]
+    if np.abs(turn @ turn.T - np.eye(3)).max() > RIGID_TOLERANCE:
+        scale = np.cbrt(np.linalg.det(turn))
+        raise CaptureError(f"the pose is not rigid (scale {scale:.4g}); remove scale and shear from its rotation")
+    if np.linalg.det(turn) < 0:
+        raise CaptureError("the pose mirrors (determinant -1); give a right-handed rotation")
+
+
+def rigid_pose(matrix: Sequence[Any] | np.ndarray) -> Pose:
+    """The pose in a 3x4 or 4x4 matrix, its rotation made exactly orthonormal.
+
+    Raises:
+        CaptureError: the matrix has another shape, or is further than rounding from a rigid motion.
+    """
+    try:
+        array = np.array(matrix, dtype=np.float64)
+    except (TypeError, ValueError):
+        array = np.zeros(0)
+    if array.shape not in ((3, 4), (4, 4)):
+        raise CaptureError("the pose is not a 3x4 or 4x4 matrix of numbers; write one")
+    if array.shape == (4, 4) and np.abs(array[3] - (0, 0, 0, 1)).max() > 1e-6:
+        raise CaptureError("the pose's last row is not 0 0 0 1; divide it out, or transpose the matrix")
+    check_rigid(array)
+    left, _, right = np.linalg.svd(array[:3, :3])
+    array[:3, :3] = left @ right
+    return pose_rows(array[:3].ravel().tolist())
+
+
+def pose_rows(numbers: Sequence[float]) -> Pose:
+    """Twelve numbers as three rows."""
+    a, b, c, d, e, f, g, h, i, j, k, m = numbers
+    return (a, b, c, d), (e, f, g, h), (i, j, k, m)
+
+
+def _check_facts(frame: Frame) -> None:
+    numbers = (frame.timestamp, frame.exposure, *(frame.gps or ()))
+    if not all(math.isfinite(number) for number in numbers if number is not None):
+        raise CaptureError("timestamp, exposure or gps is not a finite number; correct or remove it")
+    if frame.exposure is not None and frame.exposure <= 0:
+        raise CaptureError(f"exposure {frame.exposure:g} is not positive; correct or remove it")

@@ -1,0 +1,292 @@
+"""A capture: posed photographs of one place, and the points measured with them (`capture.json`)."""
+
+import json
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Bool, UInt8
+
+from blocknerf.cameras import CameraModel, Cameras
+from blocknerf.capture.entry import Entry, within
+from blocknerf.capture.frame import Frame, Intrinsics, check_inside, pose_rows
+from blocknerf.capture.points import PointCloud, read_ply
+from blocknerf.errors import CaptureError
+from blocknerf.files import read_json, write_atomic
+from blocknerf.images import check_size, image_size, read_image, read_mask
+
+CAPTURE_FORMAT = "blocknerf.capture/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Capture:
+    """Posed photographs of one place; they are read from disk when asked for, never all at once.
+
+    World: right-handed, z up, metres if `metric`, else the capture's own unit.
+
+    Raises:
+        CaptureError: there are no frames, two have one name or one picture, or coordinates are too large.
+    """
+
+    root: Path
+    """Folder in which the photographs lie; every path below is relative to it."""
+    frames: tuple[Frame, ...]
+    points: str | None = None
+    """PLY of sparse points, as from structure from motion."""
+    lidar: str | None = None
+    """PLY of measured points."""
+    metric: bool
+    """Whether lengths are metres."""
+    geo_origin: tuple[float, float, float] | None = None
+    """Latitude, longitude (degrees) and altitude (metres) of the world's origin."""
+    source: str
+    """Where the capture comes from, in words or as a path."""
+
+    def __post_init__(self) -> None:
+        if not self.frames:
+            raise CaptureError(f"{self.root}: the capture has no frames; give at least one posed photograph")
+        for kind in ("name", "image"):
+            twice = _first_repeated([getattr(frame, kind) for frame in self.frames])
+            if twice is not None:
+                raise CaptureError(f"{self.root}: duplicate frame {twice}; list each photograph once")
+        for path in (self.points, self.lidar):
+            if path is not None:
+                check_inside(path)
+        _check_precision(self)
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def cameras(self) -> Cameras:
+        """Every frame's camera, in order, in single precision."""
+        lenses = [frame.intrinsics for frame in self.frames]
+        return Cameras(
+            camera_to_world=torch.tensor([frame.camera_to_world for frame in self.frames]),
+            intrinsics=torch.tensor([(lens.fx, lens.fy, lens.cx, lens.cy) for lens in lenses]),
+            distortion=torch.tensor([lens.distortion for lens in lenses]),
+            model=torch.tensor([int(lens.model) for lens in lenses]),
+            width=torch.tensor([lens.width for lens in lenses]),
+            height=torch.tensor([lens.height for lens in lenses]),
+        )
+
+    def index(self, name: str) -> int:
+        """The position of the frame of that name.
+
+        Raises:
+            CaptureError: there is none.
+        """
+        for i, frame in enumerate(self.frames):
+            if frame.name == name:
+                return i
+        raise CaptureError(f"{self.root}: no frame is named {name!r}; names are as in capture.json")
+
+    def select(self, indices: Sequence[int]) -> "Capture":
+        """The same capture with only these frames, in this order.
+
+        Raises:
+            CaptureError: an index is out of range, or there are none.
+        """
+        return replace(self, frames=tuple(self._frame(i) for i in indices))
+
+    @property
+    def extent(self) -> float:
+        """Half the diagonal of the box around the cameras; 1 where they all stand in one place."""
+        half = _half_diagonal(self)
+        return half if half > 1e-6 else 1.0
+
+    @property
+    def segments(self) -> dict[str, list[int]]:
+        """Frame indices of each segment, in the order of first appearance."""
+        groups: dict[str, list[int]] = {}
+        for i, frame in enumerate(self.frames):
+            groups.setdefault(frame.segment, []).append(i)
+        return groups
+
+    def read_image(self, index: int, downscale: int = 1) -> UInt8[np.ndarray, "height width 3"]:
+        """The photograph, averaged by area to floor(size / downscale); its camera is `scaled(1 / downscale)`.
+
+        Raises:
+            CaptureError: it is missing or broken, its size is not the camera's, or the index is out of range.
+        """
+        frame = self._frame(index)
+        return read_image(self.root / frame.image, downscale, (frame.intrinsics.width, frame.intrinsics.height))
+
+    def read_mask(self, index: int, downscale: int = 1) -> Bool[np.ndarray, "height width"] | None:
+        """Which pixels are usable (static), or None where the frame has no mask.
+
+        Raises:
+            CaptureError: it is missing, broken or of another size than the photograph.
+        """
+        frame = self._frame(index)
+        if frame.mask is None:
+            return None
+        return read_mask(self.root / frame.mask, downscale, (frame.intrinsics.width, frame.intrinsics.height))
+
+    def read_points(self) -> PointCloud | None:
+        """The sparse points, or None where the capture has none."""
+        return None if self.points is None else read_ply(self.root / self.points)
+
+    def read_lidar(self) -> PointCloud | None:
+        """The measured points, or None where the capture has none."""
+        return None if self.lidar is None else read_ply(self.root / self.lidar)
+
+    def _frame(self, index: int) -> Frame:
+        if not 0 <= index < len(self.frames):
+            raise CaptureError(f"{self.root}: frame index {index} is out of range; give 0 to {len(self.frames) - 1}")
+        return self.frames[index]
+
+
+def check_files(capture: Capture) -> None:
+    """Refuse a capture of which a photograph, mask or point file is missing or has the wrong size.
+
+    Only the pictures' headers are read.
+
+    Raises:
+        CaptureError: naming the first such file.
+    """
+    for frame in capture.frames:
+        size = (frame.intrinsics.width, frame.intrinsics.height)
+        for path in (frame.image, frame.mask):
+            if path is not None:
+                check_size(capture.root / path, image_size(capture.root / path), size)
+    for path in (capture.points, capture.lidar):
+        if path is not None and not (capture.root / path).is_file():
+            raise CaptureError(f"{capture.root / path}: the point file does not exist; restore it or remove its key")
+
+
+def write_capture(capture: Capture, path: Path | str) -> None:
+    """Write `capture.json`, whole or not at all; one line a frame, lenses stored once, numbers exactly.
+
+    The photographs' folder is stored relative to the file's, so that both can move together.
+    """
+    lenses = list(dict.fromkeys(frame.intrinsics for frame in capture.frames))
+    numbers = {lens: i for i, lens in enumerate(lenses)}
+    head = {
+        "format": CAPTURE_FORMAT,
+        "root": Path(os.path.relpath(capture.root.resolve(), Path(path).parent.resolve())).as_posix(),
+        **{key: getattr(capture, key) for key in ("source", "metric", "geo_origin", "points", "lidar")},
+    }
+    lines = [f"{json.dumps(key)}: {_line(value)}" for key, value in head.items()]
+    lines.append(_list("intrinsics", [_line(_lens_data(lens)) for lens in lenses]))
+    lines.append(_list("frames", [_line(_frame_data(frame, numbers[frame.intrinsics])) for frame in capture.frames]))
+    write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def read_capture(path: Path | str) -> Capture:
+    """Read `capture.json`, strictly; the photographs themselves are not looked at.
+
+    Raises:
+        CaptureError: the file is missing, broken, foreign or newer; the message names file, key and remedy.
+    """
+    path = Path(path)
+    data = read_json(path, "capture", CaptureError)
+    _check_format(path, data.get("format"))
+    entry = Entry(data, str(path), complete=True)
+    entry.text("format")
+    lenses = [_read_lens(item, f"{path}: intrinsics[{i}]") for i, item in enumerate(entry.items("intrinsics"))]
+    frames = [_read_frame(item, lenses, f"{path}: frames[{i}]") for i, item in enumerate(entry.items("frames"))]
+    root, facts = entry.text("root"), _read_facts(entry)
+    entry.finish()
+    with within(str(path)):
+        return Capture(root=Path(os.path.normpath(path.parent.resolve() / root)), frames=tuple(frames), **facts)
+
+
+def _read_facts(entry: Entry) -> dict[str, Any]:
+    return {
+        "source": entry.text("source"),
+        "metric": entry.flag("metric"),
+        "geo_origin": entry.triple("geo_origin") if entry.has("geo_origin") else None,
+        "points": entry.text("points") if entry.has("points") else None,
+        "lidar": entry.text("lidar") if entry.has("lidar") else None,
+    }
+
+
+def _read_lens(data: object, where: str) -> Intrinsics:
+    entry = Entry(data, where, complete=True)
+    model = entry.text("model")
+    if model not in CameraModel.__members__:
+        raise CaptureError(f"{entry.place('model')} is {model!r}; write one of {', '.join(CameraModel.__members__)}")
+    lens = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
+    k1, k2, p1, p2, k3, k4 = entry.numbers("distortion", 6)
+    size = {key: entry.whole(key) for key in ("width", "height")}
+    entry.finish()
+    with within(where):
+        return Intrinsics(**size, **lens, model=CameraModel[model], distortion=(k1, k2, p1, p2, k3, k4))
+
+
+def _read_frame(data: object, lenses: Sequence[Intrinsics], where: str) -> Frame:
+    entry = Entry(data, where, complete=True)
+    number = entry.whole("intrinsics")
+    if not 0 <= number < len(lenses):
+        raise CaptureError(f"{entry.place('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
+    facts = {
+        **{key: entry.text(key) for key in ("name", "image", "segment", "camera")},
+        "mask": entry.text("mask") if entry.has("mask") else None,
+        **{key: entry.number(key) if entry.has(key) else None for key in ("timestamp", "exposure")},
+        "gps": entry.triple("gps") if entry.has("gps") else None,
+        "grayscale": entry.flag("grayscale"),
+    }
+    pose = pose_rows(entry.numbers("camera_to_world", 12))
+    entry.finish()
+    with within(where):
+        return Frame(intrinsics=lenses[number], camera_to_world=pose, **facts)
+
+
+def _lens_data(lens: Intrinsics) -> dict[str, Any]:
+    data = {field.name: getattr(lens, field.name) for field in fields(lens)}
+    return data | {"model": lens.model.name}
+
+
+def _frame_data(frame: Frame, lens: int) -> dict[str, Any]:
+    data = {field.name: getattr(frame, field.name) for field in fields(frame)}
+    pose = [number for row in frame.camera_to_world for number in row]
+    return data | {"intrinsics": lens, "camera_to_world": pose}
+
+
+def _line(data: object) -> str:
+    return json.dumps(data, allow_nan=False, ensure_ascii=False)
+
+
+def _list(key: str, lines: Sequence[str]) -> str:
+    return f'"{key}": [\n' + ",\n".join(lines) + "\n]"
+
+
+def _check_format(path: Path, found: object) -> None:
+    if found == CAPTURE_FORMAT:
+        return
+    match = re.fullmatch(r"blocknerf\.capture/(\d+)", found) if isinstance(found, str) else None
+    if match and int(match[1]) > 1:
+        raise CaptureError(
+            f"{path}: format {found} is newer than {CAPTURE_FORMAT}, the newest read here; update blocknerf"
+        )
+    raise CaptureError(f"{path}: format {found!r} is not {CAPTURE_FORMAT}; ingest the capture again")
+
+
+def _first_repeated(names: Sequence[str]) -> str | None:
+    seen: set[str] = set()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _half_diagonal(capture: Capture) -> float:
+    centers = np.array([frame.center for frame in capture.frames])
+    return float(np.linalg.norm(np.ptp(centers, axis=0)) / 2)
+
+
+def _check_precision(capture: Capture) -> None:
+    """Refuse coordinates that single precision would round to more than 1/10,000 of the capture's extent."""
+    farthest = max(abs(number) for frame in capture.frames for number in frame.center)
+    step = farthest * float(np.finfo(np.float32).eps)
+    if farthest > 1e4 and step > 1e-4 * capture.extent:
+        raise CaptureError(
+            f"{capture.root}: cameras lie {farthest:.3g} from the world's origin, which rounds them by {step:.2g};"
+            " subtract an offset from all poses and points"
+        )

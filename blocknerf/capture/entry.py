@@ -1,0 +1,126 @@
+"""One JSON object being read: values with their kind checked, and refusals that name file and key."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, TypeGuard
+
+from blocknerf.errors import CaptureError
+
+
+class Entry:
+    """A JSON object of a capture's file.
+
+    A key asked for as optional may be null; unless the entry is `complete`, it may also be absent.
+
+    >>> Entry({"w": 640}, "capture.json: frames[0]").number("h")
+    Traceback (most recent call last):
+    blocknerf.errors.CaptureError: capture.json: frames[0].h is missing; add it
+    """
+
+    def __init__(self, data: object, where: str, *, complete: bool = False) -> None:
+        if not isinstance(data, dict):
+            raise CaptureError(f"{where} is not an object; write {{...}} there")
+        self._data: dict[str, Any] = data
+        self._seen: set[str] = set()
+        self.where = where
+        """File, and which object in it, as the start of a message."""
+        self._complete = complete
+
+    def __contains__(self, key: str) -> bool:
+        return self._data.get(key) is not None
+
+    def place(self, key: str) -> str:
+        """File and key, as the start of a message."""
+        return f"{self.where}{'.' if self.where.endswith(']') else ': '}{key}"
+
+    def text(self, key: str) -> str:
+        value = self._value(key)
+        if not isinstance(value, str):
+            raise self._wrong(key, value, "text")
+        return value
+
+    def label(self, key: str) -> str:
+        """Text, or a whole number taken as text: names of cameras and sequences are written both ways."""
+        value = self._value(key)
+        if isinstance(value, bool) or not isinstance(value, str | int):
+            raise self._wrong(key, value, "text or a whole number")
+        return str(value)
+
+    def flag(self, key: str) -> bool:
+        value = self._value(key)
+        if not isinstance(value, bool):
+            raise self._wrong(key, value, "true or false")
+        return value
+
+    def number(self, key: str) -> float:
+        value = self._value(key)
+        if not _is_number(value):
+            raise self._wrong(key, value, "a number")
+        return float(value)
+
+    def whole(self, key: str) -> int:
+        value = self.number(key)
+        if not math.isfinite(value) or value != int(value):
+            raise self._wrong(key, value, "a whole number")
+        return int(value)
+
+    def numbers(self, key: str, count: int) -> tuple[float, ...]:
+        value = self._value(key)
+        if not isinstance(value, list) or len(value) != count or not all(_is_number(item) for item in value):
+            raise self._wrong(key, value, f"a list of {count} numbers")
+        return tuple(float(item) for item in value)
+
+    def triple(self, key: str) -> tuple[float, float, float]:
+        first, second, third = self.numbers(key, 3)
+        return first, second, third
+
+    def items(self, key: str) -> list[Any]:
+        value = self._value(key)
+        if not isinstance(value, list):
+            raise self._wrong(key, value, "a list")
+        return value
+
+    def has(self, key: str) -> bool:
+        """Whether an optional key holds a value.
+
+        Raises:
+            CaptureError: the entry is complete and lacks the key.
+        """
+        if self._complete and key not in self._data:
+            raise self._missing(key)
+        self._seen.add(key)
+        return key in self
+
+    def finish(self) -> None:
+        """Refuse keys that nobody asked for: a misspelt key must not pass as an absent one."""
+        unknown = sorted(self._data.keys() - self._seen)
+        if unknown:
+            raise CaptureError(f"{self.place(unknown[0])} is an unknown key; remove it, or ingest the capture again")
+
+    def _value(self, key: str) -> Any:
+        if key not in self._data:
+            raise self._missing(key)
+        self._seen.add(key)
+        return self._data[key]
+
+    def _missing(self, key: str) -> CaptureError:
+        remedy = "ingest the capture again" if self._complete else "add it"
+        return CaptureError(f"{self.place(key)} is missing; {remedy}")
+
+    def _wrong(self, key: str, value: object, kind: str) -> CaptureError:
+        shown = repr(value) if len(repr(value)) < 40 else repr(value)[:36] + " ..."
+        return CaptureError(f"{self.place(key)} is {shown}, not {kind}; correct it")
+
+
+@contextmanager
+def within(where: str) -> Iterator[None]:
+    """Put the place before the message of any refusal inside."""
+    try:
+        yield
+    except CaptureError as error:
+        raise CaptureError(f"{where}: {error}") from None
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,150 @@
+"""Point clouds, read from and written to PLY."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32, UInt8
+
+from blocknerf.errors import CaptureError
+from blocknerf.files import write_atomic
+
+_KINDS = {
+    "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
+    "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
+    "double": "f8", "float64": "f8",
+}  # fmt: skip
+_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
+_LONGEST_HEADER = 1 << 16
+_REMEDY = "write it again as a PLY of vertices"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointCloud:
+    """Points in the world, with colors where they are known."""
+
+    positions: Float32[np.ndarray, "points 3"]
+    colors: UInt8[np.ndarray, "points 3"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Header:
+    """What a PLY's header says of its vertices; `offset` is where the body begins."""
+
+    encoding: str
+    count: int
+    properties: tuple[tuple[str, str], ...]
+    offset: int
+
+    @property
+    def layout(self) -> np.dtype:
+        order = _ORDERS[self.encoding]
+        return np.dtype([(name, order + _KINDS[kind]) for name, kind in self.properties])
+
+
+def read_ply(path: Path | str) -> PointCloud:
+    """The vertices of a PLY (ascii or binary); properties other than position and color are skipped.
+
+    Raises:
+        CaptureError: it is missing, not a PLY, cut short, or holds positions that are not finite.
+    """
+    try:
+        data = Path(path).read_bytes()
+    except OSError as fault:
+        raise CaptureError(f"{path}: points cannot be read ({fault.strerror}); restore the file or its path") from None
+    try:
+        header = _read_header(data)
+        vertices = _read_body(data, header)
+        return _cloud(vertices)
+    except (ValueError, KeyError) as fault:
+        raise CaptureError(f"{path}: not a usable point cloud ({fault}); {_REMEDY}") from None
+
+
+def write_ply(cloud: PointCloud, path: Path | str) -> None:
+    """Write a binary PLY, whole or not at all."""
+    names = ["x", "y", "z"] + (["red", "green", "blue"] if cloud.colors is not None else [])
+    kinds = ["float" if name in "xyz" else "uchar" for name in names]
+    header = _Header(
+        encoding="binary_little_endian", count=len(cloud), properties=tuple(zip(names, kinds, strict=True)), offset=0
+    )
+    vertices = np.zeros(len(cloud), header.layout)
+    for axis, name in enumerate("xyz"):
+        vertices[name] = cloud.positions[:, axis]
+    if cloud.colors is not None:
+        for channel, name in enumerate(("red", "green", "blue")):
+            vertices[name] = cloud.colors[:, channel]
+    lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(cloud)}"]
+    lines += [f"property {kind} {name}" for kind, name in zip(kinds, names, strict=True)] + ["end_header", ""]
+    write_atomic(path, "\n".join(lines).encode("ascii") + vertices.tobytes())
+
+
+def _read_header(data: bytes) -> _Header:
+    end = data.find(b"end_header", 0, _LONGEST_HEADER)
+    if not data.startswith(b"ply") or end < 0:
+        raise ValueError("no PLY header")
+    body = data.index(b"\n", end) + 1
+    encoding, count, properties, inside = "", -1, [], False
+    for line in data[:end].decode("ascii", "replace").splitlines()[1:]:
+        words = line.split()
+        if words[:1] == ["format"]:
+            encoding = words[1]
+        elif words[:1] == ["element"]:
+            if count < 0 and words[1] != "vertex" and int(words[2]) > 0:
+                raise ValueError(f"element {words[1]!r} stands before the vertices")
+            inside = words[1] == "vertex"
+            count = int(words[2]) if inside else count
+        elif words[:1] == ["property"] and inside:
+            properties.append((words[-1], words[1]))
+    _check_header(encoding, count, properties)
+    return _Header(encoding=encoding, count=count, properties=tuple(properties), offset=body)
+
+
+def _check_header(encoding: str, count: int, properties: list[tuple[str, str]]) -> None:
+    if encoding not in _ORDERS:
+        raise ValueError(f"format {encoding!r} is unknown")
+    if count < 0:
+        raise ValueError("it declares no vertices")
+    for name, kind in properties:
+        if kind not in _KINDS:
+            raise ValueError(f"property {name!r} is of kind {kind!r}")
+    missing = sorted({"x", "y", "z"} - {name for name, _ in properties})
+    if missing:
+        raise ValueError(f"vertices have no {missing[0]!r}")
+
+
+def _read_body(data: bytes, header: _Header) -> np.ndarray:
+    if header.encoding == "ascii":
+        return _read_ascii(data, header)
+    found = (len(data) - header.offset) // header.layout.itemsize
+    if found < header.count:
+        raise ValueError(f"cut short: {found} of {header.count} points")
+    return np.frombuffer(data, header.layout, header.count, header.offset)
+
+
+def _read_ascii(data: bytes, header: _Header) -> np.ndarray:
+    rows = data[header.offset :].decode("ascii", "replace").splitlines()
+    rows = [row for row in rows if row.strip()][: header.count]
+    if len(rows) < header.count:
+        raise ValueError(f"cut short: {len(rows)} of {header.count} points")
+    return np.array([tuple(float(word) for word in row.split()) for row in rows], header.layout.newbyteorder("="))
+
+
+def _cloud(vertices: np.ndarray) -> PointCloud:
+    positions = np.stack([vertices[axis] for axis in "xyz"], -1).astype(np.float32)
+    broken = int((~np.isfinite(positions)).any(-1).sum())
+    if broken:
+        raise ValueError(f"{broken} of {len(positions)} positions are not finite")
+    return PointCloud(positions=positions, colors=_colors(vertices))
+
+
+def _colors(vertices: np.ndarray) -> np.ndarray | None:
+    names = ("red", "green", "blue")
+    if not set(names) <= set(vertices.dtype.names or ()):
+        return None
+    colors = np.stack([vertices[name] for name in names], -1)
+    if colors.dtype.kind == "f":
+        return (np.clip(colors, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    return np.clip(colors, 0, 255).astype(np.uint8)

@@ -1,0 +1,174 @@
+"""Captures from nerfstudio's and instant-ngp's `transforms.json`.
+
+Keys that do not concern a photograph's geometry (`aabb_scale`, `applied_transform`, `applied_scale`,
+`orientation_override`, ...) are ignored: nerfstudio has already applied them to poses and points alike.
+"""
+
+import math
+import re
+from pathlib import Path, PurePosixPath
+
+from blocknerf.cameras import CameraModel
+from blocknerf.capture.capture import Capture, check_files
+from blocknerf.capture.entry import Entry, within
+from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_inside, pose_rows, rigid_pose
+from blocknerf.errors import CaptureError
+from blocknerf.files import read_json
+from blocknerf.images import image_size
+
+_PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
+_FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
+_COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
+"""Tried in turn for an instant-ngp path without one."""
+_METRE = re.compile(r"\s*(met(re|er)s?|m)\b", re.IGNORECASE)
+
+
+def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Capture:
+    """The capture in a `transforms.json`, given as that file or its folder.
+
+    Intrinsics stand globally or with each frame; OpenGL camera axes become OpenCV's here and nowhere else;
+    the world is taken as it is (z up by nerfstudio's convention). Where a key is absent: a frame's camera is
+    "0", its segment is its camera, its name is its path, width and height are the picture's, the principal
+    point is the middle, and lengths are metres only if `unit` says so or, without `unit`, if
+    `gps_origin_lat_lon_alt` ties the world to the earth.
+
+    Args:
+        path: The file or its folder.
+        poses: The key of a frame's pose, where a file has several (`transform_matrix_oxts`).
+
+    Raises:
+        CaptureError: anything in it cannot be used; the message names file, frame or key, and remedy.
+    """
+    path = Path(path)
+    path = path / "transforms.json" if path.is_dir() else path
+    top = Entry(read_json(path, "transforms", CaptureError), str(path))
+    items = top.items("frames")
+    if not items:
+        raise CaptureError(f"{path}: frames is empty; give at least one posed photograph")
+    root = path.parent.resolve()
+    frames = [_read_frame(Entry(item, f"{path}: frames[{i}]"), top, root, poses) for i, item in enumerate(items)]
+    geo_origin = top.triple("gps_origin_lat_lon_alt") if top.has("gps_origin_lat_lon_alt") else None
+    with within(str(path)):
+        capture = Capture(
+            root=root,
+            frames=tuple(frames),
+            points=_relative(top, "ply_file_path") if top.has("ply_file_path") else None,
+            lidar=_relative(top, "lidar_ply") if top.has("lidar_ply") else None,
+            metric=bool(_METRE.match(top.text("unit"))) if top.has("unit") else geo_origin is not None,
+            geo_origin=geo_origin,
+            source=top.text("source") if top.has("source") else path.name,
+        )
+    check_files(capture)
+    return capture
+
+
+def _read_frame(entry: Entry, top: Entry, root: Path, poses: str) -> Frame:
+    image = _with_suffix(_relative(entry, "file_path"), root)
+    camera = entry.label("camera_id") if entry.has("camera_id") else "0"
+    lens, pose = _read_lens(entry, top, root / image), _opencv_pose(entry, poses)
+    facts = {
+        "mask": _relative(entry, "mask_path") if entry.has("mask_path") else None,
+        "segment": entry.label("sequence_id") if entry.has("sequence_id") else camera,
+        "timestamp": entry.number("timestamp") if entry.has("timestamp") else None,
+        "exposure": _exposure(entry),
+        "gps": entry.triple("gps") if entry.has("gps") else None,
+        "grayscale": entry.flag("grayscale") if entry.has("grayscale") else False,
+    }
+    with within(entry.where):
+        return Frame(name=image, image=image, camera=camera, intrinsics=lens, camera_to_world=pose, **facts)
+
+
+def _relative(entry: Entry, key: str) -> str:
+    """A path inside the capture's folder, in one spelling: "./images/a.jpg" is "images/a.jpg"."""
+    text = entry.text(key).replace("\\", "/")
+    with within(entry.place(key)):
+        check_inside(text)
+    return str(PurePosixPath(text))
+
+
+def _with_suffix(path: str, root: Path) -> str:
+    """The path of the picture that is there: instant-ngp may leave out its suffix."""
+    if (root / path).is_file():
+        return path
+    return next((path + suffix for suffix in _SUFFIXES if (root / (path + suffix)).is_file()), path)
+
+
+def _opencv_pose(entry: Entry, key: str) -> Pose:
+    """The camera's pose with OpenCV axes; the file's are OpenGL's (y up, z backward)."""
+    with within(entry.place(key)):
+        rows = rigid_pose(entry.items(key))
+    return pose_rows([sign * number for row in rows for sign, number in zip((1.0, -1.0, -1.0, 1.0), row, strict=True)])
+
+
+def _exposure(entry: Entry) -> float | None:
+    """Shutter time x gain, as given or from its parts."""
+    if entry.has("exposure"):
+        return entry.number("exposure")
+    if entry.has("exposure_time") and entry.has("iso"):
+        return entry.number("exposure_time") * entry.number("iso")
+    return None
+
+
+def _read_lens(entry: Entry, top: Entry, image: Path) -> Intrinsics:
+    """The frame's own intrinsics, else the file's; size and principal point default to the picture's."""
+    width, height = _size(entry, top, image)
+    fx, fy = _focal(entry, top, width, height)
+    cx, cy = _number(entry, top, "cx", width / 2), _number(entry, top, "cy", height / 2)
+    k1, k2, p1, p2, k3, k4 = (_number(entry, top, key, 0.0) for key in _COEFFICIENTS)
+    coefficients = (k1, k2, p1, p2, k3, k4)
+    model = _model(entry if entry.has("camera_model") else top, top, coefficients)
+    with within(entry.where):
+        return Intrinsics(width=width, height=height, fx=fx, fy=fy, cx=cx, cy=cy, model=model, distortion=coefficients)
+
+
+def _size(entry: Entry, top: Entry, image: Path) -> tuple[int, int]:
+    for source in (entry, top):
+        if source.has("w") and source.has("h"):
+            return source.whole("w"), source.whole("h")
+    return image_size(image)
+
+
+def _focal(entry: Entry, top: Entry, width: int, height: int) -> tuple[float, float]:
+    """Focal lengths in pixels, from themselves or from the angles of view; one given stands for both."""
+    for source in (entry, top):
+        fx = _focal_along(source, "fl_x", "camera_angle_x", width)
+        fy = _focal_along(source, "fl_y", "camera_angle_y", height)
+        if fx is not None or fy is not None:
+            return (fx if fx is not None else fy), (fy if fy is not None else fx)  # type: ignore[return-value]
+    raise CaptureError(f"{entry.place('fl_x')} is missing; give fl_x or camera_angle_x, there or for the whole file")
+
+
+def _focal_along(source: Entry, focal: str, angle: str, size: int) -> float | None:
+    if source.has(focal):
+        return source.number(focal)
+    if not source.has(angle):
+        return None
+    radians = source.number(angle)
+    if not 0 < radians < math.pi:
+        raise CaptureError(f"{source.place(angle)} is {radians:g}; give an angle of view in radians, below pi")
+    return size / 2 / math.tan(radians / 2)
+
+
+def _number(entry: Entry, top: Entry, key: str, default: float) -> float:
+    for source in (entry, top):
+        if source.has(key):
+            return source.number(key)
+    return default
+
+
+def _model(source: Entry, top: Entry, coefficients: tuple[float, ...]) -> CameraModel:
+    """The camera model; as in nerfstudio, every perspective one uses the coefficients that are there."""
+    default = "OPENCV_FISHEYE" if top.has("is_fisheye") and top.flag("is_fisheye") else "OPENCV"
+    name = source.text("camera_model").upper() if source.has("camera_model") else default
+    if name not in _PERSPECTIVE + _FISHEYE:
+        known = ", ".join(_PERSPECTIVE + _FISHEYE)
+        raise CaptureError(f"{source.place('camera_model')} is {name}; undistort the pictures to one of {known}")
+    fisheye = name in _FISHEYE
+    unused = {key: value for key, value in zip(_COEFFICIENTS, coefficients, strict=True) if value}
+    for key in ("p1", "p2") if fisheye else ("k4",):
+        if key in unused:
+            raise CaptureError(f"{source.place(key)} is not part of a {name} camera; undistort the pictures")
+    if fisheye:
+        return CameraModel.FISHEYE
+    return CameraModel.OPENCV if unused else CameraModel.PINHOLE
