@@ -1,6 +1,7 @@
 """Pictures and masks on disk, read whole or refused, and their scaling by area."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -9,6 +10,11 @@ from torch import Tensor
 
 from blocknerf.errors import CaptureError
 from blocknerf.files import atomic_path
+
+if TYPE_CHECKING:
+    from PIL.Image import Image as Picture
+else:
+    Picture = Any  # Pillow loads with the first picture, not with the library.
 
 JPEG_QUALITY = 92
 
@@ -67,7 +73,9 @@ def write_image(
     from PIL import Image
 
     with atomic_path(path) as part:
-        options = {"quality": JPEG_QUALITY, "subsampling": 0} if part.suffix.lower() in (".jpg", ".jpeg") else {}
+        options: dict[str, Any] = (
+            {"quality": JPEG_QUALITY, "subsampling": 0} if part.suffix.lower() in (".jpg", ".jpeg") else {}
+        )
         Image.fromarray(np.ascontiguousarray(image)).save(part, **options)
 
 
@@ -117,7 +125,7 @@ def to_float(image: UInt8[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.from_numpy(np.ascontiguousarray(image)).float() / 255.0
 
 
-def _open(path: Path | str):
+def _open(path: Path | str) -> Picture:
     """An opened picture whose header has been read.
 
     Raises:
@@ -140,7 +148,7 @@ def _open(path: Path | str):
         ) from None
 
 
-def _rgb(picture, path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
+def _rgb(picture: Picture, path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
     from PIL import Image
 
     try:
@@ -156,7 +164,7 @@ def _rgb(picture, path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
         ) from None
 
 
-def _gray(picture, path: Path | str) -> UInt8[np.ndarray, "height width"] | Int[np.ndarray, "height width"]:
+def _gray(picture: Picture, path: Path | str) -> UInt8[np.ndarray, "height width"] | Int[np.ndarray, "height width"]:
     try:
         return np.asarray(picture).astype(np.int64) if picture.mode.startswith("I") else np.array(picture.convert("L"))
     except (OSError, ValueError, SyntaxError) as fault:

@@ -211,12 +211,12 @@ def _read_lens(data: object, where: str) -> Intrinsics:
     model = entry.text("model")
     if model not in CameraModel.__members__:
         raise CaptureError(f"{entry.place('model')} is {model!r}; write one of {', '.join(CameraModel.__members__)}")
-    lens = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
     k1, k2, p1, p2, k3, k4 = entry.numbers("distortion", 6)
-    size = {key: entry.whole(key) for key in ("width", "height")}
+    facts: dict[str, Any] = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
+    facts |= {key: entry.whole(key) for key in ("width", "height")}
     entry.finish()
     with within(where):
-        return Intrinsics(**size, **lens, model=CameraModel[model], distortion=(k1, k2, p1, p2, k3, k4))
+        return Intrinsics(**facts, model=CameraModel[model], distortion=(k1, k2, p1, p2, k3, k4))
 
 
 def _read_frame(data: object, lenses: Sequence[Intrinsics], where: str) -> Frame:
@@ -224,7 +224,7 @@ def _read_frame(data: object, lenses: Sequence[Intrinsics], where: str) -> Frame
     number = entry.whole("intrinsics")
     if not 0 <= number < len(lenses):
         raise CaptureError(f"{entry.place('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
-    facts = {
+    facts: dict[str, Any] = {
         **{key: entry.text(key) for key in ("name", "image", "segment", "camera")},
         "mask": entry.text("mask") if entry.has("mask") else None,
         **{key: entry.number(key) if entry.has(key) else None for key in ("timestamp", "exposure")},

@@ -7,6 +7,7 @@ Keys that do not concern a photograph's geometry (`aabb_scale`, `applied_transfo
 import math
 import re
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
@@ -67,7 +68,7 @@ def _read_frame(entry: Entry, top: Entry, root: Path, poses: str) -> Frame:
     image = _with_suffix(_relative(entry, "file_path"), root)
     camera = entry.label("camera_id") if entry.has("camera_id") else "0"
     lens, pose = _read_lens(entry, top, root / image), _opencv_pose(entry, poses)
-    facts = {
+    facts: dict[str, Any] = {
         "mask": _relative(entry, "mask_path") if entry.has("mask_path") else None,
         "segment": entry.label("sequence_id") if entry.has("sequence_id") else camera,
         "timestamp": entry.number("timestamp") if entry.has("timestamp") else None,

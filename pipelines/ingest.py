@@ -1,0 +1,96 @@
+"""From somebody's posed photographs to a run's `capture.json`."""
+
+from pathlib import Path
+
+import numpy as np
+
+from blocknerf.capture import Capture, check_files, read_capture, read_transforms, write_capture
+from blocknerf.capture.capture import CAPTURE_FORMAT
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import CaptureError, RunError
+from blocknerf.files import read_json
+from pipelines.job import is_done, say
+
+ANOTHER = "choose another output folder, or remove this one"
+FAMILY = CAPTURE_FORMAT.split("/")[0]
+
+
+def ingest(capture: Path, run: Path) -> Capture:
+    """Check a capture and write it into a run folder; the photographs stay where they are.
+
+    Args:
+        capture: A `transforms.json` (nerfstudio, instant-ngp), a `capture.json`, or a folder that holds one.
+        run: The run folder, made where it does not exist.
+
+    Raises:
+        CaptureError: The capture cannot be used; nothing is written.
+        RunError: The folder holds another run or other files.
+    """
+    found = read_any(capture)
+    product = RunFolder(run).capture
+    if product.exists():
+        if read_capture(product) != found:
+            raise RunError(f"{run}: holds another run, of {_described(read_capture(product))}; {ANOTHER}")
+        is_done(product)
+        return found
+    _check_free(run)
+    write_capture(found, product)
+    for line in summary(found):
+        say(line)
+    return found
+
+
+def read_any(path: Path) -> Capture:
+    """The capture in a file or folder, by what the file says it is.
+
+    Raises:
+        CaptureError: There is none, or it cannot be used.
+    """
+    if not path.exists():
+        raise CaptureError(f"{path}: does not exist; give a transforms.json or its folder")
+    file = path
+    if path.is_dir():
+        candidates = (path / "transforms.json", path / "capture.json")
+        file = next((candidate for candidate in candidates if candidate.is_file()), path)
+    if file.is_dir():
+        raise CaptureError(f"{path}: holds no transforms.json and no capture.json; write one, or give another folder")
+    if not str(read_json(file, "capture", CaptureError).get("format", "")).startswith(FAMILY):
+        return read_transforms(file)
+    found = read_capture(file)
+    check_files(found)
+    return found
+
+
+def summary(capture: Capture) -> list[str]:
+    """What a user should see to know that the capture was understood."""
+    masked = sum(frame.mask is not None for frame in capture.frames)
+    parts = [_described(capture)]
+    parts += [f"{masked} masks"] if masked else []
+    parts += ["sparse points"] if capture.points else []
+    parts += ["measured points"] if capture.lidar else []
+    return [", ".join(parts), *_warnings(capture)]
+
+
+def _described(capture: Capture) -> str:
+    cameras, segments = len({frame.camera for frame in capture.frames}), len(capture.segments)
+    size = f"{2 * capture.extent:.3g} {'m' if capture.metric else 'units'} across"
+    counts = ((len(capture), "photograph"), (cameras, "camera"), (segments, "segment"))
+    return ", ".join([*(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts), size])
+
+
+def _warnings(capture: Capture) -> list[str]:
+    """Cameras that agree on an upward direction far from z: a world that is probably not z-up."""
+    turns = np.array([frame.camera_to_world for frame in capture.frames])[:, :, :3]
+    up, forward = -turns[:, :, 1].mean(axis=0), turns[:, :, 2].mean(axis=0)
+    # Cameras that look down (drones) have no upward direction to speak of.
+    if np.linalg.norm(up) > 0.7 and up[2] < 0.3 and abs(forward[2]) < 0.7:
+        found = ", ".join(f"{number:.2f}" for number in up)
+        return [f"warning: the photographs' up is ({found}) on average, but z is taken as up; rotate poses and points"]
+    return []
+
+
+def _check_free(run: Path) -> None:
+    if run.exists() and not run.is_dir():
+        raise RunError(f"{run}: is a file, not a folder; {ANOTHER}")
+    if run.is_dir() and any(not entry.name.startswith(".") for entry in run.iterdir()):
+        raise RunError(f"{run}: holds files but no run; {ANOTHER}")
