@@ -55,10 +55,10 @@ def run(
     settings: dict[str, Any] = {"preset": preset, "steps": steps, "downscale": downscale}
     settings |= {"placement": placement, "radius": radius, "held_out": held_out}
     settings["blocks_file"] = None if blocks_file is None else blocks_file.as_posix()
-    _refuse_another_run(folder, settings)
+    _refuse_other_settings(folder, settings)
     with stage("ingest"):
         ingest(capture, out)
-    if not folder.settings.exists():
+    if not folder.city.exists():  # until then nothing depends on the settings, and another try may change them
         write_atomic(folder.settings, format_json({"format": SETTINGS_FORMAT, **settings}))
     with stage("partition"):
         partition(out, placement=placement, blocks_file=blocks_file, radius=radius, preset=preset, held_out=held_out)
@@ -74,20 +74,15 @@ def run(
     return folder
 
 
-def _refuse_another_run(folder: RunFolder, settings: dict[str, Any]) -> None:
-    """Stop before anything is mixed: with a folder of something else, or with a run under other settings."""
-    another = "choose another output folder, or remove this one"
-    if folder.path.exists() and not folder.path.is_dir():
-        raise RunError(f"{folder.path}: is a file, not a folder; {another}")
-    names = [path.name for path in folder.path.iterdir()] if folder.path.is_dir() else []
-    if not folder.capture.exists() and any(not name.startswith(".") for name in names):
-        raise RunError(f"{folder.path}: holds files but no run; {another}")
-    if not folder.settings.exists():
+def _refuse_other_settings(folder: RunFolder, settings: dict[str, Any]) -> None:
+    """Stop before a run is mixed with one that was asked for otherwise; `ingest` compares the captures."""
+    if not (folder.settings.exists() and folder.city.exists()):
         return
+    another = "choose another output folder, or remove this one"
     written = read_json(folder.settings, "settings")
     if written.pop("format", None) != SETTINGS_FORMAT:
         raise RunError(f"{folder.settings}: format: is not {SETTINGS_FORMAT}; {another}")
     for key in sorted(written.keys() | settings.keys()):
         if written.get(key) != settings.get(key):
             was, now = json.dumps(written.get(key)), json.dumps(settings.get(key))
-            raise RunError(f"{folder.path}: holds another run ({key} {was}, now {now}); {another}")
+            raise RunError(f"{folder.path}: holds another run, with {key} {was} and not {now}; {another}")

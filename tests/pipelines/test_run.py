@@ -1,0 +1,81 @@
+"""The whole way in one command: its order, its skipping, and its refusal to mix two runs."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
+from pipelines import run as module
+from pipelines.run import run
+
+STAGES = ("ingest", "partition", "train", "render", "evaluate", "report")
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
+    """Every job replaced by one that notes its call and leaves a file, as the real one does."""
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def job(name: str) -> Any:
+        def noted(*places: Path, **options: Any) -> None:
+            folder = places[-1]
+            folder.mkdir(exist_ok=True)
+            if name == "partition":
+                (folder / "city.json").write_text("{}")
+            calls.append((name, options))
+
+        return noted
+
+    for name in STAGES:
+        monkeypatch.setattr(module, name, job(name))
+    return calls
+
+
+def test_jobs_run_in_order(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+    folder = run(tmp_path / "capture", out=tmp_path / "run")
+    assert folder == RunFolder(tmp_path / "run")
+    assert tuple(name for name, _ in stages) == STAGES
+
+
+def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+    run(tmp_path / "capture", out=tmp_path / "run", preset="fine", steps=7, downscale=3, radius=20.0, held_out=4)
+    options = dict(stages)
+    assert options["train"] == {"steps": 7, "downscale": 3}
+    expected = {"placement": "auto", "blocks_file": None, "radius": 20.0, "preset": "fine", "held_out": 4}
+    assert options["partition"] == expected
+
+
+def test_the_same_command_goes_on(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+    for _ in range(2):
+        run(tmp_path / "capture", out=tmp_path / "run", radius=20.0)
+    assert len(stages) == 2 * len(STAGES)
+
+
+def test_a_run_under_other_settings_is_refused(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+    run(tmp_path / "capture", out=tmp_path / "run", radius=20.0)
+    stages.clear()
+    with pytest.raises(RunError, match=r"radius 20\.0 and not 30\.0; choose another output folder"):
+        run(tmp_path / "capture", out=tmp_path / "run", radius=30.0)
+    assert stages == []
+
+
+def test_settings_may_change_until_there_are_blocks(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+    run(tmp_path / "capture", out=tmp_path / "run", radius=20.0)
+    RunFolder(tmp_path / "run").city.unlink()
+    run(tmp_path / "capture", out=tmp_path / "run", radius=30.0)
+    assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["radius"] == 30.0
+
+
+def test_a_stage_that_fails_stops_the_run(
+    tmp_path: Path, stages: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RunError("train: no")
+
+    monkeypatch.setattr(module, "train", refuse)
+    with pytest.raises(RunError, match="train: no"):
+        run(tmp_path / "capture", out=tmp_path / "run")
+    assert [name for name, _ in stages] == ["ingest", "partition"]
