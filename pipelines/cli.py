@@ -77,7 +77,7 @@ def command_of(job: Callable[..., Any]) -> Callable[..., Any]:
     parameters = [marked(parameter) for parameter in signature.parameters.values()]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del command.__wrapped__  # type: ignore[attr-defined]  # else the unmarked signature is found through it
+    del command.__wrapped__  # else the unmarked signature is found through it
     return command
 
 

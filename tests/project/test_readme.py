@@ -1,0 +1,65 @@
+"""What the README promises: its commands, its map and its pictures."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipelines.cli import COMMANDS
+
+PRODUCT = ("blocknerf", "pipelines", "viewer")
+
+
+@pytest.fixture(scope="session")
+def readme(repository: Path) -> str:
+    return (repository / "README.md").read_text()
+
+
+@pytest.fixture(scope="session")
+def mapped(readme: str) -> list[str]:
+    """Paths in the first column of the map."""
+    table = readme.split("## Map")[1].split("\n## ")[0]
+    rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
+    return [path for row in rows for path in re.findall(r"`([^`]+)`", row)]
+
+
+def test_every_mapped_path_exists(mapped: list[str], repository: Path) -> None:
+    assert len(mapped) > 15
+    assert [path for path in mapped if not (repository / path).exists()] == []
+    assert [path for path in mapped if (repository / path).is_dir() != path.endswith("/")] == []
+
+
+def test_every_module_is_mapped(mapped: list[str], repository: Path) -> None:
+    entries = [entry for name in PRODUCT for entry in (repository / name).iterdir()]
+    modules = [entry for entry in entries if entry.suffix == ".py" or (entry / "__init__.py").exists()]
+    paths = {entry.relative_to(repository).as_posix() + ("/" if entry.is_dir() else "") for entry in modules}
+    unmapped = {path for path in paths if not path.split("/")[-1].startswith("__")} - set(mapped)
+    assert unmapped == set()
+
+
+def test_every_command_is_told_and_offered(readme: str) -> None:
+    table = readme.split("## Commands")[1].split("\n## ")[0]
+    told = set(re.findall(r"^\| `blocknerf (\w+)", table, re.MULTILINE))
+    assert told == set(COMMANDS)
+    assert set(re.findall(r"blocknerf (\w+) [A-Z]", readme)) <= set(COMMANDS)
+
+
+def test_every_make_target_is_offered(readme: str, repository: Path) -> None:
+    told = set(re.findall(r"^make (\w+)", readme, re.MULTILINE))
+    offered = set(re.findall(r"^(\w+):", (repository / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test"} <= told <= offered
+
+
+def test_every_link_and_picture_is_there(readme: str, repository: Path) -> None:
+    links = re.findall(r"\]\(([^)]+)\)", readme)
+    local = [link for link in links if "://" not in link]
+    assert [link for link in local if not (repository / link).is_file()] == []
+
+
+def test_what_the_documents_call_fixed_is_pinned(repository: Path) -> None:
+    """Every dependency by name has an exact version in the constraints."""
+    project = (repository / "pyproject.toml").read_text()
+    required = re.findall(r'^    "([A-Za-z0-9-]+)>=', project, re.MULTILINE)
+    pins = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (repository / "constraints.txt").read_text(), re.MULTILINE))
+    assert {"torch", "numba", "pytest", "ruff"} <= set(required)
+    assert [name for name in required if name not in pins and name != "tomli"] == []
