@@ -1,0 +1,102 @@
+"""Products of small matrices for Numba, held in vector registers while they are summed.
+
+LLVM vectorises loops but does not block them for registers, which is what a matrix product lives on: eight rows by two
+vectors are summed at a time, each number read from memory serving several multiplications. One kernel serves the three
+products of a layer (forward, to the inputs, to the weights), because the left matrix is read with any two strides.
+"""
+
+from typing import no_type_check
+
+import numpy as np
+from llvmlite import binding, ir
+from numba import njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+_WIDE = bool(binding.get_host_cpu_features().get("avx512f", False))
+
+LANES = 16 if _WIDE else 8
+"""Numbers in a vector; widths of matrices are padded to a multiple of it."""
+
+ROWS = 8 if _WIDE else 4
+"""Rows summed at a time: with two vectors each they fill half the registers of AVX-512 or of AVX2."""
+
+
+@njit
+@no_type_check
+def aligned(count):
+    """`count` floats that start on a cache line, or every other vector read would touch two lines."""
+    room = np.empty(count + 16, np.float32)
+    first = (-(room.ctypes.data // 4)) % 16
+    return room[first : first + count]
+
+
+@njit
+@no_type_check
+def add_product(a, a_start, a_row, a_step, b, b_start, c, c_start, rows, columns, depth):
+    """Add A B to C: `rows` and `columns` padded to multiples of ROWS and LANES, B and C contiguous with `columns`.
+
+    Number (r, k) of A is `a[a_start + r * a_row + k * a_step]`.
+    """
+    for row in range(0, rows, ROWS):
+        source = a_start + row * a_row
+        target = c_start + row * columns
+        for column in range(0, columns - LANES, 2 * LANES):
+            _add_block(a, source, a_row, a_step, b, b_start + column, columns, c, target + column, depth, (0, 0))
+        if columns % (2 * LANES):
+            column = columns - LANES
+            _add_block(a, source, a_row, a_step, b, b_start + column, columns, c, target + column, depth, (0,))
+
+
+@intrinsic
+@no_type_check
+def _add_block(typing_context, a, a_start, a_row, a_step, b, b_start, b_row, c, c_start, depth, vectors):
+    """Add a block of the product, ROWS by as many vectors as the tuple `vectors` is long."""
+    signature = types.void(a, a_start, a_row, a_step, b, b_start, b_row, c, c_start, depth, vectors)
+
+    def generate(context, builder, signature, values):
+        a, a_start, a_row, a_step, b, b_start, b_row, c, c_start, depth, _ = values
+        data = [context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 4, 7)]
+        block = [(row, vector) for row in range(ROWS) for vector in range(len(signature.args[10]))]
+        targets, sums = {}, {}
+        for row, vector in block:
+            place = builder.add(c_start, builder.mul(_number(row), b_row))
+            targets[row, vector] = _address(builder, data[2], place, vector)
+            sums[row, vector] = cgutils.alloca_once_value(builder, builder.load(targets[row, vector], align=4))
+        with cgutils.for_range(builder, depth) as loop:
+            place = builder.add(b_start, builder.mul(loop.index, b_row))
+            right = [
+                builder.load(_address(builder, data[1], place, v), align=4) for v in range(len(signature.args[10]))
+            ]
+            left_start = builder.add(a_start, builder.mul(loop.index, a_step))
+            for row in range(ROWS):
+                place = builder.add(left_start, builder.mul(_number(row), a_row))
+                left = _splat(builder, builder.load(builder.gep(data[0], [place])))
+                for vector, values_right in enumerate(right):
+                    product = builder.fmul(left, values_right, flags=("contract",))
+                    total = builder.fadd(builder.load(sums[row, vector]), product, flags=("contract",))
+                    builder.store(total, sums[row, vector])
+        for place in block:
+            builder.store(builder.load(sums[place]), targets[place], align=4)
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
+@no_type_check
+def _number(value):
+    return ir.Constant(ir.IntType(64), value)
+
+
+@no_type_check
+def _address(builder, data, place, vector):
+    address = builder.gep(data, [builder.add(place, _number(vector * LANES))])
+    return builder.bitcast(address, ir.VectorType(ir.FloatType(), LANES).as_pointer())
+
+
+@no_type_check
+def _splat(builder, scalar):
+    vector = ir.VectorType(ir.FloatType(), LANES)
+    single = builder.insert_element(ir.Constant(vector, ir.Undefined), scalar, ir.Constant(ir.IntType(32), 0))
+    lanes = ir.Constant(ir.VectorType(ir.IntType(32), LANES), [0] * LANES)
+    return builder.shuffle_vector(single, ir.Constant(vector, ir.Undefined), lanes)
