@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from blocknerf.geometry import transform_points
+from blocknerf.errors import CaptureError
 
-UNDISTORT_ITERATIONS = 12
+UNDISTORT_ITERATIONS = 8
 
 
 class CameraModel(IntEnum):
@@ -32,7 +32,7 @@ class RayBundle:
     def __len__(self) -> int:
         return self.origins.shape[0]
 
-    def __getitem__(self, index) -> "RayBundle":
+    def __getitem__(self, index: int | slice | Tensor) -> "RayBundle":
         return RayBundle(origins=self.origins[index], directions=self.directions[index], radii=self.radii[index])
 
     def flatten(self) -> "RayBundle":
@@ -76,10 +76,26 @@ class Cameras:
         return self.camera_to_world.shape[0]
 
     def __getitem__(self, index: int | slice | Tensor) -> "Cameras":
-        """The chosen cameras; an integer gives a batch of one."""
+        """The chosen cameras; an integer gives a batch of one.
+
+        Raises:
+            CaptureError: an index is out of range.
+        """
         if isinstance(index, int):
+            self._check(index, index)
             index = slice(index, index + 1) if index != -1 else slice(-1, None)
+        elif isinstance(index, Tensor) and index.dtype != torch.bool and index.numel():
+            low, high = index.aminmax()
+            self._check(int(low), int(high))
         return Cameras(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
+
+    def _check(self, low: int, high: int) -> None:
+        count = len(self)
+        if low < -count or high >= count:
+            wrong = low if low < -count else high
+            raise CaptureError(
+                f"camera index {wrong} is out of range; there are {count} cameras, from 0 to {count - 1}"
+            )
 
     @property
     def centers(self) -> Float[Tensor, "cameras 3"]:
@@ -91,7 +107,9 @@ class Cameras:
 
     def scaled(self, factor: float) -> "Cameras":
         """The same views at `factor` times the resolution (0.5 halves width and height, rounding down)."""
-        width, height = ((size * factor + 1e-6).floor().to(size.dtype).clamp_min(1) for size in (self.width, self.height))
+        width, height = (
+            (size * factor + 1e-6).floor().to(size.dtype).clamp_min(1) for size in (self.width, self.height)
+        )
         ratio = torch.stack([width / self.width, height / self.height], -1)
         return replace(self, intrinsics=self.intrinsics * ratio.repeat(1, 2), width=width, height=height)
 
@@ -128,7 +146,12 @@ class Cameras:
     def project(
         self, points: Float[Tensor, "points 3"], index: int = 0
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, "points"], Bool[Tensor, "points"]]:
-        """Image positions of world points in one camera, their depth (along the optical axis), and which are in view."""
+        """Image positions of world points in one camera, their depth (along the optical axis), and which are in view.
+
+        Raises:
+            CaptureError: the index is out of range.
+        """
+        self._check(index, index)
         motion = self.camera_to_world[index]
         local = (points - motion[:, 3]) @ motion[:, :3]
         depth = local[:, 2]
@@ -141,11 +164,14 @@ class Cameras:
             ahead = angle < torch.pi * 0.95
         count = len(points)
         model = self.model[index].expand(count)
-        plane = distort(plane, self.distortion[index].expand(count, 6), model)
-        pixels = plane * self.intrinsics[index, :2] + self.intrinsics[index, 2:]
+        coefficients = self.distortion[index].expand(count, 6)
+        bent = distort(plane, coefficients, model)
+        pixels = bent * self.intrinsics[index, :2] + self.intrinsics[index, 2:]
         size = torch.stack([self.width[index], self.height[index]])
         inside = ((pixels >= 0) & (pixels < size)).all(-1)
-        return pixels, depth, ahead & inside
+        # Beyond its turning point a lens polynomial folds points from outside the view back into the image.
+        unfolded = (undistort(bent, coefficients, model) - plane).abs().amax(-1) < 1e-2 * (1 + plane.abs().amax(-1))
+        return pixels, depth, ahead & inside & unfolded
 
 
 def distort(
@@ -175,32 +201,75 @@ def distort(
 def undistort(
     plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
 ) -> Float[Tensor, "points 2"]:
-    """Invert `distort` by damped fixed-point iteration, exact to float precision for ordinary lenses."""
+    """Invert `distort` by Newton's method, to float precision wherever the lens does not fold.
+
+    A fixed-point iteration would be simpler, but at the rim of wide lenses it hardly converges.
+    """
     if not (model != CameraModel.PINHOLE).any():
         return plane
     estimate = plane
     for _ in range(UNDISTORT_ITERATIONS):
-        estimate = estimate + (plane - distort(estimate, coefficients, model))
+        xx, xy, yy = _distort_slopes(estimate, coefficients, model)
+        x, y = (plane - distort(estimate, coefficients, model)).unbind(-1)
+        # Pixels beyond a lens's fold have no ray; the bounds keep theirs finite.
+        determinant = (xx * yy - xy * xy).clamp_min(1e-3)
+        step = (torch.stack([yy * x - xy * y, xx * y - xy * x], -1) / determinant[:, None]).clamp(-0.5, 0.5)
+        estimate = estimate + step
+        # Newton squares the error: after a step this small nothing is left that the type can hold.
+        if not (step.abs() > 0.1 * torch.finfo(plane.dtype).eps ** 0.5).any():
+            break
     return estimate
 
 
+def _distort_slopes(
+    plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
+) -> tuple[Float[Tensor, "points"], Float[Tensor, "points"], Float[Tensor, "points"]]:
+    """The Jacobian of `distort`, which is symmetric: dx/dx, dx/dy = dy/dx, dy/dy."""
+    k1, k2, p1, p2, k3, k4 = coefficients.unbind(-1)
+    x, y = plane.unbind(-1)
+    squared = x * x + y * y
+    fisheye, ideal = model == CameraModel.FISHEYE, model == CameraModel.PINHOLE
+    last = torch.where(fisheye, k4, torch.zeros_like(k4))
+    radial = 1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * last)))
+    slope = 2 * (k1 + squared * (2 * k2 + squared * (3 * k3 + squared * 4 * last)))
+    p1, p2 = (torch.where(fisheye, torch.zeros_like(p), p) for p in (p1, p2))
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    return (
+        torch.where(ideal, one, radial + slope * x * x + 2 * p1 * y + 6 * p2 * x),
+        torch.where(ideal, zero, slope * x * y + 2 * p1 * x + 2 * p2 * y),
+        torch.where(ideal, one, radial + slope * y * y + 6 * p1 * y + 2 * p2 * x),
+    )
+
+
 def look_at(
-    eyes: Float[Tensor, "cameras 3"], targets: Float[Tensor, "cameras 3"], up: tuple[float, float, float] = (0.0, 0.0, 1.0)
+    eyes: Float[Tensor, "cameras 3"],
+    targets: Float[Tensor, "cameras 3"],
+    up: tuple[float, float, float] = (0.0, 0.0, 1.0),
 ) -> Float[Tensor, "cameras 3 4"]:
-    """Camera poses (OpenCV axes) that stand at `eyes`, look at `targets`, and keep `up` upward in the image."""
+    """Camera poses (OpenCV axes) that stand at `eyes`, look at `targets`, and keep `up` upward in the image.
+
+    Looking along `up` itself, as a drone straight down, the image's top is at +y (north).
+    """
     forward = torch.nn.functional.normalize(targets - eyes, dim=-1)
     right = torch.linalg.cross(forward, eyes.new_tensor(up).expand_as(forward))
+    sideways = torch.linalg.cross(forward, eyes.new_tensor((0.0, 1.0, 0.0)).expand_as(forward))
+    right = torch.where(right.norm(dim=-1, keepdim=True) > 1e-4, right, sideways)
     right = torch.nn.functional.normalize(right, dim=-1)
     down = torch.linalg.cross(forward, right)
     return torch.cat([torch.stack([right, down, forward], -1), eyes[..., None]], -1)
 
 
 def frusta_corners(cameras: Cameras, depth: float) -> Float[Tensor, "cameras 4 3"]:
-    """The four image corners of each camera, pushed out to `depth` along the optical axis, in the world."""
+    """The four image corners of each camera, pushed out to `depth` along the optical axis, in the world.
+
+    Corners of a very wide lens, nearly or more than 90 degrees off the axis, stop at 10 times `depth`.
+    """
     zero, width, height = torch.zeros_like(cameras.width), cameras.width, cameras.height
     corners = torch.stack(
         [torch.stack(pair, -1) for pair in ((zero, zero), (width, zero), (width, height), (zero, height))], 1
     )
-    plane = (corners - cameras.intrinsics[:, None, 2:]) / cameras.intrinsics[:, None, :2]
-    local = torch.cat([plane, torch.ones_like(plane[..., :1])], -1) * depth
-    return transform_points(cameras.camera_to_world, local)
+    indices = torch.arange(len(cameras), device=corners.device).repeat_interleave(4)
+    rays = cameras.rays(indices, corners.reshape(-1, 2).to(cameras.intrinsics.dtype))
+    along = (rays.directions * cameras.camera_to_world[indices, :, 2]).sum(-1)
+    reach = depth / along.clamp_min(0.1)
+    return (rays.origins + rays.directions * reach[:, None]).view(len(cameras), 4, 3)

@@ -36,16 +36,18 @@ def skew(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 def se3_exp(tangents: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
     """Rigid motions from their tangents (translation part, then rotation vector in radians).
 
-    Series near zero rotation keep values and gradients finite at the identity.
+    Series near zero rotation keep values and gradients finite at the identity. They serve up to 0.1 rad: below
+    that, single precision cancels in 1 - cos and loses the gradient; above it, the series would.
     """
     translation, rotation = tangents[..., :3], tangents[..., 3:]
     squared = (rotation * rotation).sum(-1)[..., None, None]
-    small = squared < 1e-6
+    small = squared < 1e-2
     safe = torch.where(small, torch.ones_like(squared), squared)
     angle = safe.sqrt()
-    sine = torch.where(small, 1 - squared / 6, angle.sin() / angle)
-    versine = torch.where(small, 0.5 - squared / 24, (1 - angle.cos()) / safe)
-    third = torch.where(small, 1 / 6 - squared / 120, (angle - angle.sin()) / (safe * angle))
+    sine = torch.where(small, 1 - squared / 6 * (1 - squared / 20 * (1 - squared / 42)), angle.sin() / angle)
+    versine = torch.where(small, 0.5 - squared / 24 * (1 - squared / 30 * (1 - squared / 56)), (1 - angle.cos()) / safe)
+    series = 1 / 6 - squared / 120 * (1 - squared / 42 * (1 - squared / 72))
+    third = torch.where(small, series, (angle - angle.sin()) / (safe * angle))
     cross = skew(rotation)
     cross2 = cross @ cross
     identity = torch.eye(3, dtype=tangents.dtype, device=tangents.device)
@@ -85,7 +87,10 @@ def is_rigid(motions: Float[Tensor, "*batch 3 4"], tolerance: float = 1e-3) -> B
 
 
 def ray_box(
-    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], low: Float[Tensor, "3"], high: Float[Tensor, "3"]
+    origins: Float[Tensor, "rays 3"],
+    directions: Float[Tensor, "rays 3"],
+    low: Float[Tensor, "3"],
+    high: Float[Tensor, "3"],
 ) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
     """Distances at which rays enter and leave an axis-aligned box; enter > leave where they miss it.
 
@@ -104,7 +109,9 @@ def ray_sphere(
     """Distances at which unit-direction rays enter and leave a sphere; enter > leave where they miss it."""
     offset = origins - center
     along = (offset * directions).sum(-1)
-    discriminant = along**2 - (offset * offset).sum(-1) + radius**2
+    # Squared after the subtraction: the difference of two large squares would lose a small, far sphere.
+    nearest = offset - along[:, None] * directions
+    discriminant = radius**2 - (nearest * nearest).sum(-1)
     root = discriminant.clamp_min(0.0).sqrt()
     enter, leave = (-along - root).clamp_min(0.0), -along + root
     return enter, torch.where(discriminant < 0, torch.full_like(leave, -1.0), leave)
