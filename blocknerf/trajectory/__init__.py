@@ -1,0 +1,1 @@
+"""Where a film's camera is at every moment."""

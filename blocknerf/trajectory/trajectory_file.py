@@ -1,0 +1,174 @@
+"""Trajectories on disk: our own `trajectory.json`, and nerfstudio's camera paths in both directions."""
+
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.errors import RunError
+from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
+
+TRAJECTORY_FORMAT = "blocknerf.trajectory/1"
+
+_REMEDY = "correct it, or write the file again"
+
+
+def write_trajectory(trajectory: Trajectory, path: Path) -> None:
+    """Write `trajectory.json`, whole or not at all; the same trajectory gives the same bytes."""
+    write_atomic(path, trajectory_text(trajectory))
+
+
+def trajectory_text(trajectory: Trajectory) -> str:
+    """What `trajectory.json` says of a trajectory."""
+    poses, focals = trajectory.camera_to_world.tolist(), trajectory.focals.tolist()
+    return format_json(
+        {
+            "format": TRAJECTORY_FORMAT,
+            "fps": float(trajectory.fps),
+            "width": trajectory.width,
+            "height": trajectory.height,
+            "frames": [{"camera_to_world": pose, "focal": focal} for pose, focal in zip(poses, focals, strict=True)],
+        }
+    )
+
+
+def read_trajectory(path: Path) -> Trajectory:
+    """Read a trajectory from `trajectory.json` or from a nerfstudio camera path, told apart by content.
+
+    Raises:
+        RunError: the file is missing, broken, foreign or newer; the message names file, key and remedy.
+    """
+    document = read_json(path, "trajectory")
+    try:
+        if "camera_path" in document:
+            return _from_camera_path(document)
+        return _from_document(document)
+    except RunError as error:
+        raise RunError(f"{path}: {str(error).removeprefix('trajectory: ')}") from None
+
+
+def write_camera_path(trajectory: Trajectory, path: Path) -> None:
+    """Write a nerfstudio camera path (OpenGL axes, vertical field of view in degrees), in the capture's world."""
+    height, aspect = trajectory.height, trajectory.width / trajectory.height
+    poses = _flip_axes(_square(trajectory.camera_to_world)).reshape(-1, 16).tolist()
+    views = [
+        {"camera_to_world": pose, "fov": math.degrees(2 * math.atan(height / (2 * focal))), "aspect": aspect}
+        for pose, focal in zip(poses, trajectory.focals.tolist(), strict=True)
+    ]
+    head = {"camera_type": "perspective", "render_height": height, "render_width": trajectory.width}
+    tail = {"fps": float(trajectory.fps), "seconds": trajectory.seconds, "is_cycle": False, "camera_path": views}
+    write_atomic(path, format_json({**head, **tail}))
+
+
+def _from_document(document: dict[str, Any]) -> Trajectory:
+    _check_format(document.get("format"))
+    known = {"format", "fps", "width", "height", "frames"}
+    for key in sorted(document.keys() ^ known):
+        complaint = "is missing" if key in known else "is unknown"
+        raise RunError(f"trajectory: {key}: {complaint}; {_REMEDY}")
+    frames = _list(document["frames"], "frames")
+    views = [_view(frame, i) for i, frame in enumerate(frames)]
+    return Trajectory(
+        camera_to_world=torch.tensor([pose for pose, _ in views], dtype=torch.float32).reshape(-1, 3, 4),
+        focals=torch.tensor([focal for _, focal in views], dtype=torch.float32),
+        width=_integer(document["width"], "width"),
+        height=_integer(document["height"], "height"),
+        fps=_number(document["fps"], "fps"),
+    )
+
+
+def _view(frame: object, position: int) -> tuple[list[list[float]], float]:
+    key = f"frames[{position}]"
+    if not isinstance(frame, dict) or frame.keys() != {"camera_to_world", "focal"}:
+        raise RunError(f"trajectory: {key}: is not an object of camera_to_world and focal; {_REMEDY}")
+    rows = frame["camera_to_world"]
+    if not isinstance(rows, list) or len(rows) != 3 or any(not isinstance(r, list) or len(r) != 4 for r in rows):
+        raise RunError(f"trajectory: {key}.camera_to_world: is not 3 rows of 4 numbers; {_REMEDY}")
+    pose = [[_number(value, f"{key}.camera_to_world") for value in row] for row in rows]
+    return pose, _number(frame["focal"], f"{key}.focal")
+
+
+def _from_camera_path(document: dict[str, Any]) -> Trajectory:
+    """A nerfstudio camera path; its world must be the capture's (nerfstudio's own viewer recenters and rescales)."""
+    kind = document.get("camera_type", "perspective")
+    if kind != "perspective":
+        raise RunError(f"trajectory: camera_type: {kind!r} is not supported; export the path with a perspective camera")
+    width, height = (_integer(document.get(key), key) for key in ("render_width", "render_height"))
+    views = _list(document["camera_path"], "camera_path")
+    poses = [_matrix(view, f"camera_path[{i}]") for i, view in enumerate(views)]
+    angles = [_number(view.get("fov"), f"camera_path[{i}].fov") for i, view in enumerate(views)]
+    for i, angle in enumerate(angles):
+        if not 0.0 < angle < 180.0:
+            raise RunError(f"trajectory: camera_path[{i}].fov: {angle} is not between 0 and 180 degrees; {_REMEDY}")
+    focals = [height / (2 * math.tan(math.radians(angle) / 2)) for angle in angles]
+    return Trajectory(
+        camera_to_world=_flip_axes(torch.tensor(poses, dtype=torch.float64).reshape(-1, 4, 4))[:, :3].float(),
+        focals=torch.tensor(focals, dtype=torch.float32),
+        width=width,
+        height=height,
+        fps=_rate(document, len(views)),
+    )
+
+
+def _rate(document: dict[str, Any], count: int) -> float:
+    """Frames a second: stated, or from the length in seconds, or 24."""
+    if document.get("fps") is not None:
+        return _number(document["fps"], "fps")
+    if document.get("seconds") is None:
+        return 24.0
+    seconds = _number(document["seconds"], "seconds")
+    if seconds <= 0.0:
+        raise RunError(f"trajectory: seconds: {seconds} is not a positive number; {_REMEDY}")
+    return count / seconds
+
+
+def _matrix(view: object, key: str) -> list[float]:
+    if not isinstance(view, dict):
+        raise RunError(f"trajectory: {key}: is not an object; {_REMEDY}")
+    values = view.get("camera_to_world")
+    if not isinstance(values, list) or len(values) != 16:
+        raise RunError(f"trajectory: {key}.camera_to_world: is not 16 numbers, row by row; {_REMEDY}")
+    return [_number(value, f"{key}.camera_to_world") for value in values]
+
+
+def _square(motion: Float[Tensor, "frames 3 4"]) -> Float[Tensor, "frames 4 4"]:
+    last = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=torch.float64).expand(len(motion), 1, 4)
+    return torch.cat([motion.double(), last], 1)
+
+
+def _flip_axes(poses: Float[Tensor, "frames 4 4"]) -> Float[Tensor, "frames 4 4"]:
+    """Between OpenGL's camera axes (y up, looking along -z) and OpenCV's, either way."""
+    return poses * poses.new_tensor([1.0, -1.0, -1.0, 1.0])
+
+
+def _check_format(found: object) -> None:
+    if found == TRAJECTORY_FORMAT:
+        return
+    match = re.fullmatch(r"blocknerf\.trajectory/(\d+)", found) if isinstance(found, str) else None
+    if match and int(match[1]) > 1:
+        newer = f"{found} is newer than this version reads ({TRAJECTORY_FORMAT})"
+        raise RunError(f"trajectory: format: {newer}; update blocknerf")
+    raise RunError(f"trajectory: format: {found!r} is neither {TRAJECTORY_FORMAT} nor a camera path; {_REMEDY}")
+
+
+def _list(value: object, key: str) -> list[Any]:
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_FRAMES:
+        raise RunError(f"trajectory: {key}: is not a list of 1 to {MAX_FRAMES} views; {_REMEDY}")
+    return value
+
+
+def _integer(value: object, key: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65_536:
+        raise RunError(f"trajectory: {key}: {value!r} is not a whole number of 1 to 65536; {_REMEDY}")
+    return value
+
+
+def _number(value: object, key: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise RunError(f"trajectory: {key}: {value!r} is not a finite number; {_REMEDY}")
+    return float(value)

@@ -1,0 +1,113 @@
+"""Trajectory files come back as they went, and broken ones are refused with a sentence."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from blocknerf.cameras import look_at
+from blocknerf.errors import RunError
+from blocknerf.trajectory.trajectory import Trajectory
+from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path, write_trajectory
+
+
+@pytest.fixture
+def film() -> Trajectory:
+    eyes = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.5, 1.25], [2.0, 1.0, 1.5]])
+    poses = look_at(eyes, torch.tensor([[5.0, 9.0, 0.0]]).expand(3, 3))
+    return Trajectory(camera_to_world=poses, focals=torch.tensor([80.0, 90.0, 100.0]), width=96, height=54, fps=12.0)
+
+
+def test_our_file_comes_back_exactly(film: Trajectory, tmp_path: Path) -> None:
+    write_trajectory(film, tmp_path / "trajectory.json")
+    back = read_trajectory(tmp_path / "trajectory.json")
+    assert torch.equal(back.camera_to_world, film.camera_to_world)
+    assert torch.equal(back.focals, film.focals)
+    assert (back.width, back.height, back.fps, back.seconds) == (96, 54, 12.0, 0.25)
+    assert trajectory_text(back) == (tmp_path / "trajectory.json").read_text()
+
+
+def test_a_nerfstudio_path_comes_back(film: Trajectory, tmp_path: Path) -> None:
+    write_camera_path(film, tmp_path / "path.json")
+    back = read_trajectory(tmp_path / "path.json")
+    assert torch.allclose(back.camera_to_world, film.camera_to_world, atol=1e-6)
+    assert torch.allclose(back.focals, film.focals, rtol=1e-6)
+    assert (back.width, back.height, back.fps) == (96, 54, 12.0)
+
+
+def test_a_nerfstudio_path_as_nerfstudio_writes_it(tmp_path: Path) -> None:
+    """A camera at (1, 2, 3) that looks along +y with z up, in OpenGL's axes, 90 degrees high."""
+    matrix = [1, 0, 0, 1, 0, 0, -1, 2, 0, 1, 0, 3, 0, 0, 0, 1]
+    view = {"camera_to_world": matrix, "fov": 90, "aspect": 2.0}
+    document = {"camera_type": "perspective", "render_height": 100, "render_width": 200, "seconds": 2.0}
+    (tmp_path / "path.json").write_text(json.dumps({**document, "keyframes": [], "camera_path": [view] * 4}))
+    film = read_trajectory(tmp_path / "path.json")
+    expected = look_at(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 3.0, 3.0]]))
+    assert torch.allclose(film.camera_to_world, expected.expand(4, 3, 4), atol=1e-6)
+    assert film.focals.tolist() == pytest.approx([50.0] * 4)
+    assert film.fps == pytest.approx(2.0)
+    assert film.cameras.image_rays(0).directions[0, 0, 1] > 0
+
+
+def test_resizing_keeps_the_vertical_field_of_view(film: Trajectory) -> None:
+    small = film.resized(48, 27)
+    assert torch.allclose(small.focals, film.focals / 2)
+    assert math.isclose(float(small.cameras.intrinsics[0, 2]), 24.0)
+
+
+def _broken(change: Callable[[dict], object]) -> dict:
+    frame = {"camera_to_world": [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]], "focal": 9.0}
+    document = {"format": "blocknerf.trajectory/1", "fps": 24.0, "width": 8, "height": 6, "frames": [frame]}
+    change(document)
+    return document
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.pop("fps"), "fps: is missing"),
+        (lambda d: d.update(extra=1), "extra: is unknown"),
+        (lambda d: d.update(format="blocknerf.trajectory/2"), "newer than this version"),
+        (lambda d: d.update(format="other"), "neither blocknerf.trajectory/1 nor a camera path"),
+        (lambda d: d.update(frames=[]), "frames: is not a list of 1 to"),
+        (lambda d: d.update(width=0), "width: 0 is not a whole number"),
+        (lambda d: d.update(width=True), "width: True is not a whole number"),
+        (lambda d: d.update(fps=0.0), "fps is 0.0; give more than 0"),
+        (lambda d: d.update(fps="24"), "fps: '24' is not a finite number"),
+        (lambda d: d["frames"][0].pop("focal"), r"frames\[0\]: is not an object"),
+        (lambda d: d["frames"][0].update(focal=-1.0), "frame 0: focal is -1.0"),
+        (lambda d: d["frames"][0].update(focal=float("nan")), "focal: nan is not a finite number"),
+        (lambda d: d["frames"][0].update(camera_to_world=[[1.0] * 4] * 2), "is not 3 rows of 4 numbers"),
+        (lambda d: d["frames"][0].update(camera_to_world=[[2.0] * 4] * 3), "frame 0: camera_to_world is not a finite"),
+    ],
+)
+def test_broken_files_are_refused_in_one_line(change: Callable[[dict], object], message: str, tmp_path: Path) -> None:
+    path = tmp_path / "trajectory.json"
+    path.write_text(json.dumps(_broken(change)))
+    with pytest.raises(RunError, match=message) as caught:
+        read_trajectory(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"camera_type": "equirectangular"}, "'equirectangular' is not supported"),
+        ({"render_width": None}, "render_width: None is not a whole number"),
+        ({"camera_path": [{"camera_to_world": [1.0] * 12, "fov": 60}]}, "is not 16 numbers"),
+        ({"camera_path": [{"camera_to_world": [1.0] * 16, "fov": 180}]}, "180.0 is not between 0 and 180"),
+        ({"camera_path": [7]}, r"camera_path\[0\]: is not an object"),
+        ({"camera_path": []}, "camera_path: is not a list"),
+        ({"seconds": 0}, "seconds: 0.0 is not a positive number"),
+    ],
+)
+def test_broken_camera_paths_are_refused(keys: dict, message: str, tmp_path: Path) -> None:
+    eye = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+    document = {"render_width": 8, "render_height": 6, "camera_path": [{"camera_to_world": eye, "fov": 60.0}]}
+    (tmp_path / "path.json").write_text(json.dumps(document | keys))
+    with pytest.raises(RunError, match=message):
+        read_trajectory(tmp_path / "path.json")
