@@ -1,0 +1,71 @@
+"""Films that are written can be watched, and half-written ones never appear."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import imageio.v3
+import numpy as np
+import pytest
+
+from blocknerf.errors import RunError
+from blocknerf.video import even_size, write_video
+
+
+def _pictures(count: int, height: int, width: int) -> Iterator[np.ndarray]:
+    ramp = np.linspace(40, 200, width, dtype=np.uint8)
+    for i in range(count):
+        yield np.broadcast_to(np.roll(ramp, 2 * i)[None, :, None], (height, width, 3)).copy()
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 64), (47, 61)])
+def test_a_film_comes_back_as_it_was(height: int, width: int, tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    assert write_video(path, _pictures(12, height, width), fps=12.0) == 12
+    back = imageio.v3.imread(path, plugin="pyav")
+    assert back.shape == (12, height + height % 2, width + width % 2, 3)
+    first = next(_pictures(1, height, width))
+    assert np.abs(back[0, :height, :width].astype(int) - first).mean() < 6
+    facts = imageio.v3.immeta(path, plugin="pyav")
+    assert facts["codec"] == "h264"
+    assert facts["fps"] == 12.0
+    assert facts["duration"] == pytest.approx(1.0)
+    assert [file.name for file in tmp_path.iterdir()] == ["film.mp4"]
+
+
+def test_browsers_can_start_before_the_end_is_loaded(tmp_path: Path) -> None:
+    write_video(tmp_path / "film.mp4", _pictures(3, 32, 32))
+    content = (tmp_path / "film.mp4").read_bytes()
+    assert content.index(b"moov") < content.index(b"mdat")
+    assert b"avcC" in content
+
+
+def test_odd_edges_are_repeated() -> None:
+    image = np.arange(3 * 5 * 3, dtype=np.uint8).reshape(3, 5, 3)
+    even = even_size(image)
+    assert even.shape == (4, 6, 3)
+    assert (even[:3, :5] == image).all()
+    assert (even[3, :5] == image[2]).all()
+    assert (even[:3, 5] == image[:, 4]).all()
+
+
+def test_a_failure_on_the_way_leaves_the_old_film(tmp_path: Path) -> None:
+    path = tmp_path / "film.mp4"
+    path.write_bytes(b"old")
+
+    def failing() -> Iterator[np.ndarray]:
+        yield from _pictures(2, 16, 16)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write_video(path, failing())
+    assert path.read_bytes() == b"old"
+    assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_no_pictures_or_mixed_sizes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="no pictures"):
+        write_video(tmp_path / "film.mp4", iter([]))
+    mixed = [np.zeros((16, 16, 3), np.uint8), np.zeros((16, 18, 3), np.uint8)]
+    with pytest.raises(RunError, match="picture 1 is 18x16, not 16x16"):
+        write_video(tmp_path / "film.mp4", mixed)
+    assert list(tmp_path.iterdir()) == []
