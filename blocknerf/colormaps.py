@@ -1,0 +1,51 @@
+"""Numbers as colors: depth, errors, and which block is where."""
+
+import colorsys
+
+import numpy as np
+from jaxtyping import Float, UInt8
+
+_ERROR_STOPS = (
+    (0.0, (0, 0, 0)),
+    (0.25, (73, 16, 105)),
+    (0.5, (190, 55, 84)),
+    (0.75, (249, 142, 9)),
+    (1.0, (252, 255, 200)),
+)
+
+
+def turbo(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+    """The Turbo rainbow (Mikhailov 2019): 0 dark blue, 0.5 green, 1 dark red; values beyond are clipped."""
+    import cv2
+
+    levels = (np.clip(np.nan_to_num(values), 0.0, 1.0) * 255.0).round().astype(np.uint8)
+    return np.ascontiguousarray(cv2.applyColorMap(levels, cv2.COLORMAP_TURBO)[..., ::-1])
+
+
+def depth_colors(
+    depth: Float[np.ndarray, "height width"], near: float, far: float
+) -> UInt8[np.ndarray, "height width 3"]:
+    """Depth from near (red) to far (blue), even in inverse depth, as nearness is what the eye reads."""
+    inverse_near, inverse_far = 1.0 / max(near, 1e-9), 1.0 / max(far, near * (1 + 1e-6), 2e-9)
+    inverse = 1.0 / np.maximum(depth, 1e-9)
+    return turbo((inverse - inverse_far) / (inverse_near - inverse_far))
+
+
+def error_colors(error: Float[np.ndarray, "height width"], full: float = 0.25) -> UInt8[np.ndarray, "height width 3"]:
+    """Absolute errors of display values: none is black, `full` and above nearly white."""
+    x = np.clip(error / full, 0.0, 1.0)
+    places = [place for place, _ in _ERROR_STOPS]
+    channels = [np.interp(x, places, [color[c] for _, color in _ERROR_STOPS]) for c in range(3)]
+    return np.stack(channels, -1).round().astype(np.uint8)
+
+
+def block_color(position: int) -> tuple[int, int, int]:
+    """A color for the block at a position in the city; neighbors in number differ clearly.
+
+    >>> block_color(0) != block_color(1)
+    True
+    """
+    hue = (0.58 + position * 0.618034) % 1.0
+    lightness = (0.55, 0.42, 0.66)[position % 3]
+    red, green, blue = colorsys.hls_to_rgb(hue, lightness, 0.65)
+    return round(red * 255), round(green * 255), round(blue * 255)

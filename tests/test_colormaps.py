@@ -1,0 +1,37 @@
+"""Colors say what they stand for."""
+
+import numpy as np
+
+from blocknerf.colormaps import block_color, depth_colors, error_colors, turbo
+
+
+def test_depth_goes_from_red_to_blue() -> None:
+    colors = depth_colors(np.array([[1.0, 2.0, 50.0, 1000.0]]), 1.0, 100.0)[0].astype(int)
+    assert colors[0, 0] > colors[0, 2] + 80
+    assert colors[2, 2] > colors[2, 0]
+    assert (colors[3] == turbo(np.zeros((1, 1)))[0, 0]).all()
+
+
+def test_depth_of_one_distance_is_finite() -> None:
+    assert depth_colors(np.full((2, 2), 3.0), 3.0, 3.0).shape == (2, 2, 3)
+    assert depth_colors(np.array([[0.0, np.inf]]), 1.0, 10.0).shape == (1, 2, 3)
+
+
+def test_errors_grow_lighter() -> None:
+    colors = error_colors(np.array([[0.0, 0.05, 0.1, 0.2, 0.25, 9.0]]))[0].astype(int).sum(-1)
+    assert colors[0] == 0
+    assert (np.diff(colors[:5]) > 0).all()
+    assert colors[5] == colors[4]
+
+
+def test_turbo_is_clipped_and_defined_everywhere() -> None:
+    colors = turbo(np.array([[-1.0, 0.0, 1.0, 2.0, np.nan]]))[0]
+    assert (colors[0] == colors[1]).all()
+    assert (colors[2] == colors[3]).all()
+    assert (colors[4] == colors[1]).all()
+
+
+def test_neighboring_blocks_differ() -> None:
+    colors = np.array([block_color(i) for i in range(12)])
+    assert np.linalg.norm(np.diff(colors, axis=0), axis=-1).min() > 60
+    assert len({tuple(color) for color in colors.tolist()}) == 12
