@@ -1,0 +1,1 @@
+"""The sample city: an analytic, procedural town, exact from everywhere, and captures of it."""

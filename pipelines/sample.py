@@ -1,0 +1,110 @@
+"""Make a sample city: a capture of an analytic town with known geometry."""
+
+from pathlib import Path
+
+from blocknerf.capture.synthetic.rig import Route
+from blocknerf.capture.synthetic.sample import SampleSpec, plan_shots, read_spec, write_sample
+from blocknerf.capture.synthetic.town import Town
+from blocknerf.errors import RunError
+from blocknerf.files import atomic_path
+from pipelines.job import say, tracked
+
+
+def sample(
+    out: Path,
+    *,
+    width: int = 192,
+    height: int = 108,
+    drives: int = 3,
+    stops: int = 25,
+    route: Route = "main",
+    field_of_view: float = 76.0,
+    pose_error: float = 0.0,
+    turn_error: float = 0.0,
+    seed: int = 0,
+    changed_building: int | None = None,
+    supersample: int = 2,
+    quality: int = 88,
+) -> Path:
+    """Write photographs of a small town, with poses, masks, exposures, points and a street map.
+
+    The same options give the same bytes. A folder that holds such a sample already is replaced.
+
+    Args:
+        out: Folder of the sample; it must be new, empty, or an earlier sample.
+        width: Of the photographs, in pixels.
+        height: Of the photographs, in pixels.
+        drives: How many; they take turns in hour (noon, dusk, overcast) and direction.
+        stops: Places along each drive where all three cameras take a photograph.
+        route: Along the main street, or a tour that turns into the side streets.
+        field_of_view: From side to side of a photograph, in degrees.
+        pose_error: Length of the shift that displaces the poses of each drive, in metres.
+        turn_error: Angle by which the poses of each drive are turned about their middle, in degrees.
+        seed: Another number gives another town.
+        changed_building: Replace the building of this number by another one.
+        supersample: Rays along each side of a pixel.
+        quality: Of the JPEGs, 1 to 95.
+
+    Returns:
+        The folder.
+
+    Raises:
+        RunError: the folder holds something else, or an option is out of range.
+    """
+    spec = SampleSpec(
+        width=width,
+        height=height,
+        drives=drives,
+        stops=stops,
+        route=route,
+        field_of_view=field_of_view,
+        pose_error=pose_error,
+        turn_error=turn_error,
+        seed=seed,
+        changed_building=changed_building,
+        supersample=supersample,
+        quality=quality,
+    )
+    _check(spec)
+    _check_free(out)
+    town = Town.build(seed, changed_building=changed_building)
+    with atomic_path(out) as part:
+        part.mkdir()
+        shots = list(tracked(write_sample(town, part, spec), "photographs", len(plan_shots(spec))))
+    say(f"{len(shots)} photographs of {drives} drives in {out}")
+    return out
+
+
+def _check(spec: SampleSpec) -> None:
+    """Refuse options out of range.
+
+    Raises:
+        RunError: names the option and its range.
+    """
+    ranges = {
+        "width": (8, 8192),
+        "height": (8, 8192),
+        "drives": (1, 1000),
+        "stops": (1, 10_000),
+        "field_of_view": (10, 150),
+        "pose_error": (0, 100),
+        "turn_error": (0, 180),
+        "supersample": (1, 8),
+        "quality": (1, 95),
+    }
+    for name, (low, high) in ranges.items():
+        value = getattr(spec, name)
+        if not low <= value <= high:
+            raise RunError(f"sample: {name} is {value}; give a number from {low} to {high}")
+
+
+def _check_free(out: Path) -> None:
+    """Refuse a folder whose content is not a sample.
+
+    Raises:
+        RunError: names the folder.
+    """
+    if out.exists() and not out.is_dir():
+        raise RunError(f"{out}: this is a file; give a folder for the sample")
+    if out.is_dir() and any(out.iterdir()) and read_spec(out) is None:
+        raise RunError(f"{out}: holds files that are not a sample city; give a new or empty folder")
