@@ -5,7 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,10 +86,12 @@ def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunErro
 
 
 def _remove(path: Path) -> None:
+    """Make way, as far as that is possible: what keeps it from being removed is not the error to report."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink()
 
 
 def _flush(path: Path) -> None:
@@ -126,7 +128,8 @@ def _refusal(error: BaseException, path: Path, part: Path) -> RunError | None:
         return RunError(
             f"{path}: the disk is full, nothing was written; free some space and run the same command again"
         )
-    ours = getattr(error, "filename", None) in (str(part), str(path), str(path.parent), part, path, path.parent)
+    name = str(getattr(error, "filename", None))
+    ours = name.startswith(str(part)) or name in map(str, (path, *path.parents))
     if isinstance(error, OSError) and ours:
         return RunError(
             f"{path}: cannot be written ({error.strerror}); choose another folder or correct its permissions"

@@ -1,5 +1,6 @@
 """From somebody's posed photographs to a run's `capture.json`."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,8 +30,9 @@ def ingest(capture: Path, run: Path) -> Capture:
     found = read_any(capture)
     product = RunFolder(run).capture
     if product.exists():
-        if read_capture(product) != found:
-            raise RunError(f"{run}: holds another run, of {_described(read_capture(product))}; {ANOTHER}")
+        held = read_capture(product)
+        if not _same(held, found):
+            raise RunError(f"{run}: holds another run, of {_described(held)} in {held.root}; {ANOTHER}")
         is_done(product)
         return found
     _check_free(run)
@@ -87,6 +89,18 @@ def _warnings(capture: Capture) -> list[str]:
         found = ", ".join(f"{number:.2f}" for number in up)
         return [f"warning: the photographs' up is ({found}) on average, but z is taken as up; rotate poses and points"]
     return []
+
+
+def _same(first: Capture, second: Capture) -> bool:
+    """Whether two captures are one, up to the last digits of poses, which another machine may round differently."""
+    if len(first) != len(second):
+        return False
+    poses = [np.array([frame.camera_to_world for frame in capture.frames]) for capture in (first, second)]
+    with_poses = tuple(
+        replace(frame, camera_to_world=other.camera_to_world)
+        for frame, other in zip(second.frames, first.frames, strict=True)
+    )
+    return replace(second, frames=with_poses) == first and bool(np.allclose(*poses, rtol=1e-12, atol=1e-9))
 
 
 def _check_free(run: Path) -> None:
