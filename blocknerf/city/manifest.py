@@ -4,14 +4,14 @@ import hashlib
 import json
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 from blocknerf.errors import RunError
-from blocknerf.files import read_json, write_atomic
+from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.partition.block import Block
 from blocknerf.presets import PRESETS, Preset
 
@@ -19,6 +19,8 @@ CITY_FORMAT = "blocknerf.city/1"
 
 Weighting = Literal["nearest", "inverse_distance_2d"]
 """How the pictures of several blocks are weighed against each other (`blocknerf.city.compositing`)."""
+
+_Choice = TypeVar("_Choice", bound=str)
 
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
@@ -152,9 +154,32 @@ class RunFolder:
     def render_folder(self, name: str) -> Path:
         return self.renders / name
 
+    def trajectory(self, name: str) -> Path:
+        return self.render_folder(name) / "trajectory.json"
+
+    def pictures(self, name: str, layer: str = "frames") -> Path:
+        """The folder of a film's single pictures: `frames`, `depth` or `blocks`."""
+        return self.render_folder(name) / layer
+
+    def video(self, name: str, layer: str = "frames") -> Path:
+        return self.render_folder(name) / ("video.mp4" if layer == "frames" else f"{layer}.mp4")
+
+    def render_record(self, name: str) -> Path:
+        """What each picture of a film was made from; a film is done when this file is there."""
+        return self.render_folder(name) / "render.json"
+
+    def render_log(self, name: str) -> Path:
+        """The same of an unfinished film, a line a picture."""
+        return self.render_folder(name) / "log.jsonl"
+
     @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
+
+    @property
+    def evaluation_pictures(self) -> Path:
+        """The folder of a few held-out photographs beside their renderings."""
+        return self.path / "evaluation"
 
     @property
     def report(self) -> Path:
@@ -168,7 +193,7 @@ class RunFolder:
 
 def write_city(city: City, path: Path) -> None:
     """Write `city.json`, whole or not at all."""
-    write_atomic(path, json.dumps(_to_json(city), indent=2, allow_nan=False) + "\n")
+    write_atomic(path, format_json(_to_json(city)))
 
 
 def read_city(path: Path) -> City:
@@ -184,7 +209,7 @@ def read_city(path: Path) -> City:
         raise RunError(f"{path}: {str(error).removeprefix('city: ')}") from None
 
 
-def _complaints(city: City):
+def _complaints(city: City) -> Iterator[tuple[str, str | None]]:
     """Each key with what is wrong with it, or None."""
     names = [block.name for block in city.blocks]
     twice = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
@@ -197,10 +222,7 @@ def _complaints(city: City):
         finite = all(math.isfinite(number) for number in block.origin)
         yield f"{key}.origin", None if finite else "is not finite"
         yield f"{key}.radius", _not_positive(block.radius)
-    yield "preset", None if city.preset in PRESETS else f"{city.preset!r} is none of {', '.join(PRESETS)}"
     yield "held_out", None if city.held_out == 0 or city.held_out > 1 else f"{city.held_out} is neither 0 nor 2 or more"
-    known = city.weighting in WEIGHTINGS
-    yield "weighting", None if known else f"{city.weighting!r} is none of {', '.join(WEIGHTINGS)}"
     yield "power", _not_positive(city.power)
     yield "selection_radius", _not_positive(city.selection_radius)
     fits = 0.0 <= city.visibility_threshold < 0.5
@@ -233,9 +255,9 @@ def _from_json(document: Mapping[str, Any]) -> City:
         raise RunError(f"city: blocks: is not a list; {_REMEDY}")
     return City(
         blocks=tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(blocks)),
-        preset=_text(document, "preset"),  # type: ignore[arg-type]
+        preset=_one_of(PRESETS, document, "preset"),
         held_out=_integer(document, "held_out"),
-        weighting=_text(document, "weighting"),  # type: ignore[arg-type]
+        weighting=_one_of(WEIGHTINGS, document, "weighting"),
         power=_number(document["power"], "power"),
         selection_radius=_number(document["selection_radius"], "selection_radius"),
         visibility_threshold=_number(document["visibility_threshold"], "visibility_threshold"),
@@ -275,6 +297,14 @@ def _text(document: Mapping[str, Any], key: str, prefix: str = "") -> str:
     if not isinstance(value, str):
         raise RunError(f"city: {prefix}{key}: {value!r} is not text; {_REMEDY}")
     return value
+
+
+def _one_of(choices: tuple[_Choice, ...], document: Mapping[str, Any], key: str) -> _Choice:
+    value = _text(document, key)
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise RunError(f"city: {key}: {value!r} is none of {', '.join(choices)}; {_REMEDY}")
 
 
 def _integer(document: Mapping[str, Any], key: str) -> int:

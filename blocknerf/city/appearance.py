@@ -1,0 +1,102 @@
+"""How a picture of the city should look where no look has been matched: like some of its photographs.
+
+Codes of different blocks are unrelated numbers, but codes of the same photograph mean the same light. So
+one segment is chosen for the whole city, and each block takes the mean of its own codes of that segment's
+photographs: neighbours, which share many of them, then agree without matching.
+"""
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass
+from statistics import median
+from typing import Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.capture.capture import Capture
+from blocknerf.errors import RunError
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.rendering.protocol import Field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Appearance:
+    """Photographs to look like, and the exposure to show."""
+
+    frames: tuple[frozenset[str], ...] = ()
+    """Sets of frames in order of preference: a block takes the first of which it was trained on any."""
+    exposure: float | None = None
+    """In the capture's unit; None shows each block at its reference exposure."""
+
+
+@runtime_checkable
+class Trained(Protocol):
+    """A field that kept an appearance code of each photograph it was trained on."""
+
+    @property
+    def spec(self) -> FieldSpec: ...
+
+    def mean_code(self, frames: list[str] | None = None) -> Tensor: ...
+
+
+def city_appearance(
+    capture: Capture, trained: Iterable[Collection[int]], *, segment: str | None = None, frame: str | None = None
+) -> Appearance:
+    """The appearance of one photograph or one segment; by default of the segment that trains the most blocks.
+
+    Args:
+        capture: Where frames, segments and exposures are from.
+        trained: The frames that train each block, as their places in the capture.
+        segment: Look like this segment on average.
+        frame: Look like this photograph; blocks that were not trained on it look like its segment.
+
+    Raises:
+        RunError: the capture has no such segment or frame.
+    """
+    if frame is not None:
+        return _appearance_of_frame(capture, frame)
+    segment = reference_segment(capture, trained) if segment is None else segment
+    if segment not in capture.segments:
+        known = ", ".join(list(capture.segments)[:8])
+        raise RunError(f"appearance: the capture has no segment {segment!r}; name one of {known}")
+    members = [capture.frames[index] for index in capture.segments[segment]]
+    exposures = [member.exposure for member in members if member.exposure is not None]
+    names = frozenset(member.name for member in members)
+    return Appearance(frames=(names,), exposure=median(exposures) if exposures else None)
+
+
+def reference_segment(capture: Capture, trained: Iterable[Collection[int]]) -> str:
+    """The segment that trains the most blocks; among equals the one with the most frames, then the first."""
+    of_frame = {index: name for name, indices in capture.segments.items() for index in indices}
+    blocks: Counter[str] = Counter()
+    for frames in trained:
+        blocks.update({of_frame[index] for index in frames})
+    return max(capture.segments, key=lambda name: (blocks[name], len(capture.segments[name])))
+
+
+def block_code(field: Field, appearance: Appearance) -> Float[Tensor, "codes"]:
+    """The appearance code with which a block comes closest; zeros for a field that kept none."""
+    if not isinstance(field, Trained):
+        return torch.zeros(field.code_size)
+    for wanted in appearance.frames:
+        shared = [name for name in field.spec.frames if name in wanted]
+        if shared:
+            return field.mean_code(shared)
+    return field.mean_code()
+
+
+def block_exposure(field: Field, appearance: Appearance) -> float:
+    """The exposure to render a block with: the appearance's, else the one the block was trained around."""
+    if appearance.exposure is not None:
+        return appearance.exposure
+    return field.spec.exposure_reference if isinstance(field, Trained) else 1.0
+
+
+def _appearance_of_frame(capture: Capture, name: str) -> Appearance:
+    chosen = next((frame for frame in capture.frames if frame.name == name), None)
+    if chosen is None:
+        raise RunError(f"appearance: the capture has no frame {name!r}; name one as capture.json does")
+    segment = frozenset(capture.frames[index].name for index in capture.segments[chosen.segment])
+    return Appearance(frames=(frozenset({name}), segment), exposure=chosen.exposure)

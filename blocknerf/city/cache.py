@@ -1,0 +1,74 @@
+"""The loaded blocks, within a budget of memory."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import nn
+
+from blocknerf.errors import RunError
+from blocknerf.rendering.protocol import Field, Occupancy
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoadedBlock:
+    """What rendering needs of a block."""
+
+    field: Field
+    occupancy: Occupancy | None = None
+    """Where the field is not empty; None evaluates it everywhere."""
+
+    @property
+    def bytes(self) -> int:
+        """Memory of parameters and buffers; a field in closed form has none."""
+        return _module_bytes(self.field) + _module_bytes(self.occupancy)
+
+
+def _module_bytes(part: object) -> int:
+    tensors = [*part.parameters(), *part.buffers()] if isinstance(part, nn.Module) else []
+    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+
+
+Loader = Callable[[str], LoadedBlock]
+"""Gives the block of that name; raises FileNotFoundError where it is not trained yet."""
+
+
+class BlockCache:
+    """Blocks by name, loaded on first use; the one used longest ago leaves when the budget is full."""
+
+    def __init__(self, load: Loader, budget_bytes: int) -> None:
+        self._load = load
+        self._blocks: OrderedDict[str, LoadedBlock] = OrderedDict()
+        self.budget_bytes = budget_bytes
+        self.held_bytes = 0
+        self.loads = 0
+        """How many times a block was loaded, again after leaving included."""
+
+    def get(self, name: str) -> LoadedBlock:
+        """The block of that name.
+
+        Raises:
+            FileNotFoundError: it is not trained yet.
+            RunError: its field alone exceeds the budget, or its file is broken.
+        """
+        if name not in self._blocks:
+            self._admit(name)
+        self._blocks.move_to_end(name)
+        return self._blocks[name]
+
+    def _admit(self, name: str) -> None:
+        block = self._load(name)
+        size = block.bytes
+        if size > self.budget_bytes:
+            raise RunError(
+                f"block {name}: its field takes {size / MIB:.1f} MiB, more than the {self.budget_bytes / MIB:.1f} MiB "
+                "that loaded blocks may take; give the renderer a larger cache"
+            )
+        while self.held_bytes + size > self.budget_bytes:
+            _, oldest = self._blocks.popitem(last=False)
+            self.held_bytes -= oldest.bytes
+        self._blocks[name] = block
+        self.held_bytes += size
+        self.loads += 1

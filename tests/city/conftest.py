@@ -1,0 +1,101 @@
+"""Exact scenes that stand in for trained blocks: closed-form density, color, and what training cameras saw."""
+
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from blocknerf.cameras import Cameras, look_at
+from blocknerf.city.manifest import City
+from blocknerf.geometry import ray_box
+from blocknerf.partition.block import Block
+
+Solid = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+class BoxScene:
+    """Opaque boxes colored by position before a sky of one color, seen in training from some eyes."""
+
+    code_size, near, far, knee = 3, 0.05, 60.0, 10.0
+    sample_counts = (128, 64)
+
+    def __init__(self, boxes: list[Solid], eyes: list[tuple[float, float, float]], tint: float = 0.0) -> None:
+        self.boxes = [(torch.tensor(low), torch.tensor(high)) for low, high in boxes]
+        self.eyes, self.tint = torch.tensor(eyes), tint
+
+    @property
+    def proposal_densities(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+        return [lambda points, footprints: self.density(points, footprints)[0]]
+
+    def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
+        inside = torch.zeros(points.shape[:-1], dtype=torch.bool)
+        for low, high in self.boxes:
+            inside |= ((points >= low) & (points <= high)).all(-1)
+        return 40.0 * inside, points
+
+    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+        return (0.5 + 0.4 * torch.sin(0.5 * features) + self.tint) * exposure[:, None, None] + code[:, None, :]
+
+    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+        return torch.full_like(directions, 0.6) * exposure[:, None] + code
+
+    def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
+        """1 where nothing stands between a point and some eye, up to a skin of one tenth."""
+        flat = points.reshape(-1, 3)
+        seen = torch.zeros(len(flat), dtype=torch.bool)
+        for eye in self.eyes:
+            offset = flat - eye
+            distance = offset.norm(dim=-1)
+            clear = torch.ones_like(seen)
+            for low, high in self.boxes:
+                enter, leave = ray_box(eye.expand_as(flat), offset / distance[:, None], low, high)
+                clear &= (enter > leave) | (enter > distance - 0.1)
+            seen |= clear
+        return seen.float().view(points.shape[:-1])
+
+
+def make_view(eye: tuple[float, float, float], target: tuple[float, float, float], size: int = 24) -> Cameras:
+    """One camera, 90 degrees wide."""
+    pose = look_at(torch.tensor([eye]), torch.tensor([target]))
+    return Cameras.pinhole(pose, focal=size / 2, width=size, height=size)
+
+
+def make_route(count: int, **settings: object) -> City:
+    """Blocks of radius 10 along x, one radius apart."""
+    blocks = [Block(name=f"b{i:03d}", origin=(10.0 * i, 0.0, 0.0), radius=10.0) for i in range(count)]
+    return City(blocks=tuple(blocks), **settings)
+
+
+def make_grid(side: int) -> City:
+    """side x side blocks of radius 10 on a hexagonal lattice, one radius apart."""
+    blocks = [
+        Block(
+            name=f"b{i:05d}",
+            origin=(10.0 * (i % side + 0.5 * (i // side % 2)), 5.0 * math.sqrt(3) * (i // side), 0.0),
+            radius=10.0,
+        )
+        for i in range(side * side)
+    ]
+    return City(blocks=tuple(blocks))
+
+
+@pytest.fixture(scope="session")
+def box_scene() -> type[BoxScene]:
+    return BoxScene
+
+
+@pytest.fixture(scope="session")
+def view() -> Callable[..., Cameras]:
+    return make_view
+
+
+@pytest.fixture(scope="session")
+def route() -> Callable[..., City]:
+    return make_route
+
+
+@pytest.fixture(scope="session")
+def grid() -> Callable[[int], City]:
+    return make_grid

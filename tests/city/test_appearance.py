@@ -1,0 +1,110 @@
+"""Which codes and exposure a city is shown with where no look has been matched."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance, reference_segment
+from blocknerf.errors import RunError
+from blocknerf.fields.spec import FieldSpec
+
+LENS = Intrinsics(width=8, height=8, fx=8.0, fy=8.0, cx=4.0, cy=4.0)
+
+
+def make_capture(segments: list[str], exposures: list[float | None]) -> Capture:
+    frames = [
+        Frame(
+            name=f"f{i}",
+            image=f"f{i}.png",
+            intrinsics=LENS,
+            camera_to_world=((1.0, 0.0, 0.0, float(i)), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)),
+            segment=segment,
+            camera="front",
+            exposure=exposure,
+        )
+        for i, (segment, exposure) in enumerate(zip(segments, exposures, strict=True))
+    ]
+    return Capture(root=Path(), frames=tuple(frames), metric=True, source="test")
+
+
+CAPTURE = make_capture(["dusk", "dusk", "noon", "noon", "noon", "fog"], [4.0, 8.0, 0.1, None, 0.3, None])
+"""f0 and f1 at dusk, f2 to f4 at noon, f5 in fog."""
+
+
+@pytest.fixture
+def field(box_scene):
+    """A field trained on f1, f2 and f4 whose codes are 1, 2 and 4."""
+
+    class TrainedScene(box_scene):
+        spec = FieldSpec(
+            origin=(0.0, 0.0, 0.0),
+            half_extent=1.0,
+            near=0.1,
+            far=9.0,
+            frames=("f1", "f2", "f4"),
+            exposure_reference=0.5,
+        )
+
+        def mean_code(self, frames: list[str] | None = None) -> torch.Tensor:
+            codes = {"f1": 1.0, "f2": 2.0, "f4": 4.0}
+            chosen = [codes[name] for name in frames or codes]
+            return torch.full((3,), sum(chosen) / len(chosen))
+
+    return TrainedScene([], [])
+
+
+def test_the_reference_is_the_segment_that_trains_the_most_blocks() -> None:
+    assert reference_segment(CAPTURE, [(0, 1), (1, 2), (0,)]) == "dusk"
+    assert reference_segment(CAPTURE, [(0,), (2,), (2,)]) == "noon"
+
+
+def test_among_equals_the_reference_has_the_most_frames_then_comes_first() -> None:
+    assert reference_segment(CAPTURE, [(0, 1, 2, 5)]) == "noon"
+    assert reference_segment(make_capture(["b", "a"], [None, None]), [(0, 1)]) == "b"
+
+
+def test_by_default_a_block_shows_the_mean_of_its_codes_of_the_reference_segment(field) -> None:
+    appearance = city_appearance(CAPTURE, [(2, 3, 4), (1, 2)])
+    assert block_code(field, appearance).tolist() == [3.0, 3.0, 3.0]
+    assert appearance.exposure == pytest.approx(0.2)
+
+
+def test_a_segment_may_be_asked_for(field) -> None:
+    appearance = city_appearance(CAPTURE, [(2,)], segment="dusk")
+    assert block_code(field, appearance).tolist() == [1.0, 1.0, 1.0]
+    assert appearance.exposure == 6.0
+
+
+def test_a_photograph_gives_its_own_code_and_exposure(field) -> None:
+    appearance = city_appearance(CAPTURE, [], frame="f4")
+    assert block_code(field, appearance).tolist() == [4.0, 4.0, 4.0]
+    assert appearance.exposure == 0.3
+
+
+def test_a_block_not_trained_on_the_photograph_looks_like_its_segment(field) -> None:
+    appearance = city_appearance(CAPTURE, [], frame="f3")
+    assert block_code(field, appearance).tolist() == [3.0, 3.0, 3.0]
+
+
+def test_a_block_that_never_saw_the_segment_shows_its_mean_at_its_own_exposure(field) -> None:
+    appearance = city_appearance(CAPTURE, [], segment="fog")
+    assert block_code(field, appearance).tolist() == pytest.approx([7 / 3] * 3)
+    assert appearance.exposure is None
+    assert block_exposure(field, appearance) == 0.5
+
+
+def test_an_exact_scene_has_no_codes(box_scene) -> None:
+    scene = box_scene([], [])
+    assert block_code(scene, Appearance()).tolist() == [0.0, 0.0, 0.0]
+    assert block_exposure(scene, Appearance()) == 1.0
+    assert block_exposure(scene, Appearance(exposure=0.7)) == 0.7
+
+
+def test_unknown_names_are_refused_with_known_ones() -> None:
+    with pytest.raises(RunError, match="no segment 'night'; name one of dusk, noon, fog"):
+        city_appearance(CAPTURE, [], segment="night")
+    with pytest.raises(RunError, match=r"no frame 'f9'; name one as capture\.json does"):
+        city_appearance(CAPTURE, [], frame="f9")

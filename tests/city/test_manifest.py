@@ -1,0 +1,167 @@
+"""A city on disk and in memory, and the names of a run's files."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.errors import RunError
+from blocknerf.partition.block import Block
+
+CITY = City(
+    blocks=(
+        Block(name="b000", origin=(0.1, -2.0, 3.0), radius=12.5),
+        Block(name="b001", origin=(1e3, 1 / 3, 0.0), radius=7.0),
+    ),
+    preset="standard",
+    held_out=5,
+    weighting="nearest",
+    power=1.0,
+    selection_radius=2.0,
+    visibility_threshold=0.1,
+)
+
+
+def write_changed(path: Path, change: Callable[[dict[str, Any]], object]) -> Path:
+    write_city(CITY, path)
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+    return path
+
+
+def test_a_city_comes_back_exactly(tmp_path: Path) -> None:
+    write_city(CITY, tmp_path / "city.json")
+    again = read_city(tmp_path / "city.json")
+    assert again == CITY
+    assert again.digest == CITY.digest
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"blocks": CITY.blocks[:1]},
+        {"preset": "draft"},
+        {"held_out": 6},
+        {"weighting": "inverse_distance_2d"},
+        {"power": 2.0},
+        {"selection_radius": 2.5},
+        {"visibility_threshold": 0.0},
+    ],
+)
+def test_the_digest_tells_any_two_cities_apart(changes: dict[str, Any]) -> None:
+    assert replace(CITY, **changes).digest != CITY.digest
+
+
+def test_the_digest_does_not_depend_on_how_numbers_are_written(tmp_path: Path) -> None:
+    whole = write_changed(tmp_path / "city.json", lambda document: document.update(power=1, selection_radius=2))
+    assert '"power": 1,' in whole.read_text()
+    assert read_city(whole).digest == CITY.digest
+
+
+@pytest.mark.parametrize(
+    ("held_out", "expected"), [(8, [4, 12]), (2, [1, 3, 5, 7, 9, 11, 13, 15]), (3, [1, 4, 7, 10, 13]), (0, [])]
+)
+def test_every_nth_frame_is_held_out(held_out: int, expected: list[int]) -> None:
+    city = replace(CITY, held_out=held_out)
+    assert [i for i in range(16) if city.is_held_out(i)] == expected
+
+
+def test_a_block_is_found_by_its_name() -> None:
+    assert CITY.block("b001") is CITY.blocks[1]
+    with pytest.raises(RunError, match="no block 'b7' among its 2; name one of b000 to b001"):
+        CITY.block("b7")
+
+
+BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
+    "missing key": (lambda d: d.pop("power"), "power: is missing"),
+    "unknown key": (lambda d: d.update(powr=1), "powr: is unknown"),
+    "unknown block key": (lambda d: d["blocks"][1].update(size=1), r"blocks\[1\].size: is unknown"),
+    "not a list": (lambda d: d.update(blocks={}), "blocks: is not a list"),
+    "no blocks": (lambda d: d.update(blocks=[]), "blocks: there are none"),
+    "not a block": (lambda d: d["blocks"].append(3), r"blocks\[2\]: is not an object"),
+    "twin": (lambda d: d["blocks"].append(d["blocks"][0]), "blocks: two are named 'b000'"),
+    "name climbs out": (lambda d: d["blocks"][0].update(name="../b000"), r"blocks\[0\].name: '../b000'"),
+    "name is a number": (lambda d: d["blocks"][0].update(name=0), r"blocks\[0\].name: 0 is not text"),
+    "flat origin": (lambda d: d["blocks"][0].update(origin=[1, 2]), r"blocks\[0\].origin: is not three numbers"),
+    "text in origin": (lambda d: d["blocks"][0].update(origin=[1, 2, "3"]), r"blocks\[0\].origin: '3' is not a number"),
+    "NaN origin": (lambda d: d["blocks"][0].update(origin=[1, 2, float("nan")]), r"blocks\[0\].origin: is not finite"),
+    "zero radius": (lambda d: d["blocks"][1].update(radius=0), r"blocks\[1\].radius: 0.0 is not a positive"),
+    "infinite radius": (lambda d: d["blocks"][1].update(radius=float("inf")), r"blocks\[1\].radius: inf is not"),
+    "odd preset": (lambda d: d.update(preset="huge"), "preset: 'huge' is none of draft, standard, fine"),
+    "every frame held out": (lambda d: d.update(held_out=1), "held_out: 1 is neither"),
+    "half a frame": (lambda d: d.update(held_out=7.5), "held_out: 7.5 is not a whole number"),
+    "true as a number": (lambda d: d.update(power=True), "power: True is not a number"),
+    "negative power": (lambda d: d.update(power=-1), "power: -1.0 is not a positive"),
+    "odd weighting": (lambda d: d.update(weighting="best"), "weighting: 'best' is none of nearest, "),
+    "radius of nothing": (lambda d: d.update(selection_radius=0), "selection_radius: 0.0 is not"),
+    "threshold culls all": (lambda d: d.update(visibility_threshold=1), "visibility_threshold: 1.0 is not"),
+    "newer": (lambda d: d.update(format="blocknerf.city/2"), "newer than this version reads .*; update blocknerf"),
+    "foreign": (lambda d: d.update(format="blocknerf.capture/1"), "'blocknerf.capture/1' is not blocknerf.city/1"),
+    "no format": (lambda d: d.pop("format"), "format: None is not blocknerf.city/1"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_content_is_refused_in_one_line_with_file_and_remedy(name: str, tmp_path: Path) -> None:
+    change, message = BROKEN[name]
+    path = write_changed(tmp_path / "city.json", change)
+    with pytest.raises(RunError, match=message) as caught:
+        read_city(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "; " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_or_truncated_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"city\.json"):
+        read_city(tmp_path / "city.json")
+    write_city(CITY, tmp_path / "city.json")
+    whole = (tmp_path / "city.json").read_bytes()
+    (tmp_path / "city.json").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(RunError, match="not valid JSON"):
+        read_city(tmp_path / "city.json")
+
+
+def test_a_city_in_memory_is_checked_as_one_on_disk() -> None:
+    with pytest.raises(RunError, match="power: inf is not a positive number; "):
+        replace(CITY, power=float("inf"))
+
+
+def test_a_run_lies_as_documented() -> None:
+    run = RunFolder(Path("street"))
+    shared = [run.capture, run.city, run.plan, run.coverage, run.looks, run.renders, run.evaluation, run.report]
+    assert [path.as_posix().removeprefix("street/") for path in shared] == [
+        "capture.json",
+        "city.json",
+        "plan.png",
+        "coverage.json",
+        "looks",
+        "renders",
+        "evaluation.json",
+        "report.html",
+    ]
+    block = [run.frames, run.field, run.occupancy, run.checkpoint, run.train_record, run.log]
+    assert [path("b003").relative_to("street/blocks/b003").as_posix() for path in block] == [
+        "frames.json",
+        "field.safetensors",
+        "occupancy.safetensors",
+        "checkpoint",
+        "train.json",
+        "log.jsonl",
+    ]
+    assert run.render_folder("noon").as_posix() == "street/renders/noon"
+
+
+def test_a_block_is_done_when_its_field_is_there(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    assert run.blocks_done() == ()
+    for name in ("b002", "b000", "b001"):
+        run.block_folder(name).mkdir(parents=True)
+    for name in ("b002", "b000"):
+        run.field(name).touch()
+    assert run.blocks_done() == ("b000", "b002")

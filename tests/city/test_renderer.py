@@ -1,0 +1,177 @@
+"""Pictures of a city of exact scenes: equal to one block's where blocks agree, culled behind walls, no seams."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from blocknerf.city.cache import LoadedBlock
+from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.errors import RunError
+from blocknerf.rendering.image import render_image
+
+STREET = [
+    ((-40.0, 4.0, 0.0), (60.0, 6.0, 4.0)),
+    ((-40.0, -6.0, 0.0), (60.0, -4.0, 6.0)),
+    ((-40.0, -4.0, -1.0), (60.0, 4.0, 0.0)),
+]
+"""Two walls and a road along x."""
+WALL = ((6.0, -20.0, -1.0), (7.0, 20.0, 12.0))
+"""Across the street, between the origins of the first two blocks of a route."""
+EYES = [(float(x), 0.0, 1.5) for x in range(-10, 41, 5)]
+
+
+def open_city(city: City, load: Callable[[str], object], path: Path, **settings: object) -> CityRenderer:
+    return CityRenderer(RunFolder(path), city=city, load=lambda name: LoadedBlock(field=load(name)), **settings)
+
+
+def test_blocks_that_agree_blend_to_the_picture_of_one(box_scene, route, view, tmp_path: Path) -> None:
+    scene = box_scene(STREET, EYES)
+    camera = view((5.0, 0.0, 1.5), (20.0, 1.0, 1.0))
+    seen = open_city(route(3), lambda name: scene, tmp_path).render(camera)
+    alone = render_image(scene, camera, 0, torch.zeros(3), 1.0)
+    assert [use.name for use in seen.rendered] == ["b000", "b001"]
+    assert [use.weight for use in seen.rendered] == pytest.approx([0.5, 0.5], abs=0.01)
+    torch.testing.assert_close(seen.color, alone.color, atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(seen.depth, alone.depth, atol=1e-4, rtol=0.0)
+    torch.testing.assert_close(seen.opacity, alone.opacity, atol=1e-6, rtol=0.0)
+
+
+def test_images_are_blended_by_their_weights(box_scene, route, view, tmp_path: Path) -> None:
+    scenes = {f"b{i:03d}": box_scene(STREET, EYES, tint=0.03 * i) for i in range(3)}
+    camera = view((7.0, 0.0, 1.5), (20.0, 1.0, 1.0))
+    seen = open_city(route(3), scenes.__getitem__, tmp_path).render(camera)
+    pictures = [
+        use.weight * render_image(scenes[use.name], camera, 0, torch.zeros(3), 1.0).color for use in seen.rendered
+    ]
+    assert len(pictures) >= 2
+    torch.testing.assert_close(seen.color, sum(pictures), atol=1e-6, rtol=0.0)
+
+
+def test_a_block_behind_a_wall_is_culled(box_scene, route, view, tmp_path: Path) -> None:
+    """Both blocks hold the same scene; the one that was only ever seen from beyond the wall drops out."""
+    scenes = {
+        "b000": box_scene([*STREET, WALL], [(-3.0, 0.0, 2.0)]),
+        "b001": box_scene([*STREET, WALL], [(12.0, 0.0, 2.0)]),
+    }
+    renderer = open_city(route(2), scenes.__getitem__, tmp_path)
+    near, behind = renderer.render(view((5.0, 0.0, 2.0), (6.0, 0.0, 1.9))).uses
+    assert (near.name, near.reason, near.weight) == ("b000", "blended", 1.0)
+    assert (behind.name, behind.reason, behind.kept) == ("b001", "culled", False)
+    assert near.visibility > 0.8
+    assert behind.visibility < 0.01
+
+
+def test_without_the_wall_the_same_block_is_blended(box_scene, route, view, tmp_path: Path) -> None:
+    scenes = {"b000": box_scene(STREET, [(-3.0, 0.0, 2.0)]), "b001": box_scene(STREET, [(12.0, 0.0, 2.0)])}
+    uses = open_city(route(2), scenes.__getitem__, tmp_path).render(view((5.0, 0.0, 2.0), (9.0, 0.5, 0.0))).uses
+    assert [use.reason for use in uses] == ["blended", "blended"]
+
+
+def test_where_none_survives_the_nearest_renders_and_the_result_says_so(box_scene, route, view, tmp_path: Path) -> None:
+    scene = box_scene(STREET, [(0.0, 0.0, -500.0)])
+    uses = open_city(route(3), lambda name: scene, tmp_path).render(view((6.0, 0.0, 1.5), (20.0, 0.0, 1.0))).uses
+    assert [(use.name, use.reason, use.weight) for use in uses if use.kept] == [("b001", "fallback", 1.0)]
+    assert {use.reason for use in uses if not use.kept} == {"culled"}
+
+
+def test_a_camera_far_outside_gets_the_nearest_block(box_scene, route, view, tmp_path: Path) -> None:
+    scene = box_scene(STREET, EYES)
+    (use,) = open_city(route(3), lambda name: scene, tmp_path).render(view((90.0, 0.0, 1.5), (0.0, 0.0, 1.0))).uses
+    assert (use.name, use.reason, use.weight, use.visibility) == ("b002", "fallback", 1.0, None)
+
+
+def test_nearest_weighting_renders_one_block(box_scene, route, view, tmp_path: Path) -> None:
+    scene = box_scene(STREET, EYES)
+    renderer = open_city(route(3), lambda name: scene, tmp_path)
+    seen = renderer.render(view((6.0, 0.0, 1.5), (20.0, 0.0, 1.0)), weighting="nearest")
+    assert [(use.name, use.weight) for use in seen.rendered] == [("b001", 1.0)]
+
+
+def test_a_fly_through_has_no_hard_seam(box_scene, route, view, tmp_path: Path) -> None:
+    """Blocks that disagree by 0.05 in brightness: no step of a tenth of a metre changes the tint by a fifth of that."""
+    scenes = {f"b{i:03d}": box_scene(STREET, EYES, tint=0.05 * (i % 2)) for i in range(5)}
+    renderer = open_city(route(5), scenes.__getitem__, tmp_path)
+    tints = []
+    for i in range(201):
+        x = 10.0 + 0.1 * i
+        uses = renderer.select(view((x, 0.3, 1.5), (x + 5.0, 0.0, 1.0), size=8))
+        tints.append(sum(use.weight * scenes[use.name].tint for use in uses))
+    assert max(tints) - min(tints) > 0.045
+    assert max(abs(a - b) for a, b in itertools.pairwise(tints)) < 0.01
+
+
+def test_codes_and_exposure_reach_the_blocks(box_scene, route, view, tmp_path: Path) -> None:
+    scene = box_scene(STREET, EYES)
+    renderer = open_city(route(1), lambda name: scene, tmp_path)
+    camera = view((0.0, 0.0, 1.5), (20.0, 0.0, 1.0))
+    code = torch.tensor([0.05, 0.0, -0.05])
+    seen = renderer.render(camera, codes={"b000": code}, exposure=0.5)
+    torch.testing.assert_close(seen.color, render_image(scene, camera, 0, code, 0.5).color)
+    assert not torch.allclose(seen.color, renderer.render(camera).color, atol=0.01)
+
+
+def test_ten_thousand_blocks_cost_no_more_than_a_hundred(box_scene, grid, view, tmp_path: Path) -> None:
+    scene = box_scene([], [])
+    counts = []
+    for side in (10, 100):
+        loaded: list[str] = []
+        renderer = open_city(grid(side), lambda name, loaded=loaded: loaded.append(name) or scene, tmp_path)
+        for i in range(20):
+            x = 30.0 + 1.5 * i
+            uses = renderer.select(view((x, 42.0, 1.5), (x + 5.0, 42.0, 1.0), size=4))
+            assert len(uses) < 12
+        counts.append(len(loaded))
+    assert counts[0] == counts[1] < 30
+
+
+def test_the_cache_holds_the_blocks_of_one_place(box_scene, route, view, tmp_path: Path) -> None:
+    loaded: list[str] = []
+    scene = box_scene(STREET, EYES)
+    renderer = open_city(route(3), lambda name: loaded.append(name) or scene, tmp_path)
+    for _ in range(3):
+        renderer.render(view((6.0, 0.0, 1.5), (20.0, 0.0, 1.0), size=4))
+    assert sorted(loaded) == sorted(set(loaded))
+
+
+def test_an_untrained_block_is_refused_unless_allowed(box_scene, route, view, tmp_path: Path) -> None:
+    def load(name: str) -> object:
+        if name == "b001":
+            raise FileNotFoundError(name)
+        return box_scene(STREET, EYES)
+
+    camera = view((9.0, 0.0, 1.5), (20.0, 0.0, 1.0))
+    with pytest.raises(RunError, match="block b001 is not trained; run 'blocknerf train"):
+        open_city(route(3), load, tmp_path).render(camera)
+    uses = open_city(route(3), load, tmp_path, allow_missing=True).render(camera).uses
+    assert ("b001", "not_trained", 0.0) in [(use.name, use.reason, use.weight) for use in uses]
+    assert sum(use.weight for use in uses) == pytest.approx(1.0)
+    assert {use.name for use in uses if use.kept} == {"b000", "b002"}
+
+
+def test_the_nearest_trained_block_serves_where_none_around_is_trained(box_scene, route, view, tmp_path: Path) -> None:
+    def load(name: str) -> object:
+        if name != "b007":
+            raise FileNotFoundError(name)
+        return box_scene(STREET, EYES)
+
+    camera = view((0.0, 0.0, 1.5), (20.0, 0.0, 1.0))
+    rendered = open_city(route(9), load, tmp_path, allow_missing=True).render(camera).rendered
+    assert [(use.name, use.reason, use.weight) for use in rendered] == [("b007", "fallback", 1.0)]
+
+
+def test_a_run_without_any_trained_block_is_refused(route, view, tmp_path: Path) -> None:
+    def load(name: str) -> object:
+        raise FileNotFoundError(name)
+
+    with pytest.raises(RunError, match="no block is trained; run 'blocknerf train' first"):
+        open_city(route(3), load, tmp_path, allow_missing=True).render(view((0.0, 0.0, 1.5), (20.0, 0.0, 1.0)))
+
+
+def test_a_look_is_refused_where_there_is_no_capture(box_scene, route, view, tmp_path: Path) -> None:
+    renderer = open_city(route(1), lambda name: box_scene([], []), tmp_path)
+    with pytest.raises(RunError, match=r"capture\.json: is not there"):
+        renderer.render(view((0.0, 0.0, 1.5), (20.0, 0.0, 1.0)), segment="noon")
