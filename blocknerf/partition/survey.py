@@ -1,0 +1,88 @@
+"""What placement and membership need to know of a capture: where its cameras stand, and what they see."""
+
+import re
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import Cameras
+from blocknerf.capture.capture import Capture
+
+DOWNWARD = -0.6
+"""Median upward component of the optical axes below which a capture looks down (37 degrees below the horizon)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """Cameras in capture order, with the keys that order them along a drive, and the scene's points."""
+
+    names: tuple[str, ...]
+    cameras: Cameras
+    tracks: tuple[tuple[str, str], ...]
+    """Segment and camera of each frame: frames that share both were taken along one path."""
+    order: tuple[tuple, ...]
+    """Key that sorts the frames of a track along its path."""
+    points: Float[Tensor, "points 3"] | None
+    """Sparse points, else LiDAR; None where the capture has neither."""
+    metric: bool
+    extent: float
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def centers(self) -> Float[Tensor, "frames 3"]:
+        return self.cameras.centers
+
+    @property
+    def forwards(self) -> Float[Tensor, "frames 3"]:
+        """Unit vectors along the optical axes."""
+        return self.cameras.camera_to_world[:, :, 2]
+
+    @property
+    def looks_down(self) -> bool:
+        """Whether most cameras look at the ground, as from the air."""
+        return bool(self.forwards[:, 2].median() < DOWNWARD)
+
+    def along_tracks(self) -> list[list[int]]:
+        """Frame indices of each track in the order they were taken, whatever the order in the capture."""
+        tracks: dict[tuple[str, str], list[int]] = {}
+        for i in sorted(range(len(self)), key=lambda i: (self.tracks[i], self.order[i])):
+            tracks.setdefault(self.tracks[i], []).append(i)
+        return list(tracks.values())
+
+
+def survey(capture: Capture) -> Survey:
+    """The survey of a capture; reads its points, not its photographs."""
+    timed = all(frame.timestamp is not None for frame in capture.frames)
+    cloud = capture.read_points()
+    if cloud is None or len(cloud.positions) == 0:
+        cloud = capture.read_lidar()
+    positions = None if cloud is None or len(cloud.positions) == 0 else torch.from_numpy(cloud.positions).float()
+    return Survey(
+        names=tuple(frame.name for frame in capture.frames),
+        cameras=capture.cameras(),
+        tracks=tuple((frame.segment, frame.camera) for frame in capture.frames),
+        order=tuple((frame.timestamp, frame.name) if timed else natural_key(frame.name) for frame in capture.frames),
+        points=positions,
+        metric=capture.metric,
+        extent=capture.extent,
+    )
+
+
+def natural_key(name: str) -> tuple:
+    """A sorting key that counts numbers as numbers.
+
+    >>> sorted(["image10", "image9"], key=natural_key)
+    ['image9', 'image10']
+    """
+    return tuple(int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name))
+
+
+def thinned_points(points: Float[Tensor, "points 3"], most: int) -> Float[Tensor, "few 3"]:
+    """At most `most` of the points, evenly through their order, so that the same input gives the same choice."""
+    if len(points) <= most:
+        return points
+    return points[torch.linspace(0, len(points) - 1, most, dtype=torch.float64).round().long()]

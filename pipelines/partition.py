@@ -1,0 +1,107 @@
+"""Where a run's blocks lie and which frames train each: from `capture.json` to `city.json`."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.errors import RunError
+from blocknerf.files import read_json
+from blocknerf.images import write_image
+from blocknerf.partition.block import Block
+from blocknerf.partition.membership import Membership, assign, write_membership
+from blocknerf.partition.placement import place
+from blocknerf.partition.plan import draw_plan
+from blocknerf.partition.report import coverage, coverage_table, write_coverage
+from blocknerf.presets import Preset
+from pipelines.job import is_done, say
+
+ANOTHER = "choose another output folder, or remove this one"
+
+
+def partition(
+    run: Path,
+    *,
+    placement: Literal["auto", "route", "grid"] = "auto",
+    blocks_file: Path | None = None,
+    radius: float | None = None,
+    preset: Preset = "draft",
+    held_out: int = 8,
+) -> City:
+    """Place the blocks of a run, and say which frames train each.
+
+    Writes each block's frames.json, plan.png and coverage.json, and at last city.json; skips where that exists.
+
+    Args:
+        run: The run folder, which holds a capture.
+        placement: How blocks are placed; auto takes route for cameras on the ground and grid for an aerial capture.
+        blocks_file: Blocks by hand, JSON or GeoJSON, in place of a placement.
+        radius: Radius of a block in the capture's unit; by default derived from the capture.
+        preset: How much work a block is worth; draft takes minutes a block without a GPU.
+        held_out: Every n-th frame is kept from training and judged; 0 keeps none.
+
+    Raises:
+        CaptureError: The capture cannot be read.
+        PlacementError: The blocks cannot be placed, leave a frame out, or hold none; nothing is written.
+        RunError: The folder was partitioned otherwise before.
+    """
+    folder = RunFolder(run)
+    capture = read_capture(folder.capture)
+    asked = {"placement": placement, "radius": radius, "blocks_file": _digest(blocks_file)}
+    asked |= {"preset": preset, "held_out": held_out}
+    if folder.city.exists():
+        return _kept(folder, asked)
+    blocks = place(capture, placement, radius, blocks_file)
+    members = assign(capture, blocks, held_out=held_out)
+    city = City(blocks=tuple(blocks), preset=preset, held_out=held_out)
+    _publish(folder, capture, blocks, members, asked)
+    write_city(city, folder.city)
+    return city
+
+
+def _publish(
+    folder: RunFolder, capture: Capture, blocks: Sequence[Block], members: Sequence[Membership], asked: dict[str, Any]
+) -> None:
+    """Write all but `city.json`, and print the coverage."""
+    _clear(folder)
+    for member in members:
+        write_membership(member, capture, folder.frames(member.block))
+    report = coverage(capture, blocks, members)
+    write_coverage(report, folder.coverage, asked)
+    write_image(folder.plan, draw_plan(capture, blocks, members))
+    Console().print(coverage_table(report))
+    for warning in report.warnings:
+        say(f"warning: {warning}")
+    say(f"plan: {folder.plan}")
+
+
+def _clear(folder: RunFolder) -> None:
+    """Remove what an attempt that was stopped before `city.json` left: its blocks may have been others."""
+    for block in folder.blocks.iterdir() if folder.blocks.is_dir() else ():
+        if {entry.name for entry in block.iterdir()} <= {folder.frames(block.name).name}:
+            folder.frames(block.name).unlink(missing_ok=True)
+            block.rmdir()
+
+
+def _kept(folder: RunFolder, asked: dict[str, Any]) -> City:
+    """The city that is there, if it was asked for in the same way."""
+    city = read_city(folder.city)
+    written = read_json(folder.coverage, "coverage").get("parameters")
+    if not isinstance(written, dict):
+        raise RunError(f"{folder.coverage}: key 'parameters' is missing, so it cannot be compared; {ANOTHER}")
+    for key in sorted(written.keys() | asked.keys()):
+        if written.get(key) != asked.get(key):
+            was, now = json.dumps(written.get(key)), json.dumps(asked.get(key))
+            raise RunError(f"{folder.city}: was partitioned with {key} {was}, not {now}; {ANOTHER}")
+    is_done(folder.city)
+    return city
+
+
+def _digest(file: Path | None) -> str | None:
+    """What a blocks file says, in short, so that a changed one is noticed wherever it lies."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file is not None and file.is_file() else None
