@@ -7,8 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
-from blocknerf.rendering.protocol import Field
+from blocknerf.rendering.protocol import Field, Occupancy
 from blocknerf.rendering.rays import render_rays, spacing_of
+from blocknerf.rendering.sparse import render_rays_sparse
 from blocknerf.sampling.proposal import sample_proposals
 from blocknerf.sampling.volume import weights_from_density
 
@@ -29,25 +30,35 @@ class Rendering:
 
 @torch.no_grad()
 def render_image(
-    field: Field, cameras: Cameras, index: int, code: Float[Tensor, "codes"], exposure: float
+    field: Field,
+    cameras: Cameras,
+    index: int,
+    code: Float[Tensor, "codes"],
+    exposure: float,
+    occupancy: Occupancy | None = None,
 ) -> Rendering:
-    """What one camera sees of a field, with one appearance code and one exposure."""
+    """What one camera sees of a field, with one appearance code and one exposure.
+
+    With an occupancy grid, empty space is skipped and spent rays stop; the picture is the same.
+    """
     rays = cameras.image_rays(index)
     height, width = rays.radii.shape
     flat = rays.flatten()
-    tiles = [_render_tile(field, flat[part], code, exposure) for part in _tiles(len(flat))]
+    tiles = [_render_tile(field, flat[part], code, exposure, occupancy) for part in _tiles(len(flat))]
     color, depth, opacity = (torch.cat(parts) for parts in zip(*tiles, strict=True))
     return Rendering(
         color=color.view(height, width, 3), depth=depth.view(height, width), opacity=opacity.view(height, width)
     )
 
 
-def _render_tile(field: Field, rays: RayBundle, code: Tensor, exposure: float) -> tuple[Tensor, Tensor, Tensor]:
-    fused = getattr(field, "render_fused", None)
-    if fused is not None and (result := fused(rays, code, exposure)) is not None:
-        return result
+def _render_tile(
+    field: Field, rays: RayBundle, code: Tensor, exposure: float, occupancy: Occupancy | None
+) -> tuple[Tensor, Tensor, Tensor]:
     count = len(rays)
-    seen = render_rays(field, rays, code.expand(count, -1), torch.full((count,), exposure, device=code.device))
+    codes, exposures = code.expand(count, -1), torch.full((count,), exposure, device=code.device)
+    if occupancy is not None:
+        return render_rays_sparse(field, occupancy, rays, codes, exposures)
+    seen = render_rays(field, rays, codes, exposures)
     return seen.color.clamp(0.0, 1.0), seen.depth, seen.opacity
 
 

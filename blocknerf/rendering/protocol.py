@@ -1,11 +1,12 @@
 """What rendering asks of a field, so that a trained network and an exact analytic scene render alike."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
 
+@runtime_checkable
 class Field(Protocol):
     """Density and color in world coordinates. Lengths are in world units, directions have length one."""
 
@@ -44,3 +45,11 @@ class Field(Protocol):
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
         """Transmittance `[rays samples]` between the training cameras and points."""
+
+
+@runtime_checkable
+class Occupancy(Protocol):
+    """Where a field may be anything but empty."""
+
+    def occupied(self, points: Tensor) -> Tensor:
+        """Whether each point `[... 3]` may have density; false is a promise that it has next to none."""

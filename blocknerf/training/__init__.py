@@ -1,0 +1,1 @@
+"""Training one block, as if it were alone in the world."""

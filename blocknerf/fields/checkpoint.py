@@ -1,0 +1,92 @@
+"""A block's field as one file: weights, and in its header all that is needed to rebuild it."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from blocknerf.errors import CheckpointError
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.files import atomic_path
+
+FORMAT = "blocknerf.field"
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldHeader:
+    """What a field file says of itself."""
+
+    spec: FieldSpec
+    step: int
+    """Training steps it has seen."""
+    city: str
+    """Digest of the city it belongs to."""
+
+
+def save_field(field: BlockField, path: Path, *, step: int, city: str) -> None:
+    """Write a field atomically."""
+    header = {
+        "format": f"{FORMAT}/{VERSION}",
+        "spec": json.dumps(field.spec.to_json()),
+        "step": str(step),
+        "city": city,
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in field.state_dict().items()}
+    with atomic_path(path) as part:
+        save_file(weights, part, metadata=header)
+
+
+def read_header(path: Path) -> FieldHeader:
+    """What a field file says of itself, without its weights.
+
+    Raises:
+        CheckpointError: The file is missing, corrupt, of another kind or of a newer format.
+    """
+    try:
+        with safe_open(path, framework="pt") as content:
+            metadata = content.metadata() or {}
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no trained field here; run 'blocknerf train'") from None
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: not a readable field ({error}); train the block again") from None
+    _check_format(path, metadata.get("format", ""))
+    try:
+        spec = FieldSpec.from_json(json.loads(metadata["spec"]))
+        return FieldHeader(spec=spec, step=int(metadata["step"]), city=metadata["city"])
+    except (KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: broken header ({error}); train the block again") from None
+
+
+def load_field(path: Path) -> BlockField:
+    """Rebuild a field from its file, in evaluation mode and without gradients.
+
+    Raises:
+        CheckpointError: As `read_header`, or the weights do not fit the header's spec.
+    """
+    header = read_header(path)
+    field = BlockField(header.spec)
+    try:
+        with safe_open(path, framework="pt") as content:
+            weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        field.load_state_dict(weights)
+    except (SafetensorError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: weights do not fit the header ({reason}); train the block again") from None
+    if not all(torch.isfinite(value).all() for value in weights.values()):
+        raise CheckpointError(f"{path}: holds values that are not finite; train the block again")
+    return field.eval().requires_grad_(False)
+
+
+def _check_format(path: Path, found: str) -> None:
+    kind, _, version = found.partition("/")
+    if kind != FORMAT or not version.isdigit():
+        raise CheckpointError(f"{path}: format '{found}' is not a block's field; is it another program's file?")
+    if int(version) > VERSION:
+        raise CheckpointError(
+            f"{path}: format {version} is newer than this version reads ({VERSION}); upgrade blocknerf"
+        )

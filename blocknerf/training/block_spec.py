@@ -1,0 +1,52 @@
+"""The spec of a block's field, from the block and its capture."""
+
+import math
+from collections.abc import Sequence
+from statistics import median
+
+import numpy as np
+import torch
+
+from blocknerf.capture.capture import Capture
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.partition.block import Block
+from blocknerf.presets import Preset
+from blocknerf.training.depths import point_spacing, project_depths
+
+NEAR_SHARE = 0.02
+"""Rays begin at this share of the block's radius, unless measured points show that nothing is so near."""
+FAR_SHARE = 100.0
+PROBED_FRAMES = 12
+LONG_SIDE: dict[Preset, float] = {"draft": 400, "standard": 1600, "fine": math.inf}
+"""Longest image side, in pixels, that a preset learns from."""
+
+
+def spec_for_block(capture: Capture, block: Block, frames: Sequence[int], preset: Preset) -> FieldSpec:
+    """The field of a block: its cube is as wide as the block's disc, and rays begin before the nearest measured point."""
+    exposures = [frame.exposure for frame in capture.frames if frame.exposure is not None]
+    return FieldSpec.preset(
+        preset,
+        origin=block.origin,
+        half_extent=block.radius,
+        near=max(NEAR_SHARE * block.radius, 0.5 * _nearest_distance(capture, frames)),
+        far=FAR_SHARE * block.radius,
+        frames=tuple(capture.frames[index].name for index in frames),
+        exposure_reference=median(exposures) if exposures else 1.0,
+    )
+
+
+def default_downscale(capture: Capture, preset: Preset) -> int:
+    """The smallest factor that brings every photograph within the preset's size."""
+    longest = max(max(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
+    return max(1, math.ceil(longest / LONG_SIDE[preset]))
+
+
+def _nearest_distance(capture: Capture, frames: Sequence[int]) -> float:
+    """Distance that nearly all measured points of the block's photographs exceed; zero without points."""
+    cloud = capture.read_lidar() or capture.read_points()
+    if cloud is None or not len(cloud.positions):
+        return 0.0
+    spacing, cameras = point_spacing(cloud.positions), capture.cameras()
+    probed = list(frames)[:: max(1, len(frames) // PROBED_FRAMES)]
+    distances = torch.cat([project_depths(cloud, cameras, index, spacing).distances for index in probed])
+    return float(np.quantile(distances.numpy(), 0.001)) if len(distances) else 0.0

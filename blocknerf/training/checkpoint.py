@@ -1,0 +1,75 @@
+"""The state of an unfinished training, from which it goes on exactly as if it had never stopped."""
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from blocknerf.errors import CheckpointError, TrainingError
+from blocknerf.files import atomic_path
+from blocknerf.training.trainer import Trainer
+
+FORMAT = "blocknerf.training/1"
+
+
+def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
+    """Write weights, moments and the step atomically.
+
+    Raises:
+        TrainingError: A weight is not finite; the file on disk, the last good one, is left as it is.
+    """
+    weights = {f"field.{name}": value.detach() for name, value in trainer.field.named_parameters()}
+    for name, value in weights.items():
+        if not torch.isfinite(value).all():
+            raise TrainingError(
+                f"{name} is not finite after step {trainer.step}; the last good checkpoint is kept: lower the rates or steps"
+            )
+    metadata = {
+        "format": FORMAT,
+        "step": str(trainer.step),
+        "seconds": repr(seconds),
+        "config": json.dumps(asdict(trainer.config)),
+        "spec": json.dumps(trainer.field.spec.to_json()),
+    }
+    with atomic_path(path) as part:
+        save_file(weights | trainer.optimizer.state(), part, metadata=metadata)
+
+
+def restore_state(trainer: Trainer, path: Path) -> float:
+    """Put a trainer back to where the checkpoint was written, and give the seconds it had trained.
+
+    Raises:
+        CheckpointError: The file is corrupt, of another format, or of a training with other settings.
+    """
+    try:
+        with safe_open(path, framework="pt") as content:
+            metadata = content.metadata() or {}
+            _check(trainer, path, metadata)
+            state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        with torch.no_grad():
+            for name, value in trainer.field.named_parameters():
+                value.copy_(state[f"field.{name}"])
+        trainer.optimizer.restore(state)
+        trainer.step = int(metadata["step"])
+        return float(metadata["seconds"])
+    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: corrupt checkpoint ({reason}); delete it to train from the start") from None
+
+
+def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
+    if metadata.get("format") != FORMAT:
+        raise CheckpointError(
+            f"{path}: format {metadata.get('format')!r} is not {FORMAT!r}; use the version that wrote it, or delete it"
+        )
+    for key, mine in (("config", asdict(trainer.config)), ("spec", trainer.field.spec.to_json())):
+        stored = json.loads(metadata[key])
+        mine = json.loads(json.dumps(mine))
+        if odd := [name for name in mine if stored.get(name) != mine[name]]:
+            raise CheckpointError(
+                f"{path}: was trained with {odd[0]} = {stored.get(odd[0])}, now {mine[odd[0]]}; "
+                "use the same settings, or delete it to train from the start"
+            )

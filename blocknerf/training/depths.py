@@ -1,0 +1,67 @@
+"""Sparse depths in photographs, from points of structure from motion or LiDAR."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from scipy.spatial import cKDTree
+from torch import Tensor
+
+from blocknerf.cameras import Cameras
+from blocknerf.capture.points import PointCloud
+
+PYRAMID_LEVELS = 7
+OCCLUSION_MARGIN = 0.08
+"""A point is hidden when something stands nearer than this share of its depth, less one point spacing."""
+SPACING_SAMPLE = 4000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameDepths:
+    """Measured depths in one photograph."""
+
+    pixels: Float[Tensor, "points 2"]
+    """Image positions (x, y)."""
+    distances: Float[Tensor, "points"]
+    """Distance from the camera along the ray, in world units."""
+
+
+def point_spacing(positions: Float[np.ndarray, "points 3"]) -> float:
+    """Typical distance between neighbouring points."""
+    step = max(1, len(positions) // SPACING_SAMPLE)
+    distances, _ = cKDTree(positions).query(positions[::step], k=min(4, len(positions)))
+    return float(np.median(distances[:, -1])) if distances.ndim == 2 else 0.0
+
+
+def project_depths(cloud: PointCloud, cameras: Cameras, index: int, spacing: float) -> FrameDepths:
+    """The points that one camera sees, with their distances; points behind nearer ones are left out.
+
+    A cloud has gaps, so each point hides a disc about `spacing` wide: it is entered into the level of a
+    pyramid of depth buffers whose cell has that size in the image.
+    """
+    points = torch.from_numpy(cloud.positions)
+    pixels, z_depth, inside = cameras.project(points, index)
+    pixels, z_depth, points = pixels[inside], z_depth[inside], points[inside]
+    nearest = _occluding_depth(pixels, z_depth, cameras, index, spacing)
+    seen = z_depth <= nearest * (1.0 + OCCLUSION_MARGIN) + spacing
+    distances = (points[seen] - cameras.centers[index]).norm(dim=-1)
+    return FrameDepths(pixels=pixels[seen], distances=distances)
+
+
+def _occluding_depth(
+    pixels: Float[Tensor, "points 2"], z_depth: Float[Tensor, "points"], cameras: Cameras, index: int, spacing: float
+) -> Float[Tensor, "points"]:
+    footprint = (cameras.intrinsics[index, 0] * spacing / z_depth).clamp_min(1.0)
+    level = footprint.log2().ceil().long().clamp(0, PYRAMID_LEVELS - 1)
+    nearest = torch.full_like(z_depth, float("inf"))
+    for number in range(PYRAMID_LEVELS):
+        cell = 2**number
+        width = int(cameras.width[index]) // cell + 1
+        height = int(cameras.height[index]) // cell + 1
+        cells = (pixels[:, 1] / cell).long() * width + (pixels[:, 0] / cell).long()
+        member = level == number
+        buffer = torch.full((height * width,), float("inf"))
+        buffer.scatter_reduce_(0, cells[member], z_depth[member], "amin")
+        nearest = torch.minimum(nearest, buffer[cells])
+    return nearest

@@ -1,0 +1,165 @@
+"""Random pixels of a block's photographs, in bounded memory."""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from blocknerf.capture.capture import Capture
+from blocknerf.errors import TrainingError
+from blocknerf.training.depths import FrameDepths, point_spacing, project_depths
+
+ROTATE_STEPS = 100
+"""Steps between exchanges of photographs, where not all fit into memory at once."""
+ROTATE_SHARE = 0.125
+MASK_DRAWS = 6
+"""Draws before a ray that only ever hit masked pixels is given up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PixelBatch:
+    """Pixels to learn from."""
+
+    frames: Int[Tensor, "rays"]
+    """Position in the block's list of training frames."""
+    pixels: Float[Tensor, "rays 2"]
+    """Image positions (x, y); pixel centres at 0.5."""
+    colors: Float[Tensor, "rays 3"]
+    depths: Float[Tensor, "measured"]
+    """Measured distances of the first rays of the batch."""
+
+
+class PixelSource:
+    """Draws random usable pixels; the same step always gives the same pixels, whatever happened before.
+
+    Photographs stay in memory as bytes, up to a budget. Where they exceed it, a window over a fixed random
+    order of the frames is resident, and moves on every `ROTATE_STEPS` steps.
+    """
+
+    def __init__(
+        self, capture: Capture, frames: Sequence[int], *, downscale: int, budget_bytes: int, seed: int, use_depth: bool
+    ) -> None:
+        self.capture, self.frames, self.downscale, self.seed = capture, tuple(frames), downscale, seed
+        self.cameras = capture.cameras()[torch.tensor(self.frames)].scaled(1.0 / downscale)
+        area = int((self.cameras.width * self.cameras.height).max())
+        self.masked = any(capture.frames[i].mask for i in self.frames)
+        slot_bytes = area * (4 if self.masked else 3)
+        self.slots = min(len(self.frames), budget_bytes // slot_bytes)
+        if self.slots < 1:
+            raise TrainingError(
+                f"one photograph of {area} pixels exceeds the memory budget of {budget_bytes >> 20} MiB; "
+                "raise --memory or --downscale"
+            )
+        generator = np.random.default_rng(seed)
+        self.order = generator.permutation(len(self.frames))
+        self.colors = np.empty((self.slots, area, 3), np.uint8)
+        self.usable = np.empty((self.slots, area), np.bool_) if self.masked else None
+        self.resident = np.full(self.slots, -1)
+        self._clouds = self._read_clouds() if use_depth else []
+        self._depths: list[FrameDepths | None] = [None] * self.slots
+        self._pool = ThreadPoolExecutor(max_workers=1)
+
+    @property
+    def has_depth(self) -> bool:
+        """Whether the capture has points to measure depths by."""
+        return bool(self._clouds)
+
+    def batch(self, step: int, rays: int, depth_rays: int) -> PixelBatch:
+        """The pixels of one step; up to `depth_rays` of them, the first, have a measured depth."""
+        self._fill(self._window(step // ROTATE_STEPS))
+        generator = np.random.default_rng((self.seed, step))
+        slots, positions, depths = self._draw_measured(generator, depth_rays)
+        more, places = self._draw_pixels(generator, rays - len(slots))
+        slots, positions = np.concatenate([slots, more]), np.concatenate([positions, places])
+        frames = self.resident[slots]
+        width = self.cameras.width.numpy()[frames]
+        cells = positions[:, 1].astype(np.int64) * width + positions[:, 0].astype(np.int64)
+        return PixelBatch(
+            frames=torch.from_numpy(frames),
+            pixels=torch.from_numpy(positions.astype(np.float32)),
+            colors=torch.from_numpy(self.colors[slots, cells].astype(np.float32) / 255.0),
+            depths=torch.from_numpy(depths),
+        )
+
+    def _window(self, turn: int) -> Int[np.ndarray, "slots"]:
+        if self.slots == len(self.frames):
+            return np.arange(self.slots)
+        shift = turn * max(1, int(self.slots * ROTATE_SHARE))
+        # A frame keeps its slot while it stays in the window: position in the cycle, modulo the slots.
+        positions = shift + (np.arange(self.slots) - shift) % self.slots
+        return self.order[positions % len(self.frames)]
+
+    def _fill(self, window: Int[np.ndarray, "slots"]) -> None:
+        changed = np.flatnonzero(self.resident != window)
+        if len(changed):
+            list(self._pool.map(self._load, changed, window[changed]))
+
+    def _load(self, slot: int, frame: int) -> None:
+        index = self.frames[frame]
+        image = self.capture.read_image(index, self.downscale)
+        count = image.shape[0] * image.shape[1]
+        self.colors[slot, :count] = image.reshape(-1, 3)
+        if self.usable is not None:
+            mask = self.capture.read_mask(index, self.downscale)
+            self.usable[slot, :count] = True if mask is None else mask.reshape(-1)
+            if not self.usable[slot, :count].any():
+                raise TrainingError(f"{self.capture.frames[index].name}: its mask leaves no pixel; remove the frame")
+        self.resident[slot] = frame
+        if self._clouds:
+            self._depths[slot] = self._frame_depths(frame, slot)
+
+    def _frame_depths(self, frame: int, slot: int) -> FrameDepths:
+        parts = [project_depths(cloud, self.cameras, int(frame), spacing) for cloud, spacing in self._clouds]
+        pixels, distances = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "distances"))
+        if self.usable is not None:
+            cells = pixels[:, 1].long() * int(self.cameras.width[frame]) + pixels[:, 0].long()
+            keep = torch.from_numpy(self.usable[slot][cells.numpy()])
+            pixels, distances = pixels[keep], distances[keep]
+        return FrameDepths(pixels=pixels, distances=distances)
+
+    def _draw_measured(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        sizes = np.array([0 if depths is None else len(depths.distances) for depths in self._depths])
+        candidates = np.flatnonzero(sizes)
+        if not len(candidates) or count <= 0:
+            return np.empty(0, np.int64), np.empty((0, 2), np.float32), np.empty(0, np.float32)
+        slots = generator.choice(candidates, count)
+        picks = (generator.random(count) * sizes[slots]).astype(np.int64)
+        positions, depths = np.empty((count, 2), np.float32), np.empty(count, np.float32)
+        for slot in np.unique(slots):
+            rows = slots == slot
+            measured = self._depths[slot]
+            positions[rows] = measured.pixels.numpy()[picks[rows]]
+            depths[rows] = measured.distances.numpy()[picks[rows]]
+        return slots, positions, depths
+
+    def _draw_pixels(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        slots, positions = self._draw_uniform(generator, count)
+        if self.usable is None:
+            return slots, positions
+        for _ in range(MASK_DRAWS):
+            bad = np.flatnonzero(~self._is_usable(slots, positions))
+            if not len(bad):
+                break
+            slots[bad], positions[bad] = self._draw_uniform(generator, len(bad))
+        good = self._is_usable(slots, positions)
+        return slots[good], positions[good]
+
+    def _draw_uniform(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
+        slots = generator.integers(0, self.slots, count)
+        frames = self.resident[slots]
+        size = np.stack([self.cameras.width.numpy()[frames], self.cameras.height.numpy()[frames]], -1)
+        return slots, np.floor(generator.random((count, 2)) * size) + 0.5
+
+    def _is_usable(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
+        width = self.cameras.width.numpy()[self.resident[slots]]
+        cells = positions[:, 1].astype(np.int64) * width + positions[:, 0].astype(np.int64)
+        return self.usable[slots, cells]
+
+    def _read_clouds(self) -> list:
+        clouds = [cloud for cloud in (self.capture.read_lidar(), self.capture.read_points()) if cloud is not None]
+        # Where LiDAR swept the scene its points are denser and surer than those of structure from motion.
+        return [(cloud, point_spacing(cloud.positions)) for cloud in clouds[:1] if len(cloud.positions)]

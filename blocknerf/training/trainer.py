@@ -1,0 +1,107 @@
+"""The training loop of one block."""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import RayBundle
+from blocknerf.errors import TrainingError
+from blocknerf.fields.block_field import BlockField
+from blocknerf.rendering.rays import RayRendering, render_rays
+from blocknerf.sampling.proposal import Histogram
+from blocknerf.training import losses
+from blocknerf.training.config import TrainConfig
+from blocknerf.training.optimizer import FieldOptimizer
+from blocknerf.training.pixels import PixelBatch, PixelSource
+
+ANNEAL_SHARE = 0.1
+"""Share of training over which proposal weights sharpen from even to their own."""
+PROPOSAL_EVERY = 2
+"""After the annealing, proposals learn on every n-th step: they follow a field that moves slowly."""
+NEAR_FADE = 0.15
+"""Gradients fade below this share of the block's half extent from the camera."""
+VISIBILITY_SHARE = 0.25
+"""Share of a step's rays that the visibility network learns from."""
+SHELL_START, SHELL_END = 0.2, 0.04
+"""Half-width of the shell around a measured depth, as a share of the depth, at the start and at the end."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepReport:
+    """What one step came to."""
+
+    step: int
+    loss: float
+    psnr: float
+    """Of the step's own pixels, in dB."""
+
+
+class Trainer:
+    """A field in training: everything that changes from step to step."""
+
+    def __init__(self, field: BlockField, pixels: PixelSource, exposures: Float[Tensor, "frames"], config: TrainConfig):
+        self.field, self.pixels, self.exposures, self.config = field, pixels, exposures, config
+        self.optimizer = FieldOptimizer(field, config)
+        self.step = 0
+
+    def advance(self) -> StepReport:
+        """Take one step.
+
+        Raises:
+            TrainingError: The loss is no longer finite; the step is named and nothing was updated.
+        """
+        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
+        depth_rays = int(self.config.rays * self.config.depth_share) if self.pixels.has_depth else 0
+        batch = self.pixels.batch(self.step, self.config.rays, depth_rays)
+        rays = self.pixels.cameras.rays(batch.frames, batch.pixels)
+        annealing = min(1.0, self.step / (ANNEAL_SHARE * self.config.steps))
+        train_proposals = annealing < 1.0 or self.step % PROPOSAL_EVERY == 0
+        seen = render_rays(
+            self.field,
+            rays,
+            self.field.codes[batch.frames],
+            self.exposures[batch.frames],
+            generator=generator,
+            anneal=annealing,
+            train_proposals=train_proposals,
+            near_fade=NEAR_FADE * self.field.spec.half_extent,
+        )
+        color_loss = losses.photometric(seen.color, batch.colors)
+        loss = color_loss + self._regularizers(seen, rays, batch, train_proposals)
+        value = float(loss.detach())
+        if not math.isfinite(value):
+            raise TrainingError(
+                f"loss is {value} at step {self.step}; the last good checkpoint is kept: lower --steps or check exposures"
+            )
+        loss.backward()
+        self.optimizer.step(self.step)
+        self.step += 1
+        return StepReport(step=self.step, loss=value, psnr=-10.0 * math.log10(max(float(color_loss.detach()), 1e-10)))
+
+    def _regularizers(self, seen: RayRendering, rays: RayBundle, batch: PixelBatch, train_proposals: bool) -> Tensor:
+        fine = Histogram(edges=seen.samples.edges, weights=seen.weights)
+        total = self.config.distortion_weight * losses.distortion(fine)
+        total = total + self.config.code_weight * self.field.codes.square().mean()
+        if train_proposals:
+            total = total + sum(losses.interlevel(fine, proposal) for proposal in seen.proposals)
+        if len(batch.depths):
+            total = total + self.config.depth_weight * self._depth_loss(seen, batch.depths)
+        return total + self._visibility_loss(seen, rays)
+
+    def _visibility_loss(self, seen: RayRendering, rays: RayBundle) -> Tensor:
+        # The transmittance is detached, so unlike in the paper no tiny weight is needed to protect the field.
+        step = round(1.0 / VISIBILITY_SHARE)
+        predicted = self.field.visibility(seen.samples.points[::step].detach(), rays.directions[::step].contiguous())
+        return losses.visibility(predicted, seen.transmittance[::step])
+
+    def _depth_loss(self, seen: RayRendering, depths: Float[Tensor, "measured"]) -> Tensor:
+        rows = slice(0, len(depths))
+        progress = min(1.0, self.step / self.config.steps)
+        share = SHELL_START * (SHELL_END / SHELL_START) ** progress
+        sight = losses.line_of_sight(seen.weights[rows], seen.samples.middles[rows], depths, share * depths)
+        opacity = seen.opacity[rows]
+        mean = (seen.weights[rows] * seen.samples.middles[rows]).sum(-1) / opacity.clamp_min(1e-3)
+        return sight + losses.expected_depth(mean, depths, opacity)

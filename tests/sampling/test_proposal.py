@@ -1,0 +1,37 @@
+import torch
+
+from blocknerf.cameras import RayBundle
+from blocknerf.sampling.proposal import sample_proposals
+from blocknerf.sampling.spacing import Spacing
+
+
+def bundle(rays: int) -> RayBundle:
+    directions = torch.nn.functional.normalize(torch.randn(rays, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
+    return RayBundle(origins=torch.zeros(rays, 3), directions=directions, radii=torch.full((rays,), 1e-3))
+
+
+def shell(points, footprints):
+    """A solid shell from 5 to 5.5 units around the origin."""
+    distance = points.norm(dim=-1)
+    return 200.0 * ((distance > 5.0) & (distance < 5.5)).float()
+
+
+def test_final_samples_gather_where_the_proposal_is_dense():
+    spacing = Spacing(near=0.1, far=100.0, knee=10.0)
+    samples, history = sample_proposals([shell], bundle(20), spacing, (128, 32))
+    assert samples.middles.shape == (20, 32) and len(history) == 1
+    assert ((samples.middles > 4.7) & (samples.middles < 5.6)).float().mean() > 0.8
+
+
+def test_footprints_grow_with_distance():
+    samples, _ = sample_proposals([shell], bundle(5), Spacing(near=0.1, far=100.0, knee=10.0), (16, 8))
+    assert torch.allclose(samples.footprints, samples.middles * 1e-3)
+
+
+def test_the_same_generator_gives_the_same_samples():
+    spacing = Spacing(near=0.1, far=100.0, knee=10.0)
+    first, second = (
+        sample_proposals([shell], bundle(5), spacing, (16, 8), generator=torch.Generator().manual_seed(3))[0]
+        for _ in range(2)
+    )
+    assert torch.equal(first.edges, second.edges)

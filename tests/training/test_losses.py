@@ -1,0 +1,73 @@
+import torch
+
+from blocknerf.sampling.proposal import Histogram
+from blocknerf.training import losses
+
+
+def histogram(rays: int, bins: int, seed: int) -> Histogram:
+    generator = torch.Generator().manual_seed(seed)
+    inner = torch.rand(rays, bins - 1, generator=generator, dtype=torch.float64).sort(-1).values
+    edges = torch.cat([torch.zeros(rays, 1), inner, torch.ones(rays, 1)], -1).double()
+    weights = torch.rand(rays, bins, generator=generator, dtype=torch.float64)
+    return Histogram(edges=edges, weights=weights / weights.sum(-1, keepdim=True))
+
+
+def test_distortion_matches_the_double_sum():
+    rays = histogram(3, 7, 0)
+    middles = 0.5 * (rays.edges[:, 1:] + rays.edges[:, :-1])
+    widths = rays.edges[:, 1:] - rays.edges[:, :-1]
+    expected = 0.0
+    for ray in range(3):
+        for i in range(7):
+            expected += float(rays.weights[ray, i] ** 2 * widths[ray, i]) / 3
+            for j in range(7):
+                expected += float(
+                    rays.weights[ray, i] * rays.weights[ray, j] * (middles[ray, i] - middles[ray, j]).abs()
+                )
+    assert abs(float(losses.distortion(rays)) - expected / 3) < 1e-12
+
+
+def test_interlevel_is_zero_for_the_same_histogram_and_positive_where_the_proposal_misses():
+    fine = histogram(4, 8, 1)
+    assert float(losses.interlevel(fine, fine)) < 1e-20
+    edges = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
+    hit = Histogram(edges=edges, weights=torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    missed = Histogram(edges=edges, weights=torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+    assert float(losses.interlevel(hit, missed)) > 0.9
+
+
+def test_interlevel_moves_the_proposal_only():
+    fine, proposal = histogram(4, 8, 2), histogram(4, 5, 3)
+    fine.weights.requires_grad_(True)
+    proposal.weights.requires_grad_(True)
+    losses.interlevel(fine, proposal).backward()
+    assert fine.weights.grad is None
+    assert torch.isfinite(proposal.weights.grad).all() and proposal.weights.grad.abs().sum() > 0
+
+
+def test_line_of_sight_prefers_weight_at_the_measured_depth():
+    middles = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    depth, tolerance = torch.tensor([3.0]), torch.tensor([0.5])
+    right = losses.line_of_sight(torch.tensor([[0.0, 0.0, 1.0, 0.0]]), middles, depth, tolerance)
+    early = losses.line_of_sight(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), middles, depth, tolerance)
+    late = losses.line_of_sight(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), middles, depth, tolerance)
+    assert float(right) == 0.0 and float(early) == 2.0 and float(late) == 1.0
+
+
+def test_expected_depth_is_bounded_for_outliers():
+    opaque = torch.ones(1)
+    assert float(losses.expected_depth(torch.tensor([5.0]), torch.tensor([5.0]), opaque)) == 0.0
+    assert float(losses.expected_depth(torch.tensor([1e9]), torch.tensor([5.0]), opaque)) <= 1.0
+
+
+def test_visibility_leaves_the_field_alone():
+    transmittance = torch.rand(3, 4, requires_grad=True)
+    predicted = torch.rand(3, 4, requires_grad=True)
+    losses.visibility(predicted, transmittance).backward()
+    assert transmittance.grad is None and predicted.grad is not None
+
+
+def test_sky_opacity_counts_sky_rays_only():
+    opacity = torch.tensor([1.0, 0.5])
+    assert float(losses.sky_opacity(opacity, torch.tensor([False, True]))) == 0.25
+    assert float(losses.sky_opacity(opacity, torch.tensor([False, False]))) == 0.0
