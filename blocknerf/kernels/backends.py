@@ -47,7 +47,7 @@ def availability(
     return tuple(verdicts)
 
 
-def choose(operation: str, backend: Backend, *tensors: torch.Tensor) -> str:
+def choose(operation: str, backend: str, *tensors: torch.Tensor) -> str:
     """The backend to run for these tensors: the fastest usable for `auto`, else the one asked for.
 
     Raises:

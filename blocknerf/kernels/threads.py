@@ -38,11 +38,12 @@ def use_threads(count: int | None = None) -> int:
     return _count
 
 
-def enter_numba() -> int:
-    """Give the calling thread Numba's share of the threads, and their number; Numba keeps it per calling thread."""
+def enter_numba(most: int | None = None) -> int:
+    """Set Numba's threads, at most `most`, for the calling thread - Numba keeps it for each - and give their number."""
     import numba
 
     count = min(_count or usable_cores(), int(getattr(numba.config, "NUMBA_NUM_THREADS")))  # noqa: B009
+    count = count if most is None else min(count, most)
     if numba.get_num_threads() != count:
         numba.set_num_threads(count)
     return count

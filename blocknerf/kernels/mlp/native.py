@@ -1,8 +1,8 @@
 """The network in Numba for the processor, float32.
 
 A tile of points goes through all layers while its activations are in the cache. Backward computes them again rather
-than reading them from memory. Points are cut into CHUNKS parts, whatever the number of threads; each sums its own parameter
-gradients, and those are added in order, so the result does not depend on the threads.
+than reading them from memory. Points are cut into CHUNKS parts, whatever the number of threads; each sums its own
+parameter gradients, and those are added in order, so the result does not depend on the threads.
 """
 
 from collections.abc import Sequence

@@ -55,9 +55,10 @@ def _add_block(typing_context, a, a_start, a_row, a_step, b, b_start, b_row, c, 
     signature = types.void(a, a_start, a_row, a_step, b, b_start, b_row, c, c_start, depth, vectors)
 
     def generate(context, builder, signature, values):
-        a, a_start, a_row, a_step, b, b_start, b_row, c, c_start, depth, _ = values
+        _, a_start, a_row, a_step, _, b_start, b_row, _, c_start, depth, _ = values
+        count = len(signature.args[10])
         data = [context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 4, 7)]
-        block = [(row, vector) for row in range(ROWS) for vector in range(len(signature.args[10]))]
+        block = [(row, vector) for row in range(ROWS) for vector in range(count)]
         targets, sums = {}, {}
         for row, vector in block:
             place = builder.add(c_start, builder.mul(_number(row), b_row))
@@ -65,9 +66,7 @@ def _add_block(typing_context, a, a_start, a_row, a_step, b, b_start, b_row, c, 
             sums[row, vector] = cgutils.alloca_once_value(builder, builder.load(targets[row, vector], align=4))
         with cgutils.for_range(builder, depth) as loop:
             place = builder.add(b_start, builder.mul(loop.index, b_row))
-            right = [
-                builder.load(_address(builder, data[1], place, v), align=4) for v in range(len(signature.args[10]))
-            ]
+            right = [builder.load(_address(builder, data[1], place, v), align=4) for v in range(count)]
             left_start = builder.add(a_start, builder.mul(loop.index, a_step))
             for row in range(ROWS):
                 place = builder.add(left_start, builder.mul(_number(row), a_row))

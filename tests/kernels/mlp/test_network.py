@@ -1,5 +1,7 @@
 """The small network: the reference's gradients, and the native backend held to the reference."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 from torch import Tensor
@@ -13,7 +15,7 @@ NETWORKS = [(32, 32, 16), (16, 32, 32, 3), (10, 16, 1), (12, 16, 1), (5, 64, 64,
 
 def parameters(widths: tuple[int, ...], dtype: torch.dtype = torch.float32) -> tuple[list[Tensor], list[Tensor]]:
     generator = torch.Generator().manual_seed(len(widths) + widths[0])
-    pairs = list(zip(widths[:-1], widths[1:], strict=True))
+    pairs = list(pairwise(widths))
     weights = [torch.randn(b, a, generator=generator, dtype=dtype) / a**0.5 for a, b in pairs]
     biases = [torch.randn(b, generator=generator, dtype=dtype) * 0.3 for _, b in pairs]
     return [w.requires_grad_() for w in weights], [b.requires_grad_() for b in biases]

@@ -1,0 +1,80 @@
+"""The Adam step in Numba for the processor, float32: one pass over memory, none over what no sample touched."""
+
+from typing import no_type_check
+
+import numpy as np
+from jaxtyping import Float
+from numba import njit, prange
+from torch import Tensor
+
+from blocknerf.kernels.threads import enter_numba
+
+BLOCK = 64
+"""Entries looked at together: four cache lines, of which the moments and parameters stay unread when all are zero."""
+
+SPAN = 256
+"""Blocks that a thread takes at once."""
+
+_ZERO = np.float32(0.0)
+
+
+def adam_step(
+    parameter: Float[Tensor, "*shape"],
+    gradient: Float[Tensor, "*shape"],
+    first: Float[Tensor, "*shape"],
+    second: Float[Tensor, "*shape"],
+    step: int,
+    rate: float,
+    betas: tuple[float, float],
+    epsilon: float,
+    weight_decay: float,
+    zero_gradient: bool,
+) -> None:
+    """What `reference.adam_step` does, by compiled loops."""
+    # Waking a second thread costs more than a small tensor.
+    enter_numba(most=1 + parameter.numel() // (BLOCK * SPAN))
+    arrays = [tensor.detach().numpy().reshape(-1) for tensor in (parameter, gradient, first, second)]
+    size = rate / (1 - betas[0] ** step)
+    scale = (1 - betas[1] ** step) ** -0.5
+    settings = np.array([*betas, size, scale, epsilon, 1 - rate * weight_decay], np.float32)
+    _step(*arrays, settings, zero_gradient)
+
+
+@njit(parallel=True, fastmath={"contract", "nsz"}, cache=True)
+@no_type_check
+def _step(parameter, gradient, first, second, settings, zero_gradient):
+    count = parameter.shape[0]
+    for span in prange((count + SPAN * BLOCK - 1) // (SPAN * BLOCK)):
+        for start in range(span * SPAN * BLOCK, min((span + 1) * SPAN * BLOCK, count), BLOCK):
+            end = min(start + BLOCK, count)
+            if _any(gradient[start:end]):
+                _update(parameter[start:end], gradient[start:end], first[start:end], second[start:end], settings)
+                if zero_gradient:
+                    gradient[start:end] = _ZERO
+
+
+@njit
+@no_type_check
+def _any(gradient):
+    found = 0
+    for index in range(gradient.shape[0]):
+        found |= gradient[index] != _ZERO
+    return found != 0
+
+
+@njit(fastmath={"contract", "nsz"})
+@no_type_check
+def _update(parameter, gradient, first, second, settings):
+    keep_first, keep_second, size, scale = settings[0], settings[1], settings[2], settings[3]
+    epsilon, decay = settings[4], settings[5]
+    new_first, new_second = np.float32(1) - keep_first, np.float32(1) - keep_second
+    for index in range(parameter.shape[0]):
+        slope = gradient[index]
+        mean = keep_first * first[index] + new_first * slope
+        square = keep_second * second[index] + new_second * slope * slope
+        value = decay * parameter[index] - size * mean / (np.sqrt(square) * scale + epsilon)
+        # Selected rather than branched on, so that the loop is vector instructions.
+        touched = slope != _ZERO
+        parameter[index] = value if touched else parameter[index]
+        first[index] = mean if touched else first[index]
+        second[index] = square if touched else second[index]

@@ -1,0 +1,95 @@
+"""The Adam step: against PyTorch's own, the native backend against the reference, and what it leaves alone."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from blocknerf.errors import BackendError
+from blocknerf.kernels.adam import adam_step
+
+SETTINGS = {"rate": 1e-2, "betas": (0.9, 0.99), "epsilon": 1e-15}
+
+
+def gradients(count: int, steps: int, density: float) -> list[Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    kept = [torch.rand(count, generator=generator) < density for _ in range(steps)]
+    return [torch.randn(count, generator=generator) * keep for keep in kept]
+
+
+def run(count: int, backend: str, density: float, weight_decay: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+    parameter = torch.linspace(-1, 1, count)
+    first, second = torch.zeros(count), torch.zeros(count)
+    for step, gradient in enumerate(gradients(count, 5, density), 1):
+        adam_step(parameter, gradient, first, second, step=step, weight_decay=weight_decay, backend=backend, **SETTINGS)
+        assert (gradient == 0).all()
+    return parameter, first, second
+
+
+@pytest.mark.parametrize("count", [1, 63, 64, 1000, 50_001])
+@pytest.mark.parametrize("density", [1.0, 0.4, 0.01])
+def test_native_matches_reference(count: int, density: float) -> None:
+    for value, truth in zip(run(count, "native", density, 0.1), run(count, "reference", density, 0.1), strict=True):
+        torch.testing.assert_close(value, truth, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_dense_gradients_give_pytorchs_adamw(backend: str) -> None:
+    theirs = torch.linspace(-1, 1, 500).requires_grad_()
+    optimizer = torch.optim.AdamW([theirs], lr=SETTINGS["rate"], betas=SETTINGS["betas"], eps=1e-15, weight_decay=0.1)
+    for gradient in gradients(500, 5, 1.0):
+        theirs.grad = gradient.clone()
+        optimizer.step()
+    ours, first, _ = run(500, backend, 1.0, 0.1)
+    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(first, optimizer.state[theirs]["exp_avg"])
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_entries_without_gradient_are_left_alone(backend: str) -> None:
+    state = [torch.rand(300, 2) for _ in range(3)]
+    before = [tensor.clone() for tensor in state]
+    gradient = torch.zeros(300, 2)
+    gradient[100] = 1.0
+    adam_step(
+        state[0], gradient, *state[1:], step=3, weight_decay=0.5, zero_gradient=False, backend=backend, **SETTINGS
+    )
+    for after, then in zip(state, before, strict=True):
+        assert torch.equal(after[:100], then[:100])
+        assert torch.equal(after[101:], then[101:])
+        assert not torch.isclose(after[100], then[100], rtol=1e-6).any()
+    assert (gradient[100] == 1.0).all()
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_nan_is_not_hidden(backend: str) -> None:
+    parameter, first, second = torch.zeros(200), torch.zeros(200), torch.zeros(200)
+    gradient = torch.zeros(200)
+    gradient[150] = float("nan")
+    adam_step(parameter, gradient, first, second, step=1, backend=backend, **SETTINGS)
+    assert parameter.isnan().nonzero().flatten().tolist() == [150]
+
+
+@pytest.mark.parametrize("backend", ["reference", "native"])
+def test_an_empty_parameter_is_no_error(backend: str) -> None:
+    tensors = [torch.zeros(0, 4) for _ in range(4)]
+    adam_step(*tensors, step=1, backend=backend, **SETTINGS)
+
+
+def test_native_is_deterministic() -> None:
+    assert all(torch.equal(a, b) for a, b in zip(run(50_001, "native", 0.4), run(50_001, "native", 0.4), strict=True))
+
+
+def test_a_parameter_that_wants_gradients_is_updated_in_place() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(5))
+    adam_step(parameter, torch.ones(5), torch.zeros(5), torch.zeros(5), step=1, **SETTINGS)
+    torch.testing.assert_close(parameter.detach(), torch.full((5,), -SETTINGS["rate"]))
+
+
+def test_tensors_that_cannot_be_updated_in_place_are_refused() -> None:
+    strided = torch.zeros(6, 2).T
+    with pytest.raises(ValueError, match="contiguous"):
+        adam_step(strided, *[torch.zeros(2, 6)] * 3, step=1, **SETTINGS)
+    with pytest.raises(ValueError, match="count from 1"):
+        adam_step(*[torch.zeros(3)] * 4, step=0, **SETTINGS)
+    with pytest.raises(BackendError, match="float32 only"):
+        adam_step(*[torch.zeros(3).double()] * 4, step=1, backend="native", **SETTINGS)

@@ -1,0 +1,44 @@
+"""One number of threads for PyTorch and Numba."""
+
+import os
+import subprocess
+import sys
+
+import numba
+import pytest
+import torch
+
+from blocknerf.kernels.threads import enter_numba, usable_cores, use_threads
+
+
+def test_both_pools_get_the_same_number() -> None:
+    try:
+        assert use_threads(1) == 1
+        assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
+    finally:
+        assert use_threads() == usable_cores()
+    assert (torch.get_num_threads(), enter_numba()) == (usable_cores(), usable_cores())
+
+
+def test_small_work_can_ask_for_fewer() -> None:
+    use_threads()
+    assert enter_numba(most=1) == 1
+    assert enter_numba() == usable_cores()
+
+
+def test_no_threads_are_refused() -> None:
+    with pytest.raises(ValueError, match="at least 1"):
+        use_threads(0)
+
+
+def test_waiting_is_made_passive_before_pytorch_loads_unless_the_user_said_otherwise() -> None:
+    code = (
+        "import sys, os, blocknerf.kernels.threads\n"
+        "assert 'torch' not in sys.modules\n"
+        "print(os.environ['OMP_WAIT_POLICY'])"
+    )
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        environment = {key: value for key, value in os.environ.items() if key != "OMP_WAIT_POLICY"}
+        environment |= {} if given is None else {"OMP_WAIT_POLICY": given}
+        done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
