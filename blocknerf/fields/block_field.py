@@ -102,7 +102,7 @@ class BlockField(nn.Module):
     def visibility(
         self, points: Float[Tensor, "rays samples 3"], directions: Float[Tensor, "rays 3"]
     ) -> Float[Tensor, "rays samples"]:
-        """Predicted transmittance, 0..1, between the training cameras and points seen along directions (section 4.2.2)."""
+        """Transmittance in 0..1 predicted between the training cameras and points along directions (section 4.2.2)."""
         cube, _ = self.to_cube(points, points.new_zeros(points.shape[:-1]))
         logits = self.visibility_net(cube, rows=spherical_harmonics(directions))
         return torch.sigmoid(logits[:, 0]).view(points.shape[:-1])

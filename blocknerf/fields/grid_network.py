@@ -1,5 +1,7 @@
 """A hash grid with a small network on top: the form of density, proposal and visibility alike."""
 
+from itertools import pairwise
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ class Network(nn.Module):
 
     def __init__(self, widths: list[int], row_inputs: int = 0) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths[:-1], widths[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
         self.row = nn.Linear(row_inputs, widths[1], bias=False) if row_inputs else None
 
     def forward(

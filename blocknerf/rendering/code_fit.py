@@ -50,7 +50,7 @@ def fit_code(
     start: Float[Tensor, "codes"],
     steps: int = FIT_STEPS,
 ) -> Float[Tensor, "codes"]:
-    """The code, starting from `start`, that minimizes the squared color error of rays (Tancik et al. 2022, section 4.3.3).
+    """The code, starting from `start`, that minimizes the squared color error (Tancik et al. 2022, section 4.3.3).
 
     The field's weights take no gradient and do not change.
     """

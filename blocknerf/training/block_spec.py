@@ -22,7 +22,7 @@ LONG_SIDE: dict[Preset, float] = {"draft": 400, "standard": 1600, "fine": math.i
 
 
 def spec_for_block(capture: Capture, block: Block, frames: Sequence[int], preset: Preset) -> FieldSpec:
-    """The field of a block: its cube is as wide as the block's disc, and rays begin before the nearest measured point."""
+    """The field of a block: its cube is as wide as the disc, and rays begin before the nearest measured point."""
     exposures = [frame.exposure for frame in capture.frames if frame.exposure is not None]
     return FieldSpec.preset(
         preset,

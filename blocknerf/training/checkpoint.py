@@ -25,7 +25,8 @@ def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise TrainingError(
-                f"{name} is not finite after step {trainer.step}; the last good checkpoint is kept: lower the rates or steps"
+                f"{name} is not finite after step {trainer.step}; the last good checkpoint is kept: "
+                "check exposures and poses, or take another --seed"
             )
     metadata = {
         "format": FORMAT,

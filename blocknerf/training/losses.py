@@ -41,7 +41,7 @@ def distortion(histogram: Histogram) -> Float[Tensor, ""]:
 def visibility(
     predicted: Float[Tensor, "rays samples"], transmittance: Float[Tensor, "rays samples"]
 ) -> Float[Tensor, ""]:
-    """Squared error of the predicted transmittance; the field itself is not moved (Tancik et al. 2022, section 4.2.2)."""
+    """Squared error of the predicted transmittance; the field is not moved (Tancik et al. 2022, section 4.2.2)."""
     return (predicted - transmittance.detach()).square().mean()
 
 

@@ -74,7 +74,8 @@ class Trainer:
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
-                f"loss is {value} at step {self.step}; the last good checkpoint is kept: lower --steps or check exposures"
+                f"loss is {value} at step {self.step}; the last good checkpoint is kept: "
+                "check exposures and poses, or take another --seed"
             )
         loss.backward()
         self.optimizer.step(self.step)

@@ -6,7 +6,8 @@ from blocknerf.sampling.intervals import resample, uniform_edges
 def test_uniform_edges_are_sorted_and_cover_the_ray():
     edges = uniform_edges(50, 8, torch.Generator().manual_seed(0))
     assert (edges[:, 1:] > edges[:, :-1]).all()
-    assert (edges[:, 0] == 0).all() and (edges[:, -1] == 1).all()
+    assert (edges[:, 0] == 0).all()
+    assert (edges[:, -1] == 1).all()
 
 
 def test_resampling_follows_the_weights():
@@ -47,4 +48,5 @@ def test_jittered_samples_stay_sorted_within_the_edges():
     edges = uniform_edges(64, 12, generator)
     fine = resample(edges, torch.rand(64, 12, generator=generator), 24, generator)
     assert (fine[:, 1:] >= fine[:, :-1]).all()
-    assert fine.min() >= 0 and fine.max() <= 1
+    assert fine.min() >= 0
+    assert fine.max() <= 1

@@ -19,7 +19,8 @@ def shell(points, footprints):
 def test_final_samples_gather_where_the_proposal_is_dense():
     spacing = Spacing(near=0.1, far=100.0, knee=10.0)
     samples, history = sample_proposals([shell], bundle(20), spacing, (128, 32))
-    assert samples.middles.shape == (20, 32) and len(history) == 1
+    assert samples.middles.shape == (20, 32)
+    assert len(history) == 1
     assert ((samples.middles > 4.7) & (samples.middles < 5.6)).float().mean() > 0.8
 
 

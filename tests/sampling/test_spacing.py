@@ -4,7 +4,7 @@ import torch
 from blocknerf.sampling.spacing import Spacing
 
 
-@pytest.mark.parametrize("near,far,knee", [(0.1, 100.0, 10.0), (0.0, 1e6, 1.0), (20.0, 500.0, 10.0)])
+@pytest.mark.parametrize(("near", "far", "knee"), [(0.1, 100.0, 10.0), (0.0, 1e6, 1.0), (20.0, 500.0, 10.0)])
 def test_position_inverts_distance(near, far, knee):
     spacing = Spacing(near=near, far=far, knee=knee)
     s = torch.linspace(0, 0.999, 200, dtype=torch.float64)

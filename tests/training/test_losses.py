@@ -42,7 +42,8 @@ def test_interlevel_moves_the_proposal_only():
     proposal.weights.requires_grad_(True)
     losses.interlevel(fine, proposal).backward()
     assert fine.weights.grad is None
-    assert torch.isfinite(proposal.weights.grad).all() and proposal.weights.grad.abs().sum() > 0
+    assert torch.isfinite(proposal.weights.grad).all()
+    assert proposal.weights.grad.abs().sum() > 0
 
 
 def test_line_of_sight_prefers_weight_at_the_measured_depth():
@@ -51,7 +52,7 @@ def test_line_of_sight_prefers_weight_at_the_measured_depth():
     right = losses.line_of_sight(torch.tensor([[0.0, 0.0, 1.0, 0.0]]), middles, depth, tolerance)
     early = losses.line_of_sight(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), middles, depth, tolerance)
     late = losses.line_of_sight(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), middles, depth, tolerance)
-    assert float(right) == 0.0 and float(early) == 2.0 and float(late) == 1.0
+    assert [float(loss) for loss in (right, early, late)] == [0.0, 2.0, 1.0]
 
 
 def test_expected_depth_is_bounded_for_outliers():
@@ -64,7 +65,8 @@ def test_visibility_leaves_the_field_alone():
     transmittance = torch.rand(3, 4, requires_grad=True)
     predicted = torch.rand(3, 4, requires_grad=True)
     losses.visibility(predicted, transmittance).backward()
-    assert transmittance.grad is None and predicted.grad is not None
+    assert transmittance.grad is None
+    assert predicted.grad is not None
 
 
 def test_sky_opacity_counts_sky_rays_only():
