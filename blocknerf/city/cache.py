@@ -4,9 +4,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import torch
 from torch import nn
 
+from blocknerf.city.manifest import City, RunFolder
 from blocknerf.errors import RunError
+from blocknerf.fields.checkpoint import load_field, read_header
+from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.rendering.protocol import Field, Occupancy
 
 MIB = 1 << 20
@@ -72,3 +76,19 @@ class BlockCache:
         self._blocks[name] = block
         self.held_bytes += size
         self.loads += 1
+
+
+def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
+    """Loads the blocks of a run, refusing those that were trained for another city."""
+
+    def load(name: str) -> LoadedBlock:
+        path = run.field(name)
+        if not path.is_file():
+            raise FileNotFoundError(path)
+        if read_header(path).city != city.digest:
+            raise RunError(f"{path}: was trained for another {run.city.name}; remove {path.parent} and train it again")
+        grid = run.occupancy(name)
+        occupancy = load_occupancy(grid).to(device) if grid.is_file() else None
+        return LoadedBlock(field=load_field(path).to(device), occupancy=occupancy)
+
+    return load

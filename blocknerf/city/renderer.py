@@ -10,13 +10,11 @@ from torch import Tensor
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import read_capture
 from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance
-from blocknerf.city.cache import BlockCache, LoadedBlock, Loader
+from blocknerf.city.cache import BlockCache, Loader, open_blocks
 from blocknerf.city.compositing import blend, block_weights, is_outweighed
 from blocknerf.city.manifest import City, RunFolder, Weighting, read_city
 from blocknerf.city.selection import BlockIndex, BlockUse, Candidate, Reason, visibility_presence
 from blocknerf.errors import RunError
-from blocknerf.fields.checkpoint import load_field, read_header
-from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.partition.membership import read_membership
 from blocknerf.rendering.image import Rendering, predict_visibility, render_image
 
@@ -217,22 +215,6 @@ class CityRenderer:
         if segment is None and frame is None:
             return Appearance()
         raise RunError(f"{self.run.capture}: is not there, so no segment or photograph can be looked like; add it")
-
-
-def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
-    """Loads the blocks of a run, refusing those that were trained for another city."""
-
-    def load(name: str) -> LoadedBlock:
-        path = run.field(name)
-        if not path.is_file():
-            raise FileNotFoundError(path)
-        if read_header(path).city != city.digest:
-            raise RunError(f"{path}: was trained for another {run.city.name}; remove {path.parent} and train it again")
-        grid = run.occupancy(name)
-        occupancy = load_occupancy(grid).to(device) if grid.is_file() else None
-        return LoadedBlock(field=load_field(path).to(device), occupancy=occupancy)
-
-    return load
 
 
 def _use(sighting: _Sighting, weight: float) -> BlockUse:

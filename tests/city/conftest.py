@@ -19,7 +19,7 @@ class BoxScene:
     """Opaque boxes colored by position before a sky of one color, seen in training from some eyes."""
 
     code_size, near, far, knee = 3, 0.05, 60.0, 10.0
-    sample_counts = (128, 64)
+    sample_counts = (64, 32)
 
     def __init__(self, boxes: list[Solid], eyes: list[tuple[float, float, float]], tint: float = 0.0) -> None:
         self.boxes = [(torch.tensor(low), torch.tensor(high)) for low, high in boxes]

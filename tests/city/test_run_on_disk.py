@@ -1,0 +1,136 @@
+"""A run folder with small untrained fields, from its files to pictures; and each of its files broken."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from blocknerf.capture.capture import Capture, write_capture
+from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.city.cache import open_blocks
+from blocknerf.city.manifest import City, RunFolder, write_city
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.errors import BlockNerfError
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.checkpoint import load_field, save_field
+from blocknerf.fields.occupancy import OccupancyGrid, save_occupancy
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.partition.membership import Membership, write_membership
+from blocknerf.rendering.image import render_image
+
+
+def make_frame(index: int) -> Frame:
+    return Frame(
+        name=f"f{index}",
+        image=f"f{index}.png",
+        intrinsics=Intrinsics(width=8, height=8, fx=8.0, fy=8.0, cx=4.0, cy=4.0),
+        camera_to_world=((1.0, 0.0, 0.0, float(index)), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)),
+        segment="noon" if index < 4 else "dusk",
+        camera="front",
+        exposure=0.1 * (index + 1),
+    )
+
+
+def make_field(city: City, name: str, frames: tuple[int, ...]) -> BlockField:
+    block = city.block(name)
+    spec = FieldSpec(
+        origin=block.origin,
+        half_extent=block.radius,
+        near=0.1,
+        far=100.0,
+        frames=tuple(f"f{i}" for i in frames),
+        exposure_reference=0.3,
+        levels=2,
+        log2_table=6,
+        proposal_levels=2,
+        proposal_log2_table=6,
+        proposal_samples=8,
+        samples=8,
+    )
+    return BlockField(spec)
+
+
+@pytest.fixture
+def run(route, tmp_path: Path) -> RunFolder:
+    """Two trained blocks: f0 to f3 train the first, f2 to f5 the second; noon is f0 to f3."""
+    folder, city = RunFolder(tmp_path / "run"), route(2)
+    capture = Capture(root=tmp_path, frames=tuple(make_frame(i) for i in range(6)), metric=True, source="test")
+    write_capture(capture, folder.capture)
+    write_city(city, folder.city)
+    torch.manual_seed(0)
+    for name, frames in (("b000", (0, 1, 2, 3)), ("b001", (2, 3, 4, 5))):
+        membership = Membership(block=name, frames=frames, reasons=("position",) * len(frames))
+        write_membership(membership, capture, folder.frames(name))
+        field = make_field(city, name, frames)
+        save_field(field, folder.field(name), step=1, city=city.digest)
+        full = OccupancyGrid(torch.ones(8, 8, 8, dtype=torch.bool), field.spec.origin, field.spec.half_extent)
+        save_occupancy(full, folder.occupancy(name))
+    return folder
+
+
+def test_a_run_opens_alone_and_renders_the_reference_segment(run: RunFolder, view) -> None:
+    camera = view((5.0, 0.0, 1.5), (9.0, 0.0, 1.0), size=6)
+    renderer = CityRenderer(run, city=None)
+    seen = renderer.render(camera)
+    assert seen.color.shape == (6, 6, 3)
+    assert sum(use.weight for use in seen.rendered) == pytest.approx(1.0)
+    expected = torch.zeros(6, 6, 3)
+    for use in seen.rendered:
+        field = load_field(run.field(use.name))
+        noon = [name for name in field.spec.frames if name in ("f0", "f1", "f2", "f3")]
+        picture = render_image(field, camera, 0, field.mean_code(noon), 0.25)
+        expected += use.weight * picture.color
+    torch.testing.assert_close(seen.color, expected, atol=1e-3, rtol=0.0)
+
+
+def test_occupancy_is_used_where_it_is_there_and_not_missed_where_not(run: RunFolder, route) -> None:
+    load = open_blocks(run, route(2))
+    assert load("b000").occupancy is not None
+    run.occupancy("b000").unlink()
+    assert load("b000").occupancy is None
+
+
+def test_each_block_takes_its_own_bytes(run: RunFolder, route) -> None:
+    block = open_blocks(run, route(2))("b001")
+    numbers = sum(weight.numel() for weight in load_field(run.field("b001")).state_dict().values())
+    assert block.bytes == 4 * (numbers + 3) + 8**3 + 4 * 3
+
+
+def test_a_field_of_another_city_is_refused(run: RunFolder, route) -> None:
+    with pytest.raises(BlockNerfError, match=r"was trained for another city\.json; remove .*b000 and train it again"):
+        open_blocks(run, route(3))("b000")
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def make_newer(path: Path) -> None:
+    with safe_open(path, framework="pt") as content:
+        metadata, weights = content.metadata(), {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    save_file(weights, path, metadata=metadata | {"format": "blocknerf.field/9"})
+
+
+def make_empty(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"), [(truncate, "not a readable"), (make_newer, "newer"), (make_empty, "not a readable")]
+)
+def test_a_broken_field_is_refused_in_one_line_naming_it(run: RunFolder, view, damage, message: str) -> None:
+    damage(run.field("b001"))
+    with pytest.raises(BlockNerfError, match=message) as caught:
+        CityRenderer(run, allow_missing=True).render(view((5.0, 0.0, 1.5), (9.0, 0.0, 1.0), size=6))
+    assert str(run.field("b001")) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_untrained_block_is_named_with_its_file(run: RunFolder, view) -> None:
+    run.field("b001").unlink()
+    camera = view((5.0, 0.0, 1.5), (9.0, 0.0, 1.0), size=6)
+    with pytest.raises(BlockNerfError, match=r"b001/field\.safetensors: block b001 is not trained; run"):
+        CityRenderer(run).render(camera)
+    assert [use.name for use in CityRenderer(run, allow_missing=True).render(camera).rendered] == ["b000"]
