@@ -85,7 +85,7 @@ def _warnings(capture: Capture) -> list[str]:
     turns = np.array([frame.camera_to_world for frame in capture.frames])[:, :, :3]
     up, forward = -turns[:, :, 1].mean(axis=0), turns[:, :, 2].mean(axis=0)
     # Cameras that look down (drones) have no upward direction to speak of.
-    if np.linalg.norm(up) > 0.7 and up[2] < 0.3 and abs(forward[2]) < 0.7:
+    if np.linalg.norm(up) > 0.7 and up[2] < 0.3 and forward[2] > -0.7:
         found = ", ".join(f"{number:.2f}" for number in up)
         return [f"warning: the photographs' up is ({found}) on average, but z is taken as up; rotate poses and points"]
     return []
@@ -95,12 +95,12 @@ def _same(first: Capture, second: Capture) -> bool:
     """Whether two captures are one, up to the last digits of poses, which another machine may round differently."""
     if len(first) != len(second):
         return False
-    poses = [np.array([frame.camera_to_world for frame in capture.frames]) for capture in (first, second)]
+    theirs, ours = (np.array([frame.camera_to_world for frame in capture.frames]) for capture in (first, second))
     with_poses = tuple(
         replace(frame, camera_to_world=other.camera_to_world)
         for frame, other in zip(second.frames, first.frames, strict=True)
     )
-    return replace(second, frames=with_poses) == first and bool(np.allclose(*poses, rtol=1e-12, atol=1e-9))
+    return replace(second, frames=with_poses) == first and bool(np.allclose(theirs, ours, rtol=1e-12, atol=1e-9))
 
 
 def _check_free(run: Path) -> None:

@@ -59,7 +59,7 @@ def read_ply(path: Path | str) -> PointCloud:
         header = _read_header(data)
         vertices = _read_body(data, header)
         return _cloud(vertices)
-    except (ValueError, KeyError) as fault:
+    except ValueError as fault:
         raise CaptureError(f"{path}: not a usable point cloud ({fault}); {_REMEDY}") from None
 
 
@@ -83,34 +83,52 @@ def write_ply(cloud: PointCloud, path: Path | str) -> None:
 
 def _read_header(data: bytes) -> _Header:
     end = data.find(b"end_header", 0, _LONGEST_HEADER)
-    if not data.startswith(b"ply") or end < 0:
+    offset = data.find(b"\n", end) + 1
+    if not data.startswith(b"ply") or end < 0 or offset == 0:
         raise ValueError("no PLY header")
-    body = data.index(b"\n", end) + 1
-    encoding, count, properties, inside = "", -1, [], False
-    for line in data[:end].decode("ascii", "replace").splitlines()[1:]:
-        words = line.split()
-        if words[:1] == ["format"]:
-            encoding = words[1]
-        elif words[:1] == ["element"]:
-            if count < 0 and words[1] != "vertex" and int(words[2]) > 0:
-                raise ValueError(f"element {words[1]!r} stands before the vertices")
+    lines = [line.split() for line in data[:end].decode("ascii", "replace").splitlines()[1:]]
+    try:
+        encoding = next((words[1] for words in lines if words[:1] == ["format"]), "")
+        elements = [(words[1], int(words[2])) for words in lines if words[:1] == ["element"]]
+        properties = _vertex_properties(lines)
+    except (IndexError, ValueError):
+        raise ValueError("its header is damaged") from None
+    count = _vertex_count(elements)
+    _check_header(encoding, properties)
+    return _Header(encoding=encoding, count=count, properties=tuple(properties), offset=offset)
+
+
+def _vertex_properties(lines: list[list[str]]) -> list[tuple[str, str]]:
+    """Name and kind of each property between the vertex element's line and the next element's."""
+    properties, inside = [], False
+    for words in lines:
+        if words[:1] == ["element"]:
             inside = words[1] == "vertex"
-            count = int(words[2]) if inside else count
         elif words[:1] == ["property"] and inside:
             properties.append((words[-1], words[1]))
-    _check_header(encoding, count, properties)
-    return _Header(encoding=encoding, count=count, properties=tuple(properties), offset=body)
+    return properties
 
 
-def _check_header(encoding: str, count: int, properties: list[tuple[str, str]]) -> None:
+def _vertex_count(elements: list[tuple[str, int]]) -> int:
+    for name, count in elements:
+        if name == "vertex" and count >= 0:
+            return count
+        if count:
+            raise ValueError(f"element {name!r} stands before the vertices")
+    raise ValueError("it declares no vertices")
+
+
+def _check_header(encoding: str, properties: list[tuple[str, str]]) -> None:
     if encoding not in _ORDERS:
         raise ValueError(f"format {encoding!r} is unknown")
-    if count < 0:
-        raise ValueError("it declares no vertices")
     for name, kind in properties:
         if kind not in _KINDS:
             raise ValueError(f"property {name!r} is of kind {kind!r}")
-    missing = sorted({"x", "y", "z"} - {name for name, _ in properties})
+    names = [name for name, _ in properties]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"property {name!r} stands twice")
+    missing = sorted({"x", "y", "z"} - set(names))
     if missing:
         raise ValueError(f"vertices have no {missing[0]!r}")
 
@@ -129,7 +147,16 @@ def _read_ascii(data: bytes, header: _Header) -> np.ndarray:
     rows = [row for row in rows if row.strip()][: header.count]
     if len(rows) < header.count:
         raise ValueError(f"cut short: {len(rows)} of {header.count} points")
-    return np.array([tuple(float(word) for word in row.split()) for row in rows], header.layout.newbyteorder("="))
+    width = len(header.properties)
+    try:
+        table = np.array([row.split()[:width] for row in rows], np.float64).reshape(header.count, width)
+    except ValueError:
+        raise ValueError(f"a point is not {width} numbers") from None
+    vertices = np.zeros(header.count, header.layout)
+    with np.errstate(invalid="ignore"):  # a property that nobody reads may hold anything
+        for column, (name, _) in enumerate(header.properties):
+            vertices[name] = table[:, column]
+    return vertices
 
 
 def _cloud(vertices: np.ndarray) -> PointCloud:

@@ -169,7 +169,7 @@ def _model(source: Entry, top: Entry, coefficients: tuple[float, ...]) -> Camera
     unused = {key: value for key, value in zip(_COEFFICIENTS, coefficients, strict=True) if value}
     for key in ("p1", "p2") if fisheye else ("k4",):
         if key in unused:
-            raise CaptureError(f"{source.place(key)} is not part of a {name} camera; undistort the pictures")
+            raise CaptureError(f"{source.place(key)} is not part of camera model {name}; undistort the pictures")
     if fisheye:
         return CameraModel.FISHEYE
     return CameraModel.OPENCV if unused else CameraModel.PINHOLE

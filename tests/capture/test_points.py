@@ -1,0 +1,105 @@
+"""PLY files: what is written is read, what others write is read, what is broken is named."""
+
+import numpy as np
+import pytest
+
+from blocknerf.capture.points import PointCloud, read_ply, write_ply
+from blocknerf.errors import CaptureError
+
+
+def cloud(count: int = 7, colored: bool = True) -> PointCloud:
+    chance = np.random.default_rng(2)
+    colors = chance.integers(0, 256, (count, 3), dtype=np.uint8) if colored else None
+    return PointCloud(positions=chance.normal(0, 30, (count, 3)).astype(np.float32), colors=colors)
+
+
+@pytest.mark.parametrize("count", [0, 1, 1000])
+@pytest.mark.parametrize("colored", [False, True])
+def test_round_trip_is_exact(tmp_path, count, colored):
+    points = cloud(count, colored)
+    write_ply(points, tmp_path / "a.ply")
+    found = read_ply(tmp_path / "a.ply")
+    assert len(found) == count
+    assert np.array_equal(found.positions, points.positions)
+    assert (found.colors is None) == (not colored)
+    if colored:
+        assert np.array_equal(found.colors, points.colors)
+
+
+def test_ascii_with_doubles_other_properties_and_faces(tmp_path):
+    (tmp_path / "a.ply").write_text(
+        "ply\nformat ascii 1.0\ncomment made by hand\nelement vertex 2\n"
+        "property double x\nproperty double y\nproperty double z\nproperty float nx\n"
+        "property uchar red\nproperty uchar green\nproperty uchar blue\n"
+        "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
+        "1 2 3 0.5 255 0 7\n-1.5 1e3 0 0 1 2 3\n3 0 1 1\n"
+    )
+    found = read_ply(tmp_path / "a.ply")
+    assert found.positions.tolist() == [[1, 2, 3], [-1.5, 1000, 0]]
+    assert found.colors is not None
+    assert found.colors.tolist() == [[255, 0, 7], [1, 2, 3]]
+
+
+@pytest.mark.parametrize(("encoding", "order"), [("binary_little_endian", "<"), ("binary_big_endian", ">")])
+def test_binary_with_other_orders_kinds_and_windows_line_ends(tmp_path, encoding, order):
+    rows = np.zeros(3, [("red", "u1"), ("green", "u1"), ("blue", "u1"), ("x", f"{order}f8"), ("y", f"{order}f8")])
+    rows = np.zeros(3, [*rows.dtype.descr, ("z", f"{order}f8"), ("quality", f"{order}i2")])
+    rows["x"], rows["z"], rows["green"], rows["quality"] = [1, 2, 3], -4.25, 9, 77
+    header = f"ply\r\nformat {encoding} 1.0\r\nelement vertex 3\r\n"
+    header += "".join(f"property uint8 {name}\r\n" for name in ("red", "green", "blue"))
+    header += "".join(f"property float64 {axis}\r\n" for axis in "xyz") + "property int16 quality\r\nend_header\r\n"
+    (tmp_path / "a.ply").write_bytes(header.encode() + rows.tobytes())
+    found = read_ply(tmp_path / "a.ply")
+    assert found.positions.tolist() == [[1, 0, -4.25], [2, 0, -4.25], [3, 0, -4.25]]
+    assert found.colors is not None
+    assert found.colors.tolist() == [[0, 9, 0]] * 3
+
+
+def test_colors_from_zero_to_one_become_bytes(tmp_path):
+    header = "ply\nformat ascii 1.0\nelement vertex 1\n"
+    header += "".join(f"property float {name}\n" for name in ("x", "y", "z", "red", "green", "blue"))
+    (tmp_path / "a.ply").write_text(header + "end_header\n0 0 0 0 0.5 1\n")
+    colors = read_ply(tmp_path / "a.ply").colors
+    assert colors is not None
+    assert colors.tolist() == [[0, 128, 255]]
+
+
+HEAD = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "complaint"),
+    [
+        ("", "no PLY header"),
+        ("\x89PNG and so on", "no PLY header"),
+        ("ply\nformat ascii 1.0\nelement vertex 2\n", "no PLY header"),
+        ("ply\nformat ascii 1.0\nend_header", "no PLY header"),
+        (HEAD + "0 0 0\n", "cut short: 1 of 2 points"),
+        (HEAD + "0 0 0\n1 1\n", "a point is not 3 numbers"),
+        (HEAD + "0 0 0\n1 one 1\n", "a point is not 3 numbers"),
+        (HEAD + "0 0 0\nnan 1 1\n", "1 of 2 positions are not finite"),
+        (HEAD.replace("ascii", "binary_little_endian") + "12345678", "cut short: 0 of 2 points"),
+        (HEAD.replace("ascii", "morse"), "format 'morse' is unknown"),
+        (HEAD.replace("vertex 2", "vertex two"), "its header is damaged"),
+        (HEAD.replace("vertex 2", "vertex"), "its header is damaged"),
+        (HEAD.replace("float z", "list uchar int z"), "property 'z' is of kind 'list'"),
+        (HEAD.replace("property float z\n", ""), "vertices have no 'z'"),
+        (HEAD.replace("float z", "float y"), "property 'y' stands twice"),
+        (HEAD.replace("element vertex 2\n", "element face 1\nelement vertex 2\n"), "'face' stands before the vertices"),
+        ("ply\nformat ascii 1.0\nend_header\n", "it declares no vertices"),
+    ],
+)
+def test_broken_files_are_refused_in_one_line(tmp_path, content, complaint):
+    path = tmp_path / "points3D.ply"
+    path.write_bytes(content.encode("latin-1"))
+    with pytest.raises(CaptureError) as caught:
+        read_ply(path)
+    assert str(caught.value).startswith(f"{path}: not a usable point cloud (")
+    assert complaint in str(caught.value)
+    assert str(caught.value).endswith("; write it again as a PLY of vertices")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(CaptureError, match=r"gone\.ply: points cannot be read \(No such file"):
+        read_ply(tmp_path / "gone.ply")

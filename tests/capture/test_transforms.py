@@ -1,0 +1,302 @@
+"""The importer: conventions, defaults, every camera model, and every way in which a file can be wrong."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.cameras import CameraModel
+from blocknerf.capture.frame import RIGID_TOLERANCE
+from blocknerf.capture.transforms import read_transforms
+from blocknerf.errors import CaptureError
+from blocknerf.images import write_image
+
+
+def frames(data) -> list[dict]:
+    return data["frames"]
+
+
+def per_frame(data) -> None:
+    """Move the lens into the frames."""
+    lens = {key: data.pop(key) for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
+    for i, frame in enumerate(frames(data)):
+        frame.update(lens, fl_x=10.0 + i)
+
+
+def test_file_and_folder_are_the_same(write_transforms):
+    folder = write_transforms()
+    assert read_transforms(folder) == read_transforms(folder / "transforms.json")
+
+
+def test_opengl_axes_become_opencvs(write_transforms):
+    capture = read_transforms(write_transforms())
+    cameras = capture.cameras()
+    assert torch.allclose(cameras.centers[2], torch.tensor([2.0, 2.0, 1.5]))
+    forward, down = cameras.camera_to_world[0, :, 2], cameras.camera_to_world[0, :, 1]
+    assert torch.allclose(forward, torch.tensor([-math.sin(0.2), math.cos(0.2), 0.0]))
+    assert torch.allclose(down, torch.tensor([0.0, 0.0, -1.0]))
+    assert torch.linalg.det(cameras.camera_to_world[0, :, :3]) > 0
+
+
+def test_stated_defaults(write_transforms):
+    capture = read_transforms(write_transforms())
+    first, second, _ = capture.frames
+    assert [frame.name for frame in capture.frames] == ["images/0.png", "images/1.png", "images/2.png"]
+    assert (first.camera, first.segment, first.grayscale) == ("0", "0", False)
+    assert (first.timestamp, first.exposure, first.gps) == (None, None, None)
+    assert (first.mask, second.mask, capture.points, capture.lidar) == (None, "masks/1.png", "a.ply", None)
+    assert (capture.metric, capture.geo_origin) == (False, None)
+    assert first.intrinsics.model == CameraModel.PINHOLE
+
+
+def test_facts_are_read(write_transforms):
+    def edit(data):
+        data.update(unit="metre (ENU)", gps_origin_lat_lon_alt=[49.0, 8.4, 116], lidar_ply="a.ply", source="a car")
+        facts = {"sequence_id": "drive_5", "camera_id": 2, "timestamp": 1317042145.964, "grayscale": True}
+        frames(data)[0].update(facts, gps=[49.0, 8.4, 120], exposure=0.1, exposure_time=5, iso=7)
+        frames(data)[1].update(exposure_time=0.001, iso=100, camera_id=3)
+
+    capture = read_transforms(write_transforms(edit))
+    first, second, third = capture.frames
+    assert (first.segment, first.camera, first.grayscale, first.gps) == ("drive_5", "2", True, (49.0, 8.4, 120.0))
+    assert (first.timestamp, first.exposure, second.exposure) == (1317042145.964, 0.1, pytest.approx(0.1))
+    assert (capture.metric, capture.geo_origin, capture.lidar, capture.source) == (
+        True,
+        (49.0, 8.4, 116.0),
+        "a.ply",
+        "a car",
+    )
+    assert (second.segment, third.segment) == ("3", "0")
+
+
+@pytest.mark.parametrize(
+    ("facts", "metric"),
+    [
+        ({}, False),
+        ({"unit": "meters"}, True),
+        ({"unit": "m"}, True),
+        ({"unit": "Metre (ENU, z up)"}, True),
+        ({"unit": "millimetre"}, False),
+        ({"unit": "arbitrary (metres unknown)", "gps_origin_lat_lon_alt": [1, 2, 3]}, False),
+        ({"gps_origin_lat_lon_alt": [1, 2, 3]}, True),
+    ],
+)
+def test_metric_is_claimed_only_where_the_file_says_so(write_transforms, facts, metric):
+    assert read_transforms(write_transforms(lambda data: data.update(facts))).metric is metric
+
+
+def test_per_frame_intrinsics_win_over_the_files(write_transforms):
+    assert [frame.intrinsics.fx for frame in read_transforms(write_transforms(per_frame)).frames] == [10, 11, 12]
+    mixed = read_transforms(write_transforms(lambda data: frames(data)[1].update(fl_x=20, camera_angle_y=1.0)))
+    assert [frame.intrinsics.fx for frame in mixed.frames] == [10, 20, 10]
+    assert mixed.frames[1].intrinsics.fy == pytest.approx(4 / math.tan(0.5))
+
+
+def test_angles_of_view_and_missing_sizes(write_transforms):
+    def edit(data):
+        for key in ("fl_x", "fl_y", "cx", "cy", "w", "h"):
+            del data[key]
+        data["camera_angle_x"] = 2 * math.atan(0.5)
+
+    lens = read_transforms(write_transforms(edit)).frames[0].intrinsics
+    assert (lens.width, lens.height, lens.cx, lens.cy) == (12, 8, 6, 4)
+    assert (lens.fx, lens.fy) == (pytest.approx(12), pytest.approx(12))
+
+
+@pytest.mark.parametrize(
+    ("facts", "model", "distortion"),
+    [
+        ({"camera_model": "PINHOLE"}, CameraModel.PINHOLE, (0, 0, 0, 0, 0, 0)),
+        ({"camera_model": "OPENCV", "k1": 0, "k2": 0.0}, CameraModel.PINHOLE, (0, 0, 0, 0, 0, 0)),
+        ({"camera_model": "OPENCV", "k1": 0.1, "p2": 0.01, "k3": 1}, CameraModel.OPENCV, (0.1, 0, 0, 0.01, 1, 0)),
+        ({"k1": 0.1, "k2": 0.2, "p1": 0.3, "p2": 0.4}, CameraModel.OPENCV, (0.1, 0.2, 0.3, 0.4, 0, 0)),
+        ({"camera_model": "SIMPLE_RADIAL", "k1": -0.1}, CameraModel.OPENCV, (-0.1, 0, 0, 0, 0, 0)),
+        ({"camera_model": "OPENCV_FISHEYE", "k1": 0.1, "k4": 0.4}, CameraModel.FISHEYE, (0.1, 0, 0, 0, 0, 0.4)),
+        ({"is_fisheye": True, "k3": 0.1}, CameraModel.FISHEYE, (0, 0, 0, 0, 0.1, 0)),
+        ({"is_fisheye": False}, CameraModel.PINHOLE, (0, 0, 0, 0, 0, 0)),
+    ],
+)
+def test_camera_models(write_transforms, facts, model, distortion):
+    lens = read_transforms(write_transforms(lambda data: data.update(facts))).frames[2].intrinsics
+    assert (lens.model, lens.distortion) == (model, distortion)
+
+
+@pytest.mark.parametrize("spelling", ["images/0", "./images/0", "images\\0.png", "images/./0.png", "images//0.png"])
+def test_spellings_of_a_path(write_transforms, spelling):
+    capture = read_transforms(write_transforms(lambda data: frames(data)[0].update(file_path=spelling)))
+    assert capture.frames[0].image == "images/0.png"
+    assert capture.read_image(0).shape == (8, 12, 3)
+
+
+def test_another_pose_key_can_be_chosen(write_transforms):
+    def edit(data):
+        for frame in frames(data):
+            frame["transform_matrix_oxts"] = [[*row[:3], row[3] + 1.0] for row in frame["transform_matrix"][:3]]
+
+    folder = write_transforms(edit)
+    plain, other = (read_transforms(folder, poses=key) for key in ("transform_matrix", "transform_matrix_oxts"))
+    assert torch.allclose(other.cameras().centers - plain.cameras().centers, torch.ones(3, 3))
+    with pytest.raises(CaptureError, match=r"frames\[0\]\.transform_matrix_gps is missing; add it"):
+        read_transforms(folder, poses="transform_matrix_gps")
+
+
+def test_rounded_poses_are_made_orthonormal(write_transforms):
+    def edit(data):
+        for frame in frames(data):
+            frame["transform_matrix"] = np.round(frame["transform_matrix"], 4).tolist()
+
+    turns = np.array([frame.camera_to_world for frame in read_transforms(write_transforms(edit)).frames])[:, :, :3]
+    assert np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max() < 1e-14 < RIGID_TOLERANCE
+
+
+def test_keys_of_other_programs_are_ignored(write_transforms):
+    extra = {"aabb_scale": 16, "applied_transform": [[1, 0, 0, 0]], "orientation_override": "up", "scale": 2}
+    assert read_transforms(write_transforms(lambda data: data.update(extra))) == read_transforms(write_transforms())
+
+
+def scale_pose(data) -> None:
+    frames(data)[0]["transform_matrix"] = [
+        [2 * x for x in row[:3]] + row[3:] for row in frames(data)[0]["transform_matrix"][:3]
+    ]
+
+
+def set_pose(row: int, column: int, value: object):
+    def edit(data) -> None:
+        frames(data)[0]["transform_matrix"][row][column] = value
+
+    return edit
+
+
+def mirror_pose(data) -> None:
+    for row in frames(data)[0]["transform_matrix"][:3]:
+        row[0] = -row[0]
+
+
+def frame_has(**facts: object):
+    return lambda data: frames(data)[1].update(facts)
+
+
+def file_has(**facts: object):
+    return lambda data: data.update(facts)
+
+
+def drop(key: str):
+    return lambda data: data.pop(key)
+
+
+WRONG = {
+    "no frames": (file_has(frames=[]), ": frames is empty; give at least one posed photograph"),
+    "frames missing": (drop("frames"), ": frames is missing; add it"),
+    "frames no list": (file_has(frames={"a": 1}), ": frames is {'a': 1}, not a list; correct it"),
+    "frame no object": (file_has(frames=[3]), ": frames[0] is not an object; write {...} there"),
+    "image missing": (
+        frame_has(file_path="images/9.png"),
+        "/images/9.png: this picture does not exist; restore it or remove its frame",
+    ),
+    "path climbs out": (
+        frame_has(file_path="../1.png"),
+        ": frames[1].file_path: path '../1.png' leaves the capture's folder; give one relative to it, without '..'",
+    ),
+    "path absolute": (frame_has(file_path="/etc/passwd"), "path '/etc/passwd' leaves the capture's folder"),
+    "path with a drive": (frame_has(file_path="C:\\1.png"), "path 'C:/1.png' leaves the capture's folder"),
+    "path empty": (frame_has(file_path=""), "path '' leaves the capture's folder"),
+    "mask climbs out": (frame_has(mask_path="a/../../1.png"), "frames[1].mask_path: path 'a/../../1.png' leaves"),
+    "points climb out": (file_has(ply_file_path="../a.ply"), ": ply_file_path: path '../a.ply' leaves"),
+    "mask missing": (frame_has(mask_path="masks/9.png"), "/masks/9.png: this picture does not exist"),
+    "points missing": (
+        file_has(ply_file_path="b.ply"),
+        "/b.ply: the point file does not exist; restore it or remove its key",
+    ),
+    "duplicate": (frame_has(file_path="images/0.png"), ": duplicate frame images/0.png; list each photograph once"),
+    "pose scaled": (
+        scale_pose,
+        ": frames[0].transform_matrix: the pose is not rigid (scale 2); remove scale and shear from its rotation",
+    ),
+    "pose mirrored": (mirror_pose, "the pose mirrors (determinant -1); give a right-handed rotation"),
+    "pose NaN": (set_pose(1, 3, math.nan), "the pose holds NaN or infinity; correct it or remove the frame"),
+    "pose null": (set_pose(0, 0, None), "the pose holds NaN or infinity"),
+    "pose infinite": (set_pose(2, 3, math.inf), "the pose holds NaN or infinity"),
+    "pose text": (set_pose(2, 3, "far"), "the pose is not a 3x4 or 4x4 matrix of numbers; write one"),
+    "pose short": (frame_has(transform_matrix=[[1, 0, 0, 0]]), "the pose is not a 3x4 or 4x4 matrix of numbers"),
+    "pose ragged": (frame_has(transform_matrix=[[1, 0], [0], [1]]), "the pose is not a 3x4 or 4x4 matrix"),
+    "pose transposed": (
+        set_pose(3, 0, 5.0),
+        "the pose's last row is not 0 0 0 1; divide it out, or transpose the matrix",
+    ),
+    "focal zero": (
+        file_has(fl_x=0),
+        ": frames[0]: focal length (0, 11) is not positive; give it in pixels",
+    ),
+    "focal negative": (frame_has(fl_y=-4, fl_x=4), ": frames[1]: focal length (4, -4) is not positive"),
+    "focal NaN": (file_has(fl_x=math.nan), ": frames[0]: an intrinsic is not a finite number"),
+    "focal missing": (
+        lambda data: [data.pop("fl_x"), data.pop("fl_y")],
+        ": frames[0].fl_x is missing; give fl_x or camera_angle_x, there or for the whole file",
+    ),
+    "focal text": (file_has(fl_x="10"), ": fl_x is '10', not a number; correct it"),
+    "angle flat": (
+        lambda data: [data.pop("fl_x"), data.pop("fl_y"), data.update(camera_angle_x=math.pi)],
+        ": camera_angle_x is 3.14159; give an angle of view in radians, below pi",
+    ),
+    "size mismatch": (
+        file_has(w=24, h=16),
+        ".png: the picture is 12x8 but its camera says 24x16; rescale the picture or correct w, h and the focal length",
+    ),
+    "size broken": (file_has(w=12.5), ": w is 12.5, not a whole number; correct it"),
+    "size zero": (file_has(w=0), ": frames[0]: image size 0x8 is not positive"),
+    "camera model": (
+        file_has(camera_model="EQUIRECTANGULAR"),
+        ": camera_model is EQUIRECTANGULAR; undistort the pictures to one of PERSPECTIVE, PINHOLE,",
+    ),
+    "k4 of a perspective": (file_has(k4=0.1), ": k4 is not part of camera model OPENCV; undistort the pictures"),
+    "p1 of a fisheye": (
+        file_has(camera_model="OPENCV_FISHEYE", p1=0.1),
+        ": p1 is not part of camera model OPENCV_FISHEYE",
+    ),
+    "exposure negative": (frame_has(exposure=-1), "frame images/1.png: exposure -1 is not positive"),
+    "gps short": (frame_has(gps=[1, 2]), ": frames[1].gps is [1, 2], not a list of 3 numbers; correct it"),
+    "gps infinite": (
+        frame_has(gps=[1, 2, math.inf]),
+        "frame images/1.png: timestamp, exposure or gps is not a finite number",
+    ),
+    "camera id a list": (frame_has(camera_id=[1]), ": frames[1].camera_id is [1], not text or a whole number"),
+    "far from the origin": (
+        lambda data: [frame["transform_matrix"][0].__setitem__(3, 6e5 + i) for i, frame in enumerate(frames(data))],
+        ": cameras lie 6e+05 from the world's origin, which rounds them by 0.072; subtract an offset from all poses",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_said_in_one_line(write_transforms, name):
+    edit, complaint = WRONG[name]
+    folder = write_transforms(edit)
+    with pytest.raises(CaptureError) as caught:
+        read_transforms(folder)
+    message = str(caught.value)
+    assert complaint in message
+    assert message.startswith(str(folder))
+    assert "; " in message
+    assert "\n" not in message
+
+
+def spoil(folder: Path, path: str, content: bytes) -> Path:
+    (folder / path).write_bytes(content)
+    return folder
+
+
+def test_broken_files_are_named(write_transforms):
+    with pytest.raises(CaptureError, match=r"transforms\.json: this transforms file is not valid JSON"):
+        read_transforms(spoil(write_transforms(), "transforms.json", b'{"frames": ['))
+    with pytest.raises(CaptureError, match=r"images/2\.png: not a readable picture"):
+        read_transforms(spoil(write_transforms(), "images/2.png", b"not a picture"))
+    with pytest.raises(CaptureError, match=r"masks/1\.png: the file is empty \(zero size\)"):
+        read_transforms(spoil(write_transforms(), "masks/1.png", b""))
+    folder = write_transforms()
+    write_image(folder / "masks" / "1.png", np.zeros((4, 6), np.uint8))
+    with pytest.raises(CaptureError, match=r"masks/1\.png: the picture is 6x4 but its camera says 12x8"):
+        read_transforms(folder)
+    with pytest.raises(CaptureError, match=r"transforms\.json: this transforms file does not exist"):
+        read_transforms(write_transforms() / "images")

@@ -1,0 +1,113 @@
+"""The first job: it writes once, skips what is done, and leaves foreign folders alone."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blocknerf.capture import read_capture, write_capture
+from blocknerf.errors import CaptureError, RunError
+from blocknerf.images import write_image
+from pipelines.ingest import ingest, read_any
+
+
+def folder_of(path: Path, *, up: int = 2, frames: int = 3) -> Path:
+    """A capture of a few gray photographs; `up` is the world axis that points up in them."""
+    turn = np.roll(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), up - 2, axis=0)
+    listed = []
+    for i in range(frames):
+        write_image(path / f"{i}.png", np.full((4, 6), 128, np.uint8))
+        pose = np.column_stack([turn, [float(i), 0.0, 0.0]])
+        listed.append({"file_path": f"{i}.png", "transform_matrix": pose.tolist()})
+    (path / "transforms.json").write_text(json.dumps({"fl_x": 5.0, "frames": listed}))
+    return path
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_it_writes_the_capture_and_says_what_it_found(tmp_path, capsys):
+    capture = ingest(folder_of(tmp_path / "photos"), tmp_path / "runs" / "one")
+    assert read_capture(tmp_path / "runs" / "one" / "capture.json") == capture
+    assert list(contents(tmp_path / "runs")) == ["one/capture.json"]
+    assert capsys.readouterr().out == "3 photographs, 1 camera, 1 segment, 2 units across\n"
+
+
+def test_a_second_time_nothing_is_written(tmp_path, capsys):
+    photos, run = folder_of(tmp_path / "photos"), tmp_path / "run"
+    first = ingest(photos, run)
+    stamp = (run / "capture.json").stat().st_mtime_ns
+    capsys.readouterr()
+    assert ingest(photos / "transforms.json", run) == first
+    assert (run / "capture.json").stat().st_mtime_ns == stamp
+    assert capsys.readouterr().out.startswith("done already: ")
+
+
+def test_poses_rounded_differently_by_another_machine_are_the_same(tmp_path):
+    photos, run = folder_of(tmp_path / "photos"), tmp_path / "run"
+    ingest(photos, run)
+    text = (run / "capture.json").read_text()
+    (run / "capture.json").write_text(text.replace("1.0", "0.9999999999999998", 1))
+    ingest(photos, run)
+
+
+def test_a_run_of_another_capture_is_left_alone(tmp_path):
+    run = tmp_path / "run"
+    ingest(folder_of(tmp_path / "one"), run)
+    before = contents(run)
+    for other in (folder_of(tmp_path / "two"), folder_of(tmp_path / "one", frames=2)):
+        with pytest.raises(RunError, match=r"holds another run, of 3 photographs, .*; choose another output folder"):
+            ingest(other, run)
+    assert contents(run) == before
+
+
+def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
+    photos, run = folder_of(tmp_path / "photos"), tmp_path / "run"
+    run.mkdir()
+    (run / ".hidden").write_text("does not count")
+    (run / "thesis.tex").write_text("precious")
+    with pytest.raises(RunError, match="holds files but no run; choose another output folder, or remove this one"):
+        ingest(photos, run)
+    (run / "thesis.tex").unlink()
+    ingest(photos, run)
+    with pytest.raises(RunError, match="is a file, not a folder"):
+        ingest(photos, run / "capture.json")
+
+
+def test_a_bad_capture_leaves_no_folder(tmp_path):
+    photos = folder_of(tmp_path / "photos")
+    (photos / "1.png").unlink()
+    with pytest.raises(CaptureError, match=r"1\.png: this picture does not exist"):
+        ingest(photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_capture_json_is_a_capture_too(tmp_path):
+    capture = ingest(folder_of(tmp_path / "photos"), tmp_path / "run")
+    assert read_any(tmp_path / "run") == read_any(tmp_path / "run" / "capture.json") == capture
+    write_capture(capture, tmp_path / "newer.json")
+    newer = (tmp_path / "newer.json").read_text().replace("capture/1", "capture/9")
+    (tmp_path / "newer.json").write_text(newer)
+    with pytest.raises(CaptureError, match="is newer than"):
+        read_any(tmp_path / "newer.json")
+
+
+def test_what_is_no_capture_is_refused(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "other.json").write_text('{"type": "FeatureCollection"}')
+    for path, complaint in (
+        (tmp_path / "gone", "gone: does not exist; give a transforms.json or its folder"),
+        (tmp_path / "empty", r"empty: holds no transforms\.json and no capture\.json; write one"),
+        (tmp_path / "other.json", r"other\.json: frames is missing; add it"),
+    ):
+        with pytest.raises(CaptureError, match=complaint):
+            ingest(path, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("up", "warned"), [(2, False), (1, True), (0, True)])
+def test_a_world_that_is_not_z_up_is_pointed_out(tmp_path, capsys, up, warned):
+    ingest(folder_of(tmp_path / "photos", up=up), tmp_path / "run")
+    assert ("warning: the photographs' up is (" in capsys.readouterr().out) == warned
