@@ -30,6 +30,8 @@ LOG_EVERY = 25
 CHECKPOINT_SECONDS = 30.0
 RESERVED_BYTES = 5 << 29
 """Share of the memory budget that the interpreter, the kernels and one step need, measured on a draft block."""
+SMALLEST_SIDE = 8
+"""Pixels that a photograph asked to be shrunk must keep, either way."""
 
 
 def train(
@@ -52,10 +54,15 @@ def train(
         memory: Memory budget of the process in GiB.
         threads: Processor threads; by default every core.
         seed: Source of every random choice.
+
+    Raises:
+        TrainingError: An option is out of range, or training had to stop.
+        RunError: The folder is not partitioned, or a file of it is broken.
     """
-    use_threads(threads)
     folder = RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
+    _check_options(capture, steps, downscale, threads)
+    use_threads(threads)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
     todo = [name for name in names if not folder.field(name).exists()]
     budget = int(memory * (1 << 30)) - RESERVED_BYTES
@@ -78,13 +85,23 @@ def train(
     return todo
 
 
+def _check_options(capture: Capture, steps: int | None, downscale: int | None, threads: int | None) -> None:
+    for name, value in (("steps", steps), ("downscale", downscale), ("threads", threads)):
+        if value is not None and value < 1:
+            raise TrainingError(f"--{name} {value} is not positive; give a whole number of at least 1")
+    smallest = min(min(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
+    if downscale is not None and smallest // downscale < SMALLEST_SIDE:
+        most = max(1, smallest // SMALLEST_SIDE)
+        raise TrainingError(f"--downscale {downscale} leaves too little of the photographs; give at most {most}")
+
+
 class _BlockJob:
     """One block's training, from its last checkpoint to its finished files."""
 
     def __init__(self, folder: RunFolder, city: City, capture: Capture, name: str, config: TrainConfig) -> None:
         self.folder, self.city, self.capture, self.name, self.config = folder, city, capture, name, config
         self.state = folder.checkpoint(name) / "state.safetensors"
-        members: Membership = read_membership(folder.frames(name))
+        members: Membership = read_membership(folder.frames(name), capture)
         self.frames = members.frames
         self.seconds = 0.0
 

@@ -96,7 +96,7 @@ class PixelSource:
     def _fill(self, window: Int[np.ndarray, "slots"]) -> None:
         changed = np.flatnonzero(self.resident != window)
         if len(changed):
-            list(self._pool.map(self._load, changed, window[changed]))
+            list(self._pool.map(self._load, changed.tolist(), window[changed].tolist()))
 
     def _load(self, slot: int, frame: int) -> None:
         index = self.frames[frame]
