@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.manifest import City, RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.presets import Preset
@@ -52,16 +52,13 @@ def run(
     """
     start = time.monotonic()
     folder = RunFolder(out)
-    settings: dict[str, Any] = {"preset": preset, "steps": steps, "downscale": downscale}
-    settings |= {"placement": placement, "radius": radius, "held_out": held_out}
-    settings["blocks_file"] = None if blocks_file is None else blocks_file.as_posix()
-    _refuse_other_settings(folder, settings)
     with stage("ingest"):
         ingest(capture, out)
-    if not folder.city.exists():  # until then nothing depends on the settings, and another try may change them
-        write_atomic(folder.settings, format_json({"format": SETTINGS_FORMAT, **settings}))
     with stage("partition"):
-        partition(out, placement=placement, blocks_file=blocks_file, radius=radius, preset=preset, held_out=held_out)
+        city = partition(
+            out, placement=placement, blocks_file=blocks_file, radius=radius, preset=preset, held_out=held_out
+        )
+    _keep_to_settings(folder, city, {"steps": steps, "downscale": downscale})
     with stage("train"):
         train(out, steps=steps, downscale=downscale)
     with stage("render"):
@@ -74,9 +71,15 @@ def run(
     return folder
 
 
-def _refuse_other_settings(folder: RunFolder, settings: dict[str, Any]) -> None:
-    """Stop before a run is mixed with one that was asked for otherwise; `ingest` compares the captures."""
-    if not (folder.settings.exists() and folder.city.exists()):
+def _keep_to_settings(folder: RunFolder, city: City, settings: dict[str, Any]) -> None:
+    """Note how blocks are trained, or refuse to train the rest of them otherwise.
+
+    `ingest` and `partition` compare the rest of what a run was asked for.
+    """
+    begun = [block for block in city.blocks if folder.train_record(block.name).exists()]
+    begun += [block for block in city.blocks if folder.checkpoint(block.name).exists()]
+    if not (begun and folder.settings.exists()):
+        write_atomic(folder.settings, format_json({"format": SETTINGS_FORMAT, **settings}))
         return
     another = "choose another output folder, or remove this one"
     written = read_json(folder.settings, "settings")

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 from jaxtyping import install_import_hook
 
-install_import_hook(["blocknerf", "pipelines", "viewer"], "beartype.beartype")
+# An int passes for a float, as for a type checker.
+CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
+install_import_hook(["blocknerf", "pipelines", "viewer"], CHECKER)
 
 REPOSITORY = Path(__file__).parents[1]
 REAL_CAPTURES = REPOSITORY.parent / "shared" / "data"

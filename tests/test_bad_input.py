@@ -107,6 +107,28 @@ frame_edit("mask path that leaves the capture", lambda frame: frame.update(mask_
 frame_edit("size that disagrees with the intrinsics", lambda frame: frame.update(w=32, h=24))
 
 
+def option(job: str, *arguments: str) -> None:
+    """Register a condition that is an option out of range."""
+
+    def prepare(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+        if job == "train":
+            place.partitioned()
+        else:
+            assert main(place.ingest()) == 0
+        return place.command(job, place.run, *arguments)
+
+    CASES[f"{job} {' '.join(arguments)}".replace("--", "with ")] = prepare
+
+
+option("partition", "--radius", "-5")
+option("partition", "--held-out", "1")
+option("partition", "--blocks-file", "nowhere.json")
+option("train", "--steps", "0")
+option("train", "--downscale", "0")
+option("train", "--downscale", "100")
+option("train", "--memory", "1")
+
+
 @case
 def missing_capture(place: Place, _: pytest.MonkeyPatch) -> list[str]:
     return place.command("ingest", place.capture.parent / "nowhere", place.run)
@@ -224,6 +246,16 @@ def unknown_block(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 
 
 @case
+def frame_index_out_of_range(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+    place.partitioned()
+    file = place.blocks()[0] / "frames.json"
+    members = json.loads(file.read_text())
+    members["frames"][0]["index"] = FRAMES
+    file.write_text(json.dumps(members))
+    return place.command("train", place.run)
+
+
+@case
 def corrupt_training_checkpoint(place: Place, _: pytest.MonkeyPatch) -> list[str]:
     return with_training_state(place, b"\x00" * 20)
 
@@ -252,6 +284,20 @@ def foreign_field(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 def untrained_run(place: Place, _: pytest.MonkeyPatch) -> list[str]:
     place.partitioned()
     return place.command("render", place.run)
+
+
+@case
+def unreadable_trajectory(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+    place.partitioned()
+    path = place.capture / "path.json"
+    path.write_text("{")
+    return place.command("render", place.run, "--trajectory", path)
+
+
+@case
+def film_through_an_unknown_photograph(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+    place.partitioned()
+    return place.command("render", place.run, "--through", "images/0.png", "images/99.png")
 
 
 @case

@@ -6,26 +6,25 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.manifest import City, RunFolder
 from blocknerf.errors import RunError
+from blocknerf.partition.block import Block
 from pipelines import run as module
 from pipelines.run import run
 
+CITY = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),))
 STAGES = ("ingest", "partition", "train", "render", "evaluate", "report")
 
 
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """Every job replaced by one that notes its call and leaves a file, as the real one does."""
+    """Every job replaced by one that notes its call."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def job(name: str) -> Any:
-        def noted(*places: Path, **options: Any) -> None:
-            folder = places[-1]
-            folder.mkdir(exist_ok=True)
-            if name == "partition":
-                (folder / "city.json").write_text("{}")
+        def noted(*places: Path, **options: Any) -> City | None:
             calls.append((name, options))
+            return CITY if name == "partition" else None
 
         return noted
 
@@ -50,23 +49,27 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
 
 def test_the_same_command_goes_on(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
     for _ in range(2):
-        run(tmp_path / "capture", out=tmp_path / "run", radius=20.0)
+        run(tmp_path / "capture", out=tmp_path / "run", steps=20)
+        RunFolder(tmp_path / "run").checkpoint("b000").mkdir(parents=True, exist_ok=True)
     assert len(stages) == 2 * len(STAGES)
 
 
-def test_a_run_under_other_settings_is_refused(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
-    run(tmp_path / "capture", out=tmp_path / "run", radius=20.0)
+@pytest.mark.parametrize("sign", ["checkpoint", "train_record"])
+def test_blocks_are_not_trained_in_two_ways(
+    sign: str, tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]
+) -> None:
+    run(tmp_path / "capture", out=tmp_path / "run", steps=20)
+    getattr(RunFolder(tmp_path / "run"), sign)("b000").mkdir(parents=True)
     stages.clear()
-    with pytest.raises(RunError, match=r"radius 20\.0 and not 30\.0; choose another output folder"):
-        run(tmp_path / "capture", out=tmp_path / "run", radius=30.0)
-    assert stages == []
+    with pytest.raises(RunError, match="steps 20 and not 30; choose another output folder"):
+        run(tmp_path / "capture", out=tmp_path / "run", steps=30)
+    assert [name for name, _ in stages] == ["ingest", "partition"]
 
 
-def test_settings_may_change_until_there_are_blocks(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
-    run(tmp_path / "capture", out=tmp_path / "run", radius=20.0)
-    RunFolder(tmp_path / "run").city.unlink()
-    run(tmp_path / "capture", out=tmp_path / "run", radius=30.0)
-    assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["radius"] == 30.0
+def test_settings_may_change_until_a_block_is_begun(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+    for steps in (20, 30):
+        run(tmp_path / "capture", out=tmp_path / "run", steps=steps)
+    assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["steps"] == 30
 
 
 def test_a_stage_that_fails_stops_the_run(

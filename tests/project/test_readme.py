@@ -62,4 +62,4 @@ def test_what_the_documents_call_fixed_is_pinned(repository: Path) -> None:
     required = re.findall(r'^    "([A-Za-z0-9-]+)>=', project, re.MULTILINE)
     pins = dict(re.findall(r"^([a-z0-9-]+)==([^\s;]+)", (repository / "constraints.txt").read_text(), re.MULTILINE))
     assert {"torch", "numba", "pytest", "ruff"} <= set(required)
-    assert [name for name in required if name not in pins and name != "tomli"] == []
+    assert [name for name in required if name not in pins] == []
