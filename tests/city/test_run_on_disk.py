@@ -49,7 +49,10 @@ def make_field(city: City, name: str, frames: tuple[int, ...]) -> BlockField:
         proposal_samples=8,
         samples=8,
     )
-    return BlockField(spec)
+    field = BlockField(spec)
+    # Codes as far apart as those of a trained field, so that taking the wrong one shows.
+    torch.nn.init.normal_(field.codes, std=3.0)
+    return field
 
 
 @pytest.fixture
