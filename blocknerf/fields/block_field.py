@@ -25,6 +25,8 @@ class BlockField(nn.Module):
     and depends on position alone, while direction, appearance code and exposure reach only the colors.
     """
 
+    origin: Tensor
+
     def __init__(self, spec: FieldSpec) -> None:
         super().__init__()
         self.spec = spec
@@ -114,7 +116,7 @@ class BlockField(nn.Module):
         rows = [self.spec.frames.index(name) for name in frames]
         return self.codes.detach()[rows].mean(0)
 
-    def _proposal_density(self, network: GridNetwork, points: Tensor, footprints: Tensor) -> Tensor:
+    def _proposal_density(self, network: nn.Module, points: Tensor, footprints: Tensor) -> Tensor:
         logits = network(*self.to_cube(points, footprints))
         return self._to_density(logits[:, 0]).view(footprints.shape)
 

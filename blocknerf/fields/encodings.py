@@ -1,6 +1,7 @@
 """Fixed encodings of directions and exposures, and the activation that turns a logit into density."""
 
 import math
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -52,13 +53,13 @@ def encode_exposure(exposure: Float[Tensor, "rays"], reference: float) -> Float[
 
 class _TruncatedExp(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, logits: Tensor) -> Tensor:
+    def forward(ctx: Any, logits: Tensor) -> Tensor:
         value = torch.exp(logits.clamp(max=15.0))
         ctx.save_for_backward(value)
         return value
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> Tensor:
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (value,) = ctx.saved_tensors
         return gradient * value
 

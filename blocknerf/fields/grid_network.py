@@ -1,6 +1,7 @@
 """A hash grid with a small network on top: the form of density, proposal and visibility alike."""
 
 from itertools import pairwise
+from typing import cast
 
 import torch
 from jaxtyping import Float
@@ -25,7 +26,8 @@ class Network(nn.Module):
         self, inputs: Float[Tensor, "points inputs"], rows: Float[Tensor, "rays rows"] | None = None
     ) -> Float[Tensor, "points outputs"]:
         """Outputs for points; `rows` holds the inputs of each ray, for points that are rays times samples."""
-        weights, biases = [layer.weight for layer in self.layers], [layer.bias for layer in self.layers]
+        layers = [cast(nn.Linear, layer) for layer in self.layers]
+        weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
         row_bias = self.row(rows) if self.row is not None and rows is not None else None
         return mlp(inputs, weights, biases, row_bias)
 

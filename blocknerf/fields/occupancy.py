@@ -26,6 +26,9 @@ CHUNK = 1 << 18
 class OccupancyGrid(nn.Module):
     """Occupied cells of the contracted cube around a block."""
 
+    cells: Tensor
+    origin: Tensor
+
     def __init__(self, cells: Bool[Tensor, "x y z"], origin: tuple[float, float, float], half_extent: float) -> None:
         super().__init__()
         self.half_extent = half_extent

@@ -1,6 +1,7 @@
 """Everything that fixes the shape of a block's field, stored with its weights."""
 
 from dataclasses import asdict, dataclass, fields, replace
+from typing import Any
 
 from blocknerf.errors import CheckpointError
 from blocknerf.presets import Preset
@@ -40,7 +41,7 @@ class FieldSpec:
     samples: int = 24
 
     @classmethod
-    def preset(cls, preset: Preset, **placement) -> "FieldSpec":
+    def preset(cls, preset: Preset, **placement: Any) -> "FieldSpec":
         """The spec of a preset; `placement` gives the fields that have no default."""
         return replace(cls(**placement), **_PRESETS[preset])
 
@@ -61,7 +62,7 @@ class FieldSpec:
         return asdict(self)
 
 
-_PRESETS: dict[Preset, dict[str, int]] = {
+_PRESETS: dict[Preset, dict[str, Any]] = {
     "draft": {},
     "standard": {"log2_table": 19, "finest_resolution": 4096, "hidden": 64, "proposal_samples": 64, "samples": 32},
     "fine": {"log2_table": 21, "finest_resolution": 8192, "hidden": 64, "proposal_samples": 96, "samples": 48},

@@ -1,6 +1,7 @@
 """Volume rendering of a bundle of rays."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -95,12 +96,12 @@ def expected_depth(
 
 class _FadeGradient(torch.autograd.Function):
     @staticmethod
-    def forward(ctx, values: Tensor, factor: Tensor) -> Tensor:
+    def forward(ctx: Any, values: Tensor, factor: Tensor) -> Tensor:
         ctx.save_for_backward(factor)
         return values.view_as(values)
 
     @staticmethod
-    def backward(ctx, gradient: Tensor) -> tuple[Tensor, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         (factor,) = ctx.saved_tensors
         return gradient * factor, None
 

@@ -1,6 +1,7 @@
 """How a block is trained."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from blocknerf.presets import Preset
 
@@ -40,6 +41,6 @@ class TrainConfig:
     """Source of every random choice."""
 
     @classmethod
-    def preset(cls, preset: Preset, *, steps: int | None = None, **choices) -> "TrainConfig":
+    def preset(cls, preset: Preset, *, steps: int | None = None, **choices: Any) -> "TrainConfig":
         """The configuration of a preset, with overrides."""
         return cls(steps=steps or STEPS[preset], rays=RAYS[preset], **choices)

@@ -157,7 +157,7 @@ class PixelSource:
     def _is_usable(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
         width = self.cameras.width.numpy()[self.resident[slots]]
         cells = positions[:, 1].astype(np.int64) * width + positions[:, 0].astype(np.int64)
-        return self.usable[slots, cells]
+        return np.ones(len(slots), np.bool_) if self.usable is None else self.usable[slots, cells]
 
     def _read_clouds(self) -> list:
         clouds = [cloud for cloud in (self.capture.read_lidar(), self.capture.read_points()) if cloud is not None]
