@@ -42,10 +42,11 @@ class City:
     weighting: Weighting = "inverse_distance_2d"
     power: float = 4.0
     """Exponent of the inverse distance; the paper takes 4 for a neighbourhood and 1 for a single street."""
-    selection_radius: float = 1.5
+    selection_radius: float = 1.25
     """A block is a candidate while the camera is within this many of its radii of its origin, in plan.
 
-    Along a route, where origins are one radius apart, 1.5 gives every camera two or three candidates.
+    1.25 is the smallest that hands over as smoothly as any larger one on a route and on a grid, and so looks
+    at the fewest blocks: `tests/benchmarks/selection_radius.py`.
     """
     visibility_threshold: float = 0.05
     """Candidates whose mean predicted visibility for the view lies below this are culled."""
