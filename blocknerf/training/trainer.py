@@ -59,10 +59,12 @@ class Trainer:
         rays = self.pixels.cameras.rays(batch.frames, batch.pixels)
         annealing = min(1.0, self.step / (ANNEAL_SHARE * self.config.steps))
         train_proposals = annealing < 1.0 or self.step % PROPOSAL_EVERY == 0
+        # Not plain indexing: its gradient is summed by threads in any order, and a resumed training would drift.
+        codes = self.field.codes.index_select(0, batch.frames)
         seen = render_rays(
             self.field,
             rays,
-            self.field.codes[batch.frames],
+            codes,
             self.exposures[batch.frames],
             generator=generator,
             anneal=annealing,
