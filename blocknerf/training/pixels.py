@@ -16,6 +16,8 @@ from blocknerf.training.depths import FrameDepths, point_spacing, project_depths
 ROTATE_STEPS = 100
 """Steps between exchanges of photographs, where not all fit into memory at once."""
 ROTATE_SHARE = 0.125
+MEASURED = 1 << 14
+"""Measured depths kept of one photograph: plenty to draw from, and bounded memory whatever the LiDAR."""
 MASK_DRAWS = 6
 """Draws before a ray that only ever hit masked pixels is given up."""
 
@@ -47,7 +49,8 @@ class PixelSource:
         self.cameras = capture.cameras()[torch.tensor(self.frames)].scaled(1.0 / downscale)
         area = int((self.cameras.width * self.cameras.height).max())
         self.masked = any(capture.frames[i].mask for i in self.frames)
-        slot_bytes = area * (4 if self.masked else 3)
+        self._clouds = self._read_clouds() if use_depth else []
+        slot_bytes = area * (4 if self.masked else 3) + sum(12 * min(MEASURED, len(cloud)) for cloud, _ in self._clouds)
         self.slots = min(len(self.frames), budget_bytes // slot_bytes)
         if self.slots < 1:
             raise TrainingError(
@@ -59,7 +62,6 @@ class PixelSource:
         self.colors = np.empty((self.slots, area, 3), np.uint8)
         self.usable = np.empty((self.slots, area), np.bool_) if self.masked else None
         self.resident = np.full(self.slots, -1)
-        self._clouds = self._read_clouds() if use_depth else []
         self._depths: list[FrameDepths | None] = [None] * self.slots
         self._pool = ThreadPoolExecutor(max_workers=1)
 
@@ -119,6 +121,9 @@ class PixelSource:
             cells = pixels[:, 1].long() * int(self.cameras.width[frame]) + pixels[:, 0].long()
             keep = torch.from_numpy(self.usable[slot][cells.numpy()])
             pixels, distances = pixels[keep], distances[keep]
+        if len(distances) > MEASURED:
+            chosen = np.random.default_rng((self.seed, frame)).permutation(len(distances))[:MEASURED]
+            pixels, distances = pixels[chosen], distances[chosen]
         return FrameDepths(pixels=pixels, distances=distances)
 
     def _draw_measured(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
