@@ -69,7 +69,11 @@ def load_field(path: Path) -> BlockField:
         CheckpointError: As `read_header`, or the weights do not fit the header's spec.
     """
     header = read_header(path)
-    field = BlockField(header.spec)
+    try:
+        field = BlockField(header.spec)
+    except (TypeError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(f"{path}: its header describes no field ({reason}); train the block again") from None
     try:
         with safe_open(path, framework="pt") as content:
             weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118

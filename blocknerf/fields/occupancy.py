@@ -103,6 +103,6 @@ def load_occupancy(path: Path) -> OccupancyGrid:
         side = int(facts["resolution"])
         cells = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
         return OccupancyGrid(cells.bool().view(side, side, side), tuple(facts["origin"]), facts["half_extent"])
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: not a readable occupancy grid ({reason}); train the block again") from None

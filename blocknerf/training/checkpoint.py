@@ -56,7 +56,7 @@ def restore_state(trainer: Trainer, path: Path) -> float:
         trainer.optimizer.restore(state)
         trainer.step = int(metadata["step"])
         return float(metadata["seconds"])
-    except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: corrupt checkpoint ({reason}); delete it to train from the start") from None
 
