@@ -1,6 +1,7 @@
 """Numbers as colors: depth, errors, and which block is where."""
 
 import colorsys
+from collections.abc import Sequence
 
 import numpy as np
 from jaxtyping import Float, UInt8
@@ -37,6 +38,25 @@ def error_colors(error: Float[np.ndarray, "height width"], full: float = 0.25) -
     places = [place for place, _ in _ERROR_STOPS]
     channels = [np.interp(x, places, [color[c] for _, color in _ERROR_STOPS]) for c in range(3)]
     return np.stack(channels, -1).round().astype(np.uint8)
+
+
+def weight_colors(
+    image: UInt8[np.ndarray, "height width 3"], shares: Sequence[tuple[int, float]]
+) -> UInt8[np.ndarray, "height width 3"]:
+    """The picture in gray, tinted by the blocks that made it, above a bar of their shares.
+
+    `shares` gives the position of each block in the city, and its weight; weights sum to one.
+    """
+    shares = sorted(shares)
+    colors = np.array([block_color(position) for position, _ in shares], dtype=np.float64)
+    weights = np.array([weight for _, weight in shares])
+    gray = image.astype(np.float64).mean(-1, keepdims=True)
+    tinted = (0.55 * gray + 0.45 * (weights @ colors)).round().astype(np.uint8)
+    bar = max(2, image.shape[0] // 24)
+    place = (np.arange(image.shape[1]) + 0.5) / image.shape[1] * weights.sum()
+    chosen = np.minimum(np.searchsorted(np.cumsum(weights), place), len(weights) - 1)
+    tinted[-bar:] = colors[chosen].astype(np.uint8)
+    return tinted
 
 
 def block_color(position: int) -> tuple[int, int, int]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from blocknerf.colormaps import block_color, depth_colors, error_colors, turbo
+from blocknerf.colormaps import block_color, depth_colors, error_colors, turbo, weight_colors
 
 
 def test_depth_goes_from_red_to_blue() -> None:
@@ -35,3 +35,14 @@ def test_neighboring_blocks_differ() -> None:
     colors = np.array([block_color(i) for i in range(12)])
     assert np.linalg.norm(np.diff(colors, axis=0), axis=-1).min() > 60
     assert len({tuple(color) for color in colors.tolist()}) == 12
+
+
+def test_shares_of_blocks_show_as_tint_and_bar() -> None:
+    gray = np.full((48, 100, 3), 100, np.uint8)
+    alone = weight_colors(gray, [(2, 1.0)])
+    expected = 55 + 0.45 * np.array(block_color(2))
+    assert np.abs(alone[0, 0] - expected).max() <= 1
+    assert (alone[-1, 50] == block_color(2)).all()
+    shared = weight_colors(gray, [(1, 0.25), (0, 0.75)])
+    assert (shared[-1, 74] == block_color(0)).all()
+    assert (shared[-1, 75] == block_color(1)).all()

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float
 from scipy.ndimage import gaussian_filter1d
 from scipy.spatial.transform import Rotation, Slerp
+from torch import Tensor
 
 from blocknerf.cameras import Cameras
 from blocknerf.errors import RunError
@@ -60,10 +61,10 @@ def along_path(
         raise RunError(f"trajectory: {frames} frames of {width}x{height} pixels; give at least 1 of each")
     followed = list(reference_passage(cameras, shots, segment).frames)
     poses = smooth_poses(cameras.camera_to_world[followed].double().numpy(), frames)
-    focal = _focal(cameras[torch.tensor(followed)], width, height)
+    focals = ideal_focals(cameras[torch.tensor(followed)], width, height)
     return Trajectory(
         camera_to_world=torch.from_numpy(poses).float(),
-        focals=torch.full((frames,), focal),
+        focals=focals.median().expand(frames),
         width=width,
         height=height,
         fps=fps,
@@ -131,6 +132,7 @@ def _north_up() -> Float[np.ndarray, "3 3"]:
     return np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
 
 
-def _focal(cameras: Cameras, width: int, height: int) -> float:
-    focal = float((cameras.intrinsics[:, 1] / cameras.height).median()) * height
-    return max(focal, width / (2 * MAX_TANGENT))
+def ideal_focals(cameras: Cameras, width: int, height: int) -> Float[Tensor, "cameras"]:
+    """Focal lengths of square pixels that keep each camera's vertical field of view in a film of that size."""
+    focals = cameras.intrinsics[:, 1] / cameras.height * height
+    return focals.clamp_min(width / (2 * MAX_TANGENT))

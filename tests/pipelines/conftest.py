@@ -1,0 +1,161 @@
+"""A run whose blocks are exact scenes: everything after training can be tested without training."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from blocknerf.cameras import Cameras, look_at
+from blocknerf.capture.capture import Capture, write_capture
+from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.city import cache, renderer
+from blocknerf.city.manifest import City, RunFolder, write_city
+from blocknerf.files import format_json, write_atomic
+from blocknerf.images import to_uint8, write_image
+from blocknerf.partition.block import Block
+from blocknerf.partition.membership import Membership, write_membership
+from blocknerf.partition.report import coverage, write_coverage
+from blocknerf.rendering.image import render_image
+from pipelines import render as render_job
+from pipelines.evaluate import evaluate
+
+FRAMES, WIDTH, HEIGHT = 18, 40, 24
+
+
+class Balls:
+    """A row of opaque balls under a plain sky; the appearance code adds to red, green and blue."""
+
+    code_size, near, far, knee = 3, 0.05, 60.0, 10.0
+    sample_counts = (32, 16)
+    centers = torch.tensor([[float(x), 5.0, 0.4 * (x % 3)] for x in range(-6, 28, 3)])
+
+    @property
+    def proposal_densities(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+        return [lambda points, footprints: self.density(points, footprints)[0]]
+
+    def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
+        distance = torch.cdist(points.reshape(-1, 3), self.centers).amin(-1).view(points.shape[:-1])
+        return 30.0 * torch.sigmoid((1.2 - distance) / 0.1), points
+
+    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+        return (0.5 + 0.25 * torch.sin(1.5 * features)) * exposure[:, None, None] + code[:, None, :]
+
+    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+        return (0.5 + 0.2 * directions) * exposure[:, None] + code
+
+    def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
+        return torch.ones(points.shape[:-1])
+
+
+def light(frame: int) -> Tensor:
+    """The appearance of each photograph: no two alike."""
+    return 0.1 * torch.sin(torch.tensor([1.0, 2.0, 3.0]) * frame)
+
+
+def _capture(root: Path) -> Capture:
+    eyes = torch.tensor([[float(i), 0.0, 0.0] for i in range(FRAMES)])
+    cameras = Cameras.pinhole(
+        look_at(eyes, eyes + torch.tensor([0.3, 1.0, 0.1])), focal=25.0, width=WIDTH, height=HEIGHT
+    )
+    lens = Intrinsics(width=WIDTH, height=HEIGHT, fx=25.0, fy=25.0, cx=WIDTH / 2, cy=HEIGHT / 2)
+    frames = []
+    for i in range(FRAMES):
+        picture = render_image(Balls(), cameras, i, light(i), 1.0)
+        write_image(root / f"photo{i:02d}.png", to_uint8(picture.color))
+        pose = tuple(tuple(row) for row in cameras.camera_to_world[i].tolist())
+        frames.append(
+            Frame(
+                name=f"photo{i:02d}.png", image=f"photo{i:02d}.png", intrinsics=lens, camera_to_world=pose,
+                segment="drive", camera="front", timestamp=float(i),
+            )
+        )  # fmt: skip
+    return Capture(root=root, frames=tuple(frames), metric=True, source="a row of balls <script>")
+
+
+@pytest.fixture(scope="session")
+def balls_capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
+    """Photographs of the balls, each in a light of its own, from a straight drive of 17 metres."""
+    return _capture(tmp_path_factory.mktemp("balls"))
+
+
+@pytest.fixture
+def exact_run(tmp_path: Path, balls_capture: Capture, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """A run of three blocks, partitioned and, so to say, perfectly trained; every 4th photograph is held out."""
+    _replace_fields(monkeypatch)
+    return _make_run(tmp_path / "run", balls_capture)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> RunFolder:
+    """Such a run with logs, film and scores: all that a report can show. Tests share it and change none of it."""
+    folder = _make_run(tmp_path_factory.mktemp("finished") / "run", balls_capture)
+    for block in ("b000", "b001", "b002"):
+        _write_log(folder.log(block))
+    write_image(folder.plan, np.full((60, 80, 3), 200, np.uint8))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _replace_fields(monkeypatch)
+        render_job.render(folder.path, frames=4, width=20, depth=True, threads=1)
+        evaluate(folder.path, max_frames=2, threads=1)
+    return folder
+
+
+def _make_run(path: Path, capture: Capture) -> RunFolder:
+    folder = RunFolder(path)
+    blocks = tuple(Block(name=f"b{i:03d}", origin=(8.5 * i, 0.0, 0.0), radius=8.5) for i in range(3))
+    city = City(blocks=blocks, held_out=4)
+    path.mkdir()
+    write_capture(capture, folder.capture)
+    write_city(city, folder.city)
+    members = [_member(city, block, capture) for block in blocks]
+    for member in members:
+        write_membership(member, capture, folder.frames(member.block))
+        folder.field(member.block).write_bytes(b"stands for the weights")
+        record = {"config": {"downscale": 1}, "seconds": 61.0, "frames": len(member.frames), "device": "cpu"}
+        write_atomic(folder.train_record(member.block), format_json(record))
+    write_coverage(coverage(capture, blocks, members), folder.coverage, {})
+    return folder
+
+
+def _member(city: City, block: Block, capture: Capture) -> Membership:
+    inside = block.contains(capture.cameras().centers).nonzero()[:, 0].tolist()
+    held_out = tuple(i for i in inside if city.is_held_out(i))
+    kept = tuple(i for i in inside if i not in held_out)
+    return Membership(block=block.name, frames=kept, reasons=("position",) * len(kept), held_out=held_out)
+
+
+def _write_log(path: Path) -> None:
+    """A training log whose last line was cut by a kill."""
+    rows = [
+        {"step": 25 * i, "loss": 0.1 / i, "psnr": 15 + 3 * math.log(i), "rays_per_second": 16e3, "seconds": 2.0 * i}
+        for i in range(1, 41)
+    ]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"step": 10')
+
+
+def _replace_fields(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks load as exact scenes wherever their files are opened."""
+
+    def open_exact(run: RunFolder, city: City, device: object = "cpu") -> Callable[[str], cache.LoadedBlock]:
+        return lambda name: cache.LoadedBlock(field=Balls())
+
+    for module in (renderer, render_job):
+        monkeypatch.setattr(module, "open_blocks", open_exact)
+
+
+@pytest.fixture
+def count_renderings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with every picture of the city that is rendered."""
+    calls: list[int] = []
+    original = renderer.CityRenderer.render
+
+    def counted(self: renderer.CityRenderer, cameras: Cameras, index: int = 0, **options: object) -> object:
+        calls.append(index)
+        return original(self, cameras, index, **options)
+
+    monkeypatch.setattr(renderer.CityRenderer, "render", counted)
+    return calls

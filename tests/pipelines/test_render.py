@@ -1,0 +1,156 @@
+"""Films are what the city looks like, are resumed picture by picture, and are never mixed."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import imageio.v3
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.city.manifest import RunFolder
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.errors import CaptureError, RunError
+from blocknerf.images import read_image, to_uint8
+from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path
+from pipelines.film import film_timing, own_film
+from pipelines.render import render
+
+SMALL: dict[str, Any] = {"frames": 6, "width": 20, "threads": 1}
+
+
+def test_a_film_is_what_the_city_shows_along_its_way(exact_run: RunFolder) -> None:
+    video = render(exact_run.path, **SMALL)
+    assert video == exact_run.path / "renders" / "flythrough" / "video.mp4"
+    film = read_trajectory(exact_run.trajectory("flythrough"))
+    assert (len(film), film.width, film.height, film.fps) == (6, 20, 12, 24.0)
+    assert film.length == pytest.approx(17.0, abs=1e-3)
+    renderer = CityRenderer(exact_run)
+    for i in (0, 3, 5):
+        picture = read_image(exact_run.pictures("flythrough") / f"{i:05d}.png")
+        assert (picture == to_uint8(renderer.render(film.cameras, i).color)).all()
+    assert imageio.v3.imread(video, plugin="pyav").shape == (6, 12, 20, 3)
+
+
+def test_the_record_says_which_blocks_made_each_picture(exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL)
+    record = json.loads(exact_run.render_record("flythrough").read_text())
+    assert [row["frame"] for row in record["frames"]] == list(range(6))
+    assert all(sum(row["blocks"].values()) == pytest.approx(1.0, abs=1e-4) for row in record["frames"])
+    assert max(record["frames"][0]["blocks"], key=record["frames"][0]["blocks"].get) == "b000"
+    assert max(record["frames"][5]["blocks"], key=record["frames"][5]["blocks"].get) == "b002"
+    assert len(record["changes"]) == 5
+    assert record["largest_jump"] < 2.0
+    assert record["pixels_per_second"] > 0
+    assert not exact_run.render_log("flythrough").exists()
+
+
+def test_a_finished_film_is_not_rendered_again(exact_run: RunFolder, count_renderings: list[int]) -> None:
+    render(exact_run.path, **SMALL)
+    before = exact_run.video("flythrough").read_bytes()
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == []
+    assert exact_run.video("flythrough").read_bytes() == before
+
+
+def test_an_interrupted_film_goes_on_where_it_stopped(
+    exact_run: RunFolder, count_renderings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pipelines import render as module
+
+    original = module.write_image
+
+    def failing(path: Path, image: np.ndarray) -> None:
+        if path.name == "00003.png":
+            raise KeyboardInterrupt
+        original(path, image)
+
+    monkeypatch.setattr(module, "write_image", failing)
+    with pytest.raises(KeyboardInterrupt):
+        render(exact_run.path, **SMALL)
+    assert not exact_run.video("flythrough").exists()
+    with exact_run.render_log("flythrough").open("a") as log:
+        log.write('{"frame": 3, "seco')  # What a kill in mid-line leaves.
+    monkeypatch.setattr(module, "write_image", original)
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == [3, 4, 5]
+    record = json.loads(exact_run.render_record("flythrough").read_text())
+    assert [row["frame"] for row in record["frames"]] == list(range(6))
+
+
+def test_another_film_under_the_same_name_is_refused(exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL)
+    with pytest.raises(RunError, match=r"another film under this name; choose another --name"):
+        render(exact_run.path, frames=7, width=20, threads=1)
+    with pytest.raises(RunError, match="another look or block"):
+        render(exact_run.path, **SMALL, block="b001")
+    assert render(exact_run.path, name="second", frames=2, width=20, threads=1).exists()
+
+
+def test_depth_and_block_weights_can_follow_later(exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL)
+    render(exact_run.path, **SMALL, depth=True, block_weights=True)
+    for layer in ("depth", "blocks"):
+        assert exact_run.video("flythrough", layer).exists()
+        assert len(list(exact_run.pictures("flythrough", layer).glob("*.png"))) == 6
+    depth = read_image(exact_run.pictures("flythrough", "depth") / "00002.png").reshape(-1, 3)
+    assert len(np.unique(depth, axis=0)) > 20
+
+
+def test_one_block_can_be_rendered_alone(exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL, block="b001", name="alone")
+    record = json.loads(exact_run.render_record("alone").read_text())
+    assert all(row["blocks"] == {"b001": 1.0} for row in record["frames"])
+    with pytest.raises(RunError, match="no block 'b009'"):
+        render(exact_run.path, **SMALL, block="b009", name="none")
+
+
+def test_a_nerfstudio_path_is_followed(exact_run: RunFolder, tmp_path: Path) -> None:
+    film = own_film(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
+    write_camera_path(film, tmp_path / "path.json")
+    render(exact_run.path, trajectory=tmp_path / "path.json", name="given", threads=1)
+    back = read_trajectory(exact_run.trajectory("given"))
+    assert torch.allclose(back.camera_to_world, film.camera_to_world, atol=1e-6)
+    assert (back.width, back.height, back.fps) == (16, 10, 8.0)
+    with pytest.raises(RunError, match="--frames has no meaning beside --trajectory"):
+        render(exact_run.path, trajectory=tmp_path / "path.json", name="again", frames=4, threads=1)
+    render(exact_run.path, trajectory=tmp_path / "path.json", name="wide", width=8, fps=4.0, threads=1)
+    assert read_trajectory(exact_run.trajectory("wide")).height == 5
+
+
+def test_chosen_photographs_are_flown_through(exact_run: RunFolder) -> None:
+    names = ("photo00.png", "photo05.png", "photo10.png")
+    render(exact_run.path, through=names, name="keys", frames=5, width=10, threads=1)
+    film = read_trajectory(exact_run.trajectory("keys"))
+    cameras = read_capture(exact_run.capture).cameras()
+    assert torch.allclose(film.camera_to_world[[0, 2, 4]], cameras.camera_to_world[[0, 5, 10]], atol=1e-4)
+    with pytest.raises(CaptureError, match="no frame is named 'other'"):
+        render(exact_run.path, through=("photo00.png", "other"), name="none", threads=1)
+
+
+@pytest.mark.parametrize("name", ["", "../escape", "a b", ".hidden"])
+def test_odd_names_are_refused(name: str, exact_run: RunFolder) -> None:
+    with pytest.raises(RunError, match="choose another --name"):
+        render(exact_run.path, name=name, **SMALL)
+    assert not exact_run.renders.exists()
+
+
+def test_defaults_come_from_the_capture(exact_run: RunFolder, balls_capture: Capture) -> None:
+    film = own_film(balls_capture, "draft", (40, 24), (), None, None, None, None)
+    assert (len(film), film.fps) == (96, 24.0)  # 17 m are shorter than the shortest film of 4 s.
+    faster = own_film(balls_capture, "draft", (40, 24), (), None, None, None, 30.0)
+    assert (len(faster), faster.fps) == (120, 30.0)
+    longer = own_film(balls_capture, "draft", (40, 24), (), None, None, 2.5, None)
+    assert (len(longer), longer.fps) == (60, 24.0)
+
+
+def test_long_films_of_large_pictures_are_kept_within_the_preset() -> None:
+    count, fps = film_timing(500.0, True, 320 * 240, "draft")
+    assert count * 320 * 240 <= 10e6
+    assert fps == 12.0
+    assert film_timing(500.0, True, 320 * 240, "fine") == (720, 24.0)
+    assert film_timing(1e-3, False, 100, "draft") == (288, 24.0)
