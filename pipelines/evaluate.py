@@ -1,0 +1,243 @@
+"""Scores of the photographs that training never saw, by the half-image protocol."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor
+
+from blocknerf.cameras import Cameras
+from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.city.appearance import block_code, block_exposure, city_appearance
+from blocknerf.city.compositing import blend
+from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.colormaps import depth_colors, error_colors
+from blocknerf.errors import RunError
+from blocknerf.images import to_float, to_uint8, write_image
+from blocknerf.kernels.threads import use_threads
+from blocknerf.metrics import perceptual
+from blocknerf.metrics.similarity import psnr, ssim
+from blocknerf.rendering.code_fit import FIT_STEPS, fit_code
+from blocknerf.rendering.image import Rendering, render_image
+from pipelines.job import say, tracked
+from pipelines.records import training_downscale
+from pipelines.scores import (
+    Evaluation,
+    FrameScore,
+    Protocol,
+    Scores,
+    read_evaluation,
+    summarize,
+    write_evaluation,
+)
+
+FIT_RAYS = 1024
+"""Pixels on which an appearance code is fitted: 32 numbers need no more, and the time goes with them."""
+
+SHOWN = 6
+"""Photographs of which pictures are kept for the report."""
+
+
+def evaluate(
+    run: Path, *, downscale: int | None = None, max_frames: int | None = None, threads: int | None = None
+) -> Evaluation:
+    """Score the held-out photographs of a run, and give the scores.
+
+    For each photograph and each block in its picture an appearance code is fitted on the left half; PSNR, SSIM
+    and LPIPS (where its weights are installed) are taken on the right half. Deterministic.
+
+    Args:
+        run: The run folder, with trained blocks.
+        downscale: Whole number by which photographs are shrunk; by default as in training.
+        max_frames: Score no more photographs than this, evenly spread over the held-out ones.
+        threads: Processor threads; by default every core.
+
+    Raises:
+        RunError: A block is not trained, or a file is broken.
+    """
+    use_threads(threads)
+    folder = RunFolder(run)
+    capture, city = read_capture(folder.capture), read_city(folder.city)
+    if max_frames is not None and max_frames < 1:
+        raise RunError(f"evaluate: max-frames is {max_frames}; give at least 1")
+    held_out = [i for i in range(len(capture)) if city.is_held_out(i)]
+    chosen = spread(held_out, max_frames or len(held_out))
+    scale = training_downscale(folder) if downscale is None else downscale
+    protocol = _protocol(city, len(held_out), len(chosen), scale)
+    if folder.evaluation.exists() and (found := read_evaluation(folder.evaluation)).protocol == protocol:
+        say(f"done already: {folder.evaluation}")
+    else:
+        found = _score(folder, capture, city, chosen, protocol)
+        write_evaluation(found, folder.evaluation)
+    _print(found)
+    return found
+
+
+def spread(items: list[int], count: int) -> list[int]:
+    """At most that many of the items, evenly spread, in order.
+
+    >>> spread([1, 2, 3, 4, 5], 3)
+    [1, 3, 5]
+    """
+    places = np.linspace(0, len(items) - 1, min(count, len(items)))
+    return [items[place] for place in places.round().astype(int).tolist()]
+
+
+def _protocol(city: City, held_out: int, scored: int, downscale: int) -> Protocol:
+    kept = f"Every {city.held_out}th photograph was kept from training" if city.held_out else "None was kept back"
+    part = "all of them" if scored == held_out else f"{scored} of these {held_out}, evenly spread"
+    text = (
+        f"{kept}; scored: {part}. For each and for each block in its picture, an appearance code is fitted on its "
+        f"left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen); scores are taken on its right half, "
+        f"photographs shrunk by {downscale}. Masked scores count only pixels that masks call static, and equal the "
+        "others where there are no masks. Poses are as given. Means are over photographs."
+    )
+    known = perceptual.weights_path() is not None
+    return Protocol(
+        text=text,
+        held_out=city.held_out,
+        held_out_frames=held_out,
+        scored_frames=scored,
+        downscale=downscale,
+        fit_half="left",
+        fit_rays=FIT_RAYS,
+        fit_steps=FIT_STEPS,
+        scored_half="right",
+        lpips="AlexNet, v0.1" if known else f"not computed: {perceptual.REASON}",
+    )
+
+
+def _score(folder: RunFolder, capture: Capture, city: City, chosen: list[int], protocol: Protocol) -> Evaluation:
+    renderer, shown = CityRenderer(folder, city=city), set(spread(chosen, SHOWN))
+    frames = []
+    for i in tracked(chosen, "evaluate", len(chosen)):
+        exam = Exam.of(capture, i, protocol.downscale)
+        pictures, weights = answer(renderer, capture, exam)
+        frames.append(_frame_score(exam, pictures, weights, keep=i in shown))
+        if i in shown:
+            _write_pictures(folder, exam, pictures, weights)
+    return summarize(protocol, frames)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exam:
+    """A held-out photograph: what it shows, from where, and which half gives the light."""
+
+    index: int
+    name: str
+    camera: Cameras
+    photo: Float[Tensor, "height width 3"]
+    usable: Bool[Tensor, "height width"] | None
+    """Pixels that the mask calls static; None without a mask."""
+
+    @classmethod
+    def of(cls, capture: Capture, index: int, downscale: int) -> "Exam":
+        """The photograph of that position in the capture."""
+        mask = capture.read_mask(index, downscale)
+        return cls(
+            index=index,
+            name=capture.frames[index].name,
+            camera=capture.cameras()[index].scaled(1.0 / downscale),
+            photo=to_float(capture.read_image(index, downscale)),
+            usable=None if mask is None else torch.from_numpy(mask.copy()),
+        )
+
+    @property
+    def middle(self) -> int:
+        """The column at which the scored half begins."""
+        return self.photo.shape[1] // 2
+
+    def fit_pixels(self, count: int) -> Tensor:
+        """Positions in the flattened picture of some usable pixels of the left half; the same ones every time."""
+        left = torch.zeros(self.photo.shape[:2], dtype=torch.bool)
+        left[:, : self.middle] = True
+        if self.usable is not None:
+            left &= self.usable
+        places = left.flatten().nonzero()[:, 0]
+        order = torch.randperm(len(places), generator=torch.Generator().manual_seed(self.index))
+        return places[order[:count]]
+
+
+def answer(renderer: CityRenderer, capture: Capture, exam: Exam) -> tuple[dict[str, Rendering], dict[str, float]]:
+    """What each block in the view makes of the photograph, in the light of its left half, and the blocks' weights."""
+    weights = {use.name: use.weight for use in renderer.select(exam.camera) if use.kept}
+    light = city_appearance(capture, (), frame=exam.name)
+    places = exam.fit_pixels(FIT_RAYS)
+    rays, target = exam.camera.image_rays(0).flatten()[places], exam.photo.reshape(-1, 3)[places]
+    pictures = {}
+    for name in weights:
+        block = renderer.cache.get(name)
+        code, exposure = block_code(block.field, light), block_exposure(block.field, light)
+        if len(places):
+            code = fit_code(block.field, rays, target, exposure, start=code)
+        pictures[name] = render_image(block.field, exam.camera, 0, code, exposure, block.occupancy)
+    return pictures, weights
+
+
+def _blended(pictures: Mapping[str, Rendering], weights: Mapping[str, float]) -> Float[Tensor, "height width 3"]:
+    return blend([picture.color for picture in pictures.values()], list(weights.values()))
+
+
+def _frame_score(
+    exam: Exam, pictures: Mapping[str, Rendering], weights: Mapping[str, float], *, keep: bool
+) -> FrameScore:
+    image = _blended(pictures, weights)
+    half = slice(exam.middle, None)
+    seen, photo = image[:, half], exam.photo[:, half]
+    plain = psnr(seen, photo)
+    scores = Scores(
+        psnr=plain,
+        ssim=ssim(seen, photo),
+        psnr_masked=plain if exam.usable is None else psnr(seen, photo, exam.usable[:, half]),
+        psnr_full=psnr(image, exam.photo),
+        lpips=perceptual.lpips(seen, photo),
+    )
+    alone = {name: psnr(picture.color[:, half], photo) for name, picture in pictures.items()}
+    return FrameScore(
+        name=exam.name,
+        index=exam.index,
+        scores=scores,
+        blocks={name: round(weight, 6) for name, weight in weights.items()},
+        block_psnr={name: round(value, 4) for name, value in alone.items() if value is not None},
+        pictures=f"{exam.index:05d}" if keep else None,
+    )
+
+
+def _write_pictures(
+    folder: RunFolder, exam: Exam, pictures: Mapping[str, Rendering], weights: Mapping[str, float]
+) -> None:
+    """Photograph, rendering, error and depth, for the report."""
+    image = _blended(pictures, weights)
+    depth = blend([picture.depth for picture in pictures.values()], list(weights.values()))
+    opacity = blend([picture.opacity for picture in pictures.values()], list(weights.values()))
+    solid = depth[opacity > 0.5]
+    near, far = (float(solid.quantile(share)) for share in (0.02, 0.98)) if len(solid) else (1.0, 100.0)
+    shown = {
+        "photo": to_uint8(exam.photo),
+        "render": to_uint8(image),
+        "error": error_colors((image - exam.photo).abs().mean(-1).numpy()),
+        "depth": depth_colors(depth.numpy(), 0.8 * near, 1.5 * far),
+    }
+    for kind, picture in shown.items():
+        write_image(folder.evaluation_pictures / f"{exam.index:05d}_{kind}.png", picture)
+
+
+def _print(evaluation: Evaluation) -> None:
+    say(evaluation.protocol.text)
+    table = Table(box=SIMPLE_HEAD)
+    for title in ("", "photographs", "PSNR", "masked", "SSIM", "LPIPS", "PSNR, whole"):
+        table.add_column(title, justify="left" if not title else "right")
+    mean = evaluation.mean
+    for name, block in evaluation.blocks.items():
+        table.add_row(f"{name} alone", str(block.frames), f"{block.psnr:.2f}", "", "", "", "")
+    values = [(mean.psnr, 2), (mean.psnr_masked, 2), (mean.ssim, 3), (mean.lpips, 3), (mean.psnr_full, 2)]
+    shown = ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
+    table.add_row("city", str(len(evaluation.frames)), *shown, style="bold")
+    Console().print(table)

@@ -1,0 +1,155 @@
+"""The scores of held-out photographs (`evaluation.json`)."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from blocknerf.errors import RunError
+from blocknerf.files import format_json, read_json, write_atomic
+
+EVALUATION_FORMAT = "blocknerf.evaluation/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Protocol:
+    """How scores were taken; printed with every table of them."""
+
+    text: str
+    held_out: int
+    """Every n-th photograph was kept from training."""
+    held_out_frames: int
+    """How many that are."""
+    scored_frames: int
+    downscale: int
+    fit_half: str
+    fit_rays: int
+    fit_steps: int
+    scored_half: str
+    lpips: str
+    """Which LPIPS, or why there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """How close pictures come to photographs; None where it cannot be said."""
+
+    psnr: float | None
+    ssim: float | None
+    psnr_masked: float | None
+    """Over pixels that masks call static; equal to `psnr` where there are no masks."""
+    psnr_full: float | None
+    """Over the whole photograph, the half on which codes were fitted included."""
+    lpips: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameScore:
+    """The scores of one photograph."""
+
+    name: str
+    index: int
+    """Position in the capture."""
+    scores: Scores
+    blocks: Mapping[str, float]
+    """Weight of each block in the picture."""
+    block_psnr: Mapping[str, float]
+    """PSNR of each of these blocks' picture alone."""
+    pictures: str | None = None
+    """What the names of its pictures in the evaluation folder begin with, where they were kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockScore:
+    """The scores of one block, over the photographs in whose pictures it has a share."""
+
+    psnr: float
+    """Of the block's pictures alone."""
+    frames: int
+    weight: float
+    """Its mean share in them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evaluation:
+    """All scores of a run."""
+
+    protocol: Protocol
+    mean: Scores
+    """Means over photographs."""
+    blocks: Mapping[str, BlockScore]
+    frames: tuple[FrameScore, ...]
+
+
+def summarize(protocol: Protocol, frames: Sequence[FrameScore]) -> Evaluation:
+    """The evaluation of some photographs, with means over photographs and by block."""
+    keys = [field.name for field in fields(Scores)]
+    means = {key: _mean([getattr(frame.scores, key) for frame in frames]) for key in keys}
+    names = sorted({name for frame in frames for name in frame.blocks})
+    blocks = {name: _block_score([frame for frame in frames if name in frame.blocks], name) for name in names}
+    return Evaluation(protocol=protocol, mean=Scores(**means), blocks=blocks, frames=tuple(frames))
+
+
+def write_evaluation(evaluation: Evaluation, path: Path) -> None:
+    """Write `evaluation.json`, whole or not at all. LPIPS has a key only where it could be computed."""
+    document = {
+        "format": EVALUATION_FORMAT,
+        "protocol": asdict(evaluation.protocol),
+        "mean": _scores_data(evaluation.mean),
+        "blocks": {name: asdict(block) for name, block in evaluation.blocks.items()},
+        "frames": [_frame_data(frame) for frame in evaluation.frames],
+    }
+    write_atomic(path, format_json(document))
+
+
+def read_evaluation(path: Path) -> Evaluation:
+    """Read `evaluation.json`.
+
+    Raises:
+        RunError: it is missing, broken or of another format.
+    """
+    document = read_json(path, "evaluation")
+    if document.get("format") != EVALUATION_FORMAT:
+        found = document.get("format")
+        raise RunError(f"{path}: format: {found!r} is not {EVALUATION_FORMAT}; remove the file and evaluate again")
+    try:
+        return Evaluation(
+            protocol=Protocol(**document["protocol"]),
+            mean=_read_scores(document["mean"]),
+            blocks={name: BlockScore(**block) for name, block in document["blocks"].items()},
+            frames=tuple(_read_frame(frame) for frame in document["frames"]),
+        )
+    except (KeyError, TypeError, AttributeError) as fault:
+        raise RunError(f"{path}: broken ({fault}); remove the file and evaluate again") from None
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return round(mean(known), 4) if known else None
+
+
+def _block_score(frames: Sequence[FrameScore], name: str) -> BlockScore:
+    psnr = mean(frame.block_psnr[name] for frame in frames)
+    weight = mean(frame.blocks[name] for frame in frames)
+    return BlockScore(psnr=round(psnr, 4), frames=len(frames), weight=round(weight, 4))
+
+
+def _scores_data(scores: Scores) -> dict[str, Any]:
+    data = {key: None if value is None else round(value, 4) for key, value in asdict(scores).items()}
+    return data if data["lpips"] is not None else {key: value for key, value in data.items() if key != "lpips"}
+
+
+def _frame_data(frame: FrameScore) -> dict[str, Any]:
+    head = {"name": frame.name, "index": frame.index, **_scores_data(frame.scores)}
+    tail = {"blocks": dict(frame.blocks), "block_psnr": dict(frame.block_psnr), "pictures": frame.pictures}
+    return head | tail
+
+
+def _read_scores(data: dict[str, Any]) -> Scores:
+    return Scores(lpips=data.get("lpips"), **{key: data[key] for key in ("psnr", "ssim", "psnr_masked", "psnr_full")})
+
+
+def _read_frame(data: dict[str, Any]) -> FrameScore:
+    keys = ("name", "index", "blocks", "block_psnr", "pictures")
+    return FrameScore(scores=_read_scores(data), **{key: data[key] for key in keys})

@@ -1,0 +1,161 @@
+"""Scores are exact on exact scenes, and fitted on one half only."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+
+from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.city.manifest import RunFolder, read_city, write_city
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.errors import RunError
+from blocknerf.images import read_image, to_uint8, write_image
+from blocknerf.metrics.similarity import psnr
+from pipelines.evaluate import Exam, answer, evaluate, spread
+from pipelines.scores import read_evaluation
+
+
+def test_a_perfect_city_scores_near_the_limit_of_bytes(exact_run: RunFolder) -> None:
+    found = evaluate(exact_run.path, threads=1)
+    assert [frame.index for frame in found.frames] == [2, 6, 10, 14]
+    for frame in found.frames:
+        assert frame.scores.psnr is not None
+        assert frame.scores.psnr > 45.0
+        assert frame.scores.psnr_masked == frame.scores.psnr
+        assert frame.scores.ssim == pytest.approx(1.0, abs=0.01)
+        assert sum(frame.blocks.values()) == pytest.approx(1.0, abs=1e-4)
+        assert frame.block_psnr.keys() == frame.blocks.keys()
+    assert found.blocks.keys() == {"b000", "b001", "b002"}
+    assert found.mean.psnr == pytest.approx(sum(f.scores.psnr or 0.0 for f in found.frames) / 4, abs=1e-3)
+
+
+def test_without_fitting_the_light_it_would_score_far_less(exact_run: RunFolder) -> None:
+    """The photographs differ in light, so what is measured above is the fit."""
+    capture, renderer = read_capture(exact_run.capture), CityRenderer(exact_run)
+    exam = Exam.of(capture, 6, 1)
+    plain = psnr(renderer.render(exam.camera).color[:, exam.middle :], exam.photo[:, exam.middle :])
+    assert plain is not None
+    assert plain < 30.0
+
+
+def test_the_right_half_never_reaches_the_fit(exact_run: RunFolder) -> None:
+    capture, renderer = read_capture(exact_run.capture), CityRenderer(exact_run)
+    exam = Exam.of(capture, 6, 1)
+    spoiled = exam.photo.clone()
+    spoiled[:, exam.middle :] = 0.0
+    pictures, weights = answer(renderer, capture, exam)
+    others, _ = answer(renderer, capture, replace(exam, photo=spoiled))
+    assert len(weights) > 1
+    assert all(torch.equal(picture.color, others[name].color) for name, picture in pictures.items())
+    assert (exam.fit_pixels(10_000) % exam.photo.shape[1]).max() < exam.middle
+    assert len(exam.fit_pixels(10_000)) == exam.photo.shape[0] * exam.middle
+
+
+def test_what_is_scored_is_what_is_rendered(exact_run: RunFolder) -> None:
+    capture, renderer = read_capture(exact_run.capture), CityRenderer(exact_run)
+    exam = Exam.of(capture, 10, 1)
+    pictures, weights = answer(renderer, capture, exam)
+    plain = renderer.render(exam.camera, codes={name: torch.zeros(3) for name in weights})
+    assert {use.name: use.weight for use in plain.rendered} == weights
+    assert list(pictures) == list(weights)
+
+
+def _masked(folder: RunFolder, capture: Capture) -> None:
+    """Hide the lower right quarter of each photograph behind a mask, and paint it over."""
+    root = folder.path / "masked"
+    frames = []
+    for frame in capture.frames:
+        picture = read_image(capture.root / frame.image)
+        mask = torch.full(picture.shape[:2], 255, dtype=torch.uint8).numpy()
+        picture[12:, 20:], mask[12:, 20:] = 255, 0
+        picture[:6, :6], mask[:6, :6] = 0, 0
+        write_image(root / frame.image, picture)
+        write_image(root / f"mask_{frame.image}", mask)
+        frames.append(replace(frame, mask=f"mask_{frame.image}"))
+    write_capture(replace(capture, root=root, frames=tuple(frames)), folder.capture)
+
+
+def test_masked_scores_leave_out_what_moves(exact_run: RunFolder, balls_capture: Capture) -> None:
+    _masked(exact_run, balls_capture)
+    found = evaluate(exact_run.path, max_frames=2, threads=1)
+    for frame in found.frames:
+        assert frame.scores.psnr is not None
+        assert frame.scores.psnr_masked is not None
+        assert frame.scores.psnr < 15.0
+        assert frame.scores.psnr_masked > 40.0
+
+
+def test_the_file_says_what_the_issue_asks_for(exact_run: RunFolder) -> None:
+    found = evaluate(exact_run.path, max_frames=2, downscale=2, threads=1)
+    document = json.loads(exact_run.evaluation.read_text())
+    assert {"protocol", "mean", "blocks", "frames"} <= document.keys()
+    assert {"psnr", "ssim", "psnr_masked"} <= document["mean"].keys()
+    assert [frame["index"] for frame in document["frames"]] == [2, 14]
+    assert document["protocol"]["downscale"] == 2
+    assert "left half" in document["protocol"]["text"]
+    back = read_evaluation(exact_run.evaluation)
+    assert back.protocol == found.protocol
+    assert back.frames[0].name == found.frames[0].name
+    assert back.mean.psnr == pytest.approx(found.mean.psnr, abs=1e-3)
+
+
+def test_evaluation_is_deterministic_and_skipped_when_done(exact_run: RunFolder) -> None:
+    evaluate(exact_run.path, max_frames=2, threads=1)
+    first = exact_run.evaluation.read_bytes()
+    exact_run.evaluation.unlink()
+    evaluate(exact_run.path, max_frames=2, threads=1)
+    assert exact_run.evaluation.read_bytes() == first
+    stamp = exact_run.evaluation.stat().st_mtime_ns
+    evaluate(exact_run.path, max_frames=2, threads=1)
+    assert exact_run.evaluation.stat().st_mtime_ns == stamp
+    evaluate(exact_run.path, max_frames=1, threads=1)
+    assert len(read_evaluation(exact_run.evaluation).frames) == 1
+
+
+def test_pictures_are_kept_for_the_report(exact_run: RunFolder, balls_capture: Capture) -> None:
+    evaluate(exact_run.path, max_frames=2, threads=1)
+    names = {path.name for path in exact_run.evaluation_pictures.iterdir()}
+    kinds = ("photo", "render", "error", "depth")
+    assert names == {f"{index:05d}_{kind}.png" for index in (2, 14) for kind in kinds}
+    assert (read_image(exact_run.evaluation_pictures / "00002_photo.png") == balls_capture.read_image(2)).all()
+    error = read_image(exact_run.evaluation_pictures / "00002_error.png")
+    assert error.mean() < 20
+
+
+def test_the_table_is_headed_by_the_protocol(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    evaluate(exact_run.path, max_frames=1, threads=1)
+    text = capsys.readouterr().out
+    assert text.index("Every 4th photograph was kept") < text.index("PSNR")
+    assert "1 of these 4, evenly spread" in text
+
+
+def test_nothing_held_out_is_nothing_to_judge(exact_run: RunFolder) -> None:
+    write_city(replace(read_city(exact_run.city), held_out=0), exact_run.city)
+    found = evaluate(exact_run.path, threads=1)
+    assert found.frames == ()
+    assert found.mean.psnr is None
+    assert read_evaluation(exact_run.evaluation) == found
+
+
+def test_broken_requests_and_files_are_refused(exact_run: RunFolder) -> None:
+    with pytest.raises(RunError, match="max-frames is 0"):
+        evaluate(exact_run.path, max_frames=0, threads=1)
+    exact_run.evaluation.write_text('{"format": "blocknerf.evaluation/1", "protocol": {}}')
+    with pytest.raises(RunError, match=r"evaluation.json: broken \(.*\); remove the file"):
+        evaluate(exact_run.path, threads=1)
+    exact_run.evaluation.write_text('{"format": "other"}')
+    with pytest.raises(RunError, match=r"'other' is not blocknerf\.evaluation/1"):
+        evaluate(exact_run.path, threads=1)
+
+
+def test_frames_are_spread_evenly() -> None:
+    assert spread(list(range(10)), 4) == [0, 3, 6, 9]
+    assert spread([5], 4) == [5]
+    assert spread([], 4) == []
+
+
+def test_bytes_limit_what_can_be_scored() -> None:
+    """Rounding to bytes costs about 59 dB, so 45 dB above is nearly exact."""
+    values = torch.rand(40, 40, 3, generator=torch.Generator().manual_seed(0))
+    assert psnr(torch.from_numpy(to_uint8(values)).float() / 255, values) == pytest.approx(58.9, abs=0.5)
