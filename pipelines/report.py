@@ -1,0 +1,235 @@
+"""One page that shows a run: plan, fly-through, scores, pictures beside photographs, and how training went."""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from blocknerf import __version__
+from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.colormaps import block_color
+from blocknerf.files import read_json, write_atomic
+from pipelines.charts import Series, legend, line_chart, ribbon
+from pipelines.job import duration, say
+from pipelines.page import Section, definitions, document, figure, paragraph, picture, player, table, tiles
+from pipelines.records import Curve, read_curve
+from pipelines.scores import Evaluation, FrameScore, read_evaluation
+
+KINDS = {
+    "photo": "photograph; right of the line is scored",
+    "render": "rendered",
+    "error": "error (black none, white 0.25 and more)",
+    "depth": "depth (red near, blue far)",
+}
+LAYERS = {"depth": "Depth: red is near, blue is far.", "blocks": "Which blocks each picture is blended from, by color."}
+
+
+def report(run: Path, *, film: str = "flythrough") -> Path:
+    """Write a run's report.html, and give its path.
+
+    The page holds all it shows, and asks nothing of any server. What is not there yet is left out, with the
+    command that makes it.
+
+    Args:
+        run: The run folder, partitioned.
+        film: The film to show, by its folder under renders/.
+
+    Raises:
+        RunError: A file of the run is missing or broken.
+    """
+    folder = RunFolder(run)
+    capture, city = read_capture(folder.capture), read_city(folder.city)
+    scores = read_evaluation(folder.evaluation) if folder.evaluation.exists() else None
+    records = {block.name: _record(folder, block.name) for block in city.blocks}
+    sections = [
+        Section(title="Fly-through", body=_film(folder, city, film)),
+        Section(title="Photographs it never saw", body=_comparisons(folder, scores)),
+        Section(title="Scores", body=_scores(city, scores)),
+        Section(title="Plan", body=_plan(folder)),
+        Section(title="Training", body=_training(folder, city, records)),
+        Section(title="Provenance", body=_provenance(capture, city, records)),
+    ]
+    title = f"{_place(capture)}: {_counted(len(city.blocks), 'block')}"
+    lead = _lead(capture, city, scores, records)
+    write_atomic(folder.report, document(title, lead, sections))
+    say(f"{folder.report}: {folder.report.stat().st_size / 1e6:.1f} MB, opens in any browser")
+    return folder.report
+
+
+def _place(capture: Capture) -> str:
+    """The capture's folder, which is what people call it."""
+    return capture.root.name or "capture"
+
+
+def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapping[str, dict[str, Any]]) -> str:
+    seconds = sum(float(record.get("seconds", 0.0)) for record in records.values())
+    held_out = f", {len(scores.frames)} of them held out and judged" if scores and scores.frames else ""
+    size = f"{2 * capture.extent:.3g} {'m' if capture.metric else 'units'}"
+    text = f"{len(capture)} photographs over {size}{held_out}; preset {city.preset}."
+    facts = [("blocks", str(len(city.blocks))), ("photographs", str(len(capture)))]
+    if scores is not None and scores.mean.psnr is not None:
+        facts = [("PSNR, dB", _number(scores.mean.psnr, 2)), ("SSIM", _number(scores.mean.ssim, 3)), *facts]
+        if scores.mean.lpips is not None:
+            facts.insert(2, ("LPIPS", _number(scores.mean.lpips, 3)))
+    if seconds:
+        facts.append(("training, all blocks", duration(seconds)))
+    return paragraph(text, "faint") + tiles(facts)
+
+
+def _film(folder: RunFolder, city: City, name: str) -> str:
+    if not folder.render_record(name).exists():
+        return paragraph(f"Not rendered yet: blocknerf render {folder.path.name} --name {name}", "warn")
+    record = read_json(folder.render_record(name), "render")
+    count, size = len(record["frames"]), f"{record['width']}x{record['height']}"
+    colors = _colors(city)
+    shares = [frame["blocks"] for frame in record["frames"]]
+    used = {block: color for block, color in colors.items() if any(block in share for share in shares)}
+    caption = f"{count} pictures of {size} at {record['fps']:g} a second."
+    body = figure(player(folder.video(name), f"film {name}"), caption)
+    stripe = ribbon(shares, used, label="blocks along the film")
+    body += figure(stripe, "The blocks that the pictures are blended from, along the film.", "ribbon") + legend(used)
+    body += paragraph(
+        f"Hand-over: pictures change by {record['mean_change']:.4f} from one to the next on average (display values "
+        f"0 to 1); the largest jump is {record['largest_jump']:.2f} times the usual change around it. Rendered at "
+        f"{record['pixels_per_second']:,} pixels a second.",
+        "faint",
+    )
+    for layer, caption in LAYERS.items():
+        if folder.video(name, layer).exists():
+            body += figure(player(folder.video(name, layer), caption), caption)
+    return body
+
+
+def _comparisons(folder: RunFolder, scores: Evaluation | None) -> str:
+    shown = [frame for frame in scores.frames if frame.pictures] if scores is not None else []
+    return "".join(_comparison(folder, frame) for frame in shown)
+
+
+def _comparison(folder: RunFolder, frame: FrameScore) -> str:
+    blocks = ", ".join(f"{name} {weight:.0%}" for name, weight in frame.blocks.items())
+    head = f"<h3>{escape(frame.name)}</h3>"
+    line = f"PSNR {_number(frame.scores.psnr, 2)} dB, SSIM {_number(frame.scores.ssim, 3)}; blocks: {blocks}"
+    figures = [
+        figure(
+            picture(folder.evaluation_pictures / f"{frame.pictures}_{kind}.png", f"{kind} of {frame.name}"),
+            caption,
+            "half" if kind == "photo" else "",
+        )
+        for kind, caption in KINDS.items()
+    ]
+    return head + paragraph(line, "faint") + f'<div class="four">{"".join(figures)}</div>'
+
+
+def _scores(city: City, scores: Evaluation | None) -> str:
+    if scores is None:
+        return paragraph("Not evaluated yet: blocknerf evaluate", "warn")
+    protocol = paragraph(scores.protocol.text, "faint") + paragraph(f"LPIPS: {scores.protocol.lpips}", "faint")
+    if not scores.frames:
+        return protocol + paragraph("No photograph was held out, so there is nothing to judge.", "warn")
+    head = ("", "photographs", "mean share", "PSNR", "PSNR masked", "SSIM", "LPIPS", "PSNR, whole picture")
+    rows = [
+        (f"{name} alone", str(block.frames), f"{block.weight:.0%}", _number(block.psnr, 2), "", "", "", "")
+        for name, block in scores.blocks.items()
+    ]
+    means = scores.mean
+    values = [(means.psnr, 2), (means.psnr_masked, 2), (means.ssim, 3), (means.lpips, 3), (means.psnr_full, 2)]
+    last = ("city, blended", str(len(scores.frames)), "", *(_number(value, digits) for value, digits in values))
+    return protocol + table(head, rows, last) + _frame_table(scores.frames)
+
+
+def _frame_table(frames: Sequence[FrameScore]) -> str:
+    head = ("photograph", "PSNR", "PSNR masked", "SSIM", "LPIPS")
+    rows = []
+    for frame in frames:
+        s = frame.scores
+        values = [(s.psnr, 2), (s.psnr_masked, 2), (s.ssim, 3), (s.lpips, 3)]
+        rows.append((frame.name, *(_number(value, digits) for value, digits in values)))
+    return f"<details><summary class=faint>Every photograph</summary>{table(head, rows)}</details>"
+
+
+def _plan(folder: RunFolder) -> str:
+    body = ""
+    if folder.plan.exists():
+        plan = picture(folder.plan, "plan of blocks, photographs and points", lossless=True)
+        body += figure(plan, "Blocks, photographs, their path and measured points, from above.", "plan wide")
+    if not folder.coverage.exists():
+        return body
+    coverage = read_json(folder.coverage, "coverage")
+    head = ("block", "photographs", "by sight", "held out", "megapixels", "segments", "overlap", "neighbors")
+    rows = [
+        (
+            row["block"],
+            *(str(row[key]) for key in ("frames", "by_sight", "held_out")),
+            f"{row['pixels'] / 1e6:.1f}",
+            str(row["segments"]),
+            f"{row['overlap']:.0%}",
+            ", ".join(row["neighbors"]),
+        )
+        for row in coverage["blocks"]
+    ]
+    warnings = "".join(paragraph(warning, "warn") for warning in coverage["warnings"])
+    return body + warnings + table(head, rows)
+
+
+def _training(folder: RunFolder, city: City, records: Mapping[str, dict[str, Any]]) -> str:
+    colors = _colors(city)
+    curves = [curve for block in city.blocks if (curve := read_curve(folder, block.name)) is not None]
+    if not curves:
+        return paragraph("Not trained yet: blocknerf train", "warn")
+    loss = line_chart(_lines(curves, colors, "loss"), label="loss", x_label="step", y_label="loss", log=True)
+    psnr = line_chart(_lines(curves, colors, "psnr"), label="PSNR", x_label="step", y_label="PSNR of batches, dB")
+    charts = f'<div class="pair">{figure(loss, "Loss.")}{figure(psnr, "PSNR of the training pixels.")}</div>'
+    head = ("block", "steps", "photographs", "time", "rays a second", "training PSNR")
+    rows = [_training_row(curve, records[curve.block]) for curve in curves]
+    return charts + legend({curve.block: colors[curve.block] for curve in curves}) + table(head, rows)
+
+
+def _lines(curves: Sequence[Curve], colors: Mapping[str, str], key: str) -> list[Series]:
+    return [Series(name=c.block, color=colors[c.block], x=c.steps, y=getattr(c, key)) for c in curves]
+
+
+def _training_row(curve: Curve, record: Mapping[str, Any]) -> tuple[str, ...]:
+    tail = curve.psnr[-max(1, len(curve.psnr) // 10) :]
+    return (
+        curve.block,
+        f"{curve.steps[-1]:,}",
+        str(record.get("frames", "")),
+        duration(curve.seconds[-1]),
+        f"{mean(curve.rays_per_second):,.0f}",
+        f"{mean(tail):.2f}",
+    )
+
+
+def _provenance(capture: Capture, city: City, records: Mapping[str, dict[str, Any]]) -> str:
+    versions: dict[str, Any] = next((record["versions"] for record in records.values() if "versions" in record), {})
+    devices = sorted({str(record["device"]) for record in records.values() if "device" in record})
+    facts = [
+        ("Source", capture.source),
+        ("Unit", "metres" if capture.metric else "the capture's own"),
+        ("Segments", ", ".join(capture.segments)),
+        ("Blending", f"{city.weighting}, power {city.power:g}, within {city.selection_radius:g} radii"),
+        ("Culling", f"blocks below a mean predicted visibility of {city.visibility_threshold:g}"),
+        ("Trained on", ", ".join(devices) or "-"),
+        ("Versions", ", ".join(f"{key} {value}" for key, value in versions.items()) or f"blocknerf {__version__}"),
+        ("City digest", city.digest),
+    ]
+    return definitions(facts)
+
+
+def _record(folder: RunFolder, name: str) -> dict[str, Any]:
+    path = folder.train_record(name)
+    return read_json(path, "training record") if path.exists() else {}
+
+
+def _colors(city: City) -> dict[str, str]:
+    return {block.name: "#{:02x}{:02x}{:02x}".format(*block_color(i)) for i, block in enumerate(city.blocks)}
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}{'' if count == 1 else 's'}"

@@ -1,0 +1,140 @@
+"""The report is one whole page that asks nobody for anything."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
+from pipelines.charts import MOST_POINTS, Series, line_chart, ribbon, thinned, ticks
+from pipelines.report import report
+
+
+class _Reader(HTMLParser):
+    """Collects text, open tags and every address of a page."""
+
+    VOID = frozenset({"meta", "img", "br"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.counts: dict[str, int] = {}
+        self.addresses: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+        self.addresses += [value or "" for key, value in attrs if key in ("src", "href", "poster", "data", "srcset")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.counts[tag] = self.counts.get(tag, 0) + 1
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def _read(path: Path) -> _Reader:
+    reader = _Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    assert reader.open == []
+    return reader
+
+
+def test_the_page_shows_everything_and_fetches_nothing(finished_run: RunFolder) -> None:
+    page = _read(report(finished_run.path))
+    assert page.counts["video"] == 2
+    assert page.counts["img"] == 1 + 2 * 4
+    assert page.counts["polyline"] == 2 * 3
+    assert page.addresses
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert "script" not in page.counts
+    assert "link" not in page.counts
+    text = finished_run.report.read_text(encoding="utf-8")
+    assert not re.search(r"https?://|url\(|@import", text)
+    assert "default-src 'none'" in text
+
+
+def test_figures_are_those_of_the_run(finished_run: RunFolder) -> None:
+    page = _read(report(finished_run.path))
+    scores = json.loads(finished_run.evaluation.read_text())
+    assert f"{scores['mean']['psnr']:.2f}" in page.text
+    assert scores["protocol"]["text"] in page.text
+    assert all(frame["name"] in page.text for frame in scores["frames"])
+    assert "4 pictures of 20x12 at 24 a second" in page.text
+    assert "b002" in page.text
+    assert "1,000" in page.text  # The last step of the training log.
+
+
+def test_text_of_the_capture_cannot_become_markup(finished_run: RunFolder) -> None:
+    text = report(finished_run.path).read_text(encoding="utf-8")
+    assert "a row of balls &lt;script&gt;" in text
+    assert "<script" not in text
+
+
+def test_the_same_run_gives_the_same_page(finished_run: RunFolder) -> None:
+    first = report(finished_run.path).read_bytes()
+    assert report(finished_run.path).read_bytes() == first
+
+
+def test_what_is_missing_is_named_with_its_command(exact_run: RunFolder) -> None:
+    page = _read(report(exact_run.path))
+    for command in ("blocknerf render", "blocknerf evaluate", "blocknerf train"):
+        assert command in page.text
+    assert "img" not in page.counts
+
+
+def test_a_run_without_blocks_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(Exception, match=r"capture\.json"):
+        report(tmp_path)
+
+
+def test_a_broken_log_is_refused(exact_run: RunFolder) -> None:
+    exact_run.log("b000").write_text('{"step": 1}\n')
+    with pytest.raises(RunError, match=r"log\.jsonl: a line lacks 'seconds'"):
+        report(exact_run.path)
+
+
+def test_lines_stay_within_their_chart() -> None:
+    line = Series(name="a<b", color="#123456", x=list(range(1000)), y=[0.5**i + 1e-6 for i in range(1000)])
+    chart = line_chart([line], label="loss & more", x_label="step", y_label="loss", log=True)
+    points = re.search(r'points="([^"]+)"', chart)
+    assert points is not None
+    places = np.array([pair.split(",") for pair in points[1].split()], dtype=float)
+    assert len(places) == MOST_POINTS
+    assert (places >= 0).all()
+    assert (places <= [520, 260]).all()
+    assert (np.diff(places[:, 0]) > 0).all()
+    assert "a&lt;b" in chart
+    assert "loss &amp; more" in chart
+
+
+def test_a_chart_of_one_value_or_none_is_drawn_or_left_out() -> None:
+    flat = Series(name="a", color="#000000", x=[0.0], y=[3.0])
+    assert "polyline" in line_chart([flat], label="l", x_label="x", y_label="y")
+    empty = Series(name="a", color="#000000", x=[1.0], y=[float("nan")])
+    assert line_chart([empty], label="l", x_label="x", y_label="y") == ""
+    assert thinned(empty).x == []
+
+
+def test_ticks_are_round_and_within() -> None:
+    assert ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    assert ticks(17.3, 24.9) == [18.0, 20.0, 22.0, 24.0]
+
+
+def test_the_ribbon_is_full_everywhere() -> None:
+    rows = [{"a": 1.0}, {"a": 0.25, "b": 0.75}, {"b": 1.0}]
+    drawn = ribbon(rows, {"a": "#ff0000", "b": "#0000ff"}, label="blocks")
+    tops = [
+        [float(pair.split(",")[1]) for pair in points.split()][:3] for points in re.findall(r'points="([^"]+)"', drawn)
+    ]
+    assert tops == [[0.0, 21.0, 28.0], [0.0, 0.0, 0.0]]
+    assert ribbon(rows[:1], {"a": "#ff0000"}, label="blocks") == ""
