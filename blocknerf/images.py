@@ -140,6 +140,8 @@ def _open(path: Path | str) -> Picture:
         if 0 in picture.size:
             raise CaptureError(f"{path}: the picture has zero size; replace it or remove its frame")
         return picture
+    except IsADirectoryError:
+        raise CaptureError(f"{path}: not a readable picture (it is a folder); correct the path") from None
     except FileNotFoundError:
         raise CaptureError(f"{path}: this picture does not exist; restore it or remove its frame") from None
     except (OSError, ValueError, SyntaxError) as fault:

@@ -49,11 +49,11 @@ class Capture:
 
     def __post_init__(self) -> None:
         if not self.frames:
-            raise CaptureError(f"{self.root}: the capture has no frames; give at least one posed photograph")
+            raise CaptureError("the capture has no frames; give at least one posed photograph")
         for kind in ("name", "image"):
             twice = _first_repeated([getattr(frame, kind) for frame in self.frames])
             if twice is not None:
-                raise CaptureError(f"{self.root}: duplicate frame {twice}; list each photograph once")
+                raise CaptureError(f"duplicate frame {twice}; list each photograph once")
         for path in (self.points, self.lidar):
             if path is not None:
                 check_inside(path)
@@ -287,6 +287,6 @@ def _check_precision(capture: Capture) -> None:
     step = farthest * float(np.finfo(np.float32).eps)
     if farthest > 1e4 and step > 1e-4 * capture.extent:
         raise CaptureError(
-            f"{capture.root}: cameras lie {farthest:.3g} from the world's origin, which rounds them by {step:.2g};"
+            f"cameras lie {farthest:.3g} from the world's origin, which rounds them by {step:.2g};"
             " subtract an offset from all poses and points"
         )

@@ -1,6 +1,7 @@
 """One posed photograph."""
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
@@ -14,6 +15,7 @@ from blocknerf.errors import CaptureError
 
 Pose = tuple[tuple[float, float, float, float], tuple[float, float, float, float], tuple[float, float, float, float]]
 """Camera to world, three rows; OpenCV axes."""
+_DRIVE = re.compile("[A-Za-z]:")  # of a Windows path, which is absolute although it does not begin with a slash
 RIGID_TOLERANCE = 1e-3
 """How far R R^T may differ from one: files round to a few digits; a scale or a shear is a different error."""
 
@@ -88,8 +90,8 @@ class Frame:
 
 def check_inside(path: str) -> None:
     """Refuse a path that is absolute or climbs out of the capture's folder."""
-    parts = PurePosixPath(path)
-    if not path or parts.is_absolute() or ".." in parts.parts or "\\" in path or ":" in parts.parts[0]:
+    parts = PurePosixPath(path).parts
+    if not parts or parts[0].startswith("/") or ".." in parts or "\\" in path or _DRIVE.fullmatch(parts[0]):
         raise CaptureError(f"path {path!r} leaves the capture's folder; give one relative to it, without '..'")
 
 
