@@ -40,7 +40,7 @@ def adam_step(
     _step(*arrays, settings, zero_gradient)
 
 
-@njit(parallel=True, fastmath={"contract", "nsz"}, cache=True)
+@njit(parallel=True, fastmath={"contract", "nsz"}, error_model="numpy", cache=True)
 @no_type_check
 def _step(parameter, gradient, first, second, settings, zero_gradient):
     count = parameter.shape[0]
@@ -62,7 +62,7 @@ def _any(gradient):
     return found != 0
 
 
-@njit(fastmath={"contract", "nsz"})
+@njit(fastmath={"contract", "nsz"}, error_model="numpy")
 @no_type_check
 def _update(parameter, gradient, first, second, settings):
     keep_first, keep_second, size, scale = settings[0], settings[1], settings[2], settings[3]

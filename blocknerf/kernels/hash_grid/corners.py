@@ -26,7 +26,7 @@ _TWO_PI = np.float32(2.0 * np.pi)
 _PRIME_Y, _PRIME_Z = np.uint32(2654435761), np.uint32(805459861)
 
 
-@njit(fastmath=FASTMATH)
+@njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
 def load(points, footprints, first, count, floats):
     """Put a chunk of points, clamped, and footprints into the scratch; lanes past `count` become the origin."""
@@ -41,7 +41,7 @@ def load(points, footprints, first, count, floats):
             floats[row * CHUNK + lane] = _ZERO
 
 
-@njit(fastmath=FASTMATH)
+@njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
 def locate(scales, level, floats, index):
     """Fractions, weights (gain and anti-aliasing included) and entries of the corners of a chunk's cells."""
@@ -53,7 +53,7 @@ def locate(scales, level, floats, index):
     _weights(scale, gain, floats)
 
 
-@njit(fastmath=FASTMATH)
+@njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
 def _hashed_entries(scale, mask, floats, index):
     for lane in range(CHUNK):
@@ -72,7 +72,7 @@ def _hashed_entries(scale, mask, floats, index):
         index[7 * CHUNK + lane] = (x1 ^ y1 ^ z1) & mask
 
 
-@njit(fastmath=FASTMATH)
+@njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
 def _dense_entries(scale, size, resolution, floats, index):
     plane = np.int32(resolution * resolution)
@@ -86,7 +86,7 @@ def _dense_entries(scale, size, resolution, floats, index):
             index[corner * CHUNK + lane] = entry - size if entry >= size else entry
 
 
-@njit(fastmath=FASTMATH)
+@njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
 def _cell(scale, lane, floats):
     """The cell of a lane, its fractions left in the scratch; NaN gives cell 0 and a fraction that is NaN."""
@@ -102,7 +102,7 @@ def _cell(scale, lane, floats):
     return i, j, k
 
 
-@njit(fastmath=FASTMATH)
+@njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
 def _weights(scale, gain, floats):
     for lane in range(CHUNK):

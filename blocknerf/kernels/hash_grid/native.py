@@ -97,7 +97,7 @@ def _shares(facts: np.ndarray, threads: int) -> np.ndarray:
     return np.ascontiguousarray(deal.T)
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
 def _forward(points, table, footprints, scales, levels, out, width):
     count, flat, target = points.shape[0], table.reshape(-1), out.reshape(-1)
@@ -122,7 +122,7 @@ def _forward(points, table, footprints, scales, levels, out, width):
                     interpolate(entries, index, scratch, lane, width, target, position)
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
 def _to_table(points, footprints, gradients, scales, levels, shares, out, width):
     count, flat, source = points.shape[0], out.reshape(-1), gradients.reshape(-1)
@@ -142,7 +142,7 @@ def _to_table(points, footprints, gradients, scales, levels, shares, out, width)
                     scatter(entries, index, floats, lane, width, source, position)
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
 def _to_points(points, table, footprints, gradients, scales, levels, out, width):
     count, flat, source = points.shape[0], table.reshape(-1), gradients.reshape(-1)
@@ -168,7 +168,7 @@ def _to_points(points, table, footprints, gradients, scales, levels, out, width)
                 out[start + lane, axis] = _ZERO if outside else totals[axis * CHUNK + lane]
 
 
-@njit(fastmath=FASTMATH)
+@njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
 def _add_slopes(scales, floats, totals):
     """Add the derivative of the weighted sum of a chunk's eight products along the three axes."""

@@ -28,7 +28,7 @@ class Layout:
     widest: int
 
     def pack(self, weights: Sequence[Tensor], biases: Sequence[Tensor]) -> np.ndarray:
-        """All parameters in one buffer: biases, then each weight transposed and as it is, padded with zeros."""
+        """All parameters in one buffer: biases, each weight transposed and as it is, padded; last a row of zeros."""
         flat = np.zeros(self.parameters, np.float32)
         for facts, weight, bias in zip(self.layers.tolist(), weights, biases, strict=True):
             inputs, outputs, input_room, output_room, forward, backward, first = facts[: BIAS + 1]
@@ -67,7 +67,7 @@ def layout(widths: tuple[int, ...]) -> Layout:
         activations += TILE * room
     return Layout(
         layers=layers,
-        parameters=parameters,
+        parameters=parameters + max(rooms),
         gradients=gradients,
         activations=activations + TILE * rooms[-1],
         widest=max(rooms),

@@ -27,7 +27,7 @@ from blocknerf.kernels.mlp.layout import (
     TILE,
     layout,
 )
-from blocknerf.kernels.mlp.products import ROWS, add_product, aligned
+from blocknerf.kernels.mlp.products import ROWS, aligned, product
 from blocknerf.kernels.threads import enter_numba
 
 CHUNKS = 16
@@ -80,9 +80,10 @@ class _Mlp(torch.autograd.Function):
         return to_inputs if ctx.needs_input_grad[0] else None, row_gradients, None, *parameters
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
 def _forward(inputs, rows, parameters, layers, activations, out):
+    flat = inputs.reshape(-1)
     for chunk in prange(CHUNKS):
         room = aligned(activations)
         first, last, samples = _part(chunk, inputs.shape[0], rows.shape[0])
@@ -90,13 +91,14 @@ def _forward(inputs, rows, parameters, layers, activations, out):
         final = room[activations - TILE * width :].reshape(TILE, width)
         for start in range(first, last, TILE):
             count = min(TILE, last - start)
-            _activate(inputs[start : start + count], rows, samples, parameters, layers, start, room)
+            _activate(flat, start, count, rows, samples, parameters, layers, layers.shape[0], room)
             _copy_out(final, out[start : start + count])
 
 
-@njit(parallel=True, fastmath=FASTMATH, cache=True)
+@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
 def _backward(inputs, rows, parameters, layers, activations, widest, gradients, to_inputs, to_rows, sums):
+    flat, flat_gradients = inputs.reshape(-1), gradients.reshape(-1)
     for chunk in prange(CHUNKS):
         room, own = aligned(activations), aligned(sums.shape[1])
         above, below = aligned(TILE * widest), aligned(TILE * widest)
@@ -106,8 +108,8 @@ def _backward(inputs, rows, parameters, layers, activations, widest, gradients, 
             to_rows[first // samples : last // samples] = _ZERO
         for start in range(first, last, TILE):
             count = min(TILE, last - start)
-            _activate(inputs[start : start + count], rows, samples, parameters, layers, start, room)
-            _copy_in(gradients[start : start + count], above, layers[-1, OUTPUT_ROOM])
+            _activate(flat, start, count, rows, samples, parameters, layers, layers.shape[0] - 1, room)
+            _copy_in(flat_gradients, start, count, gradients.shape[1], above, layers[-1, OUTPUT_ROOM])
             for layer in range(layers.shape[0] - 1, -1, -1):
                 _to_parameters(layers[layer], above, room, own)
                 if layer == 0 and samples:
@@ -123,10 +125,6 @@ def _backward(inputs, rows, parameters, layers, activations, widest, gradients, 
         sums[chunk] = own
 
 
-# LLVM vectorises a loop only where it sees that indexes start at zero and that bounds do not change: hence the views
-# and the bounds read into names before each loop.
-
-
 @njit(inline="always")
 @no_type_check
 def _part(chunk, points, rays):
@@ -138,40 +136,40 @@ def _part(chunk, points, rays):
     return first, min(last, points), samples
 
 
-@njit(fastmath=FASTMATH)
+# LLVM vectorises a loop only where it sees that indexes start at zero and that bounds do not change: hence the views
+# and the bounds read into names before each loop.
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
-def _activate(inputs, rows, samples, parameters, layers, start, room):
-    """Run a tile through the network; `room` then holds the inputs of every layer and the outputs."""
-    _copy_in(inputs, room, layers[0, INPUT_ROOM])
-    for layer in range(layers.shape[0]):
+def _activate(flat, start, count, rows, samples, parameters, layers, most, room):
+    """Run a tile through the first `most` layers; `room` then holds what each of them was given, and the last gave."""
+    _copy_in(flat, start, count, layers[0, INPUTS], room, layers[0, INPUT_ROOM])
+    for layer in range(most):
         facts = layers[layer]
-        depth, width, place = facts[INPUT_ROOM], facts[OUTPUT_ROOM], facts[ACTIVATION]
-        target = place + TILE * depth
+        width, place, bias, forward = facts[OUTPUT_ROOM], facts[ACTIVATION], facts[BIAS], facts[FORWARD]
+        step, depth = facts[INPUT_ROOM], facts[INPUTS]
+        target = place + TILE * step
+        product(room, place, step, 1, parameters, forward, parameters, bias, 0, room, target, TILE, width, depth)
         sums = room[target : target + TILE * width]
-        _fill(sums.reshape(TILE, width), parameters[facts[BIAS] : facts[BIAS] + width])
         if layer == 0 and samples:
-            _add_rows(sums.reshape(TILE, width), rows, samples, start, inputs.shape[0])
-        forward = facts[FORWARD]
-        add_product(room, place, depth, 1, parameters, forward, room, target, TILE, width, facts[INPUTS])
+            _add_rows(sums.reshape(TILE, width), rows, samples, start, count)
         if layer < layers.shape[0] - 1:
             _rectify(sums)
 
 
-@njit
-@no_type_check
-def _fill(sums, bias):
-    for point in range(sums.shape[0]):
-        for output in range(sums.shape[1]):
-            sums[point, output] = bias[output]
-
-
-@njit
+@njit(error_model="numpy")
 @no_type_check
 def _add_rows(sums, rows, samples, start, count):
-    for point in range(count):
-        row = rows[(start + point) // samples]
-        for output in range(row.shape[0]):
-            sums[point, output] += row[output]
+    first = 0
+    while first < count:
+        ray = (start + first) // samples
+        last = min(count, (ray + 1) * samples - start)
+        row, part = rows[ray], sums[first:last]
+        for point in range(last - first):
+            for output in range(row.shape[0]):
+                part[point, output] += row[output]
+        first = last
 
 
 @njit(fastmath=FASTMATH)
@@ -185,14 +183,19 @@ def _rectify(values):
 
 @njit
 @no_type_check
-def _copy_in(source, room, width):
+def _copy_in(flat, start, count, columns, room, width):
     """Copy a tile's rows into padded ones; what is padded, and rows that the tile has not, become zero."""
-    target = room[: TILE * width].reshape(TILE, width)
-    if source.shape[0] < TILE or source.shape[1] < width:
+    target, source = room[: TILE * width], flat[start * columns : (start + count) * columns]
+    if count < TILE or columns < width:
         target[:] = _ZERO
-    for point in range(source.shape[0]):
-        for column in range(source.shape[1]):
-            target[point, column] = source[point, column]
+    if columns == width:
+        for index in range(source.shape[0]):  # an assignment of slices would first copy the source
+            target[index] = source[index]
+    else:
+        padded, rows = target.reshape(TILE, width), source.reshape(count, columns)
+        for point in range(count):
+            for column in range(columns):
+                padded[point, column] = rows[point, column]
 
 
 @njit
@@ -207,33 +210,44 @@ def _copy_out(source, target):
 @no_type_check
 def _to_parameters(facts, above, room, own):
     """Add a tile's gradients of one layer's weight and bias."""
-    width = facts[OUTPUT_ROOM]
-    bias = own[facts[BIAS] : facts[BIAS] + width]
-    gradients = above[: TILE * width].reshape(TILE, width)
-    for point in range(TILE):
-        for output in range(width):
-            bias[output] += gradients[point, output]
+    width, place, target, columns = facts[OUTPUT_ROOM], facts[ACTIVATION], facts[GRADIENT], facts[INPUT_ROOM]
     rows = (facts[OUTPUTS] + ROWS - 1) // ROWS * ROWS
-    add_product(above, 0, 1, width, room, facts[ACTIVATION], own, facts[GRADIENT], rows, facts[INPUT_ROOM], TILE)
+    product(above, 0, 1, width, room, place, own, target, columns, own, target, rows, columns, TILE)
+    _to_bias(above, width, own[facts[BIAS] : facts[BIAS] + width])
 
 
 @njit(fastmath=FASTMATH)
 @no_type_check
+def _to_bias(above, width, bias):
+    fours = above[: TILE * width].reshape(TILE // 4, 4 * width)
+    for four in range(TILE // 4):
+        a, b = fours[four, :width], fours[four, width : 2 * width]
+        c, d = fours[four, 2 * width : 3 * width], fours[four, 3 * width :]
+        for output in range(width):
+            bias[output] += (a[output] + b[output]) + (c[output] + d[output])
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
 def _to_rows(above, width, samples, start, count, to_rows):
     gradients = above[: TILE * width].reshape(TILE, width)
-    for point in range(count):
-        row = to_rows[(start + point) // samples]
-        for output in range(row.shape[0]):
-            row[output] += gradients[point, output]
+    first = 0
+    while first < count:
+        ray = (start + first) // samples
+        last = min(count, (ray + 1) * samples - start)
+        row, part = to_rows[ray], gradients[first:last]
+        for point in range(last - first):
+            for output in range(row.shape[0]):
+                row[output] += part[point, output]
+        first = last
 
 
 @njit(fastmath=FASTMATH)
 @no_type_check
 def _to_layer_below(facts, parameters, above, below):
-    width = facts[INPUT_ROOM]
-    below[: TILE * width] = _ZERO
-    step, backward, depth = facts[OUTPUT_ROOM], facts[BACKWARD], facts[OUTPUTS]
-    add_product(above, 0, step, 1, parameters, backward, below, 0, TILE, width, depth)
+    width, step, backward, depth = facts[INPUT_ROOM], facts[OUTPUT_ROOM], facts[BACKWARD], facts[OUTPUTS]
+    zeros = parameters.shape[0] - width
+    product(above, 0, step, 1, parameters, backward, parameters, zeros, 0, below, 0, TILE, width, depth)
 
 
 @njit(fastmath=FASTMATH)

@@ -33,37 +33,38 @@ def aligned(count):
 
 @njit
 @no_type_check
-def add_product(a, a_start, a_row, a_step, b, b_start, c, c_start, rows, columns, depth):
-    """Add A B to C: `rows` and `columns` padded to multiples of ROWS and LANES, B and C contiguous with `columns`.
+def product(a, a_start, a_row, a_step, b, b_start, d, d_start, d_row, c, c_start, rows, columns, depth):
+    """C = A B + D: `rows` and `columns` are padded to multiples of ROWS and LANES; B and C have rows of `columns`.
 
-    Number (r, k) of A is `a[a_start + r * a_row + k * a_step]`.
+    Number (r, k) of A is `a[a_start + r * a_row + k * a_step]`; D has a row every `d_row`, zero to repeat one.
     """
     for row in range(0, rows, ROWS):
-        source = a_start + row * a_row
-        target = c_start + row * columns
-        for column in range(0, columns - LANES, 2 * LANES):
-            _add_block(a, source, a_row, a_step, b, b_start + column, columns, c, target + column, depth, (0, 0))
+        left, add, target = a_start + row * a_row, d_start + row * d_row, c_start + row * columns
+        for at in range(0, columns - LANES, 2 * LANES):
+            _block(a, left, a_row, a_step, b, b_start + at, columns, d, add + at, d_row, c, target + at, depth, (0, 0))
         if columns % (2 * LANES):
-            column = columns - LANES
-            _add_block(a, source, a_row, a_step, b, b_start + column, columns, c, target + column, depth, (0,))
+            at = columns - LANES
+            _block(a, left, a_row, a_step, b, b_start + at, columns, d, add + at, d_row, c, target + at, depth, (0,))
 
 
 @intrinsic
 @no_type_check
-def _add_block(typing_context, a, a_start, a_row, a_step, b, b_start, b_row, c, c_start, depth, vectors):
-    """Add a block of the product, ROWS by as many vectors as the tuple `vectors` is long."""
-    signature = types.void(a, a_start, a_row, a_step, b, b_start, b_row, c, c_start, depth, vectors)
+def _block(typing_context, a, a_start, a_row, a_step, b, b_start, b_row, d, d_start, d_row, c, c_start, depth, vectors):
+    """A block of the product, ROWS by as many vectors as the tuple `vectors` is long."""
+    signature = types.void(a, a_start, a_row, a_step, b, b_start, b_row, d, d_start, d_row, c, c_start, depth, vectors)
 
     def generate(context, builder, signature, values):
-        _, a_start, a_row, a_step, _, b_start, b_row, _, c_start, depth, _ = values
-        count = len(signature.args[10])
-        data = [context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 4, 7)]
+        _, a_start, a_row, a_step, _, b_start, b_row, _, d_start, d_row, _, c_start, depth, _ = values
+        count = len(vectors)
+        data = [context.make_array(signature.args[i])(context, builder, values[i]).data for i in (0, 4, 7, 10)]
         block = [(row, vector) for row in range(ROWS) for vector in range(count)]
         targets, sums = {}, {}
         for row, vector in block:
             place = builder.add(c_start, builder.mul(_number(row), b_row))
-            targets[row, vector] = _address(builder, data[2], place, vector)
-            sums[row, vector] = cgutils.alloca_once_value(builder, builder.load(targets[row, vector], align=4))
+            targets[row, vector] = _address(builder, data[3], place, vector)
+            place = builder.add(d_start, builder.mul(_number(row), d_row))
+            start = builder.load(_address(builder, data[2], place, vector), align=4)
+            sums[row, vector] = cgutils.alloca_once_value(builder, start)
         with cgutils.for_range(builder, depth) as loop:
             place = builder.add(b_start, builder.mul(loop.index, b_row))
             right = [builder.load(_address(builder, data[1], place, v), align=4) for v in range(count)]
