@@ -58,7 +58,9 @@ def read_header(path: Path) -> FieldHeader:
     try:
         spec = FieldSpec.from_json(json.loads(metadata["spec"]))
         return FieldHeader(spec=spec, step=int(metadata["step"]), city=metadata["city"])
-    except (KeyError, ValueError, TypeError) as error:
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: broken header ({error}); train the block again") from None
 
 
@@ -71,7 +73,7 @@ def load_field(path: Path) -> BlockField:
     header = read_header(path)
     try:
         field = BlockField(header.spec)
-    except (TypeError, ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: its header describes no field ({reason}); train the block again") from None
     try:

@@ -1,7 +1,9 @@
 """Everything that fixes the shape of a block's field, stored with its weights."""
 
+import json
+import math
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import Any, get_args, get_origin
 
 from blocknerf.errors import CheckpointError
 from blocknerf.presets import Preset
@@ -46,20 +48,35 @@ class FieldSpec:
         return replace(cls(**placement), **_PRESETS[preset])
 
     @classmethod
-    def from_json(cls, content: dict) -> "FieldSpec":
+    def from_json(cls, content: object) -> "FieldSpec":
         """Rebuild a spec from its stored form.
 
         Raises:
-            CheckpointError: A key is missing or unknown.
+            CheckpointError: A key is missing or unknown, or its value is of another kind.
         """
-        known = {field.name for field in fields(cls)}
-        if odd := sorted(known ^ set(content)):
+        if not isinstance(content, dict):
+            raise CheckpointError("field spec: it is not a JSON object; use the version that wrote it")
+        known = {field.name: field.type for field in fields(cls)}
+        if odd := sorted(known.keys() ^ content.keys()):
             raise CheckpointError(f"field spec: key '{odd[0]}' is missing or unknown; use the version that wrote it")
-        return cls(**{**content, "origin": tuple(content["origin"]), "frames": tuple(content["frames"])})
+        return cls(**{name: _stored(name, kind, content[name]) for name, kind in known.items()})
 
-    def to_json(self) -> dict:
+    def to_json(self) -> dict[str, Any]:
         """The spec as plain numbers, strings and lists."""
         return asdict(self)
+
+
+def _stored(name: str, kind: object, value: Any) -> Any:
+    """A value as its field wants it: JSON knows neither tuples nor whether 5 is a float."""
+    if kind is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if kind in (int, str, bool) and type(value) is kind:
+        return value
+    if get_origin(kind) is tuple and isinstance(value, list | tuple):
+        kinds = get_args(kind)
+        if kinds[-1] is Ellipsis or len(kinds) == len(value):
+            return tuple(_stored(name, kinds[0], item) for item in value)
+    raise CheckpointError(f"field spec: {name}: {json.dumps(value)} does not fit; use the version that wrote it")
 
 
 _PRESETS: dict[Preset, dict[str, Any]] = {
