@@ -1,0 +1,44 @@
+"""A field small enough to evaluate in a blink."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.spec import FieldSpec
+
+TINY = {
+    "levels": 3, "log2_table": 10, "base_resolution": 4, "finest_resolution": 32, "hidden": 16, "code_size": 8,
+    "proposal_levels": 2, "proposal_log2_table": 10, "proposal_finest_resolution": 32, "visibility_log2_table": 10,
+    "visibility_finest_resolution": 32, "proposal_samples": 12, "samples": 8,
+}  # fmt: skip
+
+
+def make_spec(**choices: object) -> FieldSpec:
+    """A tiny spec of a block at (10, -20, 2) that reaches 5 m to each side."""
+    placement = {"origin": (10.0, -20.0, 2.0), "half_extent": 5.0, "near": 0.1, "far": 500.0}
+    content = {"frames": ("a.png", "b.png", "c.png"), "exposure_reference": 0.01, **placement, **TINY, **choices}
+    return FieldSpec(**content)
+
+
+def make_field(seed: int = 0, **choices: object) -> BlockField:
+    """A tiny field whose tables are filled well beyond their start, so that no output is trivial."""
+    torch.manual_seed(seed)
+    field = BlockField(make_spec(**choices))
+    with torch.no_grad():
+        for name, value in field.named_parameters():
+            if name.endswith("table"):
+                value.uniform_(-1.0, 1.0)
+        field.codes.normal_()
+    return field
+
+
+@pytest.fixture(scope="session")
+def tiny_spec() -> Callable[..., FieldSpec]:
+    return make_spec
+
+
+@pytest.fixture(scope="session")
+def tiny_field() -> Callable[..., BlockField]:
+    return make_field

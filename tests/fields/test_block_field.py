@@ -1,0 +1,171 @@
+"""The field of a block: the protocol, what depends on what, and finite numbers at awkward points."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+
+from blocknerf.fields.block_field import BlockField
+from blocknerf.geometry import contract
+from blocknerf.rendering.protocol import Field
+
+MakeField = Callable[..., BlockField]
+RAYS, SAMPLES = 5, 6
+
+
+def some_points(field: BlockField, seed: int = 0) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    offsets = torch.rand(RAYS, SAMPLES, 3, generator=generator) * 16.0 - 8.0
+    return field.origin + offsets
+
+
+def some_rays(field: BlockField, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    directions = torch.nn.functional.normalize(torch.randn(RAYS, 3, generator=generator), dim=-1)
+    return directions, torch.randn(RAYS, field.code_size, generator=generator), torch.full((RAYS,), 0.02)
+
+
+def test_shapes_are_those_of_the_protocol(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    assert isinstance(field, Field)
+    points, (directions, code, exposure) = some_points(field), some_rays(field)
+    density, features = field.density(points, torch.full((RAYS, SAMPLES), 0.01))
+    color = field.color(features, directions, code, exposure)
+    assert density.shape == (RAYS, SAMPLES)
+    assert features.shape == (RAYS, SAMPLES, field.spec.geometry_features)
+    assert color.shape == (RAYS, SAMPLES, 3)
+    assert field.sky(directions, code, exposure).shape == (RAYS, 3)
+    assert field.visibility(points, directions).shape == (RAYS, SAMPLES)
+    assert [proposal(points, density).shape for proposal in field.proposal_densities] == [(RAYS, SAMPLES)]
+    assert len(field.sample_counts) == len(field.proposal_densities) + 1
+    assert (density > 0).all()
+    assert ((color >= 0) & (color <= 1)).all()
+
+
+def test_any_batch_shape_gives_the_same_density(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    points, footprints = some_points(field), torch.full((RAYS, SAMPLES), 0.01)
+    density, _ = field.density(points, footprints)
+    flat, _ = field.density(points.reshape(-1, 3), footprints.reshape(-1))
+    assert torch.equal(density.reshape(-1), flat)
+
+
+def test_density_depends_on_position_alone(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    density, _ = field.density(some_points(field), torch.zeros(RAYS, SAMPLES))
+    density.sum().backward()
+    moved = {name.split(".")[0] for name, value in field.named_parameters() if value.grad is not None}
+    assert moved == {"base"}
+    assert density.std() > 0.01 * density.mean()
+
+
+@pytest.mark.parametrize("changed", ["direction", "code", "exposure"])
+def test_color_and_sky_depend_on(tiny_field: MakeField, changed: str) -> None:
+    field = tiny_field()
+    _, features = field.density(some_points(field), torch.zeros(RAYS, SAMPLES))
+    directions, code, exposure = some_rays(field)
+    other = {
+        "direction": (-directions, code, exposure),
+        "code": (directions, -code, exposure),
+        "exposure": (directions, code, 4.0 * exposure),
+    }[changed]
+    colors = [field.color(features, *rays) for rays in ((directions, code, exposure), other)]
+    skies = [field.sky(*rays) for rays in ((directions, code, exposure), other)]
+    assert (colors[0] - colors[1]).abs().max() > 1e-3
+    assert (skies[0] - skies[1]).abs().max() > 1e-3
+
+
+def test_color_has_a_gradient_to_the_code_that_finite_differences_confirm(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    _, features = field.density(some_points(field), torch.zeros(RAYS, SAMPLES))
+    directions, code, exposure = some_rays(field)
+    code.requires_grad_(True)
+    (slope,) = torch.autograd.grad(field.color(features.detach(), directions, code, exposure).sum(), code)
+    step = torch.zeros_like(code)
+    step[2, 3] = 1e-2
+    with torch.no_grad():
+        ahead, behind = (field.color(features, directions, code + s, exposure).sum() for s in (step, -step))
+    assert float((ahead - behind) / 2e-2) == pytest.approx(float(slope[2, 3]), rel=2e-2, abs=1e-3)
+
+
+def test_visibility_is_a_share_and_depends_on_direction(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    points, (directions, _, _) = some_points(field), some_rays(field)
+    seen, turned = field.visibility(points, directions), field.visibility(points, -directions)
+    assert ((seen > 0) & (seen < 1)).all()
+    assert (seen - turned).abs().max() > 1e-4
+
+
+def awkward_points(half_extent: float) -> Tensor:
+    """Offsets from the centre: it, faces, edges and corners of the cube, just inside and outside, and very far."""
+    unit = torch.tensor([[0, 0, 0], [1, 0, 0], [0, -1, 0], [1, 1, 0], [-1, 1, -1], [1, 1, 1]], dtype=torch.float32)
+    near = torch.cat([unit * scale for scale in (1.0, 1.0 - 1e-6, 1.0 + 1e-6, 1e-20)]) * half_extent
+    return torch.cat([near, 1e6 * unit, 1e12 * unit])
+
+
+@pytest.mark.parametrize("footprint", [0.0, 0.01, 1e9])
+def test_awkward_points_have_finite_values_and_gradients(tiny_field: MakeField, footprint: float) -> None:
+    field = tiny_field()
+    points = (field.origin + awkward_points(field.spec.half_extent)).requires_grad_(True)
+    directions, code, exposure = (row[:1].expand(len(points), *row.shape[1:]) for row in some_rays(field))
+    density, features = field.density(points[:, None], torch.full((len(points), 1), footprint))
+    color = field.color(features, directions, code, exposure)
+    proposed = field.proposal_densities[0](points[:, None], torch.full((len(points), 1), footprint))
+    seen = field.visibility(points[:, None], directions)
+    outputs = (density, color, proposed, seen)
+    assert all(torch.isfinite(value).all() for value in outputs)
+    sum(value.sum() for value in outputs).backward()
+    assert torch.isfinite(points.grad).all()
+    assert all(torch.isfinite(value.grad).all() for value in field.parameters() if value.grad is not None)
+
+
+def test_the_cube_holds_all_of_space(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    points = field.origin + awkward_points(field.spec.half_extent)
+    cube, _ = field.to_cube(points, torch.zeros(len(points)))
+    assert ((cube >= 0) & (cube <= 1)).all()
+    assert torch.equal(cube[0], torch.full((3,), 0.5))
+    assert torch.allclose(cube[1], torch.tensor([0.75, 0.5, 0.5]))
+
+
+@pytest.mark.parametrize("distance", [0.5, 1.5, 20.0])
+def test_footprints_shrink_as_lengths_across_the_ray_do(tiny_field: MakeField, distance: float) -> None:
+    field = tiny_field()
+    half = field.spec.half_extent
+    point = field.origin + torch.tensor([[distance * half, 0.0, 0.0]])
+    _, shrunk = field.to_cube(point, torch.tensor([0.3]))
+    outward = torch.tensor([[distance, 0.0, 0.0]], dtype=torch.float64)
+    across = torch.tensor([[0.0, 1e-6, 0.0]], dtype=torch.float64)
+    slope = (contract(outward + across) - contract(outward - across))[0, 1] / 2e-6
+    assert float(shrunk) == pytest.approx(0.3 * float(slope) / (4 * half), rel=1e-4)
+
+
+def test_wide_footprints_blur(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    line = torch.linspace(-4.0, 4.0, 400)[:, None] * torch.tensor([0.6, 0.8, 0.0])
+    sharp, _ = field.density(field.origin + line, torch.zeros(400))
+    blurred, _ = field.density(field.origin + line, torch.full((400,), 5.0))
+    assert blurred.log().diff().abs().mean() < 0.3 * sharp.log().diff().abs().mean()
+
+
+def test_density_is_counted_in_the_blocks_own_length(tiny_field: MakeField) -> None:
+    small, large = tiny_field(), tiny_field(half_extent=50.0)
+    offsets = torch.rand(20, 3) * 8.0 - 4.0
+    near, _ = small.density(small.origin + offsets, torch.zeros(20))
+    far, _ = large.density(large.origin + 10.0 * offsets, torch.zeros(20))
+    assert torch.allclose(near, 10.0 * far, rtol=1e-2)
+
+
+def test_mean_code_of_named_frames(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    assert torch.allclose(field.mean_code(), field.codes.detach().mean(0))
+    assert torch.equal(field.mean_code(["b.png"]), field.codes.detach()[1])
+    assert torch.allclose(field.mean_code(["c.png", "a.png"]), field.codes.detach()[[0, 2]].mean(0))
+    assert not field.mean_code().requires_grad
+
+
+def test_one_seed_gives_one_field(tiny_field: MakeField) -> None:
+    first, again, other = (tiny_field(seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)

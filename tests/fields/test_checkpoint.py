@@ -1,0 +1,159 @@
+"""A field as a file: bit-equal after a round trip, and refused in one line when anything is wrong."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from blocknerf.errors import CheckpointError, RunError
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.checkpoint import load_field, read_header, save_field
+
+MakeField = Callable[..., BlockField]
+
+
+@pytest.fixture
+def saved(tmp_path: Path, tiny_field: MakeField) -> Path:
+    path = tmp_path / "field.safetensors"
+    save_field(tiny_field(), path, step=7, city="digest")
+    return path
+
+
+def rewrite(path: Path, weights: dict[str, torch.Tensor | None] | None = None, **metadata: str | None) -> None:
+    """Save the file again with some weights or header entries replaced, or removed where None."""
+    with safe_open(path, framework="pt") as content:
+        held = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        header = dict(content.metadata())
+    held |= weights or {}
+    header |= metadata
+    kept = {name: value for name, value in held.items() if value is not None}
+    save_file(kept, path, metadata={key: value for key, value in header.items() if value is not None})
+
+
+def test_a_field_comes_back_bit_equal(saved: Path, tiny_field: MakeField) -> None:
+    field, loaded = tiny_field(), load_field(saved)
+    assert loaded.spec == field.spec
+    for name, value in field.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], value), name
+    points, footprints = field.origin + torch.rand(50, 3), torch.full((50,), 0.01)
+    assert torch.equal(loaded.density(points, footprints)[0], field.density(points, footprints)[0])
+
+
+def test_a_loaded_field_is_frozen(saved: Path) -> None:
+    loaded = load_field(saved)
+    assert not loaded.training
+    assert not any(value.requires_grad for value in loaded.parameters())
+
+
+def test_the_header_is_read_without_the_weights(saved: Path, tiny_field: MakeField) -> None:
+    header = read_header(saved)
+    assert (header.spec, header.step, header.city) == (tiny_field().spec, 7, "digest")
+
+
+def refusal(path: Path) -> str:
+    """The one line with which loading is refused."""
+    with pytest.raises(CheckpointError) as caught:
+        load_field(path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    assert "; " in message
+    return message
+
+
+def test_missing_file(tmp_path: Path) -> None:
+    assert "no trained field here; run 'blocknerf train'" in refusal(tmp_path / "nothing.safetensors")
+
+
+def test_a_folder_in_its_place(tmp_path: Path) -> None:
+    refusal(tmp_path)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.999])
+def test_truncated_file(saved: Path, share: float) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(share * len(content))])
+    assert "not a readable field" in refusal(saved)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_random_bytes(tmp_path: Path, seed: int) -> None:
+    path = tmp_path / "field.safetensors"
+    path.write_bytes(torch.randint(0, 256, (3000,), generator=torch.Generator().manual_seed(seed)).byte().numpy())
+    assert "not a readable field" in refusal(path)
+
+
+def test_another_programs_file(tmp_path: Path) -> None:
+    path = tmp_path / "field.safetensors"
+    save_file({"weights": torch.zeros(3)}, path)
+    assert "format '' is not a block's field" in refusal(path)
+
+
+@pytest.mark.parametrize("found", ["blocknerf.occupancy/1", "blocknerf.field", "blocknerf.field/one", "field/1"])
+def test_another_format(saved: Path, found: str) -> None:
+    rewrite(saved, format=found)
+    assert f"format '{found}' is not a block's field" in refusal(saved)
+
+
+def test_newer_format(saved: Path) -> None:
+    rewrite(saved, format="blocknerf.field/2")
+    assert "format 2 is newer than this version reads (1); upgrade blocknerf" in refusal(saved)
+
+
+@pytest.mark.parametrize("key", ["spec", "step", "city"])
+def test_header_without(saved: Path, key: str) -> None:
+    rewrite(saved, **{key: None})
+    assert f"broken header ('{key}')" in refusal(saved)
+
+
+@pytest.mark.parametrize("spec", ["", "{", "[]", "3", "null", '{"levels": 3}'])
+def test_header_with_a_broken_spec(saved: Path, spec: str) -> None:
+    rewrite(saved, spec=spec)
+    refusal(saved)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("levels", 0), ("levels", "3"), ("log2_table", 99), ("hidden", -1), ("origin", [0.0])]
+)
+def test_header_that_describes_no_field(saved: Path, key: str, value: object) -> None:
+    rewrite(saved, spec=json.dumps({**read_header(saved).spec.to_json(), key: value}))
+    refusal(saved)
+
+
+def test_weights_of_another_shape(saved: Path) -> None:
+    rewrite(saved, {"codes": torch.zeros(2, 8)})
+    assert "weights do not fit the header" in refusal(saved)
+
+
+def test_weights_that_are_missing_or_too_many(saved: Path) -> None:
+    rewrite(saved, {"extra": torch.zeros(1)})
+    assert "weights do not fit the header" in refusal(saved)
+    rewrite(saved, {"extra": None, "codes": None})
+    assert "weights do not fit the header" in refusal(saved)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
+    codes = torch.zeros(3, 8)
+    codes[1, 2] = value
+    rewrite(saved, {"codes": codes})
+    assert "holds values that are not finite" in refusal(saved)
+
+
+def test_a_failed_write_leaves_the_old_file(
+    saved: Path, tiny_field: MakeField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = saved.read_bytes()
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device", str(saved))
+
+    monkeypatch.setattr("os.fsync", refuse)
+    with pytest.raises(RunError, match="the disk is full, nothing was written"):
+        save_field(tiny_field(seed=1), saved, step=8, city="digest")
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]

@@ -1,0 +1,67 @@
+"""The spec of a field: its stored form, and what is refused."""
+
+import json
+from collections.abc import Callable
+from dataclasses import fields
+
+import pytest
+
+from blocknerf.errors import CheckpointError
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.presets import PRESETS
+
+MakeSpec = Callable[..., FieldSpec]
+
+
+def test_a_spec_survives_json(tiny_spec: MakeSpec) -> None:
+    spec = tiny_spec(samples=9)
+    assert FieldSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
+
+
+@pytest.mark.parametrize("key", ["origin", "levels", "samples"])
+def test_a_missing_key_is_refused_by_name(tiny_spec: MakeSpec, key: str) -> None:
+    content = tiny_spec().to_json()
+    del content[key]
+    with pytest.raises(CheckpointError, match=f"'{key}' is missing or unknown; "):
+        FieldSpec.from_json(content)
+
+
+def test_an_unknown_key_is_refused_by_name(tiny_spec: MakeSpec) -> None:
+    with pytest.raises(CheckpointError, match="'colour' is missing or unknown; "):
+        FieldSpec.from_json({**tiny_spec().to_json(), "colour": 3})
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("levels", "3"),
+        ("levels", 3.0),
+        ("levels", True),
+        ("near", None),
+        ("near", float("nan")),
+        ("origin", [0.0, 1.0]),
+        ("origin", [0.0, 1.0, "2"]),
+        ("origin", 5.0),
+        ("frames", "a.png"),
+        ("frames", [1]),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(tiny_spec: MakeSpec, key: str, value: object) -> None:
+    with pytest.raises(CheckpointError, match=f"field spec: {key}: .* does not fit; use the version that wrote it"):
+        FieldSpec.from_json({**json.loads(json.dumps(tiny_spec().to_json())), key: value})
+
+
+@pytest.mark.parametrize("content", [None, [], 3, "spec"])
+def test_what_is_no_object_is_refused(content: object) -> None:
+    with pytest.raises(CheckpointError, match="not a JSON object"):
+        FieldSpec.from_json(content)
+
+
+def test_presets_grow(tiny_spec: MakeSpec) -> None:
+    placement = {key: getattr(tiny_spec(), key) for key in ("origin", "half_extent", "near", "far", "frames")}
+    draft, standard, fine = (FieldSpec.preset(preset, **placement, exposure_reference=1.0) for preset in PRESETS)
+    for key in ("log2_table", "finest_resolution", "hidden", "proposal_samples", "samples"):
+        values = [getattr(spec, key) for spec in (draft, standard, fine)]
+        assert values == sorted(values)
+        assert values[0] < values[-1]
+    assert {field.name for field in fields(draft)} == set(draft.to_json())
