@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from blocknerf.fields.encodings import EXPOSURE_LEVELS, encode_exposure, spherical_harmonics, truncated_exp
 from blocknerf.fields.grid_network import GridNetwork, Network
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.geometry import contract
+from blocknerf.kernels.contraction import to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec
 
 DIRECTION_FEATURES = 16
@@ -70,11 +70,7 @@ class BlockField(nn.Module):
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
     ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
         """Points and footprints in the contracted unit cube that the grids live in, flattened."""
-        normalized = (points - self.origin).reshape(-1, 3) / self.spec.half_extent
-        size = normalized.abs().amax(-1).clamp_min(1.0)
-        # Across a ray that leaves the block, contraction shrinks lengths by (2 - 1/n) / n.
-        shrink = (2.0 - 1.0 / size) / (size * (4.0 * self.spec.half_extent))
-        return contract(normalized) * 0.25 + 0.5, footprints.reshape(-1) * shrink
+        return to_unit_cube(points.reshape(-1, 3), footprints.reshape(-1), self.spec.origin, self.spec.half_extent)
 
     def density(
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]

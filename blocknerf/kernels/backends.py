@@ -16,6 +16,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "hash_grid": ("native", "reference"),
     "mlp": ("native", "reference"),
     "adam": ("native", "reference"),
+    "contraction": ("native", "reference"),
 }
 """The backends of each operation, fastest first. A new one is added here and to `_verdict`."""
 

@@ -4,17 +4,19 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float, UInt8
 from scipy.spatial import cKDTree
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.points import PointCloud
 
-PYRAMID_LEVELS = 7
+PYRAMID_LEVELS = 5
 OCCLUSION_MARGIN = 0.08
 """A point is hidden when something stands nearer than this share of its depth, less one point spacing."""
 SPACING_SAMPLE = 4000
+COLOR_TOLERANCE = 40.0
+"""Mean difference of the channels, of 255: more than exposure and shading make, less than another thing does."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,19 +36,38 @@ def point_spacing(positions: Float[np.ndarray, "points 3"]) -> float:
     return float(np.median(distances[:, -1])) if distances.ndim == 2 else 0.0
 
 
-def project_depths(cloud: PointCloud, cameras: Cameras, index: int, spacing: float) -> FrameDepths:
+def project_depths(
+    cloud: PointCloud,
+    cameras: Cameras,
+    index: int,
+    spacing: float,
+    image: UInt8[np.ndarray, "height width 3"] | None = None,
+) -> FrameDepths:
     """The points that one camera sees, with their distances; points behind nearer ones are left out.
 
     A cloud has gaps, so each point hides a disc about `spacing` wide: it is entered into the level of a
-    pyramid of depth buffers whose cell has that size in the image.
+    pyramid of depth buffers whose cell has that size in the image. Points so near that their disc would be
+    larger than the coarsest cell are not used. With the photograph, so are points whose color it does not show
+    there: they are hidden, or traces of something that moved.
     """
     points = torch.from_numpy(cloud.positions)
     pixels, z_depth, inside = cameras.project(points, index)
+    inside &= cameras.intrinsics[index, 0] * spacing < 2.0 ** (PYRAMID_LEVELS - 1) * z_depth
+    if image is not None and cloud.colors is not None:
+        inside[inside.clone()] = _color_agrees(torch.from_numpy(cloud.colors)[inside], pixels[inside], image)
     pixels, z_depth, points = pixels[inside], z_depth[inside], points[inside]
     nearest = _occluding_depth(pixels, z_depth, cameras, index, spacing)
     seen = z_depth <= nearest * (1.0 + OCCLUSION_MARGIN) + spacing
     distances = (points[seen] - cameras.centers[index]).norm(dim=-1)
     return FrameDepths(pixels=pixels[seen], distances=distances)
+
+
+def _color_agrees(
+    colors: UInt8[Tensor, "points 3"], pixels: Float[Tensor, "points 2"], image: UInt8[np.ndarray, "height width 3"]
+) -> Bool[Tensor, "points"]:
+    column, row = pixels.long().unbind(-1)
+    shown = torch.from_numpy(image)[row, column]
+    return (shown.float() - colors.float()).abs().mean(-1) < COLOR_TOLERANCE
 
 
 def _occluding_depth(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
@@ -112,10 +112,10 @@ class PixelSource:
                 raise TrainingError(f"{self.capture.frames[index].name}: its mask leaves no pixel; remove the frame")
         self.resident[slot] = frame
         if self._clouds:
-            self._depths[slot] = self._frame_depths(frame, slot)
+            self._depths[slot] = self._frame_depths(frame, slot, image)
 
-    def _frame_depths(self, frame: int, slot: int) -> FrameDepths:
-        parts = [project_depths(cloud, self.cameras, int(frame), spacing) for cloud, spacing in self._clouds]
+    def _frame_depths(self, frame: int, slot: int, image: UInt8[np.ndarray, "height width 3"]) -> FrameDepths:
+        parts = [project_depths(cloud, self.cameras, int(frame), spacing, image) for cloud, spacing in self._clouds]
         pixels, distances = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "distances"))
         if self.usable is not None:
             cells = pixels[:, 1].long() * int(self.cameras.width[frame]) + pixels[:, 0].long()

@@ -1,0 +1,32 @@
+"""Contraction into the unit cube, with the backend chosen."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.contraction import reference
+
+
+def to_unit_cube(
+    points: Float[Tensor, "points 3"],
+    footprints: Float[Tensor, "points"],
+    origin: tuple[float, float, float],
+    half_extent: float,
+    backend: Backend = "auto",
+) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
+    """World points and the radii of their cones, in the unit cube (mip-NeRF 360's contraction, L-infinity norm).
+
+    The block's own cube, `half_extent` around `origin`, fills the middle half of each axis. Lengths across a ray
+    that leaves it shrink by (2 - 1/n) / n, where n is the point's distance in half extents. The native backend has
+    no gradient: points that need one take the reference.
+
+    Raises:
+        BackendError: the backend asked for cannot be used here.
+    """
+    moves = torch.is_grad_enabled() and (points.requires_grad or footprints.requires_grad)
+    if choose("contraction", "reference" if moves and backend == "auto" else backend, points, footprints) == "native":
+        from blocknerf.kernels.contraction import native
+
+        return native.to_unit_cube(points, footprints, origin, half_extent)
+    return reference.to_unit_cube(points, footprints, origin, half_extent)

@@ -1,0 +1,61 @@
+"""Contraction into the unit cube: the native backend against the reference, and what the reference is."""
+
+import pytest
+import torch
+
+from blocknerf.errors import BackendError
+from blocknerf.kernels.contraction import to_unit_cube
+
+PLACE = ((10.0, -3.0, 2.0), 20.0)
+
+
+def cloud(count: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(count)
+    reach = 10.0 ** (6.0 * torch.rand(count, 1, generator=generator) - 2.0)
+    points = torch.randn(count, 3, generator=generator) * reach
+    return points.to(dtype), torch.rand(count, generator=generator).to(dtype)
+
+
+@pytest.mark.parametrize("count", [0, 1, 7, 4096, 10_001])
+def test_native_matches_reference(count: int) -> None:
+    points, footprints = cloud(count)
+    for value, truth in zip(
+        to_unit_cube(points, footprints, *PLACE, backend="native"),
+        to_unit_cube(points, footprints, *PLACE, backend="reference"),
+        strict=True,
+    ):
+        torch.testing.assert_close(value, truth, rtol=2e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_the_block_fills_the_middle_half(backend: str) -> None:
+    corners = torch.tensor([[10.0, -3.0, 2.0], [30.0, 17.0, 22.0], [-10.0, -23.0, -18.0], [1e9, -3.0, 2.0]])
+    cube, _ = to_unit_cube(corners, torch.ones(4), *PLACE, backend=backend)
+    expected = torch.tensor([[0.5] * 3, [0.75] * 3, [0.25] * 3, [1.0, 0.5, 0.5]])
+    torch.testing.assert_close(cube, expected)
+
+
+@pytest.mark.parametrize("backend", ["native", "reference"])
+def test_not_a_number_stays_one(backend: str) -> None:
+    cube, _ = to_unit_cube(torch.tensor([[float("nan"), 0.0, 0.0]]), torch.ones(1), *PLACE, backend=backend)
+    assert cube[0, 0].isnan()
+
+
+def test_reference_gradients() -> None:
+    points, footprints = cloud(20, torch.float64)
+    torch.autograd.gradcheck(
+        lambda p, f: to_unit_cube(p, f, *PLACE, backend="reference"),
+        (points.clamp(-100, 100).requires_grad_(), footprints.requires_grad_()),
+    )
+
+
+def test_points_that_need_a_gradient_get_one() -> None:
+    points, footprints = cloud(5)
+    cube, _ = to_unit_cube(points.requires_grad_(), footprints, *PLACE)
+    cube.sum().backward()
+    assert points.grad.isfinite().all()
+
+
+def test_native_refuses_double_precision() -> None:
+    with pytest.raises(BackendError, match="float32 only"):
+        to_unit_cube(*cloud(3, torch.float64), *PLACE, backend="native")
