@@ -69,13 +69,16 @@ class _Mlp(torch.autograd.Function):
         plan = ctx.plan
         to_inputs = torch.empty_like(inputs) if ctx.needs_input_grad[0] else inputs.new_empty(0, inputs.shape[1])
         to_rows = torch.empty_like(rows)
+        learns = any(ctx.needs_input_grad[3:])  # not where a code is fitted to frozen weights
         sums = np.empty((CHUNKS, plan.gradients), np.float32)
         _backward(
             inputs.detach().numpy(), rows.detach().numpy(), ctx.packed, plan.layers, plan.activations, plan.widest,
-            gradients.contiguous().numpy(), to_inputs.numpy(), to_rows.numpy(), sums,
+            gradients.contiguous().numpy(), to_inputs.numpy(), to_rows.numpy(), sums, learns,
         )  # fmt: skip
-        weights, biases = plan.unpack(sums.sum(0))
-        parameters = [torch.from_numpy(array) for array in (*weights, *biases)]
+        parameters: list[Tensor | None] = [None] * (2 * len(plan.layers))
+        if learns:
+            weights, biases = plan.unpack(sums.sum(0))
+            parameters = [torch.from_numpy(array) for array in (*weights, *biases)]
         row_gradients = to_rows if ctx.needs_input_grad[1] else None
         return to_inputs if ctx.needs_input_grad[0] else None, row_gradients, None, *parameters
 
@@ -97,7 +100,7 @@ def _forward(inputs, rows, parameters, layers, activations, out):
 
 @njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
-def _backward(inputs, rows, parameters, layers, activations, widest, gradients, to_inputs, to_rows, sums):
+def _backward(inputs, rows, parameters, layers, activations, widest, gradients, to_inputs, to_rows, sums, learns):
     flat, flat_gradients = inputs.reshape(-1), gradients.reshape(-1)
     for chunk in prange(CHUNKS):
         room, own = aligned(activations), aligned(sums.shape[1])
@@ -111,7 +114,8 @@ def _backward(inputs, rows, parameters, layers, activations, widest, gradients, 
             _activate(flat, start, count, rows, samples, parameters, layers, layers.shape[0] - 1, room)
             _copy_in(flat_gradients, start, count, gradients.shape[1], above, layers[-1, OUTPUT_ROOM])
             for layer in range(layers.shape[0] - 1, -1, -1):
-                _to_parameters(layers[layer], above, room, own)
+                if learns:
+                    _to_parameters(layers[layer], above, room, own)
                 if layer == 0 and samples:
                     _to_rows(above, layers[0, OUTPUT_ROOM], samples, start, count, to_rows)
                 if layer > 0 or to_inputs.shape[0]:

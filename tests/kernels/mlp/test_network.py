@@ -107,6 +107,16 @@ def test_inputs_may_be_constants_and_views() -> None:
     assert_close(*results)
 
 
+def test_rows_learn_where_weights_are_frozen() -> None:
+    weights, biases = ([tensor.detach() for tensor in group] for group in parameters((4, 16, 16, 2)))
+    rows = torch.randn(5, 16).requires_grad_()
+    results = []
+    for backend in ("native", "reference"):
+        out = mlp(torch.linspace(-1, 1, 200).view(50, 4), weights, biases, rows, backend)
+        results.append([out, torch.autograd.grad(out.square().sum(), rows)[0]])
+    assert_close(*results)
+
+
 def test_a_backend_asked_for_by_name_is_not_replaced() -> None:
     weights, biases = parameters((4, 16, 2), torch.float64)
     with pytest.raises(BackendError, match="float32 only"):
