@@ -1,0 +1,71 @@
+"""Fitting an appearance code: it finds the one that was used, and touches nothing else."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from blocknerf.cameras import RayBundle
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.rendering.code_fit import fit_code, freeze_rays
+from blocknerf.rendering.rays import render_rays
+
+MakeScene = Callable[..., Any]
+MakeRays = Callable[[Sequence[float]], RayBundle]
+SLOPES = (1.0, 0.9, 0.7, 0.4, -0.2, -0.9)
+
+
+def test_a_known_code_is_found(slabs: MakeScene, rays_along: MakeRays) -> None:
+    scene, rays = slabs([(2.0, 6.0, 0.3, (0.4, 0.3, 0.2))]), rays_along(SLOPES)
+    wanted = torch.tensor([0.2, -0.15, 0.05])
+    target = render_rays(scene, rays, wanted.expand(len(rays), 3), torch.full((len(rays),), 0.8)).color
+    found = fit_code(scene, rays, target, 0.8, start=torch.zeros(3))
+    assert torch.allclose(found, wanted, atol=2e-3)
+    assert not found.requires_grad
+
+
+def test_the_start_is_left_as_it_is(slabs: MakeScene, rays_along: MakeRays) -> None:
+    scene, rays, start = slabs([(2.0, 6.0, 0.3, (0.4, 0.3, 0.2))]), rays_along(SLOPES), torch.zeros(3)
+    target = torch.full((len(rays), 3), 0.7)
+    assert torch.equal(fit_code(scene, rays, target, 1.0, start=start, steps=0), start)
+    fit_code(scene, rays, target, 1.0, start=start, steps=3)
+    assert torch.equal(start, torch.zeros(3))
+
+
+def test_frozen_rays_show_what_rendering_shows(slabs: MakeScene, rays_along: MakeRays) -> None:
+    scene, rays = slabs([(2.0, 6.0, 0.3, (0.4, 0.3, 0.2))]), rays_along(SLOPES)
+    code = torch.tensor([0.1, 0.0, -0.1])
+    seen = render_rays(scene, rays, code.expand(len(rays), 3), torch.full((len(rays),), 0.8))
+    assert torch.allclose(freeze_rays(scene, rays, 0.8).color(scene, code), seen.color, atol=1e-6)
+
+
+def test_geometry_is_evaluated_once(slabs: MakeScene, rays_along: MakeRays) -> None:
+    scene, rays = slabs([(2.0, 6.0, 0.3, (0.4, 0.3, 0.2))]), rays_along(SLOPES)
+    fit_code(scene, rays, torch.zeros(len(rays), 3), 1.0, start=torch.zeros(3), steps=20)
+    assert len(scene.evaluated) <= 2
+
+
+def learned_field() -> BlockField:
+    torch.manual_seed(0)
+    spec = FieldSpec(
+        origin=(0.0, 0.0, 0.0), half_extent=5.0, near=0.1, far=100.0, frames=("a", "b"), exposure_reference=1.0,
+        levels=3, log2_table=10, base_resolution=4, finest_resolution=32, hidden=16, code_size=8, proposal_levels=2,
+        proposal_log2_table=10, proposal_finest_resolution=32, visibility_log2_table=10,
+        visibility_finest_resolution=32, proposal_samples=12, samples=8,
+    )  # fmt: skip
+    return BlockField(spec)
+
+
+def test_no_weight_of_a_learned_field_changes(rays_along: MakeRays) -> None:
+    field, rays = learned_field(), rays_along(SLOPES)
+    before = {name: value.clone() for name, value in field.state_dict().items()}
+    target = torch.rand(len(rays), 3, generator=torch.Generator().manual_seed(0))
+    start = field.mean_code()
+    found = fit_code(field, rays, target, 1.0, start=start)
+    frozen = freeze_rays(field, rays, 1.0)
+    with torch.no_grad():
+        errors = [float((frozen.color(field, code) - target).square().mean()) for code in (start, found)]
+    assert errors[1] < errors[0]
+    assert all(torch.equal(field.state_dict()[name], value) for name, value in before.items())
+    assert all(value.grad is None for value in field.parameters())
