@@ -50,7 +50,8 @@ def _step(parameter, gradient, first, second, settings, zero_gradient):
             if _any(gradient[start:end]):
                 _update(parameter[start:end], gradient[start:end], first[start:end], second[start:end], settings)
                 if zero_gradient:
-                    gradient[start:end] = _ZERO
+                    for index in range(start, end):
+                        gradient[index] = _ZERO
 
 
 @njit

@@ -97,75 +97,94 @@ def _shares(facts: np.ndarray, threads: int) -> np.ndarray:
     return np.ascontiguousarray(deal.T)
 
 
-@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
+# The bodies of parallel loops are functions of their own: Numba compiles what stands in such a loop several times over.
+
+
+@njit(parallel=True, cache=True)
 @no_type_check
 def _forward(points, table, footprints, scales, levels, out, width):
-    count, flat, target = points.shape[0], table.reshape(-1), out.reshape(-1)
-    row, features = out.shape[1], len(width)
-    for tile in prange((count + TILE * CHUNK - 1) // (TILE * CHUNK)):
-        floats, index = np.empty((TILE, ROWS * CHUNK), np.float32), np.empty(8 * CHUNK, np.int32)
-        first = tile * TILE * CHUNK
-        chunks = min(TILE, (count - first + CHUNK - 1) // CHUNK)
-        if levels.shape[0] * features < row:
-            out[first : first + chunks * CHUNK] = _ZERO
-        for chunk in range(chunks):
-            start = first + chunk * CHUNK
-            load(points, footprints, start, min(CHUNK, count - start), floats[chunk])
-        for level in range(levels.shape[0]):
-            entries = flat[levels[level, 0] * features :]
-            for chunk in range(chunks):
-                start = first + chunk * CHUNK
-                scratch = floats[chunk]
-                locate(scales[level], levels[level], scratch, index)
-                for lane in range(min(CHUNK, count - start)):
-                    position = (start + lane) * row + levels[level, 4] * features
-                    interpolate(entries, index, scratch, lane, width, target, position)
+    for tile in prange((points.shape[0] + TILE * CHUNK - 1) // (TILE * CHUNK)):
+        _forward_tile(tile * TILE * CHUNK, points, table, footprints, scales, levels, out, width)
 
 
-@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
+@njit(parallel=True, cache=True)
 @no_type_check
 def _to_table(points, footprints, gradients, scales, levels, shares, out, width):
-    count, flat, source = points.shape[0], out.reshape(-1), gradients.reshape(-1)
-    row, features = gradients.shape[1], len(width)
     for thread in prange(shares.shape[0]):
-        floats, index = np.empty(ROWS * CHUNK, np.float32), np.empty(8 * CHUNK, np.int32)
         for level in shares[thread]:
-            if level < 0:
-                continue
-            entries = flat[levels[level, 0] * features :]
-            for start in range(0, count, CHUNK):
-                lanes = min(CHUNK, count - start)
-                load(points, footprints, start, lanes, floats)
-                locate(scales[level], levels[level], floats, index)
-                for lane in range(lanes):
-                    position = (start + lane) * row + levels[level, 4] * features
-                    scatter(entries, index, floats, lane, width, source, position)
+            if level >= 0:
+                _level_to_table(points, footprints, gradients, scales[level], levels[level], out, width)
 
 
-@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
+@njit(parallel=True, cache=True)
 @no_type_check
 def _to_points(points, table, footprints, gradients, scales, levels, out, width):
-    count, flat, source = points.shape[0], table.reshape(-1), gradients.reshape(-1)
+    for chunk in prange((points.shape[0] + CHUNK - 1) // CHUNK):
+        _chunk_to_points(chunk * CHUNK, points, table, footprints, gradients, scales, levels, out, width)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _forward_tile(first, points, table, footprints, scales, levels, out, width):
+    count, flat, target = points.shape[0], table.reshape(-1), out.reshape(-1)
+    row, features = out.shape[1], len(width)
+    floats, index = np.empty((TILE, ROWS * CHUNK), np.float32), np.empty(8 * CHUNK, np.int32)
+    chunks = min(TILE, (count - first + CHUNK - 1) // CHUNK)
+    if levels.shape[0] * features < row:
+        for place in range(first * row, min(first + TILE * CHUNK, count) * row):
+            target[place] = _ZERO
+    for chunk in range(chunks):
+        start = first + chunk * CHUNK
+        load(points, footprints, start, min(CHUNK, count - start), floats[chunk])
+    for level in range(levels.shape[0]):
+        entries = flat[levels[level, 0] * features :]
+        for chunk in range(chunks):
+            start = first + chunk * CHUNK
+            scratch = floats[chunk]
+            locate(scales[level], levels[level], scratch, index)
+            for lane in range(min(CHUNK, count - start)):
+                position = (start + lane) * row + levels[level, 4] * features
+                interpolate(entries, index, scratch, lane, width, target, position)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _level_to_table(points, footprints, gradients, scales, level, out, width):
+    count, source = points.shape[0], gradients.reshape(-1)
     row, features = gradients.shape[1], len(width)
-    for chunk in prange((count + CHUNK - 1) // CHUNK):
-        floats, index = np.empty(ROWS * CHUNK, np.float32), np.empty(8 * CHUNK, np.int32)
-        totals = np.zeros(3 * CHUNK, np.float32)
-        start = chunk * CHUNK
+    entries = out.reshape(-1)[level[0] * features :]
+    floats, index = np.empty(ROWS * CHUNK, np.float32), np.empty(8 * CHUNK, np.int32)
+    for start in range(0, count, CHUNK):
         lanes = min(CHUNK, count - start)
         load(points, footprints, start, lanes, floats)
-        for level in range(levels.shape[0]):
-            entries = flat[levels[level, 0] * features :]
-            locate(scales[level], levels[level], floats, index)
-            for lane in range(lanes):
-                position = (start + lane) * row + levels[level, 4] * features
-                project(entries, index, floats, lane, width, source, position)
-            _add_slopes(scales[level], floats, totals)
+        locate(scales, level, floats, index)
         for lane in range(lanes):
-            for axis in range(3):
-                value = points[start + lane, axis]
-                # The gradient of torch.clamp: one on the cube and its faces, zero outside.
-                outside = value < _ZERO or value > _ONE
-                out[start + lane, axis] = _ZERO if outside else totals[axis * CHUNK + lane]
+            position = (start + lane) * row + level[4] * features
+            scatter(entries, index, floats, lane, width, source, position)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _chunk_to_points(start, points, table, footprints, gradients, scales, levels, out, width):
+    count, flat, source = points.shape[0], table.reshape(-1), gradients.reshape(-1)
+    row, features = gradients.shape[1], len(width)
+    floats, index = np.empty(ROWS * CHUNK, np.float32), np.empty(8 * CHUNK, np.int32)
+    totals = np.zeros(3 * CHUNK, np.float32)
+    lanes = min(CHUNK, count - start)
+    load(points, footprints, start, lanes, floats)
+    for level in range(levels.shape[0]):
+        entries = flat[levels[level, 0] * features :]
+        locate(scales[level], levels[level], floats, index)
+        for lane in range(lanes):
+            position = (start + lane) * row + levels[level, 4] * features
+            project(entries, index, floats, lane, width, source, position)
+        _add_slopes(scales[level], floats, totals)
+    for lane in range(lanes):
+        for axis in range(3):
+            value = points[start + lane, axis]
+            # The gradient of torch.clamp: one on the cube and its faces, zero outside.
+            outside = value < _ZERO or value > _ONE
+            out[start + lane, axis] = _ZERO if outside else totals[axis * CHUNK + lane]
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")

@@ -83,50 +83,67 @@ class _Mlp(torch.autograd.Function):
         return to_inputs if ctx.needs_input_grad[0] else None, row_gradients, None, *parameters
 
 
-@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
+# The bodies of parallel loops are functions of their own: Numba compiles what stands in such a loop several times over.
+
+
+@njit(parallel=True, cache=True)
 @no_type_check
 def _forward(inputs, rows, parameters, layers, activations, out):
-    flat = inputs.reshape(-1)
     for chunk in prange(CHUNKS):
-        room = aligned(activations)
-        first, last, samples = _part(chunk, inputs.shape[0], rows.shape[0])
-        width = layers[-1, OUTPUT_ROOM]
-        final = room[activations - TILE * width :].reshape(TILE, width)
-        for start in range(first, last, TILE):
-            count = min(TILE, last - start)
-            _activate(flat, start, count, rows, samples, parameters, layers, layers.shape[0], room)
-            _copy_out(final, out[start : start + count])
+        _forward_part(chunk, inputs, rows, parameters, layers, activations, out)
 
 
-@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
+@njit(parallel=True, cache=True)
 @no_type_check
 def _backward(inputs, rows, parameters, layers, activations, widest, gradients, to_inputs, to_rows, sums, learns):
-    flat, flat_gradients = inputs.reshape(-1), gradients.reshape(-1)
     for chunk in prange(CHUNKS):
-        room, own = aligned(activations), aligned(sums.shape[1])
-        above, below = aligned(TILE * widest), aligned(TILE * widest)
-        own[:] = _ZERO
-        first, last, samples = _part(chunk, inputs.shape[0], rows.shape[0])
-        if samples:
-            to_rows[first // samples : last // samples] = _ZERO
-        for start in range(first, last, TILE):
-            count = min(TILE, last - start)
-            _activate(flat, start, count, rows, samples, parameters, layers, layers.shape[0] - 1, room)
-            _copy_in(flat_gradients, start, count, gradients.shape[1], above, layers[-1, OUTPUT_ROOM])
-            for layer in range(layers.shape[0] - 1, -1, -1):
-                if learns:
-                    _to_parameters(layers[layer], above, room, own)
-                if layer == 0 and samples:
-                    _to_rows(above, layers[0, OUTPUT_ROOM], samples, start, count, to_rows)
-                if layer > 0 or to_inputs.shape[0]:
-                    _to_layer_below(layers[layer], parameters, above, below)
-                    if layer > 0:
-                        _mask(below, room[layers[layer, ACTIVATION] :], TILE * layers[layer, INPUT_ROOM])
-                    above, below = below, above
-            if to_inputs.shape[0]:
-                width = layers[0, INPUT_ROOM]
-                _copy_out(above[: TILE * width].reshape(TILE, width), to_inputs[start : start + count])
-        sums[chunk] = own
+        own = sums[chunk]
+        _backward_part(
+            chunk, inputs, rows, parameters, layers, activations, widest, gradients, to_inputs, to_rows, own, learns
+        )
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _forward_part(chunk, inputs, rows, parameters, layers, activations, out):
+    flat, room = inputs.reshape(-1), aligned(activations)
+    first, last, samples = _part(chunk, inputs.shape[0], rows.shape[0])
+    width = layers[-1, OUTPUT_ROOM]
+    final = room[activations - TILE * width :].reshape(TILE, width)
+    for start in range(first, last, TILE):
+        count = min(TILE, last - start)
+        _activate(flat, start, count, rows, samples, parameters, layers, layers.shape[0], room)
+        _copy_out(final, out[start : start + count])
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _backward_part(
+    chunk, inputs, rows, parameters, layers, activations, widest, gradients, to_inputs, to_rows, own, learns
+):
+    flat, flat_gradients, room = inputs.reshape(-1), gradients.reshape(-1), aligned(activations)
+    above, below = aligned(TILE * widest), aligned(TILE * widest)
+    first, last, samples = _part(chunk, inputs.shape[0], rows.shape[0])
+    _clear(own)
+    if samples:
+        _clear(to_rows.reshape(-1)[first // samples * to_rows.shape[1] : last // samples * to_rows.shape[1]])
+    for start in range(first, last, TILE):
+        count = min(TILE, last - start)
+        _activate(flat, start, count, rows, samples, parameters, layers, layers.shape[0] - 1, room)
+        _copy_in(flat_gradients, start, count, gradients.shape[1], above, layers[-1, OUTPUT_ROOM])
+        for layer in range(layers.shape[0] - 1, -1, -1):
+            if learns:
+                _to_parameters(layers[layer], above, room, own)
+            if layer == 0 and samples:
+                _to_rows(above, layers[0, OUTPUT_ROOM], samples, start, count, to_rows)
+            if layer > 0 or to_inputs.shape[0]:
+                _to_layer_below(layers[layer], parameters, above, below)
+                if layer > 0:
+                    _mask(below, room[layers[layer, ACTIVATION] :], TILE * layers[layer, INPUT_ROOM])
+                above, below = below, above
+        if to_inputs.shape[0]:
+            width = layers[0, INPUT_ROOM]
+            _copy_out(above[: TILE * width].reshape(TILE, width), to_inputs[start : start + count])
 
 
 @njit(inline="always")
@@ -187,11 +204,18 @@ def _rectify(values):
 
 @njit
 @no_type_check
+def _clear(values):
+    for index in range(values.shape[0]):
+        values[index] = _ZERO
+
+
+@njit
+@no_type_check
 def _copy_in(flat, start, count, columns, room, width):
     """Copy a tile's rows into padded ones; what is padded, and rows that the tile has not, become zero."""
     target, source = room[: TILE * width], flat[start * columns : (start + count) * columns]
     if count < TILE or columns < width:
-        target[:] = _ZERO
+        _clear(target)
     if columns == width:
         for index in range(source.shape[0]):  # an assignment of slices would first copy the source
             target[index] = source[index]
