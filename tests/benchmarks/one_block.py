@@ -1,0 +1,46 @@
+"""One block over a whole capture, for benchmarks that need a field in training."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.transforms import read_transforms
+from blocknerf.fields.block_field import BlockField
+from blocknerf.partition.block import Block
+from blocknerf.training.block_spec import spec_for_block
+from blocknerf.training.config import TrainConfig
+from blocknerf.training.pixels import PixelSource
+from blocknerf.training.trainer import Trainer
+
+SAMPLE = Path(__file__).parents[2] / "data_samples" / "mini_city"
+HELD_OUT = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OneBlock:
+    """A capture, its one block in training, and the frames kept from it."""
+
+    capture: Capture
+    trainer: Trainer
+    held_out: tuple[int, ...]
+
+
+def one_block(path: Path, *, steps: int, downscale: int = 1, radius: float | None = None, **choices) -> OneBlock:
+    """A draft block around the middle of a capture's cameras that sees every frame not held out."""
+    capture = read_transforms(path)
+    centers = capture.cameras().centers
+    middle = centers.median(0).values
+    reach = radius or float(torch.quantile((centers - middle).norm(dim=-1), 0.9))
+    held_out = tuple(i for i in range(len(capture)) if i % HELD_OUT == HELD_OUT // 2)
+    frames = [i for i in range(len(capture)) if i not in held_out]
+    torch.manual_seed(0)
+    spec = spec_for_block(capture, Block(name="b000", origin=tuple(middle.tolist()), radius=reach), frames, "draft")
+    config = TrainConfig.preset("draft", steps=steps, downscale=downscale, **choices)
+    pixels = PixelSource(
+        capture, frames, downscale=downscale, budget_bytes=config.memory, seed=config.seed, use_depth=True
+    )
+    exposures = [capture.frames[i].exposure or spec.exposure_reference for i in frames]
+    trainer = Trainer(BlockField(spec), pixels, torch.tensor(exposures), config)
+    return OneBlock(capture=capture, trainer=trainer, held_out=held_out)

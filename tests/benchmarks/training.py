@@ -1,0 +1,69 @@
+"""Rays a second of draft training, everything included, and where a step's time goes.
+
+    python -m tests.benchmarks.training [CAPTURE]
+
+The stages come from PyTorch's profiler, as shares of the time of profiled steps; rays a second are of steps
+without it. Beside the compiled kernels stands how long kernels.md's two-core bound gives the same samples.
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+from blocknerf.kernels.threads import use_threads
+
+THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is imported
+
+import torch  # noqa: E402
+from torch.profiler import ProfilerActivity, profile  # noqa: E402
+
+from tests.benchmarks.one_block import SAMPLE, one_block  # noqa: E402
+
+WARM_UP, COUNTED, REQUIRED = 12, 40, 15_000
+STAGES = {
+    "hash grid, forward": ("_Encode",),
+    "hash grid, backward": ("_EncodeBackward",),
+    "networks, forward": ("_Mlp",),
+    "networks, backward": ("_MlpBackward",),
+}
+BOUND_SAMPLES = 3.0e6
+"""Samples a second, forward and backward, of a fused 8x4 field with 32-wide networks on two such cores."""
+
+
+def main() -> None:
+    """Print a table and one line of JSON."""
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE
+    trainer = one_block(path, steps=1000).trainer
+    rays = trainer.config.rays
+    for _ in range(WARM_UP):
+        trainer.advance()
+    start = time.perf_counter()
+    for _ in range(COUNTED):
+        trainer.advance()
+    rate = COUNTED * rays / (time.perf_counter() - start)
+    with profile(activities=[ProfilerActivity.CPU]) as profiler:
+        start = time.perf_counter()
+        for _ in range(COUNTED):
+            trainer.advance()
+        profiled = time.perf_counter() - start
+    own = {event.key: event.self_cpu_time_total / 1e6 for event in profiler.key_averages()}
+    table = {stage: sum(own.get(name, 0.0) for name in names) for stage, names in STAGES.items()}
+    table["PyTorch: sampling, losses, copies"] = sum(t for name, t in own.items() if name.startswith("aten::"))
+    table["Python, pixels, Adam"] = max(0.0, profiled - sum(table.values()))
+    print(f"{path.name}: {rays} rays a step, {THREADS} threads, torch {torch.__version__}")
+    for stage, seconds in table.items():
+        print(f"{stage:<36}{1e3 * seconds / COUNTED:>9.1f} ms a step {seconds / profiled:>7.0%}")
+    samples = rays * trainer.field.spec.samples
+    bound = samples / BOUND_SAMPLES
+    print(f"{'whole step':<36}{1e3 * rays / rate:>9.1f} ms; bound of the fused field alone {1e3 * bound:.1f} ms")
+    print(
+        f"{rate:,.0f} rays/s, {rate * trainer.field.spec.samples:,.0f} field samples/s (required {REQUIRED:,} rays/s)"
+    )
+    print(
+        json.dumps({"rays_per_second": round(rate), "milliseconds": {k: 1e3 * v / COUNTED for k, v in table.items()}})
+    )
+
+
+if __name__ == "__main__":
+    main()
