@@ -69,8 +69,10 @@ class BlockField(nn.Module):
     def to_cube(
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
     ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
-        """Points and footprints in the contracted unit cube that the grids live in, flattened."""
-        return to_unit_cube(points.reshape(-1, 3), footprints.reshape(-1), self.spec.origin, self.spec.half_extent)
+        """Points, and the spread of their cones, in the contracted unit cube that the grids live in, flattened."""
+        # Levels fade by standard deviation, and a disc's is half its radius.
+        spread = 0.5 * footprints.reshape(-1)
+        return to_unit_cube(points.reshape(-1, 3), spread, self.spec.origin, self.spec.half_extent)
 
     def density(
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
