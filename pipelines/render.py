@@ -19,6 +19,7 @@ from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, weight_colors
 from blocknerf.errors import RunError
+from blocknerf.fields.checkpoint import read_header
 from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.images import read_image, to_uint8, write_image
 from blocknerf.kernels.threads import use_threads
@@ -91,6 +92,7 @@ def render(
         size = film_size(capture, folder, segment, width, height)
         film = own_film(capture, city.preset, size, through, segment, frames, seconds, fps)
     settings = {"look": look if look is not None or trajectory is not None else segment, "block": block}
+    _check_fields(folder)
     _claim(folder, name, film, settings)
     if all(folder.video(name, layer).exists() for layer in layers) and is_done(folder.render_record(name)):
         return folder.video(name)
@@ -100,6 +102,15 @@ def render(
 
 def _layers(depth: bool, block_weights: bool) -> tuple[str, ...]:
     return ("frames", *(["depth"] if depth else []), *(["blocks"] if block_weights else []))
+
+
+def _check_fields(folder: RunFolder) -> None:
+    """Refuse what cannot be rendered before anything is written, not in the middle of a film."""
+    names = folder.blocks_done()
+    if not names:
+        raise RunError(f"{folder.path}: no block is trained; run 'blocknerf train' first")
+    for name in names:
+        read_header(folder.field(name))
 
 
 def _refuse_beside(kind: str, **others: Any) -> None:
