@@ -11,6 +11,7 @@ from blocknerf.partition.survey import Survey
 
 CELLS = (8, 96)
 """Fewest and most cells along the longer side of the footprint."""
+FRUSTUM_CELLS = 48
 FEWEST_POINTS = 3
 """A cell with fewer sparse points is taken for outliers."""
 STEEPEST = 0.2
@@ -26,7 +27,8 @@ def footprint(survey: Survey) -> Float[Tensor, "cells 2"]:
     seen = _inner_points(survey.points)[:, :2] if survey.points is not None else _seen_ground(survey)
     if len(seen) == 0:
         return survey.centers[:, :2]
-    count = min(max(math.isqrt(len(seen)) // 4, CELLS[0]), CELLS[1])
+    # Points need cells wide enough to tell the dense from the stray; samples of frusta are all alike.
+    count = min(max(math.isqrt(len(seen)) // 4, CELLS[0]), CELLS[1]) if survey.points is not None else FRUSTUM_CELLS
     side = float((seen.amax(0) - seen.amin(0)).max()) / count
     cells, counts = torch.unique(((seen - seen.amin(0)) / max(side, 1e-9)).floor(), dim=0, return_counts=True)
     busy = counts >= FEWEST_POINTS if survey.points is not None else counts >= 1

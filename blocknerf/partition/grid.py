@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -16,8 +17,8 @@ REACH = 0.85
 """Every part of the footprint stays within this many radii of an origin when discs at its rim are left out."""
 MOST_BLOCKS = 20_000
 RELAXATIONS = 10
-SHRINK = 0.96
-"""Step of the search for a radius."""
+SEARCHES = 7
+"""Bisections of the search for a radius: it is then good to two per cent."""
 
 
 def place_grid(footprint: Float[Tensor, "cells 2"], radius: float) -> Float[Tensor, "blocks 2"]:
@@ -30,35 +31,31 @@ def place_grid(footprint: Float[Tensor, "cells 2"], radius: float) -> Float[Tens
     Raises:
         PlacementError: the radius is so small that the lattice would be enormous.
     """
+    # Sorted, so that neither the order of the positions nor rounding in their sums decides between equal lattices.
+    footprint = torch.unique(footprint, dim=0)
     axes = _main_axes(footprint)
     local = footprint @ axes
-    steps = 6 if _lattice_size(local, radius) < 200 else 2
-    best: tuple[tuple[int, float], Tensor] | None = None
-    for turned in (False, True):
-        plane = local.flip(-1) if turned else local
-        for shift in range(steps * steps):
-            sites = _prune(_occupied(plane, radius, (shift % steps / steps, shift // steps / steps)), plane, radius)
-            score = (len(sites), float(torch.cdist(plane, sites).amin(-1).square().mean()))
-            if best is None or score < best[0]:
-                best = score, (sites.flip(-1) if turned else sites)
-    assert best is not None
-    sites = best[1] @ axes.T
-    sites = _relax(sites, footprint, radius)
-    return sites[(sites @ axes[:, 0]).argsort()]
+    steps = 4 if _lattice_size(local, radius) < 200 else 2
+    shifts = [(x / steps, y / steps) for x in range(steps) for y in range(steps)]
+    planes = (local, local.flip(-1))
+    tries = [(_prune(_occupied(plane, radius, shift), plane, radius), plane) for plane in planes for shift in shifts]
+    sites, plane = min(tries, key=lambda trial: (len(trial[0]), float(_nearest(trial[1], trial[0]).square().mean())))
+    sites = _relax(sites if plane is local else sites.flip(-1), local, radius)
+    # Rows of the lattice first, so that the order does not hang on rounding.
+    rows = (sites[:, 0] / (0.1 * radius)).round() * 1e6 + sites[:, 1] / radius
+    return sites[rows.argsort()] @ axes.T
 
 
 def default_radius(footprint: Float[Tensor, "cells 2"], frames: int) -> float:
     """The smallest radius that covers the footprint with about as many blocks as its frames call for."""
     wanted = max(1, min(max(DEFAULT_BLOCKS, frames // FRAMES_PER_BLOCK), frames // FEWEST_FRAMES))
-    radius = max(float((footprint.amax(0) - footprint.amin(0)).norm()), 1e-6) / 1.2
-    count = len(place_grid(footprint, radius))
-    while count < wanted:
-        radius *= SHRINK
-        count = len(place_grid(footprint, radius))
-    # The same number of smaller discs covers it as well, and resolves it better.
-    while len(place_grid(footprint, radius * SHRINK)) <= count:
-        radius *= SHRINK
-    return radius
+    size = max(float((footprint.amax(0) - footprint.amin(0)).norm()), 1e-6)
+    # At the smaller bound the discs have too little area to cover a square of that diagonal.
+    low, high = size / (4 * math.sqrt(wanted)), size
+    for _ in range(SEARCHES):
+        middle = math.sqrt(low * high)
+        low, high = (low, middle) if len(place_grid(footprint, middle)) <= wanted else (middle, high)
+    return high
 
 
 def _lattice_size(plane: Tensor, radius: float) -> float:
@@ -78,34 +75,48 @@ def _occupied(plane: Tensor, radius: float, offset: tuple[float, float]) -> Tens
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     sites = torch.stack([(x + (y % 2) / 2 + offset[0] - 0.5) * radius, (y + offset[1] - 0.5) * row], -1)
     sites = sites.reshape(-1, 2).to(plane) + low
-    nearest, counts = torch.unique(torch.cdist(plane, sites).argmin(-1), return_counts=True)
+    nearest, counts = torch.unique(_distances(plane, sites).argmin(-1), return_counts=True)
     return sites[nearest[counts.argsort(stable=True)]]
 
 
 def _prune(sites: Tensor, plane: Tensor, radius: float) -> Tensor:
-    """Drop sites, least busy first, whose positions all lie within `REACH` of another."""
-    covers = torch.cdist(plane, sites) <= REACH * radius
+    """Drop sites, least busy first, whose positions all lie within `REACH` of another, but part no neighbors."""
+    covers = (_distances(plane, sites) <= REACH * radius).numpy()
+    near = (_distances(sites, sites) <= 1.001 * radius).fill_diagonal_(False).numpy()
     times = covers.sum(-1)
-    keep = torch.ones(len(sites), dtype=torch.bool)
+    keep = np.ones(len(sites), bool)
     for i in range(len(sites)):
-        if bool((times[covers[:, i]] > 1).all()):
+        around = (near[i] & keep).nonzero()[0]
+        # On a hexagonal lattice the kept neighbors stay connected if they are one arc of the ring of six.
+        one_arc = near[np.ix_(around, around)].sum() // 2 >= len(around) - 1
+        if one_arc and (times[covers[:, i]] > 1).all():
             keep[i] = False
-            times -= covers[:, i].long()
-    return sites[keep]
+            times -= covers[:, i]
+    return sites[torch.from_numpy(keep)]
 
 
 def _relax(sites: Tensor, plane: Tensor, radius: float) -> Tensor:
     """Sites moved to the means of the positions nearest to them, unless that would break cover or overlap."""
     moved = sites
     for _ in range(RELAXATIONS):
-        nearest = torch.cdist(plane, moved).argmin(-1)
+        nearest = _distances(plane, moved).argmin(-1)
         total = torch.zeros_like(moved).index_add_(0, nearest, plane)
         counts = torch.bincount(nearest, minlength=len(moved))[:, None]
         moved = torch.where(counts > 0, total / counts.clamp_min(1), moved)
-    between = torch.cdist(moved, moved).fill_diagonal_(math.inf).amin(-1)
-    covering = float(torch.cdist(plane, moved).amin(-1).max()) <= REACH * radius
+    between = _distances(moved, moved).fill_diagonal_(math.inf).amin(-1)
+    covering = float(_nearest(plane, moved).max()) <= REACH * radius
     overlapping = len(sites) == 1 or bool(((between <= radius) & (between >= 0.5 * radius)).all())
     return moved if covering and overlapping else sites
+
+
+def _nearest(plane: Tensor, sites: Tensor) -> Float[Tensor, "cells"]:
+    return _distances(plane, sites).amin(-1)
+
+
+def _distances(first: Tensor, second: Tensor) -> Float[Tensor, "first second"]:
+    """Distances in plan, exact where `torch.cdist` rounds; in NumPy, whose small arrays wait for no threads."""
+    offset = first.numpy()[:, None] - second.numpy()
+    return torch.from_numpy(np.sqrt(np.square(offset[..., 0]) + np.square(offset[..., 1])))
 
 
 def _main_axes(footprint: Tensor) -> Float[Tensor, "2 2"]:

@@ -25,6 +25,8 @@ OVERSAMPLING = 2
 """Drawn at twice the size and averaged: Pillow's lines are not smoothed otherwise."""
 TICK_SPACING = 36.0
 """Picture elements between the cameras that get a mark along one track."""
+NAME_SPACING = 150.0
+"""Picture elements between origins that get their name and figures."""
 MOST_POINTS = 400_000
 MOST_SEGMENTS = 5
 INK, FAINT, PAPER = (34, 38, 46), (120, 126, 136), (255, 255, 255)
@@ -181,14 +183,17 @@ def _draw_dot(
 
 
 def _draw_names(pen: "ImageDraw.ImageDraw", view: View, blocks: Sequence[Block], members: Sequence[Membership]) -> None:
-    crowded = len(blocks) > 60
+    written: list[tuple[float, float]] = []
     for i, (block, member) in enumerate(zip(blocks, members, strict=True)):
         color = BLOCK_COLORS[i % len(BLOCK_COLORS)]
         x, y = view.pixels(np.array(block.origin[:2])).tolist()
-        pen.ellipse((x - 9, y - 9, x + 9, y + 9), fill=color, outline=PAPER, width=3)
-        _write(pen, (x, y - 16), block.name, 14 if crowded else 21, color, anchor="ms")
-        if not crowded:
-            _write(pen, (x, y + 16), f"{len(member.frames)} frames", 14, INK, anchor="mt")
+        dot = min(9.0, max(3.0, 0.2 * block.radius * view.scale))
+        pen.ellipse((x - dot, y - dot, x + dot, y + dot), fill=color, outline=PAPER, width=2)
+        if any(math.dist((x, y), other) < NAME_SPACING for other in written):
+            continue
+        written.append((x, y))
+        _write(pen, (x, y - 16), block.name, 21, color, anchor="ms")
+        _write(pen, (x, y + 16), f"{len(member.frames)} frames", 14, INK, anchor="mt")
 
 
 def _caption(capture: Capture, blocks: Sequence[Block], known: Survey) -> str:

@@ -91,7 +91,7 @@ def route_length(centers: Float[Tensor, "frames 3"]) -> float:
     cells = ((plan - plan.amin(0)) / (diagonal / 32)).floor().long()
     _, index = torch.unique(cells, dim=0, return_inverse=True)
     total = plan.new_zeros(int(index.max()) + 1, 2).index_add_(0, index, plan)
-    return _spanning_length(total / torch.bincount(index)[:, None])
+    return _spanning_length((total / torch.bincount(index)[:, None]).numpy())
 
 
 def route_paths(survey: Survey) -> list[tuple[str, Float[Tensor, "_ 3"]]]:
@@ -142,14 +142,14 @@ def _stretches(marked: Tensor) -> list[tuple[int, int]]:
     return list(zip((edges == 1).nonzero()[0].tolist(), ((edges == -1).nonzero()[0] - 1).tolist(), strict=True))
 
 
-def _spanning_length(points: Float[Tensor, "points 2"]) -> float:
+def _spanning_length(points: Float[np.ndarray, "points 2"]) -> float:
     """Length of the minimum spanning tree (Prim)."""
-    nearest = torch.full((len(points),), math.inf, dtype=points.dtype)
-    pending = torch.ones(len(points), dtype=torch.bool)
+    nearest = np.full(len(points), math.inf)
+    pending = np.ones(len(points), bool)
     current, total = 0, 0.0
     for _ in range(len(points) - 1):
         pending[current] = False
-        nearest = torch.minimum(nearest, (points - points[current]).norm(dim=-1))
-        current = int(torch.where(pending, nearest, math.inf).argmin())
+        nearest = np.minimum(nearest, np.hypot(*(points - points[current]).T))
+        current = int(np.where(pending, nearest, math.inf).argmin())
         total += float(nearest[current])
     return total

@@ -1,9 +1,10 @@
 """How much of each photograph shows each block."""
 
+import math
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from blocknerf.partition.block import Block
@@ -24,24 +25,44 @@ def sight_shares(survey: Survey, blocks: Sequence[Block]) -> Float[Tensor, "fram
     What a frame sees is the points in its view, occluded or not: structure from motion keeps few points
     behind walls. Where it sees none, or the capture has none, samples of its own view take their place.
     """
-    reach = float("inf") if survey.looks_down else REACH * max(block.radius for block in blocks)
-    shares = _of_view(survey, blocks, reach)
-    if survey.points is None:
-        return shares
-    few = thinned_points(survey.points, min(max(POINTS_PER_BLOCK * len(blocks), POINTS[0]), POINTS[1]))
-    inside = _inside(few, blocks)
-    for first in range(0, len(survey), CHUNK):
-        frames = range(first, min(first + CHUNK, len(survey)))
-        near = _near(few, survey.centers[list(frames)], reach)
-        seen = torch.stack([_in_view(survey, i, few[near], reach) for i in frames])
-        total = seen.sum(-1, keepdim=True)
-        counted = (seen @ inside[near]) / total.clamp_min(1.0)
-        shares[list(frames)] = torch.where(total > 0, counted, shares[list(frames)])
+    reaches = [float("inf") if survey.looks_down else REACH * block.radius for block in blocks]
+    shares = torch.full((len(survey), len(blocks)), math.nan)
+    if survey.points is not None:
+        few = thinned_points(survey.points, min(max(POINTS_PER_BLOCK * len(blocks), POINTS[0]), POINTS[1]))
+        inside = torch.stack([block.contains(few) for block in blocks], -1).float()
+        for first in range(0, len(survey), CHUNK):
+            frames = list(range(first, min(first + CHUNK, len(survey))))
+            near = _near(few, survey.centers[frames], max(reaches))
+            seen = torch.stack([_distances_in_view(survey, i, few[near]) for i in frames])
+            shares[frames] = _shares_seen(seen, inside[near], reaches)
+    _fill_blind(shares, survey, blocks, reaches)
     return shares
 
 
-def _inside(points: Float[Tensor, "points 3"], blocks: Sequence[Block]) -> Float[Tensor, "points blocks"]:
-    return torch.stack([block.contains(points) for block in blocks], -1).float()
+def _shares_seen(
+    seen: Float[Tensor, "frames points"], inside: Float[Tensor, "points blocks"], reaches: Sequence[float]
+) -> Float[Tensor, "frames blocks"]:
+    """Share of the points seen within each block's reach that lie in it; NaN where none is seen."""
+    shares = torch.empty(len(seen), len(reaches))
+    for reach in set(reaches):
+        alike = [i for i, other in enumerate(reaches) if other == reach]
+        # Points out of view are infinitely far, which is beyond any reach, also an infinite one.
+        counted = ((seen <= reach) & seen.isfinite()).float()
+        shares[:, alike] = (counted @ inside[:, alike]) / counted.sum(-1, keepdim=True)
+    return shares
+
+
+def _fill_blind(
+    shares: Float[Tensor, "frames blocks"], survey: Survey, blocks: Sequence[Block], reaches: Sequence[float]
+) -> None:
+    """Replace NaN by shares of samples spread through the frame's own view."""
+    for reach in set(reaches):
+        alike = [i for i, other in enumerate(reaches) if other == reach]
+        blind = shares[:, alike].isnan().any(-1).nonzero()[:, 0]
+        samples = view_samples(survey, blind, reach)
+        for i in alike:
+            within = blocks[i].contains(samples.flatten(0, 1)).view(samples.shape[:2])
+            shares[blind, i] = within.float().mean(-1)
 
 
 def _near(points: Tensor, centers: Tensor, reach: float) -> Tensor:
@@ -51,28 +72,20 @@ def _near(points: Tensor, centers: Tensor, reach: float) -> Tensor:
     return ((points - middle).norm(dim=-1) <= reach + spread).nonzero()[:, 0]
 
 
-def _in_view(survey: Survey, index: int, points: Float[Tensor, "points 3"], reach: float) -> Float[Tensor, "points"]:
+def _distances_in_view(survey: Survey, index: int, points: Float[Tensor, "points 3"]) -> Float[Tensor, "points"]:
+    """Distance of each point from a camera; infinite where the camera does not see it."""
     _, _, visible = survey.cameras.project(points, index)
-    return (visible & ((points - survey.centers[index]).norm(dim=-1) <= reach)).float()
+    return torch.where(visible, (points - survey.centers[index]).norm(dim=-1), math.inf)
 
 
-def _of_view(survey: Survey, blocks: Sequence[Block], reach: float) -> Float[Tensor, "frames blocks"]:
-    """Shares of samples spread through each frame's own view, for want of points."""
-    samples = view_samples(survey, reach)
-    shares = [block.contains(samples.reshape(-1, 3)).view(samples.shape[:2]).float().mean(-1) for block in blocks]
-    return torch.stack(shares, -1)
-
-
-def view_samples(survey: Survey, reach: float) -> Float[Tensor, "frames samples 3"]:
-    """Positions that each frame may see: along 5 x 3 rays, on the ground where they meet it, else spread to `reach`."""
-    cameras, count = survey.cameras, len(survey)
-    across, down = torch.meshgrid(torch.linspace(0.1, 0.9, 5), torch.linspace(0.1, 0.9, 3), indexing="xy")
+def view_samples(survey: Survey, frames: Int[Tensor, "frames"], reach: float) -> Float[Tensor, "frames samples 3"]:
+    """Positions that frames may see: along 8 x 6 rays each, on the ground where they meet it, else up to `reach`."""
+    across, down = torch.meshgrid((torch.arange(8) + 0.5) / 8, (torch.arange(6) + 0.5) / 6, indexing="xy")
     grid = torch.stack([across, down], -1).reshape(-1, 2)
-    pixels = grid * torch.stack([cameras.width, cameras.height], -1)[:, None]
-    rays = cameras.rays(torch.arange(count).repeat_interleave(len(grid)), pixels.reshape(-1, 2))
-    directions = rays.directions.view(count, -1, 1, 3)
+    size = torch.stack([survey.cameras.width, survey.cameras.height], -1)[frames]
+    rays = survey.cameras.rays(frames.repeat_interleave(len(grid)), (grid * size[:, None]).reshape(-1, 2))
+    directions = rays.directions.view(len(frames), len(grid), 1, 3)
     fall = (-directions[..., 2]).clamp_min(1e-6)
-    ground = (survey.centers[:, 2] - ground_height(survey)).clamp_min(0.0)[:, None, None] / fall
-    farthest = reach if reach < float("inf") else 4.0 * survey.extent
-    depths = torch.minimum(torch.tensor([0.25, 0.5, 0.75, 1.0]) * farthest, ground)
-    return (survey.centers[:, None, None] + directions * depths[..., None]).flatten(1, 2)
+    ground = (survey.centers[frames, 2] - ground_height(survey)).clamp_min(0.0)[:, None, None] / fall
+    depths = torch.minimum(torch.tensor([0.25, 0.5, 0.75, 1.0]) * reach, ground)
+    return (survey.centers[frames, None, None] + directions * depths[..., None]).flatten(1, 2)

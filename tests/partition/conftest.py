@@ -1,0 +1,87 @@
+"""Small captures made of poses alone: partition looks at no photograph."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.cameras import look_at
+from blocknerf.capture import Capture, Frame, Intrinsics, PointCloud, write_ply
+
+LENS = Intrinsics(width=40, height=30, fx=25.0, fy=25.0, cx=20.0, cy=15.0)
+
+Builder = Callable[..., Capture]
+
+
+def _capture(
+    eyes: torch.Tensor, targets: torch.Tensor, *, segments: list[str] | None = None, root: Path = Path(), **facts
+) -> Capture:
+    up = (0.0, 1.0, 0.0) if bool((targets - eyes)[:, :2].norm(dim=-1).max() < 1e-3) else (0.0, 0.0, 1.0)
+    poses = look_at(eyes.double(), targets.double(), up=up).tolist()
+    frames = tuple(
+        Frame(
+            name=f"frame{i}",
+            image=f"frame{i}.png",
+            intrinsics=LENS,
+            camera_to_world=tuple(tuple(row) for row in pose),
+            segment=segments[i] if segments else "drive",
+            camera="front",
+        )
+        for i, pose in enumerate(poses)
+    )
+    return Capture(root=root, frames=frames, **{"metric": True, "source": "test", **facts})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> Iterator[None]:
+    """A handful of numbers is worked on sooner by one thread."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def drive() -> Builder:
+    """Makes a capture of cameras on a path [n 2] (z = 2), each looking at the next position."""
+
+    def build(path: torch.Tensor, **facts) -> Capture:
+        eyes = torch.cat([path, torch.full((len(path), 1), facts.pop("height", 2.0))], -1)
+        ahead = torch.cat([eyes[1:] - eyes[:-1], (eyes[-1] - eyes[-2])[None]]) if len(path) > 1 else eyes + 1
+        return _capture(eyes, eyes + ahead, **facts)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def flight() -> Builder:
+    """Makes a capture of cameras at positions [n 3], looking straight down."""
+
+    def build(eyes: torch.Tensor, **facts) -> Capture:
+        return _capture(eyes, eyes - torch.tensor([0.0, 0.0, 1.0]), **facts)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def orbit() -> Builder:
+    """Makes a capture of cameras at positions [n 3], all looking at one."""
+
+    def build(eyes: torch.Tensor, target: torch.Tensor, **facts) -> Capture:
+        return _capture(eyes, target.expand_as(eyes), **facts)
+
+    return build
+
+
+@pytest.fixture
+def with_points(tmp_path: Path) -> Callable[[np.ndarray], dict]:
+    """Writes sparse points [n 3] and gives what a capture needs to have them."""
+
+    def write(positions: np.ndarray) -> dict:
+        cloud = PointCloud(positions=positions.astype(np.float32), colors=None)
+        write_ply(cloud, tmp_path / "points.ply")
+        return {"points": "points.ply", "root": tmp_path}
+
+    return write

@@ -1,0 +1,61 @@
+"""What cameras see of the ground, and whether they look at one object."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.partition.footprint import focus, footprint, gaze_points, ground_height
+from blocknerf.partition.survey import survey
+
+AHEAD = 30 * 20 / 25
+"""Half the width of ground that the test lens sees from 30 m up."""
+
+
+def test_without_points_the_footprint_is_the_frusta_on_the_ground(flight) -> None:
+    seen = footprint(survey(flight(torch.tensor([[0.0, 0.0, 30.0], [100.0, 0.0, 30.0]]))))
+    assert float(seen[:, 0].min()) == pytest.approx(-AHEAD, abs=4.0)
+    assert float(seen[:, 0].max()) == pytest.approx(100 + AHEAD, abs=4.0)
+    assert float(seen[:, 1].abs().max()) == pytest.approx(30 * 15 / 25, abs=4.0)
+
+
+def test_stray_points_do_not_widen_the_footprint(flight, with_points) -> None:
+    ground = np.random.default_rng(0).uniform([0, 0, -0.1], [80, 60, 0.1], (4000, 3))
+    stray = np.array([[4000.0, 0, 0], [0, -9000, 0], [40, 30, 700], [500, 500, 0]])
+    eyes = torch.tensor([[20.0, 30.0, 30.0], [60.0, 30.0, 30.0]])
+    seen = footprint(survey(flight(eyes, **with_points(np.concatenate([ground, stray])))))
+    assert float(seen.min()) >= -1.0
+    assert float(seen[:, 0].max()) <= 81.0
+    assert float(seen[:, 1].max()) <= 61.0
+
+
+def test_ground_height_is_that_of_the_points_or_zero_or_below(flight, with_points) -> None:
+    eyes = torch.tensor([[0.0, 0.0, 30.0], [40.0, 0.0, 30.0]])
+    points = np.full((50, 3), 7.0)
+    assert ground_height(survey(flight(eyes, **with_points(points)))) == 7.0
+    assert ground_height(survey(flight(eyes))) == 0.0
+    assert ground_height(survey(flight(eyes, metric=False))) == pytest.approx(10.0)
+
+
+def test_gaze_meets_the_ground_where_an_oblique_camera_looks(orbit, flight) -> None:
+    oblique = orbit(torch.tensor([[0.0, -20.0, 20.0], [20.0, 0.0, 20.0]]), torch.tensor([5.0, 5.0, 0.0]))
+    assert torch.allclose(gaze_points(survey(oblique)), torch.tensor([[5.0, 5.0], [5.0, 5.0]]), atol=1e-3)
+
+
+def test_the_gaze_of_a_level_camera_is_its_own_place(drive) -> None:
+    known = survey(drive(torch.tensor([[0.0, 0.0], [1.0, 0.0]])))
+    assert torch.equal(gaze_points(known), known.centers[:, :2])
+
+
+def test_focus_is_the_object_in_the_middle(orbit, drive, flight) -> None:
+    angle = torch.linspace(0, math.pi, 12)
+    ring = torch.stack([5 * angle.cos(), 5 * angle.sin(), torch.full_like(angle, 2.0)], -1)
+    target = torch.tensor([0.5, -0.5, 1.0])
+    assert torch.allclose(focus(survey(orbit(ring, target))), target, atol=1e-4)
+    # Outward from the middle, straight along a street, down from the air: no object.
+    assert focus(survey(orbit(ring, target * 0 + torch.tensor([0.0, 0.0, 500.0])))) is None
+    outward = torch.stack([angle.cos(), angle.sin(), 0 * angle], -1)
+    assert focus(survey(drive(outward[:, :2] * 30))) is None
+    assert focus(survey(drive(torch.tensor([[0.0, 0.0], [9.0, 0.0], [18.0, 0.0]])))) is None
+    assert focus(survey(flight(torch.tensor([[0.0, 0.0, 30.0], [40.0, 0.0, 30.0]])))) is None

@@ -1,0 +1,20 @@
+"""Latitude and longitude against known lengths of a degree."""
+
+import pytest
+
+from blocknerf.partition.geodesy import east_north
+
+
+@pytest.mark.parametrize(
+    ("latitude", "east", "north"),
+    [(0.0, 111_319.5, 110_574.3), (45.0, 78_846.8, 111_131.8), (60.0, 55_800.0, 111_412.2)],
+)
+def test_length_of_a_degree(latitude: float, east: float, north: float) -> None:
+    """Against the tabulated lengths of a degree on WGS 84."""
+    origin = (latitude, 10.0, 0.0)
+    assert east_north(10.001, latitude, origin)[0] == pytest.approx(east / 1000, rel=1e-4)
+    assert east_north(10.0, latitude + 0.001, origin)[1] == pytest.approx(north / 1000, rel=1e-4)
+
+
+def test_the_origin_is_zero() -> None:
+    assert east_north(8.4, 49.0, (49.0, 8.4, 112.0)) == (0.0, 0.0)

@@ -1,0 +1,128 @@
+"""The partition job: what it writes, what it skips, what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from blocknerf.cameras import look_at
+from blocknerf.capture import Capture, Frame, Intrinsics, write_capture
+from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.errors import CaptureError, PlacementError, RunError
+from blocknerf.partition.membership import read_membership
+from pipelines.partition import partition
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """A run folder with the capture of a straight street of 80 m."""
+    lens = Intrinsics(width=40, height=30, fx=25.0, fy=25.0, cx=20.0, cy=15.0)
+    eyes = torch.tensor([[float(x), 0.0, 2.0] for x in range(80)], dtype=torch.float64)
+    poses = look_at(eyes, eyes + torch.tensor([1.0, 0.0, 0.0]).double()).tolist()
+    frames = tuple(
+        Frame(
+            name=f"{i}.png",
+            image=f"{i}.png",
+            intrinsics=lens,
+            camera_to_world=tuple(tuple(row) for row in pose),
+            segment="drive",
+            camera="front",
+        )
+        for i, pose in enumerate(poses)
+    )
+    folder = tmp_path / "run"
+    folder.mkdir()
+    write_capture(Capture(root=tmp_path, frames=frames, metric=True, source="test"), RunFolder(folder).capture)
+    return folder
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+def test_it_writes_every_file_of_the_partition(run: Path) -> None:
+    city = partition(run, preset="standard", held_out=5)
+    folder = RunFolder(run)
+    assert read_city(folder.city) == city
+    assert (city.preset, city.held_out, len(city.blocks)) == ("standard", 5, 4)
+    members = [read_membership(folder.frames(block.name)) for block in city.blocks]
+    assert {i for member in members for i in member.frames + member.held_out} == set(range(80))
+    assert all(city.is_held_out(i) for member in members for i in member.held_out)
+    assert json.loads(folder.coverage.read_text())["frames"] == 80
+    with Image.open(folder.plan) as plan:
+        assert plan.size == (1200, 900)
+
+
+def test_asked_again_it_changes_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    city = partition(run, radius=30.0)
+    before = tree(run)
+    assert partition(run, radius=30.0) == city
+    assert tree(run) == before
+    assert "done already" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "other", [{"radius": 31.0}, {"placement": "grid"}, {"held_out": 4}, {"preset": "fine"}, {"blocks_file": "whole"}]
+)
+def test_asked_otherwise_it_refuses(run: Path, other: dict) -> None:
+    partition(run, radius=30.0)
+    before = tree(run)
+    if "blocks_file" in other:
+        other = {"blocks_file": run.parent / "blocks.json"}
+        other["blocks_file"].write_text("[]")
+    with pytest.raises(RunError, match="was partitioned with") as refused:
+        partition(run, **{"radius": 30.0, **other})
+    assert "\n" not in str(refused.value)
+    assert tree(run) == before
+
+
+def test_the_same_capture_gives_the_same_bytes(run: Path) -> None:
+    partition(run)
+    first = tree(run)
+    RunFolder(run).city.unlink()
+    partition(run)
+    assert tree(run) == first
+
+
+def test_what_a_stopped_attempt_left_is_cleared(run: Path) -> None:
+    partition(run, radius=12.0)
+    RunFolder(run).city.unlink()
+    city = partition(run, radius=40.0)
+    assert sorted(path.name for path in RunFolder(run).blocks.iterdir()) == [block.name for block in city.blocks]
+
+
+def test_blocks_by_hand(run: Path) -> None:
+    file = run.parent / "blocks.json"
+    file.write_text(json.dumps([{"name": "west", "origin": [20, 0], "radius": 30}, {"origin": [60, 0], "radius": 25}]))
+    assert [block.name for block in partition(run, blocks_file=file).blocks] == ["west", "b001"]
+
+
+@pytest.mark.parametrize(
+    ("blocks", "message"),
+    [
+        ([{"origin": [0, 0], "radius": 30}], "frames 34.png"),
+        ([{"origin": [40, 0], "radius": 60}, {"origin": [900, 0], "radius": 9}], "block b001"),
+        ([], "lists no blocks"),
+    ],
+)
+def test_blocks_that_will_not_do_leave_nothing_behind(run: Path, blocks: list, message: str) -> None:
+    file = run.parent / "blocks.json"
+    file.write_text(json.dumps(blocks))
+    before = tree(run)
+    with pytest.raises(PlacementError, match=message):
+        partition(run, blocks_file=file)
+    assert tree(run) == before
+
+
+def test_a_run_without_a_capture_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(CaptureError, match=r"capture\.json"):
+        partition(tmp_path)
+
+
+def test_a_missing_coverage_file_is_named(run: Path) -> None:
+    partition(run)
+    RunFolder(run).coverage.unlink()
+    with pytest.raises(RunError, match=r"coverage\.json"):
+        partition(run)
