@@ -19,7 +19,6 @@ from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, weight_colors
 from blocknerf.errors import RunError
-from blocknerf.fields.checkpoint import read_header
 from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.images import read_image, to_uint8, write_image
 from blocknerf.kernels.threads import use_threads
@@ -92,7 +91,7 @@ def render(
         size = film_size(capture, folder, segment, width, height)
         film = own_film(capture, city.preset, size, through, segment, frames, seconds, fps)
     settings = {"look": look if look is not None or trajectory is not None else segment, "block": block}
-    _check_fields(folder)
+    _check_fields(folder, city)
     _claim(folder, name, film, settings)
     if all(folder.video(name, layer).exists() for layer in layers) and is_done(folder.render_record(name)):
         return folder.video(name)
@@ -104,13 +103,12 @@ def _layers(depth: bool, block_weights: bool) -> tuple[str, ...]:
     return ("frames", *(["depth"] if depth else []), *(["blocks"] if block_weights else []))
 
 
-def _check_fields(folder: RunFolder) -> None:
-    """Refuse what cannot be rendered before anything is written, not in the middle of a film."""
+def _check_fields(folder: RunFolder, city: City) -> None:
+    """Open one field, so that a run that cannot be rendered is refused before a film is begun."""
     names = folder.blocks_done()
     if not names:
         raise RunError(f"{folder.path}: no block is trained; run 'blocknerf train' first")
-    for name in names:
-        read_header(folder.field(name))
+    open_blocks(folder, city)(names[0])
 
 
 def _refuse_beside(kind: str, **others: Any) -> None:
