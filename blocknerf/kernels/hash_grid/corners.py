@@ -196,6 +196,22 @@ def scatter(typing_context, table, index, floats, lane, width, gradients, positi
 
 @intrinsic
 @no_type_check
+def move(typing_context, source, position, target, place, width):
+    """Copy `source[position:position + width]` to `target[place:place + width]`."""
+
+    def generate(context, builder, signature, values):
+        vector = ir.VectorType(ir.FloatType(), len(signature.args[4])).as_pointer()
+        start = _pointer(context, builder, signature.args[0], values[0], values[1])
+        end = _pointer(context, builder, signature.args[2], values[2], values[3])
+        entry = builder.load(builder.bitcast(start, vector), align=4)
+        builder.store(entry, builder.bitcast(end, vector), align=4)
+        return context.get_dummy_value()
+
+    return types.void(source, position, target, place, width), generate
+
+
+@intrinsic
+@no_type_check
 def project(typing_context, table, index, floats, lane, width, gradients, position):
     """Leave the products of `gradients[position:position + width]` with the eight entries of a lane in the scratch."""
 

@@ -2,6 +2,7 @@
 
 Forward: tiles of samples in parallel, and in a tile level after level, so that one level's table stays in the L2 cache.
 Backward to the table: levels in parallel, each owned by one thread, so there are no atomics and sums have one order.
+Points and gradients are first put into the order in which a level reads them: a level takes only a part of each row.
 """
 
 from functools import cache
@@ -23,6 +24,7 @@ from blocknerf.kernels.hash_grid.corners import (
     interpolate,
     load,
     locate,
+    move,
     project,
     scatter,
 )
@@ -110,10 +112,16 @@ def _forward(points, table, footprints, scales, levels, out, width):
 @njit(parallel=True, cache=True)
 @no_type_check
 def _to_table(points, footprints, gradients, scales, levels, shares, out, width):
+    count, row, features = points.shape[0], gradients.shape[1], len(width)
+    chunks = (count + CHUNK - 1) // CHUNK
+    cells = np.empty((chunks, FRACTION * CHUNK), np.float32)
+    ordered = np.empty((row // features, count * features), np.float32)
+    for chunk in prange(chunks):
+        _arrange(chunk * CHUNK, points, footprints, gradients, cells[chunk], ordered, width)
     for thread in prange(shares.shape[0]):
         for level in shares[thread]:
             if level >= 0:
-                _level_to_table(points, footprints, gradients, scales[level], levels[level], out, width)
+                _level_to_table(cells, ordered[levels[level, 4]], scales[level], levels[level], out, width)
 
 
 @njit(parallel=True, cache=True)
@@ -149,18 +157,31 @@ def _forward_tile(first, points, table, footprints, scales, levels, out, width):
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
-def _level_to_table(points, footprints, gradients, scales, level, out, width):
-    count, source = points.shape[0], gradients.reshape(-1)
+def _arrange(start, points, footprints, gradients, cells, ordered, width):
+    """Load a chunk's points and sort its gradients by level."""
     row, features = gradients.shape[1], len(width)
+    source, target = gradients.reshape(-1), ordered.reshape(-1)
+    lanes = min(CHUNK, points.shape[0] - start)
+    load(points, footprints, start, lanes, cells)
+    for level in range(ordered.shape[0]):
+        first = level * ordered.shape[1] + start * features
+        for lane in range(lanes):
+            move(source, (start + lane) * row + level * features, target, first + lane * features, width)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _level_to_table(cells, gradients, scales, level, out, width):
+    features = len(width)
     entries = out.reshape(-1)[level[0] * features :]
     floats, index = np.empty(ROWS * CHUNK, np.float32), np.empty(8 * CHUNK, np.int32)
-    for start in range(0, count, CHUNK):
-        lanes = min(CHUNK, count - start)
-        load(points, footprints, start, lanes, floats)
+    for chunk in range(cells.shape[0]):
+        points, first = cells[chunk], chunk * CHUNK * features
+        for place in range(FRACTION * CHUNK):
+            floats[place] = points[place]
         locate(scales, level, floats, index)
-        for lane in range(lanes):
-            position = (start + lane) * row + level[4] * features
-            scatter(entries, index, floats, lane, width, source, position)
+        for lane in range(min(CHUNK, gradients.shape[0] // features - chunk * CHUNK)):
+            scatter(entries, index, floats, lane, width, gradients, first + lane * features)
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")
