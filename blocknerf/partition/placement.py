@@ -80,9 +80,10 @@ def _origins(known: Survey, kind: Placement, radius: float | None) -> tuple[Floa
         return _around(known, point, radius)
     if kind == "grid" or (kind == "auto" and known.looks_down):
         return _over_ground(known, radius)
+    paths = [path for _, path in route.route_paths(known)]
     radius = radius or route.default_radius(known)
-    _check_count(route.route_length(known.centers) / radius, radius)
-    return route.place_route([path for _, path in route.route_paths(known)], radius), radius
+    _check_count(route.route_length(paths) / radius, radius)
+    return route.place_route(paths, radius), radius
 
 
 def _around(known: Survey, point: Float[Tensor, "3"], radius: float | None) -> tuple[Float[Tensor, "1 3"], float]:

@@ -225,7 +225,7 @@ def _draw_foot(pen: "ImageDraw.ImageDraw", view: View, capture: Capture, colors:
 
 def _points_caption(capture: Capture) -> str:
     origins = "disc: block, dot: its origin, number: frames that train it"
-    return f"{origins}; grey: points" if capture.points or capture.lidar else origins
+    return f"{origins}; faint dots: points" if capture.points or capture.lidar else origins
 
 
 def _short(name: str) -> str:

@@ -70,7 +70,8 @@ def default_radius(survey: Survey) -> float:
 
     Metric captures stay within `METRIC_RADII` unless their frames are too sparse for it.
     """
-    length = max(route_length(survey.centers), survey.extent)
+    paths = [path for _, path in route_paths(survey)]
+    length = max(route_length(paths), survey.extent)
     if survey.metric:
         radius = min(max(length / DEFAULT_BLOCKS, METRIC_RADII[0]), METRIC_RADII[1])
     else:
@@ -78,20 +79,15 @@ def default_radius(survey: Survey) -> float:
     return max(radius, min(length, FEWEST_FRAMES * length / len(survey)))
 
 
-def route_length(centers: Float[Tensor, "frames 3"]) -> float:
-    """Length of the ways driven, each counted once however many cameras and drives pass along it.
+def route_length(paths: list[Float[Tensor, "_ 3"]]) -> float:
+    """Length of the ways driven, each counted once however many cameras, lanes and drives pass along it.
 
-    It is that of the minimum spanning tree of the occupied cells' centroids, so the order of the frames is
-    not used. Cells are a 32nd of the plan's diagonal: wider than a rig or a lane, finer than a street block.
+    That is a short spacing times the number of origins that `place_route` needs at it. A tenth of the plan's
+    diagonal is short enough for a street's bends, and wider than the lanes of one.
     """
-    plan = centers[:, :2].double()
-    diagonal = float((plan.amax(0) - plan.amin(0)).norm())
-    if diagonal == 0.0:
-        return 0.0
-    cells = ((plan - plan.amin(0)) / (diagonal / 32)).floor().long()
-    _, index = torch.unique(cells, dim=0, return_inverse=True)
-    total = plan.new_zeros(int(index.max()) + 1, 2).index_add_(0, index, plan)
-    return _spanning_length((total / torch.bincount(index)[:, None]).numpy())
+    corners = torch.cat(paths)[:, :2]
+    diagonal = float((corners.amax(0) - corners.amin(0)).norm())
+    return len(place_route(paths, diagonal / 10)) * diagonal / 10 if diagonal > 0 else 0.0
 
 
 def route_paths(survey: Survey) -> list[tuple[str, Float[Tensor, "_ 3"]]]:
@@ -140,16 +136,3 @@ def _stretches(marked: Tensor) -> list[tuple[int, int]]:
     """First and last index of every run of marked samples."""
     edges = np.diff(np.concatenate([[0], marked.numpy().astype(np.int8), [0]]))
     return list(zip((edges == 1).nonzero()[0].tolist(), ((edges == -1).nonzero()[0] - 1).tolist(), strict=True))
-
-
-def _spanning_length(points: Float[np.ndarray, "points 2"]) -> float:
-    """Length of the minimum spanning tree (Prim)."""
-    nearest = np.full(len(points), math.inf)
-    pending = np.ones(len(points), bool)
-    current, total = 0, 0.0
-    for _ in range(len(points) - 1):
-        pending[current] = False
-        nearest = np.minimum(nearest, np.hypot(*(points - points[current]).T))
-        current = int(np.where(pending, nearest, math.inf).argmin())
-        total += float(nearest[current])
-    return total
