@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from blocknerf.capture.synthetic.rig import Route
-from blocknerf.capture.synthetic.sample import SampleSpec, plan_shots, read_spec, write_sample
+from blocknerf.capture.synthetic.sample import read_spec, write_sample
+from blocknerf.capture.synthetic.shots import SampleSpec, plan_shots
 from blocknerf.capture.synthetic.town import Town
 from blocknerf.errors import RunError
 from blocknerf.files import atomic_path
@@ -16,7 +17,7 @@ def sample(
     width: int = 192,
     height: int = 108,
     drives: int = 3,
-    stops: int = 25,
+    stops: int = 33,
     route: Route = "main",
     field_of_view: float = 76.0,
     pose_error: float = 0.0,

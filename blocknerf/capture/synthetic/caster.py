@@ -1,119 +1,164 @@
 """Batches of rays and points against the town: the kernels' entry points (Numba)."""
 
-from typing import NamedTuple
+from typing import no_type_check
 
 import numpy as np
 from numba import njit, prange
 
 from blocknerf.capture.synthetic.materials import paint
-from blocknerf.capture.synthetic.shading import shade, sky_radiance
-from blocknerf.capture.synthetic.shapes import distance, enter, to_local, to_world
+from blocknerf.capture.synthetic.shading import VOXEL, shade, sky_radiance
+from blocknerf.capture.synthetic.shapes import distance, to_local, to_world
 from blocknerf.capture.synthetic.solids import CENTER
-from blocknerf.capture.synthetic.traversal import NOTHING, closest, nearest, occluded
+from blocknerf.capture.synthetic.traversal import NOTHING, closest, closest_car, nearest, occluded
 
 # Numba's cache watches this file, not those it calls: the digest makes a change there a change here.
-# `tests/capture/test_synthetic_kernels.py` prints the new one.
-KERNELS_DIGEST = ""
+# `tests/capture/synthetic/test_kernels.py` says what it must be.
+KERNELS_DIGEST = "31adfa53f700e954"
+
+SKY_REACH = 40.0
+"""How far something may stand and still take ambient light away (m)."""
+
+# The bodies of parallel loops are functions of their own: Numba compiles what stands in such a loop several times over.
 
 
-class Cars(NamedTuple):
-    """The solids of moving cars."""
-
-    kinds: np.ndarray
-    materials: np.ndarray
-    values: np.ndarray
-
-
-@njit(error_model="numpy")
-def look(scene, cars, owner, k, light, x, y, z, width):
-    """Radiance of a point of solid k's surface; `owner` holds the solid: the scene, or the moving cars."""
-    if k < 0:
-        albedo, glow = paint(owner.materials, owner.values, k, x, y, z, 0.0, 0.0, 1.0, x, y, z, width)
-        return shade(scene, cars, light, albedo, glow, x, y, z, 0.0, 0.0, 1.0)
-    _, nx, ny, nz = distance(owner.kinds, owner.values, k, x, y, z)
-    values = owner.values
-    lx, ly, lz = to_local(values, k, x - values[k, CENTER], y - values[k, CENTER + 1], z - values[k, CENTER + 2])
-    albedo, glow = paint(owner.materials, values, k, lx, ly, lz, nx, ny, nz, x, y, z, width)
-    nx, ny, nz = to_world(values, k, nx, ny, nz)
-    return shade(scene, cars, light, albedo, glow, x, y, z, nx, ny, nz)
-
-
-@njit(parallel=True, error_model="numpy", cache=True)
-def cast_rays(scene, cars, light, origins, directions, radii, far, radiance, depth, moving):
-    """Write what each ray sees: radiance, distance (infinite for sky), and whether it meets a moving car."""
+@njit(parallel=True, cache=True)
+@no_type_check
+def find_rays(scene, cars, origins, directions, far, depth, solids):
+    """Write the distance to the first surface on each ray (infinite: none) and its solid; cars count after the town."""
     for i in prange(len(origins)):
-        ox, oy, oz = origins[i, 0], origins[i, 1], origins[i, 2]
-        dx, dy, dz = directions[i, 0], directions[i, 1], directions[i, 2]
-        t, k = closest(scene, ox, oy, oz, dx, dy, dz, far)
-        car = NOTHING
-        for j in range(len(cars.kinds)):
-            hit = enter(cars.kinds, cars.values, j, ox, oy, oz, dx, dy, dz)
-            if hit < t:
-                t, car = hit, j
-        x, y, z, width = ox + t * dx, oy + t * dy, oz + t * dz, 2.0 * radii[i] * t
-        moving[i] = car >= 0
-        depth[i] = t
-        if car >= 0:
-            color = look(scene, cars, cars, car, light, x, y, z, width)
-        elif k != NOTHING:
-            color = look(scene, cars, scene, k, light, x, y, z, width)
-        else:
-            color = sky_radiance(light, dx, dy, dz)
-            depth[i] = np.inf
-        radiance[i, 0], radiance[i, 1], radiance[i, 2] = color
+        depth[i], solids[i] = find_ray(scene, cars, origins[i], directions[i], far)
 
 
-@njit(parallel=True, error_model="numpy", cache=True)
-def measure_points(scene, points, gaps):
-    """Write the signed distance of each point to the nearest surface, negative inside; exact up to REACH."""
+@njit(parallel=True, cache=True)
+@no_type_check
+def find_points(scene, points, gaps, solids):
+    """Write the signed distance of each point to the nearest surface (exact up to REACH), and whose it is."""
     for i in prange(len(points)):
-        gaps[i] = nearest(scene, points[i, 0], points[i, 1], points[i, 2])[0]
+        gaps[i], solids[i] = find_point(scene, points[i])
 
 
-@njit(parallel=True, error_model="numpy", cache=True)
-def shade_points(scene, cars, lights, points, widths, depth, radiance):
-    """Write the radiance, under every light, of the surface nearest to each point at most `depth` below it."""
+@njit(parallel=True, cache=True)
+@no_type_check
+def shade_surfaces(scene, cars, kinds, materials, values, lights, points, solids, widths, radiance):
+    """Write the radiance of solids' surfaces at points on (or just under) them, for every light; 0 for no solid."""
     for i in prange(len(points)):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        gap, k, nx, ny, nz = nearest(scene, x, y, z)
-        radiance[i] = 0.0
-        if gap > 1e-6 or gap < -depth:
-            continue
-        if k >= 0:
-            nx, ny, nz = to_world(scene.values, k, nx, ny, nz)
-        x, y, z = x - gap * nx, y - gap * ny, z - gap * nz
-        for j in range(len(lights)):
-            color = look(scene, cars, scene, k, lights[j], x, y, z, widths[i])
-            radiance[i, 3 * j], radiance[i, 3 * j + 1], radiance[i, 3 * j + 2] = color
+        shade_surface(scene, cars, kinds, materials, values, lights, points[i], solids[i], widths[i], radiance[i])
 
 
-@njit(parallel=True, error_model="numpy", cache=True)
+@njit(parallel=True, cache=True)
+@no_type_check
 def shade_sky(lights, directions, radiance):
-    """Write the radiance of the sky under every light."""
+    """Write the radiance of the sky for every light."""
     for i in prange(len(directions)):
-        for j in range(len(lights)):
-            color = sky_radiance(lights[j], directions[i, 0], directions[i, 1], directions[i, 2])
-            radiance[i, 3 * j], radiance[i, 3 * j + 1], radiance[i, 3 * j + 2] = color
+        shade_direction(lights, directions[i], radiance[i])
 
 
-@njit(parallel=True, error_model="numpy", cache=True)
+@njit(parallel=True, cache=True)
+@no_type_check
 def see_points(scene, points, directions, eyes, cosine, slack, seen):
     """Write 1 where any of `eyes` looks at a point along nearly its direction with nothing between, else 0."""
     for i in prange(len(points)):
-        x, y, z = points[i, 0], points[i, 1], points[i, 2]
-        seen[i] = 0.0
-        for j in range(len(eyes)):
-            dx, dy, dz = x - eyes[j, 0], y - eyes[j, 1], z - eyes[j, 2]
-            length = np.sqrt(dx * dx + dy * dy + dz * dz)
-            if length < 1e-6:
-                seen[i] = 1.0
-                break
-            dx, dy, dz = dx / length, dy / length, dz / length
-            if dx * directions[i, 0] + dy * directions[i, 1] + dz * directions[i, 2] < cosine:
-                continue
-            if length <= slack or not occluded(scene, eyes[j, 0], eyes[j, 1], eyes[j, 2], dx, dy, dz, length - slack):
-                seen[i] = 1.0
-                break
+        seen[i] = see_point(scene, points[i], directions[i], eyes, cosine, slack)
 
 
-NO_CARS = Cars(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 19)))
+@njit(parallel=True, cache=True)
+@no_type_check
+def fill_skylight(scene, directions, volume):
+    """Write the share of `directions` (all upward) that reach the sky from every cell; -1 inside solids."""
+    depth, height, width = volume.shape
+    for cell in prange(depth * height * width):
+        iz, iy, ix = cell // (height * width), (cell // width) % height, cell % width
+        volume[iz, iy, ix] = free_share(scene, directions, ix, iy, iz)
+
+
+@njit(error_model="numpy")
+@no_type_check
+def find_ray(scene, cars, origin, direction, far):
+    """Distance to the first surface on a ray, and its solid."""
+    ox, oy, oz, dx, dy, dz = origin[0], origin[1], origin[2], direction[0], direction[1], direction[2]
+    t, k = closest(scene, ox, oy, oz, dx, dy, dz, far)
+    t, car = closest_car(cars, ox, oy, oz, dx, dy, dz, t, False)
+    if car != NOTHING:
+        k = len(scene.kinds) + car
+    return (np.inf if k == NOTHING else t), k
+
+
+@njit(error_model="numpy")
+@no_type_check
+def find_point(scene, point):
+    """Signed distance of a point to the nearest surface, and its solid."""
+    gap, k, _, _, _ = nearest(scene, point[0], point[1], point[2])
+    return gap, k
+
+
+@njit(error_model="numpy")
+@no_type_check
+def onto_surface(kinds, values, k, x, y, z):
+    """The point of a solid's surface (or of the ground's) nearest to a point near it, and the normal there.
+
+    The normal is given in the solid's axes, then in the world's.
+    """
+    if k < 0:
+        return x, y, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0
+    gap, nx, ny, nz = distance(kinds, values, k, x, y, z)
+    wx, wy, wz = to_world(values, k, nx, ny, nz)
+    return x - gap * wx, y - gap * wy, z - gap * wz, nx, ny, nz, wx, wy, wz
+
+
+@njit(error_model="numpy")
+@no_type_check
+def shade_surface(scene, cars, kinds, materials, values, lights, point, k, width, radiance):
+    """Write the radiance of one point of a surface for every light."""
+    radiance[:] = 0.0
+    if k == NOTHING:
+        return
+    x, y, z, nx, ny, nz, wx, wy, wz = onto_surface(kinds, values, k, point[0], point[1], point[2])
+    lx, ly, lz = x, y, z
+    if k >= 0:
+        center = values[k, CENTER : CENTER + 3]
+        lx, ly, lz = to_local(values, k, x - center[0], y - center[1], z - center[2])
+    albedo, glow = paint(materials, values, k, lx, ly, lz, nx, ny, nz, x, y, z, width)
+    for j in range(len(lights)):
+        color = shade(scene, cars, lights[j], albedo, glow, x, y, z, wx, wy, wz)
+        radiance[3 * j], radiance[3 * j + 1], radiance[3 * j + 2] = color
+
+
+@njit(error_model="numpy")
+@no_type_check
+def shade_direction(lights, direction, radiance):
+    """Write the radiance of the sky in one direction for every light."""
+    for j in range(len(lights)):
+        color = sky_radiance(lights[j], direction[0], direction[1], direction[2])
+        radiance[3 * j], radiance[3 * j + 1], radiance[3 * j + 2] = color
+
+
+@njit(error_model="numpy")
+@no_type_check
+def see_point(scene, point, direction, eyes, cosine, slack):
+    """1 if any of the eyes sees the point, else 0."""
+    for j in range(len(eyes)):
+        dx, dy, dz = point[0] - eyes[j, 0], point[1] - eyes[j, 1], point[2] - eyes[j, 2]
+        length = np.sqrt(dx * dx + dy * dy + dz * dz)
+        if length <= slack:
+            return 1.0
+        dx, dy, dz = dx / length, dy / length, dz / length
+        if dx * direction[0] + dy * direction[1] + dz * direction[2] < cosine:
+            continue
+        if not occluded(scene, eyes[j, 0], eyes[j, 1], eyes[j, 2], dx, dy, dz, length - slack):
+            return 1.0
+    return 0.0
+
+
+@njit(error_model="numpy")
+@no_type_check
+def free_share(scene, directions, ix, iy, iz):
+    """Share of the sky's directions that are free above the middle of a cell of the skylight volume."""
+    x, y = scene.low[0] + (ix + 0.5) * VOXEL, scene.low[1] + (iy + 0.5) * VOXEL
+    z = scene.low[2] + (iz + 0.5) * VOXEL
+    if nearest(scene, x, y, z)[0] < 0.0:
+        return -1.0
+    free = 0.0
+    for i in range(len(directions)):
+        if not occluded(scene, x, y, z, directions[i, 0], directions[i, 1], directions[i, 2], SKY_REACH):
+            free += 1.0
+    return free / len(directions)

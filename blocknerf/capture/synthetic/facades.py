@@ -1,6 +1,7 @@
 """The paint of house walls: plaster and brick, windows, shutters, doors and shop fronts (Numba)."""
 
 from math import floor
+from typing import no_type_check
 
 from numba import njit
 
@@ -14,6 +15,7 @@ MORTAR = (0.42, 0.39, 0.35)
 
 
 @njit(error_model="numpy")
+@no_type_check
 def bays(wall):
     """How many bays a wall has, and how wide each is."""
     count = max(1, int(wall / BAY + 0.5))
@@ -21,12 +23,14 @@ def bays(wall):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def has_door(bay, count, seed):
     """Whether the ground floor has its door in this bay."""
     return bay == int(scramble(seed, 5, 77) * count)
 
 
 @njit(error_model="numpy")
+@no_type_check
 def plaster(u, v, color, seed, width):
     """Rendered wall: cloudy, with faint streaks below and a darker foot."""
     light = 1.0 + 0.2 * noise(u, v, 2.3, seed, width) + 0.14 * noise(u, v * 0.35, 0.45, seed + 1, width)
@@ -35,17 +39,19 @@ def plaster(u, v, color, seed, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def brick(u, v, color, seed, width):
     """Brickwork in running bond, 24 x 8 cm."""
     course = floor(v / 0.08)
     shift = u + 0.12 * (course - 2.0 * floor(course * 0.5))
-    tint = (scramble(int(floor(shift / 0.24)), int(course), seed) - 0.5) * fade(0.1, width)
+    tint = (scramble(floor(shift / 0.24), int(course), seed) - 0.5) * fade(0.1, width)
     seam = max(joints(v, 0.08, 0.012, width), 0.5 * joints(shift, 0.24, 0.012, width))
     light = 1.0 + 0.45 * tint + 0.26 * noise(u, v, 1.4, seed, width) + 0.2 * noise(u, v, 0.5, seed + 3, width)
     return mix(scale(color, light), MORTAR, 0.75 * seam)
 
 
 @njit(error_model="numpy")
+@no_type_check
 def pane(x, y, height, luck, width):
     """Colour of window glass `y` above its sill: sky reflected above, rooms dark below, some with curtains."""
     rise = min(max(y / height, 0.0), 1.0)
@@ -58,6 +64,7 @@ def pane(x, y, height, luck, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def window(color, x, y, half, bottom, top, luck, shutters, accent, width):
     """A wall's colour with one window painted in (x from its middle, y above the floor), and its glow at dusk."""
     height = top - bottom
@@ -74,10 +81,12 @@ def window(color, x, y, half, bottom, top, luck, shutters, accent, width):
     # The reveal's shadow: windows sit back in their wall.
     recess = bar(y, top - 0.22, top, 0.2) * panel(x, y, -half, half, bottom, top, width)
     color = scale(color, 1.0 - 0.5 * recess)
-    return color, glass * (1.0 if luck > 0.62 else 0.0)
+    lit = (luck - 0.55) * 1.5 if luck > 0.62 else 0.0
+    return color, glass * lit * (0.75 + 0.25 * bar(y, top - 0.9, top, 0.5))
 
 
 @njit(error_model="numpy")
+@no_type_check
 def door(color, x, y, accent, width):
     """A wall's colour with a panelled door painted in."""
     color = mix(color, TRIM, panel(x, y, -0.78, 0.78, -1.0, 2.75, width))
@@ -91,6 +100,7 @@ def door(color, x, y, accent, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def shop(color, x, y, half, luck, accent, width):
     """A wall's colour with a shop window and the sign above it painted in."""
     color = mix(color, scale(accent, 0.7), panel(x, y, -half - 0.14, half + 0.14, -1.0, 3.3, width))
@@ -103,10 +113,13 @@ def shop(color, x, y, half, luck, accent, width):
     inside = mix((0.16, 0.12, 0.08), (0.1, 0.14, 0.19), rise)
     goods = bar(y, 0.55, 1.15 + 0.35 * noise(x, 0.0, 0.4, int(luck * 999.0), width), 0.08)
     inside = mix(inside, (0.3 + 0.3 * luck, 0.3, 0.34 - 0.2 * luck), 0.6 * goods)
-    return mix(color, inside, glass), glass * 0.9
+    # Lit from above: bright on the goods, dim toward the floor.
+    glow = glass * (0.2 + 0.35 * rise + 0.25 * goods)
+    return mix(color, inside, glass), glow
 
 
 @njit(error_model="numpy")
+@no_type_check
 def facade(u, v, wall, base, accent, seed, style, floors, width):
     """Albedo of a wall at u along it and v above the pavement, and how strongly it glows at dusk."""
     color = brick(u, v, base, seed, width) if style & BRICK else plaster(u, v, base, seed, width)
@@ -118,7 +131,7 @@ def facade(u, v, wall, base, accent, seed, style, floors, width):
         color = mix(color, TRIM, stone * fade(0.8, width))
     color = mix(color, TRIM, bar(v, GROUND_FLOOR - 0.22, GROUND_FLOOR, width))
     count, span = bays(wall)
-    bay = min(max(int(floor(u / span)), 0), count - 1)
+    bay = min(max(floor(u / span), 0), count - 1)
     x = u - (bay + 0.5) * span
     if v < GROUND_FLOOR:
         luck = scramble(seed, bay, 31)
@@ -128,7 +141,7 @@ def facade(u, v, wall, base, accent, seed, style, floors, width):
         if style & SHOP:
             return shop(color, x, v, 0.5 * span - 0.3, luck, accent, width)
         return window(color, x, v, 0.52, 1.0, 2.6, luck, False, accent, width)
-    level = int(floor((v - GROUND_FLOOR) / FLOOR))
+    level = floor((v - GROUND_FLOOR) / FLOOR)
     if level >= floors - 1:
         return color, 0.0
     luck = scramble(seed + level, bay, 32)

@@ -1,6 +1,7 @@
 """The paint of streets and pavements: asphalt, markings, crosswalks, slabs and grass (Numba)."""
 
 from math import floor
+from typing import no_type_check
 
 from numba import njit
 
@@ -20,6 +21,7 @@ GRANITE = (0.42, 0.41, 0.40)
 
 
 @njit(error_model="numpy")
+@no_type_check
 def grass(x, y, width):
     """Lawn with darker and drier patches."""
     light = 1.0 + 0.5 * noise(x, y, 2.2, 3, width) + 0.35 * noise(x, y, 0.5, 4, width)
@@ -27,6 +29,7 @@ def grass(x, y, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def asphalt(x, y, across, width):
     """Road surface: cloudy grey, worn tracks, a few darker patches and manhole covers."""
     light = 1.0 + 0.28 * noise(x, y, 3.1, 11, width) + 0.16 * noise(x, y, 0.7, 12, width)
@@ -48,6 +51,7 @@ def asphalt(x, y, across, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def crosswalk(along, across, half, width):
     """Share of paint of a zebra crossing that starts 0.8 m from a junction's mouth and is 2.6 m deep."""
     depth = bar(along, 0.8, 3.4, width)
@@ -58,6 +62,7 @@ def crosswalk(along, across, half, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def main_paint(x, y, width):
     """Share of white paint on the main street, away from the junctions' squares."""
     along = abs(abs(x) - SIDE_AT) - SIDE_HALF
@@ -73,6 +78,7 @@ def main_paint(x, y, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def side_paint(x, y, width):
     """Share of white paint on the side streets; x is measured from the street's middle."""
     along = abs(y) - MAIN_HALF
@@ -84,6 +90,7 @@ def side_paint(x, y, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def ground(x, y, width):
     """Albedo of the ground plane."""
     off = abs(x) - SIDE_AT
@@ -108,6 +115,7 @@ def ground(x, y, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def pavement(x, y, edge, upward, width):
     """Albedo of a pavement: slabs with joints, a granite kerb along the street (`edge` m from the middle of it)."""
     tone = 1.0 + 0.18 * noise(x, y, 1.9, 21, width) + 0.12 * noise(x, y, 0.3, 22, width)

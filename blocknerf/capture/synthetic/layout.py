@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from random import Random
 
 from blocknerf.capture.synthetic import furniture
@@ -94,7 +95,7 @@ def _split(low: float, high: float, rng: Random, width: float) -> list[tuple[flo
     edges = [low]
     for share in shares:
         edges.append(edges[-1] + (high - low) * share / sum(shares))
-    return list(zip(edges[:-1], edges[1:], strict=True))
+    return list(pairwise(edges))
 
 
 def _houses(seed: int) -> Iterator[Building]:

@@ -48,7 +48,7 @@ def toward(azimuth: float, elevation: float) -> Vector:
 LIGHTINGS: dict[Hour, Lighting] = {
     "noon": Lighting(
         sun=toward(218.0, 46.0),
-        sunlight=(9.6, 8.9, 7.6),
+        sunlight=(12.5, 11.4, 9.5),
         skylight=(2.6, 3.1, 3.9),
         bounce=(1.5, 1.35, 1.1),
         zenith=(0.75, 1.55, 3.6),
@@ -83,7 +83,7 @@ LIGHTINGS: dict[Hour, Lighting] = {
         lamps=0.0,
     ),
 }
-EXPOSURES: dict[Hour, float] = {"noon": 380.0, "dusk": 2000.0, "overcast": 900.0}
+EXPOSURES: dict[Hour, float] = {"noon": 400.0, "dusk": 2000.0, "overcast": 900.0}
 """A photographer's choice for each hour: shutter time (ms) x ISO."""
 
 # Columns of `lighting_table`, in the order of the fields.

@@ -1,6 +1,7 @@
 """Albedo and glow of any surface of the town (Numba)."""
 
 from math import floor, sqrt
+from typing import no_type_check
 
 from numba import njit
 
@@ -14,11 +15,12 @@ PLAIN, FACADE, ROOF, PAVEMENT, LEAVES, BARK, CABIN, LAMP, STRIPES, GRASS, HILL, 
 
 
 @njit(error_model="numpy")
+@no_type_check
 def tiles(x, z, color, slate, seed, width):
     """Roof tiles in courses of 30 cm; x along the eaves, z up the slope."""
     course = floor(z / 0.3)
     shift = x + 0.15 * (course - 2.0 * floor(course * 0.5))
-    tint = (scramble(int(floor(shift / 0.3)), int(course), seed) - 0.5) * fade(0.3, width)
+    tint = (scramble(floor(shift / 0.3), int(course), seed) - 0.5) * fade(0.3, width)
     step = (z / 0.3 - course - 0.5) * fade(0.3, width)
     seam = joints(shift, 0.3, 0.03, width)
     light = 1.0 + (0.3 if slate else 0.4) * tint - 0.35 * step
@@ -26,6 +28,7 @@ def tiles(x, z, color, slate, seed, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def cabin(x, z, half_x, half_z, color, width):
     """A car's windows between its pillars."""
     height = z + half_z
@@ -36,6 +39,7 @@ def cabin(x, z, half_x, half_z, color, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def clock(u, v, seed, color, width):
     """A tower's wall with a dial: v measured from the dial's middle."""
     wall = plaster(u, v, color, seed, width)
@@ -46,6 +50,7 @@ def clock(u, v, seed, color, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def paint(scene_materials, values, k, lx, ly, lz, nx, ny, nz, x, y, z, width):
     """Albedo of solid k (or of the ground, k < 0) at a point, and how strongly it glows at dusk.
 

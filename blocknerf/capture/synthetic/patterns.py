@@ -1,6 +1,7 @@
 """Noise and edges that a picture can resolve: every pattern fades to its mean as the footprint outgrows it (Numba)."""
 
 from math import floor, sqrt
+from typing import no_type_check
 
 from numba import njit
 
@@ -8,6 +9,7 @@ from numba import njit
 
 
 @njit(error_model="numpy")
+@no_type_check
 def scramble(a, b, c):
     """A number in 0..1 from three integers, without visible pattern."""
     h = (a * 374761393 + b * 668265263 + c * 2147483647 + 1013904223) & 0xFFFFFFFF
@@ -17,19 +19,21 @@ def scramble(a, b, c):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def fade(size, width):
     """How much of a pattern of cells of `size` survives a footprint of `width`: 1 when fine, 0 when coarse."""
     return min(max(1.6 - 2.0 * width / size, 0.0), 1.0)
 
 
 @njit(error_model="numpy")
+@no_type_check
 def noise(x, y, size, seed, width):
     """Smooth noise around zero (-0.5..0.5) of cells of `size`, band-limited to `width`."""
     keep = fade(size, width)
     if keep <= 0.0:
         return 0.0
     x, y = x / size, y / size
-    i, j = int(floor(x)), int(floor(y))
+    i, j = floor(x), floor(y)
     u, v = x - i, y - j
     u, v = u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v)
     low = scramble(i, j, seed) * (1.0 - u) + scramble(i + 1, j, seed) * u
@@ -38,13 +42,14 @@ def noise(x, y, size, seed, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def noise3(x, y, z, size, seed, width):
     """Smooth noise around zero in space, band-limited to `width`."""
     keep = fade(size, width)
     if keep <= 0.0:
         return 0.0
     layer = z / size
-    k = int(floor(layer))
+    k = floor(layer)
     w = layer - k
     w = w * w * (3.0 - 2.0 * w)
     below, above = noise(x, y, size, seed + 57 * k, 0.0), noise(x, y, size, seed + 57 * (k + 1), 0.0)
@@ -52,6 +57,7 @@ def noise3(x, y, z, size, seed, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def bar(x, low, high, width):
     """Share of a footprint of `width` around x that lies in low..high."""
     width = max(width, 1e-4)
@@ -61,18 +67,21 @@ def bar(x, low, high, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def panel(x, y, x0, x1, y0, y1, width):
     """Share of a footprint that lies in a rectangle."""
     return bar(x, x0, x1, width) * bar(y, y0, y1, width)
 
 
 @njit(error_model="numpy")
+@no_type_check
 def ring(x, y, radius, width):
     """Share of a footprint that lies within `radius` of the origin."""
     return min(max((radius - sqrt(x * x + y * y)) / max(width, 1e-4) + 0.5, 0.0), 1.0)
 
 
 @njit(error_model="numpy")
+@no_type_check
 def joints(x, period, thin, width):
     """Share of a footprint that lies on lines `thin` wide, one every `period`; its mean where unresolved."""
     keep = fade(period, width)
@@ -83,12 +92,14 @@ def joints(x, period, thin, width):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def mix(a, b, share):
     """The colour a with `share` of it replaced by b."""
     return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share, a[2] + (b[2] - a[2]) * share
 
 
 @njit(error_model="numpy")
+@no_type_check
 def scale(a, factor):
     """The colour a, brighter by a factor."""
     return a[0] * factor, a[1] * factor, a[2] * factor

@@ -1,7 +1,9 @@
 """Radiance of surfaces and sky under the town's lightings (Numba)."""
 
+from typing import no_type_check
+
 import numpy as np
-from numba import njit, prange
+from numba import njit
 
 from blocknerf.capture.synthetic.lighting import (
     BOUNCE,
@@ -16,8 +18,7 @@ from blocknerf.capture.synthetic.lighting import (
     ZENITH,
 )
 from blocknerf.capture.synthetic.patterns import noise
-from blocknerf.capture.synthetic.shapes import NEVER, enter
-from blocknerf.capture.synthetic.traversal import nearest, occluded
+from blocknerf.capture.synthetic.traversal import closest_car, occluded
 
 VOXEL = 1.5
 """Side of a cell of the skylight volume (m)."""
@@ -27,6 +28,7 @@ LAMP_COLOR = (1.0, 0.66, 0.34)
 
 
 @njit(error_model="numpy")
+@no_type_check
 def sky_channel(light, c, share, puff, halo):
     """One colour of the sky: gradient, then cloud, then the sun's glow over both."""
     clear = light[HORIZON + c] + (light[ZENITH + c] - light[HORIZON + c]) * share
@@ -34,6 +36,7 @@ def sky_channel(light, c, share, puff, halo):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def sky_radiance(light, dx, dy, dz):
     """Radiance of the sky in a direction: a gradient, the sun with its halo, and soft clouds."""
     rise = max(dz, 0.0)
@@ -59,6 +62,7 @@ def sky_radiance(light, dx, dy, dz):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def sky_share(scene, x, y, z):
     """Share of the sky seen from a point, interpolated from the skylight volume."""
     volume = scene.skylight
@@ -79,6 +83,7 @@ def sky_share(scene, x, y, z):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def lamp_light(scene, x, y, z, nx, ny, nz):
     """Light of the street lamps within reach; they cast no shadow."""
     total = 0.0
@@ -93,15 +98,16 @@ def lamp_light(scene, x, y, z, nx, ny, nz):
 
 
 @njit(error_model="numpy")
-def car_between(cars, x, y, z, dx, dy, dz):
-    """Whether a moving car stands on the ray."""
-    for k in range(len(cars.kinds)):
-        if enter(cars.kinds, cars.values, k, x, y, z, dx, dy, dz) < NEVER:
-            return True
-    return False
+@no_type_check
+def in_shadow(scene, cars, x, y, z, dx, dy, dz):
+    """Whether the town or a moving car stands between a point and the sun."""
+    if occluded(scene, x, y, z, dx, dy, dz, SHADOW_REACH):
+        return True
+    return closest_car(cars, x, y, z, dx, dy, dz, SHADOW_REACH, True)[1] >= 0
 
 
 @njit(error_model="numpy")
+@no_type_check
 def shade_channel(light, c, albedo, sun, above, below, lamps, glow):
     """One colour of the light that a matte surface sends out (0.32: one over pi)."""
     arriving = light[SUNLIGHT + c] * sun + light[SKYLIGHT + c] * above + light[BOUNCE + c] * below
@@ -110,15 +116,15 @@ def shade_channel(light, c, albedo, sun, above, below, lamps, glow):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def shade(scene, cars, light, albedo, glow, x, y, z, nx, ny, nz):
     """Radiance of a matte surface under one light."""
     x, y, z = x + 2e-3 * nx, y + 2e-3 * ny, z + 2e-3 * nz
     facing = nx * light[SUN] + ny * light[SUN + 1] + nz * light[SUN + 2]
     sun = 0.0
-    if light[SUNLIGHT] > 0.0 and facing > 0.0:
-        if not occluded(scene, x, y, z, light[SUN], light[SUN + 1], light[SUN + 2], SHADOW_REACH):
-            if not car_between(cars, x, y, z, light[SUN], light[SUN + 1], light[SUN + 2]):
-                sun = facing
+    sunlit = light[SUNLIGHT] > 0.0 and facing > 0.0
+    if sunlit and not in_shadow(scene, cars, x, y, z, light[SUN], light[SUN + 1], light[SUN + 2]):
+        sun = facing
     seen = sky_share(scene, x + 0.7 * nx, y + 0.7 * ny, z + 0.7 * nz)
     above, below = seen * (0.62 + 0.38 * nz), (0.5 - 0.5 * nz) * (0.35 + 0.65 * seen)
     lamps = 0.0
@@ -129,21 +135,3 @@ def shade(scene, cars, light, albedo, glow, x, y, z, nx, ny, nz):
         shade_channel(light, 1, albedo[1], sun, above, below, lamps, glow),
         shade_channel(light, 2, albedo[2], sun, above, below, lamps, glow),
     )
-
-
-@njit(parallel=True, error_model="numpy", cache=True)
-def fill_skylight(scene, directions, volume):
-    """Write the share of `directions` (all upward) that reach the sky from every cell; -1 inside solids."""
-    depth, height, width = volume.shape
-    for cell in prange(depth * height * width):
-        iz, iy, ix = cell // (height * width), (cell // width) % height, cell % width
-        x, y = scene.low[0] + (ix + 0.5) * VOXEL, scene.low[1] + (iy + 0.5) * VOXEL
-        z = scene.low[2] + (iz + 0.5) * VOXEL
-        if nearest(scene, x, y, z)[0] < 0.0:
-            volume[iz, iy, ix] = -1.0
-            continue
-        free = 0.0
-        for i in range(len(directions)):
-            if not occluded(scene, x, y, z, directions[i, 0], directions[i, 1], directions[i, 2], 40.0):
-                free += 1.0
-        volume[iz, iy, ix] = free / len(directions)

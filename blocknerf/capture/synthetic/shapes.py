@@ -1,6 +1,7 @@
 """Rays and points against solids, in closed form (Numba)."""
 
 from math import sqrt
+from typing import no_type_check
 
 from numba import njit
 
@@ -12,6 +13,7 @@ NEVER = 1e30
 
 
 @njit(error_model="numpy")
+@no_type_check
 def to_local(values, k, x, y, z):
     """A world vector in the solid's axes (no shift)."""
     c, s = values[k, TURN], values[k, TURN + 1]
@@ -19,6 +21,7 @@ def to_local(values, k, x, y, z):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def to_world(values, k, x, y, z):
     """A vector of the solid's axes in the world (no shift)."""
     c, s = values[k, TURN], values[k, TURN + 1]
@@ -26,6 +29,7 @@ def to_world(values, k, x, y, z):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def slab(o, d, h, near, far):
     """Narrow an interval of the ray to where its coordinate lies within -h..h."""
     inverse = 1.0 / d if abs(d) > 1e-12 else 1e12
@@ -34,6 +38,7 @@ def slab(o, d, h, near, far):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def disc(a, b, c, near, far):
     """Narrow an interval to where a t^2 + 2 b t + c is negative (a > 0); empty where it never is."""
     if a < 1e-18:
@@ -46,6 +51,7 @@ def disc(a, b, c, near, far):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def half_space(nx, nz, offset, o, oz, d, dz, near, far):
     """Narrow an interval to where nx x + nz z <= offset."""
     speed = nx * d + nz * dz
@@ -57,6 +63,7 @@ def half_space(nx, nz, offset, o, oz, d, dz, near, far):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def frustum(ox, oy, oz, dx, dy, dz, hx, hy, hz, tx, ty):
     """Interval of a ray inside a frustum."""
     near, far = slab(oz, dz, hz, -NEVER, NEVER)
@@ -71,6 +78,7 @@ def frustum(ox, oy, oz, dx, dy, dz, hx, hy, hz, tx, ty):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def enter(kinds, values, k, ox, oy, oz, dx, dy, dz):
     """Distance at which a ray enters solid k from outside, or NEVER."""
     kind = kinds[k]
@@ -97,6 +105,7 @@ def enter(kinds, values, k, ox, oy, oz, dx, dy, dz):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def box_distance(x, y, z, hx, hy, hz):
     """Signed distance to a box, and its outward normal (that of the nearest face, inside and out)."""
     qx, qy, qz = abs(x) - hx, abs(y) - hy, abs(z) - hz
@@ -110,6 +119,7 @@ def box_distance(x, y, z, hx, hy, hz):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def round_distance(x, y, z, radius, half):
     """Signed distance to an upright cylinder, and its outward normal."""
     around = sqrt(x * x + y * y)
@@ -123,6 +133,7 @@ def round_distance(x, y, z, radius, half):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def frustum_distance(x, y, z, hx, hy, hz, tx, ty):
     """Signed distance to a frustum (a lower bound outside its edges), and its outward normal."""
     best, nx, ny, nz = abs(z) - hz, 0.0, 0.0, 1.0 if z > 0 else -1.0
@@ -140,6 +151,7 @@ def frustum_distance(x, y, z, hx, hy, hz, tx, ty):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def ellipsoid_distance(x, y, z, hx, hy, hz):
     """Signed distance to an ellipsoid (first order: exact at the surface), and its outward normal."""
     px, py, pz = x / hx, y / hy, z / hz
@@ -151,6 +163,7 @@ def ellipsoid_distance(x, y, z, hx, hy, hz):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def distance(kinds, values, k, x, y, z):
     """Signed distance of a world point to solid k (negative inside), and the outward normal in the solid's axes."""
     kind = kinds[k]

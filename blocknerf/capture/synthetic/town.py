@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
@@ -16,9 +16,10 @@ from blocknerf.capture.synthetic.solids import Solid, SolidTable
 from blocknerf.errors import CaptureError
 
 if TYPE_CHECKING:
-    from blocknerf.capture.synthetic.caster import Cars
-    from blocknerf.capture.synthetic.traversal import Scene
+    from blocknerf.capture.synthetic.traversal import Cars, Scene
 
+Car = Sequence[Solid]
+"""The solids of one thing that moves."""
 FAR = 300.0
 """Nothing of the town or the hills around it is farther than this from a camera in its streets (m)."""
 SKY_RAYS = 24
@@ -76,30 +77,56 @@ class Town:
             self._scene = _make_scene(self.plan)
         return self._scene
 
-    def cast(
-        self,
-        rays: RayBundle,
-        hour: Hour,
-        exposure: float,
-        *,
-        cars: Sequence[Solid] = (),
-    ) -> Cast:
-        """What rays see at an hour; `exposure` is shutter time (ms) x ISO, `cars` are solids that move."""
-        from blocknerf.capture.synthetic.caster import cast_rays
-
-        shape = rays.radii.shape
+    def cast(self, rays: RayBundle, hour: Hour, exposure: float, *, cars: Sequence[Car] = ()) -> Cast:
+        """What rays see at an hour; `exposure` is shutter time (ms) x ISO, `cars` move."""
         flat = rays.flatten()
-        count = len(flat.origins)
-        radiance, depth, moving = np.empty((count, 3)), np.empty(count), np.empty(count, np.bool_)
-        light = lighting_table()[HOURS.index(hour)]
-        origins, directions, radii = (_array(value) for value in (flat.origins, flat.directions, flat.radii))
-        cast_rays(self.scene, pack_cars(cars), light, origins, directions, radii, FAR, radiance, depth, moving)
-        color = develop(torch.from_numpy(radiance) * (exposure / 1000.0))
+        directions, packed = as_array(flat.directions), pack_cars(cars)
+        depth, solids = self._find(as_array(flat.origins), directions, packed)
+        reach = np.where(np.isinf(depth), 0.0, depth)
+        points = as_array(flat.origins) + reach[:, None] * directions
+        lights = lighting_table()[[HOURS.index(hour)]]
+        radiance = self.surface_radiance(points, solids, 2.0 * reach * as_array(flat.radii), lights, packed)
+        sky = np.isinf(depth)
+        radiance[sky] = sky_radiance(directions[sky], lights)
+        shape = rays.radii.shape
         return Cast(
-            color=color.float().reshape(*shape, 3),
+            color=develop(torch.from_numpy(radiance) * (exposure / 1000.0)).float().reshape(*shape, 3),
             depth=torch.from_numpy(depth).float().reshape(shape),
-            moving=torch.from_numpy(moving).reshape(shape),
+            moving=torch.from_numpy(solids >= len(self.scene.kinds)).reshape(shape),
         )
+
+    def measure(self, rays: RayBundle, *, cars: Sequence[Car] = ()) -> Float[Tensor, "*batch"]:
+        """Exact distance along each ray to the first surface (m); infinite where there is none."""
+        flat = rays.flatten()
+        depth, _ = self._find(as_array(flat.origins), as_array(flat.directions), pack_cars(cars))
+        return torch.from_numpy(depth).float().reshape(rays.radii.shape)
+
+    def surface_radiance(
+        self,
+        points: Float[np.ndarray, "points 3"],
+        solids: Int[np.ndarray, "points"],
+        widths: Float[np.ndarray, "points"],
+        lights: Float[np.ndarray, "lights columns"],
+        cars: "Cars | None" = None,
+    ) -> Float[np.ndarray, "points channels"]:
+        """Radiance of given solids' surfaces at points on or just under them: three numbers for each light."""
+        from blocknerf.capture.synthetic.caster import shade_surfaces
+
+        cars = pack_cars(()) if cars is None else cars
+        scene = self.scene
+        kinds, materials, values = (np.concatenate(pair) for pair in zip(scene[:3], cars[:3], strict=True))
+        radiance = np.empty((len(points), 3 * len(lights)))
+        shade_surfaces(scene, cars, kinds, materials, values, lights, points, solids, widths, radiance)
+        return radiance
+
+    def _find(
+        self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"], cars: "Cars"
+    ) -> tuple[Float[np.ndarray, "rays"], Int[np.ndarray, "rays"]]:
+        from blocknerf.capture.synthetic.caster import find_rays
+
+        depth, solids = np.empty(len(origins)), np.empty(len(origins), np.int64)
+        find_rays(self.scene, cars, origins, directions, FAR, depth, solids)
+        return depth, solids
 
     def render(
         self,
@@ -108,7 +135,7 @@ class Town:
         hour: Hour,
         exposure: float,
         *,
-        cars: Sequence[Solid] = (),
+        cars: Sequence[Car] = (),
         supersample: int = 2,
     ) -> Cast:
         """A photograph `[height, width]` of `supersample`^2 rays a pixel; depth is that of the pixel's middle.
@@ -116,27 +143,42 @@ class Town:
         A pixel counts as moving if any of its rays meets a moving car.
         """
         view = _in_double(cameras[index])
-        width, height = int(view.width[0]), int(view.height[0])
+        tiles = (int(view.height[0]), supersample, int(view.width[0]), supersample)
         fine = self.cast(view.scaled(supersample).image_rays(0), hour, exposure, cars=cars)
-        tiles = (height, supersample, width, supersample)
-        middle = fine if supersample % 2 else self.cast(view.image_rays(0), hour, exposure, cars=cars)
-        pick = slice(supersample // 2, None, supersample) if supersample % 2 else slice(None)
         return Cast(
             color=fine.color.reshape(*tiles, 3).mean((1, 3)),
-            depth=middle.depth[pick, pick],
+            depth=self.measure(view.image_rays(0), cars=cars),
             moving=fine.moving.reshape(tiles).any(3).any(1),
         )
 
 
-def pack_cars(cars: Sequence[Solid]) -> "Cars":
-    """Moving solids as the kernels take them."""
-    from blocknerf.capture.synthetic.caster import Cars
+def pack_cars(cars: Sequence[Car]) -> "Cars":
+    """Moving cars as the kernels take them."""
+    from blocknerf.capture.synthetic.traversal import Cars
 
-    table = SolidTable.pack(cars)
-    return Cars(kinds=table.kinds, materials=table.materials, values=table.values)
+    table = SolidTable.pack([solid for car in cars for solid in car])
+    starts = np.cumsum([0, *(len(car) for car in cars)])
+    low, high = table.bounds()
+    spheres = np.zeros((len(cars), 4))
+    for i in range(len(cars)):
+        bottom, top = low[starts[i] : starts[i + 1]].min(0), high[starts[i] : starts[i + 1]].max(0)
+        spheres[i] = [*(bottom + top) / 2, np.sqrt(((top - bottom) ** 2).sum()) / 2]
+    return Cars(kinds=table.kinds, materials=table.materials, values=table.values, starts=starts, spheres=spheres)
 
 
-def _array(values: Tensor) -> np.ndarray:
+def sky_radiance(
+    directions: Float[np.ndarray, "rays 3"], lights: Float[np.ndarray, "lights columns"]
+) -> Float[np.ndarray, "rays channels"]:
+    """Radiance of the sky: three numbers for each light."""
+    from blocknerf.capture.synthetic.caster import shade_sky
+
+    radiance = np.empty((len(directions), 3 * len(lights)))
+    shade_sky(lights, directions, radiance)
+    return radiance
+
+
+def as_array(values: Tensor) -> Float[np.ndarray, "*shape"]:
+    """A tensor in double precision, as the kernels take it."""
     return np.ascontiguousarray(values.detach().cpu().numpy(), np.float64)
 
 
@@ -161,7 +203,8 @@ def _sky_directions() -> np.ndarray:
 
 
 def _make_scene(plan: Plan) -> "Scene":
-    from blocknerf.capture.synthetic.shading import VOXEL, fill_skylight
+    from blocknerf.capture.synthetic.caster import fill_skylight
+    from blocknerf.capture.synthetic.shading import VOXEL
     from blocknerf.capture.synthetic.traversal import Scene, build_grid
 
     table = SolidTable.pack((*plan.solids, *plan.hills))

@@ -22,10 +22,8 @@ def positions(drive: Drive, seconds: float) -> list[tuple[float, float, float]]:
     return [spot for spot in spots if abs(spot[0]) < OUT_OF_TOWN and abs(spot[1]) < 42.0]
 
 
-def moving_cars(drive: Drive, seconds: float) -> list[Solid]:
-    """The solids of the drive's moving cars, `seconds` after its start."""
+def moving_cars(drive: Drive, seconds: float) -> list[list[Solid]]:
+    """The solids of each of the drive's moving cars, `seconds` after its start."""
     shift = len(drive.name) + int(drive.start / 1000.0)
-    solids: list[Solid] = []
-    for number, (x, y, heading) in enumerate(positions(drive, seconds)):
-        solids.extend(car(x, y, heading, BODIES[(number * 2 + shift) % len(BODIES)]))
-    return solids
+    spots = enumerate(positions(drive, seconds))
+    return [list(car(x, y, heading, BODIES[(number * 2 + shift) % len(BODIES)])) for number, (x, y, heading) in spots]

@@ -1,6 +1,6 @@
 """Which solid a ray meets first, and which are near a point: a uniform grid of cells over the town (Numba)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, no_type_check
 
 import numpy as np
 from numba import njit
@@ -10,7 +10,19 @@ from blocknerf.capture.synthetic.solids import SolidTable
 
 NOTHING, GROUND = -1, -2
 REACH = 0.35
-"""Solids are listed in every cell within this distance of them (m), so that distances up to it are found in one cell."""
+"""Solids are listed in every cell within this distance (m), so that distances up to it are found in one cell."""
+
+
+class Cars(NamedTuple):
+    """The solids of moving cars."""
+
+    kinds: np.ndarray
+    materials: np.ndarray
+    values: np.ndarray
+    starts: np.ndarray
+    """Where each car's solids begin."""
+    spheres: np.ndarray
+    """Middle and radius of a sphere around each car."""
 
 
 class Scene(NamedTuple):
@@ -58,6 +70,7 @@ def build_grid(table: SolidTable, inner: int, cell: float = 2.0):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def clip_axis(o, d, low, high, near, far):
     """Narrow an interval of the ray to where one coordinate lies within the grid."""
     inverse = 1.0 / d if abs(d) > 1e-12 else 1e12
@@ -66,6 +79,7 @@ def clip_axis(o, d, low, high, near, far):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def first_step(o, d, index, low, cell):
     """Distance to the first cell wall along one axis, distance between walls, and the step in cells."""
     if abs(d) < 1e-12:
@@ -75,6 +89,7 @@ def first_step(o, d, index, low, cell):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def search(scene, ox, oy, oz, dx, dy, dz, limit, any_hit):
     """Distance to the first solid of the grid before `limit`, and its number; any of them if `any_hit`."""
     cell, low, shape = scene.cell, scene.low, scene.shape
@@ -113,6 +128,7 @@ def search(scene, ox, oy, oz, dx, dy, dz, limit, any_hit):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def closest(scene, ox, oy, oz, dx, dy, dz, limit):
     """Distance to the first surface before `limit`, and the number of its solid (or GROUND, or NOTHING)."""
     best, found = limit, NOTHING
@@ -129,6 +145,7 @@ def closest(scene, ox, oy, oz, dx, dy, dz, limit):
 
 
 @njit(error_model="numpy")
+@no_type_check
 def occluded(scene, ox, oy, oz, dx, dy, dz, limit):
     """Whether anything of the town stands on the ray before `limit`; hills cast no shadow."""
     if dz < 0.0 and -oz / dz < limit:
@@ -137,6 +154,27 @@ def occluded(scene, ox, oy, oz, dx, dy, dz, limit):
 
 
 @njit(error_model="numpy")
+@no_type_check
+def closest_car(cars, ox, oy, oz, dx, dy, dz, limit, any_hit):
+    """Distance to the first moving solid before `limit`, and its number; any of them if `any_hit`."""
+    best, found = limit, NOTHING
+    for i in range(len(cars.spheres)):
+        x, y, z = ox - cars.spheres[i, 0], oy - cars.spheres[i, 1], oz - cars.spheres[i, 2]
+        ahead, radius = x * dx + y * dy + z * dz, cars.spheres[i, 3]
+        beyond = x * x + y * y + z * z - radius * radius
+        if beyond > 0.0 and (ahead > 0.0 or ahead * ahead < beyond):
+            continue
+        for k in range(cars.starts[i], cars.starts[i + 1]):
+            t = enter(cars.kinds, cars.values, k, ox, oy, oz, dx, dy, dz)
+            if t < best:
+                best, found = t, k
+                if any_hit:
+                    return best, found
+    return best, found
+
+
+@njit(error_model="numpy")
+@no_type_check
 def nearest(scene, x, y, z):
     """Signed distance to the nearest surface (exact up to REACH), its solid, and the normal in that solid's axes."""
     best, found, nx, ny, nz = z, GROUND, 0.0, 0.0, 1.0

@@ -1,0 +1,75 @@
+"""Drives: evenly spaced, through both intersections, clear of houses and of other cars."""
+
+from itertools import pairwise
+from math import dist, hypot
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.capture.synthetic.caster import find_points
+from blocknerf.capture.synthetic.lighting import HOURS
+from blocknerf.capture.synthetic.rig import RIG, ROUTES, SPEED, Route, camera_pose, place_stops, plan_drives
+from blocknerf.capture.synthetic.streets import intersections
+from blocknerf.capture.synthetic.town import Town
+from blocknerf.capture.synthetic.traffic import moving_cars, positions
+from blocknerf.geometry import is_rigid
+
+DRIVES = [(route, number) for route in ROUTES for number in range(2)]
+
+
+@pytest.mark.parametrize(("route", "number"), DRIVES)
+def test_drives_pass_every_intersection_at_even_steps(route: Route, number: int) -> None:
+    stops = place_stops(plan_drives(2, route)[number].waypoints, 40)
+    steps = [hypot(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(stops)]
+    assert max(steps) < 3.0
+    assert min(steps) > 0.95 * max(steps)
+    assert len(intersections()) == 2
+    for crossing in intersections():
+        assert min(dist(stop[:2], crossing) for stop in stops) < 4.5
+
+
+@pytest.mark.parametrize(("route", "number"), DRIVES)
+def test_cameras_stand_in_the_open_and_away_from_moving_cars(town: Town, route: Route, number: int) -> None:
+    drive = plan_drives(2, route)[number]
+    stops = place_stops(drive.waypoints, 40)
+    poses = np.stack([camera_pose(x, y, heading, mount) for x, y, heading, _ in stops for mount in RIG])
+    assert is_rigid(torch.from_numpy(poses)).all()
+    gaps, solids = np.empty(len(poses)), np.empty(len(poses), np.int64)
+    find_points(town.scene, np.ascontiguousarray(poses[:, :, 3]), gaps, solids)
+    assert gaps.min() > 0.3
+    for x, y, _, distance in stops:
+        for car in positions(drive, distance / SPEED):
+            assert dist((x, y), car[:2]) > 2.9
+
+
+def test_drives_take_turns_in_hour_and_direction() -> None:
+    drives = plan_drives(6, "main")
+    assert [drive.hour for drive in drives] == [*HOURS, *HOURS]
+    assert {(drive.hour, drive.waypoints[0][0] < 0) for drive in drives} == {
+        (h, e) for h in HOURS for e in (True, False)
+    }
+    assert len({drive.name for drive in drives}) == 6
+
+
+def test_exposure_wanders_by_less_than_half_a_stop() -> None:
+    for drive in plan_drives(3, "main"):
+        values = np.array([drive.exposure(stop, camera) for stop in range(30) for camera in range(3)])
+        assert values.max() / values.min() > 1.2
+        assert values.max() / values.min() < 2.0
+
+
+def test_the_pose_looks_where_the_mount_says() -> None:
+    left, forward, right = (camera_pose(5.0, -1.6, 0.0, mount) for mount in RIG)
+    for pose in (left, forward, right):
+        assert pose[2, 2] > 0.0
+        assert pose[2, 1] < -0.9
+    assert forward[0, 2] > 0.99
+    assert left[1, 2] > 0.7
+    assert right[1, 2] < -0.7
+
+
+def test_cars_move_with_time() -> None:
+    drive = plan_drives(1, "main")[0]
+    early, late = (moving_cars(drive, seconds)[0][0].center[0] for seconds in (1.0, 2.0))
+    assert early - late == pytest.approx(7.0)

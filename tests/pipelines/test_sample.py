@@ -1,0 +1,49 @@
+"""The job that makes a sample city, and what it refuses."""
+
+from pathlib import Path
+
+import pytest
+
+from blocknerf.capture.transforms import read_transforms
+from blocknerf.errors import RunError
+from pipelines.sample import sample
+
+TINY = {"width": 16, "height": 9, "drives": 1, "stops": 2}
+
+
+def test_it_writes_a_capture_and_replaces_only_its_own(tmp_path: Path) -> None:
+    out = tmp_path / "town"
+    assert sample(out, **TINY) == out  # type: ignore[arg-type]
+    first = {file.name: file.read_bytes() for file in out.rglob("*") if file.is_file()}
+    assert len(read_transforms(out)) == 6
+    sample(out, **TINY)  # type: ignore[arg-type]
+    assert {file.name: file.read_bytes() for file in out.rglob("*") if file.is_file()} == first
+    sample(out, **{**TINY, "stops": 1})  # type: ignore[arg-type]
+    assert len(list((out / "images").iterdir())) == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["town"]
+
+
+def test_an_empty_folder_is_used(tmp_path: Path) -> None:
+    (tmp_path / "town").mkdir()
+    assert len(read_transforms(sample(tmp_path / "town", **TINY))) == 6  # type: ignore[arg-type]
+
+
+def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").write_bytes(b"sand")
+    with pytest.raises(RunError, match=r"holds files that are not a sample city; give a new or empty folder$"):
+        sample(tmp_path, **TINY)  # type: ignore[arg-type]
+    assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
+
+
+def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "town").write_text("mine")
+    with pytest.raises(RunError, match="this is a file; give a folder for the sample"):
+        sample(tmp_path / "town", **TINY)  # type: ignore[arg-type]
+    assert (tmp_path / "town").read_text() == "mine"
+
+
+@pytest.mark.parametrize(("name", "value"), [("width", 0), ("stops", 0), ("quality", 100), ("pose_error", -1.0)])
+def test_an_option_out_of_range_is_refused_before_anything_is_written(tmp_path: Path, name: str, value: float) -> None:
+    with pytest.raises(RunError, match=f"sample: {name} is {value}; give a number from"):
+        sample(tmp_path / "town", **{**TINY, name: value})  # type: ignore[arg-type]
+    assert not (tmp_path / "town").exists()
