@@ -41,6 +41,9 @@ from pipelines.scores import (
 FIT_RAYS = 1024
 """Pixels on which an appearance code is fitted: 32 numbers need no more, and the time goes with them."""
 
+JUDGED_SHARE = 0.1
+"""Share of a picture from which a block is judged by it: one that only fades in is not meant to carry it."""
+
 SHOWN = 6
 """Photographs of which pictures are kept for the report."""
 
@@ -97,7 +100,8 @@ def _protocol(city: City, held_out: int, scored: int, downscale: int) -> Protoco
         f"{kept}; scored: {part}. For each and for each block in its picture, an appearance code is fitted on its "
         f"left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen); scores are taken on its right half, "
         f"photographs shrunk by {downscale}. Masked scores count only pixels that masks call static, and equal the "
-        "others where there are no masks. Poses are as given. Means are over photographs."
+        "others where there are no masks. Poses are as given. Means are over photographs; those of a block alone are "
+        f"over the photographs of which it makes at least {JUDGED_SHARE:.0%}."
     )
     known = perceptual.weights_path() is not None
     return Protocol(
@@ -199,7 +203,8 @@ def _frame_score(
         psnr_full=psnr(image, exam.photo),
         lpips=perceptual.lpips(seen, photo),
     )
-    alone = {name: psnr(picture.color[:, half], photo) for name, picture in pictures.items()}
+    judged = [name for name, weight in weights.items() if weight >= JUDGED_SHARE]
+    alone = {name: psnr(pictures[name].color[:, half], photo) for name in judged}
     return FrameScore(
         name=exam.name,
         index=exam.index,

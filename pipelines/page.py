@@ -38,6 +38,8 @@ figure { margin: 0; }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); gap: 1rem; }
 .four { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(48%, 250px), 1fr)); gap: 0.6rem; }
 .four img { width: 100%; }
+.wide-four { grid-template-columns: repeat(auto-fit, minmax(min(100%, 400px), 1fr)); }
+figcaption { margin: 0.25rem 0 0.4rem; }
 .half { position: relative; }
 .half::after { content: ""; position: absolute; inset: 0 auto 0 50%; border-left: 2px dashed #ffffffb0; }
 .scroll { overflow-x: auto; border: 1px solid var(--line); border-radius: 10px; background: var(--card); }

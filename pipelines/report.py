@@ -11,6 +11,7 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.colormaps import block_color
 from blocknerf.files import read_json, write_atomic
+from blocknerf.images import image_size
 from pipelines.charts import Series, legend, line_chart, ribbon
 from pipelines.job import duration, say
 from pipelines.page import Section, definitions, document, figure, paragraph, picture, player, table, tiles
@@ -18,10 +19,10 @@ from pipelines.records import Curve, read_curve
 from pipelines.scores import Evaluation, FrameScore, read_evaluation
 
 KINDS = {
-    "photo": "photograph; right of the line is scored",
-    "render": "rendered",
-    "error": "error (black none, white 0.25 and more)",
-    "depth": "depth (red near, blue far)",
+    "photo": "Photograph; the half right of the line is scored.",
+    "render": "Rendered.",
+    "error": "Error: black none, white 0.25 or more.",
+    "depth": "Depth: red near, blue far.",
 }
 LAYERS = {"depth": "Depth: red is near, blue is far.", "blocks": "Which blocks each picture is blended from, by color."}
 
@@ -65,12 +66,12 @@ def _place(capture: Capture) -> str:
 
 def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapping[str, dict[str, Any]]) -> str:
     seconds = sum(float(record.get("seconds", 0.0)) for record in records.values())
-    held_out = f", {len(scores.frames)} of them held out and judged" if scores and scores.frames else ""
+    judged = f", {scores.protocol.held_out_frames} held out, {len(scores.frames)} of these judged" if scores else ""
     size = f"{2 * capture.extent:.3g} {'m' if capture.metric else 'units'}"
-    text = f"{len(capture)} photographs over {size}{held_out}; preset {city.preset}."
+    text = f"{len(capture)} photographs over {size}{judged}; preset {city.preset}."
     facts = [("blocks", str(len(city.blocks))), ("photographs", str(len(capture)))]
     if scores is not None and scores.mean.psnr is not None:
-        facts = [("PSNR, dB", _number(scores.mean.psnr, 2)), ("SSIM", _number(scores.mean.ssim, 3)), *facts]
+        facts = [("PSNR, right halves", _number(scores.mean.psnr, 2)), ("SSIM", _number(scores.mean.ssim, 3)), *facts]
         if scores.mean.lpips is not None:
             facts.insert(2, ("LPIPS", _number(scores.mean.lpips, 3)))
     if seconds:
@@ -96,10 +97,9 @@ def _film(folder: RunFolder, city: City, name: str) -> str:
         f"{record['pixels_per_second']:,} pixels a second.",
         "faint",
     )
-    for layer, caption in LAYERS.items():
-        if folder.video(name, layer).exists():
-            body += figure(player(folder.video(name, layer), caption), caption)
-    return body
+    there = [layer for layer in LAYERS if folder.video(name, layer).exists()]
+    others = "".join(figure(player(folder.video(name, layer), LAYERS[layer]), LAYERS[layer]) for layer in there)
+    return body + (f'<div class="pair">{others}</div>' if others else "")
 
 
 def _comparisons(folder: RunFolder, scores: Evaluation | None) -> str:
@@ -108,18 +108,17 @@ def _comparisons(folder: RunFolder, scores: Evaluation | None) -> str:
 
 
 def _comparison(folder: RunFolder, frame: FrameScore) -> str:
-    blocks = ", ".join(f"{name} {weight:.0%}" for name, weight in frame.blocks.items())
+    blocks = ", ".join(f"{name} {weight:.0%}" for name, weight in frame.blocks.items() if weight >= 0.005)
     head = f"<h3>{escape(frame.name)}</h3>"
     line = f"PSNR {_number(frame.scores.psnr, 2)} dB, SSIM {_number(frame.scores.ssim, 3)}; blocks: {blocks}"
+    places = {kind: folder.evaluation_pictures / f"{frame.pictures}_{kind}.png" for kind in KINDS}
     figures = [
-        figure(
-            picture(folder.evaluation_pictures / f"{frame.pictures}_{kind}.png", f"{kind} of {frame.name}"),
-            caption,
-            "half" if kind == "photo" else "",
-        )
+        figure(picture(places[kind], f"{kind} of {frame.name}"), caption, "half" if kind == "photo" else "")
         for kind, caption in KINDS.items()
     ]
-    return head + paragraph(line, "faint") + f'<div class="four">{"".join(figures)}</div>'
+    width, height = image_size(places["photo"])
+    shape = "four wide-four" if width > 2 * height else "four"
+    return head + paragraph(line, "faint") + f'<div class="{shape}">{"".join(figures)}</div>'
 
 
 def _scores(city: City, scores: Evaluation | None) -> str:

@@ -55,14 +55,14 @@ class FrameScore:
     blocks: Mapping[str, float]
     """Weight of each block in the picture."""
     block_psnr: Mapping[str, float]
-    """PSNR of each of these blocks' picture alone."""
+    """PSNR of the pictures that blocks with a large enough share make alone."""
     pictures: str | None = None
     """What the names of its pictures in the evaluation folder begin with, where they were kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockScore:
-    """The scores of one block, over the photographs in whose pictures it has a share."""
+    """The scores of one block, over the photographs in whose pictures it has a large enough share."""
 
     psnr: float
     """Of the block's pictures alone."""
@@ -86,8 +86,8 @@ def summarize(protocol: Protocol, frames: Sequence[FrameScore]) -> Evaluation:
     """The evaluation of some photographs, with means over photographs and by block."""
     keys = [field.name for field in fields(Scores)]
     means = {key: _mean([getattr(frame.scores, key) for frame in frames]) for key in keys}
-    names = sorted({name for frame in frames for name in frame.blocks})
-    blocks = {name: _block_score([frame for frame in frames if name in frame.blocks], name) for name in names}
+    names = sorted({name for frame in frames for name in frame.block_psnr})
+    blocks = {name: _block_score([frame for frame in frames if name in frame.block_psnr], name) for name in names}
     return Evaluation(protocol=protocol, mean=Scores(**means), blocks=blocks, frames=tuple(frames))
 
 

@@ -32,9 +32,8 @@ def test_turbo_is_clipped_and_defined_everywhere() -> None:
 
 
 def test_neighboring_blocks_differ() -> None:
-    colors = np.array([block_color(i) for i in range(12)])
+    colors = np.array([block_color(i) for i in range(24)])
     assert np.linalg.norm(np.diff(colors, axis=0), axis=-1).min() > 60
-    assert len({tuple(color) for color in colors.tolist()}) == 12
 
 
 def test_shares_of_blocks_show_as_tint_and_bar() -> None:

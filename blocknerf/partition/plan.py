@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from blocknerf.capture.capture import Capture
+from blocknerf.colormaps import BLOCK_COLORS
 from blocknerf.partition.block import Block
 from blocknerf.partition.footprint import gaze_points
 from blocknerf.partition.membership import Membership
@@ -30,9 +31,6 @@ NAME_SPACING = 150.0
 MOST_POINTS = 400_000
 MOST_SEGMENTS = 5
 INK, FAINT, PAPER = (34, 38, 46), (120, 126, 136), (255, 255, 255)
-BLOCK_COLORS = (
-    (31, 119, 180), (214, 96, 28), (44, 140, 60), (148, 80, 178), (190, 44, 62), (22, 150, 160), (150, 110, 20),
-)  # fmt: skip
 SEGMENT_COLORS = ((24, 60, 120), (170, 60, 20), (20, 100, 50), (110, 40, 130), (120, 90, 0), (60, 60, 60))
 
 

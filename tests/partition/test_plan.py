@@ -9,9 +9,10 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from blocknerf.colormaps import BLOCK_COLORS
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import assign
-from blocknerf.partition.plan import BLOCK_COLORS, draw_plan, nice_length
+from blocknerf.partition.plan import draw_plan, nice_length
 
 PATH = torch.stack([torch.arange(41.0), torch.zeros(41)], -1)
 BLOCKS = [Block(name=f"b00{i}", origin=(x, 0.0, 2.0), radius=20.0) for i, x in enumerate((10.0, 30.0))]
