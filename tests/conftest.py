@@ -1,15 +1,31 @@
 """Shape and type checks on for the product, few threads, and the real captures where they lie."""
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 from jaxtyping import install_import_hook
 
-# An int passes for a float, as for a type checker.
-CHECKER = "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))"
-install_import_hook(["blocknerf", "pipelines", "viewer"], CHECKER)
-
 REPOSITORY = Path(__file__).parents[1]
+PACKAGES = ("blocknerf", "pipelines", "viewer")
+
+
+def checked_modules() -> list[str]:
+    """What the shape checks wrap: everything, or for an older jaxtyping all modules without compiled functions.
+
+    Before 0.3.11, the first that needs Python 3.11, it wraps even what is marked `no_type_check`, and Numba
+    cannot compile what is wrapped.
+    """
+    if tuple(map(int, version("jaxtyping").split(".")[:3])) >= (0, 3, 11):
+        return list(PACKAGES)
+    files = [file for package in PACKAGES for file in (REPOSITORY / package).rglob("*.py")]
+    plain = [file for file in files if "from numba import" not in file.read_text() and file.stem != "__init__"]
+    return [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in plain]
+
+
+# An int passes for a float, as for a type checker.
+install_import_hook(checked_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
 REAL_CAPTURES = REPOSITORY.parent / "shared" / "data"
 
 
