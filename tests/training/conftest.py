@@ -1,0 +1,150 @@
+"""A ball photographed all around, and a field small enough to learn it in seconds."""
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from blocknerf.cameras import Cameras, look_at
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.transforms import read_transforms
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.images import to_uint8, write_image
+from blocknerf.metrics.similarity import psnr
+from blocknerf.rendering.image import render_image
+from blocknerf.training.config import TrainConfig
+from blocknerf.training.pixels import PixelSource
+from blocknerf.training.trainer import Trainer
+
+FRAMES, WIDTH, HEIGHT, FOCAL = 16, 24, 16, 20.0
+HELD_OUT = (3, 8, 13)
+TRAINED = tuple(index for index in range(FRAMES) if index not in HELD_OUT)
+MAGENTA = (230, 30, 200)
+
+
+class Ball:
+    """A patterned ball of radius one under a sky that grows brighter upward."""
+
+    code_size, near, far, knee = 3, 0.1, 50.0, 4.0
+    sample_counts = (128, 64)
+
+    @property
+    def proposal_densities(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+        return [lambda points, footprints: self.density(points, footprints)[0]]
+
+    def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
+        return 40.0 * torch.sigmoid((1.0 - points.norm(dim=-1)) / 0.02), points
+
+    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+        return 0.5 + 0.4 * torch.sin(2.5 * features + torch.tensor([0.0, 1.0, 2.0]))
+
+    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+        return 0.5 + directions[:, 2:] * torch.tensor([0.6, 0.5, 0.2])
+
+    def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
+        return torch.ones(points.shape[:-1])
+
+
+def ring() -> Cameras:
+    """Cameras around the ball, alternately a little above and below, that look at it."""
+    angles = torch.arange(FRAMES) * (2 * torch.pi / FRAMES)
+    heights = 0.8 * (torch.arange(FRAMES) % 3 - 1.0)
+    eyes = torch.stack([3.0 * angles.cos(), 3.0 * angles.sin(), heights], -1)
+    return Cameras.pinhole(look_at(eyes, torch.zeros(FRAMES, 3)), focal=FOCAL, width=WIDTH, height=HEIGHT)
+
+
+def write_capture_of_ball(folder: Path) -> Capture:
+    """Photographs, masks and a `transforms.json`; a magenta thing moves through the photographs, under the masks."""
+    cameras, frames = ring(), []
+    for i in range(FRAMES):
+        picture = to_uint8(render_image(Ball(), cameras, i, torch.zeros(3), 1.0).color)
+        write_image(folder / f"clean/{i}.png", picture)
+        mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
+        row, column = (5 * i) % (HEIGHT - 7), (7 * i) % (WIDTH - 8)
+        picture[row : row + 7, column : column + 8] = MAGENTA
+        mask[row : row + 7, column : column + 8] = 0
+        write_image(folder / f"images/{i}.png", picture)
+        write_image(folder / f"masks/{i}.png", mask)
+        pose = torch.cat([cameras.camera_to_world[i] * torch.tensor([1.0, -1.0, -1.0, 1.0]), torch.eye(4)[3:]])
+        frames.append(
+            {
+                "file_path": f"images/{i}.png",
+                "mask_path": f"masks/{i}.png",
+                "transform_matrix": pose.tolist(),
+                "exposure": 0.01 * 2.0 ** (i % 2),
+            }
+        )
+    lens = {"fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2, "w": WIDTH, "h": HEIGHT}
+    (folder / "transforms.json").write_text(json.dumps({**lens, "frames": frames}))
+    return read_transforms(folder)
+
+
+@dataclass(frozen=True)
+class BallCaptures:
+    """The same ring of photographs, three ways."""
+
+    masked: Capture
+    """With the moving thing, and masks that cover it."""
+
+    @property
+    def unmasked(self) -> Capture:
+        """With the moving thing and no masks."""
+        return replace(self.masked, frames=tuple(replace(frame, mask=None) for frame in self.masked.frames))
+
+    @property
+    def clean(self) -> Capture:
+        """Nothing moves."""
+        frames = (replace(frame, image=frame.image.replace("images/", "clean/")) for frame in self.unmasked.frames)
+        return replace(self.masked, frames=tuple(frames))
+
+
+@pytest.fixture(scope="session")
+def ball(tmp_path_factory: pytest.TempPathFactory) -> BallCaptures:
+    return BallCaptures(masked=write_capture_of_ball(tmp_path_factory.mktemp("ball")))
+
+
+def make_trainer(
+    capture: Capture, *, steps: int, rays: int = 256, seed: int = 0, frames: Sequence[int] = TRAINED, **choices: object
+) -> Trainer:
+    """A tiny field before its first step; rates are high because there are few."""
+    torch.manual_seed(seed)
+    spec = FieldSpec(
+        origin=(0.0, 0.0, 0.0), half_extent=2.0, near=1.5, far=50.0, exposure_reference=0.01,
+        frames=tuple(capture.frames[index].name for index in frames), levels=4, log2_table=12, base_resolution=4,
+        finest_resolution=64, hidden=16, code_size=4, proposal_levels=3, proposal_log2_table=11,
+        proposal_finest_resolution=32, visibility_log2_table=10, visibility_finest_resolution=16,
+        proposal_samples=24, samples=12,
+    )  # fmt: skip
+    rates = {"grid_rate": 0.1, "network_rate": 0.02, "final_rate": 0.1}
+    config = TrainConfig(steps=steps, rays=rays, seed=seed, **{**rates, **choices})
+    source = PixelSource(
+        capture, frames, downscale=1, budget_bytes=config.memory, seed=seed, use_depth=capture.points is not None
+    )
+    exposures = torch.tensor([capture.frames[index].exposure or 0.01 for index in frames])
+    return Trainer(BlockField(spec), source, exposures, config)
+
+
+def held_out_psnr(trainer: Trainer, capture: Capture) -> float:
+    """Mean PSNR over the photographs that were not trained on, rendered with the mean code."""
+    field, scores = trainer.field, []
+    for index in HELD_OUT:
+        picture = render_image(field, capture.cameras(), index, field.mean_code(), 0.01)
+        target = torch.from_numpy(capture.read_image(index)).float() / 255.0
+        scores.append(float(psnr(picture.color, target)))
+    return sum(scores) / len(scores)
+
+
+@pytest.fixture(scope="session")
+def trainer_of() -> Callable[..., Trainer]:
+    return make_trainer
+
+
+@pytest.fixture(scope="session")
+def score() -> Callable[[Trainer, Capture], float]:
+    return held_out_psnr

@@ -1,0 +1,188 @@
+"""The state of an unfinished training: going on is as if it had never stopped, and nothing broken is taken or left."""
+
+import dataclasses
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+
+from blocknerf.errors import CheckpointError, TrainingError
+from blocknerf.training.checkpoint import restore_state, save_state
+from blocknerf.training.trainer import Trainer
+
+MakeTrainer = Callable[..., Trainer]
+
+
+def advance(trainer: Trainer, steps: int) -> Trainer:
+    for _ in range(steps):
+        trainer.advance()
+    return trainer
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.field.named_parameters()}
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, ball: Any, trainer_of: MakeTrainer) -> Path:
+    """A training that was stopped after 10 of 20 steps."""
+    path = tmp_path_factory.mktemp("stopped") / "state.safetensors"
+    save_state(advance(trainer_of(ball.clean, steps=20), 10), path, seconds=1.5)
+    return path
+
+
+@pytest.fixture
+def saved(stopped: Path, tmp_path: Path) -> Path:
+    """A copy of its checkpoint."""
+    path = tmp_path / "checkpoint" / "state.safetensors"
+    path.parent.mkdir()
+    shutil.copy(stopped, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def straight(ball: Any, trainer_of: MakeTrainer) -> dict[str, torch.Tensor]:
+    """The weights after 20 steps without a stop."""
+    return weights(advance(trainer_of(ball.clean, steps=20), 20))
+
+
+def test_a_resumed_training_is_the_same_to_the_last_bit(
+    saved: Path, straight: dict[str, torch.Tensor], ball: Any, trainer_of: MakeTrainer
+) -> None:
+    resumed = trainer_of(ball.clean, steps=20)
+    assert restore_state(resumed, saved) == 1.5
+    assert resumed.step == 10
+    again = weights(advance(resumed, 10))
+    assert all(torch.equal(straight[name], again[name]) for name in straight)
+
+
+def test_a_training_without_its_moments_would_not_be_the_same(
+    saved: Path, straight: dict[str, torch.Tensor], ball: Any, trainer_of: MakeTrainer
+) -> None:
+    forgetful = trainer_of(ball.clean, steps=20)
+    restore_state(forgetful, saved)
+    for value in forgetful.optimizer.state().values():
+        value.zero_()
+    again = weights(advance(forgetful, 10))
+    assert not all(torch.equal(straight[name], again[name]) for name in straight)
+
+
+def test_saving_does_not_disturb_the_training(tmp_path: Path, ball: Any, trainer_of: MakeTrainer) -> None:
+    straight, watched = (advance(trainer_of(ball.clean, steps=20), 2) for _ in range(2))
+    save_state(watched, tmp_path / "state.safetensors", seconds=0.0)
+    first, second = weights(advance(straight, 2)), weights(advance(watched, 2))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_not_saved(
+    saved: Path, ball: Any, trainer_of: MakeTrainer, value: float
+) -> None:
+    before = saved.read_bytes()
+    trainer = advance(trainer_of(ball.clean, steps=20), 1)
+    with torch.no_grad():
+        trainer.field.codes[0, 0] = value
+    with pytest.raises(TrainingError, match="codes is not finite after step 1; the last good checkpoint is kept"):
+        save_state(trainer, saved, seconds=2.0)
+    assert saved.read_bytes() == before
+    assert [path.name for path in saved.parent.iterdir()] == [saved.name]
+
+
+def test_after_a_failed_step_the_last_checkpoint_can_still_be_read(
+    saved: Path, ball: Any, trainer_of: MakeTrainer
+) -> None:
+    trainer = trainer_of(ball.clean, steps=20)
+    restore_state(trainer, saved)
+    trainer.exposures[:] = float("nan")
+    with pytest.raises(TrainingError, match="step 10"):
+        trainer.advance()
+    fresh = trainer_of(ball.clean, steps=20)
+    restore_state(fresh, saved)
+    assert fresh.step == 10
+    advance(fresh, 1)
+
+
+def refusal(trainer: Trainer, path: Path) -> str:
+    with pytest.raises(CheckpointError) as caught:
+        restore_state(trainer, path)
+    message = str(caught.value)
+    assert message.startswith(f"{path}: ")
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("choices", "told"),
+    [
+        ({"steps": 30}, "was trained with steps = 20, now 30"),
+        ({"steps": 20, "rays": 128}, "was trained with rays = 256, now 128"),
+        ({"steps": 20, "seed": 1}, "was trained with seed = 0, now 1"),
+        ({"steps": 20, "frames": (0, 1, 2)}, "was trained with frames = "),
+    ],
+)
+def test_other_settings_are_refused(
+    saved: Path, ball: Any, trainer_of: MakeTrainer, choices: dict[str, Any], told: str
+) -> None:
+    message = refusal(trainer_of(ball.clean, **choices), saved)
+    assert told in message
+    assert message.endswith("use the same settings, or delete it to train from the start")
+
+
+def test_every_setting_is_compared(saved: Path, ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=20)
+    for field in dataclasses.fields(trainer.config):
+        held = getattr(trainer.config, field.name)
+        other = trainer_of(ball.clean, steps=20)
+        other.config = dataclasses.replace(trainer.config, **{field.name: held + 1})
+        assert f"was trained with {field.name} = " in refusal(other, saved)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
+def test_a_truncated_checkpoint_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, share: float) -> None:
+    content = saved.read_bytes()
+    saved.write_bytes(content[: int(share * len(content))])
+    trainer = trainer_of(ball.clean, steps=20)
+    assert "corrupt checkpoint" in refusal(trainer, saved)
+    assert trainer.step == 0
+
+
+def rewrite(path: Path, weights: dict[str, torch.Tensor] | None = None, drop: str = "", **metadata: str) -> None:
+    with safe_open(path, framework="pt") as content:
+        held = {name: content.get_tensor(name) for name in content.keys() if name != drop}  # noqa: SIM118
+        header = dict(content.metadata())
+    save_file(held | (weights or {}), path, metadata=header | metadata)
+
+
+@pytest.mark.parametrize("found", ["blocknerf.training/2", "blocknerf.field/1", ""])
+def test_another_format_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, found: str) -> None:
+    rewrite(saved, format=found)
+    assert f"format '{found}' is not 'blocknerf.training/1'" in refusal(trainer_of(ball.clean, steps=20), saved)
+
+
+@pytest.mark.parametrize("drop", ["field.codes", "first.codes", "second.base.table"])
+def test_a_missing_tensor_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, drop: str) -> None:
+    rewrite(saved, drop=drop)
+    assert f"corrupt checkpoint ('{drop}')" in refusal(trainer_of(ball.clean, steps=20), saved)
+
+
+@pytest.mark.parametrize(
+    "metadata", [{"step": "ten"}, {"seconds": ""}, {"config": "{"}, {"config": "[]"}, {"spec": "null"}]
+)
+def test_broken_facts_are_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, metadata: dict[str, str]) -> None:
+    rewrite(saved, **metadata)
+    assert "corrupt checkpoint" in refusal(trainer_of(ball.clean, steps=20), saved)
+
+
+def test_a_tensor_of_another_shape_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer) -> None:
+    rewrite(saved, {"field.codes": torch.zeros(3, 7)})
+    assert "corrupt checkpoint" in refusal(trainer_of(ball.clean, steps=20), saved)
+
+
+def test_what_is_not_finite_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer) -> None:
+    rewrite(saved, {"field.codes": torch.full((13, 4), float("nan"))})
+    assert "corrupt checkpoint" in refusal(trainer_of(ball.clean, steps=20), saved)

@@ -1,0 +1,68 @@
+"""Adam over a field: rates by kind and step, and entries that no sample touched."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from blocknerf.training.optimizer import WARM_UP_STEPS, FieldOptimizer
+from blocknerf.training.trainer import Trainer
+
+MakeTrainer = Callable[..., Trainer]
+
+
+def moved(trainer: Trainer, step: int) -> dict[str, float]:
+    """How far each parameter goes at a step where every gradient is one and the moments agree."""
+    optimizer = FieldOptimizer(trainer.field, trainer.config)
+    for name, value in optimizer.parameters.items():
+        # Moments as after many steps of gradient one, so that what is left of a step is its rate.
+        optimizer.first[name].fill_(1.0 - 0.9**step)
+        optimizer.second[name].fill_(1.0 - 0.99**step)
+        value.grad = torch.ones_like(value)
+    before = {name: value.detach().clone() for name, value in optimizer.parameters.items()}
+    optimizer.step(step)
+    after = optimizer.parameters
+    return {name: float((before[name] - value.detach()).mean()) for name, value in after.items()}
+
+
+def test_rates_warm_up_and_decay(ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=1000)
+    config = trainer.config
+    table = "base.table"
+    start, warm, last = (moved(trainer, step)[table] for step in (1, WARM_UP_STEPS, 1000))
+    assert start < 0.1 * warm
+    expected = config.grid_rate * config.final_rate ** (WARM_UP_STEPS / 1000)
+    assert abs(warm / expected - 1.0) < 0.02
+    assert abs(last / (config.grid_rate * config.final_rate) - 1.0) < 0.02
+
+
+def test_each_kind_has_its_rate(ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=1000, grid_rate=0.4, network_rate=0.2, code_rate=0.1)
+    far = moved(trainer, 100)
+    grid, network, code = far["proposals.0.table"], far["sky_head.layers.0.weight"], far["codes"]
+    assert abs(grid / network - 2.0) < 0.01
+    assert abs(network / code - 2.0) < 0.01
+
+
+def test_entries_without_a_gradient_stay(ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=1000)
+    optimizer, codes = FieldOptimizer(trainer.field, trainer.config), trainer.field.codes
+    before = codes.detach().clone()
+    codes.grad = torch.zeros_like(codes)
+    codes.grad[1] = 1.0
+    optimizer.step(60)
+    still = torch.arange(len(codes)) != 1
+    assert torch.equal(codes.detach()[still], before[still])
+    assert (codes.detach()[1] != before[1]).all()
+    assert codes.grad is None or not codes.grad.any()
+
+
+def test_moments_come_back(ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=10)
+    for _ in range(3):
+        trainer.advance()
+    other = trainer_of(ball.clean, steps=10)
+    other.optimizer.restore({name: value.clone() for name, value in trainer.optimizer.state().items()})
+    for name, value in trainer.optimizer.state().items():
+        assert torch.equal(other.optimizer.state()[name], value)
+    assert any(value.any() for value in other.optimizer.state().values())

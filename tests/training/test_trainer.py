@@ -1,0 +1,135 @@
+"""The training loop learns, keeps moving things out, and stops at the first number that is not finite."""
+
+import math
+import re
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from blocknerf.capture.capture import Capture
+from blocknerf.errors import TrainingError
+from blocknerf.rendering.image import render_image
+from blocknerf.training.trainer import Trainer
+
+MakeTrainer = Callable[..., Trainer]
+Score = Callable[[Trainer, Capture], float]
+STEPS = 250
+
+
+def trained(trainer: Trainer) -> Trainer:
+    while trainer.step < trainer.config.steps:
+        trainer.advance()
+    return trainer
+
+
+def mean_color_psnr(capture: Capture, frames: range) -> float:
+    """What the best single color would score."""
+    colors = torch.stack([torch.from_numpy(capture.read_image(index)) / 255.0 for index in frames])
+    return -10.0 * math.log10(float(colors.reshape(-1, 3).var(0).mean()))
+
+
+@pytest.fixture(scope="module")
+def learned(ball: Any, trainer_of: MakeTrainer) -> Trainer:
+    return trained(trainer_of(ball.clean, steps=STEPS))
+
+
+def test_a_short_training_raises_held_out_psnr(
+    ball: Any, learned: Trainer, score: Score, trainer_of: MakeTrainer
+) -> None:
+    after, before = score(learned, ball.clean), score(trainer_of(ball.clean, steps=STEPS), ball.clean)
+    baseline = mean_color_psnr(ball.clean, range(len(ball.clean)))
+    print(f"held-out PSNR: {before:.1f} dB at the start, {after:.1f} dB learned, {baseline:.1f} dB by the mean color")
+    assert after > baseline + 6.0
+    assert after > before + 6.0
+
+
+def test_the_geometry_is_the_balls(learned: Trainer) -> None:
+    cameras = learned.pixels.cameras
+    picture = render_image(learned.field, cameras, 0, learned.field.mean_code(), 0.01)
+    distance = float(cameras.centers[0].norm()) - 1.0
+    opacity, depth = float(picture.opacity[8, 12]), float(picture.depth[8, 12])
+    assert opacity > 0.8
+    # The rest of the ray counts as the far end.
+    assert (depth - (1.0 - opacity) * learned.field.far) / opacity == pytest.approx(distance, rel=0.15)
+    assert float(picture.opacity[1, 1]) < 0.5
+
+
+def test_masks_keep_a_moving_thing_out(ball: Any, score: Score, trainer_of: MakeTrainer) -> None:
+    masked, unmasked = (
+        score(trained(trainer_of(capture, steps=150)), ball.clean) for capture in (ball.masked, ball.unmasked)
+    )
+    print(f"held-out PSNR: {masked:.1f} dB with masks, {unmasked:.1f} dB without")
+    assert masked > unmasked + 3.0
+
+
+def test_a_report_tells_step_loss_and_psnr(ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=10)
+    first, second = trainer.advance(), trainer.advance()
+    assert (first.step, second.step, trainer.step) == (1, 2, 2)
+    assert first.loss >= 10.0 ** (-first.psnr / 10.0) > 0.0
+
+
+def test_one_seed_gives_one_training(ball: Any, trainer_of: MakeTrainer) -> None:
+    first, again, other = (trained(trainer_of(ball.clean, steps=5, seed=seed)) for seed in (0, 0, 1))
+    weights = [dict(trainer.field.named_parameters()) for trainer in (first, again, other)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_many_rays_are_summed_in_a_fixed_order(ball: Any, trainer_of: MakeTrainer) -> None:
+    """Beyond some thousand rays PyTorch adds up indexed gradients by threads, in any order."""
+    codes = []
+    for _ in range(4):
+        trainer = trainer_of(ball.clean, steps=100, rays=12_000)
+        trainer.advance()
+        codes.append(trainer.field.codes.detach().clone())
+    assert all(torch.equal(codes[0], other) for other in codes)
+
+
+def test_every_part_of_the_field_learns(ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=100)
+    before = {name: value.detach().clone() for name, value in trainer.field.named_parameters()}
+    for _ in range(3):
+        trainer.advance()
+    still = [name for name, value in trainer.field.named_parameters() if torch.equal(value.detach(), before[name])]
+    assert still == []
+
+
+def poison(trainer: Trainer, what: str) -> None:
+    if what == "exposure":
+        trainer.exposures[:] = float("nan")
+    elif what == "photograph":
+        batch = trainer.pixels.batch
+        original = batch
+
+        def broken(step: int, rays: int, depth_rays: int) -> Any:
+            found = original(step, rays, depth_rays)
+            found.colors[3, 1] = float("nan")
+            return found
+
+        trainer.pixels.batch = broken
+    else:
+        with torch.no_grad():
+            dict(trainer.field.named_parameters())[what].view(-1)[0] = float("nan")
+
+
+@pytest.mark.parametrize(
+    "what", ["exposure", "photograph", "codes", "base.network.layers.0.weight", "sky_head.row.weight"]
+)
+def test_what_is_not_finite_stops_the_training_at_its_step(ball: Any, trainer_of: MakeTrainer, what: str) -> None:
+    trainer = trainer_of(ball.clean, steps=10)
+    trainer.advance()
+    trainer.advance()
+    names = [name for name, _ in trainer.field.named_parameters()]
+    if what == "sky_head.row.weight" and what not in names:
+        what = next(name for name in names if name.startswith("sky_head"))
+    poison(trainer, what)
+    before = {name: value.detach().clone() for name, value in trainer.field.named_parameters()}
+    pattern = re.compile(r"nan at step 2; the last good checkpoint is kept: .*--seed", re.IGNORECASE)
+    with pytest.raises(TrainingError, match=pattern):
+        trainer.advance()
+    assert trainer.step == 2
+    for name, value in trainer.field.named_parameters():
+        assert torch.equal(value.detach().nan_to_num(7.0), before[name].nan_to_num(7.0)), name
