@@ -50,6 +50,8 @@ def restore_state(trainer: Trainer, path: Path) -> float:
             metadata = content.metadata() or {}
             _check(trainer, path, metadata)
             state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        if odd := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+            raise ValueError(f"{odd[0]} is not finite")
         with torch.no_grad():
             for name, value in trainer.field.named_parameters():
                 value.copy_(state[f"field.{name}"])
@@ -68,6 +70,8 @@ def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
         )
     for key, mine in (("config", asdict(trainer.config)), ("spec", trainer.field.spec.to_json())):
         stored = json.loads(metadata[key])
+        if not isinstance(stored, dict):
+            raise ValueError(f"{key} is not an object")
         mine = json.loads(json.dumps(mine))
         if odd := [name for name in mine if stored.get(name) != mine[name]]:
             raise CheckpointError(
