@@ -26,6 +26,9 @@ def checked_modules() -> list[str]:
 # An int passes for a float, as for a type checker.
 install_import_hook(checked_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
 
+# Decides how threads wait, so it comes before torch: spinning ones make small steps ten times slower.
+import blocknerf.kernels.threads  # noqa: E402, F401
+
 REAL_CAPTURES = REPOSITORY.parent / "shared" / "data"
 
 
