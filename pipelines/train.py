@@ -2,12 +2,16 @@
 
 import json
 import platform
+import resource
 import shutil
+import sys
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blocknerf import __version__
@@ -16,18 +20,25 @@ from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import save_field
+from blocknerf.fields.occupancy import extract_occupancy, save_occupancy
 from blocknerf.files import format_json, write_atomic
+from blocknerf.kernels.backends import OPERATIONS, availability
 from blocknerf.kernels.threads import use_threads
-from blocknerf.partition.membership import Membership, read_membership
+from blocknerf.partition.membership import read_membership
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.pixels import PixelSource
 from blocknerf.training.trainer import StepReport, Trainer
+from pipelines.job import duration, say
+from pipelines.records import read_lines
 
-LOG_EVERY = 25
+RECORD_FORMAT = "blocknerf.training-record/1"
+LOG_EVERY = 20
 """Steps between lines of the log."""
 CHECKPOINT_SECONDS = 30.0
+TELL_SECONDS = 20.0
+"""Between lines on the terminal's stand-in, a file or a pipe."""
 RESERVED_BYTES = 5 << 29
 """Share of the memory budget that the interpreter, the kernels and one step need, measured on a draft block."""
 SMALLEST_SIDE = 8
@@ -46,6 +57,8 @@ def train(
 ) -> list[str]:
     """Train the blocks of a run that are not trained yet, and give their names.
 
+    A block that was stopped goes on from its last checkpoint, exactly as if it had not been.
+
     Args:
         run: Run folder, partitioned.
         block: Train only this block.
@@ -56,32 +69,26 @@ def train(
         seed: Source of every random choice.
 
     Raises:
-        TrainingError: An option is out of range, or training had to stop.
-        RunError: The folder is not partitioned, or a file of it is broken.
+        TrainingError: An option is out of range, or training met a number that is not finite.
+        RunError: The folder is not partitioned, or a file of it is broken or of a training with other settings.
     """
     folder = RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
     _check_options(capture, steps, downscale, threads)
     use_threads(threads)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
+    choices = {
+        "steps": steps,
+        "downscale": downscale or default_downscale(capture, city.preset),
+        "memory": _photograph_bytes(memory),
+        "seed": seed,
+    }
     todo = [name for name in names if not folder.field(name).exists()]
-    budget = int(memory * (1 << 30)) - RESERVED_BYTES
-    if budget <= 0:
-        raise TrainingError(
-            f"--memory {memory} leaves nothing for photographs; give at least {RESERVED_BYTES / 2**30 + 0.5}"
-        )
     for name in names:
-        if name not in todo:
-            print(f"{name}: trained already")
-    for name in todo:
-        config = TrainConfig.preset(
-            city.preset,
-            steps=steps,
-            downscale=downscale or default_downscale(capture, city.preset),
-            memory=budget,
-            seed=seed,
-        )
-        _BlockJob(folder, city, capture, name, config).run()
+        if name in todo:
+            _BlockJob(folder, city, capture, name, choices).run()
+        else:
+            say(f"{name}: trained already")
     return todo
 
 
@@ -95,14 +102,25 @@ def _check_options(capture: Capture, steps: int | None, downscale: int | None, t
         raise TrainingError(f"--downscale {downscale} leaves too little of the photographs; give at most {most}")
 
 
+def _photograph_bytes(memory: float) -> int:
+    """What a budget in GiB leaves for photographs."""
+    budget = int(memory * (1 << 30)) - RESERVED_BYTES
+    if budget <= 0:
+        least = RESERVED_BYTES / (1 << 30) + 0.5
+        raise TrainingError(f"--memory {memory:g} leaves nothing for photographs; give at least {least:g}")
+    return budget
+
+
 class _BlockJob:
     """One block's training, from its last checkpoint to its finished files."""
 
-    def __init__(self, folder: RunFolder, city: City, capture: Capture, name: str, config: TrainConfig) -> None:
-        self.folder, self.city, self.capture, self.name, self.config = folder, city, capture, name, config
+    def __init__(self, folder: RunFolder, city: City, capture: Capture, name: str, choices: dict[str, Any]) -> None:
+        self.folder, self.city, self.capture, self.name = folder, city, capture, name
         self.state = folder.checkpoint(name) / "state.safetensors"
-        members: Membership = read_membership(folder.frames(name), capture)
-        self.frames = members.frames
+        self.frames = read_membership(folder.frames(name), capture).frames
+        lenses = [capture.frames[index].intrinsics for index in self.frames]
+        pixels = sum(lens.width * lens.height for lens in lenses) // choices["downscale"] ** 2
+        self.config = TrainConfig.preset(city.preset, pixels=pixels, **choices)
         self.seconds = 0.0
 
     def run(self) -> None:
@@ -110,10 +128,14 @@ class _BlockJob:
         trainer = self._trainer()
         if self.state.exists():
             self.seconds = restore_state(trainer, self.state)
-            print(f"{self.name}: resuming at step {trainer.step} of {self.config.steps}")
+            say(f"{self.name}: resuming at step {trainer.step} of {self.config.steps}")
         log = _Log(self.folder.log(self.name), trainer.step)
-        report = self._loop(trainer, log)
-        self._publish(trainer, report, log)
+        try:
+            self._loop(trainer, log)
+            save_state(trainer, self.state, seconds=self.seconds)
+        except TrainingError as error:
+            raise TrainingError(f"block {self.name}: {error}") from None
+        self._publish(trainer.field, log.mean_psnr())
 
     def _trainer(self) -> Trainer:
         torch.manual_seed(self.config.seed)
@@ -129,43 +151,47 @@ class _BlockJob:
         exposures = [self.capture.frames[index].exposure or spec.exposure_reference for index in self.frames]
         return Trainer(BlockField(spec), pixels, torch.tensor(exposures), self.config)
 
-    def _loop(self, trainer: Trainer, log: "_Log") -> StepReport | None:
-        report, started, saved, before = None, time.monotonic(), time.monotonic(), self.seconds
-        with _progress() as progress:
-            task = progress.add_task(self.name, total=self.config.steps, completed=trainer.step, rate="", score="")
+    def _loop(self, trainer: Trainer, log: "_Log") -> None:
+        started = saved = time.monotonic()
+        before = self.seconds
+        meter = _Meter(self.name, self.config, trainer.step)
+        with meter.bar:
             while trainer.step < self.config.steps:
                 report = trainer.advance()
                 now = time.monotonic()
                 self.seconds = before + now - started
                 if trainer.step % LOG_EVERY == 0 or trainer.step == self.config.steps:
-                    line = log.write(report, self.seconds, self.config.rays)
-                    score = f"loss {report.loss:.4f}  PSNR {report.psnr:.1f} dB"
-                    progress.update(task, completed=trainer.step, rate=f"{line:,.0f} rays/s", score=score)
+                    meter.show(report, log.write(report, self.seconds, self.config.rays))
                 if now - saved > CHECKPOINT_SECONDS:
                     save_state(trainer, self.state, seconds=self.seconds)
                     saved = time.monotonic()
-        return report
 
-    def _publish(self, trainer: Trainer, report: StepReport | None, log: "_Log") -> None:
-        save_state(trainer, self.state, seconds=self.seconds)
+    def _publish(self, field: BlockField, psnr: float | None) -> None:
+        """Write the finished files, the field last: when it is there, the block is done."""
+        started = time.monotonic()
+        occupancy = extract_occupancy(field)
+        save_occupancy(occupancy, self.folder.occupancy(self.name))
+        rate = self.config.steps * self.config.rays / max(self.seconds, 1e-9)
         record = {
-            "format": "blocknerf.training-record/1",
+            "format": RECORD_FORMAT,
             "block": self.name,
             "config": asdict(self.config),
             "frames": len(self.frames),
-            "psnr": log.mean_psnr(),
+            "psnr": psnr,
             "seconds": round(self.seconds, 3),
-            "rays_per_second": round(self.config.steps * self.config.rays / max(self.seconds, 1e-9), 1),
+            "rays_per_second": round(rate, 1),
+            "occupancy": {"share": occupancy.share, "seconds": round(time.monotonic() - started, 3)},
+            "peak_memory": _peak_bytes(),
             "device": "cpu",
+            "backends": _backends(),
             "versions": {"blocknerf": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
         write_atomic(self.folder.train_record(self.name), format_json(record))
-        save_field(trainer.field, self.folder.field(self.name), step=trainer.step, city=self.city.digest)
+        save_field(field, self.folder.field(self.name), step=self.config.steps, city=self.city.digest)
         shutil.rmtree(self.folder.checkpoint(self.name), ignore_errors=True)
-        print(
-            f"{self.name}: {len(self.frames)} frames, {self.config.steps} steps in {self.seconds:.0f} s "
-            f"({record['rays_per_second']:,.0f} rays/s), training PSNR {record['psnr']:.1f} dB"
-        )
+        score = "" if psnr is None else f", training PSNR {psnr:.1f} dB"
+        took = f"{self.config.steps} steps in {duration(self.seconds)} ({rate:,.0f} rays/s)"
+        say(f"{self.name}: {len(self.frames)} frames, {took}{score}")
 
 
 class _Log:
@@ -173,10 +199,8 @@ class _Log:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        lines = path.read_text().splitlines() if path.exists() else []
-        self.lines = [line for line in map(json.loads, lines) if line["step"] <= step]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("".join(json.dumps(line) + "\n" for line in self.lines))
+        self.lines = [line for line in read_lines(path) if line["step"] <= step]
+        write_atomic(path, "".join(json.dumps(line) + "\n" for line in self.lines))
 
     def write(self, report: StepReport, seconds: float, rays: int) -> float:
         """Append a line, and give the rays a second since the line before."""
@@ -194,17 +218,40 @@ class _Log:
             stream.write(json.dumps(line) + "\n")
         return rate
 
-    def mean_psnr(self) -> float:
-        """Training PSNR over the last tenth of the log."""
+    def mean_psnr(self) -> float | None:
+        """Training PSNR over the last tenth of the log; None where there is no log."""
         tail = self.lines[-max(1, len(self.lines) // 10) :]
-        return round(sum(line["psnr"] for line in tail) / len(tail), 3)
+        return round(sum(line["psnr"] for line in tail) / len(tail), 3) if tail else None
 
 
-def _progress() -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[rate]}  {task.fields[score]}"),
-        TimeRemainingColumn(),
-    )
+class _Meter:
+    """Rays a second, loss, PSNR and time left: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, name: str, config: TrainConfig, step: int) -> None:
+        self.name, self.config, self.told = name, config, time.monotonic()
+        console = Console()
+        figures = TextColumn("{task.fields[figures]}")
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), figures, TimeRemainingColumn()
+        self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
+        self.task = self.bar.add_task(name, total=config.steps, completed=step, figures="")
+
+    def show(self, report: StepReport, rate: float) -> None:
+        """Show the figures of a step."""
+        figures = f"{rate:,.0f} rays/s, loss {report.loss:.4f}, PSNR {report.psnr:.1f} dB"
+        self.bar.update(self.task, completed=report.step, figures=figures)
+        if self.bar.disable and time.monotonic() - self.told > TELL_SECONDS:
+            self.told = time.monotonic()
+            left = duration((self.config.steps - report.step) * self.config.rays / rate)
+            say(f"{self.name}: step {report.step} of {self.config.steps}, {figures}, {left} left")
+
+
+def _backends() -> dict[str, dict[str, str]]:
+    """The kernels that ran, and why those."""
+    chosen = {name: next(verdict for verdict in availability(name) if verdict.usable) for name in OPERATIONS}
+    return {name: {"backend": verdict.backend, "reason": verdict.reason} for name, verdict in chosen.items()}
+
+
+def _peak_bytes() -> int:
+    """The most memory the process has held so far."""
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
