@@ -1,0 +1,301 @@
+"""The training job: what it writes, what it skips, and that a kill costs nothing but time."""
+
+import dataclasses
+import hashlib
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from safetensors import safe_open
+
+from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.errors import CheckpointError, TrainingError
+from blocknerf.fields import spec
+from blocknerf.fields.checkpoint import load_field, read_header
+from blocknerf.fields.occupancy import extract_occupancy, load_occupancy
+from blocknerf.kernels.backends import OPERATIONS
+from blocknerf.partition.block import Block
+from blocknerf.partition.membership import Membership, read_membership, write_membership
+from blocknerf.training import config
+from pipelines import train as job
+from pipelines.train import train
+
+TINY: dict[str, Any] = {
+    "levels": 3, "log2_table": 10, "base_resolution": 4, "finest_resolution": 32, "hidden": 16, "code_size": 4,
+    "proposal_levels": 2, "proposal_log2_table": 10, "proposal_finest_resolution": 32, "visibility_log2_table": 10,
+    "visibility_finest_resolution": 16, "proposal_samples": 12, "samples": 8,
+}  # fmt: skip
+RAYS, STEPS, SECONDS = 64, 30, 1e-3
+"""Seconds between checkpoints: after every step."""
+
+
+def make_tiny(patch: Callable[[object, str, object], None]) -> None:
+    """Make the draft preset small enough for a test."""
+    patch(spec, "_PRESETS", {**spec._PRESETS, "draft": TINY})
+    patch(config, "RAYS", {**config.RAYS, "draft": RAYS})
+    patch(job, "extract_occupancy", partial(extract_occupancy, resolution=16))
+    patch(job, "CHECKPOINT_SECONDS", SECONDS)
+    patch(job, "LOG_EVERY", 5)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tiny(monkeypatch.setattr)
+
+
+def make_run(path: Path, capture: Capture) -> RunFolder:
+    """A run of two blocks, partitioned."""
+    folder = RunFolder(path)
+    folder.path.mkdir()
+    blocks = tuple(Block(name=f"b{i:03d}", origin=(4.0 + 9.0 * i, 2.0, 0.0), radius=6.0) for i in range(2))
+    write_capture(capture, folder.capture)
+    write_city(City(blocks=blocks, held_out=4), folder.city)
+    for i, block in enumerate(blocks):
+        frames = tuple(range(9 * i, 9 * i + 7))
+        member = Membership(block=block.name, frames=frames, reasons=("position",) * len(frames))
+        write_membership(member, capture, folder.frames(block.name))
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, balls_capture: Capture) -> RunFolder:
+    return make_run(tmp_path / "run", balls_capture)
+
+
+def tree(folder: Path) -> dict[str, str]:
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def weights(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="np") as content:
+        return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+
+
+def same_weights(first: Path, second: Path) -> bool:
+    one, other = weights(first), weights(second)
+    return one.keys() == other.keys() and all((one[name] == other[name]).all() for name in one)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> RunFolder:
+    """The run, trained without a stop."""
+    with pytest.MonkeyPatch.context() as patch:
+        make_tiny(patch.setattr)
+        folder = make_run(tmp_path_factory.mktemp("trained") / "run", balls_capture)
+        assert train(folder.path, steps=STEPS) == ["b000", "b001"]
+    return folder
+
+
+def test_a_finished_block_has_these_files(trained: RunFolder) -> None:
+    for name in ("b000", "b001"):
+        assert {path.name for path in trained.block_folder(name).iterdir()} == {
+            "frames.json", "field.safetensors", "occupancy.safetensors", "train.json", "log.jsonl",
+        }  # fmt: skip
+    assert trained.blocks_done() == ("b000", "b001")
+
+
+def test_the_field_and_its_grid_open_alone(trained: RunFolder) -> None:
+    header, city = read_header(trained.field("b001")), read_city(trained.city)
+    capture, member = read_capture(trained.capture), read_membership(trained.frames("b001"))
+    assert (header.step, header.city) == (STEPS, city.digest)
+    assert header.spec.frames == tuple(capture.frames[index].name for index in member.frames)
+    assert (header.spec.origin, header.spec.half_extent) == (city.blocks[1].origin, city.blocks[1].radius)
+    field, grid = load_field(trained.field("b001")), load_occupancy(trained.occupancy("b001"))
+    assert grid.occupied(field.origin[None]).shape == (1,)
+    assert tuple(grid.origin.tolist()) == field.spec.origin
+    assert 0.0 < grid.share <= 1.0
+
+
+def test_the_record_tells_how_it_was_trained(trained: RunFolder) -> None:
+    record = json.loads(trained.train_record("b000").read_text())
+    assert record["format"] == "blocknerf.training-record/1"
+    assert record["config"]["steps"] == STEPS
+    assert record["config"]["downscale"] == 1
+    assert record["frames"] == 7
+    assert record["seconds"] > 0
+    assert record["rays_per_second"] == pytest.approx(STEPS * RAYS / record["seconds"], rel=0.01)
+    assert 0 < record["peak_memory"] < 1 << 34
+    assert set(record["backends"]) == set(OPERATIONS)
+    for chosen in record["backends"].values():
+        assert chosen["backend"] in ("native", "reference")
+        assert chosen["reason"]
+    assert set(record["versions"]) == {"blocknerf", "torch", "python"}
+
+
+def test_the_log_has_a_line_every_few_steps(trained: RunFolder) -> None:
+    lines = [json.loads(line) for line in trained.log("b000").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(5, STEPS + 1, 5))
+    assert all(line["loss"] > 0 and line["rays_per_second"] > 0 for line in lines)
+    assert lines[-1]["psnr"] > lines[0]["psnr"]
+    seconds = [line["seconds"] for line in lines]
+    assert seconds == sorted(seconds)
+
+
+def test_a_second_call_skips(trained: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    before = tree(trained.path)
+    assert train(trained.path, steps=STEPS) == []
+    assert tree(trained.path) == before
+    assert "b001: trained already" in capsys.readouterr().out
+
+
+def test_one_block_alone_leaves_the_others_as_they_are(run: RunFolder, trained: RunFolder) -> None:
+    before = tree(run.block_folder("b000"))
+    assert train(run.path, block="b001", steps=STEPS) == ["b001"]
+    assert tree(run.block_folder("b000")) == before
+    assert run.blocks_done() == ("b001",)
+    assert same_weights(run.field("b001"), trained.field("b001"))
+
+
+def test_no_job_edits_anothers_file(trained: RunFolder, run: RunFolder) -> None:
+    files = ("city.json", "blocks/b000/frames.json", "blocks/b001/frames.json")
+    ours, theirs = tree(trained.path), tree(run.path)
+    assert all(ours[name] == theirs[name] for name in files)
+
+
+KILLED = """
+import sys
+from pathlib import Path
+sys.path.insert(0, {repository!r})
+import blocknerf.kernels.threads
+import importlib.util
+described = importlib.util.spec_from_file_location("test_train", {test!r})
+test = importlib.util.module_from_spec(described)
+described.loader.exec_module(test)
+test.make_tiny(setattr)
+advance = test.job.Trainer.advance
+# Time for the kill to arrive before the training ends.
+test.job.Trainer.advance = lambda trainer: test.time.sleep(0.1) or advance(trainer)
+test.train(Path({run!r}), block="b000", steps=test.STEPS)
+"""
+
+
+def start(run: RunFolder, repository: Path) -> subprocess.Popen[bytes]:
+    """Train a block in another process."""
+    script = KILLED.format(repository=str(repository), test=__file__, run=str(run.path))
+    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+
+
+def kill_after_first_checkpoint(process: subprocess.Popen[bytes], state: Path) -> None:
+    while not state.exists():
+        assert process.poll() is None, process.communicate()[1].decode()
+        time.sleep(0.001)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def test_a_killed_training_goes_on_as_if_it_had_not_been(
+    run: RunFolder, trained: RunFolder, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    state = run.checkpoint("b000") / "state.safetensors"
+    kill_after_first_checkpoint(start(run, repository), state)
+    assert not run.field("b000").exists()
+    # What a kill in the middle of a line leaves.
+    with run.log("b000").open("a") as log:
+        log.write('{"step": 25, "lo')
+    assert train(run.path, block="b000", steps=STEPS) == ["b000"]
+    told = capsys.readouterr().out
+    step = int(told.split("resuming at step ")[1].split()[0])
+    assert 0 < step < STEPS
+    assert same_weights(run.field("b000"), trained.field("b000"))
+    lines = [json.loads(line) for line in run.log("b000").read_text().splitlines()]
+    assert [line["step"] for line in lines] == list(range(5, STEPS + 1, 5))
+    assert not run.checkpoint("b000").exists()
+    assert not list(run.path.rglob("*.part*"))
+
+
+def test_a_kill_while_publishing_costs_no_step(
+    run: RunFolder, trained: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(job, "save_field", killed)
+        with pytest.raises(KeyboardInterrupt):
+            train(run.path, block="b000", steps=STEPS)
+    assert run.blocks_done() == ()
+    monkeypatch.setattr(job.Trainer, "advance", killed)
+    assert train(run.path, block="b000", steps=STEPS) == ["b000"]
+    assert same_weights(run.field("b000"), trained.field("b000"))
+
+
+def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let photographs turn into NaN at a step."""
+    original = job.PixelSource.batch
+
+    def broken(self: Any, number: int, rays: int, depth_rays: int) -> Any:
+        batch = original(self, number, rays, depth_rays)
+        return dataclasses.replace(batch, colors=batch.colors * float("nan")) if number == step else batch
+
+    monkeypatch.setattr(job.PixelSource, "batch", broken)
+
+
+def test_a_number_that_is_not_finite_names_block_and_step_and_leaves_the_checkpoint(
+    run: RunFolder, trained: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        stop_at(12, patch)
+        with pytest.raises(
+            TrainingError, match=r"^block b000: loss is nan at step 12; the last good checkpoint is kept"
+        ):
+            train(run.path, block="b000", steps=STEPS)
+    assert run.blocks_done() == ()
+    train(run.path, block="b000", steps=STEPS)
+    assert same_weights(run.field("b000"), trained.field("b000"))
+
+
+def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_at(3, monkeypatch)
+    with pytest.raises(TrainingError):
+        train(run.path, block="b000", steps=STEPS)
+    before = tree(run.path)
+    with pytest.raises(
+        CheckpointError, match="was trained with steps = 30, now 31; use the same settings, or delete it"
+    ):
+        train(run.path, block="b000", steps=STEPS + 1)
+    assert tree(run.path) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"steps": 0}, "--steps 0 is not positive"),
+        ({"downscale": 0}, "--downscale 0 is not positive"),
+        ({"downscale": 9}, "--downscale 9 leaves too little of the photographs; give at most 3"),
+        ({"threads": -1}, "--threads -1 is not positive"),
+        ({"memory": 2.0}, "--memory 2 leaves nothing for photographs; give at least "),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(run: RunFolder, options: dict[str, Any], told: str) -> None:
+    before = tree(run.path)
+    with pytest.raises(TrainingError, match=told):
+        train(run.path, **options)
+    assert tree(run.path) == before
+
+
+def test_options_reach_the_training(run: RunFolder) -> None:
+    train(run.path, block="b000", steps=2, downscale=2, memory=3.5, seed=5)
+    kept = json.loads(run.train_record("b000").read_text())["config"]
+    assert (kept["steps"], kept["downscale"], kept["seed"]) == (2, 2, 5)
+    assert kept["memory"] == int(3.5 * 2**30) - job.RESERVED_BYTES
+
+
+def test_progress_is_told_where_there_is_no_terminal(
+    run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(job, "TELL_SECONDS", 0.0)
+    train(run.path, block="b000", steps=10)
+    told = capsys.readouterr().out
+    assert "b000: step 5 of 10, " in told
+    for figure in ("rays/s", "loss 0.", "PSNR ", " left"):
+        assert figure in told
