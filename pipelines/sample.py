@@ -17,15 +17,15 @@ def sample(
     width: int = 192,
     height: int = 108,
     drives: int = 3,
-    stops: int = 33,
+    stops: int = 38,
     route: Route = "main",
-    field_of_view: float = 76.0,
+    field_of_view: float = 80.0,
     pose_error: float = 0.0,
     turn_error: float = 0.0,
     seed: int = 0,
     changed_building: int | None = None,
     supersample: int = 2,
-    quality: int = 88,
+    quality: int = 86,
 ) -> Path:
     """Write photographs of a small town, with poses, masks, exposures, points and a street map.
 

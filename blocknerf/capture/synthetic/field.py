@@ -129,7 +129,6 @@ class TownField:
 
 def drive_cameras(stops: int = 25) -> Float[Tensor, "cameras 3"]:
     """Camera centers of one drive along the main street."""
-    drive = plan_drives(1, "main")[0]
-    places = place_stops(drive.waypoints, stops)
+    places = place_stops(plan_drives(1, "main")[0], stops)
     centers = [camera_pose(x, y, heading, mount)[:, 3] for x, y, heading, _ in places for mount in RIG]
     return torch.from_numpy(np.stack(centers)).float()

@@ -196,7 +196,7 @@ def _street_things(seed: int) -> Iterator[Solid]:
     for index, x in enumerate((-60.0, -48.6, -37.2, -9.0, 2.2, 7.8, 35.9, 47.1, 58.4)):
         for sign in (1, -1):
             rng = _stream(seed, "parked", sign, index)
-            if rng.random() < 0.72:
+            if rng.random() < 0.45:
                 yaw = (180.0 if sign > 0 else 0.0) + rng.uniform(-1.5, 1.5)
                 spot = sign * x + rng.uniform(-0.3, 0.3)
                 yield from furniture.car(spot, sign * (MAIN_HALF - 1.02), yaw, colors[rng.randrange(len(colors))])

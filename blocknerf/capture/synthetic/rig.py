@@ -37,9 +37,9 @@ class Mount:
 
 
 RIG: tuple[Mount, ...] = (
-    Mount(name="left", ahead=0.2, left=0.45, up=1.9, yaw=50.0, pitch=5.0),
-    Mount(name="forward", ahead=0.5, left=0.0, up=1.9, yaw=0.0, pitch=3.0),
-    Mount(name="right", ahead=0.2, left=-0.45, up=1.9, yaw=-50.0, pitch=5.0),
+    Mount(name="left", ahead=0.2, left=0.45, up=2.3, yaw=50.0, pitch=5.0),
+    Mount(name="forward", ahead=0.5, left=0.0, up=2.3, yaw=0.0, pitch=3.0),
+    Mount(name="right", ahead=0.2, left=-0.45, up=2.3, yaw=-50.0, pitch=5.0),
 )
 
 
@@ -52,6 +52,8 @@ class Drive:
     waypoints: tuple[Point, ...]
     start: float
     """Seconds."""
+    phase: float
+    """Where its first stop lies, in steps: drives stagger, so that together they see more than each."""
 
     def exposure(self, stop: int, camera: int) -> float:
         """Shutter time (ms) x ISO: the hour's choice, wandering by a third of a stop as automatic exposure does."""
@@ -70,6 +72,7 @@ def plan_drives(count: int, route: Route) -> list[Drive]:
                 hour=hour,
                 waypoints=_waypoints(route, number % 2 == 1),
                 start=1000.0 * number,
+                phase=(number + 0.5) / count,
             )
         )
     return drives
@@ -85,13 +88,13 @@ def _waypoints(route: Route, backward: bool) -> tuple[Point, ...]:
     return tuple((sign * x, sign * y) for x, y in points)
 
 
-def place_stops(waypoints: Sequence[Point], count: int) -> list[tuple[float, float, float, float]]:
-    """Evenly spaced (x, y, heading in radians, distance from the start) along a polyline with rounded corners."""
-    path = _rounded(waypoints)
+def place_stops(drive: Drive, count: int) -> list[tuple[float, float, float, float]]:
+    """Evenly spaced (x, y, heading in radians, distance from the start) along a drive, its corners rounded."""
+    path = _rounded(drive.waypoints)
     steps = np.hypot(*np.diff(path, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(steps)])
     stops = []
-    for distance in np.linspace(0.0, along[-1], count) if count > 1 else [0.0]:
+    for distance in along[-1] * (np.arange(count) + drive.phase) / count:
         piece = int(np.clip(np.searchsorted(along, distance, side="right") - 1, 0, len(steps) - 1))
         share = (distance - along[piece]) / steps[piece]
         x, y = path[piece] + share * (path[piece + 1] - path[piece])

@@ -23,10 +23,10 @@ class SampleSpec:
     height: int = 108
     drives: int = 3
     """They take turns in hour (noon, dusk, overcast) and direction."""
-    stops: int = 33
+    stops: int = 38
     """Places along each drive where all three cameras take a photograph."""
     route: Route = "main"
-    field_of_view: float = 76.0
+    field_of_view: float = 80.0
     """From side to side of a photograph (degrees)."""
     pose_error: float = 0.0
     """Length of the shift that displaces the poses of each drive (m)."""
@@ -36,7 +36,7 @@ class SampleSpec:
     changed_building: int | None = None
     supersample: int = 2
     """Rays along each side of a pixel."""
-    quality: int = 88
+    quality: int = 86
     """Of the JPEGs."""
 
     @property
@@ -63,7 +63,7 @@ def plan_shots(spec: SampleSpec) -> list[Shot]:
     """All photographs in the order of the file: by drive, stop and camera, so that every 8th is of any camera."""
     shots = []
     for drive in plan_drives(spec.drives, spec.route):
-        for stop, (x, y, heading, distance) in enumerate(place_stops(drive.waypoints, spec.stops)):
+        for stop, (x, y, heading, distance) in enumerate(place_stops(drive, spec.stops)):
             for camera, mount in enumerate(RIG):
                 pose = camera_pose(x, y, heading, mount).round(8)
                 shots.append(

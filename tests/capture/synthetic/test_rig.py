@@ -20,7 +20,7 @@ DRIVES = [(route, number) for route in ROUTES for number in range(2)]
 
 @pytest.mark.parametrize(("route", "number"), DRIVES)
 def test_drives_pass_every_intersection_at_even_steps(route: Route, number: int) -> None:
-    stops = place_stops(plan_drives(2, route)[number].waypoints, 40)
+    stops = place_stops(plan_drives(2, route)[number], 40)
     steps = [hypot(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(stops)]
     assert max(steps) < 3.0
     assert min(steps) > 0.95 * max(steps)
@@ -32,7 +32,7 @@ def test_drives_pass_every_intersection_at_even_steps(route: Route, number: int)
 @pytest.mark.parametrize(("route", "number"), DRIVES)
 def test_cameras_stand_in_the_open_and_away_from_moving_cars(town: Town, route: Route, number: int) -> None:
     drive = plan_drives(2, route)[number]
-    stops = place_stops(drive.waypoints, 40)
+    stops = place_stops(drive, 40)
     poses = np.stack([camera_pose(x, y, heading, mount) for x, y, heading, _ in stops for mount in RIG])
     assert is_rigid(torch.from_numpy(poses)).all()
     gaps, solids = np.empty(len(poses)), np.empty(len(poses), np.int64)
