@@ -5,8 +5,12 @@ from typing import Any
 
 from blocknerf.presets import Preset
 
-STEPS: dict[Preset, int] = {"draft": 1200, "standard": 10_000, "fine": 40_000}
-RAYS: dict[Preset, int] = {"draft": 4096, "standard": 8192, "fine": 16_384}
+RAYS: dict[Preset, int] = {"draft": 2048, "standard": 8192, "fine": 16_384}
+"""Rays a step. Small steps learn more from the same rays, as long as a step's fixed cost is small beside them."""
+PASSES: dict[Preset, float] = {"draft": 1.0, "standard": 8.0, "fine": 30.0}
+"""How many rays each pixel of a block is worth."""
+STEPS: dict[Preset, tuple[int, int]] = {"draft": (1500, 6000), "standard": (8000, 40_000), "fine": (30_000, 200_000)}
+"""Fewest and most steps, whatever the number of pixels."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -15,7 +19,7 @@ class TrainConfig:
 
     steps: int
     """Optimization steps."""
-    rays: int = 4096
+    rays: int = 2048
     """Rays a step."""
     downscale: int = 1
     """Photographs are reduced by this factor."""
@@ -23,15 +27,15 @@ class TrainConfig:
     """Learning rate of hash tables at the start."""
     network_rate: float = 5e-3
     """Learning rate of the small networks at the start."""
-    code_rate: float = 5e-3
+    code_rate: float = 2e-3
     """Learning rate of appearance codes at the start."""
     final_rate: float = 0.03
     """Learning rates fall exponentially to this share of their start."""
     distortion_weight: float = 0.002
     """Weight of the distortion loss, which makes surfaces thin."""
-    depth_weight: float = 0.05
+    depth_weight: float = 0.005
     """Weight of the depth losses, where points measure depth."""
-    code_weight: float = 1e-4
+    code_weight: float = 1e-2
     """Weight of the squared appearance codes, which keeps them near their mean."""
     depth_share: float = 0.25
     """Share of rays drawn through measured points, where there are any."""
@@ -41,6 +45,16 @@ class TrainConfig:
     """Source of every random choice."""
 
     @classmethod
-    def preset(cls, preset: Preset, *, steps: int | None = None, **choices: Any) -> "TrainConfig":
-        """The configuration of a preset, with overrides."""
-        return cls(steps=steps or STEPS[preset], rays=RAYS[preset], **choices)
+    def preset(cls, preset: Preset, *, pixels: int, steps: int | None = None, **choices) -> "TrainConfig":
+        """The configuration of a preset for a block of so many pixels, with overrides."""
+        return cls(steps=steps or default_steps(preset, pixels), rays=RAYS[preset], **choices)
+
+
+def default_steps(preset: Preset, pixels: int) -> int:
+    """Steps in which each pixel is seen the preset's number of times on average, within the preset's bounds.
+
+    >>> default_steps("draft", pixels=4_000_000)
+    1953
+    """
+    fewest, most = STEPS[preset]
+    return min(max(int(PASSES[preset] * pixels / RAYS[preset]), fewest), most)

@@ -37,7 +37,7 @@ def one_block(path: Path, *, steps: int, downscale: int = 1, radius: float | Non
     frames = [i for i in range(len(capture)) if i not in held_out]
     torch.manual_seed(0)
     spec = spec_for_block(capture, Block(name="b000", origin=tuple(middle.tolist()), radius=reach), frames, "draft")
-    config = TrainConfig.preset("draft", steps=steps, downscale=downscale, **choices)
+    config = TrainConfig.preset("draft", pixels=0, steps=steps, downscale=downscale, **choices)
     pixels = PixelSource(
         capture, frames, downscale=downscale, budget_bytes=config.memory, seed=config.seed, use_depth=True
     )
