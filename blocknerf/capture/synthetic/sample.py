@@ -101,7 +101,7 @@ def readme(spec: SampleSpec) -> str:
     count = spec.drives * spec.stops * len(RIG)
     true = "Poses are exact."
     if spec.pose_error or spec.turn_error:
-        true = f"Poses of each drive are displaced together; the true ones stand in `{TRUE_TRANSFORMS}`."
+        true = f"Poses of\neach drive are displaced together; the true ones stand in `{TRUE_TRANSFORMS}`."
     return f"""# A sample city
 
 {count} photographs ({spec.width}x{spec.height}) of an analytic town: {spec.drives} drives of a car with three
