@@ -1,9 +1,9 @@
 """The job that shows which kernels run here, and why."""
 
-from rich.console import Console
 from rich.table import Table
 
 from blocknerf.kernels.backends import OPERATIONS, availability
+from pipelines.job import show
 
 
 def backends() -> None:
@@ -12,4 +12,4 @@ def backends() -> None:
     for operation in OPERATIONS:
         for verdict in availability(operation):
             table.add_row(verdict.operation, verdict.backend, "yes" if verdict.usable else "no", verdict.reason)
-    Console().print(table)
+    show(table)

@@ -8,7 +8,6 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
@@ -26,7 +25,7 @@ from blocknerf.metrics import perceptual
 from blocknerf.metrics.similarity import psnr, ssim
 from blocknerf.rendering.code_fit import FIT_STEPS, fit_code
 from blocknerf.rendering.image import Rendering, render_image
-from pipelines.job import say, tracked
+from pipelines.job import say, show, tracked
 from pipelines.records import training_downscale
 from pipelines.scores import (
     Evaluation,
@@ -245,4 +244,4 @@ def _print(evaluation: Evaluation) -> None:
     values = [(mean.psnr, 2), (mean.psnr_masked, 2), (mean.ssim, 3), (mean.lpips, 3), (mean.psnr_full, 2)]
     shown = ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
     table.add_row("city", str(len(evaluation.frames)), *shown, style="bold")
-    Console().print(table)
+    show(table)

@@ -8,13 +8,21 @@ from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
 Item = TypeVar("Item")
+PAGE_WIDTH = 120
 
 
 def say(message: str) -> None:
     """Print one line for the user."""
     Console(soft_wrap=True, highlight=False).print(message, markup=False)
+
+
+def show(table: Table) -> None:
+    """Print a table, in full width where a file or a pipe has no width of its own."""
+    console = Console()
+    console.print(table, width=None if console.is_terminal else PAGE_WIDTH, crop=False)
 
 
 def is_done(product: Path) -> bool:

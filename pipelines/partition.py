@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from rich.console import Console
-
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import City, RunFolder, read_city, write_city
 from blocknerf.errors import RunError
@@ -19,7 +17,7 @@ from blocknerf.partition.placement import place
 from blocknerf.partition.plan import draw_plan
 from blocknerf.partition.report import coverage, coverage_table, write_coverage
 from blocknerf.presets import Preset
-from pipelines.job import is_done, say
+from pipelines.job import is_done, say, show
 
 ANOTHER = "choose another output folder, or remove this one"
 
@@ -74,7 +72,7 @@ def _publish(
     report = coverage(capture, blocks, members)
     write_coverage(report, folder.coverage, asked)
     write_image(folder.plan, draw_plan(capture, blocks, members))
-    Console().print(coverage_table(report))
+    show(coverage_table(report))
     for warning in report.warnings:
         say(f"warning: {warning}")
     say(f"plan: {folder.plan}")
