@@ -21,8 +21,8 @@ def say(message: str) -> None:
 
 def show(table: Table) -> None:
     """Print a table, in full width where a file or a pipe has no width of its own."""
-    console = Console()
-    console.print(table, width=None if console.is_terminal else PAGE_WIDTH, crop=False)
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=PAGE_WIDTH)).print(table)
 
 
 def is_done(product: Path) -> bool:
