@@ -113,6 +113,9 @@ def test_awkward_points_have_finite_values_and_gradients(tiny_field: MakeField, 
     color = field.color(features, directions, code, exposure)
     proposed = field.proposal_densities[0](points[:, None], torch.full((len(points), 1), footprint))
     seen = field.visibility(points[:, None], directions)
+    with torch.no_grad():
+        again, _ = field.density(points.detach()[:, None], torch.full((len(points), 1), footprint))
+    assert torch.allclose(again, density, rtol=1e-3)
     outputs = (density, color, proposed, seen)
     assert all(torch.isfinite(value).all() for value in outputs)
     sum(value.sum() for value in outputs).backward()
@@ -132,13 +135,21 @@ def test_the_cube_holds_all_of_space(tiny_field: MakeField) -> None:
 @pytest.mark.parametrize("distance", [0.5, 1.5, 20.0])
 def test_footprints_shrink_as_lengths_across_the_ray_do(tiny_field: MakeField, distance: float) -> None:
     field = tiny_field()
-    half = field.spec.half_extent
-    point = field.origin + torch.tensor([[distance * half, 0.0, 0.0]])
-    _, shrunk = field.to_cube(point, torch.tensor([0.3]))
+    offsets = torch.tensor([[0.0, 0.0, 0.0], [distance * field.spec.half_extent, 0.0, 0.0]])
+    _, spreads = field.to_cube(field.origin + offsets, torch.tensor([0.3, 0.3]))
     outward = torch.tensor([[distance, 0.0, 0.0]], dtype=torch.float64)
     across = torch.tensor([[0.0, 1e-6, 0.0]], dtype=torch.float64)
     slope = (contract(outward + across) - contract(outward - across))[0, 1] / 2e-6
-    assert float(shrunk) == pytest.approx(0.3 * float(slope) / (4 * half), rel=1e-4)
+    assert float(spreads[1] / spreads[0]) == pytest.approx(float(slope), rel=1e-4)
+
+
+def test_footprints_are_lengths_like_those_of_points(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    offsets = torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]])
+    cube, spreads = field.to_cube(field.origin + offsets, torch.tensor([0.3, 0.0]))
+    # The spread of a cone is its standard deviation, half the radius of its disc.
+    assert float(spreads[0]) == pytest.approx(0.5 * float(cube[1, 0] - cube[0, 0]), rel=1e-3)
+    assert float(spreads[1]) == 0.0
 
 
 def test_wide_footprints_blur(tiny_field: MakeField) -> None:
