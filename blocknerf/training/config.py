@@ -1,7 +1,6 @@
 """How a block is trained."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from blocknerf.presets import Preset
 

@@ -44,7 +44,7 @@ def develop(radiance: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch
     Rational but for a square root, so that pictures repeat to the last bit, and differentiable at zero.
 
     >>> develop(torch.tensor([[0.0, 0.2, 4.0]]))
-    tensor([[0.0000, 0.3995, 1.0000]])
+    tensor([[0.0000, 0.4049, 1.0000]])
     """
     light = radiance.clamp_min(0.0)
     response = light * (1 + light / 16) / (1 + light)
