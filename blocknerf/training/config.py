@@ -1,6 +1,7 @@
 """How a block is trained."""
 
 from dataclasses import dataclass
+from typing import Any
 
 from blocknerf.presets import Preset
 
@@ -44,7 +45,7 @@ class TrainConfig:
     """Source of every random choice."""
 
     @classmethod
-    def preset(cls, preset: Preset, *, pixels: int, steps: int | None = None, **choices) -> "TrainConfig":
+    def preset(cls, preset: Preset, *, pixels: int, steps: int | None = None, **choices: Any) -> "TrainConfig":
         """The configuration of a preset for a block of so many pixels, with overrides."""
         return cls(steps=steps or default_steps(preset, pixels), rays=RAYS[preset], **choices)
 
