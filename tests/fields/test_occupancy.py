@@ -81,6 +81,16 @@ def test_what_would_stop_too_little_light_is_empty(tiny_spec: MakeSpec, factor: 
     assert grid_at_center(extract_occupancy(fog, RESOLUTION)) == kept
 
 
+def test_cells_are_longer_outside_the_block(tiny_spec: MakeSpec) -> None:
+    """Fog too thin to matter inside, where it would stop half of what counts, matters in the long cells far out."""
+    spec = tiny_spec()
+    thin = 0.5 * EMPTY / (4.0 * spec.half_extent / RESOLUTION)
+    shell = Analytic(spec, lambda points: thin * ((points.abs().amax(-1) > 3.0) & (points.abs().amax(-1) < 6.0)))
+    grid = extract_occupancy(shell, RESOLUTION)
+    assert grid.occupied(grid.origin + torch.tensor([[4.0 * spec.half_extent, 0.0, 0.0]])).all()
+    assert not grid_at_center(grid)
+
+
 def grid_at_center(grid: OccupancyGrid) -> bool:
     return bool(grid.occupied(grid.origin[None])[0])
 

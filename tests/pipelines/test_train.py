@@ -199,9 +199,9 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     state = run.checkpoint("b000") / "state.safetensors"
     kill_after_first_checkpoint(start(run, repository), state)
     assert not run.field("b000").exists()
-    # What a kill in the middle of a line leaves.
+    # Lines after the checkpoint, the last cut in the middle.
     with run.log("b000").open("a") as log:
-        log.write('{"step": 25, "lo')
+        log.write('{"step": 25, "loss": 9.0, "psnr": 1.0, "rays_per_second": 1.0, "seconds": 9.0}\n{"step": 30, "lo')
     assert train(run.path, block="b000", steps=STEPS) == ["b000"]
     told = capsys.readouterr().out
     step = int(told.split("resuming at step ")[1].split()[0])

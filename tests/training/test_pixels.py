@@ -72,6 +72,15 @@ def test_masked_pixels_are_never_drawn(ball: Any) -> None:
     assert np.mean(drawn) < 0.9
 
 
+def test_pixels_are_given_up_rather_than_drawn_under_a_mask(ball: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    nearly_all = np.zeros((16, 24), np.bool_)
+    nearly_all[:, 7] = True
+    monkeypatch.setattr(Capture, "read_mask", lambda *_: nearly_all)
+    batch = source(ball.masked).batch(0, 400, 0)
+    assert torch.equal(batch.pixels[:, 0], torch.full((len(batch.frames),), 7.5))
+    assert 40 < len(batch.frames) < 250
+
+
 def test_a_mask_that_leaves_nothing_is_an_error_that_names_the_photograph(
     ball: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
