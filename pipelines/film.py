@@ -16,7 +16,7 @@ from pipelines.records import training_downscale
 LONGEST_SIDE = 640
 """Pixels of a film's longer side, where nothing else is asked for."""
 
-PIXELS: dict[Preset, float] = {"draft": 10e6, "standard": 100e6, "fine": 500e6}
+PIXELS: dict[Preset, float] = {"draft": 4e6, "standard": 100e6, "fine": 500e6}
 """Pixels of a whole film, where its length is not asked for: minutes of work on the machine a preset is meant for."""
 
 SPEED = 8.0

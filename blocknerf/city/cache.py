@@ -14,6 +14,8 @@ from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.rendering.protocol import Field, Occupancy
 
 MIB = 1 << 20
+WORTH_SKIPPING = 0.5
+"""Occupied share of a grid below which skipping pays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +91,8 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
             raise RunError(f"{path}: was trained for another {run.city.name}; remove {path.parent} and train it again")
         grid = run.occupancy(name)
         occupancy = load_occupancy(grid).to(device) if grid.is_file() else None
-        return LoadedBlock(field=load_field(path).to(device), occupancy=occupancy)
+        # Looking cells up costs about as much as the cheapest samples: a grid that is nearly full saves nothing.
+        helps = occupancy is not None and occupancy.share < WORTH_SKIPPING
+        return LoadedBlock(field=load_field(path).to(device), occupancy=occupancy if helps else None)
 
     return load

@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from blocknerf.errors import CheckpointError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.files import atomic_path
-from blocknerf.geometry import contract, uncontract
+from blocknerf.geometry import uncontract
+from blocknerf.kernels.contraction import to_unit_cube
 
 FORMAT = "blocknerf.occupancy/1"
 RESOLUTION = 128
@@ -31,17 +32,17 @@ class OccupancyGrid(nn.Module):
 
     def __init__(self, cells: Bool[Tensor, "x y z"], origin: tuple[float, float, float], half_extent: float) -> None:
         super().__init__()
-        self.half_extent = half_extent
+        self.place, self.half_extent = origin, half_extent
         self.register_buffer("cells", cells)
         self.register_buffer("origin", torch.tensor(origin))
 
     def occupied(self, points: Float[Tensor, "*batch 3"]) -> Bool[Tensor, "*batch"]:
         """Whether each point, in world units, lies in a cell that may have density."""
         resolution = self.cells.shape[0]
-        cube = contract((points - self.origin) / self.half_extent)
-        index = ((cube * 0.25 + 0.5) * resolution).long().clamp(0, resolution - 1)
-        x, y, z = index.unbind(-1)
-        return self.cells.view(-1)[(x * resolution + y) * resolution + z]
+        flat = points.reshape(-1, 3)
+        cube, _ = to_unit_cube(flat, flat.new_zeros(len(flat)), self.place, self.half_extent)
+        x, y, z = (cube * resolution).int().clamp_(0, resolution - 1).unbind(-1)
+        return self.cells.view(-1)[(x * resolution + y) * resolution + z].view(points.shape[:-1])
 
     @property
     def share(self) -> float:
@@ -82,7 +83,7 @@ def save_occupancy(grid: OccupancyGrid, path: Path) -> None:
     """Write a grid atomically, eight cells a byte."""
     flat = grid.cells.reshape(-1, 8).to(torch.uint8)
     packed = (flat << torch.arange(8, dtype=torch.uint8)).sum(-1, dtype=torch.uint8)
-    facts = {"resolution": grid.cells.shape[0], "origin": grid.origin.tolist(), "half_extent": grid.half_extent}
+    facts = {"resolution": grid.cells.shape[0], "origin": list(grid.place), "half_extent": grid.half_extent}
     with atomic_path(path) as part:
         save_file({"cells": packed}, part, metadata={"format": FORMAT, "grid": json.dumps(facts)})
 

@@ -23,13 +23,13 @@ class TrainConfig:
     """Rays a step."""
     downscale: int = 1
     """Photographs are reduced by this factor."""
-    grid_rate: float = 1e-2
+    grid_rate: float = 5e-2
     """Learning rate of hash tables at the start."""
-    network_rate: float = 5e-3
+    network_rate: float = 1e-2
     """Learning rate of the small networks at the start."""
     code_rate: float = 2e-3
     """Learning rate of appearance codes at the start."""
-    final_rate: float = 0.03
+    final_rate: float = 0.05
     """Learning rates fall exponentially to this share of their start."""
     distortion_weight: float = 0.002
     """Weight of the distortion loss, which makes surfaces thin."""
