@@ -35,7 +35,7 @@ def film_timing(length: float, metric: bool, pixels: int, preset: Preset) -> tup
     """How many pictures a film of that length gets, and how many a second: calm where it can be afforded.
 
     >>> film_timing(80.0, True, 20_000, "draft"), film_timing(80.0, True, 80_000, "draft")
-    ((240, 24.0), (125, 12.0))
+    ((200, 20.0), (50, 12.0))
     """
     wanted = min(max(length / SPEED, SECONDS[0]), SECONDS[1]) if metric else CALM_SECONDS
     affordable = max(48, int(PIXELS[preset] // pixels))
