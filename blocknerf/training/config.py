@@ -7,9 +7,9 @@ from blocknerf.presets import Preset
 
 RAYS: dict[Preset, int] = {"draft": 2048, "standard": 8192, "fine": 16_384}
 """Rays a step. Small steps learn more from the same rays, as long as a step's fixed cost is small beside them."""
-PASSES: dict[Preset, float] = {"draft": 1.0, "standard": 8.0, "fine": 30.0}
+PASSES: dict[Preset, float] = {"draft": 0.7, "standard": 8.0, "fine": 30.0}
 """How many rays each pixel of a block is worth."""
-STEPS: dict[Preset, tuple[int, int]] = {"draft": (1500, 6000), "standard": (8000, 40_000), "fine": (30_000, 200_000)}
+STEPS: dict[Preset, tuple[int, int]] = {"draft": (900, 6000), "standard": (8000, 40_000), "fine": (30_000, 200_000)}
 """Fewest and most steps, whatever the number of pixels."""
 
 
@@ -54,7 +54,7 @@ def default_steps(preset: Preset, pixels: int) -> int:
     """Steps in which each pixel is seen the preset's number of times on average, within the preset's bounds.
 
     >>> default_steps("draft", pixels=4_000_000)
-    1953
+    1367
     """
     fewest, most = STEPS[preset]
     return min(max(int(PASSES[preset] * pixels / RAYS[preset]), fewest), most)
