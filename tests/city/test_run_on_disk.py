@@ -88,14 +88,24 @@ def test_a_run_opens_alone_and_renders_the_reference_segment(run: RunFolder, vie
     torch.testing.assert_close(seen.color, expected, atol=1e-3, rtol=0.0)
 
 
-def test_occupancy_is_used_where_it_is_there_and_not_missed_where_not(run: RunFolder, route) -> None:
+def write_sparse_occupancy(run: RunFolder, name: str) -> None:
+    spec = load_field(run.field(name)).spec
+    cells = torch.zeros(8, 8, 8, dtype=torch.bool)
+    cells[4] = True
+    save_occupancy(OccupancyGrid(cells, spec.origin, spec.half_extent), run.occupancy(name))
+
+
+def test_occupancy_is_used_where_it_pays_and_not_missed_where_not(run: RunFolder, route) -> None:
     load = open_blocks(run, route(2))
+    assert load("b000").occupancy is None, "a full grid saves nothing"
+    write_sparse_occupancy(run, "b000")
     assert load("b000").occupancy is not None
     run.occupancy("b000").unlink()
     assert load("b000").occupancy is None
 
 
 def test_each_block_takes_its_own_bytes(run: RunFolder, route) -> None:
+    write_sparse_occupancy(run, "b001")
     block = open_blocks(run, route(2))("b001")
     numbers = sum(weight.numel() for weight in load_field(run.field("b001")).state_dict().values())
     assert block.bytes == 4 * (numbers + 3) + 8**3 + 4 * 3

@@ -17,7 +17,7 @@ from blocknerf.city.manifest import RunFolder
 
 pytestmark = pytest.mark.timeout(900)
 
-STOPS, STEPS = 8, 12
+STOPS, STEPS = 14, 12
 
 
 @pytest.fixture(scope="module")
