@@ -1,7 +1,7 @@
 """The terms of the training loss, one pure function each."""
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.sampling.proposal import Histogram
@@ -69,8 +69,3 @@ def expected_depth(
     """Error of the rendered depth relative to the measured one, bounded so that outliers cannot rule."""
     relative = (depth - target).abs() / target.clamp_min(1e-6)
     return (relative / (1.0 + relative)).mean() + (1.0 - opacity).square().mean()
-
-
-def sky_opacity(opacity: Float[Tensor, "rays"], sky: Bool[Tensor, "rays"]) -> Float[Tensor, ""]:
-    """Mean squared opacity of rays that are known to see the sky."""
-    return (opacity.square() * sky).sum() / sky.sum().clamp_min(1)

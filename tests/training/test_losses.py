@@ -67,9 +67,3 @@ def test_visibility_leaves_the_field_alone():
     losses.visibility(predicted, transmittance).backward()
     assert transmittance.grad is None
     assert predicted.grad is not None
-
-
-def test_sky_opacity_counts_sky_rays_only():
-    opacity = torch.tensor([1.0, 0.5])
-    assert float(losses.sky_opacity(opacity, torch.tensor([False, True]))) == 0.25
-    assert float(losses.sky_opacity(opacity, torch.tensor([False, False]))) == 0.0
