@@ -8,7 +8,6 @@ the naive field's own protocol. The product is scored by the half-image protocol
 
 import argparse
 import json
-import math
 import os
 import re
 import subprocess
@@ -23,6 +22,7 @@ use_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import torch  # noqa: E402
 
+from blocknerf.metrics.similarity import psnr  # noqa: E402
 from blocknerf.rendering.code_fit import fit_code  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from tests.benchmarks.one_block import OneBlock, one_block  # noqa: E402
@@ -56,13 +56,13 @@ def score(block: OneBlock, downscale: int) -> tuple[float, float]:
         exposure = capture.frames[index].exposure or field.spec.exposure_reference
         truth = torch.from_numpy(capture.read_image(index, downscale)).float() / 255
         height, width = truth.shape[:2]
-        whole.append(_psnr(render_image(field, cameras, index, mean, exposure).color, truth))
+        whole.append(psnr(render_image(field, cameras, index, mean, exposure).color, truth))
         left = torch.arange(height * width).view(height, width)[:, : width // 2].flatten()
         left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]]
         rays = cameras.image_rays(index).flatten()[left]
         code = fit_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=mean)
         right = render_image(field, cameras, index, code, exposure).color[:, width // 2 :]
-        half.append(_psnr(right, truth[:, width // 2 :]))
+        half.append(psnr(right, truth[:, width // 2 :]))
     return sum(whole) / len(whole), sum(half) / len(half)
 
 
@@ -80,10 +80,6 @@ def naive(script: Path, path: Path, seconds: float, downscale: int, settings: li
             cwd=folder,
         )
     return float(re.findall(r"PSNR ([\d.]+)", done.stdout)[-1])
-
-
-def _psnr(picture: torch.Tensor, truth: torch.Tensor) -> float:
-    return -10 * math.log10(float((picture - truth).square().mean()))
 
 
 def main() -> None:
