@@ -17,6 +17,9 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "mlp": ("native", "reference"),
     "adam": ("native", "reference"),
     "contraction": ("native", "reference"),
+    "resampling": ("native", "reference"),
+    "quadrature": ("native", "reference"),
+    "histograms": ("native", "reference"),
 }
 """The backends of each operation, fastest first. A new one is added here and to `_verdict`."""
 

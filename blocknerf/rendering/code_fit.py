@@ -7,6 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.quadrature import composite
 from blocknerf.rendering.protocol import Field
 from blocknerf.rendering.rays import render_rays
 
@@ -28,7 +29,7 @@ class FrozenRays:
         rows = code.expand(len(self.directions), -1)
         colors = field.color(self.features, self.directions, rows, self.exposure)
         sky = field.sky(self.directions, rows, self.exposure)
-        return (self.weights[..., None] * colors).sum(-2) + (1.0 - self.weights.sum(-1))[:, None] * sky
+        return composite(self.weights, colors, sky)
 
 
 @torch.no_grad()

@@ -7,11 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
+from blocknerf.kernels.quadrature import weights_from_density
 from blocknerf.rendering.protocol import Field, Occupancy
 from blocknerf.rendering.rays import render_rays, spacing_of
 from blocknerf.rendering.sparse import render_rays_sparse
 from blocknerf.sampling.proposal import sample_proposals
-from blocknerf.sampling.volume import weights_from_density
 
 TILE_RAYS = 4096
 """Rays rendered at once: large enough to fill the processor, small enough to stay in its caches."""

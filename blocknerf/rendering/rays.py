@@ -8,10 +8,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.quadrature import composite, weights_from_density
 from blocknerf.rendering.protocol import Field
 from blocknerf.sampling.proposal import Histogram, RaySamples, sample_proposals
 from blocknerf.sampling.spacing import Spacing
-from blocknerf.sampling.volume import weights_from_density
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +74,7 @@ def render_rays(
     weights, transmittance = weights_from_density(density, samples.distances)
     opacity = weights.sum(-1)
     sky = field.sky(rays.directions, code, exposure)
-    color = (weights[..., None] * colors).sum(-2) + (1.0 - opacity)[:, None] * sky
+    color = composite(weights, colors, sky)
     return RayRendering(
         color=color,
         opacity=opacity,

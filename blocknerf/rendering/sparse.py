@@ -9,11 +9,11 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.quadrature import weights_from_density
 from blocknerf.rendering.protocol import Field, Occupancy
 from blocknerf.rendering.rays import expected_depth, spacing_of
 from blocknerf.sampling.intervals import resample, uniform_edges
 from blocknerf.sampling.proposal import samples_at
-from blocknerf.sampling.volume import weights_from_density
 
 WAVES = 3
 """Parts in which a ray's samples are evaluated, front to back; a spent ray takes no further part."""

@@ -1,9 +1,9 @@
 """The terms of the training loss, one pure function each."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from blocknerf.kernels import histograms
 from blocknerf.sampling.proposal import Histogram
 
 
@@ -17,25 +17,12 @@ def interlevel(fine: Histogram, proposal: Histogram) -> Float[Tensor, ""]:
 
     Gradients reach the proposal only: the fine weights are taken as given.
     """
-    edges, weights = fine.edges.detach(), fine.weights.detach()
-    total = torch.nn.functional.pad(torch.cumsum(proposal.weights, -1), (1, 0))
-    bins = proposal.weights.shape[-1]
-    first = (torch.searchsorted(proposal.edges, edges[:, :-1].contiguous(), right=True) - 1).clamp(0, bins)
-    last = torch.searchsorted(proposal.edges, edges[:, 1:].contiguous()).clamp(0, bins)
-    bound = total.gather(-1, last) - total.gather(-1, first)
-    return ((weights - bound).clamp_min(0.0).square() / (weights + 1e-5)).sum(-1).mean()
+    return histograms.interlevel(fine.edges, fine.weights, proposal.edges, proposal.weights)
 
 
 def distortion(histogram: Histogram) -> Float[Tensor, ""]:
-    """Spread of the weights along each ray, which pulls them together (mip-NeRF 360, eq. 15), in linear time."""
-    edges, weights = histogram.edges, histogram.weights
-    middles, widths = 0.5 * (edges[:, 1:] + edges[:, :-1]), edges[:, 1:] - edges[:, :-1]
-    moment = weights * middles
-    before = torch.cumsum(weights, -1) - weights
-    moment_before = torch.cumsum(moment, -1) - moment
-    pairs = 2.0 * (moment * before - weights * moment_before).sum(-1)
-    alone = (weights.square() * widths).sum(-1) / 3.0
-    return (pairs + alone).mean()
+    """Spread of the weights along each ray, which pulls them together (mip-NeRF 360, eq. 15)."""
+    return histograms.distortion(histogram.edges, histogram.weights)
 
 
 def visibility(

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import TrainingError
-from blocknerf.training.depths import FrameDepths, point_spacing, project_depths
+from blocknerf.training.depths import point_spacing, project_depths
 
 ROTATE_STEPS = 100
 """Steps between exchanges of photographs, where not all fit into memory at once."""
@@ -62,7 +62,10 @@ class PixelSource:
         self.colors = np.empty((self.slots, area, 3), np.uint8)
         self.usable = np.empty((self.slots, area), np.bool_) if self.masked else None
         self.resident = np.full(self.slots, -1)
-        self._depths: list[FrameDepths | None] = [None] * self.slots
+        room = max((min(MEASURED, len(cloud)) for cloud, _ in self._clouds), default=0)
+        # Pixel (x, y) and distance of a photograph's measured points, and how many there are.
+        self._measured = np.empty((self.slots, room, 3), np.float32)
+        self._measured_counts = np.zeros(self.slots, np.int64)
         self._pool = ThreadPoolExecutor(max_workers=1)
 
     @property
@@ -112,34 +115,27 @@ class PixelSource:
                 raise TrainingError(f"{self.capture.frames[index].name}: its mask leaves no pixel; remove the frame")
         self.resident[slot] = frame
         if self._clouds:
-            self._depths[slot] = self._frame_depths(frame, slot, image)
+            self._measure(frame, slot, image)
 
-    def _frame_depths(self, frame: int, slot: int, image: UInt8[np.ndarray, "height width 3"]) -> FrameDepths:
-        parts = [project_depths(cloud, self.cameras, int(frame), spacing, image) for cloud, spacing in self._clouds]
-        pixels, distances = (torch.cat([getattr(part, name) for part in parts]) for name in ("pixels", "distances"))
+    def _measure(self, frame: int, slot: int, image: UInt8[np.ndarray, "height width 3"]) -> None:
+        parts = [project_depths(cloud, self.cameras, frame, spacing, image) for cloud, spacing in self._clouds]
+        points = np.concatenate([np.column_stack([part.pixels.numpy(), part.distances.numpy()]) for part in parts])
         if self.usable is not None:
-            cells = pixels[:, 1].long() * int(self.cameras.width[frame]) + pixels[:, 0].long()
-            keep = torch.from_numpy(self.usable[slot][cells.numpy()])
-            pixels, distances = pixels[keep], distances[keep]
-        if len(distances) > MEASURED:
-            chosen = np.random.default_rng((self.seed, frame)).permutation(len(distances))[:MEASURED]
-            pixels, distances = pixels[chosen], distances[chosen]
-        return FrameDepths(pixels=pixels, distances=distances)
+            width = int(self.cameras.width[frame])
+            points = points[self.usable[slot][points[:, 1].astype(np.int64) * width + points[:, 0].astype(np.int64)]]
+        if len(points) > MEASURED:
+            points = points[np.random.default_rng((self.seed, frame)).permutation(len(points))[:MEASURED]]
+        self._measured[slot, : len(points)] = points
+        self._measured_counts[slot] = len(points)
 
     def _draw_measured(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        sizes = np.array([0 if depths is None else len(depths.distances) for depths in self._depths])
-        candidates = np.flatnonzero(sizes)
+        candidates = np.flatnonzero(self._measured_counts)
         if not len(candidates) or count <= 0:
             return np.empty(0, np.int64), np.empty((0, 2), np.float32), np.empty(0, np.float32)
         slots = generator.choice(candidates, count)
-        picks = (generator.random(count) * sizes[slots]).astype(np.int64)
-        positions, depths = np.empty((count, 2), np.float32), np.empty(count, np.float32)
-        for slot in np.unique(slots):
-            rows = slots == slot
-            measured = self._depths[slot]
-            positions[rows] = measured.pixels.numpy()[picks[rows]]
-            depths[rows] = measured.distances.numpy()[picks[rows]]
-        return slots, positions, depths
+        picks = (generator.random(count) * self._measured_counts[slots]).astype(np.int64)
+        points = self._measured[slots, picks]
+        return slots, points[:, :2], points[:, 2]
 
     def _draw_pixels(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         slots, positions = self._draw_uniform(generator, count)

@@ -183,7 +183,8 @@ def test_measured_depths_are_bounded_in_memory(measured: Capture, monkeypatch: p
     pixels = source(measured, use_depth=True, budget_bytes=4 * slot)
     pixels.batch(0, 10, 5)
     assert pixels.slots == 4
-    assert [len(depths.distances) for depths in pixels._depths] == [50] * 4
+    assert pixels._measured_counts.tolist() == [50] * 4
+    assert pixels._measured.shape == (4, 50, 3)
 
 
 def test_without_points_there_is_no_depth(ball: Any) -> None:

@@ -1,0 +1,22 @@
+"""Quadrature in plain PyTorch: any device, any floating type; the definition the other backend is held to."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+def weights_from_density(
+    density: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays edges"]
+) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples"]]:
+    """Weights, and the transmittance without its gradient."""
+    thickness = density * (distances[:, 1:] - distances[:, :-1])
+    total = torch.cumsum(thickness, dim=-1)
+    transmittance = torch.exp(-(total - thickness))
+    return transmittance * -torch.expm1(-thickness), transmittance.detach()
+
+
+def composite(
+    weights: Float[Tensor, "rays samples"], colors: Float[Tensor, "rays samples 3"], sky: Float[Tensor, "rays 3"]
+) -> Float[Tensor, "rays 3"]:
+    """The weighted sum of colors, and the rest sky."""
+    return (weights[..., None] * colors).sum(-2) + (1.0 - weights.sum(-1))[:, None] * sky

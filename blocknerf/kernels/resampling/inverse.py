@@ -1,0 +1,31 @@
+"""Inverse transform sampling of histograms along rays, with the backend chosen."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.resampling import reference
+
+
+def resample(
+    edges: Float[Tensor, "rays edges"],
+    weights: Float[Tensor, "rays bins"],
+    jitter: Float[Tensor, "rays"],
+    bins: int,
+    padding: float,
+    backend: Backend = "auto",
+) -> Float[Tensor, "rays finer"]:
+    """Bin edges drawn from a histogram by inverse transform sampling, stratified, without gradients.
+
+    `edges` is sorted and has one more column than `weights`; the result has `bins + 1` sorted columns within them,
+    at the shares (column + jitter) / (bins + 1) of the ray's weight. `padding` is spread evenly over the bins, so
+    that every part of a ray gets samples.
+
+    Raises:
+        BackendError: the backend asked for cannot be used here.
+    """
+    if choose("resampling", backend, edges, weights, jitter) == "native":
+        from blocknerf.kernels.resampling import native
+
+        return native.resample(edges.detach(), weights.detach(), jitter, bins, padding)
+    return reference.resample(edges.detach(), weights.detach(), jitter, bins, padding)
