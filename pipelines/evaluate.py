@@ -1,6 +1,5 @@
 """Scores of the photographs that training never saw, by the half-image protocol."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,9 +13,8 @@ from torch import Tensor
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.appearance import block_code, block_exposure, city_appearance
-from blocknerf.city.compositing import blend
 from blocknerf.city.manifest import City, RunFolder, read_city
-from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, error_colors
 from blocknerf.errors import RunError
 from blocknerf.images import to_float, to_uint8, write_image
@@ -24,7 +22,6 @@ from blocknerf.kernels.threads import use_threads
 from blocknerf.metrics import perceptual
 from blocknerf.metrics.similarity import psnr, ssim
 from blocknerf.rendering.code_fit import FIT_STEPS, fit_code
-from blocknerf.rendering.image import Rendering, render_image
 from pipelines.job import say, show, tracked
 from pipelines.records import training_downscale
 from pipelines.scores import (
@@ -122,10 +119,10 @@ def _score(folder: RunFolder, capture: Capture, city: City, chosen: list[int], p
     frames = []
     for i in tracked(chosen, "evaluate", len(chosen)):
         exam = Exam.of(capture, i, protocol.downscale)
-        pictures, weights = answer(renderer, capture, exam)
-        frames.append(_frame_score(exam, pictures, weights, keep=i in shown))
+        seen = answer(renderer, capture, exam)
+        frames.append(_frame_score(exam, seen, keep=i in shown))
         if i in shown:
-            _write_pictures(folder, exam, pictures, weights)
+            _write_pictures(folder, exam, seen)
     return summarize(protocol, frames)
 
 
@@ -168,42 +165,33 @@ class Exam:
         return places[order[:count]]
 
 
-def answer(renderer: CityRenderer, capture: Capture, exam: Exam) -> tuple[dict[str, Rendering], dict[str, float]]:
-    """What each block in the view makes of the photograph, in the light of its left half, and the blocks' weights."""
-    weights = {use.name: use.weight for use in renderer.select(exam.camera) if use.kept}
+def answer(renderer: CityRenderer, capture: Capture, exam: Exam) -> CityRendering:
+    """What the city makes of the photograph, each block in the light of its left half."""
     light = city_appearance(capture, (), frame=exam.name)
     places = exam.fit_pixels(FIT_RAYS)
     rays, target = exam.camera.image_rays(0).flatten()[places], exam.photo.reshape(-1, 3)[places]
-    pictures = {}
-    for name in weights:
-        block = renderer.cache.get(name)
-        code, exposure = block_code(block.field, light), block_exposure(block.field, light)
-        if len(places):
-            code = fit_code(block.field, rays, target, exposure, start=code)
-        pictures[name] = render_image(block.field, exam.camera, 0, code, exposure, block.occupancy)
-    return pictures, weights
+    codes = {}
+    for name in [use.name for use in renderer.select(exam.camera) if use.kept and len(places)]:
+        field = renderer.cache.get(name).field
+        start, exposure = block_code(field, light), block_exposure(field, light)
+        codes[name] = fit_code(field, rays, target, exposure, start=start)
+    return renderer.render(exam.camera, frame=exam.name, codes=codes)
 
 
-def _blended(pictures: Mapping[str, Rendering], weights: Mapping[str, float]) -> Float[Tensor, "height width 3"]:
-    return blend([picture.color for picture in pictures.values()], list(weights.values()))
-
-
-def _frame_score(
-    exam: Exam, pictures: Mapping[str, Rendering], weights: Mapping[str, float], *, keep: bool
-) -> FrameScore:
-    image = _blended(pictures, weights)
+def _frame_score(exam: Exam, seen: CityRendering, *, keep: bool) -> FrameScore:
     half = slice(exam.middle, None)
-    seen, photo = image[:, half], exam.photo[:, half]
-    plain = psnr(seen, photo)
+    shown, photo = seen.color[:, half], exam.photo[:, half]
+    plain = psnr(shown, photo)
     scores = Scores(
         psnr=plain,
-        ssim=ssim(seen, photo),
-        psnr_masked=plain if exam.usable is None else psnr(seen, photo, exam.usable[:, half]),
-        psnr_full=psnr(image, exam.photo),
-        lpips=perceptual.lpips(seen, photo),
+        ssim=ssim(shown, photo),
+        psnr_masked=plain if exam.usable is None else psnr(shown, photo, exam.usable[:, half]),
+        psnr_full=psnr(seen.color, exam.photo),
+        lpips=perceptual.lpips(shown, photo),
     )
-    judged = [name for name, weight in weights.items() if weight >= JUDGED_SHARE]
-    alone = {name: psnr(pictures[name].color[:, half], photo) for name in judged}
+    weights = {use.name: use.weight for use in seen.rendered}
+    judged = [part for part in seen.parts if weights[part.name] >= JUDGED_SHARE]
+    alone = {part.name: psnr(part.picture.color[:, half], photo) for part in judged}
     return FrameScore(
         name=exam.name,
         index=exam.index,
@@ -214,20 +202,15 @@ def _frame_score(
     )
 
 
-def _write_pictures(
-    folder: RunFolder, exam: Exam, pictures: Mapping[str, Rendering], weights: Mapping[str, float]
-) -> None:
+def _write_pictures(folder: RunFolder, exam: Exam, seen: CityRendering) -> None:
     """Photograph, rendering, error and depth, for the report."""
-    image = _blended(pictures, weights)
-    depth = blend([picture.depth for picture in pictures.values()], list(weights.values()))
-    opacity = blend([picture.opacity for picture in pictures.values()], list(weights.values()))
-    solid = depth[opacity > 0.5]
+    solid = seen.depth[seen.opacity > 0.5]
     near, far = (float(solid.quantile(share)) for share in (0.02, 0.98)) if len(solid) else (1.0, 100.0)
     shown = {
         "photo": to_uint8(exam.photo),
-        "render": to_uint8(image),
-        "error": error_colors((image - exam.photo).abs().mean(-1).numpy()),
-        "depth": depth_colors(depth.numpy(), 0.8 * near, 1.5 * far),
+        "render": to_uint8(seen.color),
+        "error": error_colors((seen.color - exam.photo).abs().mean(-1).numpy()),
+        "depth": depth_colors(seen.depth.numpy(), 0.8 * near, 1.5 * far),
     }
     for kind, picture in shown.items():
         write_image(folder.evaluation_pictures / f"{exam.index:05d}_{kind}.png", picture)

@@ -17,8 +17,8 @@ from blocknerf.presets import PRESETS, Preset
 
 CITY_FORMAT = "blocknerf.city/1"
 
-Weighting = Literal["nearest", "inverse_distance_2d"]
-"""How the pictures of several blocks are weighed against each other (`blocknerf.city.compositing`)."""
+Weighting = Literal["nearest", "inverse_distance_2d", "inverse_distance_3d", "visibility_pixel", "visibility_image"]
+"""How the pictures of several blocks are weighed against each other (`blocknerf.city.weighting`)."""
 
 _Choice = TypeVar("_Choice", bound=str)
 

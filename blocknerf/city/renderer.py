@@ -1,6 +1,6 @@
 """Pictures of the whole city: a few blocks around the camera, each rendered alone, blended."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -11,17 +11,28 @@ from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import read_capture
 from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance
 from blocknerf.city.cache import BlockCache, Loader, open_blocks
-from blocknerf.city.compositing import blend, block_weights, is_outweighed
+from blocknerf.city.compositing import admit_pixels, blend, limit_blocks, stand_in, trust_in
 from blocknerf.city.manifest import City, RunFolder, Weighting, read_city
-from blocknerf.city.selection import BlockIndex, BlockUse, Candidate, Reason, visibility_presence
+from blocknerf.city.selection import BlockUse
+from blocknerf.city.sighting import Lookout, Sighting, glanced_sights, sights_of
+from blocknerf.city.weighting import PIXEL_WEIGHTINGS, shares_of
 from blocknerf.errors import RunError
 from blocknerf.partition.membership import read_membership
 from blocknerf.rendering.image import Rendering, predict_visibility, render_image
 
 MAX_BLOCKS = 3
 CACHE_BYTES = 2 << 30
-VISIBILITY_SIDE = 32
-"""Longest side, in pixels, of the picture over which visibility is averaged; the mean needs no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """What one block gives to a picture of the city."""
+
+    name: str
+    picture: Rendering
+    """The block's alone."""
+    weight: Float[Tensor, "height width"]
+    """Its share of each pixel; the parts of a picture sum to one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +44,8 @@ class CityRendering:
     depth: Float[Tensor, "height width"]
     """Distance along each pixel's ray in world units."""
     opacity: Float[Tensor, "height width"]
+    parts: tuple[Part, ...]
+    """The blocks that were rendered, in the order of `rendered`."""
     uses: tuple[BlockUse, ...]
     """Every block that was considered, the city's nearest first, then by distance."""
 
@@ -43,15 +56,27 @@ class CityRendering:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Sighting:
-    """A candidate with what low resolution shows of it."""
+class _Choice:
+    """Which of the trained blocks around a camera are in its picture, and how far."""
 
-    candidate: Candidate
-    visibility: float | None
-    """None where it was not needed."""
-    presence: float
-    """0..1, from range and visibility together."""
-    trained: bool = True
+    sightings: tuple[Sighting, ...]
+    weights: tuple[float, ...]
+    """Shares of the picture; only those that a rule for pixels gives are rough."""
+    admission: tuple[float, ...]
+    """Share of the picture that each is let have, of what the rule gives it."""
+    trust: float
+    """In the rule; the first block stands in for the rest."""
+
+    def kept(self) -> "_Choice":
+        """Without the blocks that are not in the picture."""
+        rows = [i for i, weight in enumerate(self.weights) if weight > 0.0]
+        return _Choice(
+            sightings=tuple(self.sightings[i] for i in rows),
+            weights=tuple(self.weights[i] for i in rows),
+            admission=tuple(self.admission[i] for i in rows),
+            # The first block is only missing where it has next to nothing to stand in for.
+            trust=self.trust if rows[0] == 0 else 1.0,
+        )
 
 
 class CityRenderer:
@@ -80,10 +105,10 @@ class CityRenderer:
             load: Gives a block's field; by default from the run's files.
             allow_missing: Render from the blocks that are trained, and say which were missed, instead of refusing.
         """
-        self.run, self.device, self.allow_missing = run, torch.device(device), allow_missing
+        self.run, self.device = run, torch.device(device)
         self.city = read_city(run.city) if city is None else city
         self.cache = BlockCache(load or open_blocks(run, self.city, self.device), cache_bytes)
-        self._index = BlockIndex(self.city.blocks)
+        self._lookout = Lookout(run, self.city, self.cache, allow_missing=allow_missing)
         self._appearances: dict[tuple[str | None, str | None], Appearance] = {}
 
     @torch.no_grad()
@@ -114,87 +139,67 @@ class CityRenderer:
         Raises:
             RunError: a block around the camera is not trained or its file is broken, or there is no such look.
         """
-        view = cameras[index].to(self.device)
-        uses = self.select(view, weighting=weighting, max_blocks=max_blocks)
-        rendered = [use for use in uses if use.kept]
+        view, rule = cameras[index].to(self.device), weighting or self.city.weighting
+        sightings = self._lookout.sight(view, rule)
+        choice = self._choose(sightings, view, rule, max_blocks).kept()
         appearance = self._appearance(segment, frame)
         if exposure is not None:
             appearance = replace(appearance, exposure=exposure)
-        pictures = [self._render_block(use.name, view, appearance, codes or {}) for use in rendered]
-        weights = [use.weight for use in rendered]
+        names = [seen.name for seen in choice.sightings]
+        pictures = [self._render_block(name, view, appearance, codes or {}) for name in names]
+        weights = self._weight_images(choice, view, rule, pictures)
+        shares = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
+        parts = zip(names, pictures, weights, strict=True)
         return CityRendering(
             color=blend([picture.color for picture in pictures], weights),
             depth=blend([picture.depth for picture in pictures], weights),
             opacity=blend([picture.opacity for picture in pictures], weights),
-            uses=uses,
+            parts=tuple(Part(name=name, picture=picture, weight=weight) for name, picture, weight in parts),
+            uses=tuple(seen.use(shares.get(seen.name, 0.0)) for seen in sightings),
         )
 
     @torch.no_grad()
     def select(
         self, view: Cameras, *, weighting: Weighting | None = None, max_blocks: int = MAX_BLOCKS
     ) -> tuple[BlockUse, ...]:
-        """Which blocks a view takes, with what weight, and why each of the others is left out."""
-        sightings = self._sight(view)
-        trained = [sighting for sighting in sightings if sighting.trained]
-        shares = block_weights(
-            torch.tensor([sighting.candidate.distance for sighting in trained], dtype=torch.float64),
-            torch.tensor([sighting.presence for sighting in trained], dtype=torch.float64),
-            0,
-            weighting=weighting or self.city.weighting,
-            power=self.city.power,
-            max_blocks=max_blocks,
+        """Which blocks a view takes, with what weight, and why each of the others is left out.
+
+        The weights that a rule for pixels gives are their means at low resolution.
+        """
+        rule = weighting or self.city.weighting
+        sightings = self._lookout.sight(view, rule)
+        choice = self._choose(sightings, view, rule, max_blocks)
+        shares = {seen.name: weight for seen, weight in zip(choice.sightings, choice.weights, strict=True)}
+        return tuple(seen.use(shares.get(seen.name, 0.0)) for seen in sightings)
+
+    def _choose(self, sightings: Sequence[Sighting], view: Cameras, rule: Weighting, max_blocks: int) -> _Choice:
+        """The weights of the blocks in a picture, as far as low resolution tells."""
+        trained = [seen for seen in sightings if seen.trained]
+        sights = glanced_sights(trained, view)
+        trust = trust_in(sights.presence)
+        shares = shares_of(rule, sights, self.city.power) if trust > 0.0 else torch.zeros_like(sights.presence)
+        means = stand_in(shares, trust, 0).flatten(1).mean(1) if shares.ndim > 1 else stand_in(shares, trust, 0)
+        weights = limit_blocks(means, max_blocks)
+        return _Choice(
+            sightings=tuple(trained),
+            weights=tuple(weights.tolist()),
+            admission=tuple((weights / means.clamp_min(1e-30)).tolist()),
+            trust=trust,
         )
-        weights = {
-            sighting.candidate.block.name: share for sighting, share in zip(trained, shares.tolist(), strict=True)
-        }
-        return tuple(_use(sighting, weights.get(sighting.candidate.block.name, 0.0)) for sighting in sightings)
 
-    def _sight(self, view: Cameras) -> list[_Sighting]:
-        """The candidates of a view, nearest first, with what they see of it; none is loaded that cannot matter."""
-        candidates = self._candidates(view)
-        # One block alone is rendered whatever it sees.
-        look = len(candidates) > 1 and self.city.visibility_threshold > 0.0
-        sightings: list[_Sighting] = []
-        for candidate in candidates:
-            shares = [(seen.candidate.distance, seen.presence) for seen in sightings]
-            if is_outweighed(candidate.distance, shares, self.city.power):
-                sightings.append(_Sighting(candidate=candidate, visibility=None, presence=candidate.presence))
-            elif not self._is_trained(candidate):
-                sightings.append(_Sighting(candidate=candidate, visibility=None, presence=0.0, trained=False))
-            else:
-                sightings.append(self._sight_block(candidate, view if look else None))
-        return sightings
-
-    def _candidates(self, view: Cameras) -> tuple[Candidate, ...]:
-        x, y, z = view.centers[0].tolist()
-        candidates = self._index.around((x, y, z), self.city.selection_radius)
-        if any(self._is_trained(candidate) for candidate in candidates):
-            return candidates
-        further = self._index.by_distance((x, y, z), self.city.selection_radius)
-        nearest = next((candidate for candidate in further if self._is_trained(candidate)), None)
-        if nearest is None:
-            raise RunError(f"{self.run.path}: no block is trained; run 'blocknerf train' first")
-        return (*candidates, nearest)
-
-    def _is_trained(self, candidate: Candidate) -> bool:
-        try:
-            self.cache.get(candidate.block.name)
-        except FileNotFoundError:
-            if not self.allow_missing:
-                name = candidate.block.name
-                path = self.run.field(name)
-                raise RunError(f"{path}: block {name} is not trained; run 'blocknerf train --block {name}'") from None
-            return False
-        return True
-
-    def _sight_block(self, candidate: Candidate, view: Cameras | None) -> _Sighting:
-        visibility = None
-        if view is not None and candidate.presence > 0.0:
-            longest = max(int(view.width), int(view.height))
-            small = view.scaled(min(1.0, VISIBILITY_SIDE / longest))
-            visibility = float(predict_visibility(self.cache.get(candidate.block.name).field, small).mean())
-        presence = candidate.presence * visibility_presence(visibility, self.city.visibility_threshold)
-        return _Sighting(candidate=candidate, visibility=visibility, presence=presence)
+    def _weight_images(
+        self, choice: _Choice, view: Cameras, rule: Weighting, pictures: Sequence[Rendering]
+    ) -> list[Float[Tensor, "height width"]]:
+        """The share of each block in each pixel."""
+        shape = pictures[0].depth
+        if len(pictures) == 1 or rule not in PIXEL_WEIGHTINGS:
+            return [torch.full_like(shape, weight) for weight in choice.weights]
+        seen: list[Tensor] = []
+        if rule == "visibility_pixel":
+            seen = [predict_visibility(self.cache.get(each.name).field, view) for each in choice.sightings]
+        sights = sights_of(choice.sightings, view.image_rays(0), seen, [picture.depth for picture in pictures])
+        shares = stand_in(shares_of(rule, sights, self.city.power), choice.trust, 0)
+        return list(admit_pixels(shares, shares.new_tensor(choice.admission)).to(shape))
 
     def _render_block(self, name: str, view: Cameras, appearance: Appearance, codes: Mapping[str, Tensor]) -> Rendering:
         block = self.cache.get(name)
@@ -215,24 +220,3 @@ class CityRenderer:
         if segment is None and frame is None:
             return Appearance()
         raise RunError(f"{self.run.capture}: is not there, so no segment or photograph can be looked like; add it")
-
-
-def _use(sighting: _Sighting, weight: float) -> BlockUse:
-    candidate = sighting.candidate
-    return BlockUse(
-        name=candidate.block.name,
-        distance=candidate.distance,
-        visibility=sighting.visibility,
-        weight=weight,
-        reason=_reason(sighting, weight),
-    )
-
-
-def _reason(sighting: _Sighting, weight: float) -> Reason:
-    if not sighting.trained:
-        return "not_trained"
-    if weight > 0.0:
-        return "blended" if sighting.presence > 0.0 else "fallback"
-    if sighting.candidate.presence == 0.0:
-        return "out_of_range"
-    return "outweighed" if sighting.presence > 0.0 else "culled"

@@ -9,7 +9,7 @@ from torch import Tensor
 from blocknerf.cameras import Cameras, RayBundle
 from blocknerf.kernels.quadrature import weights_from_density
 from blocknerf.rendering.protocol import Field, Occupancy
-from blocknerf.rendering.rays import render_rays, spacing_of
+from blocknerf.rendering.rays import expected_depth, render_rays, spacing_of
 from blocknerf.rendering.sparse import render_rays_sparse
 from blocknerf.sampling.proposal import sample_proposals
 
@@ -26,6 +26,16 @@ class Rendering:
     depth: Float[Tensor, "height width"]
     """Distance along each pixel's ray in world units; the field's far end where there is only sky."""
     opacity: Float[Tensor, "height width"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Glance:
+    """A rough idea of a picture."""
+
+    visibility: Float[Tensor, "height width"]
+    """0..1: how well the block's training cameras saw what each pixel shows."""
+    depth: Float[Tensor, "height width"]
+    """Distance along each pixel's ray in world units."""
 
 
 @torch.no_grad()
@@ -63,24 +73,33 @@ def _render_tile(
 
 
 @torch.no_grad()
-def predict_visibility(field: Field, cameras: Cameras, index: int = 0) -> Float[Tensor, "height width"]:
-    """How well the block's training cameras saw what each pixel shows (Tancik et al. 2022, section 4.3.1).
+def glance(field: Field, cameras: Cameras, index: int = 0) -> Glance:
+    """What the proposals alone tell of a picture; the costly field is never evaluated.
 
-    Predicted transmittance of the samples along each ray, weighted by what the proposals find there; the
-    costly field is never evaluated. Sky counts as not seen: it says nothing about the block. Call it with
-    low-resolution cameras; the mean over the picture decides on culling.
+    Call it with low-resolution cameras, where the mean over the picture is what matters.
     """
     rays = cameras.image_rays(index)
     flat = rays.flatten()
-    parts = [_ray_visibility(field, flat[part]) for part in _tiles(len(flat))]
-    return torch.cat(parts).view(rays.radii.shape)
+    parts = [_glance_along(field, flat[part]) for part in _tiles(len(flat))]
+    visibility, depth = (torch.cat(each).view(rays.radii.shape) for each in zip(*parts, strict=True))
+    return Glance(visibility=visibility, depth=depth)
 
 
-def _ray_visibility(field: Field, rays: RayBundle) -> Float[Tensor, "rays"]:
+def predict_visibility(field: Field, cameras: Cameras, index: int = 0) -> Float[Tensor, "height width"]:
+    """How well the block's training cameras saw what each pixel shows (Tancik et al. 2022, section 4.3.1).
+
+    Predicted transmittance of the samples along each ray, weighted by what the proposals find there. Sky counts as
+    not seen: it says nothing about the block. The mean over a low-resolution picture decides on culling.
+    """
+    return glance(field, cameras, index).visibility
+
+
+def _glance_along(field: Field, rays: RayBundle) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
     samples, _ = sample_proposals(field.proposal_densities, rays, spacing_of(field), field.sample_counts)
     last = field.proposal_densities[-1]
     weights, _ = weights_from_density(last(samples.points, samples.footprints), samples.distances)
-    return (weights * field.visibility(samples.points, rays.directions)).sum(-1)
+    seen = (weights * field.visibility(samples.points, rays.directions)).sum(-1)
+    return seen, expected_depth(weights, samples.middles, field.far)
 
 
 def _tiles(count: int) -> list[slice]:

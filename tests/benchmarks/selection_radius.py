@@ -12,9 +12,10 @@ import math
 
 import torch
 
-from blocknerf.city.compositing import block_weights
+from blocknerf.city.compositing import limit_blocks, stand_in, trust_in
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.city.selection import BlockIndex
+from blocknerf.city.weighting import inverse_distance_shares
 from blocknerf.partition.block import Block
 
 STEP = 0.01
@@ -36,14 +37,9 @@ def fly(blocks: list[Block], slope: float, selection_radius: float, power: float
     for i in range(steps):
         x = 8.0 + STEP * i
         found = index.around((x, 0.1 + slope * x, 0.0), selection_radius)
-        weights = block_weights(
-            torch.tensor([each.distance for each in found]),
-            torch.tensor([each.presence for each in found]),
-            0,
-            weighting="inverse_distance_2d",
-            power=power,
-            max_blocks=MAX_BLOCKS,
-        )
+        presence = torch.tensor([each.presence for each in found])
+        shares = inverse_distance_shares(torch.tensor([each.distance for each in found]), presence, power)
+        weights = limit_blocks(stand_in(shares, trust_in(presence), 0), MAX_BLOCKS)
         now = {each.block.name: float(weight) for each, weight in zip(found, weights, strict=True)}
         if before is not None:
             moved = [abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in now | before]

@@ -1,25 +1,35 @@
 """Weights of blocks: the published formula, finite everywhere, no jumps; and blending."""
 
 import itertools
-import math
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as some
 
-from blocknerf.city.compositing import MIN_WEIGHT, blend, block_weights, is_outweighed, limit_blocks
+from blocknerf.city.compositing import (
+    MIN_WEIGHT,
+    admit_pixels,
+    blend,
+    is_outweighed,
+    limit_blocks,
+    stand_in,
+    trust_in,
+)
 from blocknerf.city.selection import BlockIndex
+from blocknerf.city.weighting import inverse_distance_shares
 
 lengths = some.floats(0.0, 1e4)
 shares = some.floats(0.0, 1.0)
 
 
-def weigh(distances, presence=None, *, power=4.0, max_blocks=3, weighting="inverse_distance_2d") -> torch.Tensor:
+def weigh(distances, presence=None, *, power=4.0, max_blocks=3) -> torch.Tensor:
+    """Inverse distance in plan, with the nearest standing in and a limit, as the renderer does it."""
     distances = torch.tensor(distances, dtype=torch.float64)
     presence = torch.ones_like(distances) if presence is None else torch.tensor(presence, dtype=torch.float64)
-    nearest = int(distances.argmin())
-    return block_weights(distances, presence, nearest, weighting=weighting, power=power, max_blocks=max_blocks)
+    trust = trust_in(presence)
+    rule = inverse_distance_shares(distances, presence, power) if trust > 0.0 else torch.zeros_like(distances)
+    return limit_blocks(stand_in(rule, trust, int(distances.argmin())), max_blocks)
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0, 4.0])
@@ -57,10 +67,6 @@ def test_nearest_stands_in_smoothly_as_the_rest_fades() -> None:
     assert nearest[0] == 1.0
     assert nearest[-1] == 0.0
     assert max(abs(a - b) for a, b in itertools.pairwise(nearest)) < 0.01
-
-
-def test_nearest_weighting_takes_the_nearest_that_is_present() -> None:
-    assert weigh([1.0, 2.0, 3.0], [0.0, 0.5, 1.0], weighting="nearest").tolist() == [0.0, 1.0, 0.0]
 
 
 def test_an_exact_tie_beyond_the_limit_is_settled() -> None:
@@ -106,11 +112,26 @@ def test_a_block_is_not_outweighed_by_hardly_present_ones() -> None:
 
 
 def test_blending_equal_images_gives_that_image() -> None:
-    image = torch.rand(5, 7, 3)
-    torch.testing.assert_close(blend([image, image, image], [0.2, 0.3, 0.5]), image, atol=1e-6, rtol=0.0)
+    image, weights = torch.rand(5, 7, 3), torch.rand(3, 5, 7).softmax(0)
+    torch.testing.assert_close(blend([image, image, image], list(weights)), image, atol=1e-6, rtol=0.0)
+    torch.testing.assert_close(blend([image[..., 0]] * 3, list(weights)), image[..., 0], atol=1e-6, rtol=0.0)
 
 
-def test_blending_is_linear() -> None:
-    mixed = blend([torch.zeros(2, 2), torch.ones(2, 2)], [0.25, 0.75])
-    assert mixed.tolist() == [[0.75, 0.75], [0.75, 0.75]]
-    assert math.isclose(float(blend([torch.tensor([4.0])], [1.0])), 4.0)
+def test_blending_is_linear_in_every_pixel() -> None:
+    left = torch.tensor([[0.25, 1.0]])
+    mixed = blend([torch.zeros(1, 2, 3), torch.ones(1, 2, 3)], [left, 1.0 - left])
+    assert mixed[0, :, 0].tolist() == [0.75, 0.0]
+
+
+def test_admission_scales_pixels_and_leaves_whole_shares() -> None:
+    shares = torch.rand(4, 3, 5, dtype=torch.float64).softmax(0)
+    same = admit_pixels(shares, torch.full((4,), 0.7, dtype=torch.float64))
+    torch.testing.assert_close(same, shares)
+    without = admit_pixels(shares, torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64))
+    assert without[1].abs().max() == 0.0
+    torch.testing.assert_close(without.sum(0), torch.ones(3, 5, dtype=torch.float64))
+
+
+def test_a_pixel_that_only_a_block_left_out_claims_goes_to_the_others() -> None:
+    shares = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
+    assert admit_pixels(shares, torch.tensor([0.0, 0.5, 1.5])).flatten().tolist() == [0.0, 0.25, 0.75]

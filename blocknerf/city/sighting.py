@@ -1,0 +1,154 @@
+"""What a camera has around it: the blocks in range, and what low resolution shows of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from blocknerf.cameras import Cameras, RayBundle
+from blocknerf.city.cache import BlockCache
+from blocknerf.city.compositing import is_outweighed
+from blocknerf.city.manifest import City, RunFolder, Weighting
+from blocknerf.city.selection import BlockIndex, BlockUse, Candidate, Reason, visibility_presence
+from blocknerf.city.weighting import PIXEL_WEIGHTINGS, VISIBILITY_WEIGHTINGS, Sights
+from blocknerf.errors import RunError
+from blocknerf.rendering.image import Glance, glance
+
+VISIBILITY_SIDE = 32
+"""Longest side, in pixels, of the picture over which visibility is averaged; the mean needs no more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sighting:
+    """A candidate with what low resolution shows of it."""
+
+    candidate: Candidate
+    glance: Glance | None
+    """None where it was not needed."""
+    presence: float
+    """0..1, from range and visibility together."""
+    trained: bool = True
+
+    @property
+    def name(self) -> str:
+        return self.candidate.block.name
+
+    @property
+    def visibility(self) -> float | None:
+        """Mean over the view; None where it was not needed."""
+        return None if self.glance is None else float(self.glance.visibility.mean())
+
+    def use(self, weight: float) -> BlockUse:
+        """What becomes of the block that is given this share of the picture."""
+        return BlockUse(
+            name=self.name,
+            distance=self.candidate.distance,
+            visibility=self.visibility,
+            weight=weight,
+            reason=self._reason(weight),
+        )
+
+    def _reason(self, weight: float) -> Reason:
+        if not self.trained:
+            return "not_trained"
+        if weight > 0.0:
+            return "blended" if self.presence > 0.0 else "fallback"
+        if self.candidate.presence == 0.0:
+            return "out_of_range"
+        return "outweighed" if self.presence > 0.0 else "culled"
+
+
+class Lookout:
+    """Looks at the blocks around a camera; loads none that cannot matter."""
+
+    def __init__(self, run: RunFolder, city: City, cache: BlockCache, *, allow_missing: bool) -> None:
+        self._run, self._city, self._cache, self._allow_missing = run, city, cache, allow_missing
+        self._index = BlockIndex(city.blocks)
+
+    def sight(self, view: Cameras, weighting: Weighting) -> list[Sighting]:
+        """The candidates of a view, the city's nearest first, then by distance.
+
+        Raises:
+            RunError: a block around the camera is not trained (unless that is allowed), or its file is broken.
+        """
+        candidates = self._candidates(view)
+        # One block alone is rendered whatever it sees.
+        small = small_view(view) if len(candidates) > 1 and self._must_look(weighting) else None
+        sightings: list[Sighting] = []
+        for candidate in candidates:
+            if self._is_outweighed(candidate, sightings, weighting):
+                sightings.append(Sighting(candidate=candidate, glance=None, presence=candidate.presence))
+            elif not self._is_trained(candidate):
+                sightings.append(Sighting(candidate=candidate, glance=None, presence=0.0, trained=False))
+            else:
+                sightings.append(self._sight_block(candidate, small))
+        return sightings
+
+    def _must_look(self, weighting: Weighting) -> bool:
+        return self._city.visibility_threshold > 0.0 or weighting in (*PIXEL_WEIGHTINGS, *VISIBILITY_WEIGHTINGS)
+
+    def _is_outweighed(self, candidate: Candidate, nearer: Sequence[Sighting], weighting: Weighting) -> bool:
+        if weighting not in ("nearest", "inverse_distance_2d"):
+            return False
+        shares = [(seen.candidate.distance, seen.presence) for seen in nearer]
+        return is_outweighed(candidate.distance, shares, self._city.power)
+
+    def _candidates(self, view: Cameras) -> tuple[Candidate, ...]:
+        x, y, z = view.centers[0].tolist()
+        candidates = self._index.around((x, y, z), self._city.selection_radius)
+        if any(self._is_trained(candidate) for candidate in candidates):
+            return candidates
+        further = self._index.by_distance((x, y, z), self._city.selection_radius)
+        nearest = next((candidate for candidate in further if self._is_trained(candidate)), None)
+        if nearest is None:
+            raise RunError(f"{self._run.path}: no block is trained; run 'blocknerf train' first")
+        return (*candidates, nearest)
+
+    def _is_trained(self, candidate: Candidate) -> bool:
+        try:
+            self._cache.get(candidate.block.name)
+        except FileNotFoundError:
+            if not self._allow_missing:
+                name = candidate.block.name
+                path = self._run.field(name)
+                raise RunError(f"{path}: block {name} is not trained; run 'blocknerf train --block {name}'") from None
+            return False
+        return True
+
+    def _sight_block(self, candidate: Candidate, small: Cameras | None) -> Sighting:
+        seen = None
+        if small is not None and candidate.presence > 0.0:
+            seen = glance(self._cache.get(candidate.block.name).field, small)
+        visibility = None if seen is None else float(seen.visibility.mean())
+        presence = candidate.presence * visibility_presence(visibility, self._city.visibility_threshold)
+        return Sighting(candidate=candidate, glance=seen, presence=presence)
+
+
+def small_view(view: Cameras) -> Cameras:
+    """The view at the resolution in which it is only glanced at."""
+    return view.scaled(min(1.0, VISIBILITY_SIDE / max(int(view.width), int(view.height))))
+
+
+def glanced_sights(sightings: Sequence[Sighting], view: Cameras) -> Sights:
+    """What the rules look at, as far as low resolution shows it."""
+    rays = small_view(view).image_rays(0)
+    # A block that was not looked at is out of range, or the rule does not ask.
+    unknown = torch.zeros_like(rays.radii)
+    glances = [seen.glance or Glance(visibility=unknown, depth=unknown) for seen in sightings]
+    return sights_of(sightings, rays, [each.visibility for each in glances], [each.depth for each in glances])
+
+
+def sights_of(
+    sightings: Sequence[Sighting], rays: RayBundle, visibility: Sequence[Tensor], depth: Sequence[Tensor]
+) -> Sights:
+    """What the rules look at, with the visibility and depth of each block's picture where a rule needs them."""
+    candidates = [seen.candidate for seen in sightings]
+    return Sights(
+        distances=rays.radii.new_tensor([each.distance for each in candidates], dtype=torch.float64),
+        presence=rays.radii.new_tensor([seen.presence for seen in sightings], dtype=torch.float64),
+        origins=rays.radii.new_tensor([each.block.origin for each in candidates]),
+        rays=rays,
+        visibility=torch.stack(list(visibility)) if visibility else None,
+        depth=torch.stack(list(depth)) if depth else None,
+    )
