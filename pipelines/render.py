@@ -15,7 +15,7 @@ from jaxtyping import UInt8
 
 from blocknerf.capture.capture import read_capture
 from blocknerf.city.cache import open_blocks
-from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.manifest import City, RunFolder, Weighting, read_city
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, weight_colors
 from blocknerf.errors import RunError
@@ -50,6 +50,7 @@ def render(
     height: int | None = None,
     look: str | None = None,
     block: str | None = None,
+    weighting: Weighting | None = None,
     depth: bool = False,
     block_weights: bool = False,
     threads: int | None = None,
@@ -71,6 +72,7 @@ def render(
         height: Of the film, in pixels.
         look: The segment whose light and exposure to show; by default the one followed, or that trains most blocks.
         block: Render this block alone, to compare hand-overs with.
+        weighting: How blocks share the picture; by default as city.json says.
         depth: Also make depth.mp4.
         block_weights: Also make blocks.mp4, which shows by color which blocks a picture is from.
         threads: Processor threads; by default every core.
@@ -90,7 +92,8 @@ def render(
         _refuse_beside("through", segment=segment if through else None)
         size = film_size(capture, folder, segment, width, height)
         film = own_film(capture, city.preset, size, through, segment, frames, seconds, fps)
-    settings = {"look": look if look is not None or trajectory is not None else segment, "block": block}
+    shown = look if look is not None or trajectory is not None else segment
+    settings = {"look": shown, "block": block, "weighting": weighting}
     _check_fields(folder, city)
     _claim(folder, name, film, settings)
     if all(folder.video(name, layer).exists() for layer in layers) and is_done(folder.render_record(name)):
@@ -128,8 +131,9 @@ def _claim(folder: RunFolder, name: str, film: Trajectory, settings: Mapping[str
         raise RunError(f"{path}: is of another film under this name; {_ANOTHER}")
     record = folder.render_record(name)
     first = read_json(record, "render") if record.exists() else next(read_lines(folder.render_log(name)), {})
-    if first.get("settings", settings) != settings:
-        raise RunError(f"{path.parent}: holds this film with another look or block; {_ANOTHER}")
+    written = first.get("settings", settings)
+    if any(written.get(key) != value for key, value in settings.items()):
+        raise RunError(f"{path.parent}: holds this film with another look, block or weighting; {_ANOTHER}")
 
 
 def _same(first: Trajectory, second: Trajectory) -> bool:
@@ -157,6 +161,8 @@ class _Film:
         shown = city
         if settings["block"] is not None:
             shown = replace(city, blocks=(city.block(settings["block"]),))
+        if settings["weighting"] is not None:
+            shown = replace(shown, weighting=settings["weighting"])
         self.renderer = CityRenderer(folder, city=shown, load=open_blocks(folder, city))
         self.rows = {row["frame"]: row for row in self._old_rows()}
 

@@ -44,10 +44,10 @@ def test_the_right_half_never_reaches_the_fit(exact_run: RunFolder) -> None:
     exam = Exam.of(capture, 6, 1)
     spoiled = exam.photo.clone()
     spoiled[:, exam.middle :] = 0.0
-    pictures, weights = answer(renderer, capture, exam)
-    others, _ = answer(renderer, capture, replace(exam, photo=spoiled))
-    assert len(weights) > 1
-    assert all(torch.equal(picture.color, others[name].color) for name, picture in pictures.items())
+    seen, other = answer(renderer, capture, exam), answer(renderer, capture, replace(exam, photo=spoiled))
+    assert len(seen.parts) > 1
+    assert torch.equal(seen.color, other.color)
+    assert [part.name for part in seen.parts] == [part.name for part in other.parts]
     assert (exam.fit_pixels(10_000) % exam.photo.shape[1]).max() < exam.middle
     assert len(exam.fit_pixels(10_000)) == exam.photo.shape[0] * exam.middle
 
@@ -55,10 +55,11 @@ def test_the_right_half_never_reaches_the_fit(exact_run: RunFolder) -> None:
 def test_what_is_scored_is_what_is_rendered(exact_run: RunFolder) -> None:
     capture, renderer = read_capture(exact_run.capture), CityRenderer(exact_run)
     exam = Exam.of(capture, 10, 1)
-    pictures, weights = answer(renderer, capture, exam)
-    plain = renderer.render(exam.camera, codes={name: torch.zeros(3) for name in weights})
-    assert {use.name: use.weight for use in plain.rendered} == weights
-    assert list(pictures) == list(weights)
+    seen, plain = answer(renderer, capture, exam), renderer.render(exam.camera)
+    assert seen.uses == plain.uses
+    assert len(seen.parts) > 1
+    for part in seen.parts:
+        assert psnr(part.picture.color[:, exam.middle :], exam.photo[:, exam.middle :]) > 40.0
 
 
 def _masked(folder: RunFolder, capture: Capture) -> None:

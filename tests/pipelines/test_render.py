@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.images import read_image, to_uint8
@@ -86,7 +86,7 @@ def test_another_film_under_the_same_name_is_refused(exact_run: RunFolder) -> No
     render(exact_run.path, **SMALL)
     with pytest.raises(RunError, match=r"another film under this name; choose another --name"):
         render(exact_run.path, frames=7, width=20, threads=1)
-    with pytest.raises(RunError, match="another look or block"):
+    with pytest.raises(RunError, match="another look, block or weighting"):
         render(exact_run.path, **SMALL, block="b001")
     assert render(exact_run.path, name="second", frames=2, width=20, threads=1).exists()
 
@@ -107,6 +107,16 @@ def test_one_block_can_be_rendered_alone(exact_run: RunFolder) -> None:
     assert all(row["blocks"] == {"b001": 1.0} for row in record["frames"])
     with pytest.raises(RunError, match="no block 'b009'"):
         render(exact_run.path, **SMALL, block="b009", name="none")
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_blocks_are_weighed_as_asked(weighting: Weighting, exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL, weighting=weighting)
+    record = json.loads(exact_run.render_record("flythrough").read_text())
+    assert record["settings"]["weighting"] == weighting
+    counts = {len(row["blocks"]) for row in record["frames"]}
+    assert (counts == {1}) == (weighting == "nearest")
+    assert all(sum(row["blocks"].values()) == pytest.approx(1.0, abs=1e-4) for row in record["frames"])
 
 
 def test_a_nerfstudio_path_is_followed(exact_run: RunFolder, tmp_path: Path) -> None:
