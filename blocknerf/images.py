@@ -50,9 +50,9 @@ def read_image(
 def read_mask(
     path: Path | str, downscale: int = 1, size: tuple[int, int] | None = None
 ) -> Bool[np.ndarray, "height width"]:
-    """Where a picture is usable: pixels above half of the mask's brightest value (so 0/1 and 0/255 both work).
+    """Where a mask is white: pixels above half of its brightest value (so 0/1 and 0/255 both work).
 
-    Downscaled, a pixel is usable if all that it covers is. `size` is the width and height of its photograph.
+    Downscaled, a pixel is white if all that it covers is. `size` is the width and height of its photograph.
 
     Raises:
         CaptureError: it is missing, not a picture, broken, or of another size.
@@ -60,9 +60,9 @@ def read_mask(
     with _open(path) as picture:
         check_size(path, picture.size, size)
         gray = _gray(picture, path)
-    usable = gray > gray.max() / 2
+    white = gray > gray.max() / 2
     width, height = scaled_size(gray.shape[1], gray.shape[0], downscale)
-    share = resize_area(usable.astype(np.float32), width, height)
+    share = resize_area(white.astype(np.float32), width, height)
     return share > 1 - 1e-4
 
 

@@ -122,10 +122,15 @@ class Capture:
         Raises:
             CaptureError: it is missing, broken or of another size than the photograph.
         """
-        frame = self._frame(index)
-        if frame.mask is None:
-            return None
-        return read_mask(self.root / frame.mask, downscale, (frame.intrinsics.width, frame.intrinsics.height))
+        return self._read_mask(index, self._frame(index).mask, downscale)
+
+    def read_sky(self, index: int, downscale: int = 1) -> Bool[np.ndarray, "height width"] | None:
+        """Which pixels show the sky, or None where that is not known of the frame.
+
+        Raises:
+            CaptureError: the file is missing, broken or of another size than the photograph.
+        """
+        return self._read_mask(index, self._frame(index).sky, downscale)
 
     def read_points(self) -> PointCloud | None:
         """The sparse points, or None where the capture has none."""
@@ -134,6 +139,12 @@ class Capture:
     def read_lidar(self) -> PointCloud | None:
         """The measured points, or None where the capture has none."""
         return None if self.lidar is None else read_ply(self.root / self.lidar)
+
+    def _read_mask(self, index: int, path: str | None, downscale: int) -> Bool[np.ndarray, "height width"] | None:
+        if path is None:
+            return None
+        lens = self._frame(index).intrinsics
+        return read_mask(self.root / path, downscale, (lens.width, lens.height))
 
     def _frame(self, index: int) -> Frame:
         if not 0 <= index < len(self.frames):
@@ -151,7 +162,7 @@ def check_files(capture: Capture) -> None:
     """
     for frame in capture.frames:
         size = (frame.intrinsics.width, frame.intrinsics.height)
-        for path in (frame.image, frame.mask):
+        for path in (frame.image, frame.mask, frame.sky):
             if path is not None:
                 check_size(capture.root / path, image_size(capture.root / path), size)
     for path in (capture.points, capture.lidar):
@@ -226,7 +237,7 @@ def _read_frame(data: object, lenses: Sequence[Intrinsics], where: str) -> Frame
         raise CaptureError(f"{entry.place('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
     facts: dict[str, Any] = {
         **{key: entry.text(key) for key in ("name", "image", "segment", "camera")},
-        "mask": entry.text("mask") if entry.has("mask") else None,
+        **{key: entry.text(key) if entry.has(key) else None for key in ("mask", "sky")},
         **{key: entry.number(key) if entry.has(key) else None for key in ("timestamp", "exposure")},
         "gps": entry.triple("gps") if entry.has("gps") else None,
         "grayscale": entry.flag("grayscale"),

@@ -58,6 +58,8 @@ class Frame:
     """Path relative to the capture's folder, with forward slashes."""
     mask: str | None = None
     """Image whose black pixels are to be ignored (movable things)."""
+    sky: str | None = None
+    """Image whose white pixels show the sky and whose black ones do not."""
     intrinsics: Intrinsics
     camera_to_world: Pose
     segment: str
@@ -74,8 +76,9 @@ class Frame:
     def __post_init__(self) -> None:
         try:
             check_inside(self.image)
-            if self.mask is not None:
-                check_inside(self.mask)
+            for path in (self.mask, self.sky):
+                if path is not None:
+                    check_inside(path)
             check_rigid(np.array(self.camera_to_world, dtype=np.float64))
             _check_facts(self)
         except CaptureError as error:

@@ -70,6 +70,7 @@ def _read_frame(entry: Entry, top: Entry, root: Path, poses: str) -> Frame:
     lens, pose = _read_lens(entry, top, root / image), _opencv_pose(entry, poses)
     facts: dict[str, Any] = {
         "mask": _relative(entry, "mask_path") if entry.has("mask_path") else None,
+        "sky": _relative(entry, "sky_mask_path") if entry.has("sky_mask_path") else None,
         "segment": entry.label("sequence_id") if entry.has("sequence_id") else camera,
         "timestamp": entry.number("timestamp") if entry.has("timestamp") else None,
         "exposure": _exposure(entry),

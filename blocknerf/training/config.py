@@ -35,6 +35,8 @@ class TrainConfig:
     """Weight of the distortion loss, which makes surfaces thin."""
     depth_weight: float = 0.005
     """Weight of the depth losses, where points measure depth."""
+    sky_weight: float = 0.01
+    """Weight of the sky loss, where masks show the sky."""
     code_weight: float = 1e-2
     """Weight of the squared appearance codes, which keeps them near their mean."""
     depth_share: float = 0.25

@@ -1,6 +1,6 @@
 """The terms of the training loss, one pure function each."""
 
-from jaxtyping import Float
+from jaxtyping import Float, Int8
 from torch import Tensor
 
 from blocknerf.kernels import histograms
@@ -30,6 +30,14 @@ def visibility(
 ) -> Float[Tensor, ""]:
     """Squared error of the predicted transmittance; the field is not moved (Tancik et al. 2022, section 4.2.2)."""
     return (predicted - transmittance.detach()).square().mean()
+
+
+def sky_opacity(opacity: Float[Tensor, "rays"], sky: Int8[Tensor, "rays"]) -> Float[Tensor, ""]:
+    """How much stands before what is known to be sky, and how much sky shines through what is known to be none.
+
+    `sky` is 1, 0, or -1 where it is not known.
+    """
+    return (((opacity - (1 - sky)) * (sky >= 0)).square()).mean()
 
 
 def line_of_sight(

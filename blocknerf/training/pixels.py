@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, UInt8
+from jaxtyping import Float, Int, Int8, UInt8
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
@@ -33,6 +33,8 @@ class PixelBatch:
     colors: Float[Tensor, "rays 3"]
     depths: Float[Tensor, "measured"]
     """Measured distances of the first rays of the batch."""
+    sky: Int8[Tensor, "known"]
+    """1 where a sky mask shows sky, 0 where it shows none, -1 where the frame has none; empty if no frame has."""
 
 
 class PixelSource:
@@ -49,8 +51,10 @@ class PixelSource:
         self.cameras = capture.cameras()[torch.tensor(self.frames)].scaled(1.0 / downscale)
         area = int((self.cameras.width * self.cameras.height).max())
         self.masked = any(capture.frames[i].mask for i in self.frames)
+        self.knows_sky = any(capture.frames[i].sky for i in self.frames)
         self._clouds = self._read_clouds() if use_depth else []
-        slot_bytes = area * (4 if self.masked else 3) + sum(12 * min(MEASURED, len(cloud)) for cloud, _ in self._clouds)
+        pixel_bytes = 3 + self.masked + self.knows_sky
+        slot_bytes = area * pixel_bytes + sum(12 * min(MEASURED, len(cloud)) for cloud, _ in self._clouds)
         self.slots = min(len(self.frames), budget_bytes // slot_bytes)
         if self.slots < 1:
             raise TrainingError(
@@ -61,6 +65,7 @@ class PixelSource:
         self.order = generator.permutation(len(self.frames))
         self.colors = np.empty((self.slots, area, 3), np.uint8)
         self.usable = np.empty((self.slots, area), np.bool_) if self.masked else None
+        self.sky = np.empty((self.slots, area), np.int8) if self.knows_sky else None
         self.resident = np.full(self.slots, -1)
         room = max((min(MEASURED, len(cloud)) for cloud, _ in self._clouds), default=0)
         # Pixel (x, y) and distance of a photograph's measured points, and how many there are.
@@ -88,6 +93,7 @@ class PixelSource:
             pixels=torch.from_numpy(positions.astype(np.float32)),
             colors=torch.from_numpy(self.colors[slots, cells].astype(np.float32) / 255.0),
             depths=torch.from_numpy(depths),
+            sky=torch.from_numpy(np.empty(0, np.int8) if self.sky is None else self.sky[slots, cells]),
         )
 
     def _window(self, turn: int) -> Int[np.ndarray, "slots"]:
@@ -113,6 +119,9 @@ class PixelSource:
             self.usable[slot, :count] = True if mask is None else mask.reshape(-1)
             if not self.usable[slot, :count].any():
                 raise TrainingError(f"{self.capture.frames[index].name}: its mask leaves no pixel; remove the frame")
+        if self.sky is not None:
+            sky = self.capture.read_sky(index, self.downscale)
+            self.sky[slot, :count] = -1 if sky is None else sky.reshape(-1)
         self.resident[slot] = frame
         if self._clouds:
             self._measure(frame, slot, image)

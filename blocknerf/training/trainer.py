@@ -92,6 +92,8 @@ class Trainer:
             total = total + sum(losses.interlevel(fine, proposal) for proposal in seen.proposals)
         if len(batch.depths):
             total = total + self.config.depth_weight * self._depth_loss(seen, batch.depths)
+        if len(batch.sky):
+            total = total + self.config.sky_weight * losses.sky_opacity(seen.opacity, batch.sky)
         return total + self._visibility_loss(seen, rays)
 
     def _visibility_loss(self, seen: RayRendering, rays: RayBundle) -> Tensor:

@@ -21,9 +21,10 @@ def pose(x: float) -> list[list[float]]:
 
 
 def transforms() -> dict[str, Any]:
-    """Three frames of 12x8 pixels with a mask, points, and everything else at its default."""
+    """Three frames of 12x8 pixels with a mask, a sky, points, and everything else at its default."""
     frames = [{"file_path": f"./images/{i}.png", "transform_matrix": pose(float(i))} for i in range(3)]
     frames[1]["mask_path"] = "masks/1.png"
+    frames[2]["sky_mask_path"] = "skies/2.png"
     return {
         "fl_x": 10.0,
         "fl_y": 11.0,
@@ -47,6 +48,9 @@ def write_transforms(tmp_path: Path) -> Callable[..., Path]:
         mask = np.full((8, 12), 255, np.uint8)
         mask[:, :5] = 0
         write_image(folder / "masks" / "1.png", mask)
+        sky = np.zeros((8, 12), np.uint8)
+        sky[:3] = 1
+        write_image(folder / "skies" / "2.png", sky)
         write_ply(PointCloud(positions=chance.normal(size=(5, 3)).astype(np.float32)), folder / "a.ply")
         data = transforms()
         if edit is not None:

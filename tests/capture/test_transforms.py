@@ -47,6 +47,7 @@ def test_stated_defaults(write_transforms):
     assert (first.camera, first.segment, first.grayscale) == ("0", "0", False)
     assert (first.timestamp, first.exposure, first.gps) == (None, None, None)
     assert (first.mask, second.mask, capture.points, capture.lidar) == (None, "masks/1.png", "a.ply", None)
+    assert [frame.sky for frame in capture.frames] == [None, None, "skies/2.png"]
     assert (capture.metric, capture.geo_origin) == (False, None)
     assert first.intrinsics.model == CameraModel.PINHOLE
 
@@ -207,6 +208,7 @@ WRONG = {
     "path empty": (frame_has(file_path=""), "path '' leaves the capture's folder"),
     "mask climbs out": (frame_has(mask_path="a/../../1.png"), "frames[1].mask_path: path 'a/../../1.png' leaves"),
     "points climb out": (file_has(ply_file_path="../a.ply"), ": ply_file_path: path '../a.ply' leaves"),
+    "sky missing": (frame_has(sky_mask_path="skies/9.png"), "/skies/9.png: this picture does not exist"),
     "mask missing": (frame_has(mask_path="masks/9.png"), "/masks/9.png: this picture does not exist"),
     "points missing": (
         file_has(ply_file_path="b.ply"),

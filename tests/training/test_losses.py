@@ -61,6 +61,15 @@ def test_expected_depth_is_bounded_for_outliers():
     assert float(losses.expected_depth(torch.tensor([1e9]), torch.tensor([5.0]), opaque)) <= 1.0
 
 
+def test_sky_is_open_and_the_rest_is_not() -> None:
+    opacity = torch.tensor([0.0, 1.0, 0.3, 0.5], requires_grad=True)
+    right = losses.sky_opacity(opacity.detach(), torch.tensor([1, 0, -1, -1], dtype=torch.int8))
+    assert float(right) == 0.0
+    losses.sky_opacity(opacity, torch.tensor([1, 1, -1, 0], dtype=torch.int8)).backward()
+    assert opacity.grad is not None
+    assert [float(slope) for slope in opacity.grad.sign()] == [0.0, 1.0, 0.0, -1.0]
+
+
 def test_visibility_leaves_the_field_alone():
     transmittance = torch.rand(3, 4, requires_grad=True)
     predicted = torch.rand(3, 4, requires_grad=True)

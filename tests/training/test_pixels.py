@@ -72,6 +72,23 @@ def test_masked_pixels_are_never_drawn(ball: Any) -> None:
     assert np.mean(drawn) < 0.9
 
 
+def test_sky_is_known_where_masks_show_it(ball: Any, tmp_path: Path) -> None:
+    assert len(source(ball.clean).batch(0, 100, 0).sky) == 0
+    # The masks of moving things stand in for sky masks; the first photograph has none.
+    frames = tuple(
+        dataclasses.replace(frame, sky=frame.mask if i else None) for i, frame in enumerate(ball.masked.frames)
+    )
+    capture = dataclasses.replace(
+        ball.unmasked, frames=tuple(dataclasses.replace(frame, mask=None) for frame in frames)
+    )
+    batch = source(capture).batch(0, 2000, 0)
+    white = [capture.read_sky(index) for index in range(len(capture))]
+    assert white[0] is None
+    for frame, (x, y), sky in zip(batch.frames.tolist(), batch.pixels.tolist(), batch.sky.tolist(), strict=True):
+        assert sky == (int(white[frame][int(y), int(x)]) if frame else -1)
+    assert set(batch.sky.tolist()) == {-1, 0, 1}
+
+
 def test_pixels_are_given_up_rather_than_drawn_under_a_mask(ball: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     nearly_all = np.zeros((16, 24), np.bool_)
     nearly_all[:, 7] = True

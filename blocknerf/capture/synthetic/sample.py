@@ -34,6 +34,8 @@ class Taken:
 
     mask: str
     """Path of its mask in the folder."""
+    sky: str
+    """Path of its sky mask."""
     points: PointCloud
     """A few points that it sees."""
 
@@ -50,20 +52,22 @@ def write_sample(town: Town, out: Path, spec: SampleSpec) -> Iterator[Shot]:
     )
     write_ply(PointCloud(positions=positions, colors=colors), out / "points3D.ply")
     write_atomic(out / "streets.osm", street_map())
-    _write_transforms(out, spec, shots, [each.mask for each in taken])
+    _write_transforms(out, spec, shots, taken)
     write_atomic(out / "README.md", readme(spec))
 
 
 def write_shot(town: Town, out: Path, shot: Shot, spec: SampleSpec) -> Taken:
-    """Write one photograph, and its mask where a car moves in it."""
+    """Write one photograph, where its sky is, and its mask where a car moves in it."""
     view = shoot(town, shot, spec)
     picture, moving = to_uint8(view.color), _grown(view.moving.numpy())
     mask = f"masks/{shot.name}.png" if moving.any() else CLEAR_MASK
-    for folder in ("images", "masks"):
+    sky_mask = f"skies/{shot.name}.png"
+    for folder in ("images", "masks", "skies"):
         (out / folder).mkdir(parents=True, exist_ok=True)
     _write_jpeg(out / "images" / f"{shot.name}.jpg", picture, spec.quality)
     _write_png(out / mask, np.where(moving, 0, 255).astype(np.uint8))
-    return Taken(mask=mask, points=_sample_points(view, picture, moving, shot, spec))
+    _write_png(out / sky_mask, np.isinf(view.depth.numpy()))
+    return Taken(mask=mask, sky=sky_mask, points=_sample_points(view, picture, moving, shot, spec))
 
 
 def read_spec(out: Path) -> SampleSpec | None:
@@ -114,7 +118,7 @@ Written, byte for byte where `written_with` in `transforms.json` names the encod
 
 - `transforms.json`: nerfstudio's form; poses are OpenGL camera to world, metres, east-north-up; `exposure` is shutter
   time (ms) x ISO; `sequence_id` is the drive, `camera_id` the camera on the car, `gps` the true position.
-- `images/`, `masks/` (black: a moving car, to be ignored; its shadow is not masked).
+- `images/`, `masks/` (black: a moving car, to be ignored; its shadow is not masked), `skies/` (white: sky).
 - `points3D.ply`: a few thousand points of exact depth. `streets.osm`: the town's streets as an OpenStreetMap extract.
 """
 
@@ -156,7 +160,7 @@ def _grown(moving: Bool[np.ndarray, "height width"]) -> Bool[np.ndarray, "height
     return np.logical_or.reduce(shifts)
 
 
-def _write_transforms(out: Path, spec: SampleSpec, shots: list[Shot], masks: list[str]) -> None:
+def _write_transforms(out: Path, spec: SampleSpec, shots: list[Shot], taken: list[Taken]) -> None:
     head = {
         "camera_model": "PINHOLE",
         "unit": "metre (ENU, z up)",
@@ -168,9 +172,9 @@ def _write_transforms(out: Path, spec: SampleSpec, shots: list[Shot], masks: lis
         "sample": asdict(spec),
     }
     true = [np.array(shot.pose) for shot in shots]
-    _write_frames(out / TRANSFORMS, head, spec, shots, masks, displaced(shots, spec))
+    _write_frames(out / TRANSFORMS, head, spec, shots, taken, displaced(shots, spec))
     if spec.pose_error or spec.turn_error:
-        _write_frames(out / TRUE_TRANSFORMS, head, spec, shots, masks, true)
+        _write_frames(out / TRUE_TRANSFORMS, head, spec, shots, taken, true)
 
 
 def _write_frames(
@@ -178,23 +182,24 @@ def _write_frames(
     head: dict[str, Any],
     spec: SampleSpec,
     shots: list[Shot],
-    masks: list[str],
+    taken: list[Taken],
     poses: list[Float[np.ndarray, "3 4"]],
 ) -> None:
     """One frame a line, for people and for diffs."""
-    entries = [_entry(shot, spec, mask, pose) for shot, mask, pose in zip(shots, masks, poses, strict=True)]
+    entries = [_entry(shot, spec, each, pose) for shot, each, pose in zip(shots, taken, poses, strict=True)]
     lines = ",\n".join("    " + json.dumps(entry, allow_nan=False) for entry in entries)
     text = format_json({**head, "frames": []})
     write_atomic(path, text.replace('"frames": []', f'"frames": [\n{lines}\n  ]'))
 
 
-def _entry(shot: Shot, spec: SampleSpec, mask: str, pose: Float[np.ndarray, "3 4"]) -> dict[str, Any]:
+def _entry(shot: Shot, spec: SampleSpec, taken: Taken, pose: Float[np.ndarray, "3 4"]) -> dict[str, Any]:
     opengl = pose * np.array([1.0, -1.0, -1.0, 1.0])
     true = np.array(shot.pose)[:, 3]
     latitude, longitude = to_degrees(true[0], true[1])
     return {
         "file_path": f"images/{shot.name}.jpg",
-        "mask_path": mask,
+        "mask_path": taken.mask,
+        "sky_mask_path": taken.sky,
         "w": spec.width,
         "h": spec.height,
         "fl_x": spec.focal,
@@ -216,7 +221,7 @@ def _write_jpeg(path: Path, picture: UInt8[np.ndarray, "height width 3"], qualit
     Image.fromarray(picture).save(path, quality=quality, subsampling="4:2:0", optimize=True)
 
 
-def _write_png(path: Path, picture: UInt8[np.ndarray, "height width"]) -> None:
+def _write_png(path: Path, picture: UInt8[np.ndarray, "height width"] | Bool[np.ndarray, "height width"]) -> None:
     from PIL import Image
 
     Image.fromarray(picture).save(path, optimize=True)
