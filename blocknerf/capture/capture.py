@@ -237,7 +237,8 @@ def _read_frame(data: object, lenses: Sequence[Intrinsics], where: str) -> Frame
         raise CaptureError(f"{entry.place('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
     facts: dict[str, Any] = {
         **{key: entry.text(key) for key in ("name", "image", "segment", "camera")},
-        **{key: entry.text(key) if entry.has(key) else None for key in ("mask", "sky")},
+        "mask": entry.text("mask") if entry.has("mask") else None,
+        "sky": entry.text("sky") if entry.has("sky", added=True) else None,
         **{key: entry.number(key) if entry.has(key) else None for key in ("timestamp", "exposure")},
         "gps": entry.triple("gps") if entry.has("gps") else None,
         "grayscale": entry.flag("grayscale"),

@@ -81,13 +81,13 @@ class Entry:
             raise self._wrong(key, value, "a list")
         return value
 
-    def has(self, key: str) -> bool:
-        """Whether an optional key holds a value.
+    def has(self, key: str, *, added: bool = False) -> bool:
+        """Whether an optional key holds a value; one `added` to the format later may be absent from any file.
 
         Raises:
             CaptureError: the entry is complete and lacks the key.
         """
-        if self._complete and key not in self._data:
+        if self._complete and not added and key not in self._data:
             raise self._missing(key)
         self._seen.add(key)
         return key in self

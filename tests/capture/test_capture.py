@@ -139,6 +139,7 @@ def rich_capture(folder) -> Capture:
     )
     facts = {
         "mask": "m/ä.png",
+        "sky": "s/ä.png",
         "timestamp": 1317042145.964,
         "exposure": 0.1,
         "gps": (49.01, 8.4, 116.43),
@@ -168,6 +169,15 @@ def test_the_file_is_compact_and_relative(tmp_path):
     assert len(data["intrinsics"]) == 2
     assert [item["intrinsics"] for item in data["frames"]] == [0, 1, 0]
     assert len(path.read_text().splitlines()) == 18
+
+
+def test_a_file_from_before_sky_masks_is_read(tmp_path):
+    path = tmp_path / "capture.json"
+    write_capture(capture_of(frame("a"), root=tmp_path), path)
+    data = json.loads(path.read_text())
+    del data["frames"][0]["sky"]
+    path.write_text(json.dumps(data))
+    assert read_capture(path).frames[0].sky is None
 
 
 def test_photographs_and_run_move_together(tmp_path, write_transforms):
