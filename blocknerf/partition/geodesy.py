@@ -7,16 +7,23 @@ ECCENTRICITY_SQUARED = 6.694_379_990_14e-3
 
 
 def east_north(longitude: float, latitude: float, origin: tuple[float, float, float]) -> tuple[float, float]:
-    """Metres east and north of `origin` (latitude, longitude, altitude) in its tangent plane.
+    """Metres east and north of `origin` (latitude, longitude, altitude) in its tangent plane, at its altitude.
 
-    Exact to the ellipsoid's curvature at the origin: about a centimetre per kilometre, for city-sized areas.
+    Exact for the ellipsoid, by way of earth-centred coordinates.
 
     >>> [round(x, 1) for x in east_north(0.001, 0.0, (0.0, 0.0, 0.0))]
     [111.3, 0.0]
     """
-    sine = math.sin(math.radians(origin[0]))
-    bend = 1.0 - ECCENTRICITY_SQUARED * sine * sine
-    across = SEMI_MAJOR / math.sqrt(bend) + origin[2]
-    along = SEMI_MAJOR * (1.0 - ECCENTRICITY_SQUARED) / bend**1.5 + origin[2]
-    east = math.radians(longitude - origin[1]) * across * math.cos(math.radians(origin[0]))
-    return east, math.radians(latitude - origin[0]) * along
+    x, y, z = _earth_centred(longitude - origin[1], latitude, origin[2])
+    at_x, _, at_z = _earth_centred(0.0, origin[0], origin[2])
+    tilt = math.radians(origin[0])
+    return y, (z - at_z) * math.cos(tilt) - (x - at_x) * math.sin(tilt)
+
+
+def _earth_centred(longitude: float, latitude: float, altitude: float) -> tuple[float, float, float]:
+    """Metres from the earth's centre toward longitude zero, toward the east of it, and toward the north pole."""
+    turn, lift = math.radians(longitude), math.radians(latitude)
+    across = SEMI_MAJOR / math.sqrt(1.0 - ECCENTRICITY_SQUARED * math.sin(lift) ** 2)
+    out = (across + altitude) * math.cos(lift)
+    up = (across * (1.0 - ECCENTRICITY_SQUARED) + altitude) * math.sin(lift)
+    return out * math.cos(turn), out * math.sin(turn), up
