@@ -8,14 +8,14 @@ from typing import Any, Literal
 
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import City, RunFolder, read_city, write_city
-from blocknerf.errors import RunError
+from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import read_json
 from blocknerf.images import write_image
-from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, assign, write_membership
 from blocknerf.partition.placement import place
 from blocknerf.partition.plan import draw_plan
 from blocknerf.partition.report import coverage, coverage_table, write_coverage
+from blocknerf.partition.street_placement import Layout, place_on_streets
 from blocknerf.presets import Preset
 from pipelines.job import is_done, say, show
 
@@ -27,6 +27,7 @@ def partition(
     *,
     placement: Literal["auto", "route", "grid"] = "auto",
     blocks_file: Path | None = None,
+    streets: Path | None = None,
     radius: float | None = None,
     preset: Preset = "draft",
     held_out: int = 8,
@@ -39,7 +40,9 @@ def partition(
         run: The run folder, which holds a capture.
         placement: How blocks are placed; auto takes route for cameras on the ground and grid for an aerial capture.
         blocks_file: Blocks by hand, JSON or GeoJSON, in place of a placement.
-        radius: Radius of a block in the capture's unit; by default derived from the capture.
+        streets: OpenStreetMap extract (.osm, plain or as .bz2 or .gz): a block at each of its intersections, in place
+            of a placement. Needs the extra `streets`, and a capture with a geographic origin.
+        radius: Radius of a block in the capture's unit, with streets that of the largest; by default derived.
         preset: How much work a block is worth; draft takes minutes a block without a GPU.
         held_out: Every n-th frame is kept from training and judged; 0 keeps none.
 
@@ -51,27 +54,34 @@ def partition(
     folder = RunFolder(run)
     capture = read_capture(folder.capture)
     asked = {"placement": placement, "radius": radius, "blocks_file": _digest(blocks_file)}
+    # Only where given, so that runs from before there were maps are still known as what they are.
+    asked |= {"streets": _digest(streets)} if streets is not None else {}
     asked |= {"preset": preset, "held_out": held_out}
     if folder.city.exists():
         return _kept(folder, asked)
-    blocks = place(capture, placement, radius, blocks_file)
-    members = assign(capture, blocks, held_out=held_out)
-    city = City(blocks=tuple(blocks), preset=preset, held_out=held_out)
-    _publish(folder, capture, blocks, members, asked)
+    if streets is None:
+        layout = Layout(blocks=tuple(place(capture, placement, radius, blocks_file)))
+    elif placement == "auto" and blocks_file is None:
+        layout = place_on_streets(capture, streets, radius, preset)
+    else:
+        raise PlacementError("partition: --streets is a placement of its own; leave out --placement and --blocks-file")
+    members = assign(capture, layout.blocks, held_out=held_out)
+    city = City(blocks=layout.blocks, preset=preset, held_out=held_out)
+    _publish(folder, capture, layout, members, asked)
     write_city(city, folder.city)
     return city
 
 
 def _publish(
-    folder: RunFolder, capture: Capture, blocks: Sequence[Block], members: Sequence[Membership], asked: dict[str, Any]
+    folder: RunFolder, capture: Capture, layout: Layout, members: Sequence[Membership], asked: dict[str, Any]
 ) -> None:
     """Write all but `city.json`, and print the coverage."""
     _clear(folder)
     for member in members:
         write_membership(member, capture, folder.frames(member.block))
-    report = coverage(capture, blocks, members)
+    report = coverage(capture, layout.blocks, members, layout.dropped)
     write_coverage(report, folder.coverage, asked)
-    write_image(folder.plan, draw_plan(capture, blocks, members))
+    write_image(folder.plan, draw_plan(capture, layout.blocks, members, layout.streets))
     show(coverage_table(report))
     for warning in report.warnings:
         say(f"warning: {warning}")
@@ -101,5 +111,5 @@ def _kept(folder: RunFolder, asked: dict[str, Any]) -> City:
 
 
 def _digest(file: Path | None) -> str | None:
-    """What a blocks file says, in short, so that a changed one is noticed wherever it lies."""
+    """What a blocks file or a map says, in short, so that a changed one is noticed wherever it lies."""
     return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file is not None and file.is_file() else None

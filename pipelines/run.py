@@ -29,6 +29,7 @@ def run(
     downscale: int | None = None,
     placement: Literal["auto", "route", "grid"] = "auto",
     blocks_file: Path | None = None,
+    streets: Path | None = None,
     radius: float | None = None,
     held_out: int = 8,
 ) -> RunFolder:
@@ -44,7 +45,9 @@ def run(
         downscale: whole number by which photographs are shrunk; by default chosen from their size.
         placement: how blocks are placed; auto takes route for cameras on the ground and grid for an aerial capture.
         blocks_file: blocks by hand, JSON or GeoJSON, in place of a placement.
-        radius: radius of a block in the capture's unit; by default derived from the capture.
+        streets: OpenStreetMap extract (.osm, plain or as .bz2 or .gz): a block at each of its intersections, in place
+            of a placement. Needs the extra `streets`, and a capture with a geographic origin.
+        radius: radius of a block in the capture's unit, with streets that of the largest; by default derived.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
 
     Raises:
@@ -56,7 +59,13 @@ def run(
         ingest(capture, out)
     with stage("partition"):
         city = partition(
-            out, placement=placement, blocks_file=blocks_file, radius=radius, preset=preset, held_out=held_out
+            out,
+            placement=placement,
+            blocks_file=blocks_file,
+            streets=streets,
+            radius=radius,
+            preset=preset,
+            held_out=held_out,
         )
     _keep_to_settings(folder, city, {"steps": steps, "downscale": downscale})
     with stage("train"):

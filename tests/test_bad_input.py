@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
+from blocknerf.capture.synthetic.map_extract import street_map
 from pipelines.cli import main
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
@@ -123,6 +124,8 @@ def option(job: str, *arguments: str) -> None:
 option("partition", "--radius", "-5")
 option("partition", "--held-out", "1")
 option("partition", "--blocks-file", "nowhere.json")
+option("partition", "--streets", "town.osm")
+option("partition", "--streets", "town.osm", "--placement", "grid")
 option("train", "--steps", "0")
 option("train", "--downscale", "0")
 option("train", "--downscale", "100")
@@ -195,6 +198,18 @@ def frame_in_no_block(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 @case
 def empty_block(place: Place, _: pytest.MonkeyPatch) -> list[str]:
     return with_blocks(place, WHOLE_DRIVE, {"name": "far", "origin": [900.0, 0.0, 1.5], "radius": 5.0})
+
+
+def on_map(place: Place, streets: Path) -> list[str]:
+    place.edit(lambda document: document.update(gps_origin_lat_lon_alt=[48.5, 9.5, 400.0]))
+    assert main(place.ingest()) == 0
+    return place.command("partition", place.run, "--streets", streets)
+
+
+@case
+def street_map_of_another_place(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+    (place.capture / "town.osm").write_text(street_map())
+    return on_map(place, place.capture / "town.osm")
 
 
 @case

@@ -14,6 +14,7 @@ from blocknerf.partition.block import Block
 from blocknerf.partition.footprint import gaze_points
 from blocknerf.partition.membership import Membership
 from blocknerf.partition.route import route_paths
+from blocknerf.partition.street_network import Line
 from blocknerf.partition.survey import Survey, survey
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ NAME_SPACING = 150.0
 """Picture elements between origins that get their name and figures."""
 MOST_POINTS = 400_000
 MOST_SEGMENTS = 5
+STREET_WIDTH = 6.0
+"""World units; a middle line says nothing of the width, so all streets are drawn alike."""
 INK, FAINT, PAPER = (34, 38, 46), (120, 126, 136), (255, 255, 255)
+STREET = (205, 208, 214)
 SEGMENT_COLORS = ((24, 60, 120), (170, 60, 20), (20, 100, 50), (110, 40, 130), (120, 90, 0), (60, 60, 60))
 
 
@@ -49,14 +53,15 @@ class View:
 
 
 def draw_plan(
-    capture: Capture, blocks: Sequence[Block], members: Sequence[Membership]
+    capture: Capture, blocks: Sequence[Block], members: Sequence[Membership], streets: Sequence[Line] = ()
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The plan picture, 1200 x 900: north (or the world's y) is up."""
+    """The plan picture, 1200 x 900: north (or the world's y) is up. `streets` are middle lines in the world."""
     from PIL import Image, ImageDraw
 
     known = survey(capture)
     view = _view(known, blocks)
     sheet = Image.new("RGB", (SIZE[0] * OVERSAMPLING, SIZE[1] * OVERSAMPLING), PAPER)
+    _draw_streets(ImageDraw.Draw(sheet), view, streets)
     _draw_points(sheet, view, capture)
     sheet = _draw_discs(sheet, view, blocks)
     pen = ImageDraw.Draw(sheet)
@@ -64,7 +69,7 @@ def draw_plan(
     _draw_paths(pen, view, known, colors)
     _draw_ticks(pen, view, known, colors)
     _draw_names(pen, view, blocks, members)
-    _draw_foot(pen, view, capture, colors, _caption(capture, blocks, known))
+    _draw_foot(pen, view, capture, colors, _caption(capture, blocks, known), bool(streets))
     _draw_north(pen, "N" if capture.geo_origin else "y")
     return np.asarray(sheet.resize(SIZE, Image.Resampling.BOX))
 
@@ -109,6 +114,13 @@ def _draw_points(sheet: "Image.Image", view: View, capture: Capture) -> None:
             inside = (x >= 0) & (y >= 0) & (x < sheet.width) & (y < sheet.height)
             picture[y[inside], x[inside]] = faint[inside]
     sheet.paste(_image(picture))
+
+
+def _draw_streets(pen: "ImageDraw.ImageDraw", view: View, streets: Sequence[Line]) -> None:
+    width = max(4, round(STREET_WIDTH * view.scale))
+    for street in streets:
+        vertices = [tuple(vertex) for vertex in view.pixels(street).tolist()]
+        pen.line(vertices, fill=STREET, width=width, joint="curve")
 
 
 def _image(picture: UInt8[np.ndarray, "height width 3"]) -> "Image.Image":
@@ -202,7 +214,9 @@ def _caption(capture: Capture, blocks: Sequence[Block], known: Survey) -> str:
     return f"{count}, radius {size}; {len(known)} frames"
 
 
-def _draw_foot(pen: "ImageDraw.ImageDraw", view: View, capture: Capture, colors: dict[str, Any], caption: str) -> None:
+def _draw_foot(
+    pen: "ImageDraw.ImageDraw", view: View, capture: Capture, colors: dict[str, Any], caption: str, streets: bool
+) -> None:
     """Scale bar on the left, caption beside it, segments on the right."""
     top = (SIZE[1] - FOOT) * OVERSAMPLING
     pen.rectangle((0, top, SIZE[0] * OVERSAMPLING, SIZE[1] * OVERSAMPLING), fill=(247, 248, 250))
@@ -211,7 +225,7 @@ def _draw_foot(pen: "ImageDraw.ImageDraw", view: View, capture: Capture, colors:
     pen.line([(60, top + 66), (60, top + 82), (end, top + 82), (end, top + 66)], fill=INK, width=4)
     _write(pen, (60, top + 56), f"{length:g} {'m' if capture.metric else 'units'}", 15, INK, anchor="ls")
     _write(pen, (end + 70, top + 56), caption, 19, INK, anchor="ls")
-    _write(pen, (end + 70, top + 104), _points_caption(capture), 14, FAINT, anchor="ls")
+    _write(pen, (end + 70, top + 104), _legend(capture, streets), 14, FAINT, anchor="ls")
     for i, (name, color) in enumerate(list(colors.items())[:MOST_SEGMENTS]):
         x, y = SIZE[0] * OVERSAMPLING * (0.62 + 0.19 * (i // 3)), top + 34 + 42 * (i % 3)
         pen.line([(x, y), (x + 44, y)], fill=color, width=6)
@@ -221,9 +235,10 @@ def _draw_foot(pen: "ImageDraw.ImageDraw", view: View, capture: Capture, colors:
         _write(pen, (x + 60, y), f"and {len(colors) - MOST_SEGMENTS} more segments", 14, FAINT, anchor="lm")
 
 
-def _points_caption(capture: Capture) -> str:
+def _legend(capture: Capture, streets: bool) -> str:
     origins = "disc: block, dot: its origin, number: frames that train it"
-    return f"{origins}; faint dots: points" if capture.points or capture.lidar else origins
+    dots = "; faint dots: points" if capture.points or capture.lidar else ""
+    return f"{origins}{dots}{'; gray: streets' if streets else ''}"
 
 
 def _short(name: str) -> str:

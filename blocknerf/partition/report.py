@@ -57,19 +57,21 @@ class Coverage:
     unused: int
     """Frames that neither train a block nor are held out: orphans, where allowed, and those thinned out."""
     blocks: tuple[BlockCoverage, ...]
+    dropped: int = 0
+    """Blocks of a street map that were left out: no frame falls into them, or a few that others hold as well."""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         return tuple(f"block {block.block}: {block.warning}" for block in self.blocks if block.warning)
 
 
-def coverage(capture: Capture, blocks: Sequence[Block], members: Sequence[Membership]) -> Coverage:
+def coverage(capture: Capture, blocks: Sequence[Block], members: Sequence[Membership], dropped: int = 0) -> Coverage:
     """The coverage report of a partition; `members` in the order of `blocks`."""
     used = {i for member in members for i in (*member.frames, *member.held_out)}
     overlaps = shared_diameters(blocks)
     typical = median(len(member.frames) for member in members)
     rows = [_row(capture, blocks, member, overlaps[i], typical) for i, member in enumerate(members)]
-    return Coverage(frames=len(capture), unused=len(capture) - len(used), blocks=tuple(rows))
+    return Coverage(frames=len(capture), unused=len(capture) - len(used), blocks=tuple(rows), dropped=dropped)
 
 
 def shared_diameters(blocks: Sequence[Block]) -> Float[Tensor, "blocks blocks"]:
@@ -90,6 +92,7 @@ def write_coverage(report: Coverage, path: Path, parameters: dict[str, Any]) -> 
     """Write `coverage.json`; `parameters` are those that the partition was asked for."""
     rows = [asdict(block) for block in report.blocks]
     head = {"format": COVERAGE_FORMAT, "parameters": parameters, "frames": report.frames, "unused": report.unused}
+    head["dropped"] = report.dropped
     write_atomic(path, format_json({**head, "warnings": list(report.warnings), "blocks": rows}))
 
 
@@ -98,7 +101,7 @@ def coverage_table(report: Coverage) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table(box=SIMPLE_HEAD)
+    table = Table(box=SIMPLE_HEAD, caption=_dropped(report.dropped), caption_justify="left")
     for title in ("block", "frames", "by sight", "held out", "thinned", "Mpix", "segments", "overlap", "neighbors"):
         table.add_column(title, justify="left" if title == "block" else "right")
     for row in report.blocks:
@@ -125,6 +128,11 @@ def _row(
         overlap=float(overlaps.max()),
         warning=_warning(len(frames), typical),
     )
+
+
+def _dropped(count: int) -> str | None:
+    which = f"{count} more blocks" if count > 1 else "1 more block"
+    return f"{which} of the street map left out: no frame falls in, or few that others hold" if count else None
 
 
 def _warning(frames: int, typical: float) -> str | None:

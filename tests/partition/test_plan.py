@@ -53,6 +53,18 @@ def test_points_are_drawn_in_their_color(drive, with_points) -> None:
     assert columns.mean() < 600
 
 
+def test_streets_are_drawn_where_they_run(drive) -> None:
+    capture = drive(PATH)
+    members = assign(capture, BLOCKS)
+    crossing = [np.array([[20.0, -500.0], [20.0, 500.0]])]
+    changed = draw_plan(capture, BLOCKS, members, crossing) != draw_plan(capture, BLOCKS, members)
+    columns = changed[:800].any(-1).any(0).nonzero()[0]
+    # The middle of the picture is x = 20; a street is 6 m wide, and the view some 60 m.
+    assert abs(columns.mean() - 600) < 3
+    assert 80 < len(columns) < 150
+    assert changed[:800].any(-1).any(-1).mean() > 0.95
+
+
 def test_one_frame_is_a_picture_too(drive, flight) -> None:
     for capture in (drive(PATH[:1]), flight(torch.tensor([[0.0, 0.0, 30.0], [5.0, 0.0, 30.0]]))):
         picture = draw_plan(capture, BLOCKS[:1], assign(capture, BLOCKS[:1], held_out=0))

@@ -70,6 +70,17 @@ def test_the_json_has_every_figure(drive, tmp_path: Path) -> None:
     assert document["warnings"] == list(report.warnings) != []
 
 
+def test_blocks_left_out_of_a_map_are_told(drive, tmp_path: Path) -> None:
+    page = io.StringIO()
+    for dropped in (0, 1, 7):
+        report = coverage(drive(PATH), BLOCKS, MEMBERS, dropped)
+        Console(file=page, width=80).print(coverage_table(report))
+        write_coverage(report, tmp_path / "coverage.json", {})
+        assert json.loads((tmp_path / "coverage.json").read_text())["dropped"] == dropped
+    told = [line.split(" of the ")[0] for line in page.getvalue().splitlines() if "left out" in line]
+    assert told == ["1 more block", "7 more blocks"]
+
+
 def test_the_table_fits_a_terminal_of_80_columns(drive) -> None:
     capture = drive(PATH)
     large = replace(capture, frames=tuple(replace(frame, segment=f"s{i}") for i, frame in enumerate(capture.frames)))

@@ -1,6 +1,7 @@
 """The partition job: what it writes, what it skips, what it refuses."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 from PIL import Image
 
 from blocknerf.cameras import look_at
-from blocknerf.capture import Capture, Frame, Intrinsics, write_capture
+from blocknerf.capture import Capture, Frame, Intrinsics, read_capture, write_capture
 from blocknerf.city.manifest import RunFolder, read_city
 from blocknerf.errors import CaptureError, PlacementError, RunError
 from blocknerf.partition.membership import read_membership
@@ -97,6 +98,56 @@ def test_blocks_by_hand(run: Path) -> None:
     file = run.parent / "blocks.json"
     file.write_text(json.dumps([{"name": "west", "origin": [20, 0], "radius": 30}, {"origin": [60, 0], "radius": 25}]))
     assert [block.name for block in partition(run, blocks_file=file).blocks] == ["west", "b001"]
+
+
+@pytest.fixture
+def on_map(run: Path) -> tuple[Path, Path]:
+    """The same run somewhere on earth, and a map of its street with a crossing at either end of the middle half."""
+    capture = read_capture(RunFolder(run).capture)
+    write_capture(replace(capture, geo_origin=(0.0, 0.0, 0.0)), RunFolder(run).capture)
+    path = run.parent / "town.osm"
+    path.write_text(TOWN)
+    return run, path
+
+
+TOWN = """<osm>
+<node id="1" lat="0" lon="-0.00002"/><node id="2" lat="0" lon="0.00018"/>
+<node id="3" lat="0" lon="0.00054"/><node id="4" lat="0" lon="0.00074"/>
+<node id="5" lat="0.0004" lon="0.00018"/><node id="6" lat="-0.0003" lon="0.00054"/>
+<node id="7" lat="0.003" lon="0.00018"/>
+<way id="1"><nd ref="1"/><nd ref="2"/><nd ref="3"/><nd ref="4"/><tag k="highway" v="residential"/></way>
+<way id="2"><nd ref="7"/><nd ref="5"/><nd ref="2"/><tag k="highway" v="residential"/></way>
+<way id="3"><nd ref="3"/><nd ref="6"/><tag k="highway" v="residential"/></way>
+</osm>"""
+
+
+def test_blocks_at_the_intersections_of_a_map(on_map: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
+    run, town = on_map
+    city = partition(run, streets=town)
+    assert [round(block.origin[0]) for block in city.blocks] == [20, 60]
+    document = json.loads(RunFolder(run).coverage.read_text())
+    # Three hundred metres of street lead north, past any frame.
+    assert document["dropped"] >= 3
+    assert f"{document['dropped']} more blocks of the street map left out" in capsys.readouterr().out
+    before = tree(run)
+    assert partition(run, streets=town) == city
+    assert tree(run) == before
+
+
+def test_another_map_or_none_is_another_partition(on_map: tuple[Path, Path]) -> None:
+    run, town = on_map
+    partition(run, streets=town)
+    town.write_text(TOWN + "\n")
+    for streets in (town, None):
+        with pytest.raises(RunError, match="was partitioned with streets"):
+            partition(run, streets=streets)
+
+
+@pytest.mark.parametrize("other", [{"placement": "grid"}, {"blocks_file": Path("blocks.json")}])
+def test_a_map_goes_with_no_other_placement(on_map: tuple[Path, Path], other: dict) -> None:
+    run, town = on_map
+    with pytest.raises(PlacementError, match="--streets is a placement of its own"):
+        partition(run, streets=town, **other)
 
 
 @pytest.mark.parametrize(

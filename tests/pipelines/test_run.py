@@ -43,7 +43,8 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
     run(tmp_path / "capture", out=tmp_path / "run", preset="fine", steps=7, downscale=3, radius=20.0, held_out=4)
     options = dict(stages)
     assert options["train"] == {"steps": 7, "downscale": 3}
-    expected = {"placement": "auto", "blocks_file": None, "radius": 20.0, "preset": "fine", "held_out": 4}
+    expected = {"placement": "auto", "blocks_file": None, "streets": None, "radius": 20.0}
+    expected |= {"preset": "fine", "held_out": 4}
     assert options["partition"] == expected
 
 

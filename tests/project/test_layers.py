@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "numpy", "numba", "cv2", "scipy", "PIL", "viser", "triton", "av", "socket", "ssl")
+HEAVY = ("torch", "numpy", "numba", "cv2", "scipy", "PIL", "viser", "triton", "av", "osmnx", "socket", "ssl")
 
 
 def test_imports_follow_the_layers(repository: Path) -> None:

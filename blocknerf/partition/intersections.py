@@ -1,0 +1,126 @@
+"""Placement by intersections: a block at each, as far as three quarters of every street that leads away from it."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from blocknerf.errors import PlacementError
+from blocknerf.partition.route import METRIC_RADII
+from blocknerf.partition.street_network import Line, StreetNetwork, line_length, point_at, stretch
+
+SHARE = 0.75
+"""Of a street toward the next intersection; neighbors so share the half from 25 % to 75 % of it."""
+HALF_WIDTH = 8.0
+"""A block also holds this much (m) on either side of a street's middle line: lanes, pavements, errors of the map."""
+SMALLEST, LARGEST = METRIC_RADII
+"""Radii (m) of the smallest and, in a draft, the largest block."""
+MOST_BLOCKS = 20_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Stretch:
+    """A piece of street from one block to its neighbor, or from the last block to where the street ends."""
+
+    blocks: tuple[int, ...]
+    """The block at its beginning, then the one at its end where there is one."""
+    line: Line
+
+    def covered(self) -> list[tuple[int, Line]]:
+        """Each of its blocks, with the part that it covers."""
+        if len(self.blocks) == 1:
+            return [(self.blocks[0], self.line)]
+        length = line_length(self.line)
+        first, last = stretch(self.line, 0.0, SHARE * length), stretch(self.line, (1 - SHARE) * length, length)
+        return [(self.blocks[0], first), (self.blocks[1], last)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class StreetBlocks:
+    """Where blocks lie on a street network, and the pieces of street between them."""
+
+    origins: Float[np.ndarray, "blocks 2"]
+    radii: Float[np.ndarray, "blocks"]
+    stretches: tuple[Stretch, ...]
+    parts: tuple[tuple[Line, ...], ...]
+    """What each block covers of the streets."""
+
+
+def place_intersections(network: StreetNetwork, largest: float = LARGEST) -> StreetBlocks:
+    """A block at every intersection, and on streets too long for that (Tancik et al. 2022, section 3.1).
+
+    Each covers its intersection and 75 % of every connected street toward the next block; where a street ends
+    without one, all of it. The radius is that of the smallest disc around the intersection that holds those
+    parts, with `HALF_WIDTH` beside them; so neighbors share at least the street from 25 % to 75 %, measured
+    along it, and more where other streets at the intersection are longer. A street is long when its part, were
+    it straight, would not fit a disc of radius `largest` (m); evenly spaced blocks then divide it.
+
+    Raises:
+        PlacementError: `largest` is so small that blocks would be countless.
+    """
+    width = min(HALF_WIDTH, largest / 4)
+    # A ring without an intersection has one place, of two sides, and needs a block as well.
+    junctions = [place for place, sides in sorted(network.sides().items()) if sides > 1]
+    numbers = {place: number for number, place in enumerate(junctions)}
+    origins = [network.places[place] for place in junctions]
+    stretches: list[Stretch] = []
+    for street in network.streets:
+        line, ends = street.line, [numbers.get(place) for place in street.ends]
+        if ends[0] is None:
+            line, ends = line[::-1], ends[::-1]
+        cuts = divide(line_length(line), ends.count(None), largest - width)
+        if len(origins) + len(cuts) > MOST_BLOCKS:
+            raise PlacementError(f"placement: radius {largest:g} asks for over {MOST_BLOCKS} blocks; give a larger one")
+        stretches += _pieces(line, cuts, [ends[0], *range(len(origins), len(origins) + len(cuts)), ends[1]])
+        origins += [point_at(line, cut) for cut in cuts]
+    parts = _parts(stretches, len(origins))
+    reaches = [_reach(origin, lines) for origin, lines in zip(origins, parts, strict=True)]
+    return StreetBlocks(
+        origins=np.array(origins).reshape(-1, 2),
+        radii=np.maximum(np.array(reaches) + width, min(SMALLEST, largest)),
+        stretches=tuple(stretches),
+        parts=parts,
+    )
+
+
+def divide(length: float, bare: int, reach: float) -> list[float]:
+    """Where blocks divide a street, of which `bare` ends have no block, so that none covers more than `reach`.
+
+    Distances from its beginning, which has a block where one end has. Pieces between blocks are equally long,
+    and those toward a bare end three quarters of that.
+
+    >>> divide(100.0, 0, 75.0), divide(100.0, 0, 50.0), divide(70.0, 1, 30.0), divide(75.0, 2, 60.0)
+    ([], [50.0], [40.0], [37.5])
+    """
+    rest = 1.0 - (1.0 - SHARE) * bare
+    count = max(bare // 2, math.ceil(SHARE * length / reach - rest - 1e-9))
+    spacing = length / (count + rest)
+    start = SHARE * spacing if bare == 2 else spacing
+    return [start + i * spacing for i in range(count)]
+
+
+def _pieces(line: Line, cuts: list[float], blocks: list[int | None]) -> list[Stretch]:
+    """A street, cut; `blocks` are those at its beginning, at the cuts and at its end."""
+    bounds = [0.0, *cuts, line_length(line)]
+    pieces = []
+    for i in range(len(bounds) - 1):
+        piece, ends = stretch(line, bounds[i], bounds[i + 1]), blocks[i : i + 2]
+        if ends[0] is None:
+            piece, ends = piece[::-1], ends[::-1]
+        pieces.append(Stretch(blocks=tuple(end for end in ends if end is not None), line=piece))
+    return pieces
+
+
+def _parts(stretches: Sequence[Stretch], count: int) -> tuple[tuple[Line, ...], ...]:
+    parts: list[list[Line]] = [[] for _ in range(count)]
+    for piece in stretches:
+        for block, line in piece.covered():
+            parts[block].append(line)
+    return tuple(map(tuple, parts))
+
+
+def _reach(origin: Float[np.ndarray, "2"], lines: Sequence[Line]) -> float:
+    """How far the lines lie from a position, at most; a polyline is farthest at a vertex."""
+    return float(np.linalg.norm(np.concatenate(lines) - origin, axis=-1).max())

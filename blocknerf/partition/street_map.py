@@ -1,0 +1,120 @@
+"""Streets from an OpenStreetMap extract, read by osmnx without a network."""
+
+import importlib.util
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree.ElementTree import ParseError
+from xml.sax import SAXException
+
+import numpy as np
+
+from blocknerf.errors import PlacementError
+from blocknerf.partition.geodesy import east_north
+from blocknerf.partition.street_network import Line, Street, StreetNetwork, line_length, without_waypoints
+
+if TYPE_CHECKING:
+    from networkx import MultiDiGraph
+
+STREETS = (
+    *(road + link for road in ("motorway", "trunk", "primary", "secondary", "tertiary") for link in ("", "_link")),
+    *("unclassified", "residential", "living_street", "pedestrian", "road", "service"),
+)
+"""Values of the tag `highway` that are streets; foot and cycle ways beside them would make every corner two."""
+NO_STREETS = ("driveway", "parking", "parking_aisle", "private", "emergency_access", "drive-through")
+"""Values of the tag `service` that are no streets."""
+JUNCTION = 10.0
+"""Nodes of a map whose circles of this radius (m) touch are one junction: two divided roads cross in four nodes."""
+UNREADABLE = (OSError, EOFError, ParseError, SAXException, KeyError, TypeError, ValueError)
+"""What osmnx raises on files that are no extract."""
+
+
+def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNetwork:
+    """The streets of an extract (`.osm` XML, plain or as `.bz2` or `.gz`), in metres east and north of `geo_origin`.
+
+    The nodes of one junction are one place (osmnx: Boeing 2025), and places that are neither an intersection
+    nor an end are passed over.
+
+    Raises:
+        PlacementError: osmnx is not installed, or the file cannot be read or holds no street.
+    """
+    if importlib.util.find_spec("osmnx") is None:
+        raise PlacementError("streets: osmnx, which reads maps, is not installed; pip install 'blocknerf[streets]'")
+    import osmnx
+
+    graph = _read_graph(path)
+    graph.remove_edges_from([edge for *edge, tags in graph.edges(keys=True, data=True) if not _is_street(tags)])
+    graph.remove_nodes_from([node for node, degree in dict(graph.degree()).items() if degree == 0])
+    if not graph.edges:
+        raise PlacementError(f"{path}: holds no streets (ways with a highway tag that cars use); choose another map")
+    for node in graph.nodes.values():
+        node["x"], node["y"] = east_north(node["x"], node["y"], geo_origin)
+    # The same plane as `east_north`, by its name among projections.
+    graph.graph["crs"] = f"+proj=ortho +lat_0={geo_origin[0]} +lon_0={geo_origin[1]} +ellps=WGS84"
+    return without_waypoints(_network(osmnx.simplify_graph(graph, remove_rings=False)))
+
+
+def _read_graph(path: Path) -> "MultiDiGraph":
+    """Every way of the file as edges of a graph, both ways, in degrees."""
+    import osmnx
+
+    if not path.is_file():
+        raise PlacementError(f"{path}: this street map does not exist; check the path")
+    try:
+        with warnings.catch_warnings():
+            # Of files that osmnx itself wrote, which it then reads all the same.
+            warnings.simplefilter("ignore", UserWarning)
+            return osmnx.graph_from_xml(path, bidirectional=True, simplify=False, retain_all=True)
+    except UNREADABLE as error:
+        if "missing nodes" in str(error):
+            remedy = "its ways refer to nodes that it does not hold; cut it from the map with complete ways"
+            raise PlacementError(f"{path}: {remedy}") from None
+        reason = f"({error}); give .osm XML, plain or as .bz2 or .gz"
+        raise PlacementError(f"{path}: is not a readable OpenStreetMap extract {reason}") from None
+
+
+def _is_street(tags: dict[str, Any]) -> bool:
+    private = tags.get("access") in ("private", "no") or tags.get("service") in NO_STREETS
+    return tags.get("highway") in STREETS and tags.get("area") != "yes" and not private
+
+
+def _network(graph: "MultiDiGraph") -> StreetNetwork:
+    """A simplified graph as a network, with each junction one place."""
+    import osmnx
+
+    # Without its edges: it would drop a long way that leaves a junction and comes back to it.
+    merged = osmnx.consolidate_intersections(graph, tolerance=JUNCTION, dead_ends=True, reconnect_edges=False)
+    positions = np.array([[node["x"], node["y"]] for node in merged.nodes.values()], np.float64)
+    place_of = {
+        node: place
+        for place, members in enumerate(dict(merged.nodes(data="osmid_original")).values())
+        for node in (members if isinstance(members, list) else [members])
+    }
+    streets = []
+    for first, last, way in _ways(graph):
+        ends = (place_of[first], place_of[last])
+        line = np.concatenate([positions[ends[0]][None], way, positions[ends[1]][None]])
+        # What stays within a junction is part of it.
+        if ends[0] != ends[1] or line_length(way) > 4 * JUNCTION:
+            streets.append(Street(ends=ends, line=_without_repeats(line)))
+    return StreetNetwork(places=positions, streets=tuple(streets))
+
+
+def _ways(graph: "MultiDiGraph") -> list[tuple[int, int, Line]]:
+    """Each street once, though the graph has an edge for either direction."""
+    ways: dict[tuple[Any, ...], tuple[int, int, Line]] = {}
+    for first, last, tags in graph.edges(data=True):
+        shape = tags["geometry"].coords if "geometry" in tags else [_position(graph, node) for node in (first, last)]
+        line = np.array(shape, np.float64)
+        forward = [tuple(vertex) for vertex in line.tolist()]
+        ways.setdefault(min(tuple(forward), tuple(forward[::-1])), (first, last, line))
+    return list(ways.values())
+
+
+def _position(graph: "MultiDiGraph", node: int) -> tuple[float, float]:
+    return graph.nodes[node]["x"], graph.nodes[node]["y"]
+
+
+def _without_repeats(line: Line) -> Line:
+    moves = np.abs(np.diff(line, axis=0)).max(-1) > 1e-6
+    return line[np.concatenate([[True], moves])]

@@ -1,0 +1,186 @@
+"""Streets from OpenStreetMap extracts: what counts as a street and as one junction, and what is refused."""
+
+import bz2
+import gzip
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from blocknerf.capture.synthetic.map_extract import GEO_ORIGIN, street_map
+from blocknerf.capture.synthetic.streets import intersections
+from blocknerf.errors import PlacementError
+from blocknerf.partition.intersections import place_intersections
+from blocknerf.partition.street_map import read_streets
+from blocknerf.partition.street_network import line_length, sampled, stretch
+
+pytest.importorskip("osmnx", reason="needs osmnx, the extra 'streets'")
+
+METRES = 111_319.49
+"""Of a degree at the equator, where the drawn maps lie."""
+Way = tuple[Sequence[tuple[float, float]], dict[str, str]]
+
+
+@pytest.fixture
+def drawn(tmp_path: Path) -> Callable[..., Path]:
+    """Writes a map of ways given in metres from latitude and longitude zero."""
+
+    def draw(*ways: Way) -> Path:
+        places = list(dict.fromkeys(point for points, _ in ways for point in points))
+        nodes = [f'<node id="{i}" lat="{y / 110_574.3}" lon="{x / METRES}"/>' for i, (x, y) in enumerate(places, 1)]
+        lines = []
+        for i, (points, tags) in enumerate(ways, 1):
+            parts = [f'<nd ref="{places.index(point) + 1}"/>' for point in points]
+            parts += [f'<tag k="{key}" v="{value}"/>' for key, value in tags.items()]
+            lines.append(f'<way id="{i}">{"".join(parts)}</way>')
+        path = tmp_path / "map.osm"
+        path.write_text(f'<osm version="0.6">{"".join(nodes + lines)}</osm>')
+        return path
+
+    return draw
+
+
+def street(*points: tuple[float, float], **tags: str) -> Way:
+    return points, {"highway": "residential", **tags}
+
+
+def crossings(path: Path) -> list[list[float]]:
+    """Positions with three sides or more, to the metre."""
+    network = read_streets(path, (0.0, 0.0, 0.0))
+    return sorted(network.places[place].round().tolist() for place, sides in network.sides().items() if sides > 2)
+
+
+def test_the_sample_town_has_its_intersections_where_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "streets.osm"
+    path.write_text(street_map())
+    network = read_streets(path, GEO_ORIGIN)
+    found = sorted(network.places[place].tolist() for place, sides in network.sides().items() if sides > 2)
+    # The town's degrees are those of a sphere, which is 2 in 1000 off.
+    assert np.abs(np.array(found) - np.array(intersections())).max() < 0.1
+    assert sorted(network.sides().values()) == [1] * 6 + [4] * 2
+    assert sum(line_length(each.line) for each in network.streets) == pytest.approx(320.0, rel=2e-3)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".osm", bytes), (".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
+def test_packed_maps_are_read(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
+    path = tmp_path / f"town{suffix}"
+    path.write_bytes(pack(street_map().encode()))
+    assert len(read_streets(path, GEO_ORIGIN).streets) == 7
+
+
+def test_only_streets_count(drawn) -> None:
+    main = street((-90, 0), (0, 0), (90, 0))
+    for tags in (
+        {"highway": "footway"},
+        {"highway": "service", "service": "driveway"},
+        {"highway": "service", "access": "private"},
+        {"highway": "pedestrian", "area": "yes"},
+        {"building": "yes"},
+    ):
+        assert crossings(drawn(main, (((0, 0), (0, 90)), tags))) == []
+    for kind in ("residential", "living_street", "service", "primary_link"):
+        assert crossings(drawn(main, street((0, 0), (0, 90), highway=kind))) == [[0.0, 0.0]]
+
+
+def test_one_way_streets_and_split_ways_are_streets_like_others(drawn) -> None:
+    path = drawn(
+        street((-90, 0), (0, 0), oneway="yes"), street((0, 0), (50, 9)), street((90, 0), (50, 9), oneway="yes")
+    )
+    (whole,) = read_streets(path, (0.0, 0.0, 0.0)).streets
+    assert line_length(whole.line) == pytest.approx(90 + np.hypot(50, 9) + np.hypot(40, 9), rel=1e-3)
+
+
+def test_divided_roads_cross_in_one_junction(drawn) -> None:
+    ways = [street(*((x, sign * 6) for x in (-150, -6, 6, 150)), oneway="yes") for sign in (-1, 1)]
+    ways += [street(*((sign * 6, y) for y in (-150, -6, 6, 150)), oneway="yes") for sign in (-1, 1)]
+    network = read_streets(drawn(*ways), (0.0, 0.0, 0.0))
+    sides = network.sides()
+    (junction,) = [place for place in sides if sides[place] > 2]
+    assert network.places[junction].tolist() == pytest.approx([0.0, 0.0], abs=0.1)
+    # Each of the eight carriageways reaches the middle, none is lost within the junction.
+    assert len(network.streets) == 8
+    assert all(junction in each.ends for each in network.streets)
+
+
+def test_a_road_that_divides_and_joins_again_has_no_intersection(drawn) -> None:
+    path = drawn(
+        *(street((-150, 0), (-60, 0)), street((60, 0), (150, 0))),
+        *(street((-60, 0), (-50, 6), (50, 6), (60, 0), oneway="yes"), street((60, 0), (50, -6), (-50, -6), (-60, 0))),
+    )
+    assert crossings(path) == []
+
+
+def test_a_crescent_that_ends_where_it_began_is_kept(drawn) -> None:
+    """Its two corners are one junction; osmnx alone would merge them and lose the way between."""
+    crescent = street((-8, 0), (-8, 80), (8, 80), (8, 0))
+    network = read_streets(drawn(street((-90, 0), (-8, 0), (8, 0), (90, 0)), crescent), (0.0, 0.0, 0.0))
+    (loop,) = [each for each in network.streets if each.ends[0] == each.ends[1]]
+    assert line_length(loop.line) == pytest.approx(192.0, rel=1e-3)
+    assert network.sides()[loop.ends[0]] == 4
+
+
+@pytest.mark.parametrize(
+    ("name", "origin", "junctions", "kilometres"),
+    [
+        ("West-Oakland.osm.bz2", (37.8076, -122.3004, 0.0), 12, 7.06),
+        ("planet_10.068,48.135_10.071,48.137.osm", (48.136, 10.0695, 0.0), 1, 0.28),
+    ],
+)
+def test_real_maps_share_half_of_every_street(
+    real_captures: Path, name: str, origin: tuple[float, float, float], junctions: int, kilometres: float
+) -> None:
+    network = read_streets(real_captures / "osm" / name, origin)
+    assert sum(sides > 2 for sides in network.sides().values()) == junctions
+    assert sum(line_length(each.line) for each in network.streets) / 1000 == pytest.approx(kilometres, rel=0.01)
+    placed = place_intersections(network)
+    for piece in placed.stretches:
+        length = line_length(piece.line)
+        ends = (0.0, length) if len(piece.blocks) == 1 else (0.25 * length, 0.75 * length)
+        shared = sampled(stretch(piece.line, *ends), 1.0)
+        for block in piece.blocks:
+            assert (np.linalg.norm(shared - placed.origins[block], axis=-1) <= placed.radii[block]).all()
+
+
+TOWN = street_map()
+BROKEN = {
+    "an empty file": ("", "not a readable OpenStreetMap extract"),
+    "text": ("streets", "not a readable OpenStreetMap extract"),
+    "half a file": (TOWN[:900], "not a readable OpenStreetMap extract"),
+    "another format": ("<html></html>", "not a readable OpenStreetMap extract"),
+    "a latitude that is no number": (TOWN.replace("47.500404242", "north"), "not a readable OpenStreetMap extract"),
+    "ways cut off": (TOWN.replace('<nd ref="8" />', '<nd ref="99" />'), "complete ways"),
+    "no streets": (TOWN.replace("highway", "waterway"), "holds no streets"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_unusable_maps_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
+    content, message = BROKEN[name]
+    path = tmp_path / "town.osm"
+    path.write_text(content)
+    with pytest.raises(PlacementError, match=message) as refused:
+        read_streets(path, GEO_ORIGIN)
+    assert "\n" not in str(refused.value)
+    assert "town.osm" in str(refused.value)
+
+
+def test_a_map_that_is_not_there_or_not_packed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlacementError, match="does not exist"):
+        read_streets(tmp_path / "none.osm", GEO_ORIGIN)
+    (tmp_path / "town.osm.bz2").write_text(TOWN)
+    with pytest.raises(PlacementError, match="not a readable OpenStreetMap extract"):
+        read_streets(tmp_path / "town.osm.bz2", GEO_ORIGIN)
+
+
+def test_a_graph_is_not_taken_for_a_map(real_captures: Path) -> None:
+    with pytest.raises(PlacementError, match="not a readable OpenStreetMap extract"):
+        read_streets(real_captures / "osm" / "short.graphml", GEO_ORIGIN)
+
+
+def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "osmnx", None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(PlacementError, match=r"pip install 'blocknerf\[streets\]'"):
+        read_streets(tmp_path / "town.osm", GEO_ORIGIN)
