@@ -27,7 +27,7 @@ class TrainConfig:
     """Learning rate of hash tables at the start."""
     network_rate: float = 1e-2
     """Learning rate of the small networks at the start."""
-    code_rate: float = 2e-3
+    code_rate: float = 5e-4
     """Learning rate of appearance codes at the start."""
     final_rate: float = 0.05
     """Learning rates fall exponentially to this share of their start."""
