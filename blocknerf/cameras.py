@@ -1,5 +1,6 @@
 """Batched cameras with distortion, and the rays through their pixels."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from enum import IntEnum
 
@@ -28,6 +29,11 @@ class RayBundle:
     directions: Float[Tensor, "*batch 3"]
     radii: Float[Tensor, "*batch"]
     """Radius of the pixel's cone at distance one (half a pixel's width, as an angle)."""
+
+    @classmethod
+    def joined(cls, bundles: Sequence["RayBundle"]) -> "RayBundle":
+        """The rays of several bundles as one, in order."""
+        return cls(**{field.name: torch.cat([getattr(each, field.name) for each in bundles]) for field in fields(cls)})
 
     def __len__(self) -> int:
         return self.origins.shape[0]
@@ -71,6 +77,11 @@ class Cameras:
             width=torch.full((count,), width),
             height=torch.full((count,), height),
         )
+
+    @classmethod
+    def joined(cls, batches: Sequence["Cameras"]) -> "Cameras":
+        """The cameras of several batches as one, in order."""
+        return cls(**{field.name: torch.cat([getattr(each, field.name) for each in batches]) for field in fields(cls)})
 
     def __len__(self) -> int:
         return self.camera_to_world.shape[0]

@@ -16,6 +16,7 @@ COMMANDS: dict[str, str] = {
     "ingest": "read a capture (photographs with poses) into a run folder",
     "partition": "place the blocks and say which frames train each",
     "train": "train the blocks, or one; resumes where it was stopped",
+    "match": "match the blocks' appearance codes to one light, and store them as a look",
     "render": "render a fly-through, or any other camera path, to a video and frames",
     "evaluate": "score the frames that were held out of training",
     "report": "write one page with the plan, scores, curves, pictures and fly-through",
@@ -67,6 +68,8 @@ def command_of(job: Callable[..., Any]) -> Callable[..., Any]:
         kind = hints[parameter.name]
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             kind = Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=parameter.name.upper())]
+        elif parameter.name.endswith("_"):  # A word that Python keeps for itself.
+            kind = Annotated[kind, tyro.conf.arg(name=parameter.name[:-1])]
         return parameter.replace(annotation=kind)
 
     @functools.wraps(job)

@@ -173,7 +173,7 @@ def answer(renderer: CityRenderer, capture: Capture, exam: Exam) -> CityRenderin
     codes = {}
     for name in [use.name for use in renderer.select(exam.camera) if use.kept and len(places)]:
         field = renderer.cache.get(name).field
-        start, exposure = block_code(field, light), block_exposure(field, light)
+        start, exposure = block_code(field, light), block_exposure(field, light.exposure_at(exam.camera.centers[0]))
         codes[name] = fit_code(field, rays, target, exposure, start=start)
     return renderer.render(exam.camera, frame=exam.name, codes=codes)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from jaxtyping import UInt8
 
+from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import read_capture
 from blocknerf.city.cache import open_blocks
 from blocknerf.city.manifest import City, RunFolder, Weighting, read_city
@@ -28,6 +29,7 @@ from blocknerf.trajectory.trajectory_file import read_trajectory, write_trajecto
 from blocknerf.video import write_video
 from pipelines.film import as_asked, film_size, own_film
 from pipelines.job import duration, is_done, say, tracked
+from pipelines.light import Light, default_look, find_light
 from pipelines.records import read_lines
 
 RENDER_FORMAT = "blocknerf.render/1"
@@ -49,6 +51,7 @@ def render(
     width: int | None = None,
     height: int | None = None,
     look: str | None = None,
+    exposure: float | None = None,
     block: str | None = None,
     weighting: Weighting | None = None,
     depth: bool = False,
@@ -70,7 +73,10 @@ def render(
         fps: Pictures a second; by default 24, or fewer where the preset affords few pictures.
         width: Of the film, in pixels; by default as in training, at most 640.
         height: Of the film, in pixels.
-        look: The segment whose light and exposure to show; by default the one followed, or that trains most blocks.
+        look: A stored look (`blocknerf match`), or several with colons between them, as noon:dusk, that pass into one
+            another along the film; by default the look named default. Without any, blocks show the segment that is
+            followed, or trains the most blocks, as each of them learned it.
+        exposure: Show this exposure, in the capture's unit; by default that of the photographs around each camera.
         block: Render this block alone, to compare hand-overs with.
         weighting: How blocks share the picture; by default as city.json says.
         depth: Also make depth.mp4.
@@ -92,13 +98,19 @@ def render(
         _refuse_beside("through", segment=segment if through else None)
         size = film_size(capture, folder, segment, width, height)
         film = own_film(capture, city.preset, size, through, segment, frames, seconds, fps)
-    shown = look if look is not None or trajectory is not None else segment
-    settings = {"look": shown, "block": block, "weighting": weighting}
+    settings: dict[str, Any] = {
+        "look": look or default_look(folder, segment),
+        "segment": segment,
+        "exposure": exposure,
+        "block": block,
+        "weighting": weighting,
+    }
     _check_fields(folder, city)
+    light = find_light(folder, city, capture, settings["look"], segment, exposure)
     _claim(folder, name, film, settings)
     if all(folder.video(name, layer).exists() for layer in layers) and is_done(folder.render_record(name)):
         return folder.video(name)
-    _Film(folder, city, name, film, layers, settings).make()
+    _Film(folder, city, name, film, layers, settings, light).make()
     return folder.video(name)
 
 
@@ -133,7 +145,7 @@ def _claim(folder: RunFolder, name: str, film: Trajectory, settings: Mapping[str
     first = read_json(record, "render") if record.exists() else next(read_lines(folder.render_log(name)), {})
     written = first.get("settings", settings)
     if any(written.get(key) != value for key, value in settings.items()):
-        raise RunError(f"{path.parent}: holds this film with another look, block or weighting; {_ANOTHER}")
+        raise RunError(f"{path.parent}: holds this film with another look, exposure, block or weighting; {_ANOTHER}")
 
 
 def _same(first: Trajectory, second: Trajectory) -> bool:
@@ -155,7 +167,9 @@ class _Film:
         film: Trajectory,
         layers: tuple[str, ...],
         settings: Mapping[str, Any],
+        light: Light,
     ) -> None:
+        self.light = light
         self.folder, self.name, self.film, self.layers, self.settings = folder, name, film, layers, settings
         self.positions = {block.name: i for i, block in enumerate(city.blocks)}
         shown = city
@@ -182,7 +196,7 @@ class _Film:
         cameras = self.film.cameras
         for done, i in enumerate(tracked(missing, self.name, len(missing))):
             start = time.monotonic()
-            seen = self.renderer.render(cameras, i, segment=self.settings["look"])
+            seen = self._render(cameras, i)
             weights = {use.name: round(use.weight, 6) for use in seen.rendered}
             for layer in self.layers:
                 write_image(self._picture(i, layer), self._colors(seen, layer, weights, near, far))
@@ -193,6 +207,10 @@ class _Film:
                 log.write(json.dumps(row) + "\n")
             if done == 1:  # The first picture also loads blocks and compiles kernels.
                 say(f"   about {duration(taken * len(missing))}")
+
+    def _render(self, cameras: Cameras, frame: int) -> CityRendering:
+        share = frame / max(1, len(self.film) - 1)
+        return self.renderer.render(cameras, frame, **self.light.at(share, self.renderer, cameras[frame]))
 
     def _colors(
         self, seen: CityRendering, layer: str, weights: Mapping[str, float], near: float, far: float
@@ -212,7 +230,7 @@ class _Film:
         cameras = self.film.cameras.scaled(min(1.0, 48 / side))
         found = []
         for i in sorted({0, len(self.film) // 2, len(self.film) - 1}):
-            seen = self.renderer.render(cameras, i, segment=self.settings["look"])
+            seen = self._render(cameras, i)
             found.append(seen.depth[seen.opacity > 0.5].cpu())
         depths = torch.cat(found)
         if not len(depths):

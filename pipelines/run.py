@@ -12,6 +12,7 @@ from blocknerf.presets import Preset
 from pipelines.evaluate import evaluate
 from pipelines.ingest import ingest
 from pipelines.job import duration, say, stage
+from pipelines.match import match
 from pipelines.partition import partition
 from pipelines.render import render
 from pipelines.report import report
@@ -70,6 +71,8 @@ def run(
     _keep_to_settings(folder, city, {"steps": steps, "downscale": downscale})
     with stage("train"):
         train(out, steps=steps, downscale=downscale)
+    with stage("match"):
+        match(out)
     with stage("render"):
         render(out)
     with stage("evaluate"):

@@ -2,13 +2,12 @@
 
 Codes of different blocks are unrelated numbers, but codes of the same photograph mean the same light. So
 one segment is chosen for the whole city, and each block takes the mean of its own codes of that segment's
-photographs: neighbours, which share many of them, then agree without matching.
+photographs: neighbours, which share many of them, then roughly agree without matching.
 """
 
 from collections import Counter
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from statistics import median
 from typing import Protocol, runtime_checkable
 
 import torch
@@ -16,6 +15,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
+from blocknerf.city.exposure import Surroundings
 from blocknerf.errors import RunError
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.rendering.protocol import Field
@@ -28,7 +28,15 @@ class Appearance:
     frames: tuple[frozenset[str], ...] = ()
     """Sets of frames in order of preference: a block takes the first of which it was trained on any."""
     exposure: float | None = None
-    """In the capture's unit; None shows each block at its reference exposure."""
+    """In the capture's unit, the same everywhere."""
+    surroundings: Surroundings | None = None
+    """Whose exposures to show where `exposure` is None; without either, blocks show their reference exposure."""
+
+    def exposure_at(self, center: Float[Tensor, "3"]) -> float | None:
+        """The exposure to show at a place; None where nothing is known of any."""
+        if self.exposure is None and self.surroundings is not None:
+            return self.surroundings.exposure_at(center)
+        return self.exposure
 
 
 @runtime_checkable
@@ -62,9 +70,7 @@ def city_appearance(
         known = ", ".join(list(capture.segments)[:8])
         raise RunError(f"appearance: the capture has no segment {segment!r}; name one of {known}")
     members = [capture.frames[index] for index in capture.segments[segment]]
-    exposures = [member.exposure for member in members if member.exposure is not None]
-    names = frozenset(member.name for member in members)
-    return Appearance(frames=(names,), exposure=median(exposures) if exposures else None)
+    return Appearance(frames=(frozenset(member.name for member in members),), surroundings=Surroundings.of(members))
 
 
 def reference_segment(capture: Capture, trained: Iterable[Collection[int]]) -> str:
@@ -87,10 +93,10 @@ def block_code(field: Field, appearance: Appearance) -> Float[Tensor, "codes"]:
     return field.mean_code()
 
 
-def block_exposure(field: Field, appearance: Appearance) -> float:
-    """The exposure to render a block with: the appearance's, else the one the block was trained around."""
-    if appearance.exposure is not None:
-        return appearance.exposure
+def block_exposure(field: Field, exposure: float | None) -> float:
+    """The exposure to render a block with: that which is asked for, else the one the block was trained around."""
+    if exposure is not None:
+        return exposure
     return field.spec.exposure_reference if isinstance(field, Trained) else 1.0
 
 
@@ -98,5 +104,9 @@ def _appearance_of_frame(capture: Capture, name: str) -> Appearance:
     chosen = next((frame for frame in capture.frames if frame.name == name), None)
     if chosen is None:
         raise RunError(f"appearance: the capture has no frame {name!r}; name one as capture.json does")
-    segment = frozenset(capture.frames[index].name for index in capture.segments[chosen.segment])
-    return Appearance(frames=(frozenset({name}), segment), exposure=chosen.exposure)
+    members = [capture.frames[index] for index in capture.segments[chosen.segment]]
+    return Appearance(
+        frames=(frozenset({name}), frozenset(member.name for member in members)),
+        exposure=chosen.exposure,
+        surroundings=Surroundings.of(members),
+    )

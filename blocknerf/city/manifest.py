@@ -127,6 +127,10 @@ class RunFolder:
         """Which frames train the block, and why."""
         return self.block_folder(name) / "frames.json"
 
+    def block_capture(self, name: str) -> Path:
+        """The photographs that train the block, where they are not the run's: it was updated."""
+        return self.block_folder(name) / "capture.json"
+
     def field(self, name: str) -> Path:
         """The trained weights; a block is done when this file is there."""
         return self.block_folder(name) / "field.safetensors"
@@ -147,6 +151,10 @@ class RunFolder:
     @property
     def looks(self) -> Path:
         return self.path / "looks"
+
+    def look(self, name: str) -> Path:
+        """One appearance code a block."""
+        return self.looks / f"{name}.safetensors"
 
     @property
     def renders(self) -> Path:
@@ -190,6 +198,11 @@ class RunFolder:
         """Names of the trained blocks, sorted."""
         folders = self.blocks.iterdir() if self.blocks.is_dir() else ()
         return tuple(sorted(folder.name for folder in folders if self.field(folder.name).is_file()))
+
+    def looks_done(self) -> tuple[str, ...]:
+        """Names of the stored looks, sorted."""
+        files = self.looks.glob("*.safetensors") if self.looks.is_dir() else ()
+        return tuple(sorted(file.stem for file in files if not file.name.startswith(".")))
 
 
 def write_city(city: City, path: Path) -> None:

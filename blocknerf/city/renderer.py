@@ -1,7 +1,7 @@
 """Pictures of the whole city: a few blocks around the camera, each rendered alone, blended."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -12,12 +12,13 @@ from blocknerf.capture.capture import read_capture
 from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance
 from blocknerf.city.cache import BlockCache, Loader, open_blocks
 from blocknerf.city.compositing import admit_pixels, blend, limit_blocks, stand_in, trust_in
+from blocknerf.city.looks import Look
 from blocknerf.city.manifest import City, RunFolder, Weighting, read_city
+from blocknerf.city.photographs import block_photographs
 from blocknerf.city.selection import BlockUse
 from blocknerf.city.sighting import Lookout, Sighting, glanced_sights, sights_of
 from blocknerf.city.weighting import PIXEL_WEIGHTINGS, shares_of
 from blocknerf.errors import RunError
-from blocknerf.partition.membership import read_membership
 from blocknerf.rendering.image import Rendering, predict_visibility, render_image
 
 MAX_BLOCKS = 3
@@ -119,6 +120,7 @@ class CityRenderer:
         *,
         segment: str | None = None,
         frame: str | None = None,
+        look: Look | None = None,
         codes: Mapping[str, Tensor] | None = None,
         exposure: float | None = None,
         weighting: Weighting | None = None,
@@ -131,8 +133,10 @@ class CityRenderer:
             index: Which of them.
             segment: Look like this segment of the capture; by default like the one that trains the most blocks.
             frame: Look like this photograph instead.
-            codes: Appearance codes of blocks, by name; blocks without one take theirs from segment or frame.
-            exposure: Show this exposure instead of the segment's or the photograph's.
+            look: Show this look instead, with the exposures of the photographs around that it is of.
+            codes: Appearance codes of blocks, by name; blocks without one take theirs from segment, frame or look.
+            exposure: Show this exposure, in the capture's unit, instead of the photograph's or that of photographs
+                around the camera.
             weighting: Replaces the city's.
             max_blocks: How many blocks may be rendered at most.
 
@@ -142,11 +146,12 @@ class CityRenderer:
         view, rule = cameras[index].to(self.device), weighting or self.city.weighting
         sightings = self._lookout.sight(view, rule)
         choice = self._choose(sightings, view, rule, max_blocks).kept()
-        appearance = self._appearance(segment, frame)
-        if exposure is not None:
-            appearance = replace(appearance, exposure=exposure)
+        appearance = self.appearance(segment, frame) if look is None else self.appearance(look.segment, None)
+        if exposure is None:
+            exposure = appearance.exposure_at(view.centers[0])
+        given = {**(look.codes if look is not None else {}), **(codes or {})}
         names = [seen.name for seen in choice.sightings]
-        pictures = [self._render_block(name, view, appearance, codes or {}) for name in names]
+        pictures = [self._render_block(name, view, appearance, given, exposure) for name in names]
         weights = self._weight_images(choice, view, rule, pictures)
         shares = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
         parts = zip(names, pictures, weights, strict=True)
@@ -201,13 +206,20 @@ class CityRenderer:
         shares = stand_in(shares_of(rule, sights, self.city.power), choice.trust, 0)
         return list(admit_pixels(shares, shares.new_tensor(choice.admission)).to(shape))
 
-    def _render_block(self, name: str, view: Cameras, appearance: Appearance, codes: Mapping[str, Tensor]) -> Rendering:
+    def _render_block(
+        self, name: str, view: Cameras, appearance: Appearance, codes: Mapping[str, Tensor], exposure: float | None
+    ) -> Rendering:
         block = self.cache.get(name)
         code = codes[name] if name in codes else block_code(block.field, appearance)
-        exposure = block_exposure(block.field, appearance)
-        return render_image(block.field, view, 0, code.to(self.device), exposure, block.occupancy)
+        shown = block_exposure(block.field, exposure)
+        return render_image(block.field, view, 0, code.to(self.device), shown, block.occupancy)
 
-    def _appearance(self, segment: str | None, frame: str | None) -> Appearance:
+    def appearance(self, segment: str | None = None, frame: str | None = None) -> Appearance:
+        """What a city without a look is shown like: this segment, this photograph, or the reference segment.
+
+        Raises:
+            RunError: there is no such segment or photograph, or the run has no capture.
+        """
         if (segment, frame) not in self._appearances:
             self._appearances[segment, frame] = self._find_appearance(segment, frame)
         return self._appearances[segment, frame]
@@ -215,8 +227,9 @@ class CityRenderer:
     def _find_appearance(self, segment: str | None, frame: str | None) -> Appearance:
         if self.run.capture.is_file():
             capture = read_capture(self.run.capture)
-            members = (read_membership(self.run.frames(block.name), capture) for block in self.city.blocks)
-            return city_appearance(capture, (member.frames for member in members), segment=segment, frame=frame)
+            found = (block_photographs(self.run, block.name, capture) for block in self.city.blocks)
+            trained = [member.frames for own, member in found if own is capture]
+            return city_appearance(capture, trained, segment=segment, frame=frame)
         if segment is None and frame is None:
             return Appearance()
         raise RunError(f"{self.run.capture}: is not there, so no segment or photograph can be looked like; add it")

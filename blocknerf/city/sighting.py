@@ -135,7 +135,7 @@ def glanced_sights(sightings: Sequence[Sighting], view: Cameras) -> Sights:
     rays = small_view(view).image_rays(0)
     # A block that was not looked at is out of range, or the rule does not ask.
     unknown = torch.zeros_like(rays.radii)
-    glances = [seen.glance or Glance(visibility=unknown, depth=unknown) for seen in sightings]
+    glances = [seen.glance or Glance(visibility=unknown, depth=unknown, opacity=unknown) for seen in sightings]
     return sights_of(sightings, rays, [each.visibility for each in glances], [each.depth for each in glances])
 
 

@@ -1,5 +1,6 @@
 """A block's field as one file: weights, and in its header all that is needed to rebuild it."""
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,6 +87,22 @@ def load_field(path: Path) -> BlockField:
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise CheckpointError(f"{path}: holds values that are not finite; train the block again")
     return field.eval().requires_grad_(False)
+
+
+def fingerprint(path: Path) -> str:
+    """What tells a field from one trained anew: a digest of its header and codes, read without its other weights.
+
+    Raises:
+        CheckpointError: As `read_header`.
+    """
+    header = read_header(path)
+    try:
+        with safe_open(path, framework="np") as content:
+            codes = content.get_tensor("codes")
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path}: holds no readable codes ({error}); train the block again") from None
+    facts = json.dumps([header.spec.to_json(), header.step, header.city, codes.shape], sort_keys=True)
+    return hashlib.sha256(facts.encode() + codes.tobytes()).hexdigest()
 
 
 def _check_format(path: Path, found: str) -> None:

@@ -1,5 +1,6 @@
 """Finding the appearance code that makes a field look like given pixels, with all weights frozen."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -55,13 +56,44 @@ def fit_code(
 
     The field's weights take no gradient and do not change.
     """
-    frozen = freeze_rays(field, rays, exposure)
-    code = start.detach().clone().requires_grad_(True)
+    return fit_frozen(field, freeze_rays(field, rays, exposure), target, starts=[start], steps=steps)
+
+
+def fit_frozen(
+    field: Field,
+    frozen: FrozenRays,
+    target: Float[Tensor, "rays 3"],
+    *,
+    starts: Sequence[Float[Tensor, "codes"]],
+    steps: int = FIT_STEPS,
+    weights: Float[Tensor, "rays"] | None = None,
+    hold: float = 0.0,
+) -> Float[Tensor, "codes"]:
+    """The code that minimizes the squared color error of rays, from the best of some starts.
+
+    Args:
+        field: The field, whose weights do not change.
+        frozen: What the rays hit in it.
+        target: The colors they should have.
+        starts: Codes to begin with; the one with the least error is taken.
+        steps: Of the descent.
+        weights: How much each ray counts, not negative; by default all alike.
+        hold: Weight of the squared distance from the start beside the mean squared error.
+    """
+    shares = torch.ones_like(frozen.exposure) if weights is None else weights
+    shares = shares / (3.0 * shares.sum()).clamp_min(1e-12)
+
+    def error(code: Float[Tensor, "codes"]) -> Tensor:
+        return (shares[:, None] * (frozen.color(field, code) - target).square()).sum()
+
+    with torch.no_grad():
+        best = min(starts, key=lambda start: float(error(start)))
+    code = best.detach().clone().requires_grad_(True)
     optimizer = torch.optim.Adam([code], lr=FIT_RATE)
     for step in range(steps):
         for group in optimizer.param_groups:
             group["lr"] = FIT_RATE * (1.0 - step / steps)
-        error = (frozen.color(field, code) - target).square().mean()
-        (code.grad,) = torch.autograd.grad(error, code)
+        loss = error(code) + hold * (code - best).square().sum()
+        (code.grad,) = torch.autograd.grad(loss, code)
         optimizer.step()
     return code.detach()

@@ -36,6 +36,7 @@ class Glance:
     """0..1: how well the block's training cameras saw what each pixel shows."""
     depth: Float[Tensor, "height width"]
     """Distance along each pixel's ray in world units."""
+    opacity: Float[Tensor, "height width"]
 
 
 @torch.no_grad()
@@ -81,8 +82,8 @@ def glance(field: Field, cameras: Cameras, index: int = 0) -> Glance:
     rays = cameras.image_rays(index)
     flat = rays.flatten()
     parts = [_glance_along(field, flat[part]) for part in _tiles(len(flat))]
-    visibility, depth = (torch.cat(each).view(rays.radii.shape) for each in zip(*parts, strict=True))
-    return Glance(visibility=visibility, depth=depth)
+    visibility, depth, opacity = (torch.cat(each).view(rays.radii.shape) for each in zip(*parts, strict=True))
+    return Glance(visibility=visibility, depth=depth, opacity=opacity)
 
 
 def predict_visibility(field: Field, cameras: Cameras, index: int = 0) -> Float[Tensor, "height width"]:
@@ -94,12 +95,12 @@ def predict_visibility(field: Field, cameras: Cameras, index: int = 0) -> Float[
     return glance(field, cameras, index).visibility
 
 
-def _glance_along(field: Field, rays: RayBundle) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
+def _glance_along(field: Field, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor]:
     samples, _ = sample_proposals(field.proposal_densities, rays, spacing_of(field), field.sample_counts)
     last = field.proposal_densities[-1]
     weights, _ = weights_from_density(last(samples.points, samples.footprints), samples.distances)
     seen = (weights * field.visibility(samples.points, rays.directions)).sum(-1)
-    return seen, expected_depth(weights, samples.middles, field.far)
+    return seen, expected_depth(weights, samples.middles, field.far), weights.sum(-1)
 
 
 def _tiles(count: int) -> list[slice]:

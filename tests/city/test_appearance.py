@@ -69,19 +69,20 @@ def test_among_equals_the_reference_has_the_most_frames_then_comes_first() -> No
 def test_by_default_a_block_shows_the_mean_of_its_codes_of_the_reference_segment(field) -> None:
     appearance = city_appearance(CAPTURE, [(2, 3, 4), (1, 2)])
     assert block_code(field, appearance).tolist() == [3.0, 3.0, 3.0]
-    assert appearance.exposure == pytest.approx(0.2)
+    # Two of noon's photographs say their exposure; half way between them it is their mean in stops.
+    assert appearance.exposure_at(torch.tensor([3.0, 0.0, 0.0])) == pytest.approx((0.1 * 0.3) ** 0.5)
 
 
 def test_a_segment_may_be_asked_for(field) -> None:
     appearance = city_appearance(CAPTURE, [(2,)], segment="dusk")
     assert block_code(field, appearance).tolist() == [1.0, 1.0, 1.0]
-    assert appearance.exposure == 6.0
+    assert appearance.exposure_at(torch.tensor([0.5, 0.0, 0.0])) == pytest.approx((4.0 * 8.0) ** 0.5)
 
 
 def test_a_photograph_gives_its_own_code_and_exposure(field) -> None:
     appearance = city_appearance(CAPTURE, [], frame="f4")
     assert block_code(field, appearance).tolist() == [4.0, 4.0, 4.0]
-    assert appearance.exposure == 0.3
+    assert appearance.exposure_at(torch.tensor([0.0, 0.0, 0.0])) == 0.3
 
 
 def test_a_block_not_trained_on_the_photograph_looks_like_its_segment(field) -> None:
@@ -92,15 +93,16 @@ def test_a_block_not_trained_on_the_photograph_looks_like_its_segment(field) -> 
 def test_a_block_that_never_saw_the_segment_shows_its_mean_at_its_own_exposure(field) -> None:
     appearance = city_appearance(CAPTURE, [], segment="fog")
     assert block_code(field, appearance).tolist() == pytest.approx([7 / 3] * 3)
-    assert appearance.exposure is None
-    assert block_exposure(field, appearance) == 0.5
+    assert appearance.exposure_at(torch.zeros(3)) is None
+    assert block_exposure(field, None) == 0.5
 
 
 def test_an_exact_scene_has_no_codes(box_scene) -> None:
     scene = box_scene([], [])
     assert block_code(scene, Appearance()).tolist() == [0.0, 0.0, 0.0]
-    assert block_exposure(scene, Appearance()) == 1.0
-    assert block_exposure(scene, Appearance(exposure=0.7)) == 0.7
+    assert Appearance().exposure_at(torch.zeros(3)) is None
+    assert block_exposure(scene, None) == 1.0
+    assert block_exposure(scene, 0.7) == 0.7
 
 
 def test_unknown_names_are_refused_with_known_ones() -> None:

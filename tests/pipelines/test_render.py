@@ -86,7 +86,7 @@ def test_another_film_under_the_same_name_is_refused(exact_run: RunFolder) -> No
     render(exact_run.path, **SMALL)
     with pytest.raises(RunError, match=r"another film under this name; choose another --name"):
         render(exact_run.path, frames=7, width=20, threads=1)
-    with pytest.raises(RunError, match="another look, block or weighting"):
+    with pytest.raises(RunError, match="another look, exposure, block or weighting"):
         render(exact_run.path, **SMALL, block="b001")
     assert render(exact_run.path, name="second", frames=2, width=20, threads=1).exists()
 

@@ -13,7 +13,7 @@ from pipelines import run as module
 from pipelines.run import run
 
 CITY = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),))
-STAGES = ("ingest", "partition", "train", "render", "evaluate", "report")
+STAGES = ("ingest", "partition", "train", "match", "render", "evaluate", "report")
 
 
 @pytest.fixture

@@ -1,0 +1,184 @@
+"""A look: a named appearance of the whole city, one code a block (`looks/NAME.safetensors`)."""
+
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
+from blocknerf.fields.checkpoint import fingerprint
+from blocknerf.files import atomic_path
+
+LOOK_FORMAT = "blocknerf.look/1"
+DEFAULT_LOOK = "default"
+"""The look that a film shows where none is asked for."""
+
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_KEYS = ("root", "frame", "segment", "exposure", "city", "fields")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Codes that show one light in every block, and what they were found for."""
+
+    root: str
+    """The block whose code the others were matched to."""
+    frame: str | None
+    """The photograph whose light it is; None for that of its segment on average."""
+    segment: str
+    """The segment whose light it is, and whose exposures it is shown with."""
+    exposure: float | None
+    """At which the blocks were matched, in the capture's unit; None where the capture says none."""
+    city: str
+    """Digest of the city."""
+    fields: Mapping[str, str]
+    """Fingerprint of the field that each code is for: one that was trained anew needs another code."""
+    codes: Mapping[str, Float[Tensor, "codes"]]
+    """By block."""
+
+    def __post_init__(self) -> None:
+        if self.root not in self.codes:
+            raise RunError(f"look: root: {self.root!r} is not among its blocks; match it again")
+        for name in sorted(self.codes.keys() ^ self.fields.keys()):
+            raise RunError(f"look: fields: block {name} has a code or a fingerprint but not both; match it again")
+
+
+def check_look_name(name: str) -> None:
+    """Refuse a name that is no file's.
+
+    Raises:
+        RunError: names it.
+    """
+    if not _NAME.fullmatch(name):
+        raise RunError(f"look: name {name!r} is not letters, digits, '-' and '_'; choose another --look")
+
+
+def write_look(look: Look, path: Path) -> None:
+    """Write a look, whole or not at all."""
+    facts = {key: json.dumps(value, sort_keys=True) for key, value in _facts(look).items()}
+    codes = {name: code.detach().cpu().float().contiguous() for name, code in look.codes.items()}
+    with atomic_path(path) as part:
+        save_file(codes, part, metadata={"format": LOOK_FORMAT, **facts})
+
+
+def read_look(path: Path) -> Look:
+    """Read a look; it opens alone.
+
+    Raises:
+        RunError: it is missing, broken, foreign or newer; the message names file, key and remedy.
+    """
+    metadata, codes = _read(path)
+    found = metadata.get("format", "")
+    match = re.fullmatch(r"blocknerf\.look/(\d+)", found)
+    if match and int(match[1]) > 1:
+        raise RunError(f"{path}: format: {found} is newer than this version reads ({LOOK_FORMAT}); update blocknerf")
+    if found != LOOK_FORMAT:
+        raise RunError(f"{path}: format: {found!r} is not {LOOK_FORMAT}; remove the file and match the look again")
+    facts: dict[str, Any] = {key: _fact(path, metadata, key) for key in _KEYS}
+    for name, code in codes.items():
+        if code.ndim != 1 or code.dtype != torch.float32 or not code.isfinite().all():
+            raise RunError(f"{path}: {name}: is not a row of finite numbers; remove the file and match the look again")
+    try:
+        return Look(**facts, codes=codes)
+    except RunError as error:
+        raise RunError(f"{path}: {str(error).removeprefix('look: ')}") from None
+
+
+def outdated(look: Look, run: RunFolder, city: str) -> Iterator[tuple[str, str]]:
+    """Blocks whose code in a look is no longer good, each with what happened."""
+    if look.city != city:
+        yield look.root, "belongs to another city.json"
+        return
+    for name, known in look.fields.items():
+        if not run.field(name).is_file():
+            yield name, "is no longer trained"
+        elif fingerprint(run.field(name)) != known:
+            yield name, "was trained anew since"
+
+
+def open_look(run: RunFolder, name: str, city: str) -> Look:
+    """The look of that name, good for the run's fields as they are.
+
+    Raises:
+        RunError: there is none, it is broken, or a block was trained anew since.
+    """
+    check_look_name(name)
+    path = run.look(name)
+    if not path.is_file():
+        known = ", ".join(run.looks_done()) or "none yet"
+        raise RunError(f"{path}: there is no such look, the run has {known}; run 'blocknerf match' with --look {name}")
+    look = read_look(path)
+    for block, reason in outdated(look, run, city):
+        raise RunError(f"{path}: block {block} {reason}; run 'blocknerf match' with --look {name} again")
+    return look
+
+
+def between(first: Look, second: Look, share: float) -> dict[str, Float[Tensor, "codes"]]:
+    """The codes at a share of the way from one look to another; all blocks that both know.
+
+    Light passes from one to the other in every block at once, so neighbors that agree at both ends stay near.
+    """
+    return {
+        name: torch.lerp(code, second.codes[name], share) for name, code in first.codes.items() if name in second.codes
+    }
+
+
+def exposure_between(first: float | None, second: float | None, share: float) -> float | None:
+    """The exposure at a share of the way, evenly in stops; None where either is not known.
+
+    >>> exposure_between(100.0, 400.0, 0.5)
+    200.0
+    """
+    if first is None or second is None:
+        return None
+    return 2.0 ** ((1.0 - share) * math.log2(first) + share * math.log2(second))
+
+
+def _facts(look: Look) -> dict[str, object]:
+    return {key: dict(look.fields) if key == "fields" else getattr(look, key) for key in _KEYS}
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
+    try:
+        with safe_open(path, framework="pt") as content:
+            return content.metadata() or {}, {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+    except FileNotFoundError:
+        raise RunError(f"{path}: this look does not exist; run 'blocknerf match'") from None
+    except (SafetensorError, OSError) as error:
+        raise RunError(f"{path}: not a readable look ({error}); remove the file and match the look again") from None
+
+
+_KINDS: dict[str, tuple[type, ...]] = {
+    "root": (str,),
+    "frame": (str, type(None)),
+    "segment": (str,),
+    "exposure": (int, float, type(None)),
+    "city": (str,),
+    "fields": (dict,),
+}
+
+
+def _fact(path: Path, metadata: Mapping[str, str], key: str) -> object:
+    """A value of the header, of the kind it should be."""
+    try:
+        value = json.loads(metadata[key])
+    except (KeyError, json.JSONDecodeError):
+        raise RunError(f"{path}: {key}: is missing or broken; remove the file and match the look again") from None
+    good = isinstance(value, _KINDS[key]) and not isinstance(value, bool)
+    if key == "exposure" and value is not None:
+        good = good and math.isfinite(value) and value > 0.0
+    if key == "fields" and good:
+        good = all(isinstance(each, str) for each in value.values())
+    if not good:
+        raise RunError(f"{path}: {key}: {json.dumps(value)} does not fit; remove the file and match the look again")
+    return value

@@ -1,0 +1,120 @@
+"""Matching: codes with which blocks that learned apart show one light (Tancik et al. 2022, section 4.3.3).
+
+Codes of different blocks are unrelated numbers. Beginning at one block whose code is given, each neighbor's code is
+fitted so that it shows what its matched neighbors show in views that they share, all weights frozen; and so outward.
+"""
+
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import RayBundle
+from blocknerf.city.seams import FieldOf, Seam, colors_along
+from blocknerf.rendering.code_fit import fit_frozen, freeze_rays
+
+STEPS = 80
+"""Of the descent for one block; the paper needs fewer than 100."""
+
+HOLD = 1e-3
+"""Weight that holds a code near its start, where what the shared views leave open stays as the block learned it.
+
+On a street it halves how far codes move and leaves the seams as they are; ten times as much widens them again.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Matched:
+    """A block whose code was found."""
+
+    name: str
+    code: Float[Tensor, "codes"]
+    neighbors: tuple[str, ...]
+    """The blocks it was matched to."""
+
+
+def match_codes(
+    seams: Sequence[Seam],
+    field_of: FieldOf,
+    known: Mapping[str, Tensor],
+    starts: Callable[[str], Sequence[Tensor]],
+    exposures: Mapping[str, float],
+    *,
+    steps: int = STEPS,
+) -> Iterator[Matched]:
+    """The codes of all blocks that can be reached from those whose code is known, in the order they were found.
+
+    Args:
+        seams: The graph of blocks.
+        field_of: Gives the field of a block, whose weights do not change.
+        known: Codes to begin with, by block; they stay as they are.
+        starts: Gives codes from which the search for a block's may begin; the best of them is taken.
+        exposures: What each block is shown at.
+        steps: Of the descent for one block.
+    """
+    codes = dict(known)
+    for name, links in walk(seams, known):
+        others = [link.other(name) for link in links]
+        targets = [
+            colors_along(link.fitted, field_of(other), codes[other], exposures[other])
+            for link, other in zip(links, others, strict=True)
+        ]
+        frozen = freeze_rays(field_of(name), RayBundle.joined([link.fitted.rays for link in links]), exposures[name])
+        # Weights of each seam sum to one, so that every matched neighbor counts alike.
+        weights = torch.cat([link.fitted.weights for link in links])
+        codes[name] = fit_frozen(
+            field_of(name), frozen, torch.cat(targets), starts=starts(name), steps=steps, weights=weights, hold=HOLD
+        )
+        yield Matched(name=name, code=codes[name], neighbors=tuple(others))
+
+
+def walk(seams: Sequence[Seam], known: Collection[str]) -> Iterator[tuple[str, tuple[Seam, ...]]]:
+    """Blocks in the order in which they are matched, each with its seams to blocks that are matched by then.
+
+    Breadth first, so that errors add up over as few steps as can be; of the blocks equally far, the best seen first.
+    """
+    matched, ring = set(known), set(known)
+    while ring:
+        best: dict[str, float] = {}
+        for seam in seams:
+            for name in seam.blocks:
+                if name not in matched and seam.other(name) in matched:
+                    best[name] = max(best.get(name, 0.0), seam.visibility)
+        ring = set(best)
+        for name in sorted(ring, key=lambda each: (-best[each], each)):
+            yield name, tuple(seam for seam in seams if name in seam.blocks and seam.other(name) in matched)
+            matched.add(name)
+
+
+def islands(names: Sequence[str], seams: Sequence[Seam]) -> list[tuple[str, ...]]:
+    """The parts of the graph that no seam connects, each in the order of `names`."""
+    left, found = list(names), []
+    while left:
+        reached = hops(seams, left[0])
+        found.append(tuple(name for name in left if name in reached))
+        left = [name for name in left if name not in reached]
+    return found
+
+
+def hops(seams: Sequence[Seam], start: str) -> dict[str, int]:
+    """The blocks that seams connect with one, and how many seams away they are."""
+    found, ring = {start: 0}, [start]
+    while ring:
+        beyond = [seam.other(name) for name in ring for seam in seams if name in seam.blocks]
+        ring = [name for name in dict.fromkeys(beyond) if name not in found]
+        found |= dict.fromkeys(ring, 1 + max(found.values()))
+    return found
+
+
+def central_block(island: Sequence[str], seams: Sequence[Seam], frames: Mapping[str, int]) -> str:
+    """Where to begin: the block from which the others are fewest seams away, so that errors add up least.
+
+    Args:
+        island: Connected blocks.
+        seams: What connects them.
+        frames: How many photographs of the wanted light train each; blocks without are taken only if all are.
+    """
+    lit = [name for name in island if frames.get(name, 0) > 0] or list(island)
+    return min(lit, key=lambda name: (max(hops(seams, name).values()), -frames.get(name, 0), name))

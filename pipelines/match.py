@@ -1,0 +1,105 @@
+"""One light for the whole city: codes of all blocks, found from one block's outward and stored as a look."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from blocknerf.city.looks import DEFAULT_LOOK, Look, check_look_name, outdated, read_look, write_look
+from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.matching import STEPS
+from blocknerf.errors import RunError
+from blocknerf.kernels.threads import use_threads
+from pipelines.job import is_done, say, show, tracked
+from pipelines.meetings import Meetings, SeamChange, Source
+
+
+def match(
+    run: Path,
+    *,
+    look: str = DEFAULT_LOOK,
+    from_: str | None = None,
+    block: str | None = None,
+    steps: int = STEPS,
+    threads: int | None = None,
+) -> Look:
+    """Find codes with which all trained blocks show one light, store them as a look, and give it.
+
+    A look that is there already is matched again only where a block was trained since.
+
+    Args:
+        run: The run folder, with trained blocks.
+        look: Name of the look.
+        from_: The photograph or the segment whose light it is; by default the segment that trains the most blocks.
+        block: The block to begin at; by default the one nearest the photograph, or in the middle of the city.
+        steps: Of the search for the code of one block.
+        threads: Processor threads; by default every core.
+
+    Raises:
+        RunError: No block is trained, there is no such photograph, segment or block, or the look is of another light.
+    """
+    use_threads(threads)
+    check_look_name(look)
+    if steps < 1:
+        raise RunError(f"match: steps is {steps}; give at least 1")
+    folder = RunFolder(run)
+    meetings = Meetings(folder, read_city(folder.city))
+    path = folder.look(look)
+    held = _held(path, meetings, from_, block)
+    if held is not None and _is_current(held, meetings):
+        is_done(path)
+        return held
+    source = meetings.source(from_) if held is None else Source(frame=held.frame, segment=held.segment)
+    made = _make(meetings, source, block if held is None else held.root, steps)
+    write_look(made, path)
+    say(f"{path}: the light of {source.frame or source.segment}, from block {made.root}")
+    return made
+
+
+def _make(meetings: Meetings, source: Source, root: str | None, steps: int) -> Look:
+    """The look of a light, from a root outward; tells how far each seam closed."""
+    seams = meetings.seams()
+    roots = meetings.roots(source, seams, root)
+    exposure, before = meetings.exposure(source, roots[0]), meetings.own_codes(source)
+    codes = {name: before[name] for name in roots}
+    found = meetings.match(source, seams, codes, exposure, steps)
+    codes |= {each.name: each.code for each in tracked(found, "match", len(meetings.names) - len(roots))}
+    _tell(meetings.changes(seams, before, codes, exposure))
+    for name in roots[1:]:
+        say(f"warning: no view is shared with block {name} and those around it, so they keep the light it knows")
+    return meetings.look(source, roots[0], exposure, codes)
+
+
+def _held(path: Path, meetings: Meetings, from_: str | None, block: str | None) -> Look | None:
+    """The look that is there, if any.
+
+    Raises:
+        RunError: it is broken, or of another light than is asked for.
+    """
+    if not path.is_file():
+        return None
+    held, another = read_look(path), "choose another --look, or remove the file"
+    light = held.frame or held.segment
+    if from_ is not None and from_ != light:
+        raise RunError(f"{path}: is of the light of {light}, not of {from_}; {another}")
+    if block is not None and block != held.root:
+        raise RunError(f"{path}: begins at block {held.root}, not {block}; {another}")
+    if meetings.source(light) != Source(frame=held.frame, segment=held.segment):
+        raise RunError(f"{path}: segment: the capture has no such {held.segment!r} any more; {another}")
+    return held
+
+
+def _is_current(held: Look, meetings: Meetings) -> bool:
+    changed = list(outdated(held, meetings.folder, meetings.city.digest))
+    return not changed and set(held.codes) == set(meetings.names)
+
+
+def _tell(changes: Sequence[SeamChange]) -> None:
+    table = Table(box=SIMPLE_HEAD)
+    for title in ("seam", "visibility", "difference before", "matched"):
+        table.add_column(title, justify="left" if title == "seam" else "right")
+    for each in changes:
+        table.add_row(" - ".join(each.blocks), f"{each.visibility:.2f}", f"{each.before:.4f}", f"{each.after:.4f}")
+    if changes:
+        show(table)

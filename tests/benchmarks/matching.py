@@ -1,0 +1,111 @@
+"""What matching does to the seams of a run: the difference in color between blocks where they meet.
+
+    python -m tests.benchmarks.matching RUN [--steps 80]
+
+For every light of the capture (a segment each): unmatched, blocks have their own mean codes of lights that differ from
+one block to the next, as where blocks were trained on different drives; matched, the codes are found from the middle
+block's code of that light, beginning at those others. Then how far neighbors are apart half way from one matched light
+to another, as in a film of a day passing. Views are other ones than codes are fitted in; colors are compared in tiles
+of 8x8 pixels, and for what detail leaves in single pixels.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from itertools import combinations
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from blocknerf.kernels.threads import use_threads
+
+THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is imported
+
+from torch import Tensor  # noqa: E402
+
+from blocknerf.city.looks import between, exposure_between  # noqa: E402
+from blocknerf.city.manifest import RunFolder, read_city  # noqa: E402
+from blocknerf.city.matching import STEPS, hops, match_codes  # noqa: E402
+from blocknerf.city.seams import Seam, seam_difference  # noqa: E402
+from pipelines.meetings import Meetings, Source  # noqa: E402
+
+REQUIRED_RATIO = 5.0
+
+
+def main() -> None:
+    """Print a table and one line of JSON."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path, help="a trained run of two blocks or more")
+    parser.add_argument("--steps", type=int, default=STEPS, help="of the search for a block's code")
+    options = parser.parse_args()
+    folder = RunFolder(options.run)
+    meetings = Meetings(folder, read_city(folder.city))
+    seams, lights = meetings.seams(), list(meetings.capture.segments)
+    own = [meetings.own_codes(Source(frame=None, segment=light)) for light in lights]
+    rows, looks = [], []
+    print(f"{'light':<20}{'seam':<14}{'before':>8}{'after':>8}{'ratio':>7}{'pixels: before':>16}{'after':>8}")
+    for number, light in enumerate(lights):
+        source = Source(frame=None, segment=light)
+        root, *_ = meetings.roots(source, seams)
+        apart = {name: own[(number + away) % len(lights)][name] for name, away in hops(seams, root).items()}
+        exposures = meetings.exposures(meetings.exposure(source, root))
+        starts = {name: [code] for name, code in apart.items()}
+        known = {root: apart[root]}
+        found = match_codes(seams, meetings.field, known, starts.__getitem__, exposures, steps=options.steps)
+        matched = known | {each.name: each.code for each in found}
+        looks.append(meetings.look(source, root, meetings.exposure(source, root), matched))
+        for seam in seams:
+            if root not in hops(seams, seam.blocks[0]):
+                continue
+            row = compare(meetings, seam, apart, matched, exposures)
+            rows.append({"light": light, "seam": " - ".join(seam.blocks), **row})
+            print(
+                "{light:<20}{seam:<14}{seam_before:8.4f}{seam_after:8.4f}{ratio:7.1f}{pixels_before:16.4f}"
+                "{pixels_after:8.4f}".format(**rows[-1])
+            )
+    report(rows, half_way(meetings, seams, looks), options.steps)
+
+
+def compare(
+    meetings: Meetings,
+    seam: Seam,
+    before: Mapping[str, Tensor],
+    after: Mapping[str, Tensor],
+    exposures: Mapping[str, float],
+) -> dict[str, float]:
+    """The difference at a seam with two sets of codes, in tones and in pixels."""
+    tones, pixels = (
+        [seam_difference(seam, meetings.field, codes, exposures, tones=tones) for codes in (before, after)]
+        for tones in (True, False)
+    )
+    return {
+        "seam_before": tones[0],
+        "seam_after": tones[1],
+        "ratio": tones[0] / tones[1],
+        "pixels_before": pixels[0],
+        "pixels_after": pixels[1],
+    }
+
+
+def half_way(meetings: Meetings, seams: list[Seam], looks: list[Any]) -> list[float]:
+    """The difference at each seam in the middle between any two looks."""
+    found = []
+    for first, second in combinations(looks, 2):
+        exposures = meetings.exposures(exposure_between(first.exposure, second.exposure, 0.5))
+        codes = between(first, second, 0.5)
+        pairs = [seam for seam in seams if set(seam.blocks) <= codes.keys()]
+        found += [seam_difference(seam, meetings.field, codes, exposures) for seam in pairs]
+    return found
+
+
+def report(rows: list[dict[str, Any]], half: list[float], steps: int) -> None:
+    before, after = (mean(row[key] for row in rows) for key in ("seam_before", "seam_after"))
+    print(f"mean: {before:.4f} before, {after:.4f} after; {before / after:.1f} times less, required: {REQUIRED_RATIO}")
+    if half:
+        print(f"half way between two matched lights: {mean(half):.4f} on average, {max(half):.4f} at most")
+    record = {"seam_before": before, "seam_after": after, "ratio": before / after, "half_way": half}
+    print(json.dumps({"benchmark": "matching", "steps": steps, **record, "rows": rows}))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,158 @@
+"""Looks come back exactly, are refused with file, key and remedy, and notice a block that was trained anew."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from blocknerf.city.looks import (
+    LOOK_FORMAT,
+    Look,
+    between,
+    check_look_name,
+    exposure_between,
+    open_look,
+    outdated,
+    read_look,
+    write_look,
+)
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.checkpoint import fingerprint, load_field, save_field
+from blocknerf.fields.spec import FieldSpec
+
+SPEC = FieldSpec(
+    origin=(0.0, 0.0, 0.0), half_extent=5.0, near=0.1, far=100.0, frames=("a", "b"), exposure_reference=1.0, levels=2,
+    log2_table=6, code_size=4, proposal_levels=2, proposal_log2_table=6, visibility_log2_table=6,
+)  # fmt: skip
+LOOK = Look(
+    root="b001",
+    frame="drive/00001.jpg",
+    segment="drive",
+    exposure=0.1,
+    city="c" * 64,
+    fields={"b000": "e" * 64, "b001": "f" * 64},
+    codes={"b000": torch.tensor([0.1, -2.0]), "b001": torch.tensor([1 / 3, 1e-9])},
+)
+
+
+def test_a_look_comes_back_exactly(tmp_path: Path) -> None:
+    for look in (LOOK, replace(LOOK, frame=None, exposure=None)):
+        write_look(look, tmp_path / "noon.safetensors")
+        again = read_look(tmp_path / "noon.safetensors")
+        assert again.codes.keys() == look.codes.keys()
+        assert all(torch.equal(again.codes[name], code) for name, code in look.codes.items())
+        assert [getattr(again, key) for key in ("root", "frame", "segment", "exposure", "city", "fields")] == [
+            getattr(look, key) for key in ("root", "frame", "segment", "exposure", "city", "fields")
+        ]
+
+
+def rewritten(path: Path, change: Callable[[dict[str, str], dict[str, torch.Tensor]], object]) -> Path:
+    """The file of the look above, with something of it changed."""
+    codes = dict(LOOK.codes)
+    metadata = {"format": LOOK_FORMAT} | {
+        key: json.dumps(getattr(LOOK, key)) for key in ("root", "frame", "segment", "exposure", "city", "fields")
+    }
+    change(metadata, codes)
+    save_file(codes, path, metadata=metadata)
+    return path
+
+
+BROKEN: dict[str, tuple[Callable[[dict[str, str], dict[str, torch.Tensor]], object], str]] = {
+    "newer": (lambda m, c: m.update(format="blocknerf.look/2"), "format: .*newer than this version reads .*; update"),
+    "foreign": (lambda m, c: m.update(format="blocknerf.field/1"), "format: 'blocknerf.field/1' is not blocknerf.look"),
+    "no format": (lambda m, c: m.pop("format"), "format: '' is not"),
+    "missing key": (lambda m, c: m.pop("segment"), "segment: is missing or broken"),
+    "not JSON": (lambda m, c: m.update(exposure="bright"), "exposure: is missing or broken"),
+    "text as a number": (lambda m, c: m.update(exposure='"1"'), 'exposure: "1" does not fit'),
+    "true as a number": (lambda m, c: m.update(exposure="true"), "exposure: true does not fit"),
+    "dark": (lambda m, c: m.update(exposure="0"), "exposure: 0 does not fit"),
+    "number as a name": (lambda m, c: m.update(root="1"), "root: 1 does not fit"),
+    "list of fields": (lambda m, c: m.update(fields="[]"), r"fields: \[\] does not fit"),
+    "number as a fingerprint": (lambda m, c: m.update(fields='{"b000": 1}'), "fields: .* does not fit"),
+    "no code for a field": (lambda m, c: c.pop("b000"), "fields: block b000 has a code or a fingerprint but not both"),
+    "a code too many": (lambda m, c: c.update(b7=torch.zeros(2)), "fields: block b7 has a code or a fingerprint"),
+    "no code for the root": (lambda m, c: m.update(root='"b9"'), "root: 'b9' is not among its blocks"),
+    "a code that is no row": (lambda m, c: c.update(b000=torch.zeros(2, 2)), "b000: is not a row of finite numbers"),
+    "a code of whole numbers": (lambda m, c: c.update(b000=torch.zeros(2, dtype=torch.int32)), "b000: is not a row"),
+    "NaN": (lambda m, c: c.update(b000=torch.tensor([float("nan"), 0.0])), "b000: is not a row of finite numbers"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_broken_content_is_refused_in_one_line_with_file_and_remedy(name: str, tmp_path: Path) -> None:
+    change, message = BROKEN[name]
+    path = rewritten(tmp_path / "noon.safetensors", change)
+    with pytest.raises(RunError, match=message) as caught:
+        read_look(path)
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "; " in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_truncated_or_missing_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "noon.safetensors"
+    with pytest.raises(RunError, match="does not exist; run 'blocknerf match'"):
+        read_look(path)
+    write_look(LOOK, path)
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(RunError, match=r"not a readable look .*; remove the file and match"):
+        read_look(path)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunFolder:
+    """A trained block, and a look for it."""
+    folder = RunFolder(tmp_path)
+    torch.manual_seed(0)
+    save_field(BlockField(SPEC), folder.field("b000"), step=5, city="c")
+    fields = {"b000": fingerprint(folder.field("b000"))}
+    look = replace(LOOK, root="b000", city="c", fields=fields, codes={"b000": torch.zeros(4)})
+    write_look(look, folder.look("noon"))
+    return folder
+
+
+def test_a_look_opens_by_name(run: RunFolder) -> None:
+    assert run.looks_done() == ("noon",)
+    look = open_look(run, "noon", "c")
+    assert list(outdated(look, run, "c")) == []
+    with pytest.raises(RunError, match=r"dusk\.safetensors: there is no such look, the run has noon; run .*match"):
+        open_look(run, "dusk", "c")
+    for name in ("", "../noon", "a b", ".noon"):
+        with pytest.raises(RunError, match="choose another --look"):
+            check_look_name(name)
+
+
+def test_a_block_trained_anew_is_noticed(run: RunFolder) -> None:
+    field = load_field(run.field("b000"))
+    save_field(field, run.field("b000"), step=5, city="c")
+    open_look(run, "noon", "c")  # The same training again gives the same field, and its codes are as good.
+    for change in ({"step": 6}, {"city": "d"}):
+        save_field(field, run.field("b000"), **{"step": 5, "city": "c"} | change)
+        with pytest.raises(RunError, match="block b000 was trained anew since; run 'blocknerf match' with --look noon"):
+            open_look(run, "noon", "c")
+    field.codes[1, 2] += 1e-6
+    save_field(field, run.field("b000"), step=5, city="c")
+    with pytest.raises(RunError, match="block b000 was trained anew since"):
+        open_look(run, "noon", "c")
+    run.field("b000").unlink()
+    with pytest.raises(RunError, match="block b000 is no longer trained"):
+        open_look(run, "noon", "c")
+    with pytest.raises(RunError, match=r"belongs to another city\.json"):
+        open_look(run, "noon", "d")
+
+
+def test_light_passes_evenly() -> None:
+    other = replace(LOOK, codes={name: code + 2.0 for name, code in LOOK.codes.items()})
+    assert torch.equal(between(LOOK, other, 0.0)["b000"], LOOK.codes["b000"])
+    assert torch.equal(between(LOOK, other, 1.0)["b001"], other.codes["b001"])
+    torch.testing.assert_close(between(LOOK, other, 0.25)["b000"], LOOK.codes["b000"] + 0.5)
+    fewer = replace(other, root="b001", codes={"b001": torch.zeros(2)}, fields={"b001": ""})
+    assert list(between(LOOK, fewer, 0.5)) == ["b001"]
+    assert exposure_between(None, 2.0, 0.5) is None
+    assert exposure_between(3.0, 3.0, 0.7) == pytest.approx(3.0)
