@@ -136,8 +136,8 @@ def between(first: Look, second: Look, share: float) -> dict[str, Float[Tensor, 
 def exposure_between(first: float | None, second: float | None, share: float) -> float | None:
     """The exposure at a share of the way, evenly in stops; None where either is not known.
 
-    >>> exposure_between(100.0, 400.0, 0.5)
-    200.0
+    >>> exposure_between(16.0, 64.0, 0.5)
+    32.0
     """
     if first is None or second is None:
         return None

@@ -99,6 +99,9 @@ def test_tones_leave_detail_aside(box_scene, route, view) -> None:
             plain = torch.full_like(features, 0.5)
             return plain + code[:, None, :1] * torch.sign(torch.sin(30.0 * features[..., :1]))
 
+        def sky(self, directions, code, exposure):
+            return torch.full_like(directions, 0.5)
+
     scenes = {name: Patterned(STREET, EYES) for name in ("b000", "b001")}
     (seam,) = find_seams(meeting(route(2).blocks), seen_by(view), scenes.__getitem__)
     codes, exposures = {"b000": torch.tensor([0.2, 0.0, 0.0]), "b001": torch.zeros(3)}, dict.fromkeys(scenes, 1.0)
