@@ -55,7 +55,8 @@ def place_intersections(network: StreetNetwork, largest: float = LARGEST) -> Str
     without one, all of it. The radius is that of the smallest disc around the intersection that holds those
     parts, with `HALF_WIDTH` beside them; so neighbors share at least the street from 25 % to 75 %, measured
     along it, and more where other streets at the intersection are longer. A street is long when its part, were
-    it straight, would not fit a disc of radius `largest` (m); evenly spaced blocks then divide it.
+    it straight, would not fit a disc of radius `largest` (m); evenly spaced blocks then divide it, which all
+    carriageways of a divided street share.
 
     Raises:
         PlacementError: `largest` is so small that blocks would be countless.
@@ -66,15 +67,16 @@ def place_intersections(network: StreetNetwork, largest: float = LARGEST) -> Str
     numbers = {place: number for number, place in enumerate(junctions)}
     origins = [network.places[place] for place in junctions]
     stretches: list[Stretch] = []
-    for street in network.streets:
-        line, ends = street.line, [numbers.get(place) for place in street.ends]
+    for way in network.carriageways():
+        lines, ends = [street.line for street in way], [numbers.get(place) for place in way[0].ends]
         if ends[0] is None:
-            line, ends = line[::-1], ends[::-1]
-        cuts = divide(line_length(line), ends.count(None), largest - width)
+            lines, ends = [line[::-1] for line in lines], ends[::-1]
+        cuts = divide(max(map(line_length, lines)), ends.count(None), largest - width)
         if len(origins) + len(cuts) > MOST_BLOCKS:
             raise PlacementError(f"placement: radius {largest:g} asks for over {MOST_BLOCKS} blocks; give a larger one")
-        stretches += _pieces(line, cuts, [ends[0], *range(len(origins), len(origins) + len(cuts)), ends[1]])
-        origins += [point_at(line, cut) for cut in cuts]
+        blocks = [ends[0], *range(len(origins), len(origins) + len(cuts)), ends[1]]
+        stretches += [piece for line in lines for piece in _pieces(line, cuts, blocks)]
+        origins += [np.mean([point_at(line, cut * line_length(line)) for line in lines], 0) for cut in cuts]
     parts = _parts(stretches, len(origins))
     reaches = [_reach(origin, lines) for origin, lines in zip(origins, parts, strict=True)]
     return StreetBlocks(
@@ -88,22 +90,22 @@ def place_intersections(network: StreetNetwork, largest: float = LARGEST) -> Str
 def divide(length: float, bare: int, reach: float) -> list[float]:
     """Where blocks divide a street, of which `bare` ends have no block, so that none covers more than `reach`.
 
-    Distances from its beginning, which has a block where one end has. Pieces between blocks are equally long,
-    and those toward a bare end three quarters of that.
+    Shares of its length from its beginning, which has a block where one end has. Pieces between blocks are
+    equally long, and those toward a bare end three quarters of that.
 
-    >>> divide(100.0, 0, 75.0), divide(100.0, 0, 50.0), divide(70.0, 1, 30.0), divide(75.0, 2, 60.0)
-    ([], [50.0], [40.0], [37.5])
+    >>> divide(100.0, 0, 75.0), divide(100.0, 0, 50.0), divide(75.0, 2, 60.0), divide(70.0, 1, 30.0)
+    ([], [0.5], [0.5], [0.5714285714285714])
     """
     rest = 1.0 - (1.0 - SHARE) * bare
     count = max(bare // 2, math.ceil(SHARE * length / reach - rest - 1e-9))
-    spacing = length / (count + rest)
+    spacing = 1.0 / (count + rest)
     start = SHARE * spacing if bare == 2 else spacing
     return [start + i * spacing for i in range(count)]
 
 
 def _pieces(line: Line, cuts: list[float], blocks: list[int | None]) -> list[Stretch]:
-    """A street, cut; `blocks` are those at its beginning, at the cuts and at its end."""
-    bounds = [0.0, *cuts, line_length(line)]
+    """A line, cut at shares of its length; `blocks` are those at its beginning, at the cuts and at its end."""
+    bounds = [share * line_length(line) for share in (0.0, *cuts, 1.0)]
     pieces = []
     for i in range(len(bounds) - 1):
         piece, ends = stretch(line, bounds[i], bounds[i + 1]), blocks[i : i + 2]

@@ -34,7 +34,15 @@ class StreetNetwork:
 
     def sides(self) -> dict[int, int]:
         """How many ways lead away from each place that has any: 1 at a dead end, 3 or more at an intersection."""
-        return {place: _count_sides(streets, place) for place, streets in _at_places(self.streets).items()}
+        return {place: _count_sides(streets) for place, streets in _at_places(self.streets).items()}
+
+    def carriageways(self) -> list[tuple[Street, ...]]:
+        """The streets, each once: the carriageways of a divided one together, all from the same end to the other."""
+        between: dict[frozenset[int], list[Street]] = {}
+        for street in self.streets:
+            between.setdefault(frozenset(street.ends), []).append(street)
+        ways = (way for streets in between.values() for way in _ways(streets))
+        return [tuple(_leading_from(street, way[0].ends[0]) for street in way) for way in ways]
 
 
 def line_length(line: Line) -> float:
@@ -96,7 +104,7 @@ def without_waypoints(network: StreetNetwork) -> StreetNetwork:
 
 def _joined(streets: Sequence[Street], place: int) -> list[Street]:
     """The streets that pass through a place, whole; none where it is an intersection or an end."""
-    ways = _ways(streets, place)
+    ways = _ways(streets)
     if len(ways) != 2 or any(street.ends[0] == street.ends[1] for street in streets):
         return []
     one, other = sorted(ways, key=len)
@@ -130,13 +138,13 @@ def _remove(at: dict[int, list[Street]], street: Street) -> None:
             at[end] = [other for other in at[end] if other is not street]
 
 
-def _count_sides(streets: Sequence[Street], place: int) -> int:
+def _count_sides(streets: Sequence[Street]) -> int:
     # A loop leaves its place on two sides, but is one street.
-    return len(_ways(streets, place)) + sum(street.ends[0] == street.ends[1] for street in streets)
+    return len(_ways(streets)) + sum(street.ends[0] == street.ends[1] for street in streets)
 
 
-def _ways(streets: Sequence[Street], place: int) -> list[list[Street]]:
-    """The streets at a place, carriageways of one street together."""
+def _ways(streets: Sequence[Street]) -> list[list[Street]]:
+    """Streets, carriageways of one street together."""
     ways: list[list[Street]] = []
     for street in streets:
         beside = (way for way in ways if _are_carriageways(way[0], street))

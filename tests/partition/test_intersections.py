@@ -144,7 +144,7 @@ def test_a_loop_and_a_ring_are_covered_all_around() -> None:
 
 @pytest.mark.parametrize("bare", [0, 1, 2])
 def test_long_streets_are_divided_evenly(bare: int) -> None:
-    cuts = divide(1000.0, bare, 60.0)
+    cuts = [1000.0 * share for share in divide(1000.0, bare, 60.0)]
     gaps = np.diff(cuts)
     assert np.ptp(gaps) < 1e-9
     assert 0.75 * gaps[0] == pytest.approx(60.0, rel=0.1)
@@ -156,8 +156,22 @@ def test_long_streets_are_divided_evenly(bare: int) -> None:
 
 def test_short_streets_are_left_whole() -> None:
     assert divide(80.0, 0, 60.0) == divide(60.0, 1, 60.0) == []
-    assert divide(120.0, 2, 60.0) == [60.0]
+    assert divide(120.0, 2, 60.0) == [0.5]
     assert len(divide(80.1, 0, 60.0)) == len(divide(60.1, 1, 60.0)) == 1
+
+
+def test_carriageways_share_the_blocks_that_divide_them() -> None:
+    """A boulevard of 180 m between two crossings; either carriageway alone would be divided twice."""
+    ends = [(0.0, 0.0), (180.0, 0.0)]
+    stubs = [(0.0, 30.0), (0.0, -30.0), (180.0, 30.0), (180.0, -30.0)]
+    places = np.array(ends + stubs)
+    streets = [Street(ends=pair, line=places[list(pair)]) for pair in ((0, 2), (0, 3), (1, 4), (1, 5))]
+    north, south = (np.array([ends[0], (10.0, side), (170.0, side), ends[1]]) for side in (7.0, -7.0))
+    streets += [Street(ends=(0, 1), line=north), Street(ends=(1, 0), line=south[::-1])]
+    placed = place_intersections(StreetNetwork(places=places, streets=tuple(streets)))
+    assert placed.origins == pytest.approx(np.array([[0.0, 0.0], [180.0, 0.0], [60.0, 0.0], [120.0, 0.0]]), abs=1.0)
+    assert all(holds(placed, block, line) for block, lines in enumerate(placed.parts) for line in lines)
+    assert {round(float(line[:, 1].mean())) for line in placed.parts[2]} == {7, -7}
 
 
 def test_a_street_alone_gets_blocks_too() -> None:
