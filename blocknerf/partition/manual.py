@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from blocknerf.errors import PlacementError
+from blocknerf.geodesy import east_north
 from blocknerf.partition.block import Block
-from blocknerf.partition.geodesy import east_north
 
 Position = tuple[float, float, float]
 

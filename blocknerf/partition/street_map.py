@@ -10,7 +10,7 @@ from xml.sax import SAXException
 import numpy as np
 
 from blocknerf.errors import PlacementError
-from blocknerf.partition.geodesy import east_north
+from blocknerf.geodesy import east_north
 from blocknerf.partition.street_network import Line, Street, StreetNetwork, line_length, without_waypoints
 
 if TYPE_CHECKING:

@@ -1,19 +1,17 @@
 """The town's streets as an OpenStreetMap extract, and its place on the earth."""
 
-from math import cos, radians
 from xml.etree import ElementTree
 
 from blocknerf.capture.synthetic.streets import STREETS
+from blocknerf.geodesy import latitude_longitude
 
 GEO_ORIGIN = (47.5, 9.5, 400.0)
 """Latitude, longitude (degrees) and altitude (m) of the town's origin; any place would do."""
-METRES_PER_DEGREE = 6378137.0 * radians(1.0)
 
 
 def to_degrees(x: float, y: float) -> tuple[float, float]:
-    """Latitude and longitude of a point of the town (m), on a sphere of the earth's equatorial radius."""
-    latitude = GEO_ORIGIN[0] + y / METRES_PER_DEGREE
-    longitude = GEO_ORIGIN[1] + x / (METRES_PER_DEGREE * cos(radians(GEO_ORIGIN[0])))
+    """Latitude and longitude of a point of the town (m), to a tenth of a millimetre."""
+    latitude, longitude = latitude_longitude(x, y, GEO_ORIGIN)
     return round(latitude, 9), round(longitude, 9)
 
 

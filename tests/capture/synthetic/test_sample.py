@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from blocknerf.capture.synthetic.caster import find_points
-from blocknerf.capture.synthetic.map_extract import METRES_PER_DEGREE, street_map
+from blocknerf.capture.synthetic.map_extract import GEO_ORIGIN, street_map
 from blocknerf.capture.synthetic.sample import (
     TRUE_TRANSFORMS,
     command,
@@ -25,6 +25,7 @@ from blocknerf.capture.synthetic.shots import SampleSpec, plan_shots, shoot
 from blocknerf.capture.synthetic.streets import STREETS
 from blocknerf.capture.synthetic.town import Town
 from blocknerf.capture.transforms import read_transforms
+from blocknerf.geodesy import east_north
 from blocknerf.images import read_image
 
 SMALL = SampleSpec(width=48, height=27, stops=3, pose_error=0.4, turn_error=1.0)
@@ -99,8 +100,16 @@ def test_the_map_has_the_streets_where_the_town_has_them() -> None:
     assert sum(uses.count(ref) > 1 for ref in set(uses)) == 2
     first = STREETS[0].points[0]
     latitude, longitude = nodes[ways[0][0]]
-    assert (latitude - 47.5) * METRES_PER_DEGREE == pytest.approx(first[1], abs=1e-3)
-    assert (longitude - 9.5) * METRES_PER_DEGREE * np.cos(radians(47.5)) == pytest.approx(first[0], abs=1e-3)
+    assert east_north(longitude, latitude, GEO_ORIGIN) == pytest.approx(first, abs=1e-3)
+
+
+def test_photographs_know_where_on_earth_they_were_taken(mini_city: Path) -> None:
+    capture = read_transforms(mini_city)
+    assert capture.geo_origin is not None
+    for frame in capture.frames:
+        latitude, longitude, altitude = frame.gps or (0.0, 0.0, 0.0)
+        position = (*east_north(longitude, latitude, capture.geo_origin), altitude - capture.geo_origin[2])
+        assert position == pytest.approx([row[3] for row in frame.camera_to_world], abs=1e-3)
 
 
 def test_the_command_names_what_differs_from_the_default() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blocknerf.partition.geodesy import east_north
+from blocknerf.geodesy import east_north, latitude_longitude
 
 
 @pytest.mark.parametrize(
@@ -14,6 +14,13 @@ def test_length_of_a_degree(latitude: float, east: float, north: float) -> None:
     origin = (latitude, 10.0, 0.0)
     assert east_north(10.001, latitude, origin)[0] == pytest.approx(east / 1000, rel=1e-4)
     assert east_north(10.0, latitude + 0.001, origin)[1] == pytest.approx(north / 1000, rel=1e-4)
+
+
+@pytest.mark.parametrize(("east", "north"), [(0.0, 0.0), (-3.0, 2.0), (70_000.0, -100_000.0)])
+def test_metres_go_to_degrees_and_back(east: float, north: float) -> None:
+    for origin in ((49.0, 8.4, 112.0), (0.0, 0.0, 0.0), (-63.0, 179.9, 20.0)):
+        latitude, longitude = latitude_longitude(east, north, origin)
+        assert east_north(longitude, latitude, origin) == pytest.approx((east, north), abs=1e-4)
 
 
 def test_the_origin_is_zero() -> None:

@@ -1,9 +1,11 @@
-"""Latitude and longitude to metres east and north of a reference (WGS 84)."""
+"""Latitude and longitude as metres east and north of a reference, and back (WGS 84)."""
 
 import math
 
 SEMI_MAJOR = 6_378_137.0
 ECCENTRICITY_SQUARED = 6.694_379_990_14e-3
+CORRECTIONS = 12
+"""Of a guess at latitude and longitude; each leaves a few hundredths of the error at most, so these end at rounding."""
 
 
 def east_north(longitude: float, latitude: float, origin: tuple[float, float, float]) -> tuple[float, float]:
@@ -18,6 +20,21 @@ def east_north(longitude: float, latitude: float, origin: tuple[float, float, fl
     at_x, _, at_z = _earth_centred(0.0, origin[0], origin[2])
     tilt = math.radians(origin[0])
     return y, (z - at_z) * math.cos(tilt) - (x - at_x) * math.sin(tilt)
+
+
+def latitude_longitude(east: float, north: float, origin: tuple[float, float, float]) -> tuple[float, float]:
+    """Degrees of a position in the tangent plane of `origin`; the inverse of `east_north`, up to a hundred kilometres.
+
+    >>> [round(x, 6) for x in latitude_longitude(111.3195, 0.0, (0.0, 0.0, 0.0))]
+    [0.0, 0.001]
+    """
+    per_degree = math.radians(SEMI_MAJOR)
+    latitude, longitude = origin[:2]
+    for _ in range(CORRECTIONS):
+        x, y = east_north(longitude, latitude, origin)
+        latitude += (north - y) / per_degree
+        longitude += (east - x) / (per_degree * math.cos(math.radians(origin[0])))
+    return latitude, longitude
 
 
 def _earth_centred(longitude: float, latitude: float, altitude: float) -> tuple[float, float, float]:
