@@ -18,14 +18,14 @@ def to_unit_cube(
     """World points and the radii of their cones, in the unit cube (mip-NeRF 360's contraction, L-infinity norm).
 
     The block's own cube, `half_extent` around `origin`, fills the middle half of each axis. Lengths across a ray
-    that leaves it shrink by (2 - 1/n) / n, where n is the point's distance in half extents. The native backend has
-    no gradient: points that need one take the reference.
+    that leaves it shrink by (2 - 1/n) / n, where n is the point's distance in half extents. Differentiable
+    once in the points; footprints that need a gradient take the reference.
 
     Raises:
         BackendError: the backend asked for cannot be used here.
     """
-    moves = torch.is_grad_enabled() and (points.requires_grad or footprints.requires_grad)
-    if choose("contraction", "reference" if moves and backend == "auto" else backend, points, footprints) == "native":
+    widens = torch.is_grad_enabled() and footprints.requires_grad
+    if choose("contraction", "reference" if widens and backend == "auto" else backend, points, footprints) == "native":
         from blocknerf.kernels.contraction import native
 
         return native.to_unit_cube(points, footprints, origin, half_extent)

@@ -49,11 +49,31 @@ def test_reference_gradients() -> None:
     )
 
 
-def test_points_that_need_a_gradient_get_one() -> None:
-    points, footprints = cloud(5)
-    cube, _ = to_unit_cube(points.requires_grad_(), footprints, *PLACE)
+@pytest.mark.parametrize("count", [0, 1, 7, 4096, 10_001])
+def test_native_gradients_match_the_reference(count: int) -> None:
+    points, footprints = cloud(count)
+    weights = torch.randn(count, 3, generator=torch.Generator().manual_seed(1))
+    found = []
+    for backend, dtype in (("native", torch.float32), ("reference", torch.float64)):
+        leaf = points.to(dtype, copy=True).requires_grad_()
+        cube, _ = to_unit_cube(leaf, footprints.to(dtype), *PLACE, backend=backend)
+        (cube * weights.to(dtype)).sum().backward()
+        found.append(leaf.grad)
+    torch.testing.assert_close(found[0].double(), found[1], rtol=1e-5, atol=1e-8)
+
+
+def test_a_gradient_that_is_not_a_number_stays_one() -> None:
+    leaf = torch.tensor([[float("nan"), 0.0, 0.0]], requires_grad=True)
+    cube, _ = to_unit_cube(leaf, torch.ones(1), *PLACE, backend="native")
     cube.sum().backward()
-    assert points.grad.isfinite().all()
+    assert leaf.grad.isnan().any()
+
+
+def test_footprints_that_need_a_gradient_get_one() -> None:
+    points, footprints = cloud(5)
+    _, radii = to_unit_cube(points, footprints.requires_grad_(), *PLACE)
+    radii.sum().backward()
+    assert footprints.grad.isfinite().all()
 
 
 def test_native_refuses_double_precision() -> None:
