@@ -41,6 +41,15 @@ class RayBundle:
     def __getitem__(self, index: int | slice | Tensor) -> "RayBundle":
         return RayBundle(origins=self.origins[index], directions=self.directions[index], radii=self.radii[index])
 
+    def tracked(self) -> "RayBundle":
+        """The same rays, whose origins and directions collect gradients."""
+        origins, directions = (part.detach().clone().requires_grad_() for part in (self.origins, self.directions))
+        return RayBundle(origins=origins, directions=directions, radii=self.radii)
+
+    def detach(self) -> "RayBundle":
+        """The same rays, through which no gradient flows."""
+        return RayBundle(origins=self.origins.detach(), directions=self.directions.detach(), radii=self.radii.detach())
+
     def flatten(self) -> "RayBundle":
         """The same rays with one batch axis."""
         return RayBundle(
@@ -155,30 +164,35 @@ class Cameras:
         )
 
     def project(
-        self, points: Float[Tensor, "points 3"], index: int = 0
+        self, points: Float[Tensor, "points 3"], index: int | Int[Tensor, "points"] = 0
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, "points"], Bool[Tensor, "points"]]:
-        """Image positions of world points in one camera, their depth (along the optical axis), and which are in view.
+        """Image positions of world points in a camera, their depth (along the optical axis), and which are in view.
+
+        All points are seen by the one camera, or each by its own.
 
         Raises:
             CaptureError: the index is out of range.
         """
-        self._check(index, index)
-        motion = self.camera_to_world[index]
-        local = (points - motion[:, 3]) @ motion[:, :3]
+        camera = self[index]
+        motion = camera.camera_to_world
+        offsets = points - motion[:, :, 3]
+        local = offsets @ motion[0, :, :3] if len(motion) == 1 else (offsets[:, None] @ motion[:, :, :3])[:, 0]
         depth = local[:, 2]
         ahead = depth > 1e-6
         plane = local[:, :2] / torch.where(ahead, depth, torch.ones_like(depth))[:, None]
-        if self.model[index] == CameraModel.FISHEYE:
+        fisheye = camera.model == CameraModel.FISHEYE
+        if fisheye.any():
             radius = local[:, :2].norm(dim=-1)
             angle = torch.atan2(radius, depth)
-            plane = local[:, :2] * (angle / radius.clamp_min(1e-12))[:, None]
-            ahead = angle < torch.pi * 0.95
+            bowed = local[:, :2] * (angle / radius.clamp_min(1e-12))[:, None]
+            plane = torch.where(fisheye[:, None], bowed, plane)
+            ahead = torch.where(fisheye, angle < torch.pi * 0.95, ahead)
         count = len(points)
-        model = self.model[index].expand(count)
-        coefficients = self.distortion[index].expand(count, 6)
+        model = camera.model.expand(count)
+        coefficients = camera.distortion.expand(count, 6)
         bent = distort(plane, coefficients, model)
-        pixels = bent * self.intrinsics[index, :2] + self.intrinsics[index, 2:]
-        size = torch.stack([self.width[index], self.height[index]])
+        pixels = bent * camera.intrinsics[:, :2] + camera.intrinsics[:, 2:]
+        size = torch.stack([camera.width, camera.height], -1)
         inside = ((pixels >= 0) & (pixels < size)).all(-1)
         # Beyond its turning point a lens polynomial folds points from outside the view back into the image.
         unfolded = (undistort(bent, coefficients, model) - plane).abs().amax(-1) < 1e-2 * (1 + plane.abs().amax(-1))

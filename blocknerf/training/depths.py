@@ -27,6 +27,8 @@ class FrameDepths:
     """Image positions (x, y)."""
     distances: Float[Tensor, "points"]
     """Distance from the camera along the ray, in world units."""
+    points: Float[Tensor, "points 3"]
+    """Where they are in the world."""
 
 
 def point_spacing(positions: Float[np.ndarray, "points 3"]) -> float:
@@ -59,7 +61,7 @@ def project_depths(
     nearest = _occluding_depth(pixels, z_depth, cameras, index, spacing)
     seen = z_depth <= nearest * (1.0 + OCCLUSION_MARGIN) + spacing
     distances = (points[seen] - cameras.centers[index]).norm(dim=-1)
-    return FrameDepths(pixels=pixels[seen], distances=distances)
+    return FrameDepths(pixels=pixels[seen], distances=distances, points=points[seen])
 
 
 def _color_agrees(

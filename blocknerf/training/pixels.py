@@ -48,7 +48,9 @@ class PixelSource:
         self, capture: Capture, frames: Sequence[int], *, downscale: int, budget_bytes: int, seed: int, use_depth: bool
     ) -> None:
         self.capture, self.frames, self.downscale, self.seed = capture, tuple(frames), downscale, seed
-        self.cameras = capture.cameras()[torch.tensor(self.frames)].scaled(1.0 / downscale)
+        self.given = capture.cameras()[torch.tensor(self.frames)].scaled(1.0 / downscale)
+        self.cameras = self.given
+        """Where the photographs are taken to be from; refined poses are set here."""
         area = int((self.cameras.width * self.cameras.height).max())
         self.masked = any(capture.frames[i].mask for i in self.frames)
         self.knows_sky = any(capture.frames[i].sky for i in self.frames)
@@ -68,7 +70,7 @@ class PixelSource:
         self.sky = np.empty((self.slots, area), np.int8) if self.knows_sky else None
         self.resident = np.full(self.slots, -1)
         room = max((min(MEASURED, len(cloud)) for cloud, _ in self._clouds), default=0)
-        # Pixel (x, y) and distance of a photograph's measured points, and how many there are.
+        # The measured points that a photograph sees, and how many there are.
         self._measured = np.empty((self.slots, room, 3), np.float32)
         self._measured_counts = np.zeros(self.slots, np.int64)
         self._pool = ThreadPoolExecutor(max_workers=1)
@@ -86,8 +88,7 @@ class PixelSource:
         more, places = self._draw_pixels(generator, rays - len(slots))
         slots, positions = np.concatenate([slots, more]), np.concatenate([positions, places])
         frames = self.resident[slots]
-        width = self.cameras.width.numpy()[frames]
-        cells = positions[:, 1].astype(np.int64) * width + positions[:, 0].astype(np.int64)
+        cells = _cells(positions, self.cameras.width.numpy()[frames])
         return PixelBatch(
             frames=torch.from_numpy(frames),
             pixels=torch.from_numpy(positions.astype(np.float32)),
@@ -127,11 +128,13 @@ class PixelSource:
             self._measure(frame, slot, image)
 
     def _measure(self, frame: int, slot: int, image: UInt8[np.ndarray, "height width 3"]) -> None:
-        parts = [project_depths(cloud, self.cameras, frame, spacing, image) for cloud, spacing in self._clouds]
-        points = np.concatenate([np.column_stack([part.pixels.numpy(), part.distances.numpy()]) for part in parts])
+        # What hides what is judged from the given poses, so that it does not depend on when a photograph was loaded.
+        parts = [project_depths(cloud, self.given, frame, spacing, image) for cloud, spacing in self._clouds]
+        points, pixels = (
+            np.concatenate([getattr(part, key).numpy() for part in parts]) for key in ("points", "pixels")
+        )
         if self.usable is not None:
-            width = int(self.cameras.width[frame])
-            points = points[self.usable[slot][points[:, 1].astype(np.int64) * width + points[:, 0].astype(np.int64)]]
+            points = points[self.usable[slot][_cells(pixels, int(self.given.width[frame]))]]
         if len(points) > MEASURED:
             points = points[np.random.default_rng((self.seed, frame)).permutation(len(points))[:MEASURED]]
         self._measured[slot, : len(points)] = points
@@ -143,8 +146,13 @@ class PixelSource:
             return np.empty(0, np.int64), np.empty((0, 2), np.float32), np.empty(0, np.float32)
         slots = generator.choice(candidates, count)
         picks = (generator.random(count) * self._measured_counts[slots]).astype(np.int64)
-        points = self._measured[slots, picks]
-        return slots, points[:, :2], points[:, 2]
+        frames, points = torch.from_numpy(self.resident[slots]), torch.from_numpy(self._measured[slots, picks])
+        pixels, _, inside = self.cameras.project(points, frames)
+        distances = (points - self.cameras.centers[frames]).norm(dim=-1)
+        # Refined poses may have moved a point out of the picture or into its mask.
+        rows = np.flatnonzero(inside.numpy())
+        rows = rows[self._is_usable(slots[rows], pixels.numpy()[rows])]
+        return slots[rows], pixels.numpy()[rows], distances.numpy()[rows]
 
     def _draw_pixels(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         slots, positions = self._draw_uniform(generator, count)
@@ -166,10 +174,14 @@ class PixelSource:
 
     def _is_usable(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
         width = self.cameras.width.numpy()[self.resident[slots]]
-        cells = positions[:, 1].astype(np.int64) * width + positions[:, 0].astype(np.int64)
-        return np.ones(len(slots), np.bool_) if self.usable is None else self.usable[slots, cells]
+        return np.ones(len(slots), np.bool_) if self.usable is None else self.usable[slots, _cells(positions, width)]
 
     def _read_clouds(self) -> list:
         clouds = [cloud for cloud in (self.capture.read_lidar(), self.capture.read_points()) if cloud is not None]
         # Where LiDAR swept the scene its points are denser and surer than those of structure from motion.
         return [(cloud, point_spacing(cloud.positions)) for cloud in clouds[:1] if len(cloud.positions)]
+
+
+def _cells(positions: np.ndarray, width: int | np.ndarray) -> np.ndarray:
+    """Places in the flattened photograph."""
+    return positions[:, 1].astype(np.int64) * width + positions[:, 0].astype(np.int64)

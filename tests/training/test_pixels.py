@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.motion import Motion
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.errors import TrainingError
 from blocknerf.training import pixels as module
@@ -181,6 +182,22 @@ def test_the_first_rays_have_measured_depths(measured: Capture) -> None:
     assert torch.allclose(ends.norm(dim=-1), torch.ones(40), atol=1e-3)
     # Of the ball's two sides a camera sees the nearer; at the rim, where both share a pixel, some of the other.
     assert (batch.depths < 3.0).float().mean() > 0.9
+
+
+def test_measured_rays_meet_their_points_wherever_cameras_are_moved(measured: Capture) -> None:
+    """Refined poses change which pixel shows a point; the point stays."""
+    pixels = source(measured, use_depth=True)
+    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.2, -0.1, 0.1), rotation=(0.0, 0.02, 0.05))
+    before = pixels.batch(0, 100, 40)
+    pixels.cameras = offset.moved(pixels.given)
+    batch = pixels.batch(0, 100, 40)
+    count = len(batch.depths)
+    assert 20 < count <= 40
+    assert torch.equal(batch.colors, shown(measured, batch))
+    rays = pixels.cameras.rays(batch.frames[:count], batch.pixels[:count])
+    ends = rays.origins + batch.depths[:, None] * rays.directions
+    assert torch.allclose(ends.norm(dim=-1), torch.ones(count), atol=1e-3)
+    assert not torch.allclose(batch.pixels[:5], before.pixels[:5], atol=0.2)
 
 
 def test_masked_points_are_not_measured(measured: Capture) -> None:
