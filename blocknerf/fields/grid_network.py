@@ -38,6 +38,8 @@ class GridNetwork(nn.Module):
     def __init__(self, grid: GridSpec, widths: list[int], row_inputs: int = 0) -> None:
         super().__init__()
         self.grid = grid
+        self.active_levels: float | None = None
+        """How many levels of the grid are on, the last one partly; None for all (`hash_grid.level_gains`)."""
         self.table = nn.Parameter(torch.empty(grid.entries, grid.features).uniform_(-TABLE_RANGE, TABLE_RANGE))
         self.network = Network([grid.levels * grid.features, *widths], row_inputs)
 
@@ -48,4 +50,4 @@ class GridNetwork(nn.Module):
         rows: Float[Tensor, "rays rows"] | None = None,
     ) -> Float[Tensor, "points outputs"]:
         """Outputs at points of the unit cube; footprints are cone radii in the cube's units."""
-        return self.network(encode(points, self.table, self.grid, footprints), rows)
+        return self.network(encode(points, self.table, self.grid, footprints, active_levels=self.active_levels), rows)

@@ -73,9 +73,11 @@ def sample_proposals(
     if len(counts) != len(densities) + 1:
         raise ValueError(f"{len(densities)} proposal rounds need {len(densities) + 1} sample counts, not {len(counts)}")
     edges = uniform_edges(len(rays), counts[0], generator, rays.origins.device)
+    # Rays may carry gradients to poses; those are for the color of what is seen, not for where samples go.
+    still = rays.detach()
     history: list[Histogram] = []
     for density, count in zip(densities, counts[1:], strict=True):
-        samples = samples_at(edges, rays, spacing)
+        samples = samples_at(edges, still, spacing)
         with torch.set_grad_enabled(train_proposals):
             weights, _ = weights_from_density(density(samples.points, samples.footprints), samples.distances)
         history.append(Histogram(edges=edges, weights=weights))

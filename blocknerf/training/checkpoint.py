@@ -16,12 +16,14 @@ FORMAT = "blocknerf.training/1"
 
 
 def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
-    """Write weights, moments and the step atomically.
+    """Write weights, poses, moments and the step atomically.
 
     Raises:
         TrainingError: A weight is not finite; the file on disk, the last good one, is left as it is.
     """
     weights = {f"field.{name}": value.detach() for name, value in trainer.field.named_parameters()}
+    if trainer.poses is not None:
+        weights |= {f"poses.{name}": value for name, value in trainer.poses.state().items()}
     for name, value in weights.items():
         if not torch.isfinite(value).all():
             raise TrainingError(
@@ -56,6 +58,9 @@ def restore_state(trainer: Trainer, path: Path) -> float:
             for name, value in trainer.field.named_parameters():
                 value.copy_(state[f"field.{name}"])
         trainer.optimizer.restore(state)
+        if trainer.poses is not None:
+            trainer.poses.restore({name: state[f"poses.{name}"] for name in trainer.poses.state()})
+            trainer.take_cameras()
         trainer.step = int(metadata["step"])
         return float(metadata["seconds"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

@@ -41,6 +41,10 @@ class TrainConfig:
     """Weight of the squared appearance codes, which keeps them near their mean."""
     depth_share: float = 0.25
     """Share of rays drawn through measured points, where there are any."""
+    pose_refinement: bool = False
+    """Whether the poses of each segment are corrected together while the block trains."""
+    pose_stretch: float = 0.0
+    """About how long a way, in world units, has one correction; 0 gives each segment one."""
     memory: int = 1 << 30
     """Bytes that photographs may take in memory."""
     seed: int = 0

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.capture.stretches import stretches
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.rendering.rays import RayRendering, render_rays
@@ -16,6 +17,7 @@ from blocknerf.training import losses
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.optimizer import FieldOptimizer
 from blocknerf.training.pixels import PixelBatch, PixelSource
+from blocknerf.training.poses import LEARN_EVERY, PoseRefiner, active_levels
 
 ANNEAL_SHARE = 0.1
 """Share of training over which proposal weights sharpen from even to their own."""
@@ -46,6 +48,7 @@ class Trainer:
         self.field, self.pixels, self.exposures, self.config = field, pixels, exposures, config
         self.optimizer = FieldOptimizer(field, config)
         self.step = 0
+        self.poses = self._refiner()
 
     def advance(self) -> StepReport:
         """Take one step.
@@ -57,6 +60,11 @@ class Trainer:
         depth_rays = int(self.config.rays * self.config.depth_share) if self.pixels.has_depth else 0
         batch = self.pixels.batch(self.step, self.config.rays, depth_rays)
         rays = self.pixels.cameras.rays(batch.frames, batch.pixels)
+        learns = self.poses is not None and self.poses.several and self.step % LEARN_EVERY == 0
+        if learns:
+            rays = rays.tracked()
+        if self.poses is not None and self.poses.several:
+            self.field.base.active_levels = active_levels(self.step / self.config.steps, self.field.spec.levels)
         annealing = min(1.0, self.step / (ANNEAL_SHARE * self.config.steps))
         train_proposals = annealing < 1.0 or self.step % PROPOSAL_EVERY == 0
         # Not plain indexing: its gradient is summed by threads in any order, and a resumed training would drift.
@@ -81,8 +89,33 @@ class Trainer:
             )
         loss.backward()
         self.optimizer.step(self.step)
+        if learns:
+            self._move_poses(rays, batch, float(color_loss.detach()))
         self.step += 1
         return StepReport(step=self.step, loss=value, psnr=-10.0 * math.log10(max(float(color_loss.detach()), 1e-10)))
+
+    def take_cameras(self) -> None:
+        """Take the photographs to be from where they are now thought to be."""
+        if self.poses is not None:
+            self.pixels.cameras = self.poses.cameras()
+
+    def _refiner(self) -> PoseRefiner | None:
+        if not self.config.pose_refinement:
+            return None
+        every = stretches(self.pixels.capture, self.config.pose_stretch)
+        own = [every[index] for index in self.pixels.frames]
+        return PoseRefiner(self.pixels.given, own, self.field.spec.half_extent)
+
+    def _move_poses(self, rays: RayBundle, batch: PixelBatch, squared_error: float) -> None:
+        assert self.poses is not None
+        self.poses.update(
+            rays,
+            batch.frames,
+            squared_error=squared_error,
+            update=self.step // LEARN_EVERY,
+            progress=self.step / self.config.steps,
+        )
+        self.take_cameras()
 
     def _regularizers(self, seen: RayRendering, rays: RayBundle, batch: PixelBatch, train_proposals: bool) -> Tensor:
         fine = Histogram(edges=seen.samples.edges, weights=seen.weights)

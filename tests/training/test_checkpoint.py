@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
+from blocknerf.capture.capture import Capture
 from blocknerf.errors import CheckpointError, TrainingError
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.trainer import Trainer
@@ -59,6 +60,25 @@ def test_a_resumed_training_is_the_same_to_the_last_bit(
     assert resumed.step == 10
     again = weights(advance(resumed, 10))
     assert all(torch.equal(straight[name], again[name]) for name in straight)
+
+
+def in_two_segments(capture: Capture) -> Capture:
+    frames = (dataclasses.replace(frame, segment=f"drive{i % 2}") for i, frame in enumerate(capture.frames))
+    return dataclasses.replace(capture, frames=tuple(frames))
+
+
+def test_a_resumed_training_of_poses_is_the_same_to_the_last_bit(
+    tmp_path: Path, ball: Any, trainer_of: MakeTrainer
+) -> None:
+    capture = in_two_segments(ball.clean)
+    straight, stopped, resumed = (trainer_of(capture, steps=20, pose_refinement=True) for _ in range(3))
+    save_state(advance(stopped, 10), tmp_path / "state.safetensors", seconds=1.0)
+    restore_state(resumed, tmp_path / "state.safetensors")
+    assert torch.equal(resumed.pixels.cameras.camera_to_world, stopped.pixels.cameras.camera_to_world)
+    first, again = weights(advance(straight, 20)), weights(advance(resumed, 10))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert straight.poses.tangents.any()
+    assert all(torch.equal(value, resumed.poses.state()[name]) for name, value in straight.poses.state().items())
 
 
 def test_a_training_without_its_moments_would_not_be_the_same(
@@ -138,7 +158,8 @@ def test_every_setting_is_compared(saved: Path, ball: Any, trainer_of: MakeTrain
     for field in dataclasses.fields(trainer.config):
         held = getattr(trainer.config, field.name)
         other = trainer_of(ball.clean, steps=20)
-        other.config = dataclasses.replace(trainer.config, **{field.name: held + 1})
+        changed = not held if isinstance(held, bool) else held + 1
+        other.config = dataclasses.replace(trainer.config, **{field.name: changed})
         assert f"was trained with {field.name} = " in refusal(other, saved)
 
 

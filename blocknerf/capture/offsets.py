@@ -1,0 +1,108 @@
+"""By how much poses were corrected: one rigid motion a stretch, and its file."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.entry import Entry
+from blocknerf.capture.frame import pose_rows
+from blocknerf.capture.motion import Motion, motion_data, read_motion
+from blocknerf.capture.stretches import Stretch, stretches
+from blocknerf.errors import CaptureError
+from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.geometry import compose
+
+POSES_FORMAT = "blocknerf.poses/1"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseOffset:
+    """How the cameras of one stretch are moved together."""
+
+    stretch: Stretch
+    frames: int
+    """From how many photographs it was learned."""
+    motion: Motion
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoseOffsets:
+    """The offsets of a block, or of a whole run."""
+
+    length: float = 0.0
+    """About how long stretches are, in world units; 0 for whole segments."""
+    offsets: tuple[PoseOffset, ...] = ()
+
+    def of(self, stretch: Stretch) -> Motion | None:
+        """The motion of a stretch; None where it was not learned."""
+        return next((offset.motion for offset in self.offsets if offset.stretch == stretch), None)
+
+
+def refined(capture: Capture, offsets: PoseOffsets) -> Capture:
+    """The capture with its frames' poses moved; those of a stretch without an offset stay."""
+    motions = {offset.stretch: offset.motion.matrix for offset in offsets.offsets}
+    frames = []
+    for frame, stretch in zip(capture.frames, stretches(capture, offsets.length), strict=True):
+        if stretch in motions:
+            moved = compose(motions[stretch], torch.tensor(frame.camera_to_world, dtype=torch.float64))
+            frame = replace(frame, camera_to_world=pose_rows(moved.flatten().tolist()))
+        frames.append(frame)
+    return replace(capture, frames=tuple(frames))
+
+
+def write_offsets(offsets: PoseOffsets, path: Path) -> None:
+    """Write a block's `poses.json`, whole or not at all."""
+    document = {
+        "format": POSES_FORMAT,
+        "stretch_length": offsets.length,
+        "offsets": offsets_data(offsets.offsets),
+    }
+    write_atomic(path, format_json(document))
+
+
+def read_offsets(path: Path) -> PoseOffsets:
+    """Read a block's `poses.json`, strictly.
+
+    Raises:
+        CaptureError: the file is missing, broken or of another format.
+    """
+    entry = open_entry(path, POSES_FORMAT)
+    length, offsets = entry.number("stretch_length"), read_offset_list(entry)
+    entry.finish()
+    return PoseOffsets(length=length, offsets=offsets)
+
+
+def open_entry(path: Path, expected: str) -> Entry:
+    """The object of a file of poses, its format checked."""
+    entry = Entry(read_json(path, "poses", CaptureError), str(path))
+    if (found := entry.text("format")) != expected:
+        raise CaptureError(f"{entry.place('format')} is {found!r}, not {expected}; use the version that wrote it")
+    return entry
+
+
+def offsets_data(offsets: Iterable[PoseOffset]) -> list[dict[str, Any]]:
+    """Offsets as plain numbers."""
+    return [
+        {
+            "segment": offset.stretch.segment,
+            "stretch": offset.stretch.number,
+            "frames": offset.frames,
+            **motion_data(offset.motion),
+        }
+        for offset in offsets
+    ]
+
+
+def read_offset_list(entry: Entry) -> tuple[PoseOffset, ...]:
+    """The offsets of an object that lists them."""
+    items = [Entry(item, f"{entry.place('offsets')}[{i}]") for i, item in enumerate(entry.items("offsets"))]
+    found = []
+    for item in items:
+        stretch = Stretch(segment=item.text("segment"), number=item.whole("stretch"))
+        found.append(PoseOffset(stretch=stretch, frames=item.whole("frames"), motion=read_motion(item)))
+        item.finish()
+    return tuple(found)

@@ -1,0 +1,174 @@
+"""Poses that are learned with the field: one rigid offset a stretch of a block's training frames."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float64, Int
+from torch import Tensor
+
+from blocknerf.cameras import Cameras, RayBundle
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets
+from blocknerf.capture.stretches import Stretch
+from blocknerf.geometry import compose, se3_exp, skew
+
+LEARN_EVERY = 4
+"""Poses learn on every n-th step: gradients of points cost, and six numbers a stretch need few rays."""
+STEP_START, STEP_END = 3.0, 0.1
+"""Share of a Gauss-Newton step that an update takes, at the start and at the end of training.
+
+More than all of it at first: the step is right for a scene that stays as it is, but the field follows the poses, and
+most of what an offset does to pictures is undone by it.
+"""
+MOMENTUM, CURVATURE_MOMENTUM = 0.8, 0.9
+"""Shares that the averages over updates keep; with this momentum, steps below 18 times the full one are stable."""
+PRIOR_START, PRIOR_END = 1e5, 1e-1
+PRIOR_SHARE = 0.2
+"""Share of training over which the prior falls.
+
+The paper's is 1/60, which is 5,000 of its steps; of the 900 to 6,000 of a draft it would be 15 to 100, when there is
+no shape yet to align to: offsets run off by more than they were wrong by (measured on the sample city).
+"""
+FADE_SHARE = 0.4
+"""Share of training over which hash levels fade in (BARF, Lin et al. 2021): fine ones pull offsets to and fro."""
+FIRST_LEVELS = 3.0
+"""Hash levels that are on from the start."""
+
+
+class PoseRefiner:
+    """Rigid offsets of stretches, and what their training remembers (Tancik et al. 2022, section 4.2.1).
+
+    A stretch's tangent is its translation in units of `length` and its rotation vector (radians); it turns about
+    the mean center of its cameras. About a pivot elsewhere a turn would also shift the cameras, and neither could
+    be learned without the other.
+
+    What all stretches have in common is held at zero, since photographs cannot show it: moving the whole scene
+    along with its cameras changes no picture. The mean is taken over frames, which leaves a block nearest to the
+    poses it was given, and so neighbors that were given the same poses nearest to one another.
+    """
+
+    def __init__(self, cameras: Cameras, stretches: Sequence[Stretch], length: float) -> None:
+        self.given, self.length = cameras, length
+        self.stretches = tuple(dict.fromkeys(stretches))
+        numbers = {stretch: number for number, stretch in enumerate(self.stretches)}
+        self._of_frame = torch.tensor([numbers[stretch] for stretch in stretches])
+        member = torch.nn.functional.one_hot(self._of_frame, len(self.stretches)).double()
+        self.counts = member.sum(0)
+        self.pivots = member.T @ cameras.centers.double() / self.counts[:, None]
+        self._apart = _without_common_motion(self.pivots / length, self.counts)
+        self.tangents = torch.zeros(len(self.stretches), 6, dtype=torch.float64)
+        self.gradient = torch.zeros_like(self.tangents)
+        self.curvature = torch.zeros(len(self.stretches), 6, 6, dtype=torch.float64)
+
+    @property
+    def several(self) -> bool:
+        """Whether there is anything to learn: of a single stretch, no offset changes a picture."""
+        return len(self.stretches) > 1
+
+    @property
+    def motions(self) -> Float64[Tensor, "stretches 3 4"]:
+        """The motion of each stretch."""
+        scale = self.tangents.new_tensor([self.length] * 3 + [1.0] * 3)
+        moved = se3_exp(self.tangents * scale)
+        turn, shift = moved[..., :3], moved[..., 3]
+        return torch.cat([turn, (shift + self.pivots - (turn @ self.pivots[..., None])[..., 0])[..., None]], -1)
+
+    def cameras(self) -> Cameras:
+        """The cameras where they are thought to be now."""
+        moved = compose(self.motions[self._of_frame], self.given.camera_to_world.double())
+        return replace(self.given, camera_to_world=moved.to(self.given.camera_to_world.dtype))
+
+    def offsets(self, stretch_length: float) -> PoseOffsets:
+        """What was learned."""
+        found = [
+            PoseOffset(stretch=stretch, frames=int(count), motion=Motion.of_matrix(matrix, pivot))
+            for stretch, count, matrix, pivot in zip(
+                self.stretches, self.counts.tolist(), self.motions, self.pivots, strict=True
+            )
+        ]
+        return PoseOffsets(length=stretch_length, offsets=tuple(found))
+
+    def update(
+        self, rays: RayBundle, frames: Int[Tensor, "rays"], *, squared_error: float, update: int, progress: float
+    ) -> None:
+        """Move the stretches by what the rays' gradients say.
+
+        A damped Gauss-Newton step. The Hessian of a squared error is, but for the error's own variance, the
+        covariance of the gradients of single rays, which come with a backward pass at no cost. So every step is as
+        long as it should be, in directions that move pictures much and in those that hardly do, whatever the
+        capture's unit and the size of its photographs; Adam's single rate has to suit the worst of them.
+
+        Args:
+            rays: The step's rays, with the gradients of a loss that is a mean over rays.
+            frames: The frame of each.
+            squared_error: Mean squared error of the rays' colors.
+            update: Which update this is, counted from zero.
+            progress: Share of the training that is done.
+        """
+        single = self._twists(rays, frames)
+        member = torch.nn.functional.one_hot(self._of_frame[frames], len(self.stretches)).double().T
+        self.gradient.lerp_(member @ single, 1.0 - MOMENTUM)
+        products = (member @ (single[:, :, None] * single[:, None]).flatten(1)).view_as(self.curvature)
+        self.curvature.lerp_(products * (len(frames) / (2.0 * squared_error)), 1.0 - CURVATURE_MOMENTUM)
+        pull = 2.0 * prior_weight(progress) * self.counts / self.counts.sum()
+        gradient = self.gradient / (1.0 - MOMENTUM ** (update + 1)) + pull[:, None] * self.tangents
+        curvature = self.curvature / (1.0 - CURVATURE_MOMENTUM ** (update + 1))
+        damped = curvature + pull[:, None, None] * torch.eye(6, dtype=torch.float64)
+        step = STEP_START * (STEP_END / STEP_START) ** progress
+        moved = self.tangents - step * torch.linalg.solve(damped, gradient[..., None])[..., 0]
+        self.tangents = (self._apart @ moved.flatten()).view_as(moved)
+
+    def state(self) -> dict[str, Tensor]:
+        """All that changes in training, for a checkpoint."""
+        return {name: getattr(self, name) for name in ("tangents", "gradient", "curvature")}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take it back from a checkpoint."""
+        for name, value in self.state().items():
+            value.copy_(state[name])
+
+    def _twists(self, rays: RayBundle, frames: Int[Tensor, "rays"]) -> Float64[Tensor, "rays 6"]:
+        """The gradient of each ray to a further motion of its stretch."""
+        assert rays.origins.grad is not None
+        assert rays.directions.grad is not None
+        pushes, turns = rays.origins.grad.double(), rays.directions.grad.double()
+        arms = rays.origins.detach().double() - self.pivots[self._of_frame[frames]]
+        moments = torch.linalg.cross(arms, pushes) + torch.linalg.cross(rays.directions.detach().double(), turns)
+        return torch.cat([self.length * pushes, moments], -1)
+
+
+def prior_weight(progress: float) -> float:
+    """Weight of the mean squared tangent at a share of the training: from 1e5 down to 1e-1, and then as it is.
+
+    The paper's numbers. It falls geometrically: a linear fall over six decades holds all offsets at zero until
+    its very end and lets go of them at once.
+
+    >>> [prior_weight(share * PRIOR_SHARE) for share in (0.0, 0.5, 1.0, 2.0)]
+    [100000.0, 100.0, 0.1, 0.1]
+    """
+    share = min(1.0, progress / PRIOR_SHARE)
+    return float(f"{PRIOR_START * (PRIOR_END / PRIOR_START) ** share:.12g}")
+
+
+def active_levels(progress: float, levels: int) -> float | None:
+    """How many hash levels are on at a share of the training; None for all.
+
+    >>> active_levels(0.0, 8), active_levels(FADE_SHARE / 2, 8), active_levels(FADE_SHARE, 8)
+    (3.0, 5.5, None)
+    """
+    share = progress / FADE_SHARE
+    return None if share >= 1.0 else FIRST_LEVELS + share * max(0.0, levels - FIRST_LEVELS)
+
+
+def _without_common_motion(
+    pivots: Float64[Tensor, "stretches 3"], weights: Float64[Tensor, "stretches"]
+) -> Float64[Tensor, "numbers numbers"]:
+    """The matrix that takes out of all tangents the one rigid motion that comes nearest to them."""
+    arms = pivots - weights @ pivots / weights.sum()
+    identity = torch.eye(3, dtype=torch.float64).expand(len(pivots), 3, 3)
+    # A turn of the whole about its middle also shifts each pivot, by turn x arm.
+    shifts = torch.cat([identity, -skew(arms)], -1)
+    common = torch.cat([shifts, torch.cat([torch.zeros_like(identity), identity], -1)], -2).reshape(-1, 6)
+    weighted = common.T * weights.repeat_interleave(6)
+    return torch.eye(len(common), dtype=torch.float64) - common @ torch.linalg.solve(weighted @ common, weighted)

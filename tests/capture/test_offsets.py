@@ -1,0 +1,111 @@
+"""Motions, offsets and their file: round trips, what they do to poses, and what is refused."""
+
+import json
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets, read_offsets, refined, write_offsets
+from blocknerf.capture.stretches import Stretch
+from blocknerf.errors import CaptureError
+from blocknerf.geometry import compose, invert, is_rigid, se3_exp
+
+number = st.floats(-100.0, 100.0, allow_subnormal=False)
+triple = st.tuples(number, number, number)
+MOTION = Motion(pivot=(5.0, 1.0, 2.0), rotation=(0.0, 0.0, math.pi / 2), translation=(0.0, 0.5, 0.0))
+
+
+@given(triple, st.tuples(*[st.floats(-1.7, 1.7)] * 3), triple)
+@settings(max_examples=100, deadline=None)
+def test_a_motion_and_its_matrix_are_one(pivot: tuple, rotation: tuple, translation: tuple) -> None:
+    motion = Motion(pivot=pivot, rotation=rotation, translation=translation)
+    assert is_rigid(motion.matrix)
+    back = Motion.of_matrix(motion.matrix, torch.tensor(pivot, dtype=torch.float64))
+    assert back.rotation == pytest.approx(rotation, abs=1e-9)
+    assert back.translation == pytest.approx(translation, abs=1e-9)
+    elsewhere = Motion.of_matrix(motion.matrix, torch.zeros(3, dtype=torch.float64))
+    assert torch.allclose(elsewhere.matrix, motion.matrix, atol=1e-9)
+
+
+def test_the_logarithm_undoes_the_exponential() -> None:
+    tangents = torch.rand(50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3.4 - 1.7
+    for tangent, matrix in zip(tangents, se3_exp(tangents), strict=True):
+        motion = Motion.of_matrix(matrix, torch.zeros(3, dtype=torch.float64))
+        angle = float(tangent[3:].norm())
+        assert motion.turn_degrees == pytest.approx(math.degrees(angle))
+        assert motion.rotation == pytest.approx(tangent[3:].tolist(), abs=1e-9)
+
+
+def test_a_turn_about_a_pivot_leaves_it_but_for_the_shift() -> None:
+    assert MOTION.matrix[:, :3] @ torch.tensor(MOTION.pivot).double() + MOTION.matrix[:, 3] == pytest.approx(
+        torch.tensor([5.0, 1.5, 2.0]).double()
+    )
+    assert (MOTION.shift, MOTION.turn_degrees) == (0.5, pytest.approx(90.0))
+
+
+def capture() -> Capture:
+    lens = Intrinsics(width=4, height=4, fx=4.0, fy=4.0, cx=2.0, cy=2.0)
+    frames = []
+    for i in range(6):
+        pose = ((0.0, 0.0, 1.0, float(i)), (-1.0, 0.0, 0.0, 1.0), (0.0, -1.0, 0.0, 2.0))
+        frames.append(
+            Frame(name=f"{i}", image=f"{i}.png", intrinsics=lens, camera_to_world=pose, segment="ab"[i % 2], camera="0")
+        )
+    return Capture(root=Path("anywhere"), frames=tuple(frames), metric=True, source="test")
+
+
+def offsets() -> PoseOffsets:
+    return PoseOffsets(offsets=(PoseOffset(stretch=Stretch(segment="b"), frames=3, motion=MOTION),))
+
+
+def test_refined_poses_are_those_of_moved_cameras() -> None:
+    before, after = capture().cameras(), refined(capture(), offsets()).cameras()
+    assert torch.equal(after.camera_to_world[::2], before.camera_to_world[::2])
+    assert torch.allclose(after.camera_to_world[1::2], MOTION.moved(before[1::2]).camera_to_world)
+    back = compose(invert(MOTION.matrix).expand(3, 3, 4), after.camera_to_world[1::2].double())
+    assert torch.allclose(back, before.camera_to_world[1::2].double(), atol=1e-5)
+
+
+def test_offsets_are_found_by_their_stretch() -> None:
+    assert offsets().of(Stretch(segment="b")) == MOTION
+    assert offsets().of(Stretch(segment="b", number=1)) is None
+
+
+def test_offsets_survive_their_file(tmp_path: Path) -> None:
+    stored = replace(offsets(), length=2.5)
+    write_offsets(stored, tmp_path / "poses.json")
+    assert read_offsets(tmp_path / "poses.json") == stored
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"format": "blocknerf.poses/9"}, "format is 'blocknerf.poses/9', not blocknerf.poses/1"),
+        ({"offsets": 3}, "offsets is 3, not a list"),
+        ({"offsets": [{"segment": "b"}]}, r"offsets\[0\].stretch is missing"),
+        ({"more": 1}, "more is an unknown key"),
+    ],
+)
+def test_broken_files_are_refused(tmp_path: Path, change: dict, told: str) -> None:
+    path = tmp_path / "poses.json"
+    write_offsets(offsets(), path)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CaptureError, match=told) as caught:
+        read_offsets(path)
+    assert str(caught.value).startswith(f"{path}: ")
+
+
+def test_a_motion_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "poses.json"
+    write_offsets(offsets(), path)
+    path.write_text(path.read_text().replace("0.5", "Infinity"))
+    with pytest.raises(CaptureError, match=r"offsets\[0\]: its motion is not finite"):
+        read_offsets(path)

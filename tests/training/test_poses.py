@@ -1,0 +1,194 @@
+"""Offsets of stretches: their gradients, their prior, what is held fixed, and that they find what was displaced."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import pairwise
+from typing import Any
+
+import pytest
+import torch
+
+from blocknerf.cameras import Cameras, RayBundle, look_at
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.frame import pose_rows
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import refined
+from blocknerf.capture.stretches import Stretch
+from blocknerf.geometry import compose, se3_exp
+from blocknerf.training.poses import PRIOR_SHARE, PoseRefiner, active_levels, prior_weight
+from blocknerf.training.trainer import Trainer
+
+MakeTrainer = Callable[..., Trainer]
+LENGTH = 3.0
+FRAMES = 12
+
+
+def cameras() -> Cameras:
+    """Around a place far from the world's origin."""
+    generator = torch.Generator().manual_seed(3)
+    eyes = torch.tensor([40.0, -20.0, 2.0]) + 3.0 * torch.randn(FRAMES, 3, generator=generator)
+    poses = look_at(eyes, eyes + torch.randn(FRAMES, 3, generator=generator))
+    return Cameras.pinhole(poses.double(), focal=20.0, width=24, height=16)
+
+
+def refiner(count: int = 3) -> PoseRefiner:
+    return PoseRefiner(cameras(), [Stretch(segment=f"drive{i % count}") for i in range(FRAMES)], LENGTH)
+
+
+def wave(points: torch.Tensor) -> torch.Tensor:
+    """A smooth color of every point in space."""
+    return torch.sin(0.4 * points @ torch.tensor([[1.0, 0.3, -0.7], [0.2, -1.1, 0.5], [0.6, 0.9, 1.0]]).double() + 1.0)
+
+
+def rays_of(cameras: Cameras, frames: torch.Tensor) -> RayBundle:
+    generator = torch.Generator().manual_seed(5)
+    pixels = torch.rand(len(frames), 2, generator=generator).double() * torch.tensor([24.0, 16.0])
+    return cameras.rays(frames, pixels)
+
+
+def seen(rays: RayBundle) -> torch.Tensor:
+    """What rays that end after five units show; it depends on their directions too."""
+    return wave(rays.origins + 5.0 * rays.directions) + 0.3 * wave(20.0 * rays.directions)
+
+
+def squared_errors(rays: RayBundle, target: torch.Tensor) -> torch.Tensor:
+    return (seen(rays) - target).square().mean()
+
+
+def test_the_gradient_of_a_posed_ray_is_that_of_finite_differences() -> None:
+    poses, frames = refiner(), torch.arange(FRAMES).repeat(4)
+    rays, target = rays_of(poses.given, frames).tracked(), torch.zeros(len(frames), 3).double()
+    squared_errors(rays, target).backward()
+    found = torch.zeros(3, 6, dtype=torch.float64).index_add_(0, frames % 3, poses._twists(rays, frames))
+    step = 1e-5
+    for stretch in range(3):
+        for axis in range(6):
+            values = []
+            for sign in (1.0, -1.0):
+                poses.tangents = torch.zeros(3, 6, dtype=torch.float64)
+                poses.tangents[stretch, axis] = sign * step
+                values.append(float(squared_errors(rays_of(poses.cameras(), frames), target)))
+            slope = (values[0] - values[1]) / (2 * step)
+            assert float(found[stretch, axis]) == pytest.approx(slope, rel=1e-5, abs=1e-8)
+
+
+def test_the_prior_falls_as_the_paper_says() -> None:
+    falling = [prior_weight(share * PRIOR_SHARE) for share in (0.0, 1 / 6, 0.5, 5 / 6, 1.0)]
+    assert falling == pytest.approx([1e5, 1e4, 1e2, 1.0, 0.1])
+    assert prior_weight(1.0) == 0.1
+
+
+def test_levels_fade_in_one_after_another() -> None:
+    levels = [active_levels(progress / 100, 8) for progress in range(100)]
+    on = [level for level in levels if level is not None]
+    assert on == sorted(on)
+    assert on[0] == 3.0
+    assert max(b - a for a, b in pairwise(on)) < 0.2
+    assert levels[-1] is None
+    assert active_levels(0.0, 2) == 3.0  # which turns on all of fewer levels
+
+
+def test_what_stretches_have_in_common_is_held() -> None:
+    """A small motion of all cameras together is taken out of tangents; another is left as it is."""
+    poses = refiner()
+    common = se3_exp(torch.tensor([1e-4, -2e-4, 3e-4, 2e-5, -1e-5, 3e-5], dtype=torch.float64))
+    tangents = []
+    for pivot in poses.pivots:
+        motion = Motion.of_matrix(common, pivot)
+        tangents.append(torch.tensor([x / LENGTH for x in motion.translation] + list(motion.rotation)))
+    together = torch.stack(tangents).double()
+    assert (poses._apart @ together.flatten()).abs().max() < 1e-4 * together.abs().max()
+    alone = poses._apart @ torch.randn(18, generator=torch.Generator().manual_seed(0)).double()
+    assert torch.allclose(poses._apart @ alone, alone)
+    shares = poses.counts / poses.counts.sum()
+    assert (shares @ alone.view(3, 6)[:, :3]).abs().max() < 1e-9
+
+
+def test_one_stretch_alone_has_nothing_to_learn(ball: Any, trainer_of: MakeTrainer) -> None:
+    assert refiner(1)._apart.abs().max() < 1e-9
+    trainer = trainer_of(ball.clean, steps=10, pose_refinement=True)
+    trainer.advance()
+    assert trainer.poses is not None
+    assert not trainer.poses.several
+    assert trainer.field.base.active_levels is None
+    (offset,) = trainer.poses.offsets(0.0).offsets
+    assert (offset.motion.shift, offset.motion.turn_degrees, offset.frames) == (0.0, 0.0, 13)
+
+
+def displacement(poses: PoseRefiner) -> float:
+    """Largest distance between cameras and where they should be, what is common to all taken out."""
+    tangents = (poses._apart @ poses.tangents.flatten()).view_as(poses.tangents)
+    return float(tangents.abs().max())
+
+
+def test_stretches_find_back_to_where_the_scene_is_known() -> None:
+    """With the scene as it is, a few steps suffice; they need no learning rate."""
+    poses, frames = refiner(), torch.arange(FRAMES).repeat(40)
+    target = seen(rays_of(poses.given, frames))
+    start = 0.03 * torch.randn(3, 6, generator=torch.Generator().manual_seed(1)).double()
+    poses.tangents = (poses._apart @ start.flatten()).view_as(start)
+    before = displacement(poses)
+    for update in range(60):
+        rays = rays_of(poses.cameras(), frames).tracked()
+        loss = squared_errors(rays, target)
+        loss.backward()
+        error = max(float(loss.detach()), 1e-8)
+        poses.update(rays, frames, squared_error=error, update=update, progress=0.5)
+    assert displacement(poses) < 0.1 * before
+
+
+def in_two_drives(capture: Capture, offset: Motion) -> Capture:
+    """Even and odd photographs are of two drives, and the second is displaced."""
+    frames = []
+    for i, frame in enumerate(capture.frames):
+        pose = torch.tensor(frame.camera_to_world, dtype=torch.float64)
+        if i % 2:
+            pose = compose(offset.matrix, pose)
+        rows = pose_rows(pose.flatten().tolist())
+        frames.append(replace(frame, segment=f"drive{i % 2}", camera_to_world=rows))
+    return replace(capture, frames=tuple(frames))
+
+
+def apart(capture: Capture, truth: Capture) -> tuple[float, float]:
+    """By how much one drive is shifted and turned (degrees) against the other."""
+    motions = []
+    for drive in (0, 1):
+        poses, true = (c.cameras().camera_to_world[drive::2].double() for c in (capture, truth))
+        back = compose(true[:1], torch.linalg.inv(_square(poses[:1]))[:, :3])[0]
+        motions.append(Motion.of_matrix(back, true[:, :, 3].mean(0)))
+    (a, b), middle = motions, torch.zeros(3, dtype=torch.float64)
+    relative = Motion.of_matrix(compose(a.matrix, torch.linalg.inv(_square(b.matrix[None]))[0, :3]), middle)
+    return relative.shift, relative.turn_degrees
+
+
+def _square(motions: torch.Tensor) -> torch.Tensor:
+    last = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=motions.dtype).expand(len(motions), 1, 4)
+    return torch.cat([motions, last], -2)
+
+
+def test_a_displaced_drive_is_found_back_in_training(ball: Any, trainer_of: MakeTrainer) -> None:
+    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
+    displaced = in_two_drives(ball.clean, offset)
+    trainer = trainer_of(displaced, steps=200, pose_refinement=True)
+    while trainer.step < 200:
+        trainer.advance()
+    assert trainer.poses is not None
+    before, after = apart(displaced, ball.clean), apart(refined(displaced, trainer.poses.offsets(0.0)), ball.clean)
+    print(f"before {before[0]:.3f} and {before[1]:.2f} degrees, after {after[0]:.3f} and {after[1]:.2f} degrees")
+    assert after[0] < 0.4 * before[0]
+    assert after[1] < 1.0
+
+
+def test_without_refinement_poses_stay(ball: Any, trainer_of: MakeTrainer) -> None:
+    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
+    trainer = trainer_of(in_two_drives(ball.clean, offset), steps=10, pose_refinement=False)
+    trainer.advance()
+    assert trainer.poses is None
+    assert trainer.pixels.cameras is trainer.pixels.given
+
+
+def test_long_drives_can_be_divided(ball: Any, trainer_of: MakeTrainer) -> None:
+    """The way around is 23 units long, up and down included; without times, the order of photographs decides."""
+    trainer = trainer_of(ball.clean, steps=10, pose_refinement=True, pose_stretch=6.0)
+    assert trainer.poses is not None
+    assert [stretch.number for stretch in trainer.poses.stretches] == [0, 1, 2, 3]
