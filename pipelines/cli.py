@@ -16,10 +16,12 @@ COMMANDS: dict[str, str] = {
     "ingest": "read a capture (photographs with poses) into a run folder",
     "partition": "place the blocks and say which frames train each",
     "train": "train the blocks, or one; resumes where it was stopped",
+    "reconcile": "bring the poses that blocks refined into one trajectory, and say how far they disagree",
     "match": "match the blocks' appearance codes to one light, and store them as a look",
     "render": "render a fly-through, or any other camera path, to a video and frames",
     "evaluate": "score the frames that were held out of training",
     "report": "write one page with the plan, scores, curves, pictures and fly-through",
+    "export": "write the refined poses for other programs",
     "backends": "say which kernels this machine can use, and why",
     "sample": "make a small town with known geometry: a capture to try everything on",
 }

@@ -1,5 +1,6 @@
 """Scores of the photographs that training never saw, by the half-image protocol."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.stretches import Stretch
 from blocknerf.city.appearance import block_code, block_exposure, city_appearance
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.city.renderer import CityRenderer, CityRendering
@@ -23,7 +25,7 @@ from blocknerf.metrics import perceptual
 from blocknerf.metrics.similarity import psnr, ssim
 from blocknerf.rendering.code_fit import FIT_STEPS, fit_code
 from pipelines.job import say, show, tracked
-from pipelines.records import training_downscale
+from pipelines.records import refined_stretches, training_downscale
 from pipelines.scores import (
     Evaluation,
     FrameScore,
@@ -39,6 +41,8 @@ FIT_RAYS = 1024
 
 JUDGED_SHARE = 0.1
 """Share of a picture from which a block is judged by it: one that only fades in is not meant to carry it."""
+
+REFINED = "Poses are refined: each block sees a photograph from where it learned that the photograph's segment stands."
 
 SHOWN = 6
 """Photographs of which pictures are kept for the report."""
@@ -69,11 +73,12 @@ def evaluate(
     held_out = [i for i in range(len(capture)) if city.is_held_out(i)]
     chosen = spread(held_out, max_frames or len(held_out))
     scale = training_downscale(folder) if downscale is None else downscale
-    protocol = _protocol(city, len(held_out), len(chosen), scale)
+    own = refined_stretches(folder, capture)
+    protocol = _protocol(city, len(held_out), len(chosen), scale, refined=own is not None)
     if folder.evaluation.exists() and (found := read_evaluation(folder.evaluation)).protocol == protocol:
         say(f"done already: {folder.evaluation}")
     else:
-        found = _score(folder, capture, city, chosen, protocol)
+        found = _score(folder, capture, city, {i: None if own is None else own[i] for i in chosen}, protocol)
         write_evaluation(found, folder.evaluation)
     _print(found)
     return found
@@ -89,14 +94,15 @@ def spread(items: list[int], count: int) -> list[int]:
     return [items[place] for place in places.round().astype(int).tolist()]
 
 
-def _protocol(city: City, held_out: int, scored: int, downscale: int) -> Protocol:
+def _protocol(city: City, held_out: int, scored: int, downscale: int, *, refined: bool) -> Protocol:
     kept = f"Every {city.held_out}th photograph was kept from training" if city.held_out else "None was kept back"
     part = "all of them" if scored == held_out else f"{scored} of these {held_out}, evenly spread"
+    poses = REFINED if refined else "Poses are as given."
     text = (
         f"{kept}; scored: {part}. For each and for each block in its picture, an appearance code is fitted on its "
         f"left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen); scores are taken on its right half, "
         f"photographs shrunk by {downscale}. Masked scores count only pixels that masks call static, and equal the "
-        "others where there are no masks. Poses are as given. Means are over photographs; those of a block alone are "
+        f"others where there are no masks. {poses} Means are over photographs; those of a block alone are "
         f"over the photographs of which it makes at least {JUDGED_SHARE:.0%}."
     )
     known = perceptual.weights_path() is not None
@@ -114,11 +120,13 @@ def _protocol(city: City, held_out: int, scored: int, downscale: int) -> Protoco
     )
 
 
-def _score(folder: RunFolder, capture: Capture, city: City, chosen: list[int], protocol: Protocol) -> Evaluation:
-    renderer, shown = CityRenderer(folder, city=city), set(spread(chosen, SHOWN))
+def _score(
+    folder: RunFolder, capture: Capture, city: City, chosen: Mapping[int, Stretch | None], protocol: Protocol
+) -> Evaluation:
+    renderer, shown = CityRenderer(folder, city=city), set(spread(list(chosen), SHOWN))
     frames = []
-    for i in tracked(chosen, "evaluate", len(chosen)):
-        exam = Exam.of(capture, i, protocol.downscale)
+    for i, stretch in tracked(chosen.items(), "evaluate", len(chosen)):
+        exam = Exam.of(capture, i, protocol.downscale, stretch)
         seen = answer(renderer, capture, exam)
         frames.append(_frame_score(exam, seen, keep=i in shown))
         if i in shown:
@@ -136,9 +144,11 @@ class Exam:
     photo: Float[Tensor, "height width 3"]
     usable: Bool[Tensor, "height width"] | None
     """Pixels that the mask calls static; None without a mask."""
+    stretch: Stretch | None = None
+    """Whose offset applies, where blocks refined their poses."""
 
     @classmethod
-    def of(cls, capture: Capture, index: int, downscale: int) -> "Exam":
+    def of(cls, capture: Capture, index: int, downscale: int, stretch: Stretch | None = None) -> "Exam":
         """The photograph of that position in the capture."""
         mask = capture.read_mask(index, downscale)
         return cls(
@@ -147,6 +157,7 @@ class Exam:
             camera=capture.cameras()[index].scaled(1.0 / downscale),
             photo=to_float(capture.read_image(index, downscale)),
             usable=None if mask is None else torch.from_numpy(mask.copy()),
+            stretch=stretch,
         )
 
     @property
@@ -169,13 +180,14 @@ def answer(renderer: CityRenderer, capture: Capture, exam: Exam) -> CityRenderin
     """What the city makes of the photograph, each block in the light of its left half."""
     light = city_appearance(capture, (), frame=exam.name)
     places = exam.fit_pixels(FIT_RAYS)
-    rays, target = exam.camera.image_rays(0).flatten()[places], exam.photo.reshape(-1, 3)[places]
-    codes = {}
+    target, codes = exam.photo.reshape(-1, 3)[places], {}
     for name in [use.name for use in renderer.select(exam.camera) if use.kept and len(places)]:
-        field = renderer.cache.get(name).field
-        start, exposure = block_code(field, light), block_exposure(field, light.exposure_at(exam.camera.centers[0]))
-        codes[name] = fit_code(field, rays, target, exposure, start=start)
-    return renderer.render(exam.camera, frame=exam.name, codes=codes)
+        block = renderer.cache.get(name)
+        start = block_code(block.field, light)
+        exposure = block_exposure(block.field, light.exposure_at(exam.camera.centers[0]))
+        rays = block.view(exam.camera, exam.stretch).image_rays(0).flatten()[places]
+        codes[name] = fit_code(block.field, rays, target, exposure, start=start)
+    return renderer.render(exam.camera, frame=exam.name, codes=codes, stretch=exam.stretch)
 
 
 def _frame_score(exam: Exam, seen: CityRendering, *, keep: bool) -> FrameScore:

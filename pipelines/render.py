@@ -14,7 +14,6 @@ import torch
 from jaxtyping import UInt8
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.capture import read_capture
 from blocknerf.city.cache import open_blocks
 from blocknerf.city.manifest import City, RunFolder, Weighting, read_city
 from blocknerf.city.renderer import CityRenderer, CityRendering
@@ -30,7 +29,7 @@ from blocknerf.video import write_video
 from pipelines.film import as_asked, film_size, own_film
 from pipelines.job import duration, is_done, say, tracked
 from pipelines.light import Light, default_look, find_light
-from pipelines.records import read_lines
+from pipelines.records import placed_capture, read_lines
 
 RENDER_FORMAT = "blocknerf.render/1"
 
@@ -88,7 +87,7 @@ def render(
     """
     use_threads(threads)
     folder, layers = RunFolder(run), _layers(depth, block_weights)
-    capture, city = read_capture(folder.capture), read_city(folder.city)
+    capture, city = placed_capture(folder), read_city(folder.city)
     if not _NAME.fullmatch(name):
         raise RunError(f"render: name {name!r} is not letters, digits, '-' and '_'; choose another --name")
     if trajectory is not None:

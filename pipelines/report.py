@@ -8,11 +8,13 @@ from typing import Any
 
 from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.colormaps import block_color
 from blocknerf.files import read_json, write_atomic
 from blocknerf.images import image_size
 from pipelines.charts import Series, legend, line_chart, ribbon
+from pipelines.disagreement import HEAD, caption, disagreement_rows
 from pipelines.job import duration, say
 from pipelines.page import Section, definitions, document, figure, paragraph, picture, player, table, tiles
 from pipelines.records import Curve, read_curve
@@ -49,6 +51,7 @@ def report(run: Path, *, film: str = "flythrough") -> Path:
         Section(title="Photographs it never saw", body=_comparisons(folder, scores)),
         Section(title="Scores", body=_scores(city, scores)),
         Section(title="Plan", body=_plan(folder)),
+        Section(title="Poses", body=_poses(folder, capture)),
         Section(title="Training", body=_training(folder, city, records)),
         Section(title="Provenance", body=_provenance(capture, city, records)),
     ]
@@ -170,6 +173,13 @@ def _plan(folder: RunFolder) -> str:
     ]
     warnings = "".join(paragraph(warning, "warn") for warning in coverage["warnings"])
     return body + warnings + table(head, rows)
+
+
+def _poses(folder: RunFolder, capture: Capture) -> str:
+    if not folder.poses.exists():
+        return ""
+    *rows, last = disagreement_rows(read_reconciliation(folder.poses), metric=capture.metric)
+    return paragraph(caption(), "faint") + table(HEAD, rows, last)
 
 
 def _training(folder: RunFolder, city: City, records: Mapping[str, dict[str, Any]]) -> str:

@@ -14,6 +14,7 @@ from pipelines.ingest import ingest
 from pipelines.job import duration, say, stage
 from pipelines.match import match
 from pipelines.partition import partition
+from pipelines.reconcile import reconcile
 from pipelines.render import render
 from pipelines.report import report
 from pipelines.train import train
@@ -32,6 +33,8 @@ def run(
     blocks_file: Path | None = None,
     streets: Path | None = None,
     radius: float | None = None,
+    pose_refinement: bool = False,
+    pose_stretch: float = 0.0,
     held_out: int = 8,
 ) -> RunFolder:
     """Turn a capture into a trained city, its fly-through, its scores and its report.
@@ -49,6 +52,8 @@ def run(
         streets: OpenStreetMap extract (.osm, plain or as .bz2 or .gz): a block at each of its intersections, in place
             of a placement. Needs the extra `streets`, and a capture with a geographic origin.
         radius: radius of a block in the capture's unit, with streets that of the largest; by default derived.
+        pose_refinement: correct the poses of each segment together while a block trains.
+        pose_stretch: correct stretches of a segment about this long, in the capture's unit, for poses that drift.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
 
     Raises:
@@ -68,9 +73,12 @@ def run(
             preset=preset,
             held_out=held_out,
         )
-    _keep_to_settings(folder, city, {"steps": steps, "downscale": downscale})
+    poses = {"pose_refinement": pose_refinement, "pose_stretch": pose_stretch}
+    _keep_to_settings(folder, city, {"steps": steps, "downscale": downscale, **poses})
     with stage("train"):
-        train(out, steps=steps, downscale=downscale)
+        train(out, steps=steps, downscale=downscale, pose_refinement=pose_refinement, pose_stretch=pose_stretch)
+    with stage("reconcile"):
+        reconcile(out)
     with stage("match"):
         match(out)
     with stage("render"):

@@ -1,6 +1,7 @@
 """The training job: one block at a time, each as if it were alone."""
 
 import json
+import math
 import platform
 import resource
 import shutil
@@ -16,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.offsets import write_offsets
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
@@ -54,6 +56,8 @@ def train(
     block: str | None = None,
     steps: int | None = None,
     downscale: int | None = None,
+    pose_refinement: bool = False,
+    pose_stretch: float = 0.0,
     memory: float = 4.0,
     threads: int | None = None,
     seed: int = 0,
@@ -67,6 +71,8 @@ def train(
         block: Train only this block.
         steps: Optimization steps a block; by default the preset's.
         downscale: Reduce photographs by this factor; by default the preset's image size decides.
+        pose_refinement: Correct the poses of each segment together while a block trains.
+        pose_stretch: Correct stretches of a segment about this long, in the capture's unit, for poses that drift.
         memory: Memory budget of the process in GiB.
         threads: Processor threads; by default every core.
         seed: Source of every random choice.
@@ -78,11 +84,15 @@ def train(
     folder = RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
     _check_options(capture, steps, downscale, threads)
+    if not 0.0 <= pose_stretch < math.inf:
+        raise TrainingError(f"--pose-stretch {pose_stretch:g} is not a length; give 0 for whole segments, or more")
     use_threads(threads)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
     choices = {
         "steps": steps,
         "downscale": downscale or default_downscale(capture, city.preset),
+        "pose_refinement": pose_refinement,
+        "pose_stretch": pose_stretch,
         "memory": _photograph_bytes(memory),
         "seed": seed,
     }
@@ -138,7 +148,7 @@ class _BlockJob:
             save_state(trainer, self.state, seconds=self.seconds)
         except TrainingError as error:
             raise TrainingError(f"block {self.name}: {error}") from None
-        self._publish(trainer.field, log.mean_psnr())
+        self._publish(trainer, log.mean_psnr())
 
     def _trainer(self) -> Trainer:
         torch.manual_seed(self.config.seed)
@@ -169,9 +179,11 @@ class _BlockJob:
                     save_state(trainer, self.state, seconds=self.seconds)
                     saved = time.monotonic()
 
-    def _publish(self, field: BlockField, psnr: float | None) -> None:
+    def _publish(self, trainer: Trainer, psnr: float | None) -> None:
         """Write the finished files, the field last: when it is there, the block is done."""
-        started = time.monotonic()
+        started, field = time.monotonic(), trainer.field
+        if trainer.poses is not None:
+            write_offsets(trainer.poses.offsets(self.config.pose_stretch), self.folder.offsets(self.name))
         occupancy = extract_occupancy(field)
         save_occupancy(occupancy, self.folder.occupancy(self.name))
         rate = self.config.steps * self.config.rays / max(self.seconds, 1e-9)

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from blocknerf.cameras import Cameras
+from blocknerf.capture.stretches import Stretch
 from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.refinement import Refinement, open_refinements
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.occupancy import load_occupancy
@@ -25,11 +28,17 @@ class LoadedBlock:
     field: Field
     occupancy: Occupancy | None = None
     """Where the field is not empty; None evaluates it everywhere."""
+    refinement: Refinement | None = None
+    """Where the block learned that photographs stand; None where it kept the poses it was given."""
 
     @property
     def bytes(self) -> int:
         """Memory of parameters and buffers; a field in closed form has none."""
         return _module_bytes(self.field) + _module_bytes(self.occupancy)
+
+    def view(self, cameras: Cameras, stretch: Stretch | None = None) -> Cameras:
+        """Cameras as the block sees them: any, or with their stretch those of photographs (`Refinement.view`)."""
+        return cameras if self.refinement is None else self.refinement.view(cameras, stretch)
 
 
 def _module_bytes(part: object) -> int:
@@ -82,6 +91,7 @@ class BlockCache:
 
 def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
     """Loads the blocks of a run, refusing those that were trained for another city."""
+    refinement_of = open_refinements(run)
 
     def load(name: str) -> LoadedBlock:
         path = run.field(name)
@@ -93,6 +103,7 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
         occupancy = load_occupancy(grid).to(device) if grid.is_file() else None
         # Looking cells up costs about as much as the cheapest samples: a grid that is nearly full saves nothing.
         helps = occupancy is not None and occupancy.share < WORTH_SKIPPING
-        return LoadedBlock(field=load_field(path).to(device), occupancy=occupancy if helps else None)
+        field, occupancy = load_field(path).to(device), occupancy if helps else None
+        return LoadedBlock(field=field, occupancy=occupancy, refinement=refinement_of(name))
 
     return load

@@ -142,11 +142,20 @@ class RunFolder:
         """The folder of resumable training state, removed when the block is done."""
         return self.block_folder(name) / "checkpoint"
 
+    def offsets(self, name: str) -> Path:
+        """By how much the block moved the poses it was given; absent where it kept them."""
+        return self.block_folder(name) / "poses.json"
+
     def train_record(self, name: str) -> Path:
         return self.block_folder(name) / "train.json"
 
     def log(self, name: str) -> Path:
         return self.block_folder(name) / "log.jsonl"
+
+    @property
+    def poses(self) -> Path:
+        """The blocks' offsets brought into one trajectory."""
+        return self.path / "poses.json"
 
     @property
     def looks(self) -> Path:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import read_capture
+from blocknerf.capture.stretches import Stretch
 from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance
 from blocknerf.city.cache import BlockCache, Loader, open_blocks
 from blocknerf.city.compositing import admit_pixels, blend, limit_blocks, stand_in, trust_in
@@ -125,6 +126,7 @@ class CityRenderer:
         exposure: float | None = None,
         weighting: Weighting | None = None,
         max_blocks: int = MAX_BLOCKS,
+        stretch: Stretch | None = None,
     ) -> CityRendering:
         """What one camera sees of the city (Tancik et al. 2022, section 4.3).
 
@@ -139,6 +141,8 @@ class CityRenderer:
                 around the camera.
             weighting: Replaces the city's.
             max_blocks: How many blocks may be rendered at most.
+            stretch: The camera is that of a photograph of this stretch, as it was given: each block takes it from
+                where it learned that the stretch stands.
 
         Raises:
             RunError: a block around the camera is not trained or its file is broken, or there is no such look.
@@ -151,7 +155,7 @@ class CityRenderer:
             exposure = appearance.exposure_at(view.centers[0])
         given = {**(look.codes if look is not None else {}), **(codes or {})}
         names = [seen.name for seen in choice.sightings]
-        pictures = [self._render_block(name, view, appearance, given, exposure) for name in names]
+        pictures = [self._render_block(name, view, stretch, appearance, given, exposure) for name in names]
         weights = self._weight_images(choice, view, rule, pictures)
         shares = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
         parts = zip(names, pictures, weights, strict=True)
@@ -207,12 +211,18 @@ class CityRenderer:
         return list(admit_pixels(shares, shares.new_tensor(choice.admission)).to(shape))
 
     def _render_block(
-        self, name: str, view: Cameras, appearance: Appearance, codes: Mapping[str, Tensor], exposure: float | None
+        self,
+        name: str,
+        view: Cameras,
+        stretch: Stretch | None,
+        appearance: Appearance,
+        codes: Mapping[str, Tensor],
+        exposure: float | None,
     ) -> Rendering:
         block = self.cache.get(name)
         code = codes[name] if name in codes else block_code(block.field, appearance)
-        shown = block_exposure(block.field, exposure)
-        return render_image(block.field, view, 0, code.to(self.device), shown, block.occupancy)
+        seen, shown = block.view(view, stretch), block_exposure(block.field, exposure)
+        return render_image(block.field, seen, 0, code.to(self.device), shown, block.occupancy)
 
     def appearance(self, segment: str | None = None, frame: str | None = None) -> Appearance:
         """What a city without a look is shown like: this segment, this photograph, or the reference segment.

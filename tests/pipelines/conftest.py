@@ -15,6 +15,7 @@ from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city import cache, renderer
 from blocknerf.city.manifest import City, RunFolder, write_city
+from blocknerf.city.refinement import open_refinements
 from blocknerf.files import format_json, write_atomic
 from blocknerf.images import to_uint8, write_image
 from blocknerf.partition.block import Block
@@ -141,7 +142,8 @@ def _replace_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks load as exact scenes wherever their files are opened."""
 
     def open_exact(run: RunFolder, city: City, device: object = "cpu") -> Callable[[str], cache.LoadedBlock]:
-        return lambda name: cache.LoadedBlock(field=Balls())
+        refinement_of = open_refinements(run)
+        return lambda name: cache.LoadedBlock(field=Balls(), refinement=refinement_of(name))
 
     for module in (renderer, render_job):
         monkeypatch.setattr(module, "open_blocks", open_exact)

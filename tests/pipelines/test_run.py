@@ -13,7 +13,7 @@ from pipelines import run as module
 from pipelines.run import run
 
 CITY = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),))
-STAGES = ("ingest", "partition", "train", "match", "render", "evaluate", "report")
+STAGES = ("ingest", "partition", "train", "reconcile", "match", "render", "evaluate", "report")
 
 
 @pytest.fixture
@@ -40,9 +40,19 @@ def test_jobs_run_in_order(tmp_path: Path, stages: list[tuple[str, dict[str, Any
 
 
 def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
-    run(tmp_path / "capture", out=tmp_path / "run", preset="fine", steps=7, downscale=3, radius=20.0, held_out=4)
+    poses = {"pose_refinement": True, "pose_stretch": 2.5}
+    run(
+        tmp_path / "capture",
+        out=tmp_path / "run",
+        preset="fine",
+        steps=7,
+        downscale=3,
+        radius=20.0,
+        held_out=4,
+        **poses,
+    )
     options = dict(stages)
-    assert options["train"] == {"steps": 7, "downscale": 3}
+    assert options["train"] == {"steps": 7, "downscale": 3, **poses}
     expected = {"placement": "auto", "blocks_file": None, "streets": None, "radius": 20.0}
     expected |= {"preset": "fine", "held_out": 4}
     assert options["partition"] == expected

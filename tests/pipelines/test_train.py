@@ -16,6 +16,7 @@ import pytest
 from safetensors import safe_open
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.offsets import read_offsets
 from blocknerf.city.manifest import City, RunFolder, read_city, write_city
 from blocknerf.errors import CheckpointError, TrainingError
 from blocknerf.fields import spec
@@ -273,6 +274,7 @@ def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: 
         ({"downscale": 0}, "--downscale 0 is not positive"),
         ({"downscale": 9}, "--downscale 9 leaves too little of the photographs; give at most 3"),
         ({"threads": -1}, "--threads -1 is not positive"),
+        ({"pose_stretch": -1.0}, "--pose-stretch -1 is not a length; give 0 for whole segments, or more"),
         ({"memory": 2.0}, "--memory 2 leaves nothing for photographs; give at least "),
     ],
 )
@@ -288,6 +290,44 @@ def test_options_reach_the_training(run: RunFolder) -> None:
     kept = json.loads(run.train_record("b000").read_text())["config"]
     assert (kept["steps"], kept["downscale"], kept["seed"]) == (2, 2, 5)
     assert kept["memory"] == int(3.5 * 2**30) - job.RESERVED_BYTES
+
+
+def in_two_drives(run: RunFolder) -> None:
+    """Every other photograph is of another drive."""
+    capture = read_capture(run.capture)
+    frames = (dataclasses.replace(frame, segment=f"drive{i % 2}") for i, frame in enumerate(capture.frames))
+    write_capture(dataclasses.replace(capture, frames=tuple(frames)), run.capture)
+
+
+def test_refined_poses_are_kept_with_the_block(run: RunFolder) -> None:
+    in_two_drives(run)
+    train(run.path, block="b000", steps=STEPS, pose_refinement=True)
+    found = read_offsets(run.offsets("b000"))
+    assert [(each.stretch.segment, each.frames) for each in found.offsets] == [("drive0", 4), ("drive1", 3)]
+    assert all(each.motion.shift > 0.0 for each in found.offsets)
+    assert found.length == 0.0
+
+
+def test_poses_of_a_single_drive_stay_as_they_are(run: RunFolder) -> None:
+    train(run.path, block="b000", steps=2, pose_refinement=True)
+    (offset,) = read_offsets(run.offsets("b000")).offsets
+    assert (offset.frames, offset.motion.shift, offset.motion.turn_degrees) == (7, 0.0, 0.0)
+
+
+def test_poses_are_kept_where_that_is_asked_for(run: RunFolder) -> None:
+    in_two_drives(run)
+    train(run.path, block="b000", steps=2, pose_refinement=False)
+    assert not run.offsets("b000").exists()
+    kept = json.loads(run.train_record("b000").read_text())["config"]
+    assert (kept["pose_refinement"], kept["pose_stretch"]) == (False, 0.0)
+
+
+def test_a_drive_can_be_refined_in_stretches(run: RunFolder) -> None:
+    """The drive is 17 metres long, and the block's photographs are of its first 6."""
+    train(run.path, block="b000", steps=2, pose_refinement=True, pose_stretch=3.0)
+    found = read_offsets(run.offsets("b000"))
+    assert [(each.stretch.number, each.frames) for each in found.offsets] == [(0, 3), (1, 3), (2, 1)]
+    assert found.length == 3.0
 
 
 def test_progress_is_told_where_there_is_no_terminal(

@@ -1,0 +1,33 @@
+"""What other programs can use of a run."""
+
+from pathlib import Path
+
+from blocknerf.capture.capture import read_capture
+from blocknerf.capture.offsets import refined
+from blocknerf.capture.reconciled import read_reconciliation
+from blocknerf.capture.transforms_file import write_transforms
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
+from pipelines.job import say
+
+
+def export(run: Path, *, poses: Path) -> Path:
+    """Write the refined poses as a transforms.json, and give its path.
+
+    It is nerfstudio's form, and a capture like any other: `blocknerf run FILE --out ANOTHER` takes it.
+
+    Args:
+        run: The run folder, its poses reconciled.
+        poses: The file to write, in the photographs' folder or above it.
+
+    Raises:
+        RunError: The run's poses were not refined, or are not reconciled yet.
+        CaptureError: The photographs do not lie below the file's folder, or a file is broken.
+    """
+    folder = RunFolder(run)
+    capture = read_capture(folder.capture)
+    if not folder.poses.is_file():
+        raise RunError(f"{folder.poses}: there are no reconciled poses; run 'blocknerf reconcile' after training")
+    write_transforms(refined(capture, read_reconciliation(folder.poses).trajectory), poses)
+    say(f"{poses}: {len(capture)} photographs with refined poses")
+    return poses

@@ -1,0 +1,55 @@
+"""The offsets that blocks learned for the same photographs, brought into one trajectory."""
+
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+
+from blocknerf.capture.capture import read_capture
+from blocknerf.capture.offsets import read_offsets
+from blocknerf.capture.reconciled import write_reconciliation
+from blocknerf.capture.reconciliation import Reconciliation
+from blocknerf.capture.reconciliation import reconcile as bring_together
+from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.errors import RunError
+from pipelines.disagreement import HEAD, caption, disagreement_rows
+from pipelines.job import say, show
+
+
+def reconcile(run: Path) -> Reconciliation | None:
+    """Bring the refined poses of all blocks into one trajectory, and give it with the blocks' disagreement.
+
+    Written to the run's poses.json, and always anew: it takes no time. None where no block refined poses.
+
+    Args:
+        run: The run folder, with all blocks trained.
+
+    Raises:
+        RunError: A block is not trained.
+        CaptureError: A file of poses is broken, or blocks were trained with stretches of different lengths.
+    """
+    folder = RunFolder(run)
+    city, capture = read_city(folder.city), read_capture(folder.capture)
+    missing = [block.name for block in city.blocks if not folder.field(block.name).is_file()]
+    if missing:
+        raise RunError(f"{folder.path}: block {missing[0]} is not trained; run 'blocknerf train' first")
+    paths = {block.name: folder.offsets(block.name) for block in city.blocks}
+    offsets = {name: read_offsets(path) for name, path in paths.items() if path.is_file()}
+    if not offsets:
+        say("poses are as given: no block refined them")
+        return None
+    found = bring_together(offsets)
+    write_reconciliation(found, folder.poses)
+    _print(found, metric=capture.metric)
+    say(f"{folder.poses}: {len(found.trajectory.offsets)} offsets from {len(offsets)} blocks")
+    return found
+
+
+def _print(found: Reconciliation, *, metric: bool) -> None:
+    table = Table(box=SIMPLE_HEAD)
+    for title in HEAD:
+        table.add_column(title, justify="left" if not title else "right")
+    for row in disagreement_rows(found, metric=metric):
+        table.add_row(*row)
+    show(table)
+    say(caption())

@@ -1,0 +1,125 @@
+"""One trajectory from many blocks: it recovers what was there before noise and before each block's own place."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets
+from blocknerf.capture.reconciled import read_reconciliation, write_reconciliation
+from blocknerf.capture.reconciliation import mean_motion, reconcile
+from blocknerf.capture.stretches import Stretch
+from blocknerf.errors import CaptureError
+from blocknerf.geometry import compose, invert, se3_exp
+
+STRETCHES, BLOCKS = 8, 5
+
+
+def random_motions(count: int, shift: float, turn: float, seed: int) -> torch.Tensor:
+    tangents = torch.randn(count, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return se3_exp(tangents * torch.tensor([shift] * 3 + [turn] * 3).double())
+
+
+def pivot_of(stretch: int, block: int = 0) -> torch.Tensor:
+    """Stretches follow one another along x; blocks saw a little more of this or that end."""
+    return torch.tensor([10.0 * stretch + block, 3.0, 1.0]).double()
+
+
+def words(truth: torch.Tensor, noise: torch.Tensor, places: torch.Tensor | None = None) -> Mapping[str, PoseOffsets]:
+    """Every block learned four stretches in a row, as they are but for noise and its own place."""
+    found = {}
+    for b in range(BLOCKS):
+        own = []
+        for s in range(b, b + 4):
+            matrix = compose(truth[s], noise[b * STRETCHES + s])
+            matrix = matrix if places is None else compose(places[b], matrix)
+            motion = Motion.of_matrix(matrix, pivot_of(s, b))
+            own.append(PoseOffset(stretch=Stretch(segment="drive", number=s), frames=10 + s, motion=motion))
+        found[f"b{b:03d}"] = PoseOffsets(length=10.0, offsets=tuple(own))
+    return found
+
+
+def errors(found: PoseOffsets, truth: torch.Tensor) -> tuple[float, float]:
+    """Mean distance and angle (degrees) to the truth, at the stretches' middles."""
+    apart = [
+        Motion.of_matrix(compose(invert(truth[each.stretch.number]), each.motion.matrix), pivot_of(each.stretch.number))
+        for each in found.offsets
+    ]
+    return sum(each.shift for each in apart) / len(apart), sum(each.turn_degrees for each in apart) / len(apart)
+
+
+def test_noisy_copies_give_back_what_they_are_copies_of() -> None:
+    truth = random_motions(STRETCHES, 0.1, 0.005, 1)
+    # Noise turns each word about its own middle, as training does.
+    noise = torch.stack(
+        [
+            compose(compose(_shift(pivot_of(i % STRETCHES)), motion), _shift(-pivot_of(i % STRETCHES)))
+            for i, motion in enumerate(random_motions(BLOCKS * STRETCHES, 0.02, 0.002, 2))
+        ]
+    )
+    blocks = words(truth, noise)
+    found = reconcile(blocks)
+    shift, turn = errors(found.trajectory, truth)
+    alone = [errors(offsets, truth) for offsets in blocks.values()]
+    assert shift < 0.95 * sum(each[0] for each in alone) / BLOCKS
+    assert turn < 0.95 * sum(each[1] for each in alone) / BLOCKS
+    assert 0.005 < max(each.shift for each in found.disagreements) < 0.1
+
+
+def _shift(by: torch.Tensor) -> torch.Tensor:
+    return torch.cat([torch.eye(3).double(), by[:, None]], -1)
+
+
+def test_blocks_that_agree_but_for_their_place_agree() -> None:
+    """Each block's world is moved as a whole; what is left of the disagreement is none."""
+    truth, still = random_motions(STRETCHES, 0.1, 0.005, 1), torch.eye(3, 4).double()
+    nothing = still.expand(BLOCKS * STRETCHES, 3, 4)
+    places = random_motions(BLOCKS, 0.05, 0.0005, 3)
+    found = reconcile(words(truth, nothing, places))
+    before = reconcile(words(truth, nothing))
+    apart = max(each.shift for each in found.disagreements)
+    moved = max(Motion.of_matrix(place, pivot_of(4)).shift for place in places)
+    print(f"places up to {moved:.3f}, left {apart:.4f}")
+    assert max(each.shift for each in before.disagreements) < 1e-9
+    assert apart < 0.45 * moved
+
+
+def test_one_block_keeps_its_word() -> None:
+    truth = random_motions(STRETCHES, 0.1, 0.005, 1)
+    blocks = words(truth, torch.eye(3, 4).double().expand(BLOCKS * STRETCHES, 3, 4))
+    found = reconcile({"b000": blocks["b000"]})
+    assert errors(found.trajectory, truth) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert found.places["b000"].shift == pytest.approx(0.0, abs=1e-12)
+    assert [each.frames for each in found.trajectory.offsets] == [10, 11, 12, 13]
+
+
+def test_the_mean_is_weighted_and_turns_the_short_way() -> None:
+    quarter = Motion(pivot=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.3)).matrix
+    other = Motion(pivot=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, -0.1), translation=(1.0, 0.0, 0.0)).matrix
+    origin = torch.zeros(3).double()
+    _, mean = mean_motion([quarter, other], [origin, origin], [1.0, 3.0])
+    motion = Motion.of_matrix(mean, origin)
+    assert motion.rotation == pytest.approx((0.0, 0.0, 0.0), abs=5e-3)
+    assert motion.translation == pytest.approx((0.75, 0.0, 0.0))
+
+
+def test_stretches_of_different_lengths_cannot_be_compared() -> None:
+    motion = Motion(pivot=(0.0, 0.0, 0.0))
+    blocks = {
+        name: PoseOffsets(length=length, offsets=(PoseOffset(stretch=Stretch(segment="a"), frames=1, motion=motion),))
+        for name, length in (("b000", 0.0), ("b001", 2.5))
+    }
+    with pytest.raises(CaptureError, match=r"stretches of 0, 2\.5; train them again with one --pose-stretch"):
+        reconcile(blocks)
+
+
+def test_the_file_gives_back_all_of_it(tmp_path: Path) -> None:
+    truth = random_motions(STRETCHES, 0.1, 0.005, 1)
+    found = reconcile(words(truth, random_motions(BLOCKS * STRETCHES, 0.02, 0.002, 2)))
+    write_reconciliation(found, tmp_path / "poses.json")
+    assert read_reconciliation(tmp_path / "poses.json") == found
+    (tmp_path / "poses.json").write_text('{"format": "blocknerf.poses/1"}')
+    with pytest.raises(CaptureError, match=r"'blocknerf.poses/1', not blocknerf\.reconciled-poses/1"):
+        read_reconciliation(tmp_path / "poses.json")

@@ -1,0 +1,112 @@
+"""Poses that blocks refined: brought together, used in evaluation, and handed on."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.frame import pose_rows
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets, refined, write_offsets
+from blocknerf.capture.reconciled import read_reconciliation
+from blocknerf.capture.stretches import Stretch
+from blocknerf.capture.transforms import read_transforms
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
+from blocknerf.geometry import compose, invert
+from pipelines.evaluate import evaluate
+from pipelines.export import export
+from pipelines.reconcile import reconcile
+from pipelines.report import report
+
+ERROR = Motion(pivot=(8.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.02), translation=(0.1, -0.1, 0.05))
+"""By how much every other photograph's pose is wrong."""
+
+
+def correction() -> Motion:
+    """What undoes it."""
+    return Motion.of_matrix(invert(ERROR.matrix), torch.tensor([8.0, 0.0, 0.0]).double())
+
+
+def displace(run: RunFolder) -> Capture:
+    """Odd and even pairs of photographs become two drives, of which the second's poses are wrong; gives the truth."""
+    capture, frames = read_capture(run.capture), []
+    for i, frame in enumerate(capture.frames):
+        wrong, pose = i // 2 % 2 == 1, torch.tensor(frame.camera_to_world, dtype=torch.float64)
+        rows = pose_rows(compose(ERROR.matrix, pose).flatten().tolist()) if wrong else frame.camera_to_world
+        frames.append(replace(frame, segment="wrong" if wrong else "right", camera_to_world=rows))
+    write_capture(replace(capture, frames=tuple(frames)), run.capture)
+    return capture
+
+
+def learn(run: RunFolder, *, more: float = 0.0) -> None:
+    """As if blocks had learned to undo it, each a little differently from the one before."""
+    for i, name in enumerate(("b000", "b001", "b002")):
+        right = correction()
+        x, y, z = right.translation
+        motions = {"right": Motion(pivot=(8.0, 0.0, 0.0)), "wrong": replace(right, translation=(x + more * i, y, z))}
+        offsets = tuple(
+            PoseOffset(stretch=Stretch(segment=name), frames=4, motion=each) for name, each in motions.items()
+        )
+        write_offsets(PoseOffsets(offsets=offsets), run.offsets(name))
+
+
+def test_scores_are_of_where_blocks_learned_that_photographs_stand(exact_run: RunFolder) -> None:
+    displace(exact_run)
+    plain = evaluate(exact_run.path, threads=1)
+    learn(exact_run)
+    found = evaluate(exact_run.path, threads=1)
+    assert plain.mean.psnr is not None
+    assert found.mean.psnr is not None
+    assert plain.mean.psnr < 38.0
+    assert found.mean.psnr > 44.0
+    assert "Poses are as given" in plain.protocol.text
+    assert "Poses are refined" in found.protocol.text
+
+
+def test_disagreement_is_told_and_shown(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    displace(exact_run)
+    learn(exact_run, more=0.02)
+    found = reconcile(exact_run.path)
+    assert found is not None
+    assert found == read_reconciliation(exact_run.poses)
+    assert 0.001 < max(each.shift for each in found.disagreements) < 0.02
+    told = capsys.readouterr().out
+    assert "b002" in told
+    assert " cm" in told
+    report(exact_run.path)
+    page = exact_run.report.read_text()
+    assert "<h2>Poses</h2>" in page
+    assert "against the common trajectory" in page
+
+
+def test_exported_poses_are_imported_as_what_was_reconciled(exact_run: RunFolder, tmp_path: Path) -> None:
+    truth = displace(exact_run)
+    learn(exact_run)
+    reconcile(exact_run.path)
+    capture = read_capture(exact_run.capture)
+    out = capture.root / f"transforms_{tmp_path.name}.json"
+    assert export(exact_run.path, poses=out) == out
+    back = read_transforms(out)
+    out.unlink()
+    expected = refined(capture, read_reconciliation(exact_run.poses).trajectory)
+    assert torch.allclose(back.cameras().camera_to_world, expected.cameras().camera_to_world, atol=1e-6)
+    assert torch.allclose(back.cameras().camera_to_world, truth.cameras().camera_to_world, atol=1e-4)
+    assert [frame.segment for frame in back.frames] == [frame.segment for frame in capture.frames]
+
+
+def test_poses_that_nobody_refined_are_not_reconciled(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert reconcile(exact_run.path) is None
+    assert "poses are as given" in capsys.readouterr().out
+    assert not exact_run.poses.exists()
+    with pytest.raises(RunError, match=r"poses\.json: there are no reconciled poses; run 'blocknerf reconcile'"):
+        export(exact_run.path, poses=exact_run.path / "transforms.json")
+
+
+def test_untrained_blocks_have_no_say_yet(exact_run: RunFolder) -> None:
+    learn(exact_run)
+    exact_run.field("b001").unlink()
+    with pytest.raises(RunError, match="block b001 is not trained; run 'blocknerf train' first"):
+        reconcile(exact_run.path)
