@@ -19,6 +19,7 @@ COMMANDS: dict[str, str] = {
     "reconcile": "bring the poses that blocks refined into one trajectory, and say how far they disagree",
     "match": "match the blocks' appearance codes to one light, and store them as a look",
     "render": "render a fly-through, or any other camera path, to a video and frames",
+    "update": "train one block anew on new photographs, and leave the others as they are",
     "evaluate": "score the frames that were held out of training",
     "report": "write one page with the plan, scores, curves, pictures and fly-through",
     "export": "write the refined poses for other programs",

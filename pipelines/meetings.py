@@ -6,9 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from blocknerf.capture.capture import read_capture
-from blocknerf.capture.frame import Frame
-from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance, reference_segment
+from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.city.appearance import Appearance, block_code, city_appearance, reference_segment
 from blocknerf.city.cache import BlockCache, open_blocks
 from blocknerf.city.looks import Look
 from blocknerf.city.manifest import City, RunFolder
@@ -19,6 +18,7 @@ from blocknerf.city.seams import Seam, find_seams, meeting, seam_difference
 from blocknerf.city.selection import plan_distance
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
+from blocknerf.partition.membership import Membership
 from blocknerf.rendering.protocol import Field
 from pipelines.job import tracked
 
@@ -46,21 +46,31 @@ class SeamChange:
 class Meetings:
     """The trained blocks of a run, and where they meet."""
 
-    def __init__(self, folder: RunFolder, city: City) -> None:
+    def __init__(self, folder: RunFolder, city: City, *, updated: str | None = None) -> None:
         """Read which photographs train each block.
+
+        Args:
+            folder: The run.
+            city: Its blocks.
+            updated: A block to take as its update has it, which has not taken its place yet.
 
         Raises:
             RunError: no block is trained, or a file is broken.
         """
         self.folder, self.city, self.capture = folder, city, read_capture(folder.capture)
-        done = set(folder.blocks_done())
+        self._updated = updated
+        done = {*folder.blocks_done(), *([updated] if updated is not None else [])}
         self.blocks = tuple(block for block in city.blocks if block.name in done)
         if not self.blocks:
             raise RunError(f"{folder.path}: no block is trained; run 'blocknerf train' first")
         self.names = tuple(block.name for block in self.blocks)
-        self._found = {name: block_photographs(folder, name, self.capture) for name in self.names}
+        self._found = {name: self._block_photographs(name) for name in self.names}
         self.photographs = {name: own.select(member.frames) for name, (own, member) in self._found.items()}
-        self._cache = BlockCache(open_blocks(folder, city), CACHE_BYTES)
+        self._cache = BlockCache(lambda name: open_blocks(self.home(name), city)(name), CACHE_BYTES)
+
+    def home(self, name: str) -> RunFolder:
+        """Where the files of a block lie."""
+        return self.folder.update(name) if name == self._updated else self.folder
 
     def field(self, name: str) -> Field:
         """The field of a block."""
@@ -92,10 +102,6 @@ class Meetings:
         """At which blocks are matched: the photograph's, or what the segment was taken with at the root."""
         return self.appearance(source).exposure_at(torch.tensor(self.city.block(root).origin))
 
-    def exposures(self, exposure: float | None) -> dict[str, float]:
-        """What each block is shown at."""
-        return {name: block_exposure(self.field(name), exposure) for name in self.names}
-
     def seams(self, around: str | None = None) -> list[Seam]:
         """Where the blocks meet, or where one meets its neighbors."""
         pairs = [pair for pair in meeting(self.blocks) if around is None or around in {block.name for block in pair}]
@@ -124,8 +130,13 @@ class Meetings:
             raise RunError(f"match: block {asked} is not trained; run 'blocknerf train --block {asked}'")
         first = asked or (self._nearest(source.frame) if source.frame is not None else None)
         found = sorted(islands(self.names, seams), key=lambda island: (first not in island, -len(island)))
-        lit = {name: _count(own.frames, source.segment) for name, own in self.photographs.items()}
+        lit = self.lit(source)
         return [first if first in island else central_block(island, seams, lit) for island in found]
+
+    def lit(self, source: Source) -> dict[str, int]:
+        """How many photographs of the light's segment train each block."""
+        frames = {name: own.frames for name, own in self.photographs.items()}
+        return {name: sum(frame.segment == source.segment for frame in each) for name, each in frames.items()}
 
     def match(
         self,
@@ -136,20 +147,18 @@ class Meetings:
         steps: int = STEPS,
     ) -> Iterator[Matched]:
         """The codes of all blocks that seams connect with those whose codes are given."""
-        starts = {name: self.starts(name, source) for name in self.names if name not in codes}
-        return match_codes(seams, self.field, codes, starts.__getitem__, self.exposures(exposure), steps=steps)
+        return match_codes(seams, self.field, codes, lambda name: self.starts(name, source), exposure, steps=steps)
 
     def changes(
         self, seams: Sequence[Seam], before: Mapping[str, Tensor], after: Mapping[str, Tensor], exposure: float | None
     ) -> list[SeamChange]:
         """What each seam looks like with some codes and with others."""
-        exposures = self.exposures(exposure)
         return [
             SeamChange(
                 blocks=seam.blocks,
                 visibility=seam.visibility,
-                before=seam_difference(seam, self.field, before, exposures),
-                after=seam_difference(seam, self.field, after, exposures),
+                before=seam_difference(seam, self.field, before, exposure),
+                after=seam_difference(seam, self.field, after, exposure),
             )
             for seam in seams
         ]
@@ -162,9 +171,13 @@ class Meetings:
             segment=source.segment,
             exposure=exposure,
             city=self.city.digest,
-            fields={name: fingerprint(self.folder.field(name)) for name in codes},
+            fields={name: fingerprint(self.home(name).field(name)) for name in codes},
             codes=dict(codes),
         )
+
+    def _block_photographs(self, name: str) -> tuple[Capture, Membership]:
+        home = self.home(name)
+        return block_photographs(home, name, self.capture if home == self.folder else read_capture(home.capture))
 
     def _nearest(self, frame: str) -> str:
         """The block that stands nearest to a photograph, of those trained on it if there are any."""
@@ -173,7 +186,3 @@ class Meetings:
         ]
         place = self.capture.frames[self.capture.index(frame)].center
         return min(trained or self.blocks, key=lambda block: (plan_distance(place, block), block.name)).name
-
-
-def _count(frames: Sequence[Frame], segment: str) -> int:
-    return sum(frame.segment == segment for frame in frames)

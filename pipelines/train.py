@@ -19,6 +19,7 @@ from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.offsets import write_offsets
 from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.photographs import block_photographs
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import save_field
@@ -26,7 +27,6 @@ from blocknerf.fields.occupancy import extract_occupancy, save_occupancy
 from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, availability
 from blocknerf.kernels.threads import use_threads
-from blocknerf.partition.membership import read_membership
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import TrainConfig
@@ -128,10 +128,11 @@ class _BlockJob:
     """One block's training, from its last checkpoint to its finished files."""
 
     def __init__(self, folder: RunFolder, city: City, capture: Capture, name: str, choices: dict[str, Any]) -> None:
-        self.folder, self.city, self.capture, self.name = folder, city, capture, name
+        self.folder, self.city, self.name = folder, city, name
         self.state = folder.checkpoint(name) / "state.safetensors"
-        self.frames = read_membership(folder.frames(name), capture).frames
-        lenses = [capture.frames[index].intrinsics for index in self.frames]
+        self.capture, member = block_photographs(folder, name, capture)
+        self.frames = member.frames
+        lenses = [self.capture.frames[index].intrinsics for index in self.frames]
         pixels = sum(lens.width * lens.height for lens in lenses) // choices["downscale"] ** 2
         self.config = TrainConfig.preset(city.preset, pixels=pixels, **choices)
         self.seconds = 0.0

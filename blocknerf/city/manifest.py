@@ -127,9 +127,9 @@ class RunFolder:
         """Which frames train the block, and why."""
         return self.block_folder(name) / "frames.json"
 
-    def block_capture(self, name: str) -> Path:
-        """The photographs that train the block, where they are not the run's: it was updated."""
-        return self.block_folder(name) / "capture.json"
+    def own_capture(self, name: str, mark: str) -> Path:
+        """The photographs that train a block which was updated; its frames.json says so."""
+        return self.block_folder(name) / f"capture-{mark}.json"
 
     def field(self, name: str) -> Path:
         """The trained weights; a block is done when this file is there."""
@@ -164,6 +164,10 @@ class RunFolder:
     def look(self, name: str) -> Path:
         """One appearance code a block."""
         return self.looks / f"{name}.safetensors"
+
+    def update(self, name: str) -> "RunFolder":
+        """A small run in which a block is trained anew; it is gone when that has taken the old one's place."""
+        return RunFolder(self.path / "updates" / name)
 
     @property
     def renders(self) -> Path:

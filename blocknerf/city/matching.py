@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.city.appearance import block_exposure
 from blocknerf.city.seams import FieldOf, Seam, colors_along
 from blocknerf.rendering.code_fit import fit_frozen, freeze_rays
 
@@ -40,7 +41,7 @@ def match_codes(
     field_of: FieldOf,
     known: Mapping[str, Tensor],
     starts: Callable[[str], Sequence[Tensor]],
-    exposures: Mapping[str, float],
+    exposure: float | None,
     *,
     steps: int = STEPS,
 ) -> Iterator[Matched]:
@@ -51,21 +52,24 @@ def match_codes(
         field_of: Gives the field of a block, whose weights do not change.
         known: Codes to begin with, by block; they stay as they are.
         starts: Gives codes from which the search for a block's may begin; the best of them is taken.
-        exposures: What each block is shown at.
+        exposure: At which blocks are compared, in the capture's unit; None takes what each was trained around.
         steps: Of the descent for one block.
     """
     codes = dict(known)
     for name, links in walk(seams, known):
         others = [link.other(name) for link in links]
         targets = [
-            colors_along(link.fitted, field_of(other), codes[other], exposures[other])
+            colors_along(link.fitted, field_of(other), codes[other], exposure)
             for link, other in zip(links, others, strict=True)
         ]
-        frozen = freeze_rays(field_of(name), RayBundle.joined([link.fitted.rays for link in links]), exposures[name])
+        field = field_of(name)
+        frozen = freeze_rays(
+            field, RayBundle.joined([link.fitted.rays for link in links]), block_exposure(field, exposure)
+        )
         # Weights of each seam sum to one, so that every matched neighbor counts alike.
         weights = torch.cat([link.fitted.weights for link in links])
         codes[name] = fit_frozen(
-            field_of(name), frozen, torch.cat(targets), starts=starts(name), steps=steps, weights=weights, hold=HOLD
+            field, frozen, torch.cat(targets), starts=starts(name), steps=steps, weights=weights, hold=HOLD
         )
         yield Matched(name=name, code=codes[name], neighbors=tuple(others))
 

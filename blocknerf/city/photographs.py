@@ -17,6 +17,7 @@ def block_photographs(run: RunFolder, name: str, capture: Capture) -> tuple[Capt
         CaptureError: the block has a capture of its own that cannot be read.
         RunError: its frames.json is missing or broken, or is about another capture.
     """
-    own = run.block_capture(name)
-    found = read_capture(own) if own.is_file() else capture
-    return found, read_membership(run.frames(name), found)
+    path = run.frames(name)
+    own = read_membership(path).capture
+    found = capture if own is None else read_capture(path.with_name(own))
+    return found, read_membership(path, found)

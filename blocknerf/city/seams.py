@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
+from blocknerf.city.appearance import block_exposure
 from blocknerf.partition.block import Block
 from blocknerf.rendering.code_fit import freeze_rays
 from blocknerf.rendering.image import Glance, glance
@@ -146,7 +147,7 @@ def seam_difference(
     seam: Seam,
     field_of: FieldOf,
     codes: Mapping[str, Tensor],
-    exposures: Mapping[str, float],
+    exposure: float | None,
     *,
     tones: bool = True,
 ) -> float:
@@ -155,7 +156,7 @@ def seam_difference(
     Of tones, that is of tiles of the views: what is left of pixels is leaves that one block knows better than the
     other, which no code can mend. `tones=False` compares single pixels all the same.
     """
-    mine, theirs = (colors_along(seam.judged, field_of(name), codes[name], exposures[name]) for name in seam.blocks)
+    mine, theirs = (colors_along(seam.judged, field_of(name), codes[name], exposure) for name in seam.blocks)
     gaps = seam.judged.weights[:, None] * (mine - theirs)
     if tones:
         tiles = gaps.new_zeros(int(seam.judged.tiles.max()) + 1, 3)
@@ -165,10 +166,10 @@ def seam_difference(
 
 @torch.no_grad()
 def colors_along(
-    comparison: Comparison, field: Field, code: Float[Tensor, "codes"], exposure: float
+    comparison: Comparison, field: Field, code: Float[Tensor, "codes"], exposure: float | None
 ) -> Float[Tensor, "rays 3"]:
     """What a block shows along the rays of a comparison."""
-    return freeze_rays(field, comparison.rays, exposure).color(field, code)
+    return freeze_rays(field, comparison.rays, block_exposure(field, exposure)).color(field, code)
 
 
 def _once(cameras: Cameras) -> Cameras:

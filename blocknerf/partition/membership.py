@@ -45,6 +45,8 @@ class Membership:
     """Frames that would train it, were they not kept for evaluation."""
     thinned: tuple[int, ...] = ()
     """Frames left out because the camera stood still."""
+    capture: str | None = None
+    """The file beside frames.json that holds the photographs, where they are not the run's."""
 
     def __post_init__(self) -> None:
         if len(self.reasons) != len(self.frames):
@@ -88,6 +90,7 @@ def write_membership(membership: Membership, capture: Capture, path: Path) -> No
     document = {
         "format": MEMBERSHIP_FORMAT,
         "block": membership.block,
+        **({"capture": membership.capture} if membership.capture is not None else {}),
         "frames": [entry | {"reason": reason} for entry, reason in trained],
         "held_out": named(membership.held_out),
         "thinned": named(membership.thinned),
@@ -112,6 +115,7 @@ def read_membership(path: Path, capture: Capture | None = None) -> Membership:
             reasons=tuple(_reason(entry["reason"], path) for entry in document["frames"]),
             held_out=tuple(_index(entry, capture, path) for entry in document["held_out"]),
             thinned=tuple(_index(entry, capture, path) for entry in document["thinned"]),
+            capture=_beside(document.get("capture"), path),
         )
     except (KeyError, TypeError) as error:
         raise RunError(f"{path}: key {error} is missing or of the wrong kind; partition again") from None
@@ -124,6 +128,12 @@ def _index(entry: dict[str, Any], capture: Capture | None, path: Path) -> int:
     if capture is not None and (index >= len(capture) or capture.frames[index].name != name):
         raise RunError(f"{path}: frame {name!r} is not number {index} of the capture; partition it again")
     return index
+
+
+def _beside(found: Any, path: Path) -> str | None:
+    if found is not None and (not isinstance(found, str) or found != Path(found).name):
+        raise RunError(f"{path}: capture: {found!r} is not the name of a file beside it; partition again")
+    return found
 
 
 def _reason(found: Any, path: Path) -> Reason:

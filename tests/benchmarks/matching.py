@@ -48,16 +48,16 @@ def main() -> None:
         source = Source(frame=None, segment=light)
         root, *_ = meetings.roots(source, seams)
         apart = {name: own[(number + away) % len(lights)][name] for name, away in hops(seams, root).items()}
-        exposures = meetings.exposures(meetings.exposure(source, root))
+        exposure = meetings.exposure(source, root)
         starts = {name: [code] for name, code in apart.items()}
         known = {root: apart[root]}
-        found = match_codes(seams, meetings.field, known, starts.__getitem__, exposures, steps=options.steps)
+        found = match_codes(seams, meetings.field, known, starts.__getitem__, exposure, steps=options.steps)
         matched = known | {each.name: each.code for each in found}
-        looks.append(meetings.look(source, root, meetings.exposure(source, root), matched))
+        looks.append(meetings.look(source, root, exposure, matched))
         for seam in seams:
             if root not in hops(seams, seam.blocks[0]):
                 continue
-            row = compare(meetings, seam, apart, matched, exposures)
+            row = compare(meetings, seam, apart, matched, exposure)
             rows.append({"light": light, "seam": " - ".join(seam.blocks), **row})
             print(
                 "{light:<20}{seam:<14}{seam_before:8.4f}{seam_after:8.4f}{ratio:7.1f}{pixels_before:16.4f}"
@@ -71,11 +71,11 @@ def compare(
     seam: Seam,
     before: Mapping[str, Tensor],
     after: Mapping[str, Tensor],
-    exposures: Mapping[str, float],
+    exposure: float | None,
 ) -> dict[str, float]:
     """The difference at a seam with two sets of codes, in tones and in pixels."""
     tones, pixels = (
-        [seam_difference(seam, meetings.field, codes, exposures, tones=tones) for codes in (before, after)]
+        [seam_difference(seam, meetings.field, codes, exposure, tones=tones) for codes in (before, after)]
         for tones in (True, False)
     )
     return {
@@ -91,10 +91,10 @@ def half_way(meetings: Meetings, seams: list[Seam], looks: list[Any]) -> list[fl
     """The difference at each seam in the middle between any two looks."""
     found = []
     for first, second in combinations(looks, 2):
-        exposures = meetings.exposures(exposure_between(first.exposure, second.exposure, 0.5))
+        exposure = exposure_between(first.exposure, second.exposure, 0.5)
         codes = between(first, second, 0.5)
         pairs = [seam for seam in seams if set(seam.blocks) <= codes.keys()]
-        found += [seam_difference(seam, meetings.field, codes, exposures) for seam in pairs]
+        found += [seam_difference(seam, meetings.field, codes, exposure) for seam in pairs]
     return found
 
 

@@ -52,9 +52,9 @@ def test_a_chain_of_blocks_takes_the_light_of_its_root(shifted, route, view) -> 
     fields = {block.name: shifted(i) for i, block in enumerate(city.blocks)}
     cameras = dict.fromkeys(fields, street_cameras(4, view))
     seams = find_seams(meeting(city.blocks), cameras, fields.__getitem__)
-    root, exposures = torch.tensor([0.1, -0.2, 0.05]), dict.fromkeys(fields, 1.0)
+    root, exposure = torch.tensor([0.1, -0.2, 0.05]), 1.0
     apart = {name: torch.zeros(3) for name in fields} | {"b001": root}
-    found = list(match_codes(seams, fields.__getitem__, {"b001": root}, lambda name: [torch.zeros(3)], exposures))
+    found = list(match_codes(seams, fields.__getitem__, {"b001": root}, lambda name: [torch.zeros(3)], exposure))
     assert [each.name for each in found][2:] == ["b003"]
     assert {each.name: each.neighbors for each in found}["b002"] == ("b001",)
     codes = {"b001": root} | {each.name: each.code for each in found}
@@ -62,10 +62,10 @@ def test_a_chain_of_blocks_takes_the_light_of_its_root(shifted, route, view) -> 
     for name, code in codes.items():
         torch.testing.assert_close(fields[name].mixing @ code, wanted, atol=3e-3, rtol=0.0)
     for seam in seams:
-        after = seam_difference(seam, fields.__getitem__, codes, exposures)
+        after = seam_difference(seam, fields.__getitem__, codes, exposure)
         assert after < 0.003
         if "b001" in seam.blocks:
-            assert after < 0.05 * seam_difference(seam, fields.__getitem__, apart, exposures)
+            assert after < 0.05 * seam_difference(seam, fields.__getitem__, apart, exposure)
 
 
 def test_a_block_between_two_that_differ_takes_the_middle(shifted, route, view) -> None:
@@ -74,8 +74,7 @@ def test_a_block_between_two_that_differ_takes_the_middle(shifted, route, view) 
     seams = find_seams(meeting(city.blocks), dict.fromkeys(fields, street_cameras(3, view)), fields.__getitem__)
     shown = {"b000": torch.tensor([0.2, 0.0, 0.0]), "b002": torch.tensor([0.0, 0.1, -0.1])}
     known = {name: fields[name].mixing.T @ light for name, light in shown.items()}
-    exposures = dict.fromkeys(fields, 1.0)
-    (found,) = match_codes(seams, fields.__getitem__, known, lambda name: [torch.zeros(3)], exposures)
+    (found,) = match_codes(seams, fields.__getitem__, known, lambda name: [torch.zeros(3)], 1.0)
     assert set(found.neighbors) == {"b000", "b002"}
     middle = 0.5 * (shown["b000"] + shown["b002"])
     torch.testing.assert_close(fields["b001"].mixing @ found.code, middle, atol=5e-3, rtol=0.0)
@@ -88,9 +87,8 @@ def test_the_search_begins_at_the_best_start(shifted, route, view) -> None:
     light = torch.tensor([3.0, -2.0, 1.0])  # Farther than a few steps lead.
     known = {"b000": fields["b000"].mixing.T @ light}
     near = fields["b001"].mixing.T @ (light + 0.01)
-    exposures = dict.fromkeys(fields, 1.0)
     for starts, good in (([torch.zeros(3), near], True), ([torch.zeros(3)], False)):
-        (found,) = match_codes(seams, fields.__getitem__, known, lambda _, s=starts: s, exposures, steps=5)
+        (found,) = match_codes(seams, fields.__getitem__, known, lambda _, s=starts: s, 1.0, steps=5)
         assert torch.allclose(fields["b001"].mixing @ found.code, light, atol=0.05) == good
 
 
@@ -127,11 +125,8 @@ def test_an_exact_town_takes_one_light(view, monkeypatch: pytest.MonkeyPatch) ->
     eyes = [(-12.0 + 4.0 * i, -1.6, 2.3) for i in range(6)]
     cameras = Cameras.joined([view(eye, (eye[0] + 9.0, 0.5, 2.5), size=40) for eye in eyes])
     seams = find_seams(meeting(blocks), dict.fromkeys(fields, cameras), fields.__getitem__)
-    exposures = dict.fromkeys(fields, 500.0)
     root = fields["west"].mixing.T @ torch.tensor([-0.2, -0.7, -1.0])
-    (found,) = match_codes(
-        seams, fields.__getitem__, {"west": root}, lambda name: [torch.zeros(3)], exposures, steps=99
-    )
+    (found,) = match_codes(seams, fields.__getitem__, {"west": root}, lambda name: [torch.zeros(3)], 500.0, steps=99)
     stops = fields["east"].mixing @ found.code
     torch.testing.assert_close(stops, torch.tensor([-0.2, -0.7, -1.0]), atol=0.05, rtol=0.0)
 

@@ -81,14 +81,13 @@ def test_a_seam_compares_what_both_blocks_show(box_scene, route, view) -> None:
     assert [len(each) for each in places] == [3, 3]
     assert not places[0] & places[1], "codes are judged in other views than those they were fitted in"
     codes = {"b000": torch.zeros(3), "b001": torch.zeros(3)}
-    exposures = dict.fromkeys(codes, 1.0)
     # The sky, which has no tint, is part of what is compared.
     sky = float((seam.judged.weights * (seam.judged.rays.directions[:, 2] > 0.6)).sum())
-    found = seam_difference(seam, scenes.__getitem__, codes, exposures)
+    found = seam_difference(seam, scenes.__getitem__, codes, 1.0)
     assert 0.2 * 0.05 < found < 0.05 * (1.0 - 0.5 * sky)
-    assert seam_difference(seam, scenes.__getitem__, codes, exposures, tones=False) == pytest.approx(found, rel=0.05)
+    assert seam_difference(seam, scenes.__getitem__, codes, 1.0, tones=False) == pytest.approx(found, rel=0.05)
     codes["b000"] = torch.tensor([0.3, 0.3, 0.3])
-    assert seam_difference(seam, scenes.__getitem__, codes, exposures) > 0.2
+    assert seam_difference(seam, scenes.__getitem__, codes, 1.0) > 0.2
 
 
 def test_tones_leave_detail_aside(box_scene, route, view) -> None:
@@ -104,9 +103,9 @@ def test_tones_leave_detail_aside(box_scene, route, view) -> None:
 
     scenes = {name: Patterned(STREET, EYES) for name in ("b000", "b001")}
     (seam,) = find_seams(meeting(route(2).blocks), seen_by(view), scenes.__getitem__)
-    codes, exposures = {"b000": torch.tensor([0.2, 0.0, 0.0]), "b001": torch.zeros(3)}, dict.fromkeys(scenes, 1.0)
-    pixels = seam_difference(seam, scenes.__getitem__, codes, exposures, tones=False)
-    assert seam_difference(seam, scenes.__getitem__, codes, exposures) < 0.5 * pixels
+    codes = {"b000": torch.tensor([0.2, 0.0, 0.0]), "b001": torch.zeros(3)}
+    pixels = seam_difference(seam, scenes.__getitem__, codes, 1.0, tones=False)
+    assert seam_difference(seam, scenes.__getitem__, codes, 1.0) < 0.5 * pixels
 
 
 def test_blocks_that_saw_nothing_in_common_have_no_seam(box_scene, route, view) -> None:

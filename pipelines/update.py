@@ -1,0 +1,190 @@
+"""One block anew, from new photographs, in a city that otherwise stays as it is (Tancik et al. 2022, section 4.3.3)."""
+
+import hashlib
+import shutil
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.city.looks import Look, read_look, write_look
+from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.errors import RunError
+from blocknerf.fields.checkpoint import fingerprint
+from blocknerf.partition.membership import assign, read_membership, write_membership
+from pipelines.ingest import read_any
+from pipelines.job import is_done, say, stage
+from pipelines.meetings import Meetings, Source
+from pipelines.train import train
+
+FEW = 0.5
+"""New photographs fewer than this share of the old ones deserve a warning."""
+
+
+def update(
+    run: Path,
+    *,
+    block: str,
+    capture: Path,
+    steps: int | None = None,
+    downscale: int | None = None,
+    memory: float = 4.0,
+    threads: int | None = None,
+) -> RunFolder:
+    """Train one block anew on new photographs, match its code in every look, and leave all other blocks as they are.
+
+    Only the new photographs count, those that stand in the block or see it: the old ones show what is no longer
+    there. The old block serves until the new one is whole; the same command goes on where it was stopped.
+
+    Args:
+        run: The run folder, in which the block is trained.
+        block: The block.
+        capture: The new photographs, as for `blocknerf ingest`, with poses in the world frame of the run.
+        steps: Optimization steps; by default the preset's.
+        downscale: Reduce photographs by this factor; by default the preset's image size decides.
+        memory: Memory budget of the process in GiB.
+        threads: Processor threads; by default every core.
+
+    Raises:
+        RunError: The block is not trained yet, or another update of it was begun.
+        CaptureError: The new capture cannot be used, or is not measured like the run's.
+        PlacementError: None of the new photographs shows the block.
+    """
+    folder = RunFolder(run)
+    city = read_city(folder.city)
+    name = city.block(block).name
+    if not folder.field(name).is_file():
+        raise RunError(f"{folder.field(name)}: block {name} is not trained; run 'blocknerf train --block {name}'")
+    begun = folder.update(name)
+    fresh = _comparable(read_any(capture), read_capture(folder.capture), name)
+    own = folder.own_capture(name, _mark(fresh))
+    if not begun.city.is_file():
+        if read_membership(folder.frames(name)).capture == own.name and is_done(own):
+            return folder
+        _prepare(folder, city, name, fresh)
+    elif _mark(read_capture(begun.capture)) != _mark(fresh):
+        raise RunError(f"{begun.path}: an update from another capture was begun; finish that, or remove the folder")
+    if begun.frames(name).is_file():
+        with stage("train"):
+            train(begun.path, block=name, steps=steps, downscale=downscale, memory=memory, threads=threads)
+        with stage("match"):
+            _match(folder, city, name)
+    _publish(folder, name, own)
+    say(f"{name}: updated; films, scores and report are still of the old block: remove them to make them again")
+    return folder
+
+
+def _comparable(fresh: Capture, known: Capture, block: str) -> Capture:
+    """The new capture under names of its own, with exposures only where the run has them.
+
+    Raises:
+        CaptureError: it is in another unit, or lacks exposures that the city is shown by.
+    """
+    if fresh.metric != known.metric:
+        unit = "metres" if known.metric else "a unit of its own"
+        raise RunError(f"update: the run is in {unit} and the new photographs are not; bring both into one world frame")
+    measured = any(frame.exposure is not None for frame in known.frames)
+    dark = next((frame.name for frame in fresh.frames if frame.exposure is None), None)
+    if measured and dark is not None:
+        raise RunError(f"update: photograph {dark} does not say its exposure as those of the run do; add it")
+    frames = tuple(
+        replace(
+            frame,
+            # Another drive may have given its photographs the names of the first.
+            name=f"{block}-update/{frame.name}",
+            segment=f"{block}-update/{frame.segment}",
+            exposure=frame.exposure if measured else None,
+        )
+        for frame in fresh.frames
+    )
+    return replace(fresh, frames=frames)
+
+
+def _mark(capture: Capture) -> str:
+    """What tells the photographs of one update from those of another."""
+    return hashlib.sha256(repr((str(capture.root.resolve()), capture.frames)).encode()).hexdigest()[:12]
+
+
+def _prepare(folder: RunFolder, city: City, name: str, fresh: Capture) -> None:
+    """Lay out a run of the one block, its city.json last: when that is there, the update is begun."""
+    begun = folder.update(name)
+    (member,) = assign(fresh, [city.block(name)], held_out=city.held_out, allow_orphans=True)
+    before = len(read_membership(folder.frames(name)).frames)
+    say(f"{name}: {len(member.frames)} new photographs in place of {before}")
+    if len(member.frames) < FEW * before:
+        say(f"warning: what they do not show of block {name} will be lost")
+    shutil.rmtree(begun.path, ignore_errors=True)
+    write_capture(fresh, begun.capture)
+    write_membership(member, fresh, begun.frames(name))
+    shutil.copyfile(folder.city, begun.city)
+
+
+def _match(folder: RunFolder, city: City, name: str) -> None:
+    """Write every look of the run with a new code of the block, beside its new field."""
+    looks = {look: read_look(folder.look(look)) for look in folder.looks_done()}
+    if set(folder.update(name).looks_done()) == set(looks):
+        return
+    meetings = Meetings(folder, city, updated=name)
+    seams = meetings.seams(around=name) if looks else []
+    for look, held in looks.items():
+        source = Source(frame=held.frame, segment=held.segment)
+        known = {each: code for each, code in held.codes.items() if each != name and each in meetings.names}
+        links = [seam for seam in seams if seam.other(name) in known]
+        found = [each.code for each in meetings.match(source, links, known, held.exposure)]
+        if not found:
+            say(f"warning: no view is shared with block {name}, so in look {look} it keeps the light it knows")
+        code = found[0] if found else meetings.own_codes(source)[name]
+        write_look(_with_code(held, meetings, source, name, code), folder.update(name).look(look))
+    say(f"{name}: matched in {len(looks)} look{'' if len(looks) == 1 else 's'} to {len(seams)} neighboring blocks")
+
+
+def _with_code(held: Look, meetings: Meetings, source: Source, name: str, code: Tensor) -> Look:
+    """A look with a new code for one block; another block is its root where that was this one."""
+    root, lit = held.root, meetings.lit(source)
+    if root == name:
+        root = max(held.codes.keys() - {name}, key=lambda each: (lit.get(each, 0), each), default=name)
+    mark = fingerprint(meetings.home(name).field(name))
+    return replace(held, root=root, codes={**held.codes, name: code}, fields={**held.fields, name: mark})
+
+
+def _publish(folder: RunFolder, name: str, own: Path) -> None:
+    """Put the new block in the place of the old, in an order in which every moment leaves a block that renders.
+
+    What is moved is gone from the update's folder, so that a publication that was stopped goes on.
+    """
+    begun = folder.update(name)
+    fresh = read_capture(begun.capture)
+    if begun.frames(name).is_file():
+        write_capture(fresh, own)
+        member = read_membership(begun.frames(name), fresh)
+        write_membership(replace(member, capture=own.name), fresh, folder.frames(name))
+        begun.frames(name).unlink()
+    if begun.field(name).is_file():
+        # What the old grid calls empty may be full in the new field; without a grid nothing is skipped.
+        folder.occupancy(name).unlink(missing_ok=True)
+    for file in _files(begun, name):
+        if file.is_file():
+            target = folder.path / file.relative_to(begun.path)
+            file.replace(target)
+    for old in folder.block_folder(name).glob(folder.own_capture(name, "*").name):
+        if old != own:
+            old.unlink()
+    # Renamed first: what is left of a removal that was stopped is no update.
+    gone = begun.path.with_name(f".{name}.done")
+    shutil.rmtree(gone, ignore_errors=True)
+    begun.path.rename(gone)
+    shutil.rmtree(gone)
+    if not any(begun.path.parent.iterdir()):
+        begun.path.parent.rmdir()
+
+
+def _files(begun: RunFolder, name: str) -> Iterator[Path]:
+    """What takes the place of the old files, in order: the field before the grid that skips what is empty in it."""
+    yield begun.train_record(name)
+    yield begun.log(name)
+    yield begun.field(name)
+    yield begun.occupancy(name)
+    for look in begun.looks_done():
+        yield begun.look(look)

@@ -1,0 +1,295 @@
+"""One block anew: its own files and the looks change, nothing else does, and a kill never leaves less than a city."""
+
+import hashlib
+import shutil
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.city import seams
+from blocknerf.city.looks import open_look, read_look
+from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.photographs import block_photographs
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.errors import BlockNerfError, PlacementError, RunError
+from blocknerf.fields import spec
+from blocknerf.fields.checkpoint import fingerprint, load_field
+from blocknerf.fields.occupancy import extract_occupancy
+from blocknerf.images import read_image, write_image
+from blocknerf.partition.block import Block
+from blocknerf.partition.membership import assign, write_membership
+from blocknerf.training import config
+from pipelines import train as train_job
+from pipelines import update as module
+from pipelines.cli import main
+from pipelines.match import match
+from pipelines.train import train
+from pipelines.update import update
+
+TINY: dict[str, Any] = {
+    "levels": 2, "log2_table": 8, "base_resolution": 4, "finest_resolution": 16, "hidden": 16, "code_size": 4,
+    "proposal_levels": 2, "proposal_log2_table": 8, "proposal_finest_resolution": 16, "visibility_log2_table": 8,
+    "visibility_finest_resolution": 16, "proposal_samples": 8, "samples": 6,
+}  # fmt: skip
+STEPS = 6
+
+
+def make_tiny(patch: pytest.MonkeyPatch) -> None:
+    """Make training and matching small enough for a test."""
+    patch.setattr(spec, "_PRESETS", {**spec._PRESETS, "draft": TINY})
+    patch.setattr(config, "RAYS", {**config.RAYS, "draft": 32})
+    patch.setattr(train_job, "extract_occupancy", partial(extract_occupancy, resolution=8))
+    for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2), ("LEAST", -1.0)):
+        patch.setattr(seams, name, value)
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    make_tiny(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def city_of_balls(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> RunFolder:
+    """Three trained blocks and two looks; tests work on copies of it."""
+    folder = RunFolder(tmp_path_factory.mktemp("city") / "run")
+    blocks = tuple(Block(name=f"b{i:03d}", origin=(8.5 * i, 0.0, 0.0), radius=8.5) for i in range(3))
+    folder.path.mkdir()
+    write_capture(balls_capture, folder.capture)
+    write_city(City(blocks=blocks, held_out=4), folder.city)
+    for member in assign(balls_capture, blocks, held_out=4):
+        write_membership(member, balls_capture, folder.frames(member.block))
+    with pytest.MonkeyPatch.context() as patch:
+        make_tiny(patch)
+        train(folder.path, steps=STEPS, threads=1)
+        match(folder.path, threads=1)
+        match(folder.path, look="morning", from_="photo00.png", threads=1)
+    return folder
+
+
+@pytest.fixture
+def run(city_of_balls: RunFolder, tmp_path: Path) -> RunFolder:
+    shutil.copytree(city_of_balls.path, tmp_path / "run")
+    # Paths to the photographs are relative; the copy lies elsewhere.
+    write_capture(read_capture(city_of_balls.capture), tmp_path / "run" / "capture.json")
+    return RunFolder(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def later(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> Path:
+    """Photographs of the same names, taken when everything had another color."""
+    folder = tmp_path_factory.mktemp("later")
+    for frame in balls_capture.frames:
+        write_image(folder / frame.image, 255 - read_image(balls_capture.root / frame.image))
+    write_capture(replace(balls_capture, root=folder), folder / "capture.json")
+    return folder / "capture.json"
+
+
+def tree(folder: RunFolder) -> dict[str, str]:
+    files = sorted(path for path in folder.path.rglob("*") if path.is_file())
+    return {path.relative_to(folder.path).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def anew(folder: RunFolder, later: Path, block: str = "b001") -> None:
+    update(folder.path, block=block, capture=later, steps=STEPS, threads=1)
+
+
+def works(folder: RunFolder) -> bool:
+    """Whether the city renders where all three blocks meet, for real and in its own light."""
+    camera = read_capture(folder.capture).cameras()[9].scaled(0.2)
+    renderer = CityRenderer(folder)
+    return bool(renderer.render(camera).color.isfinite().all())
+
+
+def test_only_the_block_and_the_looks_change(run: RunFolder, later: Path) -> None:
+    before = tree(run)
+    anew(run, later)
+    after = tree(run)
+    changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
+    own = [path for path in changed if path.startswith("blocks/b001/capture-")]
+    must = {"blocks/b001/field.safetensors", "blocks/b001/frames.json", "blocks/b001/train.json", *own}
+    must |= {"looks/default.safetensors", "looks/morning.safetensors"}
+    # A log of so few steps is empty, and a grid may be as full as the one before.
+    assert must <= changed <= must | {"blocks/b001/log.jsonl", "blocks/b001/occupancy.safetensors"}
+    assert len(own) == 1
+    assert works(run)
+
+
+def test_the_block_is_trained_on_the_new_photographs_alone(run: RunFolder, later: Path) -> None:
+    anew(run, later)
+    capture, member = block_photographs(run, "b001", read_capture(run.capture))
+    assert capture.root == later.parent
+    names = load_field(run.field("b001")).spec.frames
+    assert names == tuple(capture.frames[i].name for i in member.frames)
+    assert all(name.startswith("b001-update/") for name in names)
+    other, _ = block_photographs(run, "b000", read_capture(run.capture))
+    assert other.root != later.parent
+
+
+def test_codes_of_the_block_are_matched_and_those_of_others_kept(run: RunFolder, later: Path) -> None:
+    before = {name: read_look(run.look(name)) for name in run.looks_done()}
+    anew(run, later)
+    for name, held in before.items():
+        look = open_look(run, name, read_city(run.city).digest)
+        assert look.fields["b001"] == fingerprint(run.field("b001")) != held.fields["b001"]
+        assert not torch.equal(look.codes["b001"], held.codes["b001"])
+        assert not torch.equal(look.codes["b001"], load_field(run.field("b001")).mean_code())
+        for other in ("b000", "b002"):
+            assert torch.equal(look.codes[other], held.codes[other])
+            assert look.fields[other] == held.fields[other]
+        assert (held.root == "b001") <= (look.root != "b001"), "the light's own photographs are no longer in its root"
+
+
+def test_the_same_update_is_not_made_twice_and_another_one_is(
+    run: RunFolder, later: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    anew(run, later)
+    before = tree(run)
+    capsys.readouterr()
+    anew(run, later)
+    assert capsys.readouterr().out.startswith("done already: ")
+    assert tree(run) == before
+    fewer = read_capture(later).select(range(4, 14))
+    write_capture(fewer, tmp_path / "fewer.json")
+    anew(run, tmp_path / "fewer.json")
+    assert len(list(run.block_folder("b001").glob("capture-*.json"))) == 1
+    assert len(block_photographs(run, "b001", read_capture(run.capture))[0]) == 10
+    assert works(run)
+
+
+def test_an_updated_block_can_be_trained_once_more(run: RunFolder, later: Path) -> None:
+    anew(run, later)
+    first = fingerprint(run.field("b001"))
+    run.field("b001").unlink()
+    assert train(run.path, block="b001", steps=STEPS, threads=1) == ["b001"]
+    assert fingerprint(run.field("b001")) == first
+
+
+def test_until_the_new_block_is_whole_the_old_one_stays(
+    run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(run)
+    for stage in ("train", "_match"):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, stage, interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                anew(run, later)
+        kept = {path: digest for path, digest in tree(run).items() if not path.startswith("updates/")}
+        assert kept == before
+    anew(run, later)
+    assert not (run.path / "updates").exists()
+    assert tree(run) != before
+
+
+def interrupt(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_kill_at_any_moment_of_the_change_leaves_a_city(
+    run: RunFolder, later: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before every single change of a file, the process dies; the city renders, and the same command finishes."""
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "_publish", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            anew(run, later)
+    changes, finished = 0, None
+    while finished is None:
+        copy = RunFolder(tmp_path / f"copy{changes}")
+        shutil.copytree(run.path, copy.path)
+        with monkeypatch.context() as patch:
+            left = die_after(changes, patch)
+            try:
+                anew(copy, later)
+                finished = tree(copy)
+            except KeyboardInterrupt:
+                changes += 1
+        assert left is not None
+        assert works(copy)
+        anew(copy, later)
+        assert works(copy)
+        assert not (copy.path / "updates").exists()
+        open_look(copy, "morning", read_city(copy.city).digest)
+        if finished is None:
+            shutil.rmtree(copy.path)
+    assert changes > 10
+
+
+def die_after(changes: int, patch: pytest.MonkeyPatch) -> list[int]:
+    """Let that many files be moved or removed, then stop; gives how many are left, as a list of one."""
+    left = [changes]
+    for name in ("replace", "unlink", "rename"):
+        original = getattr(Path, name)
+
+        def counted(self: Path, *places: Any, original: Any = original, **options: Any) -> Any:
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return original(self, *places, **options)
+
+        patch.setattr(Path, name, counted)
+    return left
+
+
+def test_a_block_without_neighbors_keeps_the_light_it_knows(
+    run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(seams, "LEAST", 1.0)
+    anew(run, later)
+    assert "warning: no view is shared with block b001" in capsys.readouterr().out
+    assert torch.equal(read_look(run.look("default")).codes["b001"], load_field(run.field("b001")).mean_code())
+
+
+def test_too_few_photographs_are_told(run: RunFolder, later: Path, tmp_path: Path, capsys: Any) -> None:
+    write_capture(read_capture(later).select(range(6, 10)), tmp_path / "few.json")
+    anew(run, tmp_path / "few.json")
+    assert "warning: what they do not show of block b001 will be lost" in capsys.readouterr().out
+
+
+def test_bad_requests_are_refused_and_change_nothing(run: RunFolder, later: Path, tmp_path: Path) -> None:
+    before, capture = tree(run), read_capture(later)
+    elsewhere = [replace(frame, camera_to_world=moved(frame.camera_to_world)) for frame in capture.frames]
+    write_capture(replace(capture, frames=tuple(elsewhere)), tmp_path / "elsewhere.json")
+    write_capture(replace(capture, metric=False), tmp_path / "other_unit.json")
+    refusals: list[tuple[str, Path, type[BlockNerfError], str]] = [
+        ("b009", later, RunError, "no block 'b009'"),
+        ("b001", tmp_path / "elsewhere.json", PlacementError, "without a frame to train on"),
+        ("b001", tmp_path / "other_unit.json", RunError, "bring both into one world frame"),
+        ("b001", tmp_path / "nowhere.json", BlockNerfError, "does not exist"),
+    ]
+    for block, new, kind, message in refusals:
+        with pytest.raises(kind, match=message):
+            anew(run, new, block)
+    assert tree(run) == before
+    run.field("b002").unlink()
+    with pytest.raises(RunError, match="block b002 is not trained; run 'blocknerf train --block b002'"):
+        anew(run, later, "b002")
+
+
+def moved(pose: Any) -> Any:
+    return tuple((*row[:3], row[3] + 500.0) for row in pose)
+
+
+def test_exposures_must_be_told_where_the_run_has_them(run: RunFolder, later: Path, tmp_path: Path) -> None:
+    known = read_capture(run.capture)
+    write_capture(replace(known, frames=tuple(replace(f, exposure=1.0) for f in known.frames)), run.capture)
+    with pytest.raises(RunError, match=r"photograph photo00\.png does not say its exposure as those of the run do"):
+        anew(run, later)
+
+
+def test_two_updates_of_a_block_are_not_mixed(
+    run: RunFolder, later: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "train", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            anew(run, later)
+    write_capture(read_capture(later).select(range(4, 14)), tmp_path / "other.json")
+    assert main(["update", str(run.path), "--block", "b001", "--capture", str(tmp_path / "other.json")]) == 2
+    told = capsys.readouterr().err
+    assert "an update from another capture was begun; finish that, or remove the folder" in told
+    assert told.count("\n") == 1
