@@ -296,6 +296,24 @@ def foreign_field(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 
 
 @case
+def match_of_an_untrained_run(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+    place.partitioned()
+    return place.command("match", place.run, "--look", "noon")
+
+
+@case
+def look_with_an_odd_name(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+    place.partitioned()
+    return place.command("match", place.run, "--look", "../noon")
+
+
+@case
+def update_of_an_untrained_block(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+    place.partitioned()
+    return place.command("update", place.run, "--block", "b000", "--capture", place.capture)
+
+
+@case
 def untrained_run(place: Place, _: pytest.MonkeyPatch) -> list[str]:
     place.partitioned()
     return place.command("render", place.run)
