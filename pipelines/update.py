@@ -41,7 +41,8 @@ def update(
     Args:
         run: The run folder, in which the block is trained.
         block: The block.
-        capture: The new photographs, as for `blocknerf ingest`, with poses in the world frame of the run.
+        capture: The new photographs, as for `blocknerf ingest`; their poses, in the world frame of the run, are taken
+            as they are.
         steps: Optimization steps; by default the preset's.
         downscale: Reduce photographs by this factor; by default the preset's image size decides.
         memory: Memory budget of the process in GiB.
@@ -162,8 +163,10 @@ def _publish(folder: RunFolder, name: str, own: Path) -> None:
         write_membership(replace(member, capture=own.name), fresh, folder.frames(name))
         begun.frames(name).unlink()
     if begun.field(name).is_file():
-        # What the old grid calls empty may be full in the new field; without a grid nothing is skipped.
+        # What the old grid calls empty may be full in the new field; without a grid nothing is skipped. The new
+        # photographs are where they are said to be, so the offsets of the old ones are of no use either.
         folder.occupancy(name).unlink(missing_ok=True)
+        folder.offsets(name).unlink(missing_ok=True)
     for file in _files(begun, name):
         if file.is_file():
             target = folder.path / file.relative_to(begun.path)

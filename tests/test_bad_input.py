@@ -112,7 +112,7 @@ def option(job: str, *arguments: str) -> None:
     """Register a condition that is an option out of range."""
 
     def prepare(place: Place, _: pytest.MonkeyPatch) -> list[str]:
-        if job == "train":
+        if job != "partition":
             place.partitioned()
         else:
             assert main(place.ingest()) == 0
@@ -130,6 +130,9 @@ option("train", "--steps", "0")
 option("train", "--downscale", "0")
 option("train", "--downscale", "100")
 option("train", "--memory", "1")
+option("match", "--look", "noon")
+option("match", "--look", "../noon")
+option("update", "--block", "b000", "--capture", "later")
 
 
 @case
@@ -293,24 +296,6 @@ def newer_field(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 @case
 def foreign_field(place: Place, _: pytest.MonkeyPatch) -> list[str]:
     return with_fields(place, _weights(place))
-
-
-@case
-def match_of_an_untrained_run(place: Place, _: pytest.MonkeyPatch) -> list[str]:
-    place.partitioned()
-    return place.command("match", place.run, "--look", "noon")
-
-
-@case
-def look_with_an_odd_name(place: Place, _: pytest.MonkeyPatch) -> list[str]:
-    place.partitioned()
-    return place.command("match", place.run, "--look", "../noon")
-
-
-@case
-def update_of_an_untrained_block(place: Place, _: pytest.MonkeyPatch) -> list[str]:
-    place.partitioned()
-    return place.command("update", place.run, "--block", "b000", "--capture", place.capture)
 
 
 @case

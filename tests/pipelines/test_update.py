@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.offsets import PoseOffsets, write_offsets
 from blocknerf.city import seams
 from blocknerf.city.looks import open_look, read_look
 from blocknerf.city.manifest import City, RunFolder, read_city, write_city
@@ -142,6 +143,15 @@ def test_codes_of_the_block_are_matched_and_those_of_others_kept(run: RunFolder,
             assert torch.equal(look.codes[other], held.codes[other])
             assert look.fields[other] == held.fields[other]
         assert (held.root == "b001") <= (look.root != "b001"), "the light's own photographs are no longer in its root"
+
+
+def test_what_was_known_of_the_old_photographs_poses_goes(run: RunFolder, later: Path) -> None:
+    for name in ("b000", "b001"):
+        write_offsets(PoseOffsets(), run.offsets(name))
+    anew(run, later)
+    assert run.offsets("b000").is_file()
+    assert not run.offsets("b001").exists()
+    assert works(run)
 
 
 def test_the_same_update_is_not_made_twice_and_another_one_is(
