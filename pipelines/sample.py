@@ -2,10 +2,11 @@
 
 from pathlib import Path
 
-from blocknerf.capture.synthetic.rig import Route
+from blocknerf.capture.synthetic.rig import WANDER, Route
 from blocknerf.capture.synthetic.sample import read_spec, write_sample
 from blocknerf.capture.synthetic.shots import SampleSpec, plan_shots
 from blocknerf.capture.synthetic.town import Town
+from blocknerf.capture.synthetic.traffic import Traffic
 from blocknerf.errors import RunError
 from blocknerf.files import atomic_path
 from pipelines.job import say, tracked
@@ -20,6 +21,8 @@ def sample(
     stops: int = 38,
     route: Route = "main",
     field_of_view: float = 80.0,
+    exposure_wander: float = WANDER,
+    traffic: Traffic = "light",
     pose_error: float = 0.0,
     turn_error: float = 0.0,
     seed: int = 0,
@@ -39,6 +42,9 @@ def sample(
         stops: Places along each drive where all three cameras take a photograph.
         route: Along the main street, or a tour that turns into the side streets.
         field_of_view: From side to side of a photograph, in degrees.
+        exposure_wander: How far the exposure of a drive wanders to either side of its hour's, in stops; from about 1
+            on it no longer tells the hour.
+        traffic: Two cars that come toward the rig in each drive, or a jam in the whole of the lane beside it.
         pose_error: Length of the shift that displaces the poses of each drive, in metres.
         turn_error: Angle by which the poses of each drive are turned about their middle, in degrees.
         seed: Another number gives another town.
@@ -59,6 +65,8 @@ def sample(
         stops=stops,
         route=route,
         field_of_view=field_of_view,
+        exposure_wander=exposure_wander,
+        traffic=traffic,
         pose_error=pose_error,
         turn_error=turn_error,
         seed=seed,
@@ -88,6 +96,7 @@ def _check(spec: SampleSpec) -> None:
         "drives": (1, 1000),
         "stops": (1, 10_000),
         "field_of_view": (10, 150),
+        "exposure_wander": (0, 4),
         "pose_error": (0, 100),
         "turn_error": (0, 180),
         "supersample": (1, 8),
@@ -97,6 +106,8 @@ def _check(spec: SampleSpec) -> None:
         value = getattr(spec, name)
         if not low <= value <= high:
             raise RunError(f"sample: {name} is {value}; give a number from {low} to {high}")
+    if spec.traffic == "dense" and spec.route != "main":
+        raise RunError("sample: on a tour the car turns left through dense traffic; take light traffic or route main")
 
 
 def _check_free(out: Path) -> None:

@@ -42,8 +42,16 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "town").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("name", "value"), [("width", 0), ("stops", 0), ("quality", 100), ("pose_error", -1.0)])
+@pytest.mark.parametrize(
+    ("name", "value"), [("width", 0), ("stops", 0), ("quality", 100), ("pose_error", -1.0), ("exposure_wander", 5.0)]
+)
 def test_an_option_out_of_range_is_refused_before_anything_is_written(tmp_path: Path, name: str, value: float) -> None:
     with pytest.raises(RunError, match=f"sample: {name} is {value}; give a number from"):
         sample(tmp_path / "town", **{**TINY, name: value})  # type: ignore[arg-type]
     assert not (tmp_path / "town").exists()
+
+
+def test_dense_traffic_is_refused_where_the_car_would_turn_through_it(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="turns left through dense traffic; take light traffic or route main"):
+        sample(tmp_path / "out", traffic="dense", route="tour")
+    assert list(tmp_path.iterdir()) == []

@@ -16,6 +16,8 @@ Route = Literal["main", "tour"]
 ROUTES: tuple[Route, ...] = get_args(Route)
 SPEED = 6.0
 """Of the car (m/s)."""
+WANDER = 0.3
+"""Of automatic exposure, to either side (stops)."""
 CORNER = 4.5
 """Radius of the curve in which the car turns a corner (m)."""
 
@@ -55,10 +57,10 @@ class Drive:
     phase: float
     """Where its first stop lies, in steps: drives stagger, so that together they see more than each."""
 
-    def exposure(self, stop: int, camera: int) -> float:
-        """Shutter time (ms) x ISO: the hour's choice, wandering by a third of a stop as automatic exposure does."""
-        wander = 0.3 * sin(0.55 * stop + 2.1 * camera + len(self.name)) + 0.1 * (camera - 1)
-        return round(EXPOSURES[self.hour] * 2.0**wander, 2)
+    def exposure(self, stop: int, camera: int, wander: float = WANDER) -> float:
+        """Shutter time (ms) x ISO: the hour's choice, wandering by so many stops as automatic exposure does."""
+        stops = wander * sin(0.55 * stop + 2.1 * camera + len(self.name)) + 0.1 * (camera - 1)
+        return round(EXPOSURES[self.hour] * 2.0**stops, 2)
 
 
 def plan_drives(count: int, route: Route) -> list[Drive]:

@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.synthetic.rig import RIG, SPEED, Drive, Route, camera_pose, place_stops, plan_drives
+from blocknerf.capture.synthetic.rig import RIG, SPEED, WANDER, Drive, Route, camera_pose, place_stops, plan_drives
 from blocknerf.capture.synthetic.town import Cast, Town
-from blocknerf.capture.synthetic.traffic import moving_cars
+from blocknerf.capture.synthetic.traffic import Traffic, moving_cars
 from blocknerf.geometry import compose, se3_exp
 
 
@@ -28,6 +28,9 @@ class SampleSpec:
     route: Route = "main"
     field_of_view: float = 80.0
     """From side to side of a photograph (degrees)."""
+    exposure_wander: float = WANDER
+    """How far the exposure wanders to either side of the hour's (stops)."""
+    traffic: Traffic = "light"
     pose_error: float = 0.0
     """Length of the shift that displaces the poses of each drive (m)."""
     turn_error: float = 0.0
@@ -72,7 +75,7 @@ def plan_shots(spec: SampleSpec) -> list[Shot]:
                         drive=drive,
                         camera=mount.name,
                         seconds=distance / SPEED,
-                        exposure=drive.exposure(stop, camera),
+                        exposure=drive.exposure(stop, camera, spec.exposure_wander),
                         pose=tuple(tuple(row) for row in pose.tolist()),
                     )
                 )
@@ -84,7 +87,7 @@ def shoot(town: Town, shot: Shot, spec: SampleSpec) -> Cast:
     cameras = Cameras.pinhole(
         torch.tensor([shot.pose], dtype=torch.float64), focal=spec.focal, width=spec.width, height=spec.height
     )
-    cars = moving_cars(shot.drive, shot.seconds)
+    cars = moving_cars(shot.drive, shot.seconds, spec.traffic)
     return town.render(cameras, 0, shot.drive.hour, shot.exposure, cars=cars, supersample=spec.supersample)
 
 

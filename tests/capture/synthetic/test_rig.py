@@ -10,7 +10,7 @@ import torch
 from blocknerf.capture.synthetic.caster import find_points
 from blocknerf.capture.synthetic.lighting import HOURS
 from blocknerf.capture.synthetic.rig import RIG, ROUTES, SPEED, Route, camera_pose, place_stops, plan_drives
-from blocknerf.capture.synthetic.streets import intersections
+from blocknerf.capture.synthetic.streets import LANE, intersections
 from blocknerf.capture.synthetic.town import Town
 from blocknerf.capture.synthetic.traffic import moving_cars, positions
 from blocknerf.geometry import is_rigid
@@ -39,7 +39,8 @@ def test_cameras_stand_in_the_open_and_away_from_moving_cars(town: Town, route: 
     find_points(town.scene, np.ascontiguousarray(poses[:, :, 3]), gaps, solids)
     assert gaps.min() > 0.3
     for x, y, _, distance in stops:
-        for car in positions(drive, distance / SPEED):
+        # On a tour the rig turns left, through where a column would be.
+        for car in positions(drive, distance / SPEED, "dense" if route == "main" else "light"):
             assert dist((x, y), car[:2]) > 2.9
 
 
@@ -73,3 +74,26 @@ def test_cars_move_with_time() -> None:
     drive = plan_drives(1, "main")[0]
     early, late = (moving_cars(drive, seconds)[0][0].center[0] for seconds in (1.0, 2.0))
     assert early - late == pytest.approx(7.0)
+
+
+def test_exposure_can_wander_until_it_no_longer_tells_the_hour() -> None:
+    def most_and_least(hour: str, wander: float) -> tuple[float, float]:
+        drive = next(drive for drive in plan_drives(3, "main") if drive.hour == hour)
+        values = [drive.exposure(stop, camera, wander) for stop in range(30) for camera in range(3)]
+        return max(values), min(values)
+
+    assert most_and_least("noon", 0.3)[0] < most_and_least("overcast", 0.3)[1]
+    assert most_and_least("noon", 1.0)[0] > most_and_least("overcast", 1.0)[1]
+    assert most_and_least("overcast", 1.0)[0] > most_and_least("dusk", 1.0)[1]
+
+
+def test_dense_traffic_is_a_jam_beside_the_rig_and_elsewhere_in_each_drive() -> None:
+    places = []
+    for drive in plan_drives(6, "main"):
+        early, late = (sorted(positions(drive, seconds, "dense")) for seconds in (0.0, 12.0))
+        assert {y for _, y, _ in early} == {-LANE if drive.waypoints[0][0] > 0 else LANE}
+        for cars in (early, late):
+            assert len(cars) >= 10
+            assert min(b[0] - a[0] for a, b in pairwise(cars)) > 11.0
+        places.append(early[5][0])
+    assert len({round(place, 1) for place in places}) == 6
