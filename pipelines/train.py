@@ -60,6 +60,7 @@ def train(
     pose_stretch: float = 0.0,
     memory: float = 4.0,
     threads: int | None = None,
+    trim: float = 0.0,
     seed: int = 0,
 ) -> list[str]:
     """Train the blocks of a run that are not trained yet, and give their names.
@@ -75,6 +76,8 @@ def train(
         pose_stretch: Correct stretches of a segment about this long, in the capture's unit, for poses that drift.
         memory: Memory budget of the process in GiB.
         threads: Processor threads; by default every core.
+        trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
+            and are ignored where their surroundings err as well; 0.15 is a good start, 0 trusts every pixel.
         seed: Source of every random choice.
 
     Raises:
@@ -83,7 +86,7 @@ def train(
     """
     folder = RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
-    _check_options(capture, steps, downscale, threads)
+    _check_options(capture, steps, downscale, threads, trim)
     if not 0.0 <= pose_stretch < math.inf:
         raise TrainingError(f"--pose-stretch {pose_stretch:g} is not a length; give 0 for whole segments, or more")
     use_threads(threads)
@@ -94,6 +97,7 @@ def train(
         "pose_refinement": pose_refinement,
         "pose_stretch": pose_stretch,
         "memory": _photograph_bytes(memory),
+        "trim": trim,
         "seed": seed,
     }
     todo = [name for name in names if not folder.field(name).exists()]
@@ -105,10 +109,14 @@ def train(
     return todo
 
 
-def _check_options(capture: Capture, steps: int | None, downscale: int | None, threads: int | None) -> None:
+def _check_options(
+    capture: Capture, steps: int | None, downscale: int | None, threads: int | None, trim: float
+) -> None:
     for name, value in (("steps", steps), ("downscale", downscale), ("threads", threads)):
         if value is not None and value < 1:
             raise TrainingError(f"--{name} {value} is not positive; give a whole number of at least 1")
+    if not 0.0 <= trim < 1.0:
+        raise TrainingError(f"--trim {trim:g} is not from 0 to below 1; give the share of rays that may be ignored")
     smallest = min(min(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
     if downscale is not None and smallest // downscale < SMALLEST_SIDE:
         most = max(1, smallest // SMALLEST_SIDE)

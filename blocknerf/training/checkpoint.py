@@ -38,7 +38,7 @@ def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
         "spec": json.dumps(trainer.field.spec.to_json()),
     }
     with atomic_path(path) as part:
-        save_file(weights | trainer.optimizer.state(), part, metadata=metadata)
+        save_file(weights | trainer.state(), part, metadata=metadata)
 
 
 def restore_state(trainer: Trainer, path: Path) -> float:
@@ -57,7 +57,7 @@ def restore_state(trainer: Trainer, path: Path) -> float:
         with torch.no_grad():
             for name, value in trainer.field.named_parameters():
                 value.copy_(state[f"field.{name}"])
-        trainer.optimizer.restore(state)
+        trainer.restore(state)
         if trainer.poses is not None:
             trainer.poses.restore({name: state[f"poses.{name}"] for name in trainer.poses.state()})
             trainer.take_cameras()

@@ -45,6 +45,8 @@ class TrainConfig:
     """Whether the poses of each segment are corrected together while the block trains."""
     pose_stretch: float = 0.0
     """About how long a way, in world units, has one correction; 0 gives each segment one."""
+    trim: float = 0.0
+    """Share of rays, those with the largest errors, that are ignored where their surroundings err as well."""
     memory: int = 1 << 30
     """Bytes that photographs may take in memory."""
     seed: int = 0

@@ -1,15 +1,37 @@
 """The terms of the training loss, one pure function each."""
 
-from jaxtyping import Float, Int8
+import torch
+from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
 from blocknerf.kernels import histograms
 from blocknerf.sampling.proposal import Histogram
 
 
-def photometric(color: Float[Tensor, "rays 3"], target: Float[Tensor, "rays 3"]) -> Float[Tensor, ""]:
-    """Mean squared color error."""
-    return (color - target).square().mean()
+def photometric(
+    color: Float[Tensor, "rays 3"], target: Float[Tensor, "rays 3"], trusted: Bool[Tensor, "rays"] | None = None
+) -> Float[Tensor, ""]:
+    """Mean squared color error, of trusted rays alone: trimmed least squares (RobustNeRF, Sabour et al. 2023)."""
+    if trusted is None:
+        return (color - target).square().mean()
+    return (color - target).square().mean(-1).mul(trusted).sum() / trusted.sum().clamp_min(1)
+
+
+def outlying(errors: Float[Tensor, "rays"], share: float) -> Bool[Tensor, "rays"]:
+    """Which rays have the largest errors: that share of them, or fewer where the last are equal.
+
+    >>> outlying(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.5).tolist()
+    [False, True, False, True]
+    """
+    kept = len(errors) - int(share * len(errors))
+    if kept < 1:
+        return torch.ones_like(errors, dtype=torch.bool)
+    return errors > errors.kthvalue(kept).values
+
+
+def code_prior(codes: Float[Tensor, "frames codes"]) -> Float[Tensor, ""]:
+    """Mean squared appearance code, which keeps codes near zero; zero where they hold no numbers at all."""
+    return codes.square().sum() / max(codes.numel(), 1)
 
 
 def interlevel(fine: Histogram, proposal: Histogram) -> Float[Tensor, ""]:

@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
@@ -15,6 +15,7 @@ from blocknerf.rendering.rays import RayRendering, render_rays
 from blocknerf.sampling.proposal import Histogram
 from blocknerf.training import losses
 from blocknerf.training.config import TrainConfig
+from blocknerf.training.crowds import OutlierCrowds
 from blocknerf.training.optimizer import FieldOptimizer
 from blocknerf.training.pixels import PixelBatch, PixelSource
 from blocknerf.training.poses import LEARN_EVERY, PoseRefiner, active_levels
@@ -27,6 +28,8 @@ NEAR_FADE = 0.15
 """Gradients fade below this share of the block's half extent from the camera."""
 VISIBILITY_SHARE = 0.25
 """Share of a step's rays that the visibility network learns from."""
+TRIM_SHARE = 0.3
+"""Share of training over which the trimmed share of rays rises: at first the static errs no less than what moves."""
 SHELL_START, SHELL_END = 0.2, 0.04
 """Half-width of the shell around a measured depth, as a share of the depth, at the start and at the end."""
 
@@ -47,6 +50,7 @@ class Trainer:
     def __init__(self, field: BlockField, pixels: PixelSource, exposures: Float[Tensor, "frames"], config: TrainConfig):
         self.field, self.pixels, self.exposures, self.config = field, pixels, exposures, config
         self.optimizer = FieldOptimizer(field, config)
+        self.crowds = OutlierCrowds(pixels.cameras) if config.trim else None
         self.step = 0
         self.poses = self._refiner()
 
@@ -79,7 +83,7 @@ class Trainer:
             train_proposals=train_proposals,
             near_fade=NEAR_FADE * self.field.spec.half_extent,
         )
-        color_loss = losses.photometric(seen.color, batch.colors)
+        color_loss = losses.photometric(seen.color, batch.colors, self._trusted(seen, batch))
         loss = color_loss + self._regularizers(seen, rays, batch, train_proposals)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -117,10 +121,28 @@ class Trainer:
         )
         self.take_cameras()
 
+    def state(self) -> dict[str, Tensor]:
+        """All but the weights that a training needs to go on: moments, and where outliers crowd."""
+        return self.optimizer.state() | ({} if self.crowds is None else self.crowds.state())
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Take that state back."""
+        self.optimizer.restore(state)
+        if self.crowds is not None:
+            self.crowds.restore(state)
+
+    def _trusted(self, seen: RayRendering, batch: PixelBatch) -> Bool[Tensor, "rays"] | None:
+        """The rays whose colors to learn from, where outliers are trimmed; None where every ray is trusted."""
+        if self.crowds is None:
+            return None
+        share = self.config.trim * min(1.0, self.step / (TRIM_SHARE * self.config.steps))
+        errors = (seen.color.detach() - batch.colors).square().mean(-1)
+        return self.crowds.trusted(batch.frames, batch.pixels, errors, share)
+
     def _regularizers(self, seen: RayRendering, rays: RayBundle, batch: PixelBatch, train_proposals: bool) -> Tensor:
         fine = Histogram(edges=seen.samples.edges, weights=seen.weights)
         total = self.config.distortion_weight * losses.distortion(fine)
-        total = total + self.config.code_weight * self.field.codes.square().mean()
+        total = total + self.config.code_weight * losses.code_prior(self.field.codes)
         if train_proposals:
             total = total + sum(losses.interlevel(fine, proposal) for proposal in seen.proposals)
         if len(batch.depths):

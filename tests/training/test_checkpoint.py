@@ -81,6 +81,21 @@ def test_a_resumed_training_of_poses_is_the_same_to_the_last_bit(
     assert all(torch.equal(value, resumed.poses.state()[name]) for name, value in straight.poses.state().items())
 
 
+def test_a_trimmed_training_goes_on_with_what_it_knows_of_outliers(
+    tmp_path: Path, ball: Any, trainer_of: MakeTrainer
+) -> None:
+    path, choices = tmp_path / "state.safetensors", {"steps": 20, "trim": 0.3}
+    straight = advance(trainer_of(ball.unmasked, **choices), 20)
+    save_state(advance(trainer_of(ball.unmasked, **choices), 12), path, seconds=0.0)
+    resumed, forgetful = trainer_of(ball.unmasked, **choices), trainer_of(ball.unmasked, **choices)
+    for trainer in (resumed, forgetful):
+        restore_state(trainer, path)
+    forgetful.crowds.cells.zero_()
+    first, again, other = weights(straight), weights(advance(resumed, 8)), weights(advance(forgetful, 8))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
 def test_a_training_without_its_moments_would_not_be_the_same(
     saved: Path, straight: dict[str, torch.Tensor], ball: Any, trainer_of: MakeTrainer
 ) -> None:

@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from blocknerf.sampling.proposal import Histogram
@@ -10,6 +11,45 @@ def histogram(rays: int, bins: int, seed: int) -> Histogram:
     edges = torch.cat([torch.zeros(rays, 1), inner, torch.ones(rays, 1)], -1).double()
     weights = torch.rand(rays, bins, generator=generator, dtype=torch.float64)
     return Histogram(edges=edges, weights=weights / weights.sum(-1, keepdim=True))
+
+
+def test_untrusted_rays_leave_no_trace_in_the_color_loss():
+    color = torch.rand(4, 3, requires_grad=True)
+    target, trusted = torch.rand(4, 3), torch.tensor([True, False, True, True])
+    loss = losses.photometric(color, target, trusted)
+    assert torch.isclose(loss, losses.photometric(color[trusted], target[trusted]))
+    loss.backward()
+    assert (color.grad[1] == 0).all()
+    assert (color.grad[trusted] != 0).all()
+
+
+def test_no_trusted_ray_at_all_is_no_loss():
+    color = torch.rand(4, 3, requires_grad=True)
+    loss = losses.photometric(color, torch.rand(4, 3), torch.zeros(4, dtype=torch.bool))
+    loss.backward()
+    assert float(loss.detach()) == 0.0
+    assert (color.grad == 0).all()
+
+
+@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.1, 10), (0.25, 25), (1.0, 100)])
+def test_outlying_rays_are_that_share_and_the_worst(share, count):
+    errors = torch.rand(100, generator=torch.Generator().manual_seed(0))
+    outlying = losses.outlying(errors, share)
+    assert int(outlying.sum()) == count
+    if 0 < count < 100:
+        assert errors[outlying].min() > errors[~outlying].max()
+
+
+def test_equal_errors_are_no_outliers():
+    assert not losses.outlying(torch.ones(8), 0.5).any()
+
+
+def test_the_code_prior_is_the_mean_square_and_knows_fields_without_codes():
+    codes = torch.tensor([[1.0, 2.0], [3.0, 0.0]], requires_grad=True)
+    assert float(losses.code_prior(codes.detach())) == 3.5
+    empty = torch.zeros(5, 0, requires_grad=True)
+    losses.code_prior(empty).backward()
+    assert float(losses.code_prior(empty.detach())) == 0.0
 
 
 def test_distortion_matches_the_double_sum():

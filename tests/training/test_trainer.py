@@ -1,5 +1,6 @@
 """The training loop learns, keeps moving things out, and stops at the first number that is not finite."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Callable
@@ -10,6 +11,7 @@ import torch
 
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import TrainingError
+from blocknerf.fields.block_field import BlockField
 from blocknerf.rendering.image import render_image
 from blocknerf.rendering.rays import RayRendering, render_rays
 from blocknerf.training import trainer as module
@@ -64,6 +66,34 @@ def test_masks_keep_a_moving_thing_out(ball: Any, score: Score, trainer_of: Make
     )
     print(f"held-out PSNR: {masked:.1f} dB with masks, {unmasked:.1f} dB without")
     assert masked > unmasked + 3.0
+
+
+def test_a_crowd_of_outliers_teaches_no_colors(ball: Any, trainer_of: MakeTrainer) -> None:
+    weights = []
+    for crowded, repainted in ((True, False), (True, True), (False, True)):
+        trainer = trainer_of(ball.clean, steps=40, trim=1.0)
+        for _ in range(30):
+            trainer.advance()
+        trainer.crowds.cells[0] = 1e6 if crowded else 0.0
+        if repainted:
+            trainer.pixels.colors[0] = 255 - trainer.pixels.colors[0]
+        trainer.advance()
+        weights.append([value.detach().clone() for value in trainer.field.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(weights[1], weights[2], strict=True))
+
+
+def test_a_trimmed_loss_costs_little_where_nothing_moves(ball: Any, score: Score, trainer_of: MakeTrainer) -> None:
+    plain, trimmed = (score(trained(trainer_of(ball.clean, steps=150, trim=trim)), ball.clean) for trim in (0.0, 0.15))
+    print(f"held-out PSNR where nothing moves: {plain:.1f} dB plain, {trimmed:.1f} dB trimmed")
+    assert trimmed > plain - 2.0
+
+
+def test_a_field_without_codes_learns(ball: Any, score: Score, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=150)
+    bare = BlockField(dataclasses.replace(trainer.field.spec, code_size=0))
+    trainer = trained(Trainer(bare, trainer.pixels, trainer.exposures, trainer.config))
+    assert score(trainer, ball.clean) > mean_color_psnr(ball.clean, range(len(ball.clean))) + 2.0
 
 
 def test_a_report_tells_step_loss_and_psnr(ball: Any, trainer_of: MakeTrainer) -> None:
