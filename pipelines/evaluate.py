@@ -1,6 +1,6 @@
 """Scores of the photographs that training never saw, by the half-image protocol."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -178,16 +178,25 @@ class Exam:
 
 def answer(renderer: CityRenderer, capture: Capture, exam: Exam) -> CityRendering:
     """What the city makes of the photograph, each block in the light of its left half."""
+    names = [use.name for use in renderer.select(exam.camera) if use.kept]
+    codes = fit_codes(renderer, capture, exam, names)
+    return renderer.render(exam.camera, frame=exam.name, codes=codes, stretch=exam.stretch)
+
+
+def fit_codes(
+    renderer: CityRenderer, capture: Capture, exam: Exam, names: Iterable[str]
+) -> dict[str, Float[Tensor, "codes"]]:
+    """The code of each of some blocks that shows the photograph's left half best; none where masks cover that half."""
     light = city_appearance(capture, (), frame=exam.name)
     places = exam.fit_pixels(FIT_RAYS)
     target, codes = exam.photo.reshape(-1, 3)[places], {}
-    for name in [use.name for use in renderer.select(exam.camera) if use.kept and len(places)]:
+    for name in names if len(places) else ():
         block = renderer.cache.get(name)
         start = block_code(block.field, light)
         exposure = block_exposure(block.field, light.exposure_at(exam.camera.centers[0]))
         rays = block.view(exam.camera, exam.stretch).image_rays(0).flatten()[places]
         codes[name] = fit_code(block.field, rays, target, exposure, start=start)
-    return renderer.render(exam.camera, frame=exam.name, codes=codes, stretch=exam.stretch)
+    return codes
 
 
 def _frame_score(exam: Exam, seen: CityRendering, *, keep: bool) -> FrameScore:
