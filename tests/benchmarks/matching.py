@@ -38,12 +38,16 @@ def main() -> None:
     parser.add_argument("run", type=Path, help="a trained run of two blocks or more")
     parser.add_argument("--steps", type=int, default=STEPS, help="of the search for a block's code")
     options = parser.parse_args()
-    folder = RunFolder(options.run)
+    rows, half = measure(RunFolder(options.run), options.steps)
+    report(rows, half, options.steps)
+
+
+def measure(folder: RunFolder, steps: int) -> tuple[list[dict[str, Any]], list[float]]:
+    """The difference at every seam in every light before and after, and half way between any two matched lights."""
     meetings = Meetings(folder, read_city(folder.city))
     seams, lights = meetings.seams(), list(meetings.capture.segments)
     own = [meetings.own_codes(Source(frame=None, segment=light)) for light in lights]
     rows, looks = [], []
-    print(f"{'light':<20}{'seam':<14}{'before':>8}{'after':>8}{'ratio':>7}{'pixels: before':>16}{'after':>8}")
     for number, light in enumerate(lights):
         source = Source(frame=None, segment=light)
         root, *_ = meetings.roots(source, seams)
@@ -51,19 +55,14 @@ def main() -> None:
         exposure = meetings.exposure(source, root)
         starts = {name: [code] for name, code in apart.items()}
         known = {root: apart[root]}
-        found = match_codes(seams, meetings.field, known, starts.__getitem__, exposure, steps=options.steps)
+        found = match_codes(seams, meetings.field, known, starts.__getitem__, exposure, steps=steps)
         matched = known | {each.name: each.code for each in found}
         looks.append(meetings.look(source, root, exposure, matched))
         for seam in seams:
-            if root not in hops(seams, seam.blocks[0]):
-                continue
-            row = compare(meetings, seam, apart, matched, exposure)
-            rows.append({"light": light, "seam": " - ".join(seam.blocks), **row})
-            print(
-                "{light:<20}{seam:<14}{seam_before:8.4f}{seam_after:8.4f}{ratio:7.1f}{pixels_before:16.4f}"
-                "{pixels_after:8.4f}".format(**rows[-1])
-            )
-    report(rows, half_way(meetings, seams, looks), options.steps)
+            if root in hops(seams, seam.blocks[0]):
+                row = compare(meetings, seam, apart, matched, exposure)
+                rows.append({"light": light, "seam": " - ".join(seam.blocks), **row})
+    return rows, half_way(meetings, seams, looks)
 
 
 def compare(
@@ -99,6 +98,12 @@ def half_way(meetings: Meetings, seams: list[Seam], looks: list[Any]) -> list[fl
 
 
 def report(rows: list[dict[str, Any]], half: list[float], steps: int) -> None:
+    print(f"{'light':<20}{'seam':<14}{'before':>8}{'after':>8}{'ratio':>7}{'pixels: before':>16}{'after':>8}")
+    for row in rows:
+        print(
+            "{light:<20}{seam:<14}{seam_before:8.4f}{seam_after:8.4f}{ratio:7.1f}{pixels_before:16.4f}"
+            "{pixels_after:8.4f}".format(**row)
+        )
     before, after = (mean(row[key] for row in rows) for key in ("seam_before", "seam_after"))
     print(f"mean: {before:.4f} before, {after:.4f} after; {before / after:.1f} times less, required: {REQUIRED_RATIO}")
     if half:

@@ -1,0 +1,116 @@
+"""One training of an experiment: a run folder that the product's own jobs train and judge."""
+
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+from blocknerf.capture.capture import Capture, write_capture
+from blocknerf.capture.offsets import read_offsets, refined
+from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.partition.block import Block
+from blocknerf.partition.membership import assign, write_membership
+from blocknerf.training.block_spec import spec_for_block
+from pipelines import train as train_job
+from pipelines.evaluate import Exam, evaluate
+from pipelines.records import refined_stretches, training_downscale
+from pipelines.scores import Evaluation
+from tests.benchmarks.paper.results import commit
+
+HELD_OUT = 8
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What is trained, and on what."""
+
+    capture: Capture
+    """As training sees it."""
+    judged: Capture
+    """As evaluation sees it: the same frames, masks included."""
+    blocks: tuple[Block, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Of the train job."""
+    shape: Mapping[str, Any] = field(default_factory=dict)
+    """Replaces fields of every block's `FieldSpec`."""
+
+
+def run_trial(folder: Path, trial: Trial) -> Evaluation:
+    """Train and judge, or go on with it: what is done already in the folder is skipped."""
+    run = RunFolder(folder)
+    if not run.city.exists():
+        prepare(run, trial)
+    with shaped(trial.shape):
+        train_job.train(folder, **trial.options)
+    write_capture(trial.judged, run.capture)
+    return evaluate(folder, threads=trial.options.get("threads"))
+
+
+def prepare(run: RunFolder, trial: Trial) -> None:
+    """Write a run folder up to what training needs, and which commit it is the work of."""
+    run.path.mkdir(parents=True, exist_ok=True)
+    write_capture(trial.capture, run.capture)
+    for member in assign(trial.capture, trial.blocks, held_out=HELD_OUT):
+        write_membership(member, trial.capture, run.frames(member.block))
+    write_atomic(_origin(run.path), format_json({"commit": commit()}))
+    write_city(City(blocks=trial.blocks, held_out=HELD_OUT), run.city)
+
+
+def commit_of(folder: Path) -> str:
+    """The commit that a trial was begun with."""
+    return str(read_json(_origin(folder), "experiment")["commit"])
+
+
+def work_folder(parent: Path, name: str, settings: Mapping[str, Any]) -> Path:
+    """Where the trials of an experiment lie: other settings, another folder."""
+    digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:8]
+    return parent / f"{name}-{digest}"
+
+
+def trained_poses(folder: Path, capture: Capture) -> Capture:
+    """The photographs of a trial of one block from where training came to think that they were taken."""
+    run = RunFolder(folder)
+    path = run.offsets(run.blocks_done()[0])
+    return refined(capture, read_offsets(path)) if path.is_file() else capture
+
+
+def held_out_exams(run: RunFolder, capture: Capture, frames: Sequence[int] | None = None) -> list[Exam]:
+    """Photographs that were kept back, all or some, as evaluation asks for them."""
+    city, own = read_city(run.city), refined_stretches(run, capture)
+    chosen = [i for i in range(len(capture)) if city.is_held_out(i)] if frames is None else frames
+    scale = training_downscale(run)
+    return [Exam.of(capture, i, scale, None if own is None else own[i]) for i in chosen]
+
+
+def scores(found: Evaluation) -> dict[str, float | None]:
+    """The means that tables show."""
+    means = asdict(found.mean)
+    return {key: means[key] for key in ("psnr", "ssim", "psnr_masked")}
+
+
+def in_blocks(capture: Capture, blocks: tuple[Block, ...]) -> Capture:
+    """The frames that stand in any of the blocks."""
+    centers = capture.cameras().centers
+    inside = [i for i in range(len(capture)) if any(bool(block.contains(centers[i : i + 1])) for block in blocks)]
+    return capture.select(inside)
+
+
+@contextmanager
+def shaped(shape: Mapping[str, Any]) -> Iterator[None]:
+    """Within it, the train job makes fields of another shape: presets offer none without codes, or of every size."""
+
+    def spec(*facts: Any) -> Any:
+        return replace(spec_for_block(*facts), **shape)
+
+    given: Callable[..., Any] = spec if shape else spec_for_block
+    with patch.object(train_job, "spec_for_block", given):
+        yield
+
+
+def _origin(folder: Path) -> Path:
+    return folder / "experiment.json"

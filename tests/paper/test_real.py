@@ -1,0 +1,36 @@
+"""The ablation of a real street in small, and what it says of the gap between raw and adjusted poses."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.benchmarks.paper.real import ROWS, Experiment, run_table, table
+
+
+def test_raw_poses_are_refined_in_small(tmp_path: Path, real_captures: Path) -> None:
+    capture = real_captures / "street_kitti0005"
+    experiment = Experiment(capture=capture, steps=6, stretch=3.0, block=1, downscale=8, threads=1)
+    rows = {row["name"]: row for row in run_table(experiment, ["adjusted", "raw", "raw_refined"], [0], tmp_path)}
+    assert rows["adjusted"]["centimeters"] == pytest.approx(0.0, abs=1e-3)
+    assert rows["raw"]["centimeters"] > 3.0
+    assert rows["raw_refined"]["centimeters"] != rows["raw"]["centimeters"]
+    assert "tmp" not in str(experiment.settings)
+
+
+def test_the_gap_is_taken_seed_by_seed() -> None:
+    scores = {"adjusted": [22.0, 23.0], "raw": [20.0, 21.0], "raw_refined": [21.0, 22.5]}
+    rows = table({name: [{"psnr": value} for value in values] for name, values in scores.items()})
+    assert rows[2]["gap_recovered_seeds"] == [0.5, 0.75]
+    assert all("gap_recovered" not in row for row in rows[:2])
+    same = table({name: [{"psnr": 20.0}] for name in scores})
+    assert same[2]["gap_recovered"] is None
+
+
+def test_rows_differ_from_adjusted_poses_in_what_they_are_named_for() -> None:
+    assert [name for name, row in ROWS.items() if row.raw] == ["raw", "raw_refined"]
+    assert [name for name, row in ROWS.items() if "pose_refinement" in row.options] == [
+        "adjusted_refined",
+        "raw_refined",
+    ]
+    assert ROWS["no_appearance"].shape == {"code_size": 0}
+    assert set(ROWS["robust"].options) == {"trim"}

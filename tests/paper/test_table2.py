@@ -1,0 +1,66 @@
+"""Dividing the town: where blocks lie, which sizes they get, and tables 2 and 3 and a day passing in small."""
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from blocknerf.capture.capture import Capture
+from blocknerf.city.manifest import WEIGHTINGS, RunFolder
+from tests.benchmarks.paper import table2, table3
+from tests.benchmarks.paper.matching import day_passing, rows_of
+from tests.benchmarks.paper.table2 import STREET, Experiment, parameters, place_blocks, run_table
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 8])
+def test_blocks_cover_the_street_and_overlap_by_half(count: int) -> None:
+    blocks = place_blocks(count)
+    assert len(blocks) == count
+    ends = [(block.origin[0] - block.radius, block.origin[0] + block.radius) for block in blocks]
+    assert ends[0][0] <= STREET[0]
+    assert ends[-1][1] >= STREET[1]
+    for (_, end), (start, stop) in pairwise(ends):
+        assert end - start == pytest.approx(0.5 * (stop - start))
+
+
+def test_equal_total_halves_the_tables_as_blocks_double() -> None:
+    experiment = Experiment(steps=1, table=15)
+    assert [experiment.tables("equal_size", count) for count in (1, 2, 4, 8)] == [15, 15, 15, 15]
+    assert [experiment.tables("equal_total", count) for count in (1, 2, 4, 8)] == [18, 17, 16, 15]
+
+
+def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
+    experiment = Experiment(steps=8, table=8, capture=town.root, threads=1)
+    rows = run_table(experiment, [2, 8], [0], tmp_path)
+    assert [row["blocks"] for row in rows] == [2, 8]
+    assert rows[1]["equal_size"] == rows[1]["equal_total"]
+    assert rows[0]["equal_size"] != rows[0]["equal_total"]
+    assert rows[0]["equal_size"]["parameters"] < rows[0]["equal_total"]["parameters"]
+    assert [row["equal_size"]["steps"] for row in rows] == [16, 64]
+    assert len(list(experiment.folder(tmp_path).iterdir())) == 3
+    run = RunFolder(experiment.folder(tmp_path) / "blocks2-table8-0")
+    assert parameters(run.path) == rows[0]["equal_size"]["parameters"]
+    assert {line["blocks"] for line in table2.flat(rows)} == {2, 8}
+
+    weighed = table3.table([run], pictures=7, width=16, max_frames=5)
+    assert [row["name"] for row in weighed] == list(WEIGHTINGS)
+    for row in weighed:
+        assert 5.0 < row["psnr"] < 60.0
+        assert row["temporal"] >= 0.0
+        assert row["peak"] > 0.0
+    assert len({(row["psnr"], row["temporal"]) for row in weighed}) > 1
+
+    strip = day_passing(run, ("drive0_noon", "drive1_dusk"))
+    assert strip.shape == (3 * 14 + 2 * 2, 2 * 24, 3)
+    assert run.look("noon").is_file()
+    assert run.look("dusk").is_file()
+
+
+def test_rows_of_matching_are_means_over_seams() -> None:
+    seams = [{"seam_before": 0.1, "seam_after": 0.02}, {"seam_before": 0.2, "seam_after": 0.03}]
+    before, after = rows_of(seams, [0.04, 0.06])
+    assert (before["name"], after["name"]) == ("seam_before", "seam_after")
+    assert before["difference"] == pytest.approx(0.15)
+    assert before["largest"] == 0.2
+    assert after["times_less"] == pytest.approx(6.0)
+    assert after["half_way"] == pytest.approx(0.05)
