@@ -19,6 +19,7 @@ from blocknerf.training.crowds import OutlierCrowds
 from blocknerf.training.optimizer import FieldOptimizer
 from blocknerf.training.pixels import PixelBatch, PixelSource
 from blocknerf.training.poses import LEARN_EVERY, PoseRefiner, active_levels
+from blocknerf.training.visibility import visibility_loss
 
 ANNEAL_SHARE = 0.1
 """Share of training over which proposal weights sharpen from even to their own."""
@@ -26,8 +27,6 @@ PROPOSAL_EVERY = 2
 """After the annealing, proposals learn on every n-th step: they follow a field that moves slowly."""
 NEAR_FADE = 0.15
 """Gradients fade below this share of the block's half extent from the camera."""
-VISIBILITY_SHARE = 0.25
-"""Share of a step's rays that the visibility network learns from."""
 TRIM_SHARE = 0.3
 """Share of training over which the trimmed share of rays rises: at first the static errs no less than what moves."""
 SHELL_START, SHELL_END = 0.2, 0.04
@@ -84,7 +83,8 @@ class Trainer:
             near_fade=NEAR_FADE * self.field.spec.half_extent,
         )
         color_loss = losses.photometric(seen.color, batch.colors, self._trusted(seen, batch))
-        loss = color_loss + self._regularizers(seen, rays, batch, train_proposals)
+        loss = color_loss + self._regularizers(seen, batch, train_proposals)
+        loss = loss + visibility_loss(self.field, rays, seen, generator)
         value = float(loss.detach())
         if not math.isfinite(value):
             raise TrainingError(
@@ -139,7 +139,7 @@ class Trainer:
         errors = (seen.color.detach() - batch.colors).square().mean(-1)
         return self.crowds.trusted(batch.frames, batch.pixels, errors, share)
 
-    def _regularizers(self, seen: RayRendering, rays: RayBundle, batch: PixelBatch, train_proposals: bool) -> Tensor:
+    def _regularizers(self, seen: RayRendering, batch: PixelBatch, train_proposals: bool) -> Tensor:
         fine = Histogram(edges=seen.samples.edges, weights=seen.weights)
         total = self.config.distortion_weight * losses.distortion(fine)
         total = total + self.config.code_weight * losses.code_prior(self.field.codes)
@@ -149,13 +149,7 @@ class Trainer:
             total = total + self.config.depth_weight * self._depth_loss(seen, batch.depths)
         if len(batch.sky):
             total = total + self.config.sky_weight * losses.sky_opacity(seen.opacity, batch.sky)
-        return total + self._visibility_loss(seen, rays)
-
-    def _visibility_loss(self, seen: RayRendering, rays: RayBundle) -> Tensor:
-        # The transmittance is detached, so unlike in the paper no tiny weight is needed to protect the field.
-        step = round(1.0 / VISIBILITY_SHARE)
-        predicted = self.field.visibility(seen.samples.points[::step].detach(), rays.directions[::step].contiguous())
-        return losses.visibility(predicted, seen.transmittance[::step])
+        return total
 
     def _depth_loss(self, seen: RayRendering, depths: Float[Tensor, "measured"]) -> Tensor:
         rows = slice(0, len(depths))
