@@ -21,6 +21,8 @@ STEP_START, STEP_END = 3.0, 0.1
 More than all of it at first: the step is right for a scene that stays as it is, but the field follows the poses, and
 most of what an offset does to pictures is undone by it.
 """
+LEASH = 2e-3
+"""Longest update of a tangent. Twice the step above without it sent all cameras off for good (sample city)."""
 MOMENTUM, CURVATURE_MOMENTUM = 0.8, 0.9
 """Shares that the averages over updates keep; with this momentum, steps below 18 times the full one are stable."""
 PRIOR_START, PRIOR_END = 1e5, 1e-1
@@ -30,8 +32,12 @@ PRIOR_SHARE = 0.2
 The paper's is 1/60, which is 5,000 of its steps; of the 900 to 6,000 of a draft it would be 15 to 100, when there is
 no shape yet to align to: offsets run off by more than they were wrong by (measured on the sample city).
 """
-FADE_SHARE = 0.4
-"""Share of training over which hash levels fade in (BARF, Lin et al. 2021): fine ones pull offsets to and fro."""
+FADE_SHARE = 0.6
+"""Share of training over which hash levels fade in (BARF, Lin et al. 2021).
+
+Fine levels fit each drive's own misplaced texture, and then nothing pulls the drives together any more. On the sample
+city, errors of 800 steps fall from 2.8 to 2.0 cm between shares of 0.4 and 0.6; the picture is as good.
+"""
 FIRST_LEVELS = 3.0
 """Hash levels that are on from the start."""
 
@@ -116,7 +122,9 @@ class PoseRefiner:
         curvature = self.curvature / (1.0 - CURVATURE_MOMENTUM ** (update + 1))
         damped = curvature + pull[:, None, None] * torch.eye(6, dtype=torch.float64)
         step = STEP_START * (STEP_END / STEP_START) ** progress
-        moved = self.tangents - step * torch.linalg.solve(damped, gradient[..., None])[..., 0]
+        change = step * torch.linalg.solve(damped, gradient[..., None])[..., 0]
+        change = change * (LEASH / change.norm(dim=-1, keepdim=True).clamp_min(1e-30)).clamp(max=1.0)
+        moved = self.tangents - change
         self.tangents = (self._apart @ moved.flatten()).view_as(moved)
 
     def state(self) -> dict[str, Tensor]:
