@@ -23,7 +23,8 @@ from blocknerf.city.photographs import block_photographs
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import save_field
-from blocknerf.fields.occupancy import extract_occupancy, save_occupancy
+from blocknerf.fields.occupancy import save_occupancy
+from blocknerf.fields.probing import extract_occupancy
 from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, availability
 from blocknerf.kernels.threads import use_threads

@@ -14,11 +14,9 @@ from blocknerf.city.refinement import Refinement, open_refinements
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.occupancy import load_occupancy
-from blocknerf.rendering.protocol import Field, Occupancy
+from blocknerf.rendering.protocol import Field
 
 MIB = 1 << 20
-WORTH_SKIPPING = 0.5
-"""Occupied share of a grid below which skipping pays."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,24 +24,18 @@ class LoadedBlock:
     """What rendering needs of a block."""
 
     field: Field
-    occupancy: Occupancy | None = None
-    """Where the field is not empty; None evaluates it everywhere."""
     refinement: Refinement | None = None
     """Where the block learned that photographs stand; None where it kept the poses it was given."""
 
     @property
     def bytes(self) -> int:
         """Memory of parameters and buffers; a field in closed form has none."""
-        return _module_bytes(self.field) + _module_bytes(self.occupancy)
+        tensors = [*self.field.parameters(), *self.field.buffers()] if isinstance(self.field, nn.Module) else []
+        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def view(self, cameras: Cameras, stretch: Stretch | None = None) -> Cameras:
         """Cameras as the block sees them: any, or with their stretch those of photographs (`Refinement.view`)."""
         return cameras if self.refinement is None else self.refinement.view(cameras, stretch)
-
-
-def _module_bytes(part: object) -> int:
-    tensors = [*part.parameters(), *part.buffers()] if isinstance(part, nn.Module) else []
-    return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 Loader = Callable[[str], LoadedBlock]
@@ -99,11 +91,12 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
             raise FileNotFoundError(path)
         if read_header(path).city != city.digest:
             raise RunError(f"{path}: was trained for another {run.city.name}; remove {path.parent} and train it again")
-        grid = run.occupancy(name)
-        occupancy = load_occupancy(grid).to(device) if grid.is_file() else None
-        # Looking cells up costs about as much as the cheapest samples: a grid that is nearly full saves nothing.
-        helps = occupancy is not None and occupancy.share < WORTH_SKIPPING
-        field, occupancy = load_field(path).to(device), occupancy if helps else None
-        return LoadedBlock(field=field, occupancy=occupancy, refinement=refinement_of(name))
+        field, grid = load_field(path), run.occupancy(name)
+        if grid.is_file():
+            try:
+                field.skip_empty(load_occupancy(grid))
+            except ValueError as error:
+                raise RunError(f"{grid}: {error}; train the block again") from None
+        return LoadedBlock(field=field.to(device), refinement=refinement_of(name))
 
     return load

@@ -222,7 +222,7 @@ class CityRenderer:
         block = self.cache.get(name)
         code = codes[name] if name in codes else block_code(block.field, appearance)
         seen, shown = block.view(view, stretch), block_exposure(block.field, exposure)
-        return render_image(block.field, seen, 0, code.to(self.device), shown, block.occupancy)
+        return render_image(block.field, seen, 0, code.to(self.device), shown)
 
     def appearance(self, segment: str | None = None, frame: str | None = None) -> Appearance:
         """What a city without a look is shown like: this segment, this photograph, or the reference segment.

@@ -2,16 +2,22 @@
 
 from collections.abc import Sequence
 from functools import partial
+from typing import cast
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from blocknerf.cameras import RayBundle
 from blocknerf.fields.encodings import EXPOSURE_LEVELS, encode_exposure, spherical_harmonics, truncated_exp
 from blocknerf.fields.grid_network import GridNetwork, Network
+from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.kernels.contraction import to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec
+from blocknerf.kernels.marching import RadianceNetwork, march
+from blocknerf.kernels.marching.network import DENSITY_SHIFT
+from blocknerf.spacing import Spacing
 
 DIRECTION_FEATURES = 16
 CODE_RANGE = 0.01
@@ -38,6 +44,7 @@ class BlockField(nn.Module):
         self.visibility_net = GridNetwork(_visibility_grid(spec), [16, 1], DIRECTION_FEATURES)
         self.codes = nn.Parameter(CODE_RANGE * torch.randn(len(spec.frames), spec.code_size))
         self.register_buffer("origin", torch.tensor(spec.origin), persistent=False)
+        self.occupancy: OccupancyGrid | None = None
 
     @property
     def code_size(self) -> int:
@@ -78,7 +85,7 @@ class BlockField(nn.Module):
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch features"]]:
         """Density at points, and the features their color depends on."""
-        features = self.base(*self.to_cube(points, footprints)).view(*points.shape[:-1], -1)
+        features = self.base(*self.to_cube(points, footprints)).view(*points.shape[:-1], self.spec.geometry_features)
         return self._to_density(features[..., 0]), features
 
     def color(
@@ -114,13 +121,49 @@ class BlockField(nn.Module):
         rows = [self.spec.frames.index(name) for name in frames]
         return self.codes.detach()[rows].mean(0)
 
+    def skip_empty(self, occupancy: OccupancyGrid) -> None:
+        """Leave out from now on, in `march`, what a grid says is empty.
+
+        Raises:
+            ValueError: The grid is of another block.
+        """
+        if (occupancy.origin, occupancy.half_extent) != (self.spec.origin, self.spec.half_extent):
+            raise ValueError(f"its place {occupancy.origin} is not this field's, {self.spec.origin}")
+        self.occupancy = occupancy
+
+    @torch.no_grad()
+    def march(
+        self, rays: RayBundle, code: Float[Tensor, "rays codes"], exposure: Float[Tensor, "rays"]
+    ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"], Float[Tensor, "rays"]]:
+        """Color in 0..1, depth and opacity along rays, in one pass from proposals to colors and without gradients."""
+        rows = self._row_inputs(rays.directions, code, exposure)
+        return march(
+            self._network(), rays, cast(nn.Linear, self.color_head.row)(rows), torch.sigmoid(self.sky_head(rows))
+        )
+
+    def _network(self) -> RadianceNetwork:
+        proposal_samples, samples = self.sample_counts
+        weights, biases = self.color_head.parts
+        return RadianceNetwork(
+            proposal=cast(GridNetwork, self.proposals[0]).layers,
+            field=self.base.layers,
+            color_weights=weights,
+            color_biases=biases,
+            origin=self.spec.origin,
+            half_extent=self.spec.half_extent,
+            spacing=Spacing(near=self.near, far=self.far, knee=self.knee),
+            proposal_samples=proposal_samples,
+            samples=samples,
+            cells=None if self.occupancy is None else self.occupancy.cells,
+        )
+
     def _proposal_density(self, network: nn.Module, points: Tensor, footprints: Tensor) -> Tensor:
         logits = network(*self.to_cube(points, footprints))
         return self._to_density(logits[:, 0]).view(footprints.shape)
 
     def _to_density(self, logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         # One unit of density in the block's own scale, a touch below at the start so that rays begin clear.
-        return truncated_exp(logits - 1.0) / self.spec.half_extent
+        return truncated_exp(logits - DENSITY_SHIFT) / self.spec.half_extent
 
     def _row_inputs(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Float[Tensor, "rays rows"]:
         encoded = encode_exposure(exposure, self.spec.exposure_reference)

@@ -7,6 +7,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from blocknerf.kernels.marching.network import DENSITY_LIMIT
+
 EXPOSURE_LEVELS = 4
 EXPOSURE_STOPS = 8.0
 """Stops of exposure, above or below the reference, that the encoding tells apart without repeating."""
@@ -54,7 +56,7 @@ def encode_exposure(exposure: Float[Tensor, "rays"], reference: float) -> Float[
 class _TruncatedExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor) -> Tensor:
-        value = torch.exp(logits.clamp(max=15.0))
+        value = torch.exp(logits.clamp(max=DENSITY_LIMIT))
         ctx.save_for_backward(value)
         return value
 
@@ -65,5 +67,5 @@ class _TruncatedExp(torch.autograd.Function):
 
 
 def truncated_exp(logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """exp, bounded at e^15 in value, with a gradient that never vanishes above the bound."""
+    """exp, bounded at e^DENSITY_LIMIT in value, with a gradient that never vanishes above the bound."""
     return _TruncatedExp.apply(logits)

@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from blocknerf.kernels.hash_grid import GridSpec, encode
+from blocknerf.kernels.marching import GridLayers
 from blocknerf.kernels.mlp import mlp
 
 TABLE_RANGE = 1e-4
@@ -26,10 +27,14 @@ class Network(nn.Module):
         self, inputs: Float[Tensor, "points inputs"], rows: Float[Tensor, "rays rows"] | None = None
     ) -> Float[Tensor, "points outputs"]:
         """Outputs for points; `rows` holds the inputs of each ray, for points that are rays times samples."""
+        row_bias = None if self.row is None or rows is None else self.row(rows)
+        return mlp(inputs, *self.parts, row_bias)
+
+    @property
+    def parts(self) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+        """The weights and the biases, layer by layer."""
         layers = [cast(nn.Linear, layer) for layer in self.layers]
-        weights, biases = [layer.weight for layer in layers], [layer.bias for layer in layers]
-        row_bias = self.row(rows) if self.row is not None and rows is not None else None
-        return mlp(inputs, weights, biases, row_bias)
+        return tuple(layer.weight for layer in layers), tuple(layer.bias for layer in layers)
 
 
 class GridNetwork(nn.Module):
@@ -51,3 +56,11 @@ class GridNetwork(nn.Module):
     ) -> Float[Tensor, "points outputs"]:
         """Outputs at points of the unit cube; footprints are cone radii in the cube's units."""
         return self.network(encode(points, self.table, self.grid, footprints, active_levels=self.active_levels), rows)
+
+    @property
+    def layers(self) -> GridLayers:
+        """Table and layers as they are."""
+        weights, biases = self.network.parts
+        return GridLayers(
+            grid=self.grid, table=self.table, weights=weights, biases=biases, active_levels=self.active_levels
+        )

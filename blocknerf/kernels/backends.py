@@ -20,6 +20,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "resampling": ("native", "reference"),
     "quadrature": ("native", "reference"),
     "histograms": ("native", "reference"),
+    "marching": ("native", "reference"),
 }
 """The backends of each operation, fastest first. A new one is added here and to `_verdict`."""
 

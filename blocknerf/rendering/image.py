@@ -1,20 +1,23 @@
-"""Whole pictures: tiles of rays, with an optional grid of what is empty."""
+"""Whole pictures, a tile of rays after the other."""
 
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
 from blocknerf.kernels.quadrature import weights_from_density
-from blocknerf.rendering.protocol import Field, Occupancy
+from blocknerf.rendering.protocol import Field, Marching
 from blocknerf.rendering.rays import expected_depth, render_rays, spacing_of
-from blocknerf.rendering.sparse import render_rays_sparse
 from blocknerf.sampling.proposal import sample_proposals
 
 TILE_RAYS = 4096
 """Rays rendered at once: large enough to fill the processor, small enough to stay in its caches."""
+MARCH_RAYS = 1 << 14
+"""Rays given at once to a field that marches: it leaves next to nothing in memory between them."""
+PATCH = (16, 8)
+"""Height and width of the patches whose rays a marching field is given one after the other: they see the same cells."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,31 +49,56 @@ def render_image(
     index: int,
     code: Float[Tensor, "codes"],
     exposure: float,
-    occupancy: Occupancy | None = None,
+    *,
+    plain: bool = False,
 ) -> Rendering:
     """What one camera sees of a field, with one appearance code and one exposure.
 
-    With an occupancy grid, empty space is skipped and spent rays stop; the picture is the same.
+    A field that can march rays by itself does, unless `plain` asks for the way that suits every field; the pictures
+    differ by less than can be seen.
     """
     rays = cameras.image_rays(index)
     height, width = rays.radii.shape
-    flat = rays.flatten()
-    tiles = [_render_tile(field, flat[part], code, exposure, occupancy) for part in _tiles(len(flat))]
-    color, depth, opacity = (torch.cat(parts) for parts in zip(*tiles, strict=True))
+    if isinstance(field, Marching) and not plain:
+        color, depth, opacity = _march(field, rays, code, exposure)
+    else:
+        color, depth, opacity = _render_plainly(field, rays.flatten(), code, exposure)
     return Rendering(
         color=color.view(height, width, 3), depth=depth.view(height, width), opacity=opacity.view(height, width)
     )
 
 
-def _render_tile(
-    field: Field, rays: RayBundle, code: Tensor, exposure: float, occupancy: Occupancy | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    count = len(rays)
-    codes, exposures = code.expand(count, -1), torch.full((count,), exposure, device=code.device)
-    if occupancy is not None:
-        return render_rays_sparse(field, occupancy, rays, codes, exposures)
-    seen = render_rays(field, rays, codes, exposures)
-    return seen.color.clamp(0.0, 1.0), seen.depth, seen.opacity
+def _render_plainly(field: Field, rays: RayBundle, code: Tensor, exposure: float) -> tuple[Tensor, Tensor, Tensor]:
+    tiles = []
+    for part in _tiles(len(rays), TILE_RAYS):
+        seen = render_rays(field, rays[part], *_light(part, code, exposure))
+        tiles.append((seen.color.clamp(0.0, 1.0), seen.depth, seen.opacity))
+    color, depth, opacity = (torch.cat(parts) for parts in zip(*tiles, strict=True))
+    return color, depth, opacity
+
+
+def _march(field: Marching, rays: RayBundle, code: Tensor, exposure: float) -> tuple[Tensor, Tensor, Tensor]:
+    order, flat = _patches(*rays.radii.shape).to(code.device), rays.flatten()
+    results = code.new_empty(len(flat), 3), code.new_empty(len(flat)), code.new_empty(len(flat))
+    for part in _tiles(len(flat), MARCH_RAYS):
+        seen = field.march(flat[order[part]], *_light(part, code, exposure))
+        for result, values in zip(results, seen, strict=True):
+            result[order[part]] = values
+    return results
+
+
+def _light(part: slice, code: Tensor, exposure: float) -> tuple[Tensor, Tensor]:
+    """The code and the exposure of each ray of a part."""
+    count = part.stop - part.start
+    return code.expand(count, -1), torch.full((count,), exposure, device=code.device)
+
+
+def _patches(height: int, width: int) -> Int[Tensor, "pixels"]:
+    """The numbers of a picture's pixels, patch after patch."""
+    high, wide = PATCH
+    rows, columns = -(-height // high), -(-width // wide)
+    y, x = torch.arange(rows * high).view(rows, 1, high, 1), torch.arange(columns * wide).view(columns, 1, wide)
+    return (y * width + x)[(y < height) & (x < width)]
 
 
 @torch.no_grad()
@@ -81,7 +109,7 @@ def glance(field: Field, cameras: Cameras, index: int = 0) -> Glance:
     """
     rays = cameras.image_rays(index)
     flat = rays.flatten()
-    parts = [_glance_along(field, flat[part]) for part in _tiles(len(flat))]
+    parts = [_glance_along(field, flat[part]) for part in _tiles(len(flat), TILE_RAYS)]
     visibility, depth, opacity = (torch.cat(each).view(rays.radii.shape) for each in zip(*parts, strict=True))
     return Glance(visibility=visibility, depth=depth, opacity=opacity)
 
@@ -103,5 +131,5 @@ def _glance_along(field: Field, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor
     return seen, expected_depth(weights, samples.middles, field.far), weights.sum(-1)
 
 
-def _tiles(count: int) -> list[slice]:
-    return [slice(start, min(start + TILE_RAYS, count)) for start in range(0, count, TILE_RAYS)]
+def _tiles(count: int, size: int) -> list[slice]:
+    return [slice(start, min(start + size, count)) for start in range(0, count, size)]

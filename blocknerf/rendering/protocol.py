@@ -5,6 +5,8 @@ from typing import Protocol, runtime_checkable
 
 from torch import Tensor
 
+from blocknerf.cameras import RayBundle
+
 
 @runtime_checkable
 class Field(Protocol):
@@ -48,8 +50,8 @@ class Field(Protocol):
 
 
 @runtime_checkable
-class Occupancy(Protocol):
-    """Where a field may be anything but empty."""
+class Marching(Protocol):
+    """A field that follows rays to their colors by itself, in less time than it takes to ask what `Field` answers."""
 
-    def occupied(self, points: Tensor) -> Tensor:
-        """Whether each point `[... 3]` may have density; false is a promise that it has next to none."""
+    def march(self, rays: RayBundle, code: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Color `[rays 3]` in 0..1, depth `[rays]` and opacity `[rays]`, without gradients; one code a ray."""

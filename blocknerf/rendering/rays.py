@@ -11,7 +11,7 @@ from blocknerf.cameras import RayBundle
 from blocknerf.kernels.quadrature import composite, weights_from_density
 from blocknerf.rendering.protocol import Field
 from blocknerf.sampling.proposal import Histogram, RaySamples, sample_proposals
-from blocknerf.sampling.spacing import Spacing
+from blocknerf.spacing import Spacing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

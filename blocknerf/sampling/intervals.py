@@ -4,10 +4,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from blocknerf.kernels.resampling import PADDING
 from blocknerf.kernels.resampling import resample as invert_histogram
-
-PADDING = 0.01
-"""Weight spread evenly over all bins, so that no part of a ray is ever cut off from samples."""
 
 
 def uniform_edges(

@@ -10,7 +10,7 @@ from torch import Tensor
 from blocknerf.cameras import RayBundle
 from blocknerf.kernels.quadrature import weights_from_density
 from blocknerf.sampling.intervals import resample, uniform_edges
-from blocknerf.sampling.spacing import Spacing
+from blocknerf.spacing import Spacing
 
 DensityFunction = Callable[[Tensor, Tensor], Tensor]
 """Density (per world unit) of points `[rays samples 3]` with footprints `[rays samples]`."""

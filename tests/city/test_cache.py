@@ -27,11 +27,11 @@ def loader(box_scene, sizes: dict[str, int]) -> tuple[Callable[[str], LoadedBloc
     return load, loaded
 
 
-def test_bytes_are_parameters_and_buffers_of_field_and_occupancy(box_scene) -> None:
+def test_bytes_are_parameters_and_buffers_with_those_of_the_grid(box_scene) -> None:
     field = loader(box_scene, {"a": 20})[0]("a").field
     field.register_buffer("origin", torch.zeros(3, dtype=torch.float16))
-    occupancy = OccupancyGrid(torch.ones(4, 4, 4, dtype=torch.bool), (0.0, 0.0, 0.0), 1.0)
-    assert LoadedBlock(field=field, occupancy=occupancy).bytes == 4 * 20 + 2 * 3 + 64 + 4 * 3
+    field.occupancy = OccupancyGrid(torch.ones(4, 4, 4, dtype=torch.bool), (0.0, 0.0, 0.0), 1.0)
+    assert LoadedBlock(field=field).bytes == 4 * 20 + 2 * 3 + 64
     assert LoadedBlock(field=box_scene([], [])).bytes == 0
 
 

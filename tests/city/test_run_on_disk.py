@@ -1,5 +1,6 @@
 """A run folder with small untrained fields, from its files to pictures; and each of its files broken."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -95,20 +96,25 @@ def write_sparse_occupancy(run: RunFolder, name: str) -> None:
     save_occupancy(OccupancyGrid(cells, spec.origin, spec.half_extent), run.occupancy(name))
 
 
-def test_occupancy_is_used_where_it_pays_and_not_missed_where_not(run: RunFolder, route) -> None:
+def test_the_grid_of_what_is_empty_is_used_and_not_missed(run: RunFolder, route) -> None:
     load = open_blocks(run, route(2))
-    assert load("b000").occupancy is None, "a full grid saves nothing"
     write_sparse_occupancy(run, "b000")
-    assert load("b000").occupancy is not None
+    assert int(load("b000").field.occupancy.cells.sum()) == 64
     run.occupancy("b000").unlink()
-    assert load("b000").occupancy is None
+    assert load("b000").field.occupancy is None
+
+
+def test_the_grid_of_another_block_is_refused(run: RunFolder, route) -> None:
+    shutil.copy(run.occupancy("b001"), run.occupancy("b000"))
+    with pytest.raises(BlockNerfError, match=r"b000.occupancy\.safetensors: .* is not this field's.*; train the block"):
+        open_blocks(run, route(2))("b000")
 
 
 def test_each_block_takes_its_own_bytes(run: RunFolder, route) -> None:
     write_sparse_occupancy(run, "b001")
     block = open_blocks(run, route(2))("b001")
     numbers = sum(weight.numel() for weight in load_field(run.field("b001")).state_dict().values())
-    assert block.bytes == 4 * (numbers + 3) + 8**3 + 4 * 3
+    assert block.bytes == 4 * (numbers + 3) + 8**3
 
 
 def test_a_field_of_another_city_is_refused(run: RunFolder, route) -> None:

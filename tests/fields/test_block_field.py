@@ -6,9 +6,12 @@ import pytest
 import torch
 from torch import Tensor
 
+from blocknerf.cameras import RayBundle
 from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.geometry import contract
-from blocknerf.rendering.protocol import Field
+from blocknerf.rendering.protocol import Field, Marching
+from blocknerf.rendering.rays import render_rays
 
 MakeField = Callable[..., BlockField]
 RAYS, SAMPLES = 5, 6
@@ -180,3 +183,51 @@ def test_one_seed_gives_one_field(tiny_field: MakeField) -> None:
     first, again, other = (tiny_field(seed).state_dict() for seed in (3, 3, 4))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
+
+
+def bundle(field: BlockField, count: int) -> RayBundle:
+    generator = torch.Generator().manual_seed(count)
+    directions = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+    origins = field.origin + torch.randn(count, 3, generator=generator)
+    return RayBundle(origins=origins, directions=directions, radii=torch.full((count,), 0.005))
+
+
+@pytest.mark.parametrize("grid", [None, True])
+def test_marching_gives_what_plain_rendering_gives(tiny_field: MakeField, grid: bool | None) -> None:
+    """Each ray with a code and an exposure of its own; a full grid leaves nothing out."""
+    field = tiny_field().requires_grad_(False)
+    with torch.no_grad():
+        for network in (field.base.network, field.proposals[0].network):
+            network.layers[-1].weight[0] *= 30.0
+    if grid is not None:
+        field.skip_empty(OccupancyGrid(torch.ones(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
+    rays, generator = bundle(field, 300), torch.Generator().manual_seed(0)
+    code, exposure = torch.randn(300, field.code_size, generator=generator), 0.1 * torch.rand(300, generator=generator)
+    seen = render_rays(field, rays, code, exposure)
+    color, depth, opacity = field.march(rays, code, exposure)
+    assert isinstance(field, Marching)
+    assert float(opacity.min()) < 0.9
+    assert float(opacity.max()) == pytest.approx(1.0)
+    for one, other, scale in ((color, seen.color, 1.0), (opacity, seen.opacity, 1.0), (depth, seen.depth, field.far)):
+        assert float((one - other).abs().max()) < 0.01 * scale
+        assert float((one - other).abs().mean()) < 0.001 * scale
+
+
+def test_an_empty_grid_leaves_nothing_but_sky(tiny_field: MakeField) -> None:
+    field, (directions, code, exposure) = tiny_field(), some_rays(tiny_field())
+    field.skip_empty(OccupancyGrid(torch.zeros(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
+    rays = RayBundle(origins=field.origin.expand(RAYS, 3), directions=directions, radii=torch.full((RAYS,), 0.01))
+    color, depth, _ = field.march(rays, code, exposure)
+    torch.testing.assert_close(color, field.sky(directions, code, exposure))
+    torch.testing.assert_close(depth, torch.full((RAYS,), field.far))
+    assert not color.requires_grad
+
+
+def test_the_grid_of_another_place_is_refused_and_no_grid_is_saved(tiny_field: MakeField) -> None:
+    field = tiny_field()
+    cells = torch.zeros(4, 4, 4, dtype=torch.bool)
+    with pytest.raises(ValueError, match="is not this field's"):
+        field.skip_empty(OccupancyGrid(cells, (0.0, 0.0, 0.0), 5.0))
+    before = set(field.state_dict())
+    field.skip_empty(OccupancyGrid(cells, field.spec.origin, field.spec.half_extent))
+    assert set(field.state_dict()) == before

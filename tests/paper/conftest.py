@@ -7,7 +7,7 @@ import pytest
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.synthetic.shots import SampleSpec
 from blocknerf.fields import spec
-from blocknerf.fields.occupancy import extract_occupancy
+from blocknerf.fields.probing import extract_occupancy
 from blocknerf.training import config
 from pipelines import train as train_job
 from tests.benchmarks.paper.behind import EmptyTown

@@ -20,7 +20,7 @@ from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import BlockNerfError, PlacementError, RunError
 from blocknerf.fields import spec
 from blocknerf.fields.checkpoint import fingerprint, load_field
-from blocknerf.fields.occupancy import extract_occupancy
+from blocknerf.fields.probing import extract_occupancy
 from blocknerf.images import read_image, write_image
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import assign, write_membership

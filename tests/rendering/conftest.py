@@ -68,23 +68,6 @@ class Slabs:
         return color + clear * torch.tensor(SKY), 1.0 - clear, depth + clear * self.far
 
 
-class Everything:
-    """An occupancy that rules nothing out."""
-
-    def occupied(self, points: Tensor) -> Tensor:
-        return torch.ones(points.shape[:-1], dtype=torch.bool)
-
-
-@dataclass
-class Exactly:
-    """An occupancy that knows a scene precisely."""
-
-    scene: Slabs
-
-    def occupied(self, points: Tensor) -> Tensor:
-        return self.scene.exact(points) > 0
-
-
 def make_rays(slopes: Sequence[float]) -> RayBundle:
     """Rays from the origin in the plane y = 0, with these x components of their unit directions."""
     x = torch.tensor(slopes)
@@ -95,16 +78,6 @@ def make_rays(slopes: Sequence[float]) -> RayBundle:
 @pytest.fixture(scope="session")
 def slabs() -> type[Slabs]:
     return Slabs
-
-
-@pytest.fixture(scope="session")
-def everything() -> type[Everything]:
-    return Everything
-
-
-@pytest.fixture(scope="session")
-def exactly() -> type[Exactly]:
-    return Exactly
 
 
 @pytest.fixture(scope="session")

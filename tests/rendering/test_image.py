@@ -7,9 +7,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from blocknerf.cameras import Cameras, look_at
+from blocknerf.cameras import Cameras, RayBundle, look_at
 from blocknerf.rendering import image
 from blocknerf.rendering.image import Rendering, predict_visibility, render_image
+from blocknerf.rendering.protocol import Marching
 
 MakeScene = Callable[..., Any]
 RED = (0.9, 0.1, 0.1)
@@ -27,15 +28,11 @@ def parts(picture: Rendering) -> list[Tensor]:
 
 
 @pytest.mark.parametrize("tile", [1, 7, 90, 91, 92])
-@pytest.mark.parametrize("sparse", [False, True])
-def test_tiles_leave_no_trace(
-    slabs: MakeScene, exactly: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tile: int, sparse: bool
-) -> None:
+def test_tiles_leave_no_trace(slabs: MakeScene, monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     scene = slabs([(4.0, 6.0, 0.5, RED)], sample_counts=(32, 16))
-    occupancy = exactly(scene) if sparse else None
-    whole = render_image(scene, view(0.0, 1.0), 0, NO_CODE, 1.0, occupancy)
+    whole = render_image(scene, view(0.0, 1.0), 0, NO_CODE, 1.0)
     monkeypatch.setattr(image, "TILE_RAYS", tile)
-    tiled = render_image(scene, view(0.0, 1.0), 0, NO_CODE, 1.0, occupancy)
+    tiled = render_image(scene, view(0.0, 1.0), 0, NO_CODE, 1.0)
     for one, other in zip(parts(whole), parts(tiled), strict=True):
         assert one.shape[:2] == (7, 13)
         assert torch.allclose(one, other, atol=1e-6)
@@ -69,12 +66,28 @@ def test_the_camera_of_that_index_is_rendered(slabs: MakeScene) -> None:
     assert float(away) == 0.0
 
 
-def test_colors_are_what_can_be_shown(slabs: MakeScene, everything: Callable[[], Any]) -> None:
-    scene = slabs([(4.0, 6.0, 0.5, RED)])
-    for occupancy in (None, everything()):
-        picture = render_image(scene, view(0.0, 1.0), 0, NO_CODE, 10.0, occupancy)
-        assert float(picture.color.max()) == 1.0
-        assert not picture.color.requires_grad
+def test_colors_are_what_can_be_shown(slabs: MakeScene) -> None:
+    picture = render_image(slabs([(4.0, 6.0, 0.5, RED)]), view(0.0, 1.0), 0, NO_CODE, 10.0)
+    assert float(picture.color.max()) == 1.0
+    assert not picture.color.requires_grad
+
+
+def test_a_field_that_marches_by_itself_does_unless_asked_not_to(slabs: MakeScene) -> None:
+    class Quick(slabs):
+        def march(self, rays: RayBundle, code: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            distances = rays.directions[:, 0] + code[:, 0]
+            return rays.directions.abs() * exposure[:, None], distances, torch.ones(len(rays))
+
+    scene, code = Quick([(4.0, 6.0, 50.0, RED)]), torch.full((3,), 0.25)
+    assert isinstance(scene, Marching)
+    quick = render_image(scene, view(0.0, 1.0), 0, code, 0.5)
+    assert scene.evaluated == []
+    lean = view(0.0, 1.0).image_rays(0).directions
+    torch.testing.assert_close(quick.color, 0.5 * lean.abs())
+    torch.testing.assert_close(quick.depth, lean[..., 0] + 0.25)
+    plain = render_image(scene, view(0.0, 1.0), 0, code, 0.5, plain=True)
+    assert sum(scene.evaluated) == 7 * 13 * scene.sample_counts[-1]
+    assert torch.equal(plain.color, render_image(slabs(scene.layers), view(0.0, 1.0), 0, code, 0.5).color)
 
 
 def test_a_wall_is_visible_from_the_side_the_photographs_were_taken_from(slabs: MakeScene) -> None:

@@ -2,7 +2,7 @@ import torch
 
 from blocknerf.cameras import RayBundle
 from blocknerf.sampling.proposal import sample_proposals
-from blocknerf.sampling.spacing import Spacing
+from blocknerf.spacing import Spacing
 
 
 def bundle(rays: int) -> RayBundle:

@@ -58,8 +58,7 @@ def _contract(points, footprints, place, cube, radii):
             x = (points[i, 0] - place[0]) * scale
             y = (points[i, 1] - place[1]) * scale
             z = (points[i, 2] - place[2]) * scale
-            size = max(max(abs(x), abs(y)), max(abs(z), _ONE))
-            shrink = _QUARTER * (_TWO - _ONE / size) / size
+            shrink = shrinkage(x, y, z)
             cube[i, 0] = x * shrink + _HALF
             cube[i, 1] = y * shrink + _HALF
             cube[i, 2] = z * shrink + _HALF
@@ -76,8 +75,7 @@ def _to_points(points, gradients, place, out):
             y = (points[i, 1] - place[1]) * scale
             z = (points[i, 2] - place[2]) * scale
             a, b, c = abs(x), abs(y), abs(z)
-            size = max(max(a, b), max(c, _ONE))
-            shrink = _QUARTER * (_TWO - _ONE / size) / size
+            size, shrink = max(max(a, b), max(c, _ONE)), shrinkage(x, y, z)
             u, v, w = gradients[i, 0], gradients[i, 1], gradients[i, 2]
             out[i, 0], out[i, 1], out[i, 2] = scale * shrink * u, scale * shrink * v, scale * shrink * w
             if size > _ONE:
@@ -89,3 +87,11 @@ def _to_points(points, gradients, place, out):
                     out[i, 1] += slope if y > _ZERO else -slope
                 else:
                     out[i, 2] += slope if z > _ZERO else -slope
+
+
+@njit(fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+@no_type_check
+def shrinkage(x, y, z):
+    """The factor from a point in half extents to its place in the unit cube, from the cube's middle."""
+    size = max(max(abs(x), abs(y)), max(abs(z), _ONE))
+    return _QUARTER * (_TWO - _ONE / size) / size

@@ -33,6 +33,8 @@ from blocknerf.kernels.threads import enter_numba
 
 TILE = 8
 """Chunks of a tile: 1,024 samples."""
+FLOATS, INDEXES = TILE * ROWS * CHUNK, 8 * CHUNK
+"""Numbers of scratch that a tile takes: what corners are found from, and where they lie."""
 
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 _TWO_PI = np.float32(2.0 * np.pi)
@@ -58,7 +60,7 @@ class _Encode(torch.autograd.Function):
         enter_numba()
         out = points.new_empty(len(points), spec.encoded)
         arrays = [tensor.detach().numpy() for tensor in (points, table, footprints)]
-        _forward(*arrays, *_levels(spec, gains), out.numpy(), (0,) * spec.features)
+        _forward(*arrays, *level_facts(spec, gains), out.numpy(), (0,) * spec.features)
         ctx.save_for_backward(points, table, footprints)
         ctx.spec, ctx.gains = spec, gains
         return out
@@ -69,7 +71,7 @@ class _Encode(torch.autograd.Function):
         points, table, footprints = ctx.saved_tensors
         threads = enter_numba()
         arrays = [tensor.detach().numpy() for tensor in (points, table, footprints, gradients.contiguous())]
-        facts, width = _levels(ctx.spec, ctx.gains), (0,) * ctx.spec.features
+        facts, width = level_facts(ctx.spec, ctx.gains), (0,) * ctx.spec.features
         point_gradients = table_gradients = None
         if ctx.needs_input_grad[0]:
             point_gradients = torch.empty_like(points)
@@ -81,7 +83,7 @@ class _Encode(torch.autograd.Function):
 
 
 @cache
-def _levels(spec: GridSpec, gains: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
+def level_facts(spec: GridSpec, gains: tuple[float, ...]) -> tuple[np.ndarray, np.ndarray]:
     """Scale and gain, and first entry, size, resolution and hashing of the levels that are on, with their number."""
     on = [level for level in range(spec.levels) if gains[level] > 0.0]
     floats = np.array([(spec.scales[level], gains[level]) for level in on], np.float32).reshape(-1, 2)
@@ -106,7 +108,8 @@ def _shares(facts: np.ndarray, threads: int) -> np.ndarray:
 @no_type_check
 def _forward(points, table, footprints, scales, levels, out, width):
     for tile in prange((points.shape[0] + TILE * CHUNK - 1) // (TILE * CHUNK)):
-        _forward_tile(tile * TILE * CHUNK, points, table, footprints, scales, levels, out, width)
+        floats, index = np.empty(FLOATS, np.float32), np.empty(INDEXES, np.int32)
+        encode_tile(tile * TILE * CHUNK, points, table, footprints, scales, levels, out, width, floats, index)
 
 
 @njit(parallel=True, cache=True)
@@ -133,22 +136,25 @@ def _to_points(points, table, footprints, gradients, scales, levels, out, width)
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
-def _forward_tile(first, points, table, footprints, scales, levels, out, width):
+def encode_tile(first, points, table, footprints, scales, levels, out, width, floats, index):
+    """Encode up to TILE chunks of points from `first` on; rows of `out` may be wider, zero in the rest.
+
+    `floats` and `index` are scratch of FLOATS and INDEXES numbers.
+    """
     count, flat, target = points.shape[0], table.reshape(-1), out.reshape(-1)
     row, features = out.shape[1], len(width)
-    floats, index = np.empty((TILE, ROWS * CHUNK), np.float32), np.empty(8 * CHUNK, np.int32)
     chunks = min(TILE, (count - first + CHUNK - 1) // CHUNK)
     if levels.shape[0] * features < row:
         for place in range(first * row, min(first + TILE * CHUNK, count) * row):
             target[place] = _ZERO
     for chunk in range(chunks):
         start = first + chunk * CHUNK
-        load(points, footprints, start, min(CHUNK, count - start), floats[chunk])
+        load(points, footprints, start, min(CHUNK, count - start), floats[chunk * ROWS * CHUNK :])
     for level in range(levels.shape[0]):
         entries = flat[levels[level, 0] * features :]
         for chunk in range(chunks):
             start = first + chunk * CHUNK
-            scratch = floats[chunk]
+            scratch = floats[chunk * ROWS * CHUNK :]
             locate(scales[level], levels[level], scratch, index)
             for lane in range(min(CHUNK, count - start)):
                 position = (start + lane) * row + levels[level, 4] * features

@@ -18,7 +18,6 @@ from blocknerf.kernels.mlp.layout import (
     ACTIVATION,
     BACKWARD,
     BIAS,
-    FORWARD,
     GRADIENT,
     INPUT_ROOM,
     INPUTS,
@@ -28,6 +27,7 @@ from blocknerf.kernels.mlp.layout import (
     layout,
 )
 from blocknerf.kernels.mlp.products import ROWS, aligned, product
+from blocknerf.kernels.mlp.tile import rectify, run_layer
 from blocknerf.kernels.threads import enter_numba
 
 CHUNKS = 16
@@ -168,15 +168,11 @@ def _activate(flat, start, count, rows, samples, parameters, layers, most, room)
     _copy_in(flat, start, count, layers[0, INPUTS], room, layers[0, INPUT_ROOM])
     for layer in range(most):
         facts = layers[layer]
-        width, place, bias, forward = facts[OUTPUT_ROOM], facts[ACTIVATION], facts[BIAS], facts[FORWARD]
-        step, depth = facts[INPUT_ROOM], facts[INPUTS]
-        target = place + TILE * step
-        product(room, place, step, 1, parameters, forward, parameters, bias, 0, room, target, TILE, width, depth)
-        sums = room[target : target + TILE * width]
+        sums = run_layer(facts, room, facts[ACTIVATION], parameters, facts[BIAS], 0, parameters, room)
         if layer == 0 and samples:
-            _add_rows(sums.reshape(TILE, width), rows, samples, start, count)
+            _add_rows(sums.reshape(TILE, facts[OUTPUT_ROOM]), rows, samples, start, count)
         if layer < layers.shape[0] - 1:
-            _rectify(sums)
+            rectify(sums)
 
 
 @njit(error_model="numpy")
@@ -191,15 +187,6 @@ def _add_rows(sums, rows, samples, start, count):
             for output in range(row.shape[0]):
                 part[point, output] += row[output]
         first = last
-
-
-@njit(fastmath=FASTMATH)
-@no_type_check
-def _rectify(values):
-    for index in range(values.shape[0]):
-        value = values[index]
-        # Written so that NaN stays NaN.
-        values[index] = _ZERO if value < _ZERO else value
 
 
 @njit

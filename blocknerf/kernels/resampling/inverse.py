@@ -6,6 +6,9 @@ from torch import Tensor
 from blocknerf.kernels.backends import Backend, choose
 from blocknerf.kernels.resampling import reference
 
+PADDING = 0.01
+"""Weight spread evenly over all bins of a ray, so that no part of it is ever cut off from samples."""
+
 
 def resample(
     edges: Float[Tensor, "rays edges"],

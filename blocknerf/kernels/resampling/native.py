@@ -33,22 +33,28 @@ def resample(
 @njit(parallel=True, error_model="numpy", cache=True)
 @no_type_check
 def _resample(edges, weights, jitter, padding, out):
-    rays, bins = weights.shape
-    finer = out.shape[1]
-    step = _ONE / np.float32(finer)
+    rays = weights.shape[0]
     for span in prange((rays + SPAN - 1) // SPAN):
         for ray in range(span * SPAN, min((span + 1) * SPAN, rays)):
             total = _ZERO
-            for index in range(bins):
-                total += weights[ray, index] + padding
-            scale = _ONE / total
-            index, low, high = 0, _ZERO, (weights[ray, 0] + padding) * scale
-            for column in range(finer):
-                share = (np.float32(column) + jitter[ray]) * step
-                while share >= high and index < bins - 1:
-                    index += 1
-                    low = high
-                    high += (weights[ray, index] + padding) * scale
-                part = min(max((share - low) / max(high - low, _TINY), _ZERO), _ONE)
-                start = edges[ray, index]
-                out[ray, column] = start + part * (edges[ray, index + 1] - start)
+            for index in range(weights.shape[1]):
+                total += weights[ray, index]
+            draw(edges[ray], weights[ray], total, jitter[ray], padding, out[ray])
+
+
+@njit(error_model="numpy")
+@no_type_check
+def draw(edges, weights, total, jitter, padding, out):
+    """Resample one ray, whose weights add up to `total`; `padding` is what every bin is given besides."""
+    bins, finer = weights.shape[0], out.shape[0]
+    step, scale = _ONE / np.float32(finer), _ONE / (total + np.float32(bins) * padding)
+    index, low, high = 0, _ZERO, (weights[0] + padding) * scale
+    for column in range(finer):
+        share = (np.float32(column) + jitter) * step
+        while share >= high and index < bins - 1:
+            index += 1
+            low = high
+            high += (weights[index] + padding) * scale
+        part = min(max((share - low) / max(high - low, _TINY), _ZERO), _ONE)
+        start = edges[index]
+        out[column] = start + part * (edges[index + 1] - start)

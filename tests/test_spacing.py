@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from blocknerf.sampling.spacing import Spacing
+from blocknerf.spacing import Spacing
 
 
 @pytest.mark.parametrize(("near", "far", "knee"), [(0.1, 100.0, 10.0), (0.0, 1e6, 1.0), (20.0, 500.0, 10.0)])

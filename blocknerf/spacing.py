@@ -26,14 +26,20 @@ class Spacing:
         >>> Spacing(near=0.0, far=1e9, knee=10.0).distance(torch.tensor([0.0, 0.25, 0.5, 0.75]))
         tensor([ 0.,  5., 10., 20.])
         """
-        low, high = (_squash(torch.tensor(end / self.knee, dtype=torch.float64)) for end in (self.near, self.far))
-        squashed = s * float(high - low) + float(low)
+        low, high = self.ends
+        squashed = s * (high - low) + low
         return self.knee * torch.where(squashed < 0.5, 2.0 * squashed, 0.5 / (1.0 - squashed).clamp_min(1e-9))
 
     def position(self, distance: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
         """Normalized positions of distances; the inverse of `distance`, clamped to [0, 1]."""
-        low, high = (_squash(torch.tensor(end / self.knee, dtype=torch.float64)) for end in (self.near, self.far))
-        return ((_squash(distance / self.knee) - float(low)) / float(high - low)).clamp(0.0, 1.0)
+        low, high = self.ends
+        return ((_squash(distance / self.knee) - low) / (high - low)).clamp(0.0, 1.0)
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The near and the far end in the scale that samples are even in: half the share of the knee, up to one."""
+        low, high = _squash(torch.tensor([self.near, self.far], dtype=torch.float64) / self.knee).tolist()
+        return low, high
 
 
 def _squash(ratio: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
