@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -83,6 +84,25 @@ def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunErro
     if not isinstance(data, dict):
         raise error(f"{path}: this {what} file holds a {type(data).__name__}, not an object; write it again")
     return data
+
+
+def check_format(
+    found: object, expected: str, where: Path | str, remedy: str, error: type[BlockNerfError] = RunError
+) -> None:
+    """Refuse content of another format than `expected`, a name and a version like "blocknerf.city/1".
+
+    `where` begins the message; `remedy` ends it, but for a newer version, which a newer blocknerf reads.
+
+    Raises:
+        RunError: (or the kind given as `error`) it is foreign or newer.
+    """
+    if found == expected:
+        return
+    name, _, version = expected.partition("/")
+    match = re.fullmatch(rf"{re.escape(name)}/(\d+)", found) if isinstance(found, str) else None
+    if match and int(match[1]) > int(version):
+        raise error(f"{where}: format: {found} is newer than this version reads ({expected}); update blocknerf")
+    raise error(f"{where}: format: {found!r} is not {expected}; {remedy}")
 
 
 def _remove(path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from blocknerf.city.manifest import City, RunFolder
 from blocknerf.errors import RunError
-from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.presets import Preset
 from pipelines.evaluate import evaluate
 from pipelines.ingest import ingest
@@ -103,8 +103,7 @@ def _keep_to_settings(folder: RunFolder, city: City, settings: dict[str, Any]) -
         return
     another = "choose another output folder, or remove this one"
     written = read_json(folder.settings, "settings")
-    if written.pop("format", None) != SETTINGS_FORMAT:
-        raise RunError(f"{folder.settings}: format: is not {SETTINGS_FORMAT}; {another}")
+    check_format(written.pop("format", None), SETTINGS_FORMAT, folder.settings, another)
     for key in sorted(written.keys() | settings.keys()):
         if written.get(key) != settings.get(key):
             was, now = json.dumps(written.get(key)), json.dumps(settings.get(key))

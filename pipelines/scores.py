@@ -7,7 +7,7 @@ from statistics import mean
 from typing import Any
 
 from blocknerf.errors import RunError
-from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.files import check_format, format_json, read_json, write_atomic
 
 EVALUATION_FORMAT = "blocknerf.evaluation/1"
 
@@ -110,9 +110,7 @@ def read_evaluation(path: Path) -> Evaluation:
         RunError: it is missing, broken or of another format.
     """
     document = read_json(path, "evaluation")
-    if document.get("format") != EVALUATION_FORMAT:
-        found = document.get("format")
-        raise RunError(f"{path}: format: {found!r} is not {EVALUATION_FORMAT}; remove the file and evaluate again")
+    check_format(document.get("format"), EVALUATION_FORMAT, path, "remove the file and evaluate again")
     try:
         return Evaluation(
             protocol=Protocol(**document["protocol"]),

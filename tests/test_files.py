@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from blocknerf.errors import CaptureError, RunError
-from blocknerf.files import atomic_path, format_json, read_json, write_atomic
+from blocknerf.files import atomic_path, check_format, format_json, read_json, write_atomic
 
 
 def names(folder: Path) -> list[str]:
@@ -139,3 +139,20 @@ def test_json_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, comp
 def test_a_folder_is_no_json(tmp_path):
     with pytest.raises(RunError, match="cannot be read"):
         read_json(tmp_path, "city")
+
+
+@pytest.mark.parametrize(
+    "found", [None, 3, "", "blocknerf.city", "blocknerf.city/one", "blocknerf.city/0", "xblocknerf.city/2"]
+)
+def test_a_foreign_format_is_refused_with_the_remedy(found):
+    with pytest.raises(CaptureError) as caught:
+        check_format(found, "blocknerf.city/1", "a.json", "write it again", CaptureError)
+    assert str(caught.value) == f"a.json: format: {found!r} is not blocknerf.city/1; write it again"
+
+
+def test_a_newer_format_asks_for_a_newer_program_and_the_expected_one_passes():
+    with pytest.raises(
+        RunError, match=r"city: format: blocknerf.city/12 is newer than .* \(blocknerf.city/2\); update"
+    ):
+        check_format("blocknerf.city/12", "blocknerf.city/2", "city", "write it again")
+    check_format("blocknerf.city/2", "blocknerf.city/2", "city", "write it again")

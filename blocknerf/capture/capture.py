@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from blocknerf.capture.entry import Entry, within
 from blocknerf.capture.frame import Frame, Intrinsics, check_inside, pose_rows
 from blocknerf.capture.points import PointCloud, read_ply
 from blocknerf.errors import CaptureError
-from blocknerf.files import read_json, write_atomic
+from blocknerf.files import check_format, read_json, write_atomic
 from blocknerf.images import check_size, image_size, read_image, read_mask
 
 CAPTURE_FORMAT = "blocknerf.capture/1"
@@ -196,7 +195,7 @@ def read_capture(path: Path | str) -> Capture:
     """
     path = Path(path)
     data = read_json(path, "capture", CaptureError)
-    _check_format(path, data.get("format"))
+    check_format(data.get("format"), CAPTURE_FORMAT, path, "ingest the capture again", CaptureError)
     entry = Entry(data, str(path), complete=True)
     entry.text("format")
     lenses = [_read_lens(item, f"{path}: intrinsics[{i}]") for i, item in enumerate(entry.items("intrinsics"))]
@@ -266,17 +265,6 @@ def _line(data: object) -> str:
 
 def _list(key: str, lines: Sequence[str]) -> str:
     return f'"{key}": [\n' + ",\n".join(lines) + "\n]"
-
-
-def _check_format(path: Path, found: object) -> None:
-    if found == CAPTURE_FORMAT:
-        return
-    match = re.fullmatch(r"blocknerf\.capture/(\d+)", found) if isinstance(found, str) else None
-    if match and int(match[1]) > 1:
-        raise CaptureError(
-            f"{path}: format {found} is newer than {CAPTURE_FORMAT}, the newest read here; update blocknerf"
-        )
-    raise CaptureError(f"{path}: format {found!r} is not {CAPTURE_FORMAT}; ingest the capture again")
 
 
 def _first_repeated(names: Sequence[str]) -> str | None:

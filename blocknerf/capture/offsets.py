@@ -13,7 +13,7 @@ from blocknerf.capture.frame import pose_rows
 from blocknerf.capture.motion import Motion, motion_data, read_motion
 from blocknerf.capture.stretches import Stretch, stretches
 from blocknerf.errors import CaptureError
-from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.geometry import compose
 
 POSES_FORMAT = "blocknerf.poses/1"
@@ -79,8 +79,7 @@ def read_offsets(path: Path) -> PoseOffsets:
 def open_entry(path: Path, expected: str) -> Entry:
     """The object of a file of poses, its format checked."""
     entry = Entry(read_json(path, "poses", CaptureError), str(path))
-    if (found := entry.text("format")) != expected:
-        raise CaptureError(f"{entry.place('format')} is {found!r}, not {expected}; use the version that wrote it")
+    check_format(entry.text("format"), expected, path, "use the version that wrote it", CaptureError)
     return entry
 
 

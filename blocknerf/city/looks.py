@@ -17,7 +17,7 @@ from torch import Tensor
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
-from blocknerf.files import atomic_path
+from blocknerf.files import atomic_path, check_format
 
 LOOK_FORMAT = "blocknerf.look/1"
 DEFAULT_LOOK = "default"
@@ -78,12 +78,7 @@ def read_look(path: Path) -> Look:
         RunError: it is missing, broken, foreign or newer; the message names file, key and remedy.
     """
     metadata, codes = _read(path)
-    found = metadata.get("format", "")
-    match = re.fullmatch(r"blocknerf\.look/(\d+)", found)
-    if match and int(match[1]) > 1:
-        raise RunError(f"{path}: format: {found} is newer than this version reads ({LOOK_FORMAT}); update blocknerf")
-    if found != LOOK_FORMAT:
-        raise RunError(f"{path}: format: {found!r} is not {LOOK_FORMAT}; remove the file and match the look again")
+    check_format(metadata.get("format"), LOOK_FORMAT, path, "remove the file and match the look again")
     facts: dict[str, Any] = {key: _fact(path, metadata, key) for key in _KEYS}
     for name, code in codes.items():
         if code.ndim != 1 or code.dtype != torch.float32 or not code.isfinite().all():

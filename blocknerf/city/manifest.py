@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args
 
 from blocknerf.errors import RunError
-from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.partition.block import Block
 from blocknerf.presets import PRESETS, Preset
 
@@ -283,7 +283,7 @@ def _to_json(city: City) -> dict[str, Any]:
 
 
 def _from_json(document: Mapping[str, Any]) -> City:
-    _check_format(document.get("format"))
+    check_format(document.get("format"), CITY_FORMAT, "city", _REMEDY)
     _check_keys(document, {"format", *(field.name for field in fields(City))}, "")
     blocks = document["blocks"]
     if not isinstance(blocks, list):
@@ -297,15 +297,6 @@ def _from_json(document: Mapping[str, Any]) -> City:
         selection_radius=_number(document["selection_radius"], "selection_radius"),
         visibility_threshold=_number(document["visibility_threshold"], "visibility_threshold"),
     )
-
-
-def _check_format(found: object) -> None:
-    if found == CITY_FORMAT:
-        return
-    match = re.fullmatch(r"blocknerf\.city/(\d+)", found) if isinstance(found, str) else None
-    if match and int(match[1]) > 1:
-        raise RunError(f"city: format: {found} is newer than this version reads ({CITY_FORMAT}); update blocknerf")
-    raise RunError(f"city: format: {found!r} is not {CITY_FORMAT}; {_REMEDY}")
 
 
 def _check_keys(document: Mapping[str, Any], known: set[str], prefix: str) -> None:

@@ -12,10 +12,9 @@ from safetensors.torch import save_file
 from blocknerf.errors import CheckpointError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.files import atomic_path
+from blocknerf.files import atomic_path, check_format
 
-FORMAT = "blocknerf.field"
-VERSION = 1
+FORMAT = "blocknerf.field/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +31,7 @@ class FieldHeader:
 def save_field(field: BlockField, path: Path, *, step: int, city: str) -> None:
     """Write a field atomically."""
     header = {
-        "format": f"{FORMAT}/{VERSION}",
+        "format": FORMAT,
         "spec": json.dumps(field.spec.to_json()),
         "step": str(step),
         "city": city,
@@ -55,7 +54,7 @@ def read_header(path: Path) -> FieldHeader:
         raise CheckpointError(f"{path}: no trained field here; run 'blocknerf train'") from None
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path}: not a readable field ({error}); train the block again") from None
-    _check_format(path, metadata.get("format", ""))
+    check_format(metadata.get("format"), FORMAT, path, "train the block again", CheckpointError)
     try:
         spec = FieldSpec.from_json(json.loads(metadata["spec"]))
         return FieldHeader(spec=spec, step=int(metadata["step"]), city=metadata["city"])
@@ -103,13 +102,3 @@ def fingerprint(path: Path) -> str:
         raise CheckpointError(f"{path}: holds no readable codes ({error}); train the block again") from None
     facts = json.dumps([header.spec.to_json(), header.step, header.city, codes.shape], sort_keys=True)
     return hashlib.sha256(facts.encode() + codes.tobytes()).hexdigest()
-
-
-def _check_format(path: Path, found: str) -> None:
-    kind, _, version = found.partition("/")
-    if kind != FORMAT or not version.isdigit():
-        raise CheckpointError(f"{path}: format '{found}' is not a block's field; is it another program's file?")
-    if int(version) > VERSION:
-        raise CheckpointError(
-            f"{path}: format {version} is newer than this version reads ({VERSION}); upgrade blocknerf"
-        )

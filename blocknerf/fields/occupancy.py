@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from blocknerf.errors import CheckpointError
-from blocknerf.files import atomic_path
+from blocknerf.files import atomic_path, check_format
 
 FORMAT = "blocknerf.occupancy/1"
 
@@ -50,8 +50,7 @@ def load_occupancy(path: Path) -> OccupancyGrid:
         with safe_open(path, framework="pt") as content:
             metadata = content.metadata() or {}
             packed = content.get_tensor("cells")
-        if metadata.get("format") != FORMAT:
-            raise CheckpointError(f"{path}: format {metadata.get('format')!r} is not {FORMAT!r}; train the block again")
+        check_format(metadata.get("format"), FORMAT, path, "train the block again", CheckpointError)
         facts = json.loads(metadata["grid"])
         side = int(facts["resolution"])
         cells = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1

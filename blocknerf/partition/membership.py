@@ -11,7 +11,7 @@ from torch import Tensor
 
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import PlacementError, RunError
-from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.partition.block import Block
 from blocknerf.partition.placement import listed
 from blocknerf.partition.sight import sight_shares
@@ -105,9 +105,7 @@ def read_membership(path: Path, capture: Capture | None = None) -> Membership:
         RunError: the file is missing, broken, foreign or newer, or names other frames than the capture.
     """
     document = read_json(path, "membership")
-    if document.get("format") != MEMBERSHIP_FORMAT:
-        found = document.get("format")
-        raise RunError(f"{path}: format: {found!r} is not {MEMBERSHIP_FORMAT}; update blocknerf, or partition again")
+    check_format(document.get("format"), MEMBERSHIP_FORMAT, path, "partition again")
     try:
         return Membership(
             block=str(document["block"]),

@@ -9,7 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from blocknerf.errors import CheckpointError, TrainingError
-from blocknerf.files import atomic_path
+from blocknerf.files import atomic_path, check_format
 from blocknerf.training.trainer import Trainer
 
 FORMAT = "blocknerf.training/1"
@@ -69,10 +69,7 @@ def restore_state(trainer: Trainer, path: Path) -> float:
 
 
 def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(
-            f"{path}: format {metadata.get('format')!r} is not {FORMAT!r}; use the version that wrote it, or delete it"
-        )
+    check_format(metadata.get("format"), FORMAT, path, "delete it to train from the start", CheckpointError)
     for key, mine in (("config", asdict(trainer.config)), ("spec", trainer.field.spec.to_json())):
         stored = json.loads(metadata[key])
         if not isinstance(stored, dict):

@@ -1,7 +1,6 @@
 """Trajectories on disk: our own `trajectory.json`, and nerfstudio's camera paths in both directions."""
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.errors import RunError
-from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
 
 TRAJECTORY_FORMAT = "blocknerf.trajectory/1"
@@ -66,7 +65,7 @@ def write_camera_path(trajectory: Trajectory, path: Path) -> None:
 
 
 def _from_document(document: dict[str, Any]) -> Trajectory:
-    _check_format(document.get("format"))
+    check_format(document.get("format"), TRAJECTORY_FORMAT, "trajectory", f"nor is it a camera path; {_REMEDY}")
     known = {"format", "fps", "width", "height", "frames"}
     for key in sorted(document.keys() ^ known):
         complaint = "is missing" if key in known else "is unknown"
@@ -144,16 +143,6 @@ def _square(motion: Float[Tensor, "frames 3 4"]) -> Float[Tensor, "frames 4 4"]:
 def _flip_axes(poses: Float[Tensor, "frames 4 4"]) -> Float[Tensor, "frames 4 4"]:
     """Between OpenGL's camera axes (y up, looking along -z) and OpenCV's, either way."""
     return poses * poses.new_tensor([1.0, -1.0, -1.0, 1.0])
-
-
-def _check_format(found: object) -> None:
-    if found == TRAJECTORY_FORMAT:
-        return
-    match = re.fullmatch(r"blocknerf\.trajectory/(\d+)", found) if isinstance(found, str) else None
-    if match and int(match[1]) > 1:
-        newer = f"{found} is newer than this version reads ({TRAJECTORY_FORMAT})"
-        raise RunError(f"trajectory: format: {newer}; update blocknerf")
-    raise RunError(f"trajectory: format: {found!r} is neither {TRAJECTORY_FORMAT} nor a camera path; {_REMEDY}")
 
 
 def _list(value: object, key: str) -> list[Any]:

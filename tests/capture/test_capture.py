@@ -196,12 +196,12 @@ def set_frame(key: str, value: object):
 CORRUPT = {
     "foreign": (
         lambda d: d.update(format="blocknerf.city/1"),
-        ": format 'blocknerf.city/1' is not blocknerf.capture/1;",
+        ": format: 'blocknerf.city/1' is not blocknerf.capture/1;",
     ),
-    "no format": (lambda d: d.pop("format"), ": format None is not blocknerf.capture/1; ingest the capture again"),
+    "no format": (lambda d: d.pop("format"), ": format: None is not blocknerf.capture/1; ingest the capture again"),
     "newer": (
         lambda d: d.update(format="blocknerf.capture/2"),
-        ": format blocknerf.capture/2 is newer than blocknerf.capture/1, the newest read here; update blocknerf",
+        ": format: blocknerf.capture/2 is newer than this version reads (blocknerf.capture/1); update blocknerf",
     ),
     "unknown key": (
         lambda d: d.update(metrik=True),

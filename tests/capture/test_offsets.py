@@ -88,7 +88,7 @@ def test_offsets_survive_their_file(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"format": "blocknerf.poses/9"}, "format is 'blocknerf.poses/9', not blocknerf.poses/1"),
+        ({"format": "blocknerf.poses/9"}, "format: blocknerf.poses/9 is newer than this version reads"),
         ({"offsets": 3}, "offsets is 3, not a list"),
         ({"offsets": [{"segment": "b"}]}, r"offsets\[0\].stretch is missing"),
         ({"more": 1}, "more is an unknown key"),

@@ -121,5 +121,5 @@ def test_the_file_gives_back_all_of_it(tmp_path: Path) -> None:
     write_reconciliation(found, tmp_path / "poses.json")
     assert read_reconciliation(tmp_path / "poses.json") == found
     (tmp_path / "poses.json").write_text('{"format": "blocknerf.poses/1"}')
-    with pytest.raises(CaptureError, match=r"'blocknerf.poses/1', not blocknerf\.reconciled-poses/1"):
+    with pytest.raises(CaptureError, match=r"'blocknerf.poses/1' is not blocknerf\.reconciled-poses/1"):
         read_reconciliation(tmp_path / "poses.json")

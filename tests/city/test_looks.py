@@ -66,7 +66,7 @@ def rewritten(path: Path, change: Callable[[dict[str, str], dict[str, torch.Tens
 BROKEN: dict[str, tuple[Callable[[dict[str, str], dict[str, torch.Tensor]], object], str]] = {
     "newer": (lambda m, c: m.update(format="blocknerf.look/2"), "format: .*newer than this version reads .*; update"),
     "foreign": (lambda m, c: m.update(format="blocknerf.field/1"), "format: 'blocknerf.field/1' is not blocknerf.look"),
-    "no format": (lambda m, c: m.pop("format"), "format: '' is not"),
+    "no format": (lambda m, c: m.pop("format"), "format: None is not"),
     "missing key": (lambda m, c: m.pop("segment"), "segment: is missing or broken"),
     "not JSON": (lambda m, c: m.update(exposure="bright"), "exposure: is missing or broken"),
     "text as a number": (lambda m, c: m.update(exposure='"1"'), 'exposure: "1" does not fit'),

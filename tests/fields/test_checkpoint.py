@@ -90,18 +90,21 @@ def test_random_bytes(tmp_path: Path, seed: int) -> None:
 def test_another_programs_file(tmp_path: Path) -> None:
     path = tmp_path / "field.safetensors"
     save_file({"weights": torch.zeros(3)}, path)
-    assert "format '' is not a block's field" in refusal(path)
+    assert "format: None is not blocknerf.field/1; train the block again" in refusal(path)
 
 
 @pytest.mark.parametrize("found", ["blocknerf.occupancy/1", "blocknerf.field", "blocknerf.field/one", "field/1"])
 def test_another_format(saved: Path, found: str) -> None:
     rewrite(saved, format=found)
-    assert f"format '{found}' is not a block's field" in refusal(saved)
+    assert f"format: '{found}' is not blocknerf.field/1" in refusal(saved)
 
 
 def test_newer_format(saved: Path) -> None:
     rewrite(saved, format="blocknerf.field/2")
-    assert "format 2 is newer than this version reads (1); upgrade blocknerf" in refusal(saved)
+    assert (
+        "format: blocknerf.field/2 is newer than this version reads (blocknerf.field/1); update blocknerf"
+        in refusal(saved)
+    )
 
 
 @pytest.mark.parametrize("key", ["spec", "step", "city"])

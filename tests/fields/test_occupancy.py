@@ -53,8 +53,8 @@ def test_truncated_file(saved: Path, share: float) -> None:
 
 
 def test_another_format(saved: Path) -> None:
-    save_file(load_file(saved), saved, metadata={"format": "blocknerf.occupancy/2"})
-    assert "format 'blocknerf.occupancy/2' is not 'blocknerf.occupancy/1'" in refusal(saved)
+    save_file(load_file(saved), saved, metadata={"format": "blocknerf.field/1"})
+    assert "format: 'blocknerf.field/1' is not blocknerf.occupancy/1" in refusal(saved)
 
 
 @pytest.mark.parametrize(

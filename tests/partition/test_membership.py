@@ -140,7 +140,7 @@ def test_a_membership_is_read_as_written(drive, tmp_path: Path) -> None:
 
 
 BROKEN = {
-    "format": ({"format": "blocknerf.membership/2"}, "is not blocknerf.membership/1"),
+    "format": ({"format": "blocknerf.membership/2"}, "is newer than this version reads"),
     "no frames": ({"frames": None}, "of the wrong kind"),
     "reason": ({"frames": [{"index": 0, "name": "frame0", "reason": "luck"}]}, "reason 'luck'"),
     "name": ({"held_out": [{"index": 1, "name": "frame7"}]}, "is not number 1"),

@@ -71,7 +71,7 @@ def _broken(change: Callable[[dict], object]) -> dict:
         (lambda d: d.pop("fps"), "fps: is missing"),
         (lambda d: d.update(extra=1), "extra: is unknown"),
         (lambda d: d.update(format="blocknerf.trajectory/2"), "newer than this version"),
-        (lambda d: d.update(format="other"), "neither blocknerf.trajectory/1 nor a camera path"),
+        (lambda d: d.update(format="other"), "is not blocknerf.trajectory/1; nor is it a camera path"),
         (lambda d: d.update(frames=[]), "frames: is not a list of 1 to"),
         (lambda d: d.update(width=0), "width: 0 is not a whole number"),
         (lambda d: d.update(width=True), "width: True is not a whole number"),
