@@ -19,12 +19,10 @@ def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
     """Write weights, poses, moments and the step atomically.
 
     Raises:
-        TrainingError: A weight is not finite; the file on disk, the last good one, is left as it is.
+        TrainingError: A number is not finite; the file on disk, the last good one, is left as it is.
     """
-    weights = {f"field.{name}": value.detach() for name, value in trainer.field.named_parameters()}
-    if trainer.poses is not None:
-        weights |= {f"poses.{name}": value for name, value in trainer.poses.state().items()}
-    for name, value in weights.items():
+    state = {f"field.{name}": value.detach() for name, value in trainer.field.named_parameters()} | trainer.state()
+    for name, value in state.items():
         if not torch.isfinite(value).all():
             raise TrainingError(
                 f"{name} is not finite after step {trainer.step}; the last good checkpoint is kept: "
@@ -38,7 +36,7 @@ def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
         "spec": json.dumps(trainer.field.spec.to_json()),
     }
     with atomic_path(path) as part:
-        save_file(weights | trainer.state(), part, metadata=metadata)
+        save_file(state, part, metadata=metadata)
 
 
 def restore_state(trainer: Trainer, path: Path) -> float:
@@ -58,9 +56,6 @@ def restore_state(trainer: Trainer, path: Path) -> float:
             for name, value in trainer.field.named_parameters():
                 value.copy_(state[f"field.{name}"])
         trainer.restore(state)
-        if trainer.poses is not None:
-            trainer.poses.restore({name: state[f"poses.{name}"] for name in trainer.poses.state()})
-            trainer.take_cameras()
         trainer.step = int(metadata["step"])
         return float(metadata["seconds"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:

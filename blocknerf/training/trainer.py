@@ -98,7 +98,7 @@ class Trainer:
         self.step += 1
         return StepReport(step=self.step, loss=value, psnr=-10.0 * math.log10(max(float(color_loss.detach()), 1e-10)))
 
-    def take_cameras(self) -> None:
+    def _take_cameras(self) -> None:
         """Take the photographs to be from where they are now thought to be."""
         if self.poses is not None:
             self.pixels.cameras = self.poses.cameras()
@@ -119,15 +119,19 @@ class Trainer:
             update=self.step // LEARN_EVERY,
             progress=self.step / self.config.steps,
         )
-        self.take_cameras()
+        self._take_cameras()
 
     def state(self) -> dict[str, Tensor]:
-        """All but the weights that a training needs to go on: moments, and where outliers crowd."""
-        return self.optimizer.state() | ({} if self.crowds is None else self.crowds.state())
+        """All but the weights that a training needs to go on: moments, poses, and where outliers crowd."""
+        poses = {} if self.poses is None else {f"poses.{name}": value for name, value in self.poses.state().items()}
+        return self.optimizer.state() | poses | ({} if self.crowds is None else self.crowds.state())
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take that state back."""
         self.optimizer.restore(state)
+        if self.poses is not None:
+            self.poses.restore({name: state[f"poses.{name}"] for name in self.poses.state()})
+            self._take_cameras()
         if self.crowds is not None:
             self.crowds.restore(state)
 
