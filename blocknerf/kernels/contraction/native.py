@@ -8,6 +8,7 @@ from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
 
+from blocknerf.compilation import IN_ORDER
 from blocknerf.kernels.threads import enter_numba
 
 SPAN = 4096
@@ -49,7 +50,7 @@ class _ToUnitCube(torch.autograd.Function):
         return out, None, None
 
 
-@njit(parallel=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy", cache=True)
+@njit(parallel=True, fastmath=IN_ORDER, error_model="numpy", cache=True)
 @no_type_check
 def _contract(points, footprints, place, cube, radii):
     count, scale = points.shape[0], _ONE / place[3]
@@ -65,7 +66,7 @@ def _contract(points, footprints, place, cube, radii):
             radii[i] = footprints[i] * shrink * scale
 
 
-@njit(parallel=True, fastmath={"contract", "nsz", "arcp"}, error_model="numpy", cache=True)
+@njit(parallel=True, fastmath=IN_ORDER, error_model="numpy", cache=True)
 @no_type_check
 def _to_points(points, gradients, place, out):
     count, scale = points.shape[0], _ONE / place[3]
@@ -89,7 +90,7 @@ def _to_points(points, gradients, place, out):
                     out[i, 2] += slope if z > _ZERO else -slope
 
 
-@njit(fastmath={"contract", "nsz", "arcp"}, error_model="numpy")
+@njit(fastmath=IN_ORDER, error_model="numpy")
 @no_type_check
 def shrinkage(x, y, z):
     """The factor from a point in half extents to its place in the unit cube, from the cube's middle."""

@@ -12,14 +12,13 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from blocknerf.compilation import FASTMATH
+
 CHUNK = 128
 """Samples handled at once: a constant, so that loops over them have no remainder, and small enough for the L1 cache."""
 
 POINT, SPREAD, FRACTION, WEIGHT, DOT, ROWS = 0, 3, 4, 7, 15, 23
 """Rows of a chunk's float scratch: clamped point (3), squared footprint, fraction (3), weights (8), products (8)."""
-
-# Everything but assumptions that NaN and infinity never happen: training has to notice them.
-FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 _HALF, _ZERO, _ONE = np.float32(0.5), np.float32(0.0), np.float32(1.0)
 _TWO_PI = np.float32(2.0 * np.pi)

@@ -14,10 +14,10 @@ from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
 
+from blocknerf.compilation import FASTMATH
 from blocknerf.kernels.hash_grid.corners import (
     CHUNK,
     DOT,
-    FASTMATH,
     FRACTION,
     ROWS,
     SPREAD,

@@ -9,14 +9,12 @@ from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
 
+from blocknerf.compilation import IN_ORDER
 from blocknerf.kernels.histograms.reference import FLOOR
 from blocknerf.kernels.threads import enter_numba
 
 SPAN = 256
 """Rays that a thread takes at once."""
-
-# Everything but assumptions that NaN and infinity never happen: training has to notice them.
-FASTMATH = {"contract", "nsz", "arcp"}
 
 _ZERO, _ONE, _TWO, _THIRD, _HALF = (np.float32(value) for value in (0.0, 1.0, 2.0, 1.0 / 3.0, 0.5))
 _FLOOR = np.float32(FLOOR)
@@ -57,7 +55,7 @@ class _RayLoss(torch.autograd.Function):
         return slopes * (gradient / len(slopes)), *(None,) * (1 + ctx.given)
 
 
-@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
+@njit(parallel=True, fastmath=IN_ORDER, error_model="numpy", cache=True)
 @no_type_check
 def _distortion(edges, weights, losses, slopes):
     rays, bins = weights.shape
@@ -82,7 +80,7 @@ def _distortion(edges, weights, losses, slopes):
             losses[ray] = loss
 
 
-@njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
+@njit(parallel=True, fastmath=IN_ORDER, error_model="numpy", cache=True)
 @no_type_check
 def _interlevel(fine_edges, fine_weights, edges, weights, losses, slopes):
     rays, bins = weights.shape

@@ -5,10 +5,11 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from blocknerf.compilation import FASTMATH
 from blocknerf.kernels.exponential import exp
 from blocknerf.kernels.hash_grid.corners import move
 from blocknerf.kernels.hash_grid.native import encode_tile
-from blocknerf.kernels.marching.lanes import COLOR, FASTMATH, LEAST, RAYS, SEEN
+from blocknerf.kernels.marching.lanes import COLOR, LEAST, RAYS, SEEN
 from blocknerf.kernels.marching.network import DENSITY_LIMIT, DENSITY_SHIFT
 from blocknerf.kernels.mlp.layout import ACTIVATION, BIAS, INPUT_ROOM, OUTPUT_ROOM, TILE
 from blocknerf.kernels.mlp.products import LANES

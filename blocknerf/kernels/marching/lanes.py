@@ -9,6 +9,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from blocknerf.compilation import FASTMATH
 from blocknerf.kernels.contraction.native import shrinkage
 from blocknerf.kernels.exponential import exp
 from blocknerf.kernels.marching.network import STEP
@@ -21,8 +22,6 @@ ORIGIN, DIRECTION, RADIUS, LIGHT, CUBE, SPREAD, OPACITY, DEPTH, LEAST, SEEN, COL
 )  # fmt: skip
 """Rows: start (3) and direction (3) in half extents, radius, light still passing, a sample's place (3) and spread, then
 what the ray adds up to: opacity, depth, the least weight that gets a color, weight that has one, and color (3)."""
-
-FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 _ZERO, _ONE, _TWO, _HALF = np.float32(0.0), np.float32(1.0), np.float32(2.0), np.float32(0.5)
 _STEP, _NEVER, _TINY = np.float32(STEP), np.float32(np.inf), np.float32(1e-9)

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
 
+from blocknerf.compilation import FASTMATH
 from blocknerf.kernels.mlp.layout import (
     ACTIVATION,
     BACKWARD,
@@ -31,9 +32,6 @@ from blocknerf.kernels.mlp.tile import rectify, run_layer
 from blocknerf.kernels.threads import enter_numba
 
 CHUNKS = 16
-
-# Everything but assumptions that NaN and infinity never happen: training has to notice them.
-FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 _ZERO = np.float32(0.0)
 

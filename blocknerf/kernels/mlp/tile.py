@@ -5,6 +5,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from blocknerf.compilation import FASTMATH
 from blocknerf.kernels.mlp.layout import ACTIVATION, FORWARD, INPUT_ROOM, INPUTS, OUTPUT_ROOM, TILE
 from blocknerf.kernels.mlp.products import product
 
@@ -26,7 +27,7 @@ def run_layer(facts, source, start, added, added_start, added_row, parameters, r
     return room[target : target + TILE * width]
 
 
-@njit(fastmath={"contract", "reassoc", "nsz", "arcp", "afn"})
+@njit(fastmath=FASTMATH)
 @no_type_check
 def rectify(values):
     """Make what is negative zero."""

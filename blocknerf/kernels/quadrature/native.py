@@ -1,6 +1,6 @@
 """Quadrature in Numba for the processor, float32: one pass along each ray where PyTorch makes a dozen over all.
 
-Exponentials stay with PyTorch, whose are vector instructions; Numba's are not.
+What a sample stops stays with PyTorch: its `expm1` is exact where density is thin, and made of vector instructions.
 """
 
 from typing import Any, no_type_check
@@ -11,13 +11,11 @@ from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
 
+from blocknerf.compilation import FASTMATH
 from blocknerf.kernels.threads import enter_numba
 
 SPAN = 256
 """Rays that a thread takes at once."""
-
-# Everything but assumptions that NaN and infinity never happen: training has to notice them.
-FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
 
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 
