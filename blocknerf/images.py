@@ -47,12 +47,27 @@ def read_image(
     return resize_area(pixels, *scaled_size(pixels.shape[1], pixels.shape[0], downscale))
 
 
+WHOLE = 1.0 - 1e-4
+"""Shares of a pixel above it are all of it, but for rounding."""
+
+
 def read_mask(
     path: Path | str, downscale: int = 1, size: tuple[int, int] | None = None
 ) -> Bool[np.ndarray, "height width"]:
-    """Where a mask is white: pixels above half of its brightest value (so 0/1 and 0/255 both work).
+    """Where all that a pixel covers is white in a mask (see `read_share`).
 
-    Downscaled, a pixel is white if all that it covers is. `size` is the width and height of its photograph.
+    Raises:
+        CaptureError: it is missing, not a picture, broken, or of another size.
+    """
+    return read_share(path, downscale, size) > WHOLE
+
+
+def read_share(
+    path: Path | str, downscale: int = 1, size: tuple[int, int] | None = None
+) -> Float[np.ndarray, "height width"]:
+    """How much of what each pixel covers is white in a mask: above half of its brightest value.
+
+    So 0/1 and 0/255 both work. `size` is the width and height of its photograph.
 
     Raises:
         CaptureError: it is missing, not a picture, broken, or of another size.
@@ -62,8 +77,7 @@ def read_mask(
         gray = _gray(picture, path)
     white = gray > gray.max() / 2
     width, height = scaled_size(gray.shape[1], gray.shape[0], downscale)
-    share = resize_area(white.astype(np.float32), width, height)
-    return share > 1 - 1e-4
+    return resize_area(white.astype(np.float32), width, height)
 
 
 def write_image(

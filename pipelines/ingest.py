@@ -65,9 +65,10 @@ def read_any(path: Path) -> Capture:
 
 def summary(capture: Capture) -> list[str]:
     """What a user should see to know that the capture was understood."""
-    masked = sum(frame.mask is not None for frame in capture.frames)
+    masked, skies = (sum(getattr(frame, kind) is not None for frame in capture.frames) for kind in ("mask", "sky"))
     parts = [_described(capture)]
     parts += [f"{masked} masks"] if masked else []
+    parts += [f"{skies} sky masks"] if skies else []
     parts += ["sparse points"] if capture.points else []
     parts += ["measured points"] if capture.lidar else []
     return [", ".join(parts), *_warnings(capture)]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, UInt8
+from jaxtyping import Bool, Float, UInt8
 
 from blocknerf.cameras import CameraModel, Cameras
 from blocknerf.capture.entry import Entry, within
@@ -17,7 +17,7 @@ from blocknerf.capture.frame import Frame, Intrinsics, check_inside, pose_rows
 from blocknerf.capture.points import PointCloud, read_ply
 from blocknerf.errors import CaptureError
 from blocknerf.files import check_format, read_json, write_atomic
-from blocknerf.images import check_size, image_size, read_image, read_mask
+from blocknerf.images import check_size, image_size, read_image, read_mask, read_share
 
 CAPTURE_FORMAT = "blocknerf.capture/1"
 
@@ -113,7 +113,7 @@ class Capture:
             CaptureError: it is missing or broken, its size is not the camera's, or the index is out of range.
         """
         frame = self._frame(index)
-        return read_image(self.root / frame.image, downscale, (frame.intrinsics.width, frame.intrinsics.height))
+        return read_image(self.root / frame.image, downscale, frame.intrinsics.size)
 
     def read_mask(self, index: int, downscale: int = 1) -> Bool[np.ndarray, "height width"] | None:
         """Which pixels are usable (static), or None where the frame has no mask.
@@ -121,15 +121,17 @@ class Capture:
         Raises:
             CaptureError: it is missing, broken or of another size than the photograph.
         """
-        return self._read_mask(index, self._frame(index).mask, downscale)
+        frame = self._frame(index)
+        return None if frame.mask is None else read_mask(self.root / frame.mask, downscale, frame.intrinsics.size)
 
-    def read_sky(self, index: int, downscale: int = 1) -> Bool[np.ndarray, "height width"] | None:
-        """Which pixels show the sky, or None where that is not known of the frame.
+    def read_sky(self, index: int, downscale: int = 1) -> Float[np.ndarray, "height width"] | None:
+        """How much of each pixel shows the sky, 0..1, or None where that is not known of the frame.
 
         Raises:
             CaptureError: the file is missing, broken or of another size than the photograph.
         """
-        return self._read_mask(index, self._frame(index).sky, downscale)
+        frame = self._frame(index)
+        return None if frame.sky is None else read_share(self.root / frame.sky, downscale, frame.intrinsics.size)
 
     def read_points(self) -> PointCloud | None:
         """The sparse points, or None where the capture has none."""
@@ -138,12 +140,6 @@ class Capture:
     def read_lidar(self) -> PointCloud | None:
         """The measured points, or None where the capture has none."""
         return None if self.lidar is None else read_ply(self.root / self.lidar)
-
-    def _read_mask(self, index: int, path: str | None, downscale: int) -> Bool[np.ndarray, "height width"] | None:
-        if path is None:
-            return None
-        lens = self._frame(index).intrinsics
-        return read_mask(self.root / path, downscale, (lens.width, lens.height))
 
     def _frame(self, index: int) -> Frame:
         if not 0 <= index < len(self.frames):
@@ -160,10 +156,9 @@ def check_files(capture: Capture) -> None:
         CaptureError: naming the first such file.
     """
     for frame in capture.frames:
-        size = (frame.intrinsics.width, frame.intrinsics.height)
         for path in (frame.image, frame.mask, frame.sky):
             if path is not None:
-                check_size(capture.root / path, image_size(capture.root / path), size)
+                check_size(capture.root / path, image_size(capture.root / path), frame.intrinsics.size)
     for path in (capture.points, capture.lidar):
         if path is not None and not (capture.root / path).is_file():
             raise CaptureError(f"{capture.root / path}: the point file does not exist; restore it or remove its key")

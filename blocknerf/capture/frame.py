@@ -34,6 +34,11 @@ class Intrinsics:
     distortion: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
     """k1, k2, p1, p2, k3, k4 in OpenCV's sense."""
 
+    @property
+    def size(self) -> tuple[int, int]:
+        """Width and height."""
+        return self.width, self.height
+
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise CaptureError(f"image size {self.width}x{self.height} is not positive; give its width and height")

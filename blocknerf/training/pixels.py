@@ -11,6 +11,7 @@ from torch import Tensor
 
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import TrainingError
+from blocknerf.images import WHOLE
 from blocknerf.training.depths import point_spacing, project_depths
 
 ROTATE_STEPS = 100
@@ -34,7 +35,10 @@ class PixelBatch:
     depths: Float[Tensor, "measured"]
     """Measured distances of the first rays of the batch."""
     sky: Int8[Tensor, "known"]
-    """1 where a sky mask shows sky, 0 where it shows none, -1 where the frame has none; empty if no frame has."""
+    """1 where all that a pixel shows is sky, 0 where none is, -1 between and where that is not known of the frame.
+
+    Empty where it is known of no frame.
+    """
 
 
 class PixelSource:
@@ -121,8 +125,8 @@ class PixelSource:
             if not self.usable[slot, :count].any():
                 raise TrainingError(f"{self.capture.frames[index].name}: its mask leaves no pixel; remove the frame")
         if self.sky is not None:
-            sky = self.capture.read_sky(index, self.downscale)
-            self.sky[slot, :count] = -1 if sky is None else sky.reshape(-1)
+            share = self.capture.read_sky(index, self.downscale)
+            self.sky[slot, :count] = -1 if share is None else _sky_or_not(share).reshape(-1)
         self.resident[slot] = frame
         if self._clouds:
             self._measure(frame, slot, image)
@@ -180,6 +184,11 @@ class PixelSource:
         clouds = [cloud for cloud in (self.capture.read_lidar(), self.capture.read_points()) if cloud is not None]
         # Where LiDAR swept the scene its points are denser and surer than those of structure from motion.
         return [(cloud, point_spacing(cloud.positions)) for cloud in clouds[:1] if len(cloud.positions)]
+
+
+def _sky_or_not(share: Float[np.ndarray, "height width"]) -> Int8[np.ndarray, "height width"]:
+    """A pixel at the edge of the sky is neither: its ray should pass in part."""
+    return np.where(share > WHOLE, 1, np.where(share < 1.0 - WHOLE, 0, -1)).astype(np.int8)
 
 
 def _cells(positions: np.ndarray, width: int | np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.motion import Motion
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.errors import TrainingError
+from blocknerf.images import write_image
 from blocknerf.training import pixels as module
 from blocknerf.training.pixels import ROTATE_STEPS, PixelBatch, PixelSource
 
@@ -88,6 +89,19 @@ def test_sky_is_known_where_masks_show_it(ball: Any, tmp_path: Path) -> None:
     for frame, (x, y), sky in zip(batch.frames.tolist(), batch.pixels.tolist(), batch.sky.tolist(), strict=True):
         assert sky == (int(white[frame][int(y), int(x)]) if frame else -1)
     assert set(batch.sky.tolist()) == {-1, 0, 1}
+
+
+def test_the_edge_of_the_sky_is_neither_sky_nor_solid(ball: Any, tmp_path: Path) -> None:
+    white = np.zeros((16, 24), np.bool_)
+    white[:, :18] = True
+    write_image(tmp_path / "sky.png", white.astype(np.uint8))
+    frames = tuple(dataclasses.replace(frame, sky="sky.png") for frame in ball.clean.frames)
+    for frame in frames:
+        (tmp_path / frame.image).parent.mkdir(exist_ok=True)
+        (tmp_path / frame.image).symlink_to(ball.clean.root / frame.image)
+    batch = source(dataclasses.replace(ball.clean, root=tmp_path, frames=frames), downscale=4).batch(0, 600, 0)
+    known = [1, 1, 1, 1, -1, 0]
+    assert batch.sky.tolist() == [known[int(x)] for x in batch.pixels[:, 0]]
 
 
 def test_pixels_are_given_up_rather_than_drawn_under_a_mask(ball: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,6 +212,15 @@ def test_measured_rays_meet_their_points_wherever_cameras_are_moved(measured: Ca
     ends = rays.origins + batch.depths[:, None] * rays.directions
     assert torch.allclose(ends.norm(dim=-1), torch.ones(count), atol=1e-3)
     assert not torch.allclose(batch.pixels[:5], before.pixels[:5], atol=0.2)
+
+
+def test_what_is_measured_does_not_depend_on_where_cameras_were_when_it_was_loaded(measured: Capture) -> None:
+    """Else a training with refined poses that is resumed would draw other points."""
+    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.5, -0.4, 0.3), rotation=(0.0, 0.05, 0.1))
+    first, second = (source(measured, use_depth=True) for _ in range(2))
+    first.batch(0, 100, 40)
+    first.cameras = second.cameras = offset.moved(first.given)
+    assert same(first.batch(1, 100, 40), second.batch(1, 100, 40))
 
 
 def test_masked_points_are_not_measured(measured: Capture) -> None:
