@@ -185,3 +185,18 @@ def test_frusta_corners_project_to_the_images_corners():
     expected = torch.tensor([[0.0, 0.0], [640.0, 0.0], [640.0, 480.0], [0.0, 480.0]], dtype=torch.float64)
     assert torch.allclose(pixels, expected)
     assert frusta_corners(camera("fisheye"), 1.0).isfinite().all()
+
+
+def test_points_seen_each_by_a_camera_of_its_own():
+    lenses = list(LENSES)
+    cameras = Cameras.joined([camera(lens) for lens in lenses])
+    cameras.intrinsics[:] *= torch.linspace(0.8, 1.2, len(lenses), dtype=torch.float64)[:, None]
+    generator = torch.Generator().manual_seed(2)
+    points = torch.tensor([0.5, 1.0, 1.0]).double() + torch.randn(40, 3, generator=generator).double()
+    index = torch.arange(40) % len(lenses)
+    together = cameras.project(points, index)
+    for i in range(40):
+        alone = cameras.project(points[i : i + 1], int(index[i]))
+        for many, one in zip(together, alone, strict=True):
+            torch.testing.assert_close(many[i], one[0])
+    assert 5 < int(together[2].sum()) < 40

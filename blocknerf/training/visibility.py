@@ -26,7 +26,7 @@ def visibility_loss(
     fell by it from 0.27 to 0.21 in a short training on the sample town, and the correlation with the truth rose
     from 0.85 to 0.87 (`tests/benchmarks/visibility.py`).
     """
-    rays = RayBundle(origins=rays.origins.detach(), directions=rays.directions.detach(), radii=rays.radii.detach())
+    rays = rays.detach()
     own, other = slice(0, None, 2 * EVERY), slice(EVERY, None, 2 * EVERY)
     fine = Histogram(edges=seen.samples.edges[other], weights=seen.weights[other].detach())
     spacing, (count, samples) = spacing_of(field), fine.weights.shape

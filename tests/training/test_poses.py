@@ -14,7 +14,7 @@ from blocknerf.capture.frame import pose_rows
 from blocknerf.capture.motion import Motion
 from blocknerf.capture.offsets import refined
 from blocknerf.capture.stretches import Stretch
-from blocknerf.geometry import compose, se3_exp
+from blocknerf.geometry import compose, invert, se3_exp
 from blocknerf.training.poses import PRIOR_SHARE, PoseRefiner, active_levels, prior_weight
 from blocknerf.training.trainer import Trainer
 
@@ -72,10 +72,45 @@ def test_the_gradient_of_a_posed_ray_is_that_of_finite_differences() -> None:
             assert float(found[stretch, axis]) == pytest.approx(slope, rel=1e-5, abs=1e-8)
 
 
-def test_the_prior_falls_as_the_paper_says() -> None:
+def test_the_prior_falls_geometrically_between_the_papers_weights() -> None:
     falling = [prior_weight(share * PRIOR_SHARE) for share in (0.0, 1 / 6, 0.5, 5 / 6, 1.0)]
     assert falling == pytest.approx([1e5, 1e4, 1e2, 1.0, 0.1])
-    assert prior_weight(1.0) == 0.1
+    assert prior_weight(1.0) == prior_weight(PRIOR_SHARE)
+
+
+def test_the_prior_holds_offsets_at_first_and_hardly_at_the_end() -> None:
+    kept = []
+    for progress in (0.0, 1.0):
+        poses, frames = refiner(), torch.arange(FRAMES)
+        start = 1e-3 * (poses._apart @ torch.randn(18, generator=torch.Generator().manual_seed(1)).double()).view(3, 6)
+        poses.tangents = start.clone()
+        rays = rays_of(poses.cameras(), frames).tracked()
+        squared_errors(rays, torch.zeros(FRAMES, 3).double()).backward()
+        for part in (rays.origins, rays.directions):
+            assert part.grad is not None
+            part.grad *= 1e-3
+        poses.update(rays, frames, squared_error=1e-2, update=0, progress=progress)
+        kept.append(float((poses.tangents * start).sum() / start.square().sum()))
+    assert kept[0] < 0.5
+    assert kept[1] > 0.8
+
+
+def test_the_first_update_is_as_long_as_one_that_has_seen_many() -> None:
+    """Averages that begin at zero are corrected for it."""
+    lengths = []
+    for seen_before in (0, 60):
+        poses, frames = refiner(), torch.arange(FRAMES)
+        rays = rays_of(poses.cameras(), frames).tracked()
+        squared_errors(rays, torch.zeros(FRAMES, 3).double()).backward()
+        for part in (rays.origins, rays.directions):
+            assert part.grad is not None
+            part.grad *= 1e-4  # so short that the bound on updates does not matter
+        for update in range(seen_before + 1):
+            poses.tangents = torch.zeros(3, 6, dtype=torch.float64)
+            poses.update(rays, frames, squared_error=1e-2, update=update, progress=1.0)
+        lengths.append(float(poses.tangents.norm()))
+    assert lengths[0] > 0.0
+    assert lengths[0] == pytest.approx(lengths[1], rel=1e-3)
 
 
 def test_levels_fade_in_one_after_another() -> None:
@@ -154,24 +189,22 @@ def apart(capture: Capture, truth: Capture) -> tuple[float, float]:
     motions = []
     for drive in (0, 1):
         poses, true = (c.cameras().camera_to_world[drive::2].double() for c in (capture, truth))
-        back = compose(true[:1], torch.linalg.inv(_square(poses[:1]))[:, :3])[0]
+        back = compose(true[:1], invert(poses[:1]))[0]
         motions.append(Motion.of_matrix(back, true[:, :, 3].mean(0)))
     (a, b), middle = motions, torch.zeros(3, dtype=torch.float64)
-    relative = Motion.of_matrix(compose(a.matrix, torch.linalg.inv(_square(b.matrix[None]))[0, :3]), middle)
+    relative = Motion.of_matrix(compose(a.matrix, invert(b.matrix)), middle)
     return relative.shift, relative.turn_degrees
-
-
-def _square(motions: torch.Tensor) -> torch.Tensor:
-    last = torch.tensor([0.0, 0.0, 0.0, 1.0], dtype=motions.dtype).expand(len(motions), 1, 4)
-    return torch.cat([motions, last], -2)
 
 
 def test_a_displaced_drive_is_found_back_in_training(ball: Any, trainer_of: MakeTrainer) -> None:
     offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
     displaced = in_two_drives(ball.clean, offset)
     trainer = trainer_of(displaced, steps=200, pose_refinement=True)
+    trainer.advance()
+    assert trainer.field.base.active_levels == pytest.approx(3.0)
     while trainer.step < 200:
         trainer.advance()
+    assert trainer.field.base.active_levels is None
     assert trainer.poses is not None
     before, after = apart(displaced, ball.clean), apart(refined(displaced, trainer.poses.offsets(0.0)), ball.clean)
     print(f"before {before[0]:.3f} and {before[1]:.2f} degrees, after {after[0]:.3f} and {after[1]:.2f} degrees")

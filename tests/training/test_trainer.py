@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -20,6 +21,7 @@ from blocknerf.training.trainer import Trainer
 MakeTrainer = Callable[..., Trainer]
 Score = Callable[[Trainer, Capture], float]
 STEPS = 250
+WIDTH, HEIGHT = 24, 16
 
 
 def trained(trainer: Trainer) -> Trainer:
@@ -94,6 +96,24 @@ def test_a_field_without_codes_learns(ball: Any, score: Score, trainer_of: MakeT
     bare = BlockField(dataclasses.replace(trainer.field.spec, code_size=0))
     trainer = trained(Trainer(bare, trainer.pixels, trainer.exposures, trainer.config))
     assert score(trainer, ball.clean) > mean_color_psnr(ball.clean, range(len(ball.clean))) + 2.0
+
+
+def test_sky_masks_empty_the_sky(ball: Any, trainer_of: MakeTrainer) -> None:
+    """Here the lower half of each picture is called sky, which photographs alone do not say."""
+    opacity = []
+    for weight in (0.0, 1.0):
+        trainer = trainer_of(ball.clean, steps=STEPS // 2, sky_weight=weight)
+        trainer.pixels.batch(0, 1, 0)  # loads the photographs, which know nothing of the sky
+        trainer.pixels.sky = np.zeros((trainer.pixels.slots, HEIGHT * WIDTH), np.int8)
+        trainer.pixels.sky[:, HEIGHT * WIDTH // 2 :] = 1
+        while trainer.step < STEPS // 2:
+            trainer.advance()
+        field, cameras = trainer.field, ball.clean.cameras()
+        picture = render_image(field, cameras, 0, field.mean_code(), 0.01)
+        opacity.append((float(picture.opacity[: HEIGHT // 2].mean()), float(picture.opacity[HEIGHT // 2 :].mean())))
+    (above, below), (above_known, below_known) = opacity
+    assert below_known < 0.5 * below
+    assert above_known > above
 
 
 def test_a_report_tells_step_loss_and_psnr(ball: Any, trainer_of: MakeTrainer) -> None:
