@@ -66,7 +66,7 @@ class Motion:
     def moved(self, cameras: Cameras) -> Cameras:
         """The cameras, moved."""
         poses = cameras.camera_to_world
-        moved = compose(self.matrix.expand(len(poses), 3, 4), poses.double())
+        moved = compose(self.matrix.to(poses.device).expand(len(poses), 3, 4), poses.double())
         return replace(cameras, camera_to_world=moved.to(poses.dtype))
 
 

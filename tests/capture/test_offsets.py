@@ -74,6 +74,11 @@ def test_refined_poses_are_those_of_moved_cameras() -> None:
     assert torch.allclose(back, before.camera_to_world[1::2].double(), atol=1e-5)
 
 
+def test_cameras_are_moved_where_they_lie() -> None:
+    """A device without numbers stands for every device that is not the processor."""
+    assert MOTION.moved(capture().cameras().to("meta")).camera_to_world.device.type == "meta"
+
+
 def test_offsets_are_found_by_their_stretch() -> None:
     assert offsets().of(Stretch(segment="b")) == MOTION
     assert offsets().of(Stretch(segment="b", number=1)) is None
