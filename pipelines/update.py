@@ -13,6 +13,7 @@ from blocknerf.city.looks import Look, read_look, write_look
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
+from blocknerf.files import write_atomic
 from blocknerf.partition.membership import assign, read_membership, write_membership
 from pipelines.ingest import read_any
 from pipelines.job import is_done, say, stage
@@ -119,7 +120,7 @@ def _prepare(folder: RunFolder, city: City, name: str, fresh: Capture) -> None:
     shutil.rmtree(begun.path, ignore_errors=True)
     write_capture(fresh, begun.capture)
     write_membership(member, fresh, begun.frames(name))
-    shutil.copyfile(folder.city, begun.city)
+    write_atomic(begun.city, folder.city.read_bytes())
 
 
 def _match(folder: RunFolder, city: City, name: str) -> None:

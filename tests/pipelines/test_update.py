@@ -199,6 +199,22 @@ def interrupt(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
+def test_an_update_is_begun_all_at_once(run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its city.json says that it is begun, so half of one must not lie there after a kill."""
+    marker, original = run.update("b001").city, Path.replace
+
+    def killed(self: Path, target: Path) -> Path:
+        if target == marker:
+            raise KeyboardInterrupt
+        return original(self, target)
+
+    monkeypatch.setattr(Path, "replace", killed)
+    monkeypatch.setattr(module, "train", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        anew(run, later)
+    assert not marker.exists()
+
+
 def test_a_kill_at_any_moment_of_the_change_leaves_a_city(
     run: RunFolder, later: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
