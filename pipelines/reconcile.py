@@ -36,6 +36,8 @@ def reconcile(run: Path) -> Reconciliation | None:
     paths = {block.name: folder.offsets(block.name) for block in city.blocks}
     offsets = {name: read_offsets(path) for name, path in paths.items() if path.is_file()}
     if not offsets:
+        # A trajectory of an earlier training is none of these fields'.
+        folder.poses.unlink(missing_ok=True)
         say("poses are as given: no block refined them")
         return None
     found = bring_together(offsets)

@@ -194,6 +194,9 @@ class _BlockJob:
         started, field = time.monotonic(), trainer.field
         if trainer.poses is not None:
             write_offsets(trainer.poses.offsets(self.config.pose_stretch), self.folder.offsets(self.name))
+        else:
+            # Those of an earlier training would move cameras of this field.
+            self.folder.offsets(self.name).unlink(missing_ok=True)
         occupancy = extract_occupancy(field)
         save_occupancy(occupancy, self.folder.occupancy(self.name))
         rate = self.config.steps * self.config.rays / max(self.seconds, 1e-9)

@@ -98,6 +98,7 @@ def test_exported_poses_are_imported_as_what_was_reconciled(exact_run: RunFolder
 
 
 def test_poses_that_nobody_refined_are_not_reconciled(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    exact_run.poses.write_text("of an earlier training")
     assert reconcile(exact_run.path) is None
     assert "poses are as given" in capsys.readouterr().out
     assert not exact_run.poses.exists()
