@@ -94,8 +94,10 @@ def run(
 def _keep_to_settings(folder: RunFolder, city: City, settings: dict[str, Any]) -> None:
     """Note how blocks are trained, or refuse to train the rest of them otherwise.
 
-    `ingest` and `partition` compare the rest of what a run was asked for.
+    `ingest` and `partition` compare the rest of what a run was asked for. What is off or left to the preset is not
+    written, so that runs begun before there was such an option go on.
     """
+    settings = _chosen(settings)
     begun = [block for block in city.blocks if folder.train_record(block.name).exists()]
     begun += [block for block in city.blocks if folder.checkpoint(block.name).exists()]
     if not (begun and folder.settings.exists()):
@@ -104,7 +106,13 @@ def _keep_to_settings(folder: RunFolder, city: City, settings: dict[str, Any]) -
     another = "choose another output folder, or remove this one"
     written = read_json(folder.settings, "settings")
     check_format(written.pop("format", None), SETTINGS_FORMAT, folder.settings, another)
+    written = _chosen(written)
     for key in sorted(written.keys() | settings.keys()):
         if written.get(key) != settings.get(key):
             was, now = json.dumps(written.get(key)), json.dumps(settings.get(key))
             raise RunError(f"{folder.path}: holds another run, with {key} {was} and not {now}; {another}")
+
+
+def _chosen(settings: dict[str, Any]) -> dict[str, Any]:
+    """Those that are neither off nor left to the preset."""
+    return {key: value for key, value in settings.items() if value}
