@@ -17,7 +17,7 @@ from pipelines.partition import partition
 from pipelines.reconcile import reconcile
 from pipelines.render import render
 from pipelines.report import report
-from pipelines.train import train
+from pipelines.train import check_poses, train
 
 SETTINGS_FORMAT = "blocknerf.run/1"
 
@@ -53,12 +53,14 @@ def run(
             of a placement. Needs the extra `streets`, and a capture with a geographic origin.
         radius: radius of a block in the capture's unit, with streets that of the largest; by default derived.
         pose_refinement: correct the poses of each segment together while a block trains.
-        pose_stretch: correct stretches of a segment about this long, in the capture's unit, for poses that drift.
+        pose_stretch: with pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
+            poses that drift.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
 
     Raises:
         BlockNerfError: the capture cannot be used, or the output folder holds another run.
     """
+    check_poses(pose_refinement, pose_stretch)
     start = time.monotonic()
     folder = RunFolder(out)
     with stage("ingest"):

@@ -74,7 +74,8 @@ def train(
         steps: Optimization steps a block; by default the preset's.
         downscale: Reduce photographs by this factor; by default the preset's image size decides.
         pose_refinement: Correct the poses of each segment together while a block trains.
-        pose_stretch: Correct stretches of a segment about this long, in the capture's unit, for poses that drift.
+        pose_stretch: With pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
+            poses that drift.
         memory: Memory budget of the process in GiB.
         threads: Processor threads; by default every core.
         trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
@@ -88,8 +89,7 @@ def train(
     folder = RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
     _check_options(capture, steps, downscale, threads, trim)
-    if not 0.0 <= pose_stretch < math.inf:
-        raise TrainingError(f"--pose-stretch {pose_stretch:g} is not a length; give 0 for whole segments, or more")
+    check_poses(pose_refinement, pose_stretch)
     use_threads(threads)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
     choices = {
@@ -108,6 +108,18 @@ def train(
         else:
             say(f"{name}: trained already")
     return todo
+
+
+def check_poses(pose_refinement: bool, pose_stretch: float) -> None:
+    """Refuse stretches that are no length, or that nothing would be corrected over.
+
+    Raises:
+        TrainingError: names the option.
+    """
+    if not 0.0 <= pose_stretch < math.inf:
+        raise TrainingError(f"--pose-stretch {pose_stretch:g} is not a length; give 0 for whole segments, or more")
+    if pose_stretch and not pose_refinement:
+        raise TrainingError("--pose-stretch has no meaning without --pose-refinement; add it")
 
 
 def _check_options(

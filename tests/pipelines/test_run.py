@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from blocknerf.city.manifest import City, RunFolder
-from blocknerf.errors import RunError
+from blocknerf.errors import RunError, TrainingError
 from blocknerf.partition.block import Block
 from pipelines import run as module
 from pipelines.run import run
@@ -81,6 +81,24 @@ def test_settings_may_change_until_a_block_is_begun(tmp_path: Path, stages: list
     for steps in (20, 30):
         run(tmp_path / "capture", out=tmp_path / "run", steps=steps)
     assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["steps"] == 30
+
+
+def test_a_run_from_before_an_option_goes_on(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+    folder = RunFolder(tmp_path / "run")
+    folder.checkpoint("b000").mkdir(parents=True)
+    old = {"format": "blocknerf.run/1", "steps": 20, "downscale": None}
+    for more in ({}, {"pose_refinement": False, "pose_stretch": 0.0}):
+        folder.settings.write_text(json.dumps(old | more))
+        run(tmp_path / "capture", out=folder.path, steps=20)
+        with pytest.raises(RunError, match="with pose_refinement null and not true; choose another output folder"):
+            run(tmp_path / "capture", out=folder.path, steps=20, pose_refinement=True)
+    assert [name for name, _ in stages].count("train") == 2
+
+
+def test_stretches_without_refinement_are_refused_first(tmp_path: Path, stages: list[Any]) -> None:
+    with pytest.raises(TrainingError, match="--pose-stretch has no meaning without --pose-refinement; add it"):
+        run(tmp_path / "capture", out=tmp_path / "run", pose_stretch=3.0)
+    assert stages == []
 
 
 def test_a_stage_that_fails_stops_the_run(

@@ -276,6 +276,7 @@ def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: 
         ({"downscale": 9}, "--downscale 9 leaves too little of the photographs; give at most 3"),
         ({"threads": -1}, "--threads -1 is not positive"),
         ({"pose_stretch": -1.0}, "--pose-stretch -1 is not a length; give 0 for whole segments, or more"),
+        ({"pose_stretch": 3.0}, "--pose-stretch has no meaning without --pose-refinement; add it"),
         ({"trim": 1.0}, "--trim 1 is not from 0 to below 1"),
         ({"trim": -0.1}, "--trim -0.1 is not from 0 to below 1"),
         ({"memory": 2.0}, "--memory 2 leaves nothing for photographs; give at least "),

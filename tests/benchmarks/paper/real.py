@@ -90,8 +90,8 @@ def run_row(experiment: Experiment, name: str, seed: int, work: Path) -> dict[st
     row, true, raw, block = ROWS[name], *captures(experiment)
     given = raw if row.raw else true
     fixed = {key: getattr(experiment, key) for key in ("steps", "downscale", "threads")} | {"seed": seed}
-    poses = {"pose_refinement": False, "pose_stretch": experiment.stretch}
-    options = {**fixed, **poses, **row.options}
+    refines = {"pose_stretch": experiment.stretch} if row.options.get("pose_refinement") else {}
+    options = {**fixed, **refines, **row.options}
     trial = Trial(capture=given, judged=given, blocks=(block,), options=options, shape=row.shape)
     folder = experiment.folder(work) / f"{name}-{seed}"
     found = scores(run_trial(folder, trial))
