@@ -47,7 +47,7 @@ def match(
     meetings = Meetings(folder, read_city(folder.city))
     path = folder.look(look)
     held = _held(path, meetings, from_, block)
-    if held is not None and _is_current(held, meetings):
+    if held is not None and not any(outdated(held, folder, meetings.city.digest)):
         is_done(path)
         return held
     source = meetings.source(from_) if held is None else Source(frame=held.frame, segment=held.segment)
@@ -88,11 +88,6 @@ def _held(path: Path, meetings: Meetings, from_: str | None, block: str | None) 
     if meetings.source(light) != Source(frame=held.frame, segment=held.segment):
         raise RunError(f"{path}: segment: the capture has no such {held.segment!r} any more; {another}")
     return held
-
-
-def _is_current(held: Look, meetings: Meetings) -> bool:
-    changed = list(outdated(held, meetings.folder, meetings.city.digest))
-    return not changed and set(held.codes) == set(meetings.names)
 
 
 def _tell(changes: Sequence[SeamChange]) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
-from blocknerf.fields.checkpoint import fingerprint
+from blocknerf.fields.checkpoint import fingerprint, read_header
 from blocknerf.files import atomic_path, check_format
 
 LOOK_FORMAT = "blocknerf.look/1"
@@ -90,7 +90,7 @@ def read_look(path: Path) -> Look:
 
 
 def outdated(look: Look, run: RunFolder, city: str) -> Iterator[tuple[str, str]]:
-    """Blocks whose code in a look is no longer good, each with what happened."""
+    """Blocks of which a look has no good code, each with what happened."""
     if look.city != city:
         yield look.root, "belongs to another city.json"
         return
@@ -99,13 +99,17 @@ def outdated(look: Look, run: RunFolder, city: str) -> Iterator[tuple[str, str]]
             yield name, "is no longer trained"
         elif fingerprint(run.field(name)) != known:
             yield name, "was trained anew since"
+    for name in run.blocks_done():
+        # A block that is none of this city's is refused where it is opened.
+        if name not in look.fields and read_header(run.field(name)).city == city:
+            yield name, "was trained since"
 
 
 def open_look(run: RunFolder, name: str, city: str) -> Look:
     """The look of that name, good for the run's fields as they are.
 
     Raises:
-        RunError: there is none, it is broken, or a block was trained anew since.
+        RunError: there is none, it is broken, or a block was trained since.
     """
     check_look_name(name)
     path = run.look(name)

@@ -147,6 +147,14 @@ def test_a_block_trained_anew_is_noticed(run: RunFolder) -> None:
         open_look(run, "noon", "d")
 
 
+def test_a_block_trained_later_is_noticed(run: RunFolder) -> None:
+    save_field(load_field(run.field("b000")), run.field("b001"), step=5, city="c")
+    with pytest.raises(RunError, match="block b001 was trained since; run 'blocknerf match' with --look noon again"):
+        open_look(run, "noon", "c")
+    save_field(load_field(run.field("b000")), run.field("b001"), step=5, city="d")
+    assert open_look(run, "noon", "c").root == "b000", "a block of another city is none of this one's"
+
+
 def test_light_passes_evenly() -> None:
     other = replace(LOOK, codes={name: code + 2.0 for name, code in LOOK.codes.items()})
     assert torch.equal(between(LOOK, other, 0.0)["b000"], LOOK.codes["b000"])

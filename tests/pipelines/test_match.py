@@ -102,6 +102,8 @@ def test_a_block_trained_later_joins(small_run: RunFolder) -> None:
     small_run.field("b002").unlink()
     assert sorted(match(small_run.path, threads=1).codes) == ["b000", "b001"]
     small_run.field("b002").write_bytes(kept)
+    with pytest.raises(RunError, match="block b002 was trained since; run 'blocknerf match' with --look default again"):
+        render(small_run.path, **SMALL)
     assert sorted(match(small_run.path, threads=1).codes) == ["b000", "b001", "b002"]
 
 
