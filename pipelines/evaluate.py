@@ -14,7 +14,7 @@ from torch import Tensor
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.stretches import Stretch
-from blocknerf.city.appearance import block_code, block_exposure, city_appearance
+from blocknerf.city.appearance import block_code, block_exposure
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, error_colors
@@ -127,7 +127,7 @@ def _score(
     frames = []
     for i, stretch in tracked(chosen.items(), "evaluate", len(chosen)):
         exam = Exam.of(capture, i, protocol.downscale, stretch)
-        seen = answer(renderer, capture, exam)
+        seen = answer(renderer, exam)
         frames.append(_frame_score(exam, seen, keep=i in shown))
         if i in shown:
             _write_pictures(folder, exam, seen)
@@ -176,18 +176,16 @@ class Exam:
         return places[order[:count]]
 
 
-def answer(renderer: CityRenderer, capture: Capture, exam: Exam) -> CityRendering:
+def answer(renderer: CityRenderer, exam: Exam) -> CityRendering:
     """What the city makes of the photograph, each block in the light of its left half."""
     names = [use.name for use in renderer.select(exam.camera) if use.kept]
-    codes = fit_codes(renderer, capture, exam, names)
+    codes = fit_codes(renderer, exam, names)
     return renderer.render(exam.camera, frame=exam.name, codes=codes, stretch=exam.stretch)
 
 
-def fit_codes(
-    renderer: CityRenderer, capture: Capture, exam: Exam, names: Iterable[str]
-) -> dict[str, Float[Tensor, "codes"]]:
+def fit_codes(renderer: CityRenderer, exam: Exam, names: Iterable[str]) -> dict[str, Float[Tensor, "codes"]]:
     """The code of each of some blocks that shows the photograph's left half best; none where masks cover that half."""
-    light = city_appearance(capture, (), frame=exam.name)
+    light = renderer.appearance(frame=exam.name)
     places = exam.fit_pixels(FIT_RAYS)
     target, codes = exam.photo.reshape(-1, 3)[places], {}
     for name in names if len(places) else ():

@@ -2,13 +2,14 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.capture import read_capture
+from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance
 from blocknerf.city.cache import BlockCache, Loader, open_blocks
@@ -235,11 +236,19 @@ class CityRenderer:
         return self._appearances[segment, frame]
 
     def _find_appearance(self, segment: str | None, frame: str | None) -> Appearance:
+        asked = segment is not None or frame is not None
         if self.run.capture.is_file():
-            capture = read_capture(self.run.capture)
-            found = (block_photographs(self.run, block.name, capture) for block in self.city.blocks)
-            trained = [member.frames for own, member in found if own is capture]
-            return city_appearance(capture, trained, segment=segment, frame=frame)
-        if segment is None and frame is None:
+            trained = [] if asked else self._trained_frames()
+            return city_appearance(self._capture, trained, segment=segment, frame=frame)
+        if not asked:
             return Appearance()
         raise RunError(f"{self.run.capture}: is not there, so no segment or photograph can be looked like; add it")
+
+    @cached_property
+    def _capture(self) -> Capture:
+        return read_capture(self.run.capture)
+
+    def _trained_frames(self) -> list[tuple[int, ...]]:
+        """Of each block that the run's own photographs train, their places in the capture."""
+        found = (block_photographs(self.run, block.name, self._capture) for block in self.city.blocks)
+        return [member.frames for own, member in found if own is self._capture]

@@ -2,6 +2,8 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -44,7 +46,7 @@ def test_the_right_half_never_reaches_the_fit(exact_run: RunFolder) -> None:
     exam = Exam.of(capture, 6, 1)
     spoiled = exam.photo.clone()
     spoiled[:, exam.middle :] = 0.0
-    seen, other = answer(renderer, capture, exam), answer(renderer, capture, replace(exam, photo=spoiled))
+    seen, other = answer(renderer, exam), answer(renderer, replace(exam, photo=spoiled))
     assert len(seen.parts) > 1
     assert torch.equal(seen.color, other.color)
     assert [part.name for part in seen.parts] == [part.name for part in other.parts]
@@ -55,11 +57,25 @@ def test_the_right_half_never_reaches_the_fit(exact_run: RunFolder) -> None:
 def test_what_is_scored_is_what_is_rendered(exact_run: RunFolder) -> None:
     capture, renderer = read_capture(exact_run.capture), CityRenderer(exact_run)
     exam = Exam.of(capture, 10, 1)
-    seen, plain = answer(renderer, capture, exam), renderer.render(exam.camera)
+    seen, plain = answer(renderer, exam), renderer.render(exam.camera)
     assert seen.uses == plain.uses
     assert len(seen.parts) > 1
     for part in seen.parts:
         assert psnr(part.picture.color[:, exam.middle :], exam.photo[:, exam.middle :]) > 40.0
+
+
+def test_files_are_read_once_however_many_photographs(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    original = Path.read_text
+
+    def counted(self: Path, *options: Any, **more: Any) -> str:
+        read.append(self.name)
+        return original(self, *options, **more)
+
+    monkeypatch.setattr(Path, "read_text", counted)
+    assert len(evaluate(exact_run.path, threads=1).frames) == 4
+    assert read.count("capture.json") == 2, "by the job and by the renderer"
+    assert read.count("frames.json") == 0, "which photographs train a block matters where none is named"
 
 
 def _masked(folder: RunFolder, capture: Capture) -> None:

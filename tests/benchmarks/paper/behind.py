@@ -7,7 +7,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.capture import Capture
 from blocknerf.capture.synthetic.shots import SampleSpec, plan_shots
 from blocknerf.capture.synthetic.town import Town
 from blocknerf.city.renderer import CityRenderer
@@ -36,11 +35,11 @@ class EmptyTown:
         return self._pictures[name]
 
 
-def behind_cars(renderer: CityRenderer, capture: Capture, exams: Sequence[Exam], empty: EmptyTown) -> float | None:
+def behind_cars(renderer: CityRenderer, exams: Sequence[Exam], empty: EmptyTown) -> float | None:
     """PSNR over all pixels that moving cars cover in some photographs, against the town without them; None if none."""
     errors = []
     for exam in exams:
         if exam.usable is not None and not bool(exam.usable.all()):
-            shown = answer(renderer, capture, exam).color
+            shown = answer(renderer, exam).color
             errors.append((shown - empty.photograph(exam.name))[~exam.usable].square().mean(-1))
     return mean_squared_to_psnr(float(torch.cat(errors).mean())) if errors else None

@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import UInt8
 
-from blocknerf.capture.capture import Capture
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.images import to_uint8, write_image
 from pipelines.evaluate import Exam, answer
@@ -15,15 +14,15 @@ GAP = 2
 """White pixels between pictures."""
 
 
-Trained = tuple[CityRenderer, Capture, Sequence[Exam]]
-"""A training, its capture, and the same photographs kept back as it is asked for them."""
+Trained = tuple[CityRenderer, Sequence[Exam]]
+"""A training, and the same photographs kept back as it is asked for them."""
 
 
 def write_comparison(trained: Sequence[Trained], path: Path) -> None:
     """A row a photograph: itself, then each training's picture of it in the order given, by the half-image protocol."""
-    columns = [[to_uint8(exam.photo) for exam in trained[0][2]]]
-    for renderer, capture, exams in trained:
-        columns.append([to_uint8(answer(renderer, capture, exam).color) for exam in exams])
+    columns = [[to_uint8(exam.photo) for exam in trained[0][1]]]
+    for renderer, exams in trained:
+        columns.append([to_uint8(answer(renderer, exam).color) for exam in exams])
     write_image(path, stacked([beside(row) for row in zip(*columns, strict=True)]))
 
 

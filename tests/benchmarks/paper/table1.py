@@ -138,11 +138,10 @@ class Bench:
         """The photographs with the poses that training is given."""
         return with_pose_error(self.true, self.experiment.town, meters=METERS, degrees=DEGREES, seed=seed)
 
-    def trained(self, name: str, seed: int) -> tuple[CityRenderer, Capture, list[Exam]]:
-        """What a row was trained to, its photographs, and those kept back in which most moves."""
+    def trained(self, name: str, seed: int) -> tuple[CityRenderer, list[Exam]]:
+        """What a row was trained to, and the photographs kept back in which most moves."""
         run = RunFolder(self.folder(name, seed))
-        capture = read_capture(run.capture)
-        return CityRenderer(run), capture, busiest(held_out_exams(run, capture), BUSY)
+        return CityRenderer(run), busiest(held_out_exams(run, read_capture(run.capture)), BUSY)
 
     def pose_errors(self, name: str, seed: int) -> dict[str, float]:
         """Mean errors of the poses, as given and as trained, in centimeters and degrees."""
@@ -168,7 +167,7 @@ class Bench:
     def show_cars(self, seed: int, path: Path) -> None:
         """Photographs with moving cars, and what trainings with masks, without, and trimmed make of them."""
         found = [self.trained(name, seed) for name in ("full", "no_masks", "robust")]
-        write_comparison([(renderer, capture, exams[:SHOWN]) for renderer, capture, exams in found], path)
+        write_comparison([(renderer, exams[:SHOWN]) for renderer, exams in found], path)
 
 
 def table(values: Mapping[str, Sequence[Mapping[str, float | None]]]) -> list[dict[str, Any]]:

@@ -52,7 +52,7 @@ def still_scores(run: RunFolder, max_frames: int | None) -> dict[str, dict[str, 
     found: dict[str, list[tuple[float | None, float, bool]]] = {rule: [] for rule in WEIGHTINGS}
     for place in spread(list(range(len(exams))), max_frames or len(exams)):
         exam = exams[place]
-        views = answers(renderer, capture, exam)
+        views = answers(renderer, exam)
         shared = sorted(use.weight for use in views[REFERENCE].rendered)[-2:-1]
         for rule, view in views.items():
             seen, photo = view.color[:, exam.middle :], exam.photo[:, exam.middle :]
@@ -60,10 +60,10 @@ def still_scores(run: RunFolder, max_frames: int | None) -> dict[str, dict[str, 
     return {rule: _means(values) for rule, values in found.items()}
 
 
-def answers(renderer: CityRenderer, capture: Capture, exam: Exam) -> Views:
+def answers(renderer: CityRenderer, exam: Exam) -> Views:
     """What the city makes of a photograph by each weighting, from the same pictures of the same blocks."""
     kept = {use.name for rule in WEIGHTINGS for use in renderer.select(exam.camera, weighting=rule) if use.kept}
-    codes = fit_codes(renderer, capture, exam, sorted(kept))
+    codes = fit_codes(renderer, exam, sorted(kept))
     options = {"frame": exam.name, "codes": codes, "stretch": exam.stretch}
     return {rule: renderer.render(exam.camera, weighting=rule, **options) for rule in WEIGHTINGS}
 
