@@ -48,7 +48,8 @@ def partition(
 
     Raises:
         CaptureError: The capture cannot be read.
-        PlacementError: The blocks cannot be placed, leave a frame out, or hold none; nothing is written.
+        PlacementError: The blocks cannot be placed, leave a frame out, or hold none, or a file that was given is not
+            there; nothing is written.
         RunError: The folder was partitioned otherwise before.
     """
     folder = RunFolder(run)
@@ -111,5 +112,13 @@ def _kept(folder: RunFolder, asked: dict[str, Any]) -> City:
 
 
 def _digest(file: Path | None) -> str | None:
-    """What a blocks file or a map says, in short, so that a changed one is noticed wherever it lies."""
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16] if file is not None and file.is_file() else None
+    """What a blocks file or a map says, in short, so that a changed one is noticed wherever it lies; None if none.
+
+    Raises:
+        PlacementError: it is not there, which must not pass for "none was given".
+    """
+    if file is None:
+        return None
+    if not file.is_file():
+        raise PlacementError(f"{file}: this file does not exist; check the path")
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]

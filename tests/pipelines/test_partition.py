@@ -143,9 +143,20 @@ def test_another_map_or_none_is_another_partition(on_map: tuple[Path, Path]) -> 
             partition(run, streets=streets)
 
 
-@pytest.mark.parametrize("other", [{"placement": "grid"}, {"blocks_file": Path("blocks.json")}])
-def test_a_map_goes_with_no_other_placement(on_map: tuple[Path, Path], other: dict) -> None:
+@pytest.mark.parametrize("option", ["streets", "blocks_file"])
+def test_a_file_that_is_not_there_is_not_taken_for_none(run: Path, option: str) -> None:
+    partition(run)
+    before = tree(run)
+    with pytest.raises(PlacementError, match=r"absent\.osm: this file does not exist"):
+        partition(run, **{option: run.parent / "absent.osm"})
+    assert tree(run) == before
+
+
+@pytest.mark.parametrize("named", ["placement", "blocks_file"])
+def test_a_map_goes_with_no_other_placement(on_map: tuple[Path, Path], named: str) -> None:
     run, town = on_map
+    other = {"placement": "grid"} if named == "placement" else {"blocks_file": run.parent / "blocks.json"}
+    (run.parent / "blocks.json").write_text("[]")
     with pytest.raises(PlacementError, match="--streets is a placement of its own"):
         partition(run, streets=town, **other)
 
