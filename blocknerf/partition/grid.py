@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.errors import PlacementError
+from blocknerf.partition.radius import check_count
 
 DEFAULT_BLOCKS = 4
 FRAMES_PER_BLOCK = 100
@@ -15,7 +15,6 @@ FRAMES_PER_BLOCK = 100
 FEWEST_FRAMES = 10
 REACH = 0.85
 """Every part of the footprint stays within this many radii of an origin when discs at its rim are left out."""
-MOST_BLOCKS = 20_000
 RELAXATIONS = 10
 SEARCHES = 7
 """Bisections of the search for a radius: it is then good to two per cent."""
@@ -61,8 +60,7 @@ def default_radius(footprint: Float[Tensor, "cells 2"], frames: int) -> float:
 def _lattice_size(plane: Tensor, radius: float) -> float:
     span = (plane.amax(0) - plane.amin(0)) / radius + 2
     count = float(span.prod()) * 2 / math.sqrt(3)
-    if count > MOST_BLOCKS:
-        raise PlacementError(f"placement: radius {radius:g} asks for about {count:.0f} blocks; give a larger --radius")
+    check_count(count, radius)
     return count
 
 

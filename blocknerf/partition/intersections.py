@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from blocknerf.errors import PlacementError
+from blocknerf.partition.radius import check_count
 from blocknerf.partition.route import METRIC_RADII
 from blocknerf.partition.street_network import Line, StreetNetwork, line_length, point_at, stretch
 
@@ -17,11 +17,10 @@ HALF_WIDTH = 8.0
 """A block also holds this much (m) on either side of a street's middle line: lanes, pavements, errors of the map."""
 SMALLEST, LARGEST = METRIC_RADII
 """Radii (m) of the smallest and, in a draft, the largest block."""
-MOST_BLOCKS = 20_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Stretch:
+class Piece:
     """A piece of street from one block to its neighbor, or from the last block to where the street ends."""
 
     blocks: tuple[int, ...]
@@ -43,7 +42,7 @@ class StreetBlocks:
 
     origins: Float[np.ndarray, "blocks 2"]
     radii: Float[np.ndarray, "blocks"]
-    stretches: tuple[Stretch, ...]
+    pieces: tuple[Piece, ...]
     parts: tuple[tuple[Line, ...], ...]
     """What each block covers of the streets."""
 
@@ -66,23 +65,24 @@ def place_intersections(network: StreetNetwork, largest: float = LARGEST) -> Str
     junctions = [place for place, sides in sorted(network.sides().items()) if sides > 1]
     numbers = {place: number for number, place in enumerate(junctions)}
     origins = [network.places[place] for place in junctions]
-    stretches: list[Stretch] = []
-    for way in network.carriageways():
+    ways = network.carriageways()
+    total = sum(max(line_length(street.line) for street in way) for way in ways)
+    check_count(len(junctions) + SHARE * total / (largest - width), largest)
+    pieces: list[Piece] = []
+    for way in ways:
         lines, ends = [street.line for street in way], [numbers.get(place) for place in way[0].ends]
         if ends[0] is None:
             lines, ends = [line[::-1] for line in lines], ends[::-1]
         cuts = divide(max(map(line_length, lines)), ends.count(None), largest - width)
-        if len(origins) + len(cuts) > MOST_BLOCKS:
-            raise PlacementError(f"placement: radius {largest:g} asks for over {MOST_BLOCKS} blocks; give a larger one")
         blocks = [ends[0], *range(len(origins), len(origins) + len(cuts)), ends[1]]
-        stretches += [piece for line in lines for piece in _pieces(line, cuts, blocks)]
+        pieces += [piece for line in lines for piece in _pieces(line, cuts, blocks)]
         origins += [np.mean([point_at(line, cut * line_length(line)) for line in lines], 0) for cut in cuts]
-    parts = _parts(stretches, len(origins))
+    parts = _parts(pieces, len(origins))
     reaches = [_reach(origin, lines) for origin, lines in zip(origins, parts, strict=True)]
     return StreetBlocks(
         origins=np.array(origins).reshape(-1, 2),
         radii=np.maximum(np.array(reaches) + width, min(SMALLEST, largest)),
-        stretches=tuple(stretches),
+        pieces=tuple(pieces),
         parts=parts,
     )
 
@@ -103,7 +103,7 @@ def divide(length: float, bare: int, reach: float) -> list[float]:
     return [start + i * spacing for i in range(count)]
 
 
-def _pieces(line: Line, cuts: list[float], blocks: list[int | None]) -> list[Stretch]:
+def _pieces(line: Line, cuts: list[float], blocks: list[int | None]) -> list[Piece]:
     """A line, cut at shares of its length; `blocks` are those at its beginning, at the cuts and at its end."""
     bounds = [share * line_length(line) for share in (0.0, *cuts, 1.0)]
     pieces = []
@@ -111,13 +111,13 @@ def _pieces(line: Line, cuts: list[float], blocks: list[int | None]) -> list[Str
         piece, ends = stretch(line, bounds[i], bounds[i + 1]), blocks[i : i + 2]
         if ends[0] is None:
             piece, ends = piece[::-1], ends[::-1]
-        pieces.append(Stretch(blocks=tuple(end for end in ends if end is not None), line=piece))
+        pieces.append(Piece(blocks=tuple(end for end in ends if end is not None), line=piece))
     return pieces
 
 
-def _parts(stretches: Sequence[Stretch], count: int) -> tuple[tuple[Line, ...], ...]:
+def _parts(pieces: Sequence[Piece], count: int) -> tuple[tuple[Line, ...], ...]:
     parts: list[list[Line]] = [[] for _ in range(count)]
-    for piece in stretches:
+    for piece in pieces:
         for block, line in piece.covered():
             parts[block].append(line)
     return tuple(map(tuple, parts))

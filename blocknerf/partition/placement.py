@@ -14,10 +14,10 @@ from blocknerf.partition import grid, route
 from blocknerf.partition.block import Block
 from blocknerf.partition.footprint import focus, footprint, gaze_points, ground_height, looks_at_ground
 from blocknerf.partition.manual import read_blocks
+from blocknerf.partition.radius import check_count, check_radius
 from blocknerf.partition.survey import Survey, survey
 
 Placement = Literal["auto", "route", "grid"]
-MOST_BLOCKS = 20_000
 
 
 def place(
@@ -32,8 +32,7 @@ def place(
     Raises:
         PlacementError: the radius or the file is unusable, or a frame is left out.
     """
-    if radius is not None and not 0 < radius < float("inf"):
-        raise PlacementError(f"placement: radius {radius:g} is not a positive length; leave it out or give one")
+    check_radius(radius)
     known = survey(capture)
     if file is not None:
         return read_blocks(file, radius=radius, height=_typical_height(known), geo_origin=capture.geo_origin)
@@ -82,7 +81,7 @@ def _origins(known: Survey, kind: Placement, radius: float | None) -> tuple[Floa
         return _over_ground(known, radius)
     paths = [path for _, path in route.route_paths(known)]
     radius = radius or route.default_radius(known)
-    _check_count(route.route_length(paths) / radius, radius)
+    check_count(route.route_length(paths) / radius, radius)
     return route.place_route(paths, radius), radius
 
 
@@ -112,8 +111,3 @@ def _typical_height(known: Survey) -> float:
 def _blocks(origins: Float[Tensor, "blocks 3"], radius: float) -> list[Block]:
     named = enumerate(origins.tolist())
     return [Block(name=f"b{i:03d}", origin=(x, y, z), radius=radius) for i, (x, y, z) in named]
-
-
-def _check_count(count: float, radius: float) -> None:
-    if count > MOST_BLOCKS:
-        raise PlacementError(f"placement: radius {radius:g} asks for about {count:.0f} blocks; give a larger one")

@@ -13,6 +13,7 @@ from blocknerf.partition.block import Block
 from blocknerf.partition.footprint import gaze_points, ground_height
 from blocknerf.partition.intersections import LARGEST, StreetBlocks, place_intersections
 from blocknerf.partition.placement import listed
+from blocknerf.partition.radius import check_radius
 from blocknerf.partition.route import FEWEST_FRAMES
 from blocknerf.partition.street_map import read_streets
 from blocknerf.partition.street_network import Line, sampled
@@ -51,8 +52,7 @@ def place_on_streets(
         PlacementError: the capture does not know where on earth it is, the map cannot be used or is of another
             place, or a frame is off its streets.
     """
-    if radius is not None and not 0 < radius < float("inf"):
-        raise PlacementError(f"placement: radius {radius:g} is not a positive length; leave it out or give one")
+    check_radius(radius)
     if capture.geo_origin is None or not capture.metric:
         lacks = "no geographic origin" if capture.geo_origin is None else "no metric scale"
         remedy = "place its blocks along the route, on a grid or by hand"

@@ -66,5 +66,5 @@ def test_default_radius_gives_every_block_frames(frames: int, fewest: int, most:
 
 
 def test_a_radius_that_asks_for_an_enormous_grid_is_refused() -> None:
-    with pytest.raises(PlacementError, match="larger --radius"):
+    with pytest.raises(PlacementError, match="give a larger one"):
         place_grid(field(10_000, 10_000), 1.0)

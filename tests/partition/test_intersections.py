@@ -62,7 +62,7 @@ def holds(placed: StreetBlocks, block: int, line: Line) -> bool:
 @given(largest=st.floats(40.0, 300.0), **TOWNS)
 def test_neighbors_share_the_street_from_a_quarter_to_three_quarters(largest: float, **town: float) -> None:
     placed = place_intersections(make_town(**town), largest)
-    between = [piece for piece in placed.stretches if len(piece.blocks) == 2]
+    between = [piece for piece in placed.pieces if len(piece.blocks) == 2]
     for piece in between:
         length = line_length(piece.line)
         middle = stretch(piece.line, 0.25 * length, 0.75 * length)
@@ -82,7 +82,7 @@ def test_every_street_is_covered_and_no_block_too_large(largest: float, **shape:
         positions = sampled(street.line, 2.0)
         away = np.linalg.norm(positions[:, None] - placed.origins, axis=-1)
         assert bool((away <= placed.radii).any(-1).all())
-    assert sum(line_length(piece.line) for piece in placed.stretches) == pytest.approx(
+    assert sum(line_length(piece.line) for piece in placed.pieces) == pytest.approx(
         sum(line_length(street.line) for street in town.streets)
     )
 
@@ -182,7 +182,8 @@ def test_a_street_alone_gets_blocks_too() -> None:
     assert LARGEST > 58.0
 
 
-def test_countless_blocks_are_refused() -> None:
+@pytest.mark.parametrize("largest", [1e-3, 1e-9])
+def test_countless_blocks_are_refused_before_any_is_placed(largest: float) -> None:
     town = StreetNetwork(places=FULL, streets=(Street(ends=(0, 1), line=FULL),))
-    with pytest.raises(PlacementError, match="asks for over 20000 blocks"):
-        place_intersections(town, 1e-3)
+    with pytest.raises(PlacementError, match=r"asks for about \d+ blocks; give a larger one"):
+        place_intersections(town, largest)

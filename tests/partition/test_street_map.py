@@ -134,7 +134,7 @@ def test_real_maps_share_half_of_every_street(
     assert sum(sides > 2 for sides in network.sides().values()) == junctions
     assert sum(line_length(each.line) for each in network.streets) / 1000 == pytest.approx(kilometres, rel=0.01)
     placed = place_intersections(network)
-    for piece in placed.stretches:
+    for piece in placed.pieces:
         length = line_length(piece.line)
         ends = (0.0, length) if len(piece.blocks) == 1 else (0.25 * length, 0.75 * length)
         shared = sampled(stretch(piece.line, *ends), 1.0)
