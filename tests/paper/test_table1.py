@@ -46,6 +46,8 @@ def test_rows_are_compared_seed_by_seed() -> None:
     assert [row["below_full"] for row in rows] == [0.0, 1.25]
     assert rows[1]["below_full_seeds"] == [1.0, 1.5]
     assert rows[1]["below_full_spread"] == pytest.approx(0.3536)
+    alone = table({"no_pose": [{"psnr_masked": value} for value in scores["no_pose"]]})
+    assert "below_full" not in alone[0]
 
 
 def test_only_what_a_row_is_named_for_is_taken_out() -> None:

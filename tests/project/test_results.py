@@ -54,5 +54,11 @@ def test_the_number_of_blocks_has_both_columns(results: Path) -> None:
     assert all({"equal_size.psnr", "equal_total.psnr"} <= flattened(row).keys() for row in rows)
 
 
+def test_every_picture_is_shown(results: Path) -> None:
+    page = (results / "README.md").read_text()
+    pictures = [path.name for path in results.iterdir() if path.suffix in (".jpg", ".png")]
+    assert [name for name in pictures if f"]({name})" not in page] == []
+
+
 def test_results_are_small(results: Path) -> None:
     assert sum(path.stat().st_size for path in results.iterdir()) < 1_000_000

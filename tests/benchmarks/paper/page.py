@@ -55,9 +55,24 @@ COLUMNS: dict[str, dict[str, str]] = {
         "centimeters": "from adjusted poses, cm",
         "degrees": "degrees",
     },
-    "matching": {},
+    "matching": {
+        "name": "row",
+        "difference": "difference",
+        "largest": "largest",
+        "times_less": "times less",
+        "half_way": "half way between two lights",
+        "half_way_largest": "largest",
+    },
 }
-"""Key of a row and title, for each result; none: whatever the rows hold."""
+"""Key of a row and title, for each result."""
+PICTURES = {
+    "table1": (
+        "transients.jpg",
+        "Photographs kept back, and what trainings make of them: with masks, without, trimmed.",
+    ),
+    "matching": ("day.jpg", "From one light to another, down and then right; each half of a picture is of one block."),
+}
+"""File beside the result, and what it shows."""
 BEHIND = {"full": "with masks", "no_masks": "without", "robust": "without but trimmed"}
 
 
@@ -72,7 +87,7 @@ def filled(page: str, results: Path) -> str:
     def section(found: re.Match[str]) -> str:
         name = found[1]
         path = results / f"{name}.json"
-        body = document(name, read_json(path, "result")) if path.exists() else NOT_YET
+        body = document(name, read_json(path, "result")) + picture(name, results) if path.exists() else NOT_YET
         return f"<!-- {name} -->\n{body}\n<!-- /{name} -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", section, page, flags=re.DOTALL)
@@ -80,15 +95,20 @@ def filled(page: str, results: Path) -> str:
 
 def document(name: str, result: Mapping[str, Any]) -> str:
     """One result: its table, what it says in a sentence, and where it is from."""
-    columns = COLUMNS[name] or {key: key for key in result["rows"][0] if not isinstance(result["rows"][0][key], list)}
-    rows = [flattened(row) for row in result["rows"]]
+    columns, rows = COLUMNS[name], [flattened(row) for row in result["rows"]]
     lines = ["| " + " | ".join(columns.values()) + " |", "|---" * len(columns) + "|"]
     lines += ["| " + " | ".join(cell(row, key) for key in columns) + " |" for row in rows]
     seeds = result["seeds"]
     spread = f"means ± standard deviations over the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
     origin = f"`{result['command']}` at commit `{result['commit']}`" + (f"; {spread}" if spread else "") + "."
-    said = FINDINGS[name](rows) if name in FINDINGS else ""
+    said = FINDINGS[name](rows)
     return "\n".join([*lines, "", *([said, ""] if said else []), origin])
+
+
+def picture(name: str, results: Path) -> str:
+    """What shows a result's picture on the page, where it has one."""
+    file, caption = PICTURES.get(name, ("", ""))
+    return f"\n\n![{caption}]({file})\n\n*{caption}*" if file and (results / file).is_file() else ""
 
 
 def flattened(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -105,21 +125,23 @@ def flattened(row: Mapping[str, Any]) -> dict[str, Any]:
 
 def _table1(rows: Rows) -> str:
     known = {row["name"]: row for row in rows}
+    if "full" not in known:
+        return ""
     names = {"no_appearance": "appearance codes", "no_exposure": "exposure", "no_pose": "pose refinement"}
     names["no_masks"] = "masks"
     worth = sorted((-known[key]["below_full"], title) for key, title in names.items() if key in known)
-    said = "Worth: " + ", ".join(f"{title} {-negative:.2f} dB" for negative, title in worth) + "."
-    if {"full", "robust", "no_masks"} <= known.keys():
+    said = ["Worth: " + ", ".join(f"{title} {-negative:.2f} dB" for negative, title in worth) + "."] if worth else []
+    if "robust" in known:
+        said.append(f"Without masks the trimmed loss is {known['robust']['below_full']:.2f} dB below full.")
+    if all(known.get(key, {}).get("behind_cars") is not None for key in BEHIND):
         behind = [f"{known[key]['behind_cars']:.2f} dB {title}" for key, title in BEHIND.items()]
-        said += f" Without masks the trimmed loss is {known['robust']['below_full']:.2f} dB below full."
-        said += f" Behind moving cars: {', '.join(behind)}."
-    if "full" in known and known["full"].get("centimeters_before") is not None:
-        full = known["full"]
-        said += (
-            f" Pose error: {full['centimeters_before']:.1f} cm and {full['degrees_before']:.2f} degrees as given,"
-            f" {full['centimeters']:.1f} cm and {full['degrees']:.2f} degrees refined."
-        )
-    return said
+        said.append(f"Behind moving cars: {', '.join(behind)}.")
+    full = known["full"]
+    said.append(
+        f"Pose error: {full['centimeters_before']:.1f} cm and {full['degrees_before']:.2f} degrees as given,"
+        f" {full['centimeters']:.1f} cm and {full['degrees']:.2f} degrees refined."
+    )
+    return " ".join(said)
 
 
 def _table2(rows: Rows) -> str:
@@ -140,10 +162,22 @@ def _real(rows: Rows) -> str:
     known = {row["name"]: row for row in rows}
     if not {"adjusted", "raw", "raw_refined"} <= known.keys():
         return ""
-    recovered, raw, refined = (known["raw_refined"]["gap_recovered"], known["raw"], known["raw_refined"])
+    raw, refined = known["raw"], known["raw_refined"]
+    gap, recovered = known["adjusted"]["psnr"] - raw["psnr"], refined["gap_recovered"]
+    won = (
+        ""
+        if recovered is None
+        else f"recovers {recovered:.0%} of the {gap:.2f} dB between raw and adjusted poses, and "
+    )
+    return f"Refinement {won}brings the poses from {raw['centimeters']:.1f} cm to {refined['centimeters']:.1f} cm."
+
+
+def _matching(rows: Rows) -> str:
+    after = {row["name"]: row for row in rows}["seam_after"]
+    half_way = after.get("half_way")
     return (
-        f"Refinement recovers {recovered:.0%} of the {known['adjusted']['psnr'] - raw['psnr']:.2f} dB between raw and"
-        f" adjusted poses, and brings the poses from {raw['centimeters']:.1f} cm to {refined['centimeters']:.1f} cm."
+        f"Matching makes the difference {after['times_less']:.1f} times less"
+        f"{'' if half_way is None else f'; half way from one light to another it is {half_way:.3f}'}."
     )
 
 
@@ -152,6 +186,7 @@ FINDINGS: dict[str, Callable[[Rows], str]] = {
     "table2": _table2,
     "table3": _table3,
     "real": _real,
+    "matching": _matching,
 }
 
 

@@ -171,12 +171,14 @@ class Bench:
 
 
 def table(values: Mapping[str, Sequence[Mapping[str, float | None]]]) -> list[dict[str, Any]]:
-    """The rows of the result: means, spreads, and how far each lies below the full method, seed by seed."""
+    """The rows of the result: means, spreads, and how far each lies below the full method, where that is
+    among them, seed by seed."""
     rows = []
     for name, seeds in values.items():
-        pairs = zip(values.get("full", seeds), seeds, strict=True)
-        paired = [{**own, "below_full": full["psnr_masked"] - own["psnr_masked"]} for full, own in pairs]
-        rows.append({"name": name, **summary(paired)})
+        own = [dict(value) for value in seeds]
+        for mine, full in zip(own, values.get("full", ()), strict="full" in values):
+            mine["below_full"] = full["psnr_masked"] - mine["psnr_masked"]
+        rows.append({"name": name, **summary(own)})
     return rows
 
 
