@@ -1,31 +1,28 @@
 """A town of a few tiny photographs, and fields small enough to be trained in a second."""
 
-from functools import partial
-
 import pytest
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.synthetic.shots import SampleSpec
-from blocknerf.fields import spec
-from blocknerf.fields.probing import extract_occupancy
-from blocknerf.training import config
-from pipelines import train as train_job
+from tests.benchmarks.paper import trials
 from tests.benchmarks.paper.behind import EmptyTown
 from tests.benchmarks.paper.town import photograph
+from tests.tiny import shrink_draft
 
-TINY = {
-    "levels": 3, "log2_table": 10, "base_resolution": 4, "finest_resolution": 32, "hidden": 16, "code_size": 4,
-    "proposal_levels": 2, "proposal_log2_table": 8, "proposal_finest_resolution": 32, "visibility_log2_table": 7,
-    "visibility_finest_resolution": 16, "proposal_samples": 12, "samples": 8,
-}  # fmt: skip
+COMMIT = 40 * "c"
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the draft preset small enough for a test."""
-    monkeypatch.setattr(spec, "_PRESETS", {**spec._PRESETS, "draft": TINY})
-    monkeypatch.setattr(config, "RAYS", {**config.RAYS, "draft": 64})
-    monkeypatch.setattr(train_job, "extract_occupancy", partial(extract_occupancy, resolution=8))
+    shrink_draft(monkeypatch.setattr)
+
+
+@pytest.fixture(autouse=True)
+def known_commit(monkeypatch: pytest.MonkeyPatch) -> str:
+    """Trials are of this commit: tests run without a git checkout as well."""
+    monkeypatch.setattr(trials, "commit", lambda: COMMIT)
+    return COMMIT
 
 
 @pytest.fixture(scope="session")

@@ -14,6 +14,7 @@ from blocknerf.city.manifest import RunFolder, read_city
 from blocknerf.errors import CaptureError, PlacementError, RunError
 from blocknerf.partition.membership import read_membership
 from pipelines.partition import partition
+from tests.tree import tree
 
 
 @pytest.fixture
@@ -37,10 +38,6 @@ def run(tmp_path: Path) -> Path:
     folder.mkdir()
     write_capture(Capture(root=tmp_path, frames=frames, metric=True, source="test"), RunFolder(folder).capture)
     return folder
-
-
-def tree(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
 def test_it_writes_every_file_of_the_partition(run: Path) -> None:

@@ -1,14 +1,12 @@
 """The training job: what it writes, what it skips, and that a kill costs nothing but time."""
 
 import dataclasses
-import hashlib
 import json
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,31 +17,23 @@ from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.capture.offsets import read_offsets
 from blocknerf.city.manifest import City, RunFolder, read_city, write_city
 from blocknerf.errors import CheckpointError, TrainingError
-from blocknerf.fields import spec
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.occupancy import load_occupancy
-from blocknerf.fields.probing import extract_occupancy
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, read_membership, write_membership
-from blocknerf.training import config
 from pipelines import train as job
 from pipelines.train import train
+from tests.tiny import RAYS, shrink_draft
+from tests.tree import tree
 
-TINY: dict[str, Any] = {
-    "levels": 3, "log2_table": 10, "base_resolution": 4, "finest_resolution": 32, "hidden": 16, "code_size": 4,
-    "proposal_levels": 2, "proposal_log2_table": 10, "proposal_finest_resolution": 32, "visibility_log2_table": 10,
-    "visibility_finest_resolution": 16, "proposal_samples": 12, "samples": 8,
-}  # fmt: skip
-RAYS, STEPS, SECONDS = 64, 30, 1e-3
+STEPS, SECONDS = 30, 1e-3
 """Seconds between checkpoints: after every step."""
 
 
 def make_tiny(patch: Callable[[object, str, object], None]) -> None:
-    """Make the draft preset small enough for a test."""
-    patch(spec, "_PRESETS", {**spec._PRESETS, "draft": TINY})
-    patch(config, "RAYS", {**config.RAYS, "draft": RAYS})
-    patch(job, "extract_occupancy", partial(extract_occupancy, resolution=16))
+    """Make the draft preset small enough for a test, which sees every step."""
+    shrink_draft(patch)
     patch(job, "CHECKPOINT_SECONDS", SECONDS)
     patch(job, "LOG_EVERY", 5)
 
@@ -70,11 +60,6 @@ def make_run(path: Path, capture: Capture) -> RunFolder:
 @pytest.fixture
 def run(tmp_path: Path, balls_capture: Capture) -> RunFolder:
     return make_run(tmp_path / "run", balls_capture)
-
-
-def tree(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
 
 
 def weights(path: Path) -> dict[str, Any]:

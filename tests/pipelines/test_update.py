@@ -1,9 +1,7 @@
 """One block anew: its own files and the looks change, nothing else does, and a kill never leaves less than a city."""
 
-import hashlib
 import shutil
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,33 +16,24 @@ from blocknerf.city.manifest import City, RunFolder, read_city, write_city
 from blocknerf.city.photographs import block_photographs
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import BlockNerfError, PlacementError, RunError
-from blocknerf.fields import spec
 from blocknerf.fields.checkpoint import fingerprint, load_field
-from blocknerf.fields.probing import extract_occupancy
 from blocknerf.images import read_image, write_image
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import assign, write_membership
-from blocknerf.training import config
-from pipelines import train as train_job
 from pipelines import update as module
 from pipelines.cli import main
 from pipelines.match import match
 from pipelines.train import train
 from pipelines.update import update
+from tests.tiny import shrink_draft
+from tests.tree import tree
 
-TINY: dict[str, Any] = {
-    "levels": 2, "log2_table": 8, "base_resolution": 4, "finest_resolution": 16, "hidden": 16, "code_size": 4,
-    "proposal_levels": 2, "proposal_log2_table": 8, "proposal_finest_resolution": 16, "visibility_log2_table": 8,
-    "visibility_finest_resolution": 16, "proposal_samples": 8, "samples": 6,
-}  # fmt: skip
 STEPS = 6
 
 
 def make_tiny(patch: pytest.MonkeyPatch) -> None:
     """Make training and matching small enough for a test."""
-    patch.setattr(spec, "_PRESETS", {**spec._PRESETS, "draft": TINY})
-    patch.setattr(config, "RAYS", {**config.RAYS, "draft": 32})
-    patch.setattr(train_job, "extract_occupancy", partial(extract_occupancy, resolution=8))
+    shrink_draft(patch.setattr)
     for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2), ("LEAST", -1.0)):
         patch.setattr(seams, name, value)
 
@@ -90,11 +79,6 @@ def later(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> P
     return folder / "capture.json"
 
 
-def tree(folder: RunFolder) -> dict[str, str]:
-    files = sorted(path for path in folder.path.rglob("*") if path.is_file())
-    return {path.relative_to(folder.path).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-
-
 def anew(folder: RunFolder, later: Path, block: str = "b001") -> None:
     update(folder.path, block=block, capture=later, steps=STEPS, threads=1)
 
@@ -107,9 +91,9 @@ def works(folder: RunFolder) -> bool:
 
 
 def test_only_the_block_and_the_looks_change(run: RunFolder, later: Path) -> None:
-    before = tree(run)
+    before = tree(run.path)
     anew(run, later)
-    after = tree(run)
+    after = tree(run.path)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     own = [path for path in changed if path.startswith("blocks/b001/capture-")]
     must = {"blocks/b001/field.safetensors", "blocks/b001/frames.json", "blocks/b001/train.json", *own}
@@ -158,11 +142,11 @@ def test_the_same_update_is_not_made_twice_and_another_one_is(
     run: RunFolder, later: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     anew(run, later)
-    before = tree(run)
+    before = tree(run.path)
     capsys.readouterr()
     anew(run, later)
     assert capsys.readouterr().out.startswith("done already: ")
-    assert tree(run) == before
+    assert tree(run.path) == before
     fewer = read_capture(later).select(range(4, 14))
     write_capture(fewer, tmp_path / "fewer.json")
     anew(run, tmp_path / "fewer.json")
@@ -182,17 +166,17 @@ def test_an_updated_block_can_be_trained_once_more(run: RunFolder, later: Path) 
 def test_until_the_new_block_is_whole_the_old_one_stays(
     run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = tree(run)
+    before = tree(run.path)
     for stage in ("train", "_match"):
         with monkeypatch.context() as patch:
             patch.setattr(module, stage, interrupt)
             with pytest.raises(KeyboardInterrupt):
                 anew(run, later)
-        kept = {path: digest for path, digest in tree(run).items() if not path.startswith("updates/")}
+        kept = {path: digest for path, digest in tree(run.path).items() if not path.startswith("updates/")}
         assert kept == before
     anew(run, later)
     assert not (run.path / "updates").exists()
-    assert tree(run) != before
+    assert tree(run.path) != before
 
 
 def interrupt(*_: Any, **__: Any) -> None:
@@ -231,7 +215,7 @@ def test_a_kill_at_any_moment_of_the_change_leaves_a_city(
             left = die_after(changes, patch)
             try:
                 anew(copy, later)
-                finished = tree(copy)
+                finished = tree(copy.path)
             except KeyboardInterrupt:
                 changes += 1
         assert left is not None
@@ -277,7 +261,7 @@ def test_too_few_photographs_are_told(run: RunFolder, later: Path, tmp_path: Pat
 
 
 def test_bad_requests_are_refused_and_change_nothing(run: RunFolder, later: Path, tmp_path: Path) -> None:
-    before, capture = tree(run), read_capture(later)
+    before, capture = tree(run.path), read_capture(later)
     elsewhere = [replace(frame, camera_to_world=moved(frame.camera_to_world)) for frame in capture.frames]
     write_capture(replace(capture, frames=tuple(elsewhere)), tmp_path / "elsewhere.json")
     write_capture(replace(capture, metric=False), tmp_path / "other_unit.json")
@@ -290,7 +274,7 @@ def test_bad_requests_are_refused_and_change_nothing(run: RunFolder, later: Path
     for block, new, kind, message in refusals:
         with pytest.raises(kind, match=message):
             anew(run, new, block)
-    assert tree(run) == before
+    assert tree(run.path) == before
     run.field("b002").unlink()
     with pytest.raises(RunError, match="block b002 is not trained; run 'blocknerf train --block b002'"):
         anew(run, later, "b002")

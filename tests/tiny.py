@@ -1,0 +1,23 @@
+"""A draft preset small enough to be trained in a second."""
+
+from collections.abc import Callable
+from functools import partial
+
+from blocknerf.fields import spec
+from blocknerf.fields.probing import extract_occupancy
+from blocknerf.training import config
+from pipelines import train as train_job
+
+FIELD = {
+    "levels": 3, "log2_table": 10, "base_resolution": 4, "finest_resolution": 32, "hidden": 16, "code_size": 4,
+    "proposal_levels": 2, "proposal_log2_table": 8, "proposal_finest_resolution": 32, "visibility_log2_table": 7,
+    "visibility_finest_resolution": 16, "proposal_samples": 12, "samples": 8,
+}  # fmt: skip
+RAYS = 64
+
+
+def shrink_draft(patch: Callable[[object, str, object], None]) -> None:
+    """Make the draft preset tiny, by `monkeypatch.setattr` in a test or by `setattr` in a process that ends."""
+    patch(spec, "_PRESETS", {**spec._PRESETS, "draft": FIELD})
+    patch(config, "RAYS", {**config.RAYS, "draft": RAYS})
+    patch(train_job, "extract_occupancy", partial(extract_occupancy, resolution=8))
