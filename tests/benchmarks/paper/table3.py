@@ -28,7 +28,7 @@ use_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import numpy as np  # noqa: E402
 
-from blocknerf.capture.capture import Capture, read_capture  # noqa: E402
+from blocknerf.capture.capture import read_capture  # noqa: E402
 from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting  # noqa: E402
 from blocknerf.city.renderer import CityRenderer, CityRendering  # noqa: E402
 from blocknerf.files import read_json  # noqa: E402
