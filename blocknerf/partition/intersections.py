@@ -9,12 +9,14 @@ from jaxtyping import Float
 
 from blocknerf.partition.radius import check_count
 from blocknerf.partition.route import METRIC_RADII
-from blocknerf.partition.street_network import Line, StreetNetwork, line_length, point_at, stretch
+from blocknerf.partition.street_network import Line, Street, StreetNetwork, line_length, middle, spread, stretch
 
 SHARE = 0.75
 """Of a street toward the next intersection; neighbors so share the half from 25 % to 75 % of it."""
 HALF_WIDTH = 8.0
 """A block also holds this much (m) on either side of a street's middle line: lanes, pavements, errors of the map."""
+APART = 0.5
+"""Of a block's reach; carriageways farther than this from the middle between them get blocks of their own."""
 SMALLEST, LARGEST = METRIC_RADII
 """Radii (m) of the smallest and, in a draft, the largest block."""
 
@@ -54,8 +56,8 @@ def place_intersections(network: StreetNetwork, largest: float = LARGEST) -> Str
     without one, all of it. The radius is that of the smallest disc around the intersection that holds those
     parts, with `HALF_WIDTH` beside them; so neighbors share at least the street from 25 % to 75 %, measured
     along it, and more where other streets at the intersection are longer. A street is long when its part, were
-    it straight, would not fit a disc of radius `largest` (m); evenly spaced blocks then divide it, which all
-    carriageways of a divided street share.
+    it straight, would not fit a disc of radius `largest` (m); evenly spaced blocks then divide it. Carriageways of a
+    divided street share them, except where they lie too far apart for that.
 
     Raises:
         PlacementError: `largest` is so small that blocks would be countless.
@@ -65,18 +67,18 @@ def place_intersections(network: StreetNetwork, largest: float = LARGEST) -> Str
     junctions = [place for place, sides in sorted(network.sides().items()) if sides > 1]
     numbers = {place: number for number, place in enumerate(junctions)}
     origins = [network.places[place] for place in junctions]
-    ways = network.carriageways()
-    total = sum(max(line_length(street.line) for street in way) for way in ways)
-    check_count(len(junctions) + SHARE * total / (largest - width), largest)
+    reach = largest - width
+    ways = [part for way in network.carriageways() for part in _together(way, APART * reach)]
+    check_count(len(junctions) + sum(SHARE * max(map(line_length, lines)) for _, lines in ways) / reach, largest)
     pieces: list[Piece] = []
-    for way in ways:
-        lines, ends = [street.line for street in way], [numbers.get(place) for place in way[0].ends]
+    for places, lines in ways:
+        ends = [numbers.get(place) for place in places]
         if ends[0] is None:
             lines, ends = [line[::-1] for line in lines], ends[::-1]
-        cuts = divide(max(map(line_length, lines)), ends.count(None), largest - width)
+        cuts = divide(max(map(line_length, lines)), ends.count(None), reach - spread(lines))
         blocks = [ends[0], *range(len(origins), len(origins) + len(cuts)), ends[1]]
         pieces += [piece for line in lines for piece in _pieces(line, cuts, blocks)]
-        origins += [np.mean([point_at(line, cut * line_length(line)) for line in lines], 0) for cut in cuts]
+        origins += [middle(lines, cut) for cut in cuts]
     parts = _parts(pieces, len(origins))
     reaches = [_reach(origin, lines) for origin, lines in zip(origins, parts, strict=True)]
     return StreetBlocks(
@@ -101,6 +103,12 @@ def divide(length: float, bare: int, reach: float) -> list[float]:
     spacing = 1.0 / (count + rest)
     start = SHARE * spacing if bare == 2 else spacing
     return [start + i * spacing for i in range(count)]
+
+
+def _together(way: Sequence[Street], farthest: float) -> list[tuple[tuple[int, int], list[Line]]]:
+    """The ends of a street with its carriageways; each by itself if they spread farther than blocks can hold."""
+    ends, lines = way[0].ends, [street.line for street in way]
+    return [(ends, lines)] if spread(lines) <= farthest else [(ends, [line]) for line in lines]
 
 
 def _pieces(line: Line, cuts: list[float], blocks: list[int | None]) -> list[Piece]:

@@ -71,6 +71,24 @@ def point_at(line: Line, distance: float) -> Float[np.ndarray, "2"]:
     return np.array([np.interp(distance, along, axis) for axis in line.T])
 
 
+def middle(lines: Sequence[Line], share: float) -> Float[np.ndarray, "2"]:
+    """The mean of the positions at a share of each line's length."""
+    return np.mean([point_at(line, share * line_length(line)) for line in lines], 0)
+
+
+def spread(lines: Sequence[Line]) -> float:
+    """How far lines lie from the middle between them, at most.
+
+    >>> spread([np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([[0.0, 4.0], [9.0, 10.0]])])
+    5.0
+    """
+    # Distances between polylines are largest at a vertex of one of them.
+    shares = [_distances(line) / max(line_length(line), 1e-9) for line in lines]
+    where, axes = np.concatenate(shares), range(2)
+    tracks = [[np.interp(where, own, line[:, axis]) for axis in axes] for own, line in zip(shares, lines, strict=True)]
+    return float(np.linalg.norm(np.array(tracks) - np.mean(tracks, 0), axis=1).max())
+
+
 def sampled(line: Line, spacing: float) -> Float[np.ndarray, "samples 2"]:
     """Positions along a polyline at even distances of at most `spacing`, both ends among them."""
     along = _distances(line)

@@ -96,7 +96,7 @@ def test_every_intersection_has_a_block(**shape: float) -> None:
     for place in crossings:
         assert (placed.origins == town.places[place]).all(-1).any()
     # With room for any street, blocks stand nowhere else; a piece without an intersection still has one.
-    bare = [street for street in town.streets if not set(street.ends) & set(crossings)]
+    bare = [way for way in town.carriageways() if not set(way[0].ends) & set(crossings)]
     assert len(placed.origins) == len(crossings) + len(bare)
 
 
@@ -161,17 +161,31 @@ def test_short_streets_are_left_whole() -> None:
 
 
 def test_carriageways_share_the_blocks_that_divide_them() -> None:
-    """A boulevard of 180 m between two crossings; either carriageway alone would be divided twice."""
-    ends = [(0.0, 0.0), (180.0, 0.0)]
-    stubs = [(0.0, 30.0), (0.0, -30.0), (180.0, 30.0), (180.0, -30.0)]
+    """A boulevard of 170 m between two crossings; either carriageway alone would be divided twice."""
+    ends = [(0.0, 0.0), (170.0, 0.0)]
+    stubs = [(0.0, 30.0), (0.0, -30.0), (170.0, 30.0), (170.0, -30.0)]
     places = np.array(ends + stubs)
     streets = [Street(ends=pair, line=places[list(pair)]) for pair in ((0, 2), (0, 3), (1, 4), (1, 5))]
-    north, south = (np.array([ends[0], (10.0, side), (170.0, side), ends[1]]) for side in (7.0, -7.0))
+    north, south = (np.array([ends[0], (10.0, side), (160.0, side), ends[1]]) for side in (7.0, -7.0))
     streets += [Street(ends=(0, 1), line=north), Street(ends=(1, 0), line=south[::-1])]
     placed = place_intersections(StreetNetwork(places=places, streets=tuple(streets)))
-    assert placed.origins == pytest.approx(np.array([[0.0, 0.0], [180.0, 0.0], [60.0, 0.0], [120.0, 0.0]]), abs=1.0)
+    assert placed.origins == pytest.approx(np.array([[0.0, 0.0], [170.0, 0.0], [56.0, 0.0], [114.0, 0.0]]), abs=1.0)
     assert all(holds(placed, block, line) for block, lines in enumerate(placed.parts) for line in lines)
     assert {round(float(line[:, 1].mean())) for line in placed.parts[2]} == {7, -7}
+
+
+def test_carriageways_far_apart_have_blocks_of_their_own() -> None:
+    places = np.array([[0.0, 0.0], [400.0, 0.0]])
+    north, south = (np.array([places[0], (20.0, side), (380.0, side), places[1]]) for side in (12.4, -12.4))
+    town = StreetNetwork(places=places, streets=(Street(ends=(0, 1), line=north), Street(ends=(0, 1), line=south)))
+    assert len(town.carriageways()) == 1
+    together, apart = place_intersections(town, 60.0), place_intersections(town, 32.0)
+    assert together.origins[:, 1] == pytest.approx(0.0, abs=1e-9)
+    assert {round(float(y)) for y in apart.origins[:, 1]} >= {12, -12}
+    assert abs(apart.origins[:, 1]).min() > 1.0
+    for placed, largest in ((together, 60.0), (apart, 32.0)):
+        assert placed.radii.max() <= largest
+        assert all(holds(placed, block, line) for block, lines in enumerate(placed.parts) for line in lines)
 
 
 def test_a_street_alone_gets_blocks_too() -> None:
