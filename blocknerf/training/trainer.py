@@ -63,11 +63,12 @@ class Trainer:
         depth_rays = int(self.config.rays * self.config.depth_share) if self.pixels.has_depth else 0
         batch = self.pixels.batch(self.step, self.config.rays, depth_rays)
         rays = self.pixels.cameras.rays(batch.frames, batch.pixels)
-        learns = self.poses is not None and self.poses.several and self.step % LEARN_EVERY == 0
-        if learns:
-            rays = rays.tracked()
-        if self.poses is not None and self.poses.several:
+        refines = self.poses is not None and self.poses.several
+        moves = refines and self.step % LEARN_EVERY == 0
+        if refines:
             self.field.base.active_levels = active_levels(self.step / self.config.steps, self.field.spec.levels)
+        if moves:
+            rays = rays.tracked()
         annealing = min(1.0, self.step / (ANNEAL_SHARE * self.config.steps))
         train_proposals = annealing < 1.0 or self.step % PROPOSAL_EVERY == 0
         # Not plain indexing: its gradient is summed by threads in any order, and a resumed training would drift.
@@ -93,7 +94,7 @@ class Trainer:
             )
         loss.backward()
         self.optimizer.step(self.step)
-        if learns:
+        if moves:
             self._move_poses(rays, batch, float(color_loss.detach()))
         self.step += 1
         return StepReport(step=self.step, loss=value, psnr=-10.0 * math.log10(max(float(color_loss.detach()), 1e-10)))

@@ -89,6 +89,14 @@ def test_native_matches_reference(count: int, cells: str) -> None:
     assert_same(make_network(CELLS[cells]), *make_rays(count))
 
 
+def test_levels_that_are_off_are_off_in_both() -> None:
+    whole = make_network()
+    coarse = replace(whole, field=replace(whole.field, active_levels=1.5))
+    rays, bias, sky = make_rays(200)
+    assert_same(coarse, rays, bias, sky)
+    assert float((march(coarse, rays, bias, sky)[0] - march(whole, rays, bias, sky)[0]).abs().max()) > 0.01
+
+
 @pytest.mark.parametrize("shift", [-6.0, 4.0, 30.0])
 @pytest.mark.parametrize("reach", [0.0, 1.0, 30.0, 1e5])
 def test_thin_and_thick_fields_from_inside_and_outside(shift: float, reach: float) -> None:
