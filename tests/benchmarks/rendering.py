@@ -23,11 +23,13 @@ from torch import Tensor  # noqa: E402
 from blocknerf.cameras import Cameras  # noqa: E402
 from blocknerf.capture.capture import read_capture  # noqa: E402
 from blocknerf.city.manifest import RunFolder, read_city  # noqa: E402
+from blocknerf.city.photographs import block_photographs  # noqa: E402
 from blocknerf.fields.block_field import BlockField  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
 from blocknerf.fields.probing import extract_occupancy  # noqa: E402
-from blocknerf.partition.membership import read_membership  # noqa: E402
+from blocknerf.metrics.similarity import mean_squared_to_psnr  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
+from pipelines.records import training_downscale  # noqa: E402
 
 VIEWS, ROUNDS, REQUIRED_RATIO, REQUIRED_PSNR = 4, 3, 2.0, 45.0
 
@@ -36,15 +38,14 @@ def main() -> None:
     """Print a table and one line of JSON."""
     run = RunFolder(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/mini_city"))
     capture, city = read_capture(run.capture), read_city(run.city)
-    record = json.loads(run.train_record(city.blocks[0].name).read_text())
-    cameras = capture.cameras().scaled(1 / record["config"]["downscale"])
     print(f"{'':14}{'pixels a second':>27}{'times plain':>20}{'dB from plain':>18}")
     print(f"{'block':<8}{'view':>6}{'plain':>9}{'march':>9}{'skip':>9}{'march':>11}{'skip':>9}{'march':>9}{'skip':>9}")
     rows = []
     for block in city.blocks:
         plain, skipping = load_field(run.field(block.name)), load_field(run.field(block.name))
         skipping.skip_empty(extract_occupancy(skipping))
-        views = read_membership(run.frames(block.name), capture).held_out
+        own, member = block_photographs(run, block.name, capture)
+        cameras, views = own.cameras().scaled(1 / training_downscale(run)), member.held_out
         for view in views[:: max(1, len(views) // VIEWS)]:
             rows.append(compare(plain, skipping, cameras, view))
             rates, ratios, errors = rows[-1]
@@ -69,7 +70,7 @@ def compare(
     return (
         [pictures[0][..., 0].numel() / each for each in seconds],
         [seconds[0] / each for each in seconds[1:]],
-        [-10 * math.log10(max(error, 1e-12)) for error in errors],
+        [mean_squared_to_psnr(max(error, 1e-12)) for error in errors],
     )
 
 
