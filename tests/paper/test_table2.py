@@ -37,8 +37,8 @@ def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
     assert rows[0]["equal_size"] != rows[0]["equal_total"]
     assert rows[0]["equal_size"]["parameters"] < rows[0]["equal_total"]["parameters"]
     assert [row["equal_size"]["steps"] for row in rows] == [16, 64]
-    assert len(list(experiment.folder(tmp_path).iterdir())) == 3
-    run = RunFolder(experiment.folder(tmp_path) / "blocks2-table8-0")
+    run = RunFolder(experiment.folder(tmp_path, (2, "equal_size"), 0))
+    assert len(list(run.path.parent.iterdir())) == 3
     assert parameters(run.path) == rows[0]["equal_size"]["parameters"]
     assert {line["blocks"] for line in table2.flat(rows)} == {2, 8}
 

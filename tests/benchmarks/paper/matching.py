@@ -9,8 +9,6 @@ right half of its neighbor, at a place in the middle between them: a seam would 
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -35,7 +33,7 @@ from blocknerf.rendering.image import render_image  # noqa: E402
 from pipelines.match import match  # noqa: E402
 from pipelines.records import training_downscale  # noqa: E402
 from tests.benchmarks.matching import measure  # noqa: E402
-from tests.benchmarks.paper.results import RESULTS, commit, print_rows, write_result  # noqa: E402
+from tests.benchmarks.paper.results import RESULTS, publish  # noqa: E402
 from tests.benchmarks.paper.strips import stacked  # noqa: E402
 
 PICTURES = 6
@@ -51,9 +49,9 @@ def rows_of(seams: Sequence[dict[str, Any]], half: Sequence[float]) -> list[dict
     return [found[0], found[1] | ({"half_way": mean(half), "half_way_largest": max(half)} if half else {})]
 
 
-def day_passing(run: RunFolder, segments: tuple[str, str]) -> UInt8[np.ndarray, "total width 3"]:
+def day_passing(run: RunFolder, segments: tuple[str, str], steps: int = STEPS) -> UInt8[np.ndarray, "total width 3"]:
     """Pictures from one light to another, each half by one block and half by its neighbor."""
-    first, last = (match(run.path, look=segment.rsplit("_", 1)[-1], from_=segment) for segment in segments)
+    first, last = (match(run.path, look=segment.rsplit("_", 1)[-1], from_=segment, steps=steps) for segment in segments)
     capture, renderer = read_capture(run.capture), CityRenderer(run)
     place = half_way_place(capture, renderer)
     view = capture.cameras()[place].scaled(1.0 / training_downscale(run))
@@ -75,18 +73,14 @@ def day_passing(run: RunFolder, segments: tuple[str, str]) -> UInt8[np.ndarray, 
 def half_way_place(capture: Capture, renderer: CityRenderer) -> int:
     """The photograph that two blocks share most evenly; among equals the first."""
 
+    cameras = capture.cameras()
+
     def second(index: int) -> float:
-        weights = sorted(use.weight for use in renderer.select(capture.cameras()[index]))
+        weights = sorted(use.weight for use in renderer.select(cameras[index]))
         return weights[-2] if len(weights) > 1 else 0.0
 
-    forward = reference(capture)
-    return max(forward, key=second)
-
-
-def reference(capture: Capture) -> list[int]:
-    """The photographs of the camera called forward, or of all where none is."""
     forward = [i for i, frame in enumerate(capture.frames) if frame.camera == "forward"]
-    return forward or list(range(len(capture)))
+    return max(forward or range(len(capture)), key=second)
 
 
 def main() -> None:
@@ -101,17 +95,15 @@ def main() -> None:
     seams, half = measure(run, options.steps)
     rows = rows_of(seams, half)
     record = read_json(run.train_record(run.blocks_done()[0]), "training record")["config"]
-    write_result(
+    publish(
+        "matching",
         options.out,
-        command=["tests.benchmarks.paper.matching", *sys.argv[1:]],
-        commits=[commit()],
+        ("name", "difference", "largest", "times_less", "half_way"),
+        rows,
         seeds=[record["seed"]],
         settings={"steps": options.steps, "training_steps": record["steps"], "day": options.day},
-        rows=rows,
     )
-    write_image(options.out.with_name("day.jpg"), day_passing(run, tuple(options.day)))
-    print_rows(rows, ("name", "difference", "largest", "times_less", "half_way"))
-    print(json.dumps({"benchmark": "matching", "rows": rows}))
+    write_image(options.out.with_name("day.jpg"), day_passing(run, tuple(options.day), options.steps))
 
 
 if __name__ == "__main__":

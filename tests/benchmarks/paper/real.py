@@ -10,8 +10,6 @@ have nothing to take out here, and `robust` is to be compared with `adjusted`.
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -26,10 +24,11 @@ from blocknerf.capture.transforms import read_transforms  # noqa: E402
 from blocknerf.partition.block import Block  # noqa: E402
 from blocknerf.partition.placement import place  # noqa: E402
 from tests.benchmarks.paper.pose_error import pose_error  # noqa: E402
-from tests.benchmarks.paper.results import RESULTS, WORK, print_rows, summary, write_result  # noqa: E402
+from tests.benchmarks.paper.results import RESULTS, WORK, publish, summary  # noqa: E402
 from tests.benchmarks.paper.trials import (  # noqa: E402
     Trial,
     commit_of,
+    every,
     in_blocks,
     run_trial,
     scores,
@@ -81,8 +80,8 @@ class Experiment:
         facts = {key: value for key, value in asdict(self).items() if key not in ("capture", "threads")}
         return {"capture": self.capture.name, **facts, "trim": TRIM}
 
-    def folder(self, work: Path) -> Path:
-        return work_folder(work, "real", self.settings)
+    def folder(self, work: Path, name: str, seed: int) -> Path:
+        return work_folder(work, "real", self.settings) / f"{name}-{seed}"
 
 
 def run_row(experiment: Experiment, name: str, seed: int, work: Path) -> dict[str, float | None]:
@@ -93,7 +92,7 @@ def run_row(experiment: Experiment, name: str, seed: int, work: Path) -> dict[st
     refines = {"pose_stretch": experiment.stretch} if row.options.get("pose_refinement") else {}
     options = {**fixed, **refines, **row.options}
     trial = Trial(capture=given, judged=given, blocks=(block,), options=options, shape=row.shape)
-    folder = experiment.folder(work) / f"{name}-{seed}"
+    folder = experiment.folder(work, name, seed)
     found = scores(run_trial(folder, trial))
     trained = trained_poses(folder, given).cameras().camera_to_world
     centimeters, degrees = pose_error(trained, true.cameras().camera_to_world)
@@ -124,13 +123,8 @@ def table(values: Mapping[str, Sequence[dict[str, float | None]]]) -> list[dict[
 
 
 def run_table(experiment: Experiment, names: Sequence[str], seeds: Sequence[int], work: Path) -> list[dict[str, Any]]:
-    """Every row with every seed, a whole table for the first seed first."""
-    values: dict[str, list[dict[str, float | None]]] = {name: [] for name in names}
-    for seed in seeds:
-        for name in names:
-            values[name].append(run_row(experiment, name, seed, work))
-            print(f"{name}, seed {seed}: {json.dumps(values[name][-1])}", flush=True)
-    return table(values)
+    """The rows of the result, with every seed."""
+    return table(every(names, seeds, lambda name, seed: run_row(experiment, name, seed, work)))
 
 
 def main() -> None:
@@ -148,16 +142,15 @@ def main() -> None:
     facts = {key: getattr(options, key) for key in ("capture", "steps", "stretch", "block", "threads")}
     experiment = Experiment(**facts)
     rows = run_table(experiment, options.rows, options.seeds, WORK)
-    write_result(
+    publish(
+        "real",
         options.out,
-        command=["tests.benchmarks.paper.real", *sys.argv[1:]],
-        commits=[commit_of(folder) for folder in sorted(experiment.folder(WORK).iterdir())],
+        COLUMNS,
+        rows,
+        commits=[commit_of(experiment.folder(WORK, name, seed)) for name in options.rows for seed in options.seeds],
         seeds=options.seeds,
         settings=experiment.settings,
-        rows=rows,
     )
-    print_rows(rows, COLUMNS)
-    print(json.dumps({"benchmark": "real", "rows": rows}))
 
 
 if __name__ == "__main__":

@@ -1,7 +1,10 @@
 """What an experiment came to, as one small JSON file that says how it was made."""
 
+import json
 import os
+import shlex
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import mean, stdev
@@ -55,13 +58,42 @@ def write_result(
     # Paths relative to the repository, so that the command is the same wherever that lies.
     words = [os.path.relpath(word, REPOSITORY) if Path(word).is_absolute() else word for word in command]
     document = {
-        "command": " ".join(["python", "-m", *words]),
+        "command": shlex.join(["python", "-m", *words]),
         "commit": ", ".join(sorted(set(commits))),
         "seeds": list(seeds),
         "settings": dict(settings),
         "rows": [dict(row) for row in rows],
     }
     write_atomic(path, format_json(document))
+
+
+def publish(
+    name: str,
+    path: Path,
+    columns: Sequence[str],
+    rows: Sequence[Mapping[str, Any]],
+    lines: Sequence[Mapping[str, Any]] | None = None,
+    *,
+    commits: Sequence[str] = (),
+    seeds: Sequence[int],
+    settings: Mapping[str, Any],
+) -> None:
+    """Write what an experiment came to, and print it as a table and as one line of JSON.
+
+    Args:
+        name: Of the experiment, a module beside this one.
+        path: The file to write.
+        columns: Of the table.
+        rows: Of the file.
+        lines: Of the table, where they are not the rows.
+        commits: With which trials were begun; the one that judges them is this one.
+        seeds: Of the trials.
+        settings: All else that decides what comes out.
+    """
+    command = [f"tests.benchmarks.paper.{name}", *sys.argv[1:]]
+    write_result(path, command=command, commits=[commit(), *commits], seeds=seeds, settings=settings, rows=rows)
+    print_rows(rows if lines is None else lines, columns)
+    print(json.dumps({"benchmark": name, "rows": rows}))
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:

@@ -9,8 +9,6 @@ no masks but the trimmed loss. All rows of a seed share the displacements and ar
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -28,7 +26,7 @@ from blocknerf.partition.block import Block  # noqa: E402
 from pipelines.evaluate import Exam  # noqa: E402
 from tests.benchmarks.paper.behind import EmptyTown, behind_cars  # noqa: E402
 from tests.benchmarks.paper.pose_error import pose_error  # noqa: E402
-from tests.benchmarks.paper.results import RESULTS, WORK, print_rows, summary, write_result  # noqa: E402
+from tests.benchmarks.paper.results import RESULTS, WORK, publish, summary  # noqa: E402
 from tests.benchmarks.paper.strips import busiest, write_comparison  # noqa: E402
 from tests.benchmarks.paper.town import (  # noqa: E402
     photograph,
@@ -40,6 +38,7 @@ from tests.benchmarks.paper.town import (  # noqa: E402
 from tests.benchmarks.paper.trials import (  # noqa: E402
     Trial,
     commit_of,
+    every,
     held_out_exams,
     in_blocks,
     run_trial,
@@ -156,13 +155,8 @@ class Bench:
         }
 
     def run(self, names: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows of the table, with every seed; a whole table for the first seed first."""
-        values: dict[str, list[dict[str, float | None]]] = {name: [] for name in names}
-        for seed in seeds:
-            for name in names:
-                values[name].append(self.run_row(name, seed))
-                print(f"{name}, seed {seed}: {json.dumps(values[name][-1])}", flush=True)
-        return table(values)
+        """The rows of the table, with every seed."""
+        return table(every(names, seeds, self.run_row))
 
     def show_cars(self, seed: int, path: Path) -> None:
         """Photographs with moving cars, and what trainings with masks, without, and trimmed make of them."""
@@ -194,19 +188,17 @@ def main() -> None:
     experiment = Experiment(steps=options.steps, threads=options.threads)
     bench = Bench.of(experiment, WORK)
     rows = bench.run(options.rows, options.seeds)
-    commits = [commit_of(folder) for folder in sorted(experiment.folder(WORK).iterdir())]
-    write_result(
+    publish(
+        "table1",
         options.out,
-        command=["tests.benchmarks.paper.table1", *sys.argv[1:]],
-        commits=commits,
+        COLUMNS,
+        rows,
+        commits=[commit_of(bench.folder(name, seed)) for name in options.rows for seed in options.seeds],
         seeds=options.seeds,
         settings=experiment.settings,
-        rows=rows,
     )
     if {"full", "no_masks", "robust"} <= set(options.rows):
         bench.show_cars(options.seeds[0], options.out.with_name("transients.jpg"))
-    print_rows(rows, COLUMNS)
-    print(json.dumps({"benchmark": "table1", "rows": rows}))
 
 
 if __name__ == "__main__":

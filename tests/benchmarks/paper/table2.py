@@ -11,8 +11,6 @@ many steps and parameters that makes stands in every row.
 """
 
 import argparse
-import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,14 +20,13 @@ from blocknerf.kernels.threads import use_threads
 
 use_threads()  # first of all: PyTorch reads how to wait when it is imported
 
-from blocknerf.capture.capture import Capture  # noqa: E402
 from blocknerf.capture.transforms import read_transforms  # noqa: E402
 from blocknerf.city.manifest import RunFolder  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
 from blocknerf.partition.block import Block  # noqa: E402
 from tests.benchmarks.one_block import SAMPLE  # noqa: E402
-from tests.benchmarks.paper.results import RESULTS, WORK, print_rows, summary, write_result  # noqa: E402
-from tests.benchmarks.paper.trials import Trial, commit_of, run_trial, scores, work_folder  # noqa: E402
+from tests.benchmarks.paper.results import RESULTS, WORK, publish, summary  # noqa: E402
+from tests.benchmarks.paper.trials import Trial, commit_of, every, run_trial, scores, work_folder  # noqa: E402
 
 STREET = (-36.0, 36.0)
 """Where the drives begin and end (m east)."""
@@ -37,6 +34,9 @@ EYES = 2.3
 """Height of the cameras (m)."""
 MOST = 8
 COLUMNS = ("equal_size", "equal_total")
+
+Cell = tuple[int, str]
+"""Number of blocks, and column."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,8 +53,10 @@ class Experiment:
     def settings(self) -> dict[str, Any]:
         return {"steps": self.steps, "table": self.table, "capture": self.capture.name}
 
-    def folder(self, work: Path) -> Path:
-        return work_folder(work, "table2", self.settings)
+    def folder(self, work: Path, cell: Cell, seed: int) -> Path:
+        count, column = cell
+        name = f"blocks{count}-table{self.tables(column, count)}-{seed}"
+        return work_folder(work, "table2", self.settings) / name
 
     def tables(self, column: str, count: int) -> int:
         """Binary logarithm of the entries in the tables of each of so many blocks."""
@@ -74,12 +76,12 @@ def shape_of(table: int) -> dict[str, int]:
     return {"log2_table": table, "proposal_log2_table": table - 2, "visibility_log2_table": table - 3}
 
 
-def run_city(experiment: Experiment, count: int, table: int, seed: int, work: Path) -> dict[str, Any]:
+def run_city(experiment: Experiment, cell: Cell, seed: int, work: Path) -> dict[str, Any]:
     """Train and judge one city; at once where that is done already."""
-    capture: Capture = read_transforms(experiment.capture)
-    blocks, folder = place_blocks(count), experiment.folder(work) / f"blocks{count}-table{table}-{seed}"
+    (count, column), folder = cell, experiment.folder(work, cell, seed)
+    capture, shape = read_transforms(experiment.capture), shape_of(experiment.tables(column, count))
     options = {"steps": experiment.steps, "seed": seed, "threads": experiment.threads}
-    trial = Trial(capture=capture, judged=capture, blocks=blocks, options=options, shape=shape_of(table))
+    trial = Trial(capture=capture, judged=capture, blocks=place_blocks(count), options=options, shape=shape)
     found = scores(run_trial(folder, trial))
     return {**found, "parameters": parameters(folder), "steps": count * experiment.steps}
 
@@ -92,15 +94,14 @@ def parameters(folder: Path) -> int:
 
 
 def run_table(experiment: Experiment, counts: Sequence[int], seeds: Sequence[int], work: Path) -> list[dict[str, Any]]:
-    """Each number of blocks in both columns, with every seed, a whole table for the first seed first."""
-    values: dict[tuple[int, str], list[dict[str, Any]]] = {}
-    for seed in seeds:
-        for count in counts:
-            for column in COLUMNS:
-                found = run_city(experiment, count, experiment.tables(column, count), seed, work)
-                values.setdefault((count, column), []).append(found)
-                print(f"{count} blocks, {column}, seed {seed}: {json.dumps(found)}", flush=True)
+    """Each number of blocks in both columns, with every seed."""
+    values = every(cells(counts), seeds, lambda cell, seed: run_city(experiment, cell, seed, work))
     return [{"blocks": count, **{column: entry(values[count, column]) for column in COLUMNS}} for count in counts]
+
+
+def cells(counts: Sequence[int]) -> list[Cell]:
+    """Of the table, row by row."""
+    return [(count, column) for count in counts for column in COLUMNS]
 
 
 def entry(values: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -127,16 +128,17 @@ def main() -> None:
     options = parser.parse_args()
     experiment = Experiment(steps=options.steps, table=options.table, threads=options.threads)
     rows = run_table(experiment, options.blocks, options.seeds, WORK)
-    write_result(
+    folders = [experiment.folder(WORK, cell, seed) for cell in cells(options.blocks) for seed in options.seeds]
+    publish(
+        "table2",
         options.out,
-        command=["tests.benchmarks.paper.table2", *sys.argv[1:]],
-        commits=[commit_of(folder) for folder in sorted(experiment.folder(WORK).iterdir())],
+        ("blocks", "column", "psnr", "psnr_masked", "ssim", "parameters", "steps"),
+        rows,
+        flat(rows),
+        commits=[commit_of(folder) for folder in folders],
         seeds=options.seeds,
         settings=experiment.settings,
-        rows=rows,
     )
-    print_rows(flat(rows), ("blocks", "column", "psnr", "psnr_masked", "ssim", "parameters", "steps"))
-    print(json.dumps({"benchmark": "table2", "rows": rows}))
 
 
 if __name__ == "__main__":

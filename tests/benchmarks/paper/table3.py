@@ -15,7 +15,6 @@ picture to the next, in units of the block's alone.
 
 import argparse
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -37,7 +36,7 @@ from blocknerf.metrics.similarity import psnr, ssim  # noqa: E402
 from pipelines.evaluate import Exam, fit_codes, spread  # noqa: E402
 from pipelines.film import film_size, own_film  # noqa: E402
 from pipelines.light import default_look, find_light  # noqa: E402
-from tests.benchmarks.paper.results import RESULTS, commit, print_rows, summary, write_result  # noqa: E402
+from tests.benchmarks.paper.results import RESULTS, publish, summary  # noqa: E402
 from tests.benchmarks.paper.trials import held_out_exams  # noqa: E402
 
 SHARED = 0.1
@@ -144,10 +143,11 @@ def main() -> None:
     runs = [RunFolder(path) for path in options.runs]
     rows = table(runs, options.pictures, options.width, options.max_frames)
     records = [read_json(run.train_record(run.blocks_done()[0]), "training record") for run in runs]
-    write_result(
+    publish(
+        "table3",
         options.out,
-        command=["tests.benchmarks.paper.table3", *sys.argv[1:]],
-        commits=[commit()],
+        ("name", "psnr", "psnr_shared", "ssim", "temporal", "peak"),
+        rows,
         seeds=[record["config"]["seed"] for record in records],
         settings={
             "steps": records[0]["config"]["steps"],
@@ -155,10 +155,7 @@ def main() -> None:
             "width": options.width,
             "look": default_look(runs[0], None),
         },
-        rows=rows,
     )
-    print_rows(rows, ("name", "psnr", "psnr_shared", "ssim", "temporal", "peak"))
-    print(json.dumps({"benchmark": "table3", "rows": rows}))
 
 
 if __name__ == "__main__":

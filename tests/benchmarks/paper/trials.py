@@ -2,11 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from unittest.mock import patch
 
 from blocknerf.capture.capture import Capture, write_capture
@@ -23,6 +23,8 @@ from pipelines.scores import Evaluation
 from tests.benchmarks.paper.results import commit
 
 HELD_OUT = 8
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,6 +51,18 @@ def run_trial(folder: Path, trial: Trial) -> Evaluation:
         train_job.train(folder, **trial.options)
     write_capture(trial.judged, run.capture)
     return evaluate(folder, threads=trial.options.get("threads"))
+
+
+def every(
+    keys: Sequence[Key], seeds: Sequence[int], run: Callable[[Key, int], dict[str, Any]]
+) -> dict[Key, list[dict[str, Any]]]:
+    """What each row came to with each seed, told as it comes; all rows with the first seed first."""
+    values: dict[Key, list[dict[str, Any]]] = {key: [] for key in keys}
+    for seed in seeds:
+        for key in keys:
+            values[key].append(run(key, seed))
+            print(f"{key}, seed {seed}: {json.dumps(values[key][-1])}", flush=True)
+    return values
 
 
 def prepare(run: RunFolder, trial: Trial) -> None:
