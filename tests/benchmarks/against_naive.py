@@ -2,8 +2,10 @@
 
     python -m tests.benchmarks.against_naive CAPTURE [--seconds 300] [--downscale 2] [--naive SCRIPT]
 
-Both train on every frame but each 8th and are scored on those: whole pictures with the mean appearance code, which is
-the naive field's own protocol, and right halves with a code fitted on the left, on a dozen of them.
+Both train on every frame but each 8th and are scored on those. `whole`: pictures with the mean appearance code, which
+is the naive field's own protocol; where the light of a capture changes, it rewards a field that bakes the light into
+places. `beside`: pictures with the mean code of the photographs before and after. `half`: right halves with a code
+fitted on the left, on a dozen of them.
 """
 
 import argparse
@@ -12,7 +14,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -49,29 +51,47 @@ def train_for(path: Path, seconds: float, downscale: int, radius: float | None) 
     return block, spent
 
 
-def score(block: OneBlock, downscale: int) -> tuple[float, float]:
-    """Mean PSNR of held-out pictures: whole with the mean code, and right halves with a code fitted on the left."""
+def beside(index: int, trained: Sequence[int]) -> list[int]:
+    """The frames trained on that come before and after one that is not, in the capture's order."""
+    return [other for other in (index - 1, index + 1) if other in trained]
+
+
+def mean_scores(frames: Iterable[dict[str, float]]) -> dict[str, float]:
+    """The mean of each score over the frames that have it."""
+    found: dict[str, list[float]] = {}
+    for frame in frames:
+        for name, value in frame.items():
+            found.setdefault(name, []).append(value)
+    return {name: round(sum(values) / len(values), 2) for name, values in found.items()}
+
+
+def score(block: OneBlock, downscale: int) -> dict[str, float]:
+    """Mean PSNR of held-out pictures by the three protocols."""
     field, capture = block.trainer.field.eval(), block.capture
-    cameras, mean = capture.cameras().scaled(1 / downscale), field.mean_code()
-    whole, half, fitted = [], [], scored(block.held_out)
+    cameras, mean, trained = capture.cameras().scaled(1 / downscale), field.mean_code(), block.trainer.pixels.frames
+    frames, fitted = [], scored(block.held_out)
     for index in block.held_out:
         exposure = capture.frames[index].exposure or field.spec.exposure_reference
         truth = torch.from_numpy(capture.read_image(index, downscale)).float() / 255
-        height, width = truth.shape[:2]
-        whole.append(psnr(render_image(field, cameras, index, mean, exposure).color, truth))
-        if index not in fitted:
-            continue
-        left = torch.arange(height * width).view(height, width)[:, : width // 2].flatten()
-        left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]]
-        rays = cameras.image_rays(index).flatten()[left]
-        code = fit_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=mean)
-        right = render_image(field, cameras, index, code, exposure).color[:, width // 2 :]
-        half.append(psnr(right, truth[:, width // 2 :]))
-    return sum(whole) / len(whole), sum(half) / len(half)
+        middle = truth.shape[1] // 2
+        near = field.codes.detach()[[trained.index(other) for other in beside(index, trained)]].mean(0)
+        codes = {"whole": mean, "beside": near}
+        found = {
+            name: psnr(render_image(field, cameras, index, code, exposure).color, truth) for name, code in codes.items()
+        }
+        if index in fitted:
+            left = torch.arange(truth[..., 0].numel()).view(truth.shape[:2])[:, :middle].flatten()
+            left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]]
+            rays = cameras.image_rays(index).flatten()[left]
+            code = fit_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=mean)
+            right = render_image(field, cameras, index, code, exposure).color[:, middle:]
+            found["half"] = psnr(right, truth[:, middle:])
+        frames.append(found)
+    return mean_scores(frames)
 
 
 def naive(script: Path, path: Path, seconds: float, downscale: int, settings: list[str]) -> dict[str, float]:
-    """The naive field's scores by both protocols."""
+    """The naive field's scores by the three protocols."""
     choice = {"ROOT": f"{path}/", "DS": str(downscale), "SECS": str(seconds), "LOG2T": "17"}
     choice |= dict(item.split("=") for item in settings)
     command = [sys.executable, "-m", "tests.benchmarks.naive_field", str(script)]
@@ -93,20 +113,17 @@ def main() -> None:
     options = parser.parse_args()
     path = options.capture.resolve()
     block, spent = train_for(path, options.seconds, options.downscale, options.radius)
-    whole, half = score(block, options.downscale)
+    result = {"ours": score(block, options.downscale)}
     rays = block.trainer.step * block.trainer.config.rays
-    print(
-        f"{path.name}: ours {whole:.2f} dB whole, {half:.2f} dB half-image, {rays / spent:,.0f} rays/s, {spent:.0f} s"
-    )
-    result = {"capture": path.name, "seconds": options.seconds, "psnr": round(whole, 2), "psnr_half": round(half, 2)}
+    print(f"{path.name}: {rays / spent:,.0f} rays/s, {spent:.0f} s")
     if options.naive.exists():
         script = options.naive.resolve()
         result["naive"] = naive(script, path, options.seconds, options.downscale, options.settings)
-        theirs = result["naive"]
-        print(f"{path.name}: naive {theirs['psnr']:.2f} dB whole, {theirs['psnr_half']:.2f} dB half-image")
     else:
         print(f"naive: not run, {options.naive} is absent")
-    print(json.dumps(result))
+    for name, scores in result.items():
+        print(f"{name:>8}: " + ", ".join(f"{scores[key]:.2f} dB {key}" for key in ("whole", "beside", "half")))
+    print(json.dumps({"capture": path.name, "seconds": options.seconds, **result}))
 
 
 if __name__ == "__main__":
