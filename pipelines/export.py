@@ -2,13 +2,11 @@
 
 from pathlib import Path
 
-from blocknerf.capture.capture import read_capture
-from blocknerf.capture.offsets import refined
-from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.capture.transforms_file import write_transforms
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
 from pipelines.job import say
+from pipelines.records import placed_capture
 
 
 def export(run: Path, *, poses: Path) -> Path:
@@ -25,9 +23,9 @@ def export(run: Path, *, poses: Path) -> Path:
         CaptureError: The photographs do not lie below the file's folder, or a file is broken.
     """
     folder = RunFolder(run)
-    capture = read_capture(folder.capture)
+    capture = placed_capture(folder)
     if not folder.poses.is_file():
         raise RunError(f"{folder.poses}: there are no reconciled poses; run 'blocknerf reconcile' after training")
-    write_transforms(refined(capture, read_reconciliation(folder.poses).trajectory), poses)
+    write_transforms(capture, poses)
     say(f"{poses}: {len(capture)} photographs with refined poses")
     return poses
