@@ -20,6 +20,7 @@ from blocknerf.files import check_format, read_json, write_atomic
 from blocknerf.images import check_size, image_size, read_image, read_mask, read_share
 
 CAPTURE_FORMAT = "blocknerf.capture/1"
+_REMEDY = "ingest the capture again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,11 +191,11 @@ def read_capture(path: Path | str) -> Capture:
     """
     path = Path(path)
     data = read_json(path, "capture", CaptureError)
-    check_format(data.get("format"), CAPTURE_FORMAT, path, "ingest the capture again", CaptureError)
-    entry = Entry(data, str(path), complete=True)
+    check_format(data.get("format"), CAPTURE_FORMAT, path, _REMEDY, CaptureError)
+    entry = Entry(data, str(path), remedy=_REMEDY)
     entry.text("format")
-    lenses = [_read_lens(item, f"{path}: intrinsics[{i}]") for i, item in enumerate(entry.items("intrinsics"))]
-    frames = [_read_frame(item, lenses, f"{path}: frames[{i}]") for i, item in enumerate(entry.items("frames"))]
+    lenses = [_read_lens(item) for item in entry.objects("intrinsics")]
+    frames = [_read_frame(item, lenses) for item in entry.objects("frames")]
     root, facts = entry.text("root"), _read_facts(entry)
     entry.finish()
     with within(str(path)):
@@ -211,8 +212,7 @@ def _read_facts(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _read_lens(data: object, where: str) -> Intrinsics:
-    entry = Entry(data, where, complete=True)
+def _read_lens(entry: Entry) -> Intrinsics:
     model = entry.text("model")
     if model not in CameraModel.__members__:
         raise CaptureError(f"{entry.place('model')} is {model!r}; write one of {', '.join(CameraModel.__members__)}")
@@ -220,12 +220,11 @@ def _read_lens(data: object, where: str) -> Intrinsics:
     facts: dict[str, Any] = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
     facts |= {key: entry.whole(key) for key in ("width", "height")}
     entry.finish()
-    with within(where):
+    with within(entry.where):
         return Intrinsics(**facts, model=CameraModel[model], distortion=(k1, k2, p1, p2, k3, k4))
 
 
-def _read_frame(data: object, lenses: Sequence[Intrinsics], where: str) -> Frame:
-    entry = Entry(data, where, complete=True)
+def _read_frame(entry: Entry, lenses: Sequence[Intrinsics]) -> Frame:
     number = entry.whole("intrinsics")
     if not 0 <= number < len(lenses):
         raise CaptureError(f"{entry.place('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
@@ -239,7 +238,7 @@ def _read_frame(data: object, lenses: Sequence[Intrinsics], where: str) -> Frame
     }
     pose = pose_rows(entry.numbers("camera_to_world", 12))
     entry.finish()
-    with within(where):
+    with within(entry.where):
         return Frame(intrinsics=lenses[number], camera_to_world=pose, **facts)
 
 

@@ -11,21 +11,26 @@ from blocknerf.errors import CaptureError
 class Entry:
     """A JSON object of a capture's file.
 
-    A key asked for as optional may be null; unless the entry is `complete`, it may also be absent.
+    A key asked for as optional may be null; where there is no `remedy`, it may also be absent.
 
     >>> Entry({"w": 640}, "capture.json: frames[0]").number("h")
     Traceback (most recent call last):
     blocknerf.errors.CaptureError: capture.json: frames[0].h is missing; add it
     """
 
-    def __init__(self, data: object, where: str, *, complete: bool = False) -> None:
+    def __init__(self, data: object, where: str, *, remedy: str | None = None) -> None:
+        """Begin to read an object.
+
+        Args:
+            data: What stands in the file.
+            where: The file, and which object in it, as the start of a message.
+            remedy: How the file is made again, where it is one that blocknerf writes; a key is then never absent.
+        """
         if not isinstance(data, dict):
             raise CaptureError(f"{where} is not an object; write {{...}} there")
         self._data: dict[str, Any] = data
         self._seen: set[str] = set()
-        self.where = where
-        """File, and which object in it, as the start of a message."""
-        self._complete = complete
+        self.where, self.remedy = where, remedy
 
     def __contains__(self, key: str) -> bool:
         return self._data.get(key) is not None
@@ -33,6 +38,10 @@ class Entry:
     def place(self, key: str) -> str:
         """File and key, as the start of a message."""
         return f"{self.where}{'.' if self.where.endswith(']') else ': '}{key}"
+
+    def advice(self, mend: str) -> str:
+        """What to do about a key, as the end of a message."""
+        return mend if self.remedy is None else f"{mend}, or {self.remedy}"
 
     def text(self, key: str) -> str:
         value = self._value(key)
@@ -81,13 +90,16 @@ class Entry:
             raise self._wrong(key, value, "a list")
         return value
 
+    def objects(self, key: str) -> list["Entry"]:
+        return [Entry(item, f"{self.place(key)}[{i}]", remedy=self.remedy) for i, item in enumerate(self.items(key))]
+
     def has(self, key: str, *, added: bool = False) -> bool:
         """Whether an optional key holds a value; one `added` to the format later may be absent from any file.
 
         Raises:
-            CaptureError: the entry is complete and lacks the key.
+            CaptureError: the entry has a remedy, and lacks the key.
         """
-        if self._complete and not added and key not in self._data:
+        if self.remedy is not None and not added and key not in self._data:
             raise self._missing(key)
         self._seen.add(key)
         return key in self
@@ -96,7 +108,7 @@ class Entry:
         """Refuse keys that nobody asked for: a misspelt key must not pass as an absent one."""
         unknown = sorted(self._data.keys() - self._seen)
         if unknown:
-            raise CaptureError(f"{self.place(unknown[0])} is an unknown key; remove it, or ingest the capture again")
+            raise CaptureError(f"{self.place(unknown[0])} is an unknown key; {self.advice('remove it')}")
 
     def _value(self, key: str) -> Any:
         if key not in self._data:
@@ -105,12 +117,11 @@ class Entry:
         return self._data[key]
 
     def _missing(self, key: str) -> CaptureError:
-        remedy = "ingest the capture again" if self._complete else "add it"
-        return CaptureError(f"{self.place(key)} is missing; {remedy}")
+        return CaptureError(f"{self.place(key)} is missing; {self.advice('add it')}")
 
     def _wrong(self, key: str, value: object, kind: str) -> CaptureError:
         shown = repr(value) if len(repr(value)) < 40 else repr(value)[:36] + " ..."
-        return CaptureError(f"{self.place(key)} is {shown}, not {kind}; correct it")
+        return CaptureError(f"{self.place(key)} is {shown}, not {kind}; {self.advice('correct it')}")
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def read_motion(entry: Entry) -> Motion:
     """
     values = {key: entry.triple(key) for key in _KEYS}
     if not np.isfinite(list(values.values())).all():
-        raise CaptureError(f"{entry.where}: its motion is not finite; train the block again")
+        raise CaptureError(f"{entry.where}: its motion is not finite; {entry.advice('correct it')}")
     return Motion(**values)
 
 

@@ -70,16 +70,16 @@ def read_offsets(path: Path) -> PoseOffsets:
     Raises:
         CaptureError: the file is missing, broken or of another format.
     """
-    entry = open_entry(path, POSES_FORMAT)
+    entry = open_entry(path, POSES_FORMAT, "train the block again")
     length, offsets = entry.number("stretch_length"), read_offset_list(entry)
     entry.finish()
     return PoseOffsets(length=length, offsets=offsets)
 
 
-def open_entry(path: Path, expected: str) -> Entry:
+def open_entry(path: Path, expected: str, remedy: str) -> Entry:
     """The object of a file of poses, its format checked."""
-    entry = Entry(read_json(path, "poses", CaptureError), str(path))
-    check_format(entry.text("format"), expected, path, "use the version that wrote it", CaptureError)
+    entry = Entry(read_json(path, "poses", CaptureError), str(path), remedy=remedy)
+    check_format(entry.text("format"), expected, path, remedy, CaptureError)
     return entry
 
 
@@ -98,9 +98,8 @@ def offsets_data(offsets: Iterable[PoseOffset]) -> list[dict[str, Any]]:
 
 def read_offset_list(entry: Entry) -> tuple[PoseOffset, ...]:
     """The offsets of an object that lists them."""
-    items = [Entry(item, f"{entry.place('offsets')}[{i}]") for i, item in enumerate(entry.items("offsets"))]
     found = []
-    for item in items:
+    for item in entry.objects("offsets"):
         stretch = Stretch(segment=item.text("segment"), number=item.whole("stretch"))
         found.append(PoseOffset(stretch=stretch, frames=item.whole("frames"), motion=read_motion(item)))
         item.finish()

@@ -40,19 +40,15 @@ def read_reconciliation(path: Path) -> Reconciliation:
     Raises:
         CaptureError: the file is missing, broken or of another format.
     """
-    entry = open_entry(path, RECONCILED_FORMAT)
+    entry = open_entry(path, RECONCILED_FORMAT, "run 'blocknerf reconcile' again")
     trajectory = PoseOffsets(length=entry.number("stretch_length"), offsets=read_offset_list(entry))
     places = {}
-    for item in _objects(entry, "places"):
+    for item in entry.objects("places"):
         places[item.text("block")] = read_motion(item)
         item.finish()
-    disagreements = tuple(_read_disagreement(item) for item in _objects(entry, "disagreements"))
+    disagreements = tuple(_read_disagreement(item) for item in entry.objects("disagreements"))
     entry.finish()
     return Reconciliation(trajectory=trajectory, places=places, disagreements=disagreements)
-
-
-def _objects(entry: Entry, key: str) -> list[Entry]:
-    return [Entry(item, f"{entry.place(key)}[{i}]") for i, item in enumerate(entry.items(key))]
 
 
 def _read_disagreement(entry: Entry) -> Disagreement:

@@ -44,11 +44,11 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Cap
     path = Path(path)
     path = path / "transforms.json" if path.is_dir() else path
     top = Entry(read_json(path, "transforms", CaptureError), str(path))
-    items = top.items("frames")
-    if not items:
+    entries = top.objects("frames")
+    if not entries:
         raise CaptureError(f"{path}: frames is empty; give at least one posed photograph")
     root = path.parent.resolve()
-    frames = [_read_frame(Entry(item, f"{path}: frames[{i}]"), top, root, poses) for i, item in enumerate(items)]
+    frames = [_read_frame(entry, top, root, poses) for entry in entries]
     geo_origin = top.triple("gps_origin_lat_lon_alt") if top.has("gps_origin_lat_lon_alt") else None
     with within(str(path)):
         capture = Capture(

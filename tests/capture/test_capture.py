@@ -207,9 +207,12 @@ CORRUPT = {
         lambda d: d.update(metrik=True),
         ": metrik is an unknown key; remove it, or ingest the capture again",
     ),
-    "missing key": (lambda d: d.pop("metric"), ": metric is missing; ingest the capture again"),
-    "missing optional key": (lambda d: d.pop("lidar"), ": lidar is missing; ingest the capture again"),
-    "wrong kind": (lambda d: d.update(metric="yes"), ": metric is 'yes', not true or false; correct it"),
+    "missing key": (lambda d: d.pop("metric"), ": metric is missing; add it, or ingest the capture again"),
+    "missing optional key": (lambda d: d.pop("lidar"), ": lidar is missing; add it, or ingest the capture again"),
+    "wrong kind": (
+        lambda d: d.update(metric="yes"),
+        ": metric is 'yes', not true or false; correct it, or ingest the capture again",
+    ),
     "long wrong kind": (
         lambda d: d.update(geo_origin="x" * 60),
         ": geo_origin is 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx ..., not a list of 3 numbers; correct it",

@@ -94,9 +94,10 @@ def test_offsets_survive_their_file(tmp_path: Path) -> None:
     ("change", "told"),
     [
         ({"format": "blocknerf.poses/9"}, "format: blocknerf.poses/9 is newer than this version reads"),
-        ({"offsets": 3}, "offsets is 3, not a list"),
+        ({"format": "other"}, "format: 'other' is not blocknerf.poses/1; train the block again"),
+        ({"offsets": 3}, "offsets is 3, not a list; correct it, or train the block again"),
         ({"offsets": [{"segment": "b"}]}, r"offsets\[0\].stretch is missing"),
-        ({"more": 1}, "more is an unknown key"),
+        ({"more": 1}, "more is an unknown key; remove it, or train the block again"),
     ],
 )
 def test_broken_files_are_refused(tmp_path: Path, change: dict, told: str) -> None:

@@ -120,6 +120,22 @@ def test_the_file_gives_back_all_of_it(tmp_path: Path) -> None:
     found = reconcile(words(truth, random_motions(BLOCKS * STRETCHES, 0.02, 0.002, 2)))
     write_reconciliation(found, tmp_path / "poses.json")
     assert read_reconciliation(tmp_path / "poses.json") == found
-    (tmp_path / "poses.json").write_text('{"format": "blocknerf.poses/1"}')
-    with pytest.raises(CaptureError, match=r"'blocknerf.poses/1' is not blocknerf\.reconciled-poses/1"):
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            '{"format": "blocknerf.poses/1"}',
+            r"'blocknerf\.poses/1' is not blocknerf\.reconciled-poses/1; run 'blocknerf reconcile' again$",
+        ),
+        (
+            '{"format": "blocknerf.reconciled-poses/1"}',
+            r"stretch_length is missing; add it, or run 'blocknerf reconcile' again$",
+        ),
+    ],
+)
+def test_a_broken_file_is_refused(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "poses.json").write_text(text)
+    with pytest.raises(CaptureError, match=told):
         read_reconciliation(tmp_path / "poses.json")
