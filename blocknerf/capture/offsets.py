@@ -97,10 +97,21 @@ def offsets_data(offsets: Iterable[PoseOffset]) -> list[dict[str, Any]]:
 
 
 def read_offset_list(entry: Entry) -> tuple[PoseOffset, ...]:
-    """The offsets of an object that lists them."""
-    found = []
-    for item in entry.objects("offsets"):
-        stretch = Stretch(segment=item.text("segment"), number=item.whole("stretch"))
-        found.append(PoseOffset(stretch=stretch, frames=item.whole("frames"), motion=read_motion(item)))
-        item.finish()
-    return tuple(found)
+    """The offsets of an object that lists them.
+
+    Raises:
+        CaptureError: there are none, or one is broken or of no photographs.
+    """
+    found = tuple(_read_offset(item) for item in entry.objects("offsets"))
+    if not found:
+        raise CaptureError(f"{entry.place('offsets')} is empty; {entry.advice('list at least one')}")
+    return found
+
+
+def _read_offset(entry: Entry) -> PoseOffset:
+    stretch, frames = Stretch(segment=entry.text("segment"), number=entry.whole("stretch")), entry.whole("frames")
+    if frames < 1:
+        raise CaptureError(f"{entry.place('frames')} is {frames}, not 1 or more; {entry.advice('correct it')}")
+    found = PoseOffset(stretch=stretch, frames=frames, motion=read_motion(entry))
+    entry.finish()
+    return found

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.capture.motion import Motion
-from blocknerf.capture.offsets import PoseOffset, PoseOffsets, read_offsets, refined, write_offsets
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets, offsets_data, read_offsets, refined, write_offsets
 from blocknerf.capture.stretches import Stretch
 from blocknerf.errors import CaptureError
 from blocknerf.geometry import compose, invert, is_rigid, se3_exp
@@ -90,12 +90,19 @@ def test_offsets_survive_their_file(tmp_path: Path) -> None:
     assert read_offsets(tmp_path / "poses.json") == stored
 
 
+def offset_of(**changes: object) -> dict:
+    (offset,) = offsets_data(offsets().offsets)
+    return offset | changes
+
+
 @pytest.mark.parametrize(
     ("change", "told"),
     [
         ({"format": "blocknerf.poses/9"}, "format: blocknerf.poses/9 is newer than this version reads"),
         ({"format": "other"}, "format: 'other' is not blocknerf.poses/1; train the block again"),
         ({"offsets": 3}, "offsets is 3, not a list; correct it, or train the block again"),
+        ({"offsets": []}, "offsets is empty; list at least one, or train the block again"),
+        ({"offsets": [offset_of(frames=0)]}, r"offsets\[0\].frames is 0, not 1 or more; correct it, or train"),
         ({"offsets": [{"segment": "b"}]}, r"offsets\[0\].stretch is missing"),
         ({"more": 1}, "more is an unknown key; remove it, or train the block again"),
     ],

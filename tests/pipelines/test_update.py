@@ -9,7 +9,9 @@ import pytest
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
-from blocknerf.capture.offsets import PoseOffsets, write_offsets
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets, write_offsets
+from blocknerf.capture.stretches import Stretch
 from blocknerf.city import seams
 from blocknerf.city.looks import open_look, read_look
 from blocknerf.city.manifest import City, RunFolder, read_city, write_city
@@ -130,8 +132,9 @@ def test_codes_of_the_block_are_matched_and_those_of_others_kept(run: RunFolder,
 
 
 def test_what_was_known_of_the_old_photographs_poses_goes(run: RunFolder, later: Path) -> None:
+    offset = PoseOffset(stretch=Stretch(segment="drive"), frames=3, motion=Motion(pivot=(0.0, 0.0, 0.0)))
     for name in ("b000", "b001"):
-        write_offsets(PoseOffsets(), run.offsets(name))
+        write_offsets(PoseOffsets(offsets=(offset,)), run.offsets(name))
     anew(run, later)
     assert run.offsets("b000").is_file()
     assert not run.offsets("b001").exists()
