@@ -56,6 +56,17 @@ class BoxScene:
         return seen.float().view(points.shape[:-1])
 
 
+WALLS = [((-40.0, 4.0, 0.0), (60.0, 6.0, 4.0)), ((-40.0, -6.0, 0.0), (60.0, -4.0, 6.0))]
+EYES = [(float(x), 0.0, 1.5) for x in range(-5, 46, 5)]
+
+
+class StreetScene(BoxScene):
+    """Two walls along x, seen in training from between them all the way, or from some eyes."""
+
+    def __init__(self, *, tint: float = 0.0, eyes: list[tuple[float, float, float]] = EYES) -> None:
+        super().__init__(WALLS, eyes, tint)
+
+
 def make_view(eye: tuple[float, float, float], target: tuple[float, float, float], size: int = 24) -> Cameras:
     """One camera, 90 degrees wide."""
     pose = look_at(torch.tensor([eye]), torch.tensor([target]))
@@ -84,6 +95,11 @@ def make_grid(side: int) -> City:
 @pytest.fixture(scope="session")
 def box_scene() -> type[BoxScene]:
     return BoxScene
+
+
+@pytest.fixture(scope="session")
+def street_scene() -> type[StreetScene]:
+    return StreetScene
 
 
 @pytest.fixture(scope="session")

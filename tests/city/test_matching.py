@@ -14,9 +14,6 @@ from blocknerf.city.matching import central_block, hops, islands, match_codes, w
 from blocknerf.city.seams import Comparison, Seam, find_seams, meeting, seam_difference
 from blocknerf.partition.block import Block
 
-STREET = [((-40.0, 4.0, 0.0), (60.0, 6.0, 4.0)), ((-40.0, -6.0, 0.0), (60.0, -4.0, 6.0))]
-EYES = [(float(x), 0.0, 1.5) for x in range(-5, 46, 5)]
-
 
 def mixing(seed: int) -> Tensor:
     """What a block makes of a code: a rotation, so that no two blocks' codes mean the same."""
@@ -25,12 +22,12 @@ def mixing(seed: int) -> Tensor:
 
 
 @pytest.fixture
-def shifted(box_scene) -> Callable[[int], object]:
+def shifted(street_scene) -> Callable[[int], object]:
     """Makes a street whose code, mixed, is added to every color."""
 
-    class Shifted(box_scene):
+    class Shifted(street_scene):
         def __init__(self, seed: int) -> None:
-            super().__init__(STREET, EYES)
+            super().__init__()
             self.mixing = mixing(seed)
 
         def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:

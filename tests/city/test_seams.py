@@ -9,9 +9,7 @@ from blocknerf.city.manifest import City
 from blocknerf.city.seams import candidates_at, find_seams, meeting, meeting_point, seam_difference
 from blocknerf.partition.block import Block
 
-STREET = [((-40.0, 4.0, 0.0), (60.0, 6.0, 4.0)), ((-40.0, -6.0, 0.0), (60.0, -4.0, 6.0))]
 WALL = ((6.0, -20.0, -1.0), (7.0, 20.0, 12.0))
-EYES = [(float(x), 0.0, 1.5) for x in range(-5, 46, 5)]
 
 
 def pairs(city: City) -> list[tuple[str, str]]:
@@ -67,8 +65,8 @@ def seen_by(view, count: int = 6) -> dict[str, Cameras]:
     return {"b000": cameras, "b001": cameras}
 
 
-def test_a_seam_compares_what_both_blocks_show(box_scene, route, view) -> None:
-    scenes = {f"b{i:03d}": box_scene(STREET, EYES, tint=0.05 * i) for i in range(2)}
+def test_a_seam_compares_what_both_blocks_show(street_scene, route, view) -> None:
+    scenes = {f"b{i:03d}": street_scene(tint=0.05 * i) for i in range(2)}
     (seam,) = find_seams(meeting(route(2).blocks), seen_by(view), scenes.__getitem__)
     assert seam.blocks == ("b000", "b001")
     assert seam.other("b001") == "b000"
@@ -90,10 +88,10 @@ def test_a_seam_compares_what_both_blocks_show(box_scene, route, view) -> None:
     assert seam_difference(seam, scenes.__getitem__, codes, 1.0) > 0.2
 
 
-def test_tones_leave_detail_aside(box_scene, route, view) -> None:
+def test_tones_leave_detail_aside(street_scene, route, view) -> None:
     """One block shows a pattern, of a wave in a fifth of a metre, where the other shows its mean."""
 
-    class Patterned(box_scene):
+    class Patterned(street_scene):
         def color(self, features, directions, code, exposure):
             plain = torch.full_like(features, 0.5)
             return plain + code[:, None, :1] * torch.sign(torch.sin(30.0 * features[..., :1]))
@@ -101,7 +99,7 @@ def test_tones_leave_detail_aside(box_scene, route, view) -> None:
         def sky(self, directions, code, exposure):
             return torch.full_like(directions, 0.5)
 
-    scenes = {name: Patterned(STREET, EYES) for name in ("b000", "b001")}
+    scenes = {name: Patterned() for name in ("b000", "b001")}
     (seam,) = find_seams(meeting(route(2).blocks), seen_by(view), scenes.__getitem__)
     codes = {"b000": torch.tensor([0.2, 0.0, 0.0]), "b001": torch.zeros(3)}
     pixels = seam_difference(seam, scenes.__getitem__, codes, 1.0, tones=False)
@@ -118,9 +116,9 @@ def test_blocks_that_saw_nothing_in_common_have_no_seam(box_scene, route, view) 
     assert len(find_seams(meeting(route(2).blocks), cameras, open_street.__getitem__)) == 1
 
 
-def test_views_with_most_in_common_are_taken(box_scene, route, view) -> None:
+def test_views_with_most_in_common_are_taken(street_scene, route, view) -> None:
     """Half of the cameras look at a wall that only one block has seen."""
-    scenes = {"b000": box_scene(STREET, EYES), "b001": box_scene(STREET, [(x, y, z) for x, y, z in EYES if x > 8.0])}
+    scenes = {"b000": street_scene(), "b001": street_scene(eyes=[(float(x), 0.0, 1.5) for x in range(10, 46, 5)])}
     along = looking_along([(2.0 + 0.2 * i, 0.0, 1.5) for i in range(8)], view)
     back = Cameras.joined([view((2.0 + 0.2 * i, 0.0, 1.5), (-20.0, 0.0, 300.0), size=160) for i in range(8)])
     cameras = {name: Cameras.joined([along, back]) for name in scenes}
