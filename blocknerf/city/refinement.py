@@ -9,6 +9,7 @@ from blocknerf.capture.offsets import PoseOffsets, read_offsets
 from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city.manifest import RunFolder
+from blocknerf.partition.membership import read_membership
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,18 +42,29 @@ class Refinement:
 def open_refinements(run: RunFolder) -> Callable[[str], Refinement | None]:
     """Gives what is known of a block's world; None for a block that kept the poses it was given.
 
+    A block that was updated kept those of its own photographs; it sees the run's from where the trajectory has them.
+
     Raises:
         CaptureError: a file of poses is broken.
+        RunError: a frames.json is broken.
     """
     common = read_reconciliation(run.poses) if run.poses.is_file() else None
 
     def read(name: str) -> Refinement | None:
         path = run.offsets(name)
         if not path.is_file():
-            return None
+            if common is None or not _is_updated(run, name):
+                return None
+            return Refinement(offsets=PoseOffsets(), trajectory=common.trajectory)
         offsets = read_offsets(path)
         if common is None:
             return Refinement(offsets=offsets)
         return Refinement(offsets=offsets, trajectory=common.trajectory, place=common.places.get(name))
 
     return read
+
+
+def _is_updated(run: RunFolder, name: str) -> bool:
+    """Whether photographs of its own train the block; a run that was handed on without its frames.json has no more."""
+    frames = run.frames(name)
+    return frames.is_file() and read_membership(frames).capture is not None

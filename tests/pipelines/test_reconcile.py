@@ -16,9 +16,12 @@ from blocknerf.capture.transforms import read_transforms
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.geometry import compose, invert
+from blocknerf.partition.membership import read_membership, write_membership
+from blocknerf.trajectory.trajectory_file import read_trajectory
 from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.reconcile import reconcile
+from pipelines.render import render
 from pipelines.report import report
 
 ERROR = Motion(pivot=(8.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.02), translation=(0.1, -0.1, 0.05))
@@ -64,6 +67,31 @@ def test_scores_are_of_where_blocks_learned_that_photographs_stand(exact_run: Ru
     assert found.mean.psnr > 44.0
     assert "Poses are as given" in plain.protocol.text
     assert "Poses are refined" in found.protocol.text
+
+
+def test_an_updated_block_sees_the_others_photographs_where_the_trajectory_has_them(exact_run: RunFolder) -> None:
+    """It has no offsets, since photographs of its own train it, whose poses are as given."""
+    displace(exact_run)
+    learn(exact_run)
+    reconcile(exact_run.path)
+    exact_run.offsets("b001").unlink()
+    capture, own = read_capture(exact_run.capture), exact_run.own_capture("b001", "later")
+    write_capture(capture, own)
+    member = replace(read_membership(exact_run.frames("b001")), capture=own.name)
+    write_membership(member, capture, exact_run.frames("b001"))
+    assert evaluate(exact_run.path, threads=1).blocks["b001"].psnr > 44.0
+
+
+def test_a_film_is_of_photographs_where_the_trajectory_has_them(exact_run: RunFolder) -> None:
+    truth = displace(exact_run)
+    learn(exact_run)
+    reconcile(exact_run.path)
+    wrong = [i for i, frame in enumerate(read_capture(exact_run.capture).frames) if frame.segment == "wrong"]
+    names = (truth.frames[wrong[0]].name, truth.frames[wrong[-1]].name)
+    render(exact_run.path, through=names, frames=2, width=10, threads=1)
+    film = read_trajectory(exact_run.trajectory("flythrough"))
+    expected = truth.cameras().camera_to_world[[wrong[0], wrong[-1]]]
+    assert torch.allclose(film.camera_to_world, expected, atol=1e-4)
 
 
 def test_disagreement_is_told_and_shown(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
