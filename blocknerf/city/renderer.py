@@ -157,7 +157,7 @@ class CityRenderer:
         given = {**(look.codes if look is not None else {}), **(codes or {})}
         names = [seen.name for seen in choice.sightings]
         pictures = [self._render_block(name, view, stretch, appearance, given, exposure) for name in names]
-        weights = self._weight_images(choice, view, rule, pictures)
+        weights = self._weight_images(choice, view, stretch, rule, pictures)
         shares = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
         parts = zip(names, pictures, weights, strict=True)
         return CityRendering(
@@ -198,7 +198,12 @@ class CityRenderer:
         )
 
     def _weight_images(
-        self, choice: _Choice, view: Cameras, rule: Weighting, pictures: Sequence[Rendering]
+        self,
+        choice: _Choice,
+        view: Cameras,
+        stretch: Stretch | None,
+        rule: Weighting,
+        pictures: Sequence[Rendering],
     ) -> list[Float[Tensor, "height width"]]:
         """The share of each block in each pixel."""
         shape = pictures[0].depth
@@ -206,7 +211,8 @@ class CityRenderer:
             return [torch.full_like(shape, weight) for weight in choice.weights]
         seen: list[Tensor] = []
         if rule == "visibility_pixel":
-            seen = [predict_visibility(self.cache.get(each.name).field, view) for each in choice.sightings]
+            blocks = [self.cache.get(each.name) for each in choice.sightings]
+            seen = [predict_visibility(block.field, block.view(view, stretch)) for block in blocks]
         sights = sights_of(choice.sightings, view.image_rays(0), seen, [picture.depth for picture in pictures])
         shares = stand_in(shares_of(rule, sights, self.city.power), choice.trust, 0)
         return list(admit_pixels(shares, shares.new_tensor(choice.admission)).to(shape))

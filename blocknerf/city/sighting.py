@@ -119,7 +119,8 @@ class Lookout:
     def _sight_block(self, candidate: Candidate, small: Cameras | None) -> Sighting:
         seen = None
         if small is not None and candidate.presence > 0.0:
-            seen = glance(self._cache.get(candidate.block.name).field, small)
+            block = self._cache.get(candidate.block.name)
+            seen = glance(block.field, block.view(small))
         visibility = None if seen is None else float(seen.visibility.mean())
         presence = candidate.presence * visibility_presence(visibility, self._city.visibility_threshold)
         return Sighting(candidate=candidate, glance=seen, presence=presence)

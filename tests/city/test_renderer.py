@@ -7,9 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets
+from blocknerf.capture.stretches import Stretch
 from blocknerf.city.cache import LoadedBlock
-from blocknerf.city.manifest import WEIGHTINGS, City, RunFolder
+from blocknerf.city.manifest import WEIGHTINGS, City, RunFolder, Weighting
+from blocknerf.city.refinement import Refinement
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.weighting import PIXEL_WEIGHTINGS
 from blocknerf.errors import RunError
 from blocknerf.rendering.image import render_image
 
@@ -105,6 +110,46 @@ def test_a_fly_through_has_no_hard_seam(weighting: str, box_scene, route, view, 
     # Neighbours that see alike have equal shares by visibility, most of the way.
     assert max(tints) - min(tints) > (0.045 if weighting == "inverse_distance_2d" else 0.005)
     assert max(abs(a - b) for a, b in itertools.pairwise(tints)) < 0.01
+
+
+@pytest.mark.parametrize("weighting", PIXEL_WEIGHTINGS)
+def test_shares_of_pixels_come_to_those_of_the_selection(
+    weighting: Weighting, box_scene, route, view, tmp_path: Path
+) -> None:
+    """Where the limit on blocks is about to take another one, and at the rim, where the nearest stands in."""
+    scene = box_scene(STREET, EYES)
+    crowded, rim = view((20.02, 0.0, 1.5), (21.0, 0.0, 0.0), size=8), view((4.9, 11.2, 1.5), (4.9, 0.0, 0.0), size=8)
+    for city, camera in ((route(5, power=1.0), crowded), (route(5, visibility_threshold=0.0), rim)):
+        renderer = open_city(city, lambda name: scene, tmp_path)
+        chosen = [use for use in renderer.select(camera, weighting=weighting, max_blocks=2) if use.kept]
+        seen = renderer.render(camera, weighting=weighting, max_blocks=2).rendered
+        assert [use.name for use in seen] == [use.name for use in chosen]
+        assert 0.05 < chosen[1].weight < 0.2
+        assert [use.weight for use in seen] == pytest.approx([use.weight for use in chosen], abs=0.03)
+
+
+def test_each_block_is_seen_from_where_it_thinks_the_camera_stands(box_scene, route, view, tmp_path: Path) -> None:
+    """One block learned the same street four metres off."""
+    off, eyes = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.0, 0.0, 4.0)), EYES[2:]
+    raised = [tuple((x, y, z + 4.0) for x, y, z in corners) for corners in STREET]
+    straight = {"b000": LoadedBlock(field=box_scene(STREET, EYES)), "b001": LoadedBlock(field=box_scene(STREET, eyes))}
+    moved = box_scene(raised, [(x, y, z + 4.0) for x, y, z in eyes])
+    stretch, still = Stretch(segment="drive"), Motion(pivot=(0.0, 0.0, 0.0))
+    own = PoseOffsets(offsets=(PoseOffset(stretch=stretch, frames=1, motion=still),))
+    placed = straight | {"b001": LoadedBlock(field=moved, refinement=Refinement(offsets=own, place=off))}
+    camera, city = view((5.0, 0.0, 1.5), (20.0, 1.0, 1.0)), route(2, visibility_threshold=0.0)
+    pictures = [
+        CityRenderer(RunFolder(tmp_path), city=city, load=blocks.__getitem__).render(
+            camera, weighting="visibility_pixel", stretch=asked
+        )
+        for blocks, asked in ((straight, None), (placed, None), (placed, stretch))
+    ]
+    expected, found, unmoved = ([part.picture.depth for part in seen.parts] for seen in pictures)
+    torch.testing.assert_close(found, expected, atol=1e-3, rtol=0.0)
+    torch.testing.assert_close(unmoved[0], expected[0])
+    assert not torch.allclose(unmoved[1], expected[1], atol=0.1), "it learned that the photographs stand where given"
+    weights = [torch.stack([part.weight for part in seen.parts]) for seen in pictures]
+    torch.testing.assert_close(weights[1], weights[0], atol=0.01, rtol=0.0)
 
 
 def test_codes_and_exposure_reach_the_blocks(box_scene, route, view, tmp_path: Path) -> None:
