@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from statistics import mean
 
 import pytest
 import torch
 
+from blocknerf.capture import reconciliation
 from blocknerf.capture.motion import Motion
 from blocknerf.capture.offsets import PoseOffset, PoseOffsets
 from blocknerf.capture.reconciled import read_reconciliation, write_reconciliation
@@ -50,16 +52,19 @@ def errors(found: PoseOffsets, truth: torch.Tensor) -> tuple[float, float]:
     return sum(each.shift for each in apart) / len(apart), sum(each.turn_degrees for each in apart) / len(apart)
 
 
-def test_noisy_copies_give_back_what_they_are_copies_of() -> None:
-    truth = random_motions(STRETCHES, 0.1, 0.005, 1)
-    # Noise turns each word about its own middle, as training does.
-    noise = torch.stack(
+def random_noise(seed: int) -> torch.Tensor:
+    """It turns each word about its own middle, as training does: 2 cm and 0.1 degrees."""
+    return torch.stack(
         [
             compose(compose(_shift(pivot_of(i % STRETCHES)), motion), _shift(-pivot_of(i % STRETCHES)))
-            for i, motion in enumerate(random_motions(BLOCKS * STRETCHES, 0.02, 0.002, 2))
+            for i, motion in enumerate(random_motions(BLOCKS * STRETCHES, 0.02, 0.002, seed))
         ]
     )
-    blocks = words(truth, noise)
+
+
+def test_noisy_copies_give_back_what_they_are_copies_of() -> None:
+    truth = random_motions(STRETCHES, 0.1, 0.005, 1)
+    blocks = words(truth, random_noise(2))
     found = reconcile(blocks)
     shift, turn = errors(found.trajectory, truth)
     alone = [errors(offsets, truth) for offsets in blocks.values()]
@@ -86,6 +91,24 @@ def test_blocks_that_agree_but_for_their_place_agree() -> None:
     assert apart < 0.45 * moved
 
 
+def test_inertia_weighs_noise_against_displacement(monkeypatch: pytest.MonkeyPatch) -> None:
+    truth, still = random_motions(STRETCHES, 0.1, 0.005, 1), torch.eye(3, 4).double()
+    noisy = [words(truth, random_noise(seed)) for seed in range(4)]
+
+    def mean_error() -> float:
+        return mean(errors(reconcile(blocks).trajectory, truth)[0] for blocks in noisy)
+
+    def missed(seed: int) -> float:
+        places = random_motions(BLOCKS, 0.05, 0.0005, seed)
+        found = reconcile(words(truth, still.expand(BLOCKS * STRETCHES, 3, 4), places)).disagreements
+        return max(each.shift for each in found) / max(Motion.of_matrix(each, pivot_of(4)).shift for each in places)
+
+    assert mean(missed(seed) for seed in range(4)) == pytest.approx(0.25, abs=0.04)
+    error = mean_error()
+    monkeypatch.setattr(reconciliation, "INERTIA", 1e6)
+    assert 1.1 < error / mean_error() < 1.3
+
+
 def test_one_block_keeps_its_word() -> None:
     truth = random_motions(STRETCHES, 0.1, 0.005, 1)
     blocks = words(truth, torch.eye(3, 4).double().expand(BLOCKS * STRETCHES, 3, 4))
@@ -99,8 +122,8 @@ def test_the_mean_is_weighted_and_turns_the_short_way() -> None:
     quarter = Motion(pivot=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, 0.3)).matrix
     other = Motion(pivot=(0.0, 0.0, 0.0), rotation=(0.0, 0.0, -0.1), translation=(1.0, 0.0, 0.0)).matrix
     origin = torch.zeros(3).double()
-    _, mean = mean_motion([quarter, other], [origin, origin], [1.0, 3.0])
-    motion = Motion.of_matrix(mean, origin)
+    _, found = mean_motion([quarter, other], [origin, origin], [1.0, 3.0])
+    motion = Motion.of_matrix(found, origin)
     assert motion.rotation == pytest.approx((0.0, 0.0, 0.0), abs=5e-3)
     assert motion.translation == pytest.approx((0.75, 0.0, 0.0))
 
