@@ -50,8 +50,9 @@ def update(
         threads: Processor threads; by default every core.
 
     Raises:
-        RunError: The block is not trained yet, or another update of it was begun.
-        CaptureError: The new capture cannot be used, or is not measured like the run's.
+        RunError: The block is not trained yet, another update of it was begun, or the new capture is not measured like
+            the run's.
+        CaptureError: The new capture cannot be used.
         PlacementError: None of the new photographs shows the block.
     """
     folder = RunFolder(run)
@@ -82,8 +83,13 @@ def _comparable(fresh: Capture, known: Capture, block: str) -> Capture:
     """The new capture under names of its own, with exposures only where the run has them.
 
     Raises:
-        CaptureError: it is in another unit, or lacks exposures that the city is shown by.
+        RunError: it is in another unit or world frame, or lacks exposures that the city is shown by.
     """
+    origins = {capture.geo_origin for capture in (fresh, known)} - {None}
+    if len(origins) > 1:
+        raise RunError(
+            "update: the new photographs have another geo_origin than the run; bring both into one world frame"
+        )
     if fresh.metric != known.metric:
         unit = "metres" if known.metric else "a unit of its own"
         raise RunError(f"update: the run is in {unit} and the new photographs are not; bring both into one world frame")

@@ -264,14 +264,18 @@ def test_too_few_photographs_are_told(run: RunFolder, later: Path, tmp_path: Pat
 
 
 def test_bad_requests_are_refused_and_change_nothing(run: RunFolder, later: Path, tmp_path: Path) -> None:
-    before, capture = tree(run.path), read_capture(later)
+    capture = read_capture(later)
     elsewhere = [replace(frame, camera_to_world=moved(frame.camera_to_world)) for frame in capture.frames]
     write_capture(replace(capture, frames=tuple(elsewhere)), tmp_path / "elsewhere.json")
     write_capture(replace(capture, metric=False), tmp_path / "other_unit.json")
+    write_capture(replace(read_capture(run.capture), geo_origin=(52.0, 13.0, 30.0)), run.capture)
+    write_capture(replace(capture, geo_origin=(52.0, 13.1, 30.0)), tmp_path / "other_place.json")
+    before = tree(run.path)
     refusals: list[tuple[str, Path, type[BlockNerfError], str]] = [
         ("b009", later, RunError, "no block 'b009'"),
         ("b001", tmp_path / "elsewhere.json", PlacementError, "without a frame to train on"),
-        ("b001", tmp_path / "other_unit.json", RunError, "bring both into one world frame"),
+        ("b001", tmp_path / "other_unit.json", RunError, "the run is in metres and .* bring both into one world frame"),
+        ("b001", tmp_path / "other_place.json", RunError, "another geo_origin than the run; bring both into one world"),
         ("b001", tmp_path / "nowhere.json", BlockNerfError, "does not exist"),
     ]
     for block, new, kind, message in refusals:
