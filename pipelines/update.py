@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -135,7 +135,7 @@ def _match(folder: RunFolder, city: City, name: str) -> None:
     if set(folder.update(name).looks_done()) == set(looks):
         return
     meetings = Meetings(folder, city, updated=name)
-    seams = meetings.seams(around=name) if looks else []
+    seams, mark = meetings.seams(around=name), fingerprint(meetings.home(name).field(name))
     for look, held in looks.items():
         source = Source(frame=held.frame, segment=held.segment)
         known = {each: code for each, code in held.codes.items() if each != name and each in meetings.names}
@@ -144,16 +144,15 @@ def _match(folder: RunFolder, city: City, name: str) -> None:
         if not found:
             say(f"warning: no view is shared with block {name}, so in look {look} it keeps the light it knows")
         code = found[0] if found else meetings.own_codes(source)[name]
-        write_look(_with_code(held, meetings, source, name, code), folder.update(name).look(look))
+        write_look(_with_code(held, meetings.lit(source), name, code, mark), folder.update(name).look(look))
     say(f"{name}: matched in {len(looks)} look{'' if len(looks) == 1 else 's'} to {len(seams)} neighboring blocks")
 
 
-def _with_code(held: Look, meetings: Meetings, source: Source, name: str, code: Tensor) -> Look:
+def _with_code(held: Look, lit: Mapping[str, int], name: str, code: Tensor, mark: str) -> Look:
     """A look with a new code for one block; another block is its root where that was this one."""
-    root, lit = held.root, meetings.lit(source)
+    root = held.root
     if root == name:
         root = max(held.codes.keys() - {name}, key=lambda each: (lit.get(each, 0), each), default=name)
-    mark = fingerprint(meetings.home(name).field(name))
     return replace(held, root=root, codes={**held.codes, name: code}, fields={**held.fields, name: mark})
 
 
