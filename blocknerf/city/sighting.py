@@ -11,7 +11,7 @@ from blocknerf.city.cache import BlockCache
 from blocknerf.city.compositing import is_outweighed
 from blocknerf.city.manifest import City, RunFolder, Weighting
 from blocknerf.city.selection import BlockIndex, BlockUse, Candidate, Reason, visibility_presence
-from blocknerf.city.weighting import PIXEL_WEIGHTINGS, VISIBILITY_WEIGHTINGS, Sights
+from blocknerf.city.weighting import PLAN_WEIGHTINGS, Sights
 from blocknerf.errors import RunError
 from blocknerf.rendering.image import Glance, glance
 
@@ -86,10 +86,10 @@ class Lookout:
         return sightings
 
     def _must_look(self, weighting: Weighting) -> bool:
-        return self._city.visibility_threshold > 0.0 or weighting in (*PIXEL_WEIGHTINGS, *VISIBILITY_WEIGHTINGS)
+        return self._city.visibility_threshold > 0.0 or weighting not in PLAN_WEIGHTINGS
 
     def _is_outweighed(self, candidate: Candidate, nearer: Sequence[Sighting], weighting: Weighting) -> bool:
-        if weighting not in ("nearest", "inverse_distance_2d"):
+        if weighting not in PLAN_WEIGHTINGS:
             return False
         shares = [(seen.candidate.distance, seen.presence) for seen in nearer]
         return is_outweighed(candidate.distance, shares, self._city.power)

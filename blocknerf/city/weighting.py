@@ -17,7 +17,8 @@ from blocknerf.city.manifest import Weighting
 PIXEL_WEIGHTINGS: tuple[Weighting, ...] = ("inverse_distance_3d", "visibility_pixel")
 """Rules that weigh each pixel on its own."""
 
-VISIBILITY_WEIGHTINGS: tuple[Weighting, ...] = ("visibility_pixel", "visibility_image")
+PLAN_WEIGHTINGS: tuple[Weighting, ...] = ("nearest", "inverse_distance_2d")
+"""Rules that look at nothing but where the camera stands in plan."""
 
 NEAR_ORIGIN = 1e-9
 """Distances below this, in world units, count as it, so that a camera on an origin has finite weights."""
