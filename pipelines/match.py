@@ -6,8 +6,8 @@ from pathlib import Path
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from blocknerf.city.looks import DEFAULT_LOOK, Look, check_look_name, outdated, read_look, write_look
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.looks import DEFAULT_LOOK, Look, outdated, read_look, write_look
+from blocknerf.city.manifest import RunFolder, check_name, read_city
 from blocknerf.city.matching import STEPS
 from blocknerf.errors import RunError
 from blocknerf.kernels.threads import use_threads
@@ -40,7 +40,7 @@ def match(
         RunError: No block is trained, there is no such photograph, segment or block, or the look is of another light.
     """
     use_threads(threads)
-    check_look_name(look)
+    check_name(look, "--look")
     if steps < 1:
         raise RunError(f"match: steps is {steps}; give at least 1")
     folder = RunFolder(run)

@@ -1,7 +1,6 @@
 """Films of the city: along the capture's own way, through chosen views, or along a given camera path."""
 
 import json
-import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -15,7 +14,7 @@ from jaxtyping import UInt8
 
 from blocknerf.cameras import Cameras
 from blocknerf.city.cache import open_blocks
-from blocknerf.city.manifest import City, RunFolder, Weighting, read_city
+from blocknerf.city.manifest import City, RunFolder, Weighting, check_name, read_city
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, weight_colors
 from blocknerf.errors import RunError
@@ -33,7 +32,6 @@ from pipelines.records import placed_capture, read_lines
 
 RENDER_FORMAT = "blocknerf.render/1"
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _ANOTHER = "choose another --name, or remove the folder"
 
 
@@ -88,8 +86,7 @@ def render(
     use_threads(threads)
     folder, layers = RunFolder(run), _layers(depth, block_weights)
     capture, city = placed_capture(folder), read_city(folder.city)
-    if not _NAME.fullmatch(name):
-        raise RunError(f"render: name {name!r} is not letters, digits, '-' and '_'; choose another --name")
+    check_name(name, "--name")
     if trajectory is not None:
         _refuse_beside("trajectory", through=through, segment=segment, frames=frames, seconds=seconds)
         film = as_asked(read_trajectory(trajectory), fps, width, height)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.manifest import RunFolder, check_name
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint, read_header
 from blocknerf.files import atomic_path, check_format
@@ -23,7 +22,6 @@ LOOK_FORMAT = "blocknerf.look/1"
 DEFAULT_LOOK = "default"
 """The look that a film shows where none is asked for."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 _KEYS = ("root", "frame", "segment", "exposure", "city", "fields")
 
 
@@ -51,16 +49,6 @@ class Look:
             raise RunError(f"look: root: {self.root!r} is not among its blocks; match it again")
         for name in sorted(self.codes.keys() ^ self.fields.keys()):
             raise RunError(f"look: fields: block {name} has a code or a fingerprint but not both; match it again")
-
-
-def check_look_name(name: str) -> None:
-    """Refuse a name that is no file's.
-
-    Raises:
-        RunError: names it.
-    """
-    if not _NAME.fullmatch(name):
-        raise RunError(f"look: name {name!r} is not letters, digits, '-' and '_'; choose another --look")
 
 
 def write_look(look: Look, path: Path) -> None:
@@ -111,7 +99,7 @@ def open_look(run: RunFolder, name: str, city: str) -> Look:
     Raises:
         RunError: there is none, it is broken, or a block was trained since.
     """
-    check_look_name(name)
+    check_name(name, "--look")
     path = run.look(name)
     if not path.is_file():
         known = ", ".join(run.looks_done()) or "none yet"

@@ -24,7 +24,8 @@ _Choice = TypeVar("_Choice", bound=str)
 
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
-_BLOCK_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+"""Of blocks, looks and films: their files are called by it."""
 _REMEDY = "partition the capture again into a new run folder"
 
 
@@ -226,6 +227,16 @@ class RunFolder:
         return tuple(sorted(file.stem for file in files if not file.name.startswith(".")))
 
 
+def check_name(name: str, option: str) -> None:
+    """Refuse a name, given as an option like `--look`, by which no file can be called.
+
+    Raises:
+        RunError: names both.
+    """
+    if complaint := _not_name(name):
+        raise RunError(f"{option} {complaint}; choose another")
+
+
 def write_city(city: City, path: Path) -> None:
     """Write `city.json`, whole or not at all."""
     write_atomic(path, format_json(_to_json(city)))
@@ -252,8 +263,7 @@ def _complaints(city: City) -> Iterator[tuple[str, str | None]]:
     yield "blocks", f"two are named {twice[0]!r}" if twice else None
     for i, block in enumerate(city.blocks):
         key = f"blocks[{i}]"
-        good = _BLOCK_NAME.fullmatch(block.name)
-        yield f"{key}.name", None if good else f"{block.name!r} is not letters, digits, '-' and '_'"
+        yield f"{key}.name", _not_name(block.name)
         finite = all(math.isfinite(number) for number in block.origin)
         yield f"{key}.origin", None if finite else "is not finite"
         yield f"{key}.radius", _not_positive(block.radius)
@@ -262,6 +272,10 @@ def _complaints(city: City) -> Iterator[tuple[str, str | None]]:
     yield "selection_radius", _not_positive(city.selection_radius)
     fits = 0.0 <= city.visibility_threshold < 0.5
     yield "visibility_threshold", None if fits else f"{city.visibility_threshold} is not from 0 to below 0.5"
+
+
+def _not_name(name: str) -> str | None:
+    return None if _NAME.fullmatch(name) else f"{name!r} is not letters, digits, '-' and '_'"
 
 
 def _not_positive(number: float) -> str | None:

@@ -121,7 +121,7 @@ def test_blocks_without_a_seam_keep_their_own_idea(
     ("arguments", "message"),
     [
         (["--from", "nowhere"], "has neither a photograph nor a segment 'nowhere'; its segments are drive"),
-        (["--look", "../x"], "choose another --look"),
+        (["--look", "../x"], "--look '../x' is not letters"),
         (["--block", "b9"], "no block 'b9'"),
         (["--steps", "0"], "steps is 0; give at least 1"),
     ],
@@ -224,7 +224,7 @@ def test_the_default_look_is_shown_where_none_is_named(lit_run: RunFolder) -> No
     ("arguments", "message"),
     [
         (["--look", "noon"], "there is no such look, the run has bright, dark; run 'blocknerf match'"),
-        (["--look", "bright:"], "choose another --look"),
+        (["--look", "bright:"], "--look '' is not letters"),
         (["--exposure", "0"], "--exposure 0 is not a positive number; give one like 1"),
         (["--exposure", "nan"], "is not a positive number"),
     ],
