@@ -111,7 +111,9 @@ frame_edit("size that disagrees with the intrinsics", lambda frame: frame.update
 def option(job: str, *arguments: str) -> None:
     """Register a condition that is an option out of range."""
 
-    def prepare(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+    def prepare(place: Place, patch: pytest.MonkeyPatch) -> list[str]:
+        patch.chdir(place.capture)
+        (place.capture / "town.osm").write_text(street_map())
         if job != "partition":
             place.partitioned()
         else:
