@@ -6,6 +6,11 @@ from collections.abc import Sequence
 from blocknerf.capture.reconciliation import Disagreement, Reconciliation
 
 HEAD = ("", "shared stretches", "shift", "largest", "turn", "largest", "block as a whole", "")
+CAPTION = (
+    "By how much blocks disagree on where the same photographs were taken from: each block's offset of a stretch "
+    "against the common trajectory, the block's own place in it aside. The last columns are that place, which is "
+    "allowed for in rendering."
+)
 
 
 def disagreement_rows(found: Reconciliation, *, metric: bool) -> list[tuple[str, ...]]:
@@ -20,15 +25,6 @@ def disagreement_rows(found: Reconciliation, *, metric: bool) -> list[tuple[str,
         whole = (_length(place.shift, metric), f"{place.turn_degrees:.3f}°")
         rows.append((name, *_figures([each for each in shared if each.block == name], metric), *whole))
     return [*rows, ("all", *_figures(shared, metric), "", "")]
-
-
-def caption() -> str:
-    """What the table shows."""
-    return (
-        "By how much blocks disagree on where the same photographs were taken from: each block's offset of a stretch "
-        "against the common trajectory, the block's own place in it aside. The last columns are that place, which is "
-        "allowed for in rendering."
-    )
 
 
 def _figures(group: Sequence[Disagreement], metric: bool) -> tuple[str, str, str, str, str]:

@@ -7,8 +7,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from jaxtyping import Bool, Float
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
@@ -24,7 +22,7 @@ from blocknerf.kernels.threads import use_threads
 from blocknerf.metrics import perceptual
 from blocknerf.metrics.similarity import psnr, ssim
 from blocknerf.rendering.code_fit import FIT_STEPS, fit_code
-from pipelines.job import say, show, tracked
+from pipelines.job import say, show, table, tracked
 from pipelines.records import refined_stretches, training_downscale
 from pipelines.scores import (
     Evaluation,
@@ -237,13 +235,10 @@ def _write_pictures(folder: RunFolder, exam: Exam, seen: CityRendering) -> None:
 
 def _print(evaluation: Evaluation) -> None:
     say(evaluation.protocol.text)
-    table = Table(box=SIMPLE_HEAD)
-    for title in ("", "photographs", "PSNR", "masked", "SSIM", "LPIPS", "PSNR, whole"):
-        table.add_column(title, justify="left" if not title else "right")
-    mean = evaluation.mean
-    for name, block in evaluation.blocks.items():
-        table.add_row(f"{name} alone", str(block.frames), f"{block.psnr:.2f}", "", "", "", "")
+    head = ("", "photographs", "PSNR", "masked", "SSIM", "LPIPS", "PSNR, whole")
+    alone = [(f"{name} alone", str(each.frames), f"{each.psnr:.2f}") for name, each in evaluation.blocks.items()]
+    scores, mean = table(head, alone), evaluation.mean
     values = [(mean.psnr, 2), (mean.psnr_masked, 2), (mean.ssim, 3), (mean.lpips, 3), (mean.psnr_full, 2)]
     shown = ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
-    table.add_row("city", str(len(evaluation.frames)), *shown, style="bold")
-    show(table)
+    scores.add_row("city", str(len(evaluation.frames)), *shown, style="bold")
+    show(scores)

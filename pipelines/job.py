@@ -1,11 +1,12 @@
 """What every job tells on the terminal: its stages, what is done already, and how far it is."""
 
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
@@ -17,6 +18,16 @@ PAGE_WIDTH = 120
 def say(message: str) -> None:
     """Print one line for the user."""
     Console(soft_wrap=True, highlight=False).print(message, markup=False)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Rows of names, to the left, and figures, to the right."""
+    made = Table(box=SIMPLE_HEAD)
+    for i, title in enumerate(head):
+        made.add_column(title, justify="right" if i else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
 
 
 def show(table: Table) -> None:

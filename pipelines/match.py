@@ -3,15 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from blocknerf.city.looks import DEFAULT_LOOK, Look, outdated, read_look, write_look
 from blocknerf.city.manifest import RunFolder, check_name, read_city
 from blocknerf.city.matching import STEPS
 from blocknerf.errors import RunError
 from blocknerf.kernels.threads import use_threads
-from pipelines.job import is_done, say, show, tracked
+from pipelines.job import is_done, say, show, table, tracked
 from pipelines.meetings import Meetings, SeamChange, Source
 
 
@@ -91,10 +88,9 @@ def _held(path: Path, meetings: Meetings, from_: str | None, block: str | None) 
 
 
 def _tell(changes: Sequence[SeamChange]) -> None:
-    table = Table(box=SIMPLE_HEAD)
-    for title in ("seam", "visibility", "difference before", "matched"):
-        table.add_column(title, justify="left" if title == "seam" else "right")
-    for each in changes:
-        table.add_row(" - ".join(each.blocks), f"{each.visibility:.2f}", f"{each.before:.4f}", f"{each.after:.4f}")
-    if changes:
-        show(table)
+    rows = [
+        (" - ".join(each.blocks), f"{each.visibility:.2f}", f"{each.before:.4f}", f"{each.after:.4f}")
+        for each in changes
+    ]
+    if rows:
+        show(table(("seam", "visibility", "difference before", "matched"), rows))

@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-
 from blocknerf.capture.capture import read_capture
 from blocknerf.capture.offsets import read_offsets
 from blocknerf.capture.reconciled import write_reconciliation
@@ -12,8 +9,8 @@ from blocknerf.capture.reconciliation import Reconciliation
 from blocknerf.capture.reconciliation import reconcile as bring_together
 from blocknerf.city.manifest import RunFolder, read_city
 from blocknerf.errors import RunError
-from pipelines.disagreement import HEAD, caption, disagreement_rows
-from pipelines.job import say, show
+from pipelines.disagreement import CAPTION, HEAD, disagreement_rows
+from pipelines.job import say, show, table
 
 
 def reconcile(run: Path) -> Reconciliation | None:
@@ -42,16 +39,7 @@ def reconcile(run: Path) -> Reconciliation | None:
         return None
     found = bring_together(offsets)
     write_reconciliation(found, folder.poses)
-    _print(found, metric=capture.metric)
+    show(table(HEAD, disagreement_rows(found, metric=capture.metric)))
+    say(CAPTION)
     say(f"{folder.poses}: {len(found.trajectory.offsets)} offsets from {len(offsets)} blocks")
     return found
-
-
-def _print(found: Reconciliation, *, metric: bool) -> None:
-    table = Table(box=SIMPLE_HEAD)
-    for title in HEAD:
-        table.add_column(title, justify="left" if not title else "right")
-    for row in disagreement_rows(found, metric=metric):
-        table.add_row(*row)
-    show(table)
-    say(caption())

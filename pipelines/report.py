@@ -14,7 +14,7 @@ from blocknerf.colormaps import block_color
 from blocknerf.files import read_json, write_atomic
 from blocknerf.images import image_size
 from pipelines.charts import Series, legend, line_chart, ribbon
-from pipelines.disagreement import HEAD, caption, disagreement_rows
+from pipelines.disagreement import CAPTION, HEAD, disagreement_rows
 from pipelines.job import duration, say
 from pipelines.page import Section, definitions, document, figure, paragraph, picture, player, table, tiles
 from pipelines.records import Curve, read_curve
@@ -179,7 +179,7 @@ def _poses(folder: RunFolder, capture: Capture) -> str:
     if not folder.poses.exists():
         return ""
     *rows, last = disagreement_rows(read_reconciliation(folder.poses), metric=capture.metric)
-    return paragraph(caption(), "faint") + table(HEAD, rows, last)
+    return paragraph(CAPTION, "faint") + table(HEAD, rows, last)
 
 
 def _training(folder: RunFolder, city: City, records: Mapping[str, dict[str, Any]]) -> str:
