@@ -66,7 +66,8 @@ class Meetings:
         self.names = tuple(block.name for block in self.blocks)
         self._found = {name: self._block_photographs(name) for name in self.names}
         self.photographs = {name: own.select(member.frames) for name, (own, member) in self._found.items()}
-        self._cache = BlockCache(lambda name: open_blocks(self.home(name), city)(name), CACHE_BYTES)
+        load = {home: open_blocks(home, city) for home in {self.home(name) for name in self.names}}
+        self._cache = BlockCache(lambda name: load[self.home(name)](name), CACHE_BYTES)
 
     def home(self, name: str) -> RunFolder:
         """Where the files of a block lie."""
