@@ -98,7 +98,7 @@ def test_the_field_and_its_grid_open_alone(trained: RunFolder) -> None:
     assert (header.spec.origin, header.spec.half_extent) == (city.blocks[1].origin, city.blocks[1].radius)
     field, grid = load_field(trained.field("b001")), load_occupancy(trained.occupancy("b001"))
     field.skip_empty(grid)
-    assert tuple(grid.cells.shape) == (16, 16, 16)
+    assert tuple(grid.cells.shape) == (8, 8, 8)
     assert 0.0 < grid.share <= 1.0
 
 
