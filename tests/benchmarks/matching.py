@@ -4,9 +4,10 @@
 
 For every light of the capture (a segment each): unmatched, blocks have their own mean codes of lights that differ from
 one block to the next, as where blocks were trained on different drives; matched, the codes are found from the middle
-block's code of that light, beginning at those others. Then how far neighbors are apart half way from one matched light
-to another, as in a film of a day passing. Views are other ones than codes are fitted in; colors are compared in tiles
-of 8x8 pixels, and for what detail leaves in single pixels.
+block's code of that light, beginning at those others. Beside it, each block's own mean code of one light: what is left
+there is no difference of light, and no code can close it. Then how far neighbors are apart half way from one matched
+light to another, as in a film of a day passing. Views are other ones than codes are fitted in; colors are compared in
+tiles of 8x8 pixels, and for what detail leaves in single pixels.
 """
 
 import argparse
@@ -60,26 +61,23 @@ def measure(folder: RunFolder, steps: int) -> tuple[list[dict[str, Any]], list[f
         looks.append(meetings.look(source, root, exposure, matched))
         for seam in seams:
             if root in hops(seams, seam.blocks[0]):
-                row = compare(meetings, seam, apart, matched, exposure)
+                row = compare(meetings, seam, (apart, matched, own[number]), exposure)
                 rows.append({"light": light, "seam": " - ".join(seam.blocks), **row})
     return rows, half_way(meetings, seams, looks)
 
 
 def compare(
-    meetings: Meetings,
-    seam: Seam,
-    before: Mapping[str, Tensor],
-    after: Mapping[str, Tensor],
-    exposure: float | None,
+    meetings: Meetings, seam: Seam, codes: tuple[Mapping[str, Tensor], ...], exposure: float | None
 ) -> dict[str, float]:
-    """The difference at a seam with two sets of codes, in tones and in pixels."""
+    """The difference at a seam, in tones and in pixels: unmatched, matched, and in one light as each learned it."""
     tones, pixels = (
-        [seam_difference(seam, meetings.field, codes, exposure, tones=tones) for codes in (before, after)]
+        [seam_difference(seam, meetings.field, each, exposure, tones=tones) for each in codes]
         for tones in (True, False)
     )
     return {
         "seam_before": tones[0],
         "seam_after": tones[1],
+        "same_light": tones[2],
         "ratio": tones[0] / tones[1],
         "pixels_before": pixels[0],
         "pixels_after": pixels[1],
@@ -98,11 +96,14 @@ def half_way(meetings: Meetings, seams: list[Seam], looks: list[Any]) -> list[fl
 
 
 def report(rows: list[dict[str, Any]], half: list[float], steps: int) -> None:
-    print(f"{'light':<20}{'seam':<14}{'before':>8}{'after':>8}{'ratio':>7}{'pixels: before':>16}{'after':>8}")
+    print(
+        f"{'light':<20}{'seam':<14}{'before':>8}{'after':>8}{'ratio':>7}{'same light':>12}"
+        f"{'pixels: before':>16}{'after':>8}"
+    )
     for row in rows:
         print(
-            "{light:<20}{seam:<14}{seam_before:8.4f}{seam_after:8.4f}{ratio:7.1f}{pixels_before:16.4f}"
-            "{pixels_after:8.4f}".format(**row)
+            "{light:<20}{seam:<14}{seam_before:8.4f}{seam_after:8.4f}{ratio:7.1f}{same_light:12.4f}"
+            "{pixels_before:16.4f}{pixels_after:8.4f}".format(**row)
         )
     before, after = (mean(row[key] for row in rows) for key in ("seam_before", "seam_after"))
     print(f"mean: {before:.4f} before, {after:.4f} after; {before / after:.1f} times less, required: {REQUIRED_RATIO}")

@@ -57,10 +57,14 @@ def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
 
 
 def test_rows_of_matching_are_means_over_seams() -> None:
-    seams = [{"seam_before": 0.1, "seam_after": 0.02}, {"seam_before": 0.2, "seam_after": 0.03}]
+    seams = [
+        {"seam_before": 0.1, "seam_after": 0.02, "same_light": 0.02},
+        {"seam_before": 0.2, "seam_after": 0.03, "same_light": 0.04},
+    ]
     before, after = rows_of(seams, [0.04, 0.06])
     assert (before["name"], after["name"]) == ("seam_before", "seam_after")
     assert before["difference"] == pytest.approx(0.15)
     assert before["largest"] == 0.2
     assert after["times_less"] == pytest.approx(6.0)
+    assert after["same_light"] == pytest.approx(0.03)
     assert after["half_way"] == pytest.approx(0.05)

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.paper.matching RUN [--steps 80] [--day drive0_noon drive1_dusk] [--out FILE]
 
 The measure is that of `tests.benchmarks.matching`: `seam_before` is the difference in color between neighbors whose
-codes are of different lights, `seam_after` that of matched codes, both in views that matching did not see. The
+codes are of different lights, `seam_after` that of matched codes, both in views that matching did not see;
+`same_light` is that of blocks which show one light as each of them learned it: what they know otherwise than light. The
 pictures pass from the light of one segment to that of another. Of each, the left half is of one block alone and the
 right half of its neighbor, at a place in the middle between them: a seam would stand in the middle of every picture.
 """
@@ -45,7 +46,10 @@ def rows_of(seams: Sequence[dict[str, Any]], half: Sequence[float]) -> list[dict
     for name in ("seam_before", "seam_after"):
         values = [seam[name] for seam in seams]
         found.append({"name": name, "difference": mean(values), "largest": max(values), "seams": values})
-    found[1] |= {"times_less": found[0]["difference"] / found[1]["difference"]}
+    found[1] |= {
+        "times_less": found[0]["difference"] / found[1]["difference"],
+        "same_light": mean(seam["same_light"] for seam in seams),
+    }
     return [found[0], found[1] | ({"half_way": mean(half), "half_way_largest": max(half)} if half else {})]
 
 
@@ -98,7 +102,7 @@ def main() -> None:
     publish(
         "matching",
         options.out,
-        ("name", "difference", "largest", "times_less", "half_way"),
+        ("name", "difference", "largest", "times_less", "same_light", "half_way"),
         rows,
         seeds=[record["seed"]],
         settings={"steps": options.steps, "training_steps": record["steps"], "day": options.day},

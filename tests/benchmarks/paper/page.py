@@ -60,6 +60,7 @@ COLUMNS: dict[str, dict[str, str]] = {
         "difference": "difference",
         "largest": "largest",
         "times_less": "times less",
+        "same_light": "one light, as learned",
         "half_way": "half way between two lights",
         "half_way_largest": "largest",
     },
@@ -174,10 +175,13 @@ def _real(rows: Rows) -> str:
 
 def _matching(rows: Rows) -> str:
     after = {row["name"]: row for row in rows}["seam_after"]
-    half_way = after.get("half_way")
+    half_way, same = after.get("half_way"), after.get("same_light")
+    learned = (
+        "" if same is None else f"; where blocks learned one light, they show it {same:.3f} apart without matching"
+    )
     return (
         f"Matching makes the difference {after['times_less']:.1f} times less"
-        f"{'' if half_way is None else f'; half way from one light to another it is {half_way:.3f}'}."
+        f"{'' if half_way is None else f'; half way from one light to another it is {half_way:.3f}'}{learned}."
     )
 
 
