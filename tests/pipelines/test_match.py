@@ -11,6 +11,7 @@ import torch
 from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.city import looks as looks_module
 from blocknerf.city import seams
+from blocknerf.city.light import Light
 from blocknerf.city.looks import Look, between, read_look, write_look
 from blocknerf.city.manifest import RunFolder, read_city
 from blocknerf.city.renderer import CityRenderer
@@ -22,7 +23,6 @@ from blocknerf.images import read_image, to_uint8
 from blocknerf.partition.membership import read_membership
 from blocknerf.trajectory.trajectory_file import read_trajectory
 from pipelines.cli import main
-from pipelines.light import Light
 from pipelines.match import match
 from pipelines.render import render
 

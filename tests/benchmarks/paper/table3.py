@@ -28,6 +28,7 @@ use_threads()  # first of all: PyTorch reads how to wait when it is imported
 import numpy as np  # noqa: E402
 
 from blocknerf.capture.capture import read_capture  # noqa: E402
+from blocknerf.city.light import default_look, find_light  # noqa: E402
 from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting  # noqa: E402
 from blocknerf.city.renderer import CityRenderer, CityRendering  # noqa: E402
 from blocknerf.files import read_json  # noqa: E402
@@ -35,7 +36,6 @@ from blocknerf.metrics.change import hand_over_change  # noqa: E402
 from blocknerf.metrics.similarity import psnr, ssim  # noqa: E402
 from pipelines.evaluate import Exam, fit_codes, spread  # noqa: E402
 from pipelines.film import film_size, own_film  # noqa: E402
-from pipelines.light import default_look, find_light  # noqa: E402
 from tests.benchmarks.paper.results import RESULTS, publish, summary  # noqa: E402
 from tests.benchmarks.paper.trials import held_out_exams  # noqa: E402
 
