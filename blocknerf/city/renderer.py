@@ -1,6 +1,7 @@
 """Pictures of the whole city: a few blocks around the camera, each rendered alone, blended."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -21,7 +22,7 @@ from blocknerf.city.selection import BlockUse
 from blocknerf.city.sighting import Lookout, Sighting, glanced_sights, sights_of
 from blocknerf.city.weighting import PIXEL_WEIGHTINGS, shares_of
 from blocknerf.errors import RunError
-from blocknerf.rendering.image import Rendering, predict_visibility, render_image
+from blocknerf.rendering.image import Rendering, nothing, predict_visibility, render_image
 
 MAX_BLOCKS = 3
 CACHE_BYTES = 2 << 30
@@ -111,8 +112,19 @@ class CityRenderer:
         self.run, self.device = run, torch.device(device)
         self.city = read_city(run.city) if city is None else city
         self.cache = BlockCache(load or open_blocks(run, self.city, self.device), cache_bytes)
+        self._allow_missing = allow_missing
         self._lookout = Lookout(run, self.city, self.cache, allow_missing=allow_missing)
         self._appearances: dict[tuple[str | None, str | None], Appearance] = {}
+
+    def over(self, city: City) -> "CityRenderer":
+        """One that holds the same blocks in the same memory, and chooses and weighs them as `city` says.
+
+        Its blocks are some of this city's.
+        """
+        other = copy(self)
+        other.city = city
+        other._lookout = Lookout(self.run, city, self.cache, allow_missing=self._allow_missing)
+        return other
 
     @torch.no_grad()
     def render(
@@ -128,6 +140,7 @@ class CityRenderer:
         weighting: Weighting | None = None,
         max_blocks: int = MAX_BLOCKS,
         stretch: Stretch | None = None,
+        pause: Callable[[], None] = nothing,
     ) -> CityRendering:
         """What one camera sees of the city (Tancik et al. 2022, section 4.3).
 
@@ -144,6 +157,7 @@ class CityRenderer:
             max_blocks: How many blocks may be rendered at most.
             stretch: The camera is that of a photograph of this stretch, as it was given: each block takes it from
                 where it learned that the stretch stands.
+            pause: Called between tiles; it may raise to give the picture up.
 
         Raises:
             RunError: a block around the camera is not trained or its file is broken, or there is no such look.
@@ -156,7 +170,7 @@ class CityRenderer:
             exposure = appearance.exposure_at(view.centers[0])
         given = {**(look.codes if look is not None else {}), **(codes or {})}
         names = [seen.name for seen in choice.sightings]
-        pictures = [self._render_block(name, view, stretch, appearance, given, exposure) for name in names]
+        pictures = [self._render_block(name, view, stretch, appearance, given, exposure, pause) for name in names]
         weights = self._weight_images(choice, view, stretch, rule, pictures)
         shares = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
         parts = zip(names, pictures, weights, strict=True)
@@ -225,11 +239,12 @@ class CityRenderer:
         appearance: Appearance,
         codes: Mapping[str, Tensor],
         exposure: float | None,
+        pause: Callable[[], None],
     ) -> Rendering:
         block = self.cache.get(name)
         code = codes[name] if name in codes else block_code(block.field, appearance)
         seen, shown = block.view(view, stretch), block_exposure(block.field, exposure)
-        return render_image(block.field, seen, 0, code.to(self.device), shown)
+        return render_image(block.field, seen, 0, code.to(self.device), shown, pause=pause)
 
     def appearance(self, segment: str | None = None, frame: str | None = None) -> Appearance:
         """What a city without a look is shown like: this segment, this photograph, or the reference segment.

@@ -1,5 +1,6 @@
 """Whole pictures, a tile of rays after the other."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +19,10 @@ MARCH_RAYS = 1 << 14
 """Rays given at once to a field that marches: it leaves next to nothing in memory between them."""
 PATCH = (16, 8)
 """Height and width of the patches whose rays a marching field is given one after the other: they see the same cells."""
+
+
+def nothing() -> None:
+    """What is done between tiles where nobody waits."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,36 +56,43 @@ def render_image(
     exposure: float,
     *,
     plain: bool = False,
+    pause: Callable[[], None] = nothing,
 ) -> Rendering:
     """What one camera sees of a field, with one appearance code and one exposure.
 
     A field that can march rays by itself does, unless `plain` asks for the way that suits every field; the pictures
-    differ by less than can be seen.
+    differ by less than can be seen. `pause` is called before each tile, and may raise to give the picture up.
     """
     rays = cameras.image_rays(index)
     height, width = rays.radii.shape
     if isinstance(field, Marching) and not plain:
-        color, depth, opacity = _march(field, rays, code, exposure)
+        color, depth, opacity = _march(field, rays, code, exposure, pause)
     else:
-        color, depth, opacity = _render_plainly(field, rays.flatten(), code, exposure)
+        color, depth, opacity = _render_plainly(field, rays.flatten(), code, exposure, pause)
     return Rendering(
         color=color.view(height, width, 3), depth=depth.view(height, width), opacity=opacity.view(height, width)
     )
 
 
-def _render_plainly(field: Field, rays: RayBundle, code: Tensor, exposure: float) -> tuple[Tensor, Tensor, Tensor]:
+def _render_plainly(
+    field: Field, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
+) -> tuple[Tensor, Tensor, Tensor]:
     tiles = []
     for part in _tiles(len(rays), TILE_RAYS):
+        pause()
         seen = render_rays(field, rays[part], *_light(part, code, exposure))
         tiles.append((seen.color.clamp(0.0, 1.0), seen.depth, seen.opacity))
     color, depth, opacity = (torch.cat(parts) for parts in zip(*tiles, strict=True))
     return color, depth, opacity
 
 
-def _march(field: Marching, rays: RayBundle, code: Tensor, exposure: float) -> tuple[Tensor, Tensor, Tensor]:
+def _march(
+    field: Marching, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
+) -> tuple[Tensor, Tensor, Tensor]:
     order, flat = _patches(*rays.radii.shape).to(code.device), rays.flatten()
     results = code.new_empty(len(flat), 3), code.new_empty(len(flat)), code.new_empty(len(flat))
     for part in _tiles(len(flat), MARCH_RAYS):
+        pause()
         seen = field.march(flat[order[part]], *_light(part, code, exposure))
         for result, values in zip(results, seen, strict=True):
             result[order[part]] = values
