@@ -21,12 +21,15 @@ COMMANDS: dict[str, str] = {
     "render": "render a fly-through, or any other camera path, to a video and frames",
     "update": "train one block anew on new photographs, and leave the others as they are",
     "evaluate": "score the frames that were held out of training",
+    "view": "show a trained city in the browser",
     "report": "write one page with the plan, scores, curves, pictures and fly-through",
     "export": "write the refined poses for other programs",
     "backends": "say which kernels this machine can use, and why",
     "sample": "make a small town with known geometry: a capture to try everything on",
 }
 """Each job with its line in the overview. A job is the function of that name in the module of that name."""
+VIEWER = ("view",)
+"""Those that are not in `pipelines`."""
 
 USAGE_ERROR, INTERRUPTED = 2, 130
 ENVIRONMENT = {
@@ -105,7 +108,7 @@ def _call(name: str, arguments: list[str]) -> None:
     import blocknerf.kernels.threads  # noqa: F401, I001  # decides how threads wait, so it comes before torch
     import tyro
 
-    job = getattr(importlib.import_module(f"pipelines.{name}"), name)
+    job = getattr(importlib.import_module(f"{'viewer' if name in VIEWER else 'pipelines'}.{name}"), name)
     config = (tyro.conf.HelptextFromCommentsOff,)
     tyro.cli(command_of(job), prog=f"blocknerf {name}", args=arguments, config=config)
 

@@ -1,0 +1,210 @@
+"""The painter: the newest wish first, coarse at once, finer while nothing changes, fair among visitors."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from viewer import painter as module
+from viewer.painter import LEVELS, Painter, Visit
+
+Shown = tuple[str, float]
+
+
+class Studio:
+    """A painter whose pictures are tiles that a test lets through one by one, or all at once."""
+
+    def __init__(self, tiles: dict[float, int] | None = None) -> None:
+        self.tiles = tiles or {}
+        self.begun: list[Shown] = []
+        self.shown: dict[str, list[Shown]] = {}
+        self.failed: list[Exception] = []
+        self.changed = threading.Condition()
+        self.permits = 0
+        self.free = False
+        self.painter: Painter[str, Shown] = Painter(self.paint)
+
+    def paint(self, wish: str, level: float, pause: Callable[[], None]) -> Shown:
+        with self.changed:
+            self.begun.append((wish, level))
+            self.changed.notify_all()
+        if wish == "broken":
+            raise ValueError("broken")
+        for _ in range(self.tiles.get(level, 1)):
+            pause()
+            with self.changed:
+                while not self.free and self.permits == 0:
+                    self.changed.wait(5.0)
+                self.permits -= 1
+        return wish, level
+
+    def visit(self, name: str) -> Visit[str, Shown]:
+        self.shown[name] = []
+
+        def show(picture: Shown, level: float) -> None:
+            with self.changed:
+                self.shown[name].append(picture)
+                self.changed.notify_all()
+
+        return self.painter.add(show, self.failed.append)
+
+    def let(self, tiles: int) -> None:
+        with self.changed:
+            self.permits += tiles
+            self.changed.notify_all()
+
+    def run_freely(self) -> None:
+        with self.changed:
+            self.free = True
+            self.changed.notify_all()
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        with self.changed:
+            assert self.changed.wait_for(condition, 5.0), (self.begun, self.shown)
+
+
+@pytest.fixture
+def slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is quick enough to begin finer than the coarsest level, and nothing is paced."""
+    monkeypatch.setattr(module, "QUICK", 0.0)
+    monkeypatch.setattr(module, "PACE", 0.0)
+
+
+@pytest.fixture
+def studio(slow: None) -> Iterator[Studio]:
+    made = Studio({1.0: 4})
+    yield made
+    made.run_freely()
+    made.painter.close()
+
+
+def test_a_picture_becomes_finer_while_the_camera_rests(studio: Studio) -> None:
+    studio.run_freely()
+    studio.painter.ask(studio.visit("a"), "here")
+    studio.wait(lambda: len(studio.shown["a"]) == len(LEVELS))
+    assert studio.shown["a"] == [("here", level) for level in LEVELS]
+    time.sleep(0.05)
+    assert len(studio.begun) == len(LEVELS), "and is then left alone"
+
+
+def test_a_finer_picture_is_given_up_between_tiles(studio: Studio) -> None:
+    visit = studio.visit("a")
+    studio.painter.ask(visit, "here")
+    studio.let(3)
+    studio.wait(lambda: ("here", 1.0) in studio.begun)
+    studio.painter.ask(visit, "there")
+    studio.let(1)  # of the four tiles of "here"
+    studio.wait(lambda: ("there", LEVELS[0]) in studio.begun)
+    studio.run_freely()
+    studio.wait(lambda: ("there", 1.0) in studio.shown["a"])
+    assert ("here", 1.0) not in studio.shown["a"]
+
+
+def test_a_camera_that_never_rests_is_shown_something(studio: Studio) -> None:
+    visit = studio.visit("a")
+    for place in range(6):
+        studio.painter.ask(visit, f"{place}")
+        studio.wait(lambda place=place: len(studio.begun) > place)
+        studio.painter.ask(visit, f"{place}, on the way")
+        studio.let(1)
+        studio.wait(lambda place=place: len(studio.shown["a"]) > place)
+    assert {level for _, level in studio.shown["a"]} == {LEVELS[0]}
+
+
+def test_only_the_newest_of_many_wishes_is_painted(studio: Studio) -> None:
+    visit = studio.visit("a")
+    studio.painter.ask(visit, "first")
+    studio.wait(lambda: len(studio.begun) == 1)
+    for place in range(20):
+        studio.painter.ask(visit, f"{place}")
+    studio.run_freely()
+    studio.wait(lambda: len(studio.shown["a"]) == 1 + len(LEVELS))
+    assert {wish for wish, _ in studio.begun} == {"first", "19"}
+
+
+def test_a_first_picture_does_not_wait_for_another_visitors_finest(studio: Studio) -> None:
+    rests, moves = studio.visit("rests"), studio.visit("moves")
+    studio.painter.ask(rests, "still")
+    studio.let(3)
+    studio.wait(lambda: ("still", 1.0) in studio.begun)
+    studio.let(1)
+    studio.painter.ask(moves, "moving")
+    studio.let(2)
+    studio.wait(lambda: bool(studio.shown["moves"]))
+    assert ("still", 1.0) not in studio.shown["rests"]
+    studio.run_freely()
+    studio.wait(lambda: ("still", 1.0) in studio.shown["rests"] and ("moving", 1.0) in studio.shown["moves"])
+    assert studio.begun.count(("still", 1.0)) == 1, "which went on where it was"
+
+
+def test_visitors_take_turns(studio: Studio) -> None:
+    visits = {name: studio.visit(name) for name in "abc"}
+    for name, visit in visits.items():
+        studio.painter.ask(visit, name)
+    studio.run_freely()
+    studio.wait(lambda: all(len(shown) == len(LEVELS) for shown in studio.shown.values()))
+    order = [wish for wish, _ in studio.begun]
+    for turn in range(len(LEVELS)):
+        assert sorted(order[3 * turn : 3 * turn + 3]) == ["a", "b", "c"]
+
+
+def test_who_leaves_is_forgotten(studio: Studio) -> None:
+    leaves, stays = studio.visit("leaves"), studio.visit("stays")
+    studio.painter.ask(leaves, "gone")
+    studio.wait(lambda: len(studio.begun) == 1)
+    studio.painter.remove(leaves)
+    studio.painter.ask(stays, "here")
+    studio.run_freely()
+    studio.wait(lambda: len(studio.shown["stays"]) == len(LEVELS))
+    assert studio.shown["leaves"] == []
+    assert studio.painter._visits == [stays]
+
+
+def test_what_cannot_be_painted_is_told_and_ends_nothing_else(studio: Studio) -> None:
+    visit = studio.visit("a")
+    studio.run_freely()
+    studio.painter.ask(visit, "broken")
+    studio.wait(lambda: len(studio.failed) == 1)
+    time.sleep(0.05)
+    assert len(studio.failed) == 1, "once"
+    studio.painter.ask(visit, "here")
+    studio.wait(lambda: len(studio.shown["a"]) == len(LEVELS))
+
+
+def test_a_page_that_cannot_be_told_ends_nothing_else(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("gone")
+
+    studio.run_freely()
+    studio.painter.ask(studio.painter.add(refuse, refuse), "here")
+    studio.painter.ask(studio.painter.add(refuse, refuse), "broken")
+    studio.painter.ask(studio.visit("a"), "there")
+    studio.wait(lambda: len(studio.shown["a"]) == len(LEVELS))
+    assert "a page could not be told" in caplog.text
+
+
+def test_where_finer_pictures_are_quick_the_first_is_one_of_them(
+    studio: Studio, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "QUICK", 10.0)
+    visit = studio.visit("a")
+    studio.run_freely()
+    studio.painter.ask(visit, "here")
+    studio.wait(lambda: ("here", 1.0) in studio.shown["a"])
+    studio.painter.ask(visit, "there")
+    studio.wait(lambda: ("there", 1.0) in studio.shown["a"])
+    assert [level for wish, level in studio.shown["a"] if wish == "there"] == [1.0]
+
+
+def test_pictures_are_paced(slow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PACE", 0.05)
+    studio = Studio()
+    studio.run_freely()
+    visit, start = studio.visit("a"), time.monotonic()
+    while time.monotonic() - start < 0.5:
+        studio.painter.ask(visit, f"{time.monotonic()}")
+        time.sleep(0.001)
+    studio.painter.close()
+    assert 2 <= len(studio.shown["a"]) <= 11
+    assert not studio.painter._thread.is_alive()

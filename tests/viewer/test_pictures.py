@@ -1,0 +1,114 @@
+"""Pictures by wish, and the plan that says which blocks they are from."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from blocknerf.city.light import Light
+from blocknerf.city.manifest import RunFolder
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.images import to_uint8
+from blocknerf.rendering.image import nothing
+from viewer.painter import GivenUp
+from viewer.pictures import CITIES, LAYERS, Gallery, Wish
+from viewer.plan import SIDE, draw_plan, table
+from viewer.stock import LEARNED, Stock
+
+
+@pytest.fixture(scope="module")
+def stock(town_run: RunFolder) -> Stock:
+    return Stock.of(town_run)
+
+
+@pytest.fixture(scope="module")
+def gallery(town_run: RunFolder, stock: Stock) -> Gallery:
+    return Gallery(CityRenderer(town_run, city=stock.city))
+
+
+def wish(stock: Stock, photograph: int = 60, **changes: object) -> Wish:
+    view = stock.photograph(photograph).scaled(0.25)
+    plain = Wish(view=view, light=stock.light("noon", None, None), city=stock.city, weighting="inverse_distance_2d")
+    return replace(plain, **changes)
+
+
+def test_a_picture_is_what_the_city_shows(stock: Stock, gallery: Gallery) -> None:
+    asked = wish(stock)
+    shown = gallery.paint(asked, 1.0, nothing)
+    expected = gallery.renderer.render(asked.view, **asked.light.at(0.0, gallery.renderer, asked.view))
+    assert np.array_equal(shown.image, to_uint8(expected.color))
+    assert shown.uses == expected.uses
+    ahead = shown.camera.image_rays(0).directions @ shown.camera.camera_to_world[0, :, 2]
+    assert np.allclose(shown.depth, expected.depth.numpy() * ahead.numpy())
+    half = gallery.paint(asked, 0.5, nothing)
+    assert [2 * side for side in half.image.shape[:2]] == pytest.approx(shown.image.shape[:2], abs=1)
+
+
+def test_light_exposure_weighting_and_layer_change_it(stock: Stock, gallery: Gallery) -> None:
+    between = stock.photograph(0)
+    middle = stock.city.blocks[1].origin[0] * 0.5 + stock.city.blocks[0].origin[0] * 0.5
+    pose = between.camera_to_world.clone()
+    pose[0, 0, 3] = middle
+    view = replace(between, camera_to_world=pose).scaled(0.25)
+    wishes = {
+        "noon": wish(stock, view=view),
+        "dusk": wish(stock, view=view, light=stock.light("dusk", None, None)),
+        "half way": wish(stock, view=view, light=stock.light("noon", "dusk", None), passed=0.5),
+        "as learned": wish(stock, view=view, light=stock.light(stock.lights[-1], None, None)),
+        "brighter": wish(stock, view=view, light=stock.light("noon", None, 4.0 * (stock.exposure or 1.0))),
+        "nearest": wish(stock, view=view, max_blocks=1),
+        "without one": wish(stock, view=view, city=stock.shown(frozenset({"b000"}), 4.0, 0.0)),
+        **{layer: wish(stock, view=view, layer=layer) for layer in LAYERS[1:]},
+    }
+    images = {name: gallery.paint(each, 1.0, nothing).image for name, each in wishes.items()}
+    assert len({image.tobytes() for image in images.values()}) == len(images)
+
+
+def test_blocks_are_held_once_however_they_are_chosen(stock: Stock, gallery: Gallery) -> None:
+    gallery.paint(wish(stock), 0.25, nothing)
+    loads = gallery.renderer.cache.loads
+    for number in range(CITIES + 4):
+        gallery.paint(wish(stock, city=stock.shown(frozenset(), 1.0 + 0.5 * number, 0.0)), 0.25, nothing)
+    assert gallery.renderer.cache.loads <= loads + len(stock.city.blocks)
+    assert len(gallery._renderers) == CITIES
+
+
+def test_a_picture_can_be_given_up(stock: Stock, gallery: Gallery) -> None:
+    def give_up() -> None:
+        raise GivenUp
+
+    with pytest.raises(GivenUp):
+        gallery.paint(wish(stock), 1.0, give_up)
+
+
+def test_what_a_run_offers(stock: Stock) -> None:
+    assert stock.looks == ("dusk", "noon")
+    assert stock.lights[:3] == ("dusk", "noon", f"{LEARNED}drive0_noon")
+    assert stock.light(f"{LEARNED}drive0_noon", None, None) == Light(looks=(), segment="drive0_noon")
+    x, y, z = stock.photograph(5).centers[0].tolist()
+    near = stock.photograph(stock.nearest_photograph((x, y, z + 0.01))).centers[0].tolist()
+    assert near == pytest.approx([x, y, z])
+
+
+def test_hiding_every_block_hides_none(stock: Stock) -> None:
+    names = frozenset(block.name for block in stock.city.blocks)
+    assert stock.shown(names, 4.0, 0.0).blocks == stock.city.blocks
+    assert len(stock.shown(frozenset({"b000"}), 4.0, 0.0).blocks) == len(names) - 1
+
+
+def test_the_plan_follows_the_camera(stock: Stock, gallery: Gallery) -> None:
+    states = []
+    for photograph in (stock.way()[0], stock.way()[-1]):
+        picture = gallery.paint(wish(stock, photograph), 0.25, nothing)
+        drawing = draw_plan(stock, picture.uses, picture.camera)
+        found = dict(re.findall(r'data-block="(\w+)" data-state="(\w+)"', drawing))
+        assert found.keys() == {block.name for block in stock.city.blocks}
+        assert {use.name for use in picture.uses if use.kept} == {
+            name for name, state in found.items() if state in ("blended", "fallback")
+        }
+        (arrow,) = re.findall(r"translate\(([\d.-]+),([\d.-]+)\)", drawing)
+        assert all(0.0 < float(place) < SIDE for place in arrow)
+        assert picture.uses[0].name in table(picture.uses)
+        states.append((found, arrow))
+    assert states[0] != states[1]

@@ -1,0 +1,73 @@
+"""What is refused before a page is served, and films that a page asks for."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
+from blocknerf.trajectory.trajectory import Trajectory
+from pipelines.cli import main
+from pipelines.ingest import ingest
+from pipelines.partition import partition
+from viewer.filming import Filming
+from viewer.stock import Stock
+from viewer.view import view
+
+
+def film(stock: Stock, count: int) -> Trajectory:
+    camera = stock.photograph(stock.way()[0])
+    poses = camera.camera_to_world.repeat(count, 1, 1)
+    poses[:, 0, 3] += torch.arange(count)
+    return Trajectory(camera_to_world=poses, focals=torch.full((count,), 20.0), width=32, height=18, fps=8.0)
+
+
+def wait_for(filming: Filming, *states: str) -> None:
+    deadline = time.monotonic() + 60.0
+    while filming.state not in states:
+        assert time.monotonic() < deadline, filming.state
+        time.sleep(0.05)
+
+
+def test_a_run_without_a_trained_block_is_refused(tmp_path: Path, repository: Path) -> None:
+    ingest(repository / "data_samples" / "mini_city", tmp_path / "run")
+    partition(tmp_path / "run")
+    with pytest.raises(RunError, match="no block is trained; run 'blocknerf train' first"):
+        view(tmp_path / "run", port=0, threads=1)
+
+
+def test_open_doors_are_refused_first(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["view", str(tmp_path), "--host", "0.0.0.0"]) == 2
+    assert "give --token too" in capsys.readouterr().err
+
+
+def test_the_missing_extra_is_named(
+    town_run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "viser", None)
+    assert main(["view", str(town_run.path), "--threads", "1"]) == 2
+    assert "needs the extra 'view'; run: pip install" in capsys.readouterr().err
+
+
+def test_films_have_names_of_their_own_and_can_be_cancelled(town_run: RunFolder) -> None:
+    stock = Stock.of(town_run)
+    first, second = (Filming(town_run, film(stock, count), "noon", None) for count in (3, 500))
+    assert first.name != second.name
+    second.cancel()
+    assert second.state == "cancelled"
+    wait_for(first, "done", "failed")
+    assert (first.state, first.share) == ("done", 1.0), first.complaint
+    assert first.video.is_file()
+    for each in (first, second):
+        each.close()
+
+
+def test_a_film_that_cannot_be_made_says_why(town_run: RunFolder) -> None:
+    filming = Filming(town_run, film(Stock.of(town_run), 3), "midnight", None)
+    wait_for(filming, "failed")
+    assert "midnight" in filming.complaint
+    filming.close()
+    assert not town_run.render_folder(filming.name).exists()

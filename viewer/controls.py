@@ -1,0 +1,117 @@
+"""The panel of one visitor: what is shown of the city, and how."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import viser
+
+from blocknerf.cameras import Cameras
+from blocknerf.city.manifest import WEIGHTINGS
+from blocknerf.city.renderer import MAX_BLOCKS
+from blocknerf.errors import BlockNerfError
+from viewer.pictures import LAYERS, Picture, Wish
+from viewer.plan import draw_plan, table
+from viewer.stock import Stock
+
+BUDGETS = (180, 270, 360, 540, 720, 1080)
+"""Heights of finished pictures, in pixels, to choose from."""
+BUDGET = 360
+STOPS = 4.0
+"""How far the exposure goes to either side, in powers of two."""
+ALONE = "nothing"
+
+
+class Controls:
+    """Elements of the panel, and what they say together."""
+
+    def __init__(self, client: viser.ClientHandle, stock: Stock, changed: Callable[[], None]) -> None:
+        """Fill the panel of a visitor; `changed` is called whenever another picture is wanted."""
+        self._stock, self._changed = stock, changed
+        gui = client.gui
+        self.plan = gui.add_html("")
+        with gui.add_folder("Light"):
+            self._light = self._input(gui.add_dropdown("Light", stock.lights))
+            self._into = self._input(
+                gui.add_dropdown("Passes into", (ALONE, *stock.looks), visible=len(stock.looks) > 1)
+            )
+            self._passed = self._input(gui.add_slider("Passed", 0.0, 1.0, 0.01, 0.0, visible=len(stock.looks) > 1))
+            known = stock.exposure is not None
+            self._own = self._input(gui.add_checkbox("Exposure of the surroundings", True, visible=known))
+            hint = "In powers of two from the photographs' middle one"
+            self._stops = self._input(gui.add_slider("Exposure", -STOPS, STOPS, 0.1, 0.0, visible=known, hint=hint))
+        with gui.add_folder("Picture"):
+            self._layer = self._input(gui.add_dropdown("Shows", LAYERS))
+            heights = tuple(f"{height} lines" for height in BUDGETS)
+            self._budget = self._input(gui.add_dropdown("Resolution", heights, initial_value=f"{BUDGET} lines"))
+        with gui.add_folder("Blocks"):
+            city, most = stock.city, max(2, min(8, len(stock.city.blocks)))
+            self._weighting = self._input(gui.add_dropdown("Weighting", WEIGHTINGS, initial_value=city.weighting))
+            self._power = self._input(gui.add_slider("Power", 0.5, 16.0, 0.5, min(max(city.power, 0.5), 16.0)))
+            self._most = self._input(gui.add_slider("At most", 1, most, 1, min(MAX_BLOCKS, most)))
+            threshold = min(city.visibility_threshold, 0.5)
+            self._threshold = self._input(gui.add_slider("Culled below", 0.0, 0.5, 0.005, threshold))
+            hint = "Names with spaces between them"
+            self._hidden = self._input(gui.add_text("Hidden", "", hint=hint))
+            self._table = gui.add_markdown("")
+        self._notice = gui.add_markdown("", visible=False)
+
+    @property
+    def budget(self) -> int:
+        """The height of a finished picture, in pixels."""
+        return BUDGETS[tuple(f"{height} lines" for height in BUDGETS).index(self._budget.value)]
+
+    @property
+    def look(self) -> str | None:
+        """As `blocknerf render --look` takes it; None for a light that no look is stored of."""
+        names = (self._light.value, self._into.value)
+        if names[0] not in self._stock.looks:
+            return None
+        return names[0] if names[1] == ALONE else ":".join(names)
+
+    @property
+    def exposure(self) -> float | None:
+        """In the capture's unit; None for that of the surroundings."""
+        if self._own.value or self._stock.exposure is None:
+            return None
+        return self._stock.exposure * 2.0**self._stops.value
+
+    def wish(self, view: Cameras) -> Wish:
+        """What the panel asks for, seen from there.
+
+        Raises:
+            RunError: a look is gone.
+        """
+        hidden, stock = frozenset(self._hidden.value.split()), self._stock
+        light, into = self._light.value, self._into.value
+        passes = into != ALONE and light in stock.looks
+        return Wish(
+            view=view,
+            light=stock.light(light, into if passes else None, self.exposure),
+            passed=self._passed.value,
+            city=stock.shown(hidden, self._power.value, self._threshold.value),
+            weighting=self._weighting.value,
+            max_blocks=int(self._most.value),
+            layer=self._layer.value,
+        )
+
+    def tell(self, picture: Picture) -> None:
+        """Show what became of the blocks around a camera."""
+        self.plan.content = draw_plan(self._stock, picture.uses, picture.camera)
+        self._table.content = table(picture.uses)
+        self._notice.visible = False
+
+    def complain(self, error: Exception) -> None:
+        """Say why there is no picture; what is no fault of the run's goes to the server's terminal whole."""
+        own = isinstance(error, BlockNerfError)
+        if not own:
+            logging.getLogger(__name__).error("no picture", exc_info=error)
+        self._notice.content = f"**No picture:** {error}" if own else "**No picture:** see the server's terminal"
+        self._notice.visible = True
+
+    def _input(self, element: Any) -> Any:
+        @element.on_update
+        def _(_: object) -> None:
+            self._changed()
+
+        return element

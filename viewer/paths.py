@@ -1,0 +1,157 @@
+"""The panel's part for films: keyframes, preview, files, and the rendering job."""
+
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import viser
+
+from blocknerf.cameras import Cameras
+from blocknerf.errors import BlockNerfError
+from blocknerf.trajectory.keyframes import through_keyframes
+from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
+from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path
+from viewer.filming import Filming
+
+SIZES = {"320x180": (320, 180), "640x360": (640, 360), "1280x720": (1280, 720)}
+PREVIEW_RATE = 10.0
+"""Views a second of a preview."""
+POLL = 0.3
+"""Seconds between looks at the rendering job."""
+LARGEST_FILE = 32 << 20
+"""Bytes of a path that a visitor may load."""
+
+Begin = Callable[[Trajectory], Filming]
+
+
+class Paths:
+    """Keyframes that a visitor sets, or a path that they load, and the film along it."""
+
+    def __init__(
+        self,
+        client: viser.ClientHandle,
+        here: Callable[[], Cameras | None],
+        stand: Callable[[Cameras], None],
+        begin: Begin,
+    ) -> None:
+        """Fill the panel; `here` is the visitor's camera, `stand` moves it, `begin` starts a rendering job."""
+        self._client, self._here, self._stand, self._begin = client, here, stand, begin
+        self._keyframes: list[Cameras] = []
+        self._loaded: Trajectory | None = None
+        self._filming: Filming | None = None
+        self._gone = threading.Event()
+        gui = client.gui
+        with gui.add_folder("Path", expand_by_default=False):
+            gui.add_button("Add keyframe").on_click(lambda _: self._add())
+            gui.add_button("Remove last").on_click(lambda _: self._drop())
+            self._seconds = gui.add_number("Seconds", 6.0, min=0.5, max=600.0, step=0.5)
+            self._rate = gui.add_number("Pictures a second", 24.0, min=1.0, max=60.0, step=1.0)
+            self._size = gui.add_dropdown("Size", tuple(SIZES), initial_value="640x360")
+            gui.add_button("Preview").on_click(lambda _: self._try(self._preview))
+            gui.add_button("Save trajectory.json").on_click(lambda _: self._try(self._save))
+            gui.add_button("Save camera path").on_click(lambda _: self._try(self._save_camera_path))
+            self._upload = gui.add_upload_button("Load a path", mime_type="application/json")
+            self._upload.on_upload(lambda _: self._try(self._load))
+            gui.add_button("Render film").on_click(lambda _: self._try(self._render))
+            self._cancel = gui.add_button("Cancel", visible=False)
+            self._cancel.on_click(lambda _: self._filming.cancel() if self._filming else None)
+            self._bar = gui.add_progress_bar(0.0, visible=False)
+            self._say = gui.add_markdown("No keyframes yet.")
+
+    def close(self) -> None:
+        """The visitor has left: their film is stopped; its pictures stay."""
+        self._gone.set()
+        if self._filming is not None:
+            self._filming.close()
+
+    def film(self) -> Trajectory:
+        """The path that is loaded, or that leads through the keyframes.
+
+        Raises:
+            RunError: there are fewer than two keyframes, or two neighbors are the same.
+        """
+        width, height = SIZES[self._size.value]
+        if self._loaded is not None:
+            return self._loaded.resized(width, height)
+        frames = min(max(2, round(self._seconds.value * self._rate.value)), MAX_FRAMES)  # a page may say anything
+        poses = [camera.camera_to_world for camera in self._keyframes] or [torch.zeros(0, 3, 4)]
+        focals = torch.tensor([float(each.intrinsics[0, 1] / each.height[0]) * height for each in self._keyframes])
+        return through_keyframes(
+            torch.cat(poses), focals, frames=frames, width=width, height=height, fps=float(self._rate.value)
+        )
+
+    def _add(self) -> None:
+        camera = self._here()
+        if camera is not None:
+            self._loaded = None
+            self._keyframes.append(camera)
+            self._tell()
+
+    def _drop(self) -> None:
+        self._loaded = None
+        self._keyframes = self._keyframes[:-1]
+        self._tell()
+
+    def _tell(self) -> None:
+        count = len(self._keyframes)
+        self._say.content = f"{count} keyframe{'' if count == 1 else 's'}."
+
+    def _preview(self) -> None:
+        film = self.film()
+        cameras, steps = film.cameras, max(2, round(film.seconds * PREVIEW_RATE))
+        for step in range(steps):
+            if self._gone.wait(1.0 / PREVIEW_RATE):
+                return
+            self._stand(cameras[round(step / (steps - 1) * (len(film) - 1))])
+
+    def _save(self) -> None:
+        self._client.send_file_download("trajectory.json", trajectory_text(self.film()).encode(), save_immediately=True)
+
+    def _save_camera_path(self) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "camera_path.json"
+            write_camera_path(self.film(), path)
+            self._client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
+
+    def _load(self) -> None:
+        content = self._upload.value.content
+        if len(content) > LARGEST_FILE:
+            self._say.content = f"**Not loaded:** the file is larger than {LARGEST_FILE >> 20} MiB."
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "path.json"
+            path.write_bytes(content)
+            self._loaded = read_trajectory(path)
+        self._say.content = f"A path of {len(self._loaded)} pictures, {self._loaded.seconds:.1f} s."
+
+    def _render(self) -> None:
+        if self._filming is not None and self._filming.state == "rendering":
+            self._say.content = "A film is being rendered already; cancel it first."
+            return
+        filming = self._filming = self._begin(self.film())
+        self._bar.visible = self._cancel.visible = True
+        start = time.monotonic()
+        while filming.state == "rendering" and not self._gone.wait(POLL):
+            share = filming.share
+            self._bar.value = 100.0 * share  # type: ignore[misc]
+            left = f", {(time.monotonic() - start) * (1.0 / share - 1.0):.0f} s left" if share > 0.02 else ""
+            self._say.content = f"Rendering {filming.name}{left}."
+        if self._gone.is_set():
+            return
+        self._bar.visible = self._cancel.visible = False
+        if filming.state == "done":
+            self._say.content = f"{filming.name} is done."
+            self._client.send_file_download(f"{filming.name}.mp4", filming.video.read_bytes())
+        else:
+            why = f": {filming.complaint}" if filming.state == "failed" else ""
+            self._say.content = f"{filming.name} {filming.state}{why}"
+        filming.close()
+
+    def _try(self, what: Callable[[], None]) -> None:
+        try:
+            what()
+        except BlockNerfError as error:
+            self._say.content = f"**Not done:** {str(error).replace(tempfile.gettempdir(), '')}"

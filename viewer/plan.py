@@ -1,0 +1,87 @@
+"""The plan of a city as a drawing for the panel: blocks, the way of the photographs, and where the visitor stands."""
+
+import math
+from collections.abc import Sequence
+
+from blocknerf.cameras import Cameras
+from blocknerf.city.selection import BlockUse
+from blocknerf.colormaps import block_color
+from viewer.stock import Stock
+
+SIDE = 300
+"""Width and height of the drawing, in its own unit."""
+MOST = 120
+"""Blocks that are drawn: those nearest to the visitor."""
+REACH = 2.5
+"""How much is shown around the visitor, in radii of the nearest block; the whole city where that is less."""
+STATES = {
+    "blended": "in the picture",
+    "fallback": "stands in",
+    "culled": "culled",
+    "outweighed": "outweighed",
+    "out_of_range": "out of range",
+    "not_trained": "not trained",
+}
+"""What the plan and the table call the reasons of `BlockUse`."""
+
+
+def draw_plan(stock: Stock, uses: Sequence[BlockUse], camera: Cameras) -> str:
+    """An SVG of the blocks around a camera; north is up. What became of a block stands in its `data-state`."""
+    x, y, _ = camera.centers[0].tolist()
+    known = {use.name: use for use in uses}
+    near = sorted(stock.city.blocks, key=lambda block: math.hypot(block.origin[0] - x, block.origin[1] - y))[:MOST]
+    places = {block.name: i for i, block in enumerate(stock.city.blocks)}
+    west, south, unit = _window(stock, x, y, near[0].radius)
+
+    def at(east: float, north: float) -> tuple[float, float]:
+        return (east - west) * unit, SIDE - (north - south) * unit
+
+    parts = []
+    for block in reversed(near):
+        use = known.get(block.name)
+        (cx, cy), radius = at(*block.origin[:2]), block.radius * unit
+        parts.append(
+            f'<circle data-block="{block.name}" data-state="{use.reason if use else "far"}" cx="{cx:.1f}" cy="{cy:.1f}"'
+            f' r="{radius:.1f}" {_look(use, places[block.name])}><title>{block.name}</title></circle>'
+        )
+    centers = stock.capture.cameras().centers[list(stock.way()), :2].tolist()
+    way = " ".join(f"{px:.1f},{py:.1f}" for px, py in (at(*center) for center in centers))
+    parts.append(f'<polyline points="{way}" fill="none" stroke="#888" stroke-width="1"/>')
+    ahead = camera.camera_to_world[0, :2, 2].tolist()
+    turn, (px, py) = math.degrees(math.atan2(ahead[0], ahead[1])), at(x, y)
+    parts.append(f'<path d="M0,-12 L6,6 L0,2 L-6,6 Z" transform="translate({px:.1f},{py:.1f}) rotate({turn:.0f})"/>')
+    return (
+        f'<svg class="plan" viewBox="0 0 {SIDE} {SIDE}" style="width:100%;background:#f4f4f2;border-radius:6px">'
+        f"{''.join(parts)}</svg>"
+    )
+
+
+def table(uses: Sequence[BlockUse]) -> str:
+    """Each considered block, and what became of it, as Markdown."""
+    rows = ["| block | share | visible | |", "|---|---|---|---|"]
+    for use in sorted(uses, key=lambda use: -use.weight):
+        seen = "" if use.visibility is None else f"{use.visibility:.2f}"
+        rows.append(f"| {use.name} | {use.weight:.0%} | {seen} | {STATES[use.reason]} |")
+    return "\n".join(rows)
+
+
+def _window(stock: Stock, x: float, y: float, radius: float) -> tuple[float, float, float]:
+    """West and south of what is shown, and units of the drawing to one of the world."""
+    blocks = stock.city.blocks
+    low = [min(block.origin[axis] - block.radius for block in blocks) for axis in (0, 1)]
+    high = [max(block.origin[axis] + block.radius for block in blocks) for axis in (0, 1)]
+    whole = max(high[0] - low[0], high[1] - low[1], abs(x - (low[0] + high[0]) / 2) * 2) * 1.05
+    if whole <= 8 * REACH * radius:
+        middle, side = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2), whole
+    else:
+        middle, side = (x, y), 2 * REACH * radius
+    return middle[0] - side / 2, middle[1] - side / 2, SIDE / side
+
+
+def _look(use: BlockUse | None, place: int) -> str:
+    color = "rgb({}, {}, {})".format(*block_color(place))
+    if use is not None and use.kept:
+        return f'fill="{color}" fill-opacity="{0.25 + 0.5 * use.weight:.2f}" stroke="{color}" stroke-width="2.5"'
+    if use is not None and use.reason == "culled":
+        return 'fill="none" stroke="#c0392b" stroke-width="1.5" stroke-dasharray="4 3"'
+    return f'fill="none" stroke="{color}" stroke-opacity="0.55" stroke-width="1"'

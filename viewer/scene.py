@@ -1,0 +1,98 @@
+"""What stands in the page's scene besides the picture: blocks, photographs, their way and the capture's points."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import viser
+from jaxtyping import Float
+
+from blocknerf.colormaps import block_color
+from blocknerf.errors import BlockNerfError
+from viewer.stock import Stock
+from viewer.views import field_of_view, quaternion
+
+FRUSTA, POINTS, RING = 80, 20_000, 48
+"""Most photographs and points that are drawn; corners of a block's circle."""
+
+
+class Scene:
+    """Drawn once a visitor, who shows what they like of it."""
+
+    def __init__(self, client: viser.ClientHandle, stock: Stock, go_to: Callable[[int], None]) -> None:
+        """Draw a run for a visitor, nothing of it visible; `go_to` is told at which photograph they click."""
+        self._stock, self._go_to, self._scene = stock, go_to, client.scene
+        kinds = ("blocks", "photographs", "way", "points")
+        self._roots = {kind: client.scene.add_frame(f"/{kind}", show_axes=False, visible=False) for kind in kinds}
+        self._draw_blocks()
+        self._draw_photographs()
+        self._draw_points()
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What there is to show."""
+        return tuple(self._roots)
+
+    @property
+    def visible(self) -> bool:
+        """Whether anything of it shows."""
+        return any(root.visible for root in self._roots.values())
+
+    def show(self, kind: str, visible: bool) -> None:
+        """Show or hide one kind of things."""
+        self._roots[kind].visible = visible
+
+    def _draw_blocks(self) -> None:
+        rings = [_ring(block.origin, block.radius) for block in self._stock.city.blocks]
+        colors = [np.tile(block_color(i), (RING, 2, 1)) for i in range(len(rings))]
+        self._scene.add_line_segments(
+            "/blocks/rings", np.concatenate(rings), np.concatenate(colors).astype(np.uint8), thickness=3.0,
+            thickness_units="screen",
+        )  # fmt: skip
+        for i, block in enumerate(self._stock.city.blocks):
+            size = 0.03 * block.radius
+            origin = self._scene.add_icosphere(
+                f"/blocks/{block.name}", size, color=block_color(i), position=block.origin
+            )
+            nearest = self._stock.nearest_photograph(block.origin)
+            self._on_click(origin, nearest)
+
+    def _draw_photographs(self) -> None:
+        count = len(self._stock.capture)
+        size = 0.03 * float(np.median([block.radius for block in self._stock.city.blocks]))
+        for index in sorted(set(np.linspace(0, count - 1, min(FRUSTA, count)).round().astype(int).tolist())):
+            camera = self._stock.photograph(index)
+            frustum = self._scene.add_camera_frustum(
+                f"/photographs/{index}", field_of_view(camera), float(camera.width[0] / camera.height[0]), scale=size,
+                thickness=1.5, thickness_units="screen", color=(40, 90, 160), wxyz=quaternion(camera),
+                position=tuple(camera.centers[0].tolist()),
+            )  # fmt: skip
+            self._on_click(frustum, index)
+        way = self._stock.capture.cameras().centers[list(self._stock.way())].float().numpy()
+        if len(way) > 1:
+            self._scene.add_line_segments(
+                "/way/line", np.stack([way[:-1], way[1:]], 1), (120, 120, 120), thickness=2.0, thickness_units="screen"
+            )  # fmt: skip
+
+    def _draw_points(self) -> None:
+        try:
+            cloud = self._stock.capture.read_points()
+        except BlockNerfError:  # the photographs' folder may be elsewhere by now, and the city does not need it
+            cloud = None
+        if cloud is None or not len(cloud.positions):
+            return
+        every = max(1, math.ceil(len(cloud.positions) / POINTS))
+        positions = np.asarray(cloud.positions[::every], np.float32)
+        colors = np.full_like(positions, 128, np.uint8) if cloud.colors is None else cloud.colors[::every]
+        self._scene.add_point_cloud("/points/cloud", positions, colors, point_size=0.05)
+
+    def _on_click(self, node: viser.SceneNodeHandle, photograph: int) -> None:
+        @node.on_click  # type: ignore[attr-defined]
+        def _(_: object) -> None:
+            self._go_to(photograph)
+
+
+def _ring(origin: tuple[float, float, float], radius: float) -> Float[np.ndarray, "corners 2 3"]:
+    angle = np.linspace(0.0, 2.0 * np.pi, RING + 1)
+    around = np.stack([np.cos(angle), np.sin(angle), np.zeros(RING + 1)], -1) * radius + np.asarray(origin)
+    return np.stack([around[:-1], around[1:]], 1).astype(np.float32)

@@ -1,0 +1,120 @@
+"""One visitor: their camera and panel on one side, the painter on the other."""
+
+import numpy as np
+import viser
+
+from blocknerf.cameras import Cameras
+from blocknerf.errors import BlockNerfError
+from blocknerf.images import read_image
+from blocknerf.trajectory.trajectory import Trajectory
+from viewer.controls import Controls
+from viewer.filming import Filming
+from viewer.painter import Painter
+from viewer.paths import Paths
+from viewer.pictures import Picture, Wish
+from viewer.scene import Scene
+from viewer.stock import Stock
+from viewer.views import Stand, field_of_view, quaternion
+
+QUALITY, DRAFT_QUALITY = 85, 70
+"""Of the JPEG of a finished picture, and of one that becomes finer."""
+ABOVE = 2.5
+"""How far above a block the view from above stands, in its radii."""
+
+
+class Session:
+    """From the moment a page connects until it is gone."""
+
+    def __init__(self, client: viser.ClientHandle, stock: Stock, painter: Painter[Wish, Picture]) -> None:
+        self._client, self._stock, self._painter = client, stock, painter
+        self._visit = painter.add(self._show, self._complain)
+        self._controls = Controls(client, stock, self._ask)
+        self._scene = Scene(client, stock, self.go_to)
+        with client.gui.add_folder("Places"):
+            self._add_places()
+        self._paths = Paths(client, self._camera, self._stand, self._begin_film)
+        client.camera.on_update(lambda _: self._ask())
+        self._ask()
+
+    def close(self) -> None:
+        """The visitor has left."""
+        self._painter.remove(self._visit)
+        self._paths.close()
+
+    def go_to(self, photograph: int) -> None:
+        """Stand where a photograph was taken, and show it in the panel."""
+        self._stand(self._stock.photograph(photograph))
+        frame, capture = self._stock.capture.frames[photograph], self._stock.capture
+        try:
+            self._photograph.image = read_image(capture.root / frame.image, 1, frame.intrinsics.size)
+        except BlockNerfError as error:
+            self._complain(error)
+            return
+        self._photograph.label = frame.name
+        self._photograph.visible = True
+
+    def _add_places(self) -> None:
+        gui = self._client.gui
+        for kind in self._scene.kinds:
+            box = gui.add_checkbox(f"Show {kind}", False)
+
+            @box.on_update
+            def _(_: object, kind: str = kind, box: viser.GuiInputHandle[bool] = box) -> None:
+                self._scene.show(kind, box.value)
+                self._ask()
+
+        street, above = gui.add_button("To the street"), gui.add_button("From above")
+        street.on_click(lambda _: self.go_to(self._stock.nearest_photograph(self._position())))
+        above.on_click(lambda _: self._look_down())
+        self._photograph = gui.add_image(np.zeros((1, 1, 3), np.uint8), label="photograph", visible=False)
+
+    def _position(self) -> tuple[float, float, float]:
+        x, y, z = (float(value) for value in self._client.camera.position)
+        return x, y, z
+
+    def _stand(self, camera: Cameras) -> None:
+        ahead = camera.centers[0] + 5.0 * camera.camera_to_world[0, :, 2]
+        with self._client.atomic():
+            self._client.camera.wxyz = quaternion(camera)
+            self._client.camera.position = camera.centers[0].numpy()
+            self._client.camera.look_at = ahead.numpy()
+            self._client.camera.fov = field_of_view(camera)
+
+    def _look_down(self) -> None:
+        x, y, _ = self._position()
+        block = min(self._stock.city.blocks, key=lambda each: (each.origin[0] - x) ** 2 + (each.origin[1] - y) ** 2)
+        height = block.origin[2] + ABOVE * block.radius
+        with self._client.atomic():
+            self._client.camera.position = (x, y - 0.02 * height, height)
+            self._client.camera.look_at = (x, y, block.origin[2])
+
+    def _camera(self) -> Cameras | None:
+        """The visitor's, as large as a finished picture; None where the page tells nonsense."""
+        camera = self._client.camera
+        w, x, y, z = (float(value) for value in camera.wxyz)
+        size = {"width": int(camera.image_width), "height": int(camera.image_height)}
+        stand = Stand(position=self._position(), wxyz=(w, x, y, z), fov=float(camera.fov), **size)
+        return stand.camera(self._controls.budget)
+
+    def _begin_film(self, film: Trajectory) -> Filming:
+        return Filming(self._stock.run, film, self._controls.look, self._controls.exposure)
+
+    def _ask(self) -> None:
+        view = self._camera()
+        if view is None:
+            return
+        try:
+            wish = self._controls.wish(view)
+        except BlockNerfError as error:
+            self._complain(error)
+            return
+        self._painter.ask(self._visit, wish)
+
+    def _show(self, picture: Picture, level: float) -> None:
+        quality = QUALITY if level == 1.0 else DRAFT_QUALITY
+        depth = picture.depth if self._scene.visible else None
+        self._client.scene.set_background_image(picture.image, format="jpeg", jpeg_quality=quality, depth=depth)
+        self._controls.tell(picture)
+
+    def _complain(self, error: Exception) -> None:
+        self._controls.complain(error)

@@ -1,0 +1,94 @@
+"""What a run offers to look at, read once for all visitors."""
+
+from dataclasses import dataclass, replace
+from statistics import median
+
+import torch
+
+from blocknerf.cameras import Cameras
+from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.city.light import Light
+from blocknerf.city.looks import DEFAULT_LOOK, Look, open_look
+from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.errors import RunError
+from blocknerf.trajectory.flythrough import ideal_focals
+from blocknerf.trajectory.passage import reference_passage
+
+LEARNED = "as learned: "
+"""Before the segments whose light every block shows as it learned it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stock:
+    """A run's city, photographs and lights."""
+
+    run: RunFolder
+    city: City
+    capture: Capture
+    looks: tuple[str, ...]
+    """Names of stored looks that fit the blocks as they are, the default one first."""
+
+    @classmethod
+    def of(cls, run: RunFolder) -> "Stock":
+        """Read a run.
+
+        Raises:
+            RunError: no block is trained, or a file is missing or broken.
+            CaptureError: its photographs' list is.
+        """
+        city = read_city(run.city)
+        if not run.blocks_done():
+            raise RunError(f"{run.path}: no block is trained; run 'blocknerf train' first")
+        names = sorted(run.looks_done(), key=lambda name: (name != DEFAULT_LOOK, name))
+        fitting = tuple(name for name in names if _opened(run, name, city) is not None)
+        return cls(run=run, city=city, capture=read_capture(run.capture), looks=fitting)
+
+    @property
+    def lights(self) -> tuple[str, ...]:
+        """Names of all lights that can be shown, the one to begin with first."""
+        return (*self.looks, *(LEARNED + segment for segment in self.capture.segments))
+
+    @property
+    def exposure(self) -> float | None:
+        """The middle one of the photographs, in the capture's unit; None where none says its own."""
+        known = [frame.exposure for frame in self.capture.frames if frame.exposure is not None]
+        return median(known) if known else None
+
+    def light(self, name: str, into: str | None, exposure: float | None) -> Light:
+        """A light, or two stored looks of which the first passes into the second.
+
+        Raises:
+            RunError: the look is gone or no longer fits.
+        """
+        if name.startswith(LEARNED):
+            return Light(looks=(), segment=name.removeprefix(LEARNED), exposure=exposure)
+        names = [name] if into is None else [name, into]
+        return Light(looks=tuple(open_look(self.run, each, self.city.digest) for each in names), exposure=exposure)
+
+    def photograph(self, index: int) -> Cameras:
+        """The camera of a photograph, without its distortion."""
+        camera = self.capture.cameras()[index]
+        width, height = int(camera.width[0]), int(camera.height[0])
+        focal = float(ideal_focals(camera, width, height)[0])
+        return Cameras.pinhole(camera.camera_to_world.float(), focal=focal, width=width, height=height)
+
+    def way(self) -> tuple[int, ...]:
+        """The photographs along the longest stretch, by the camera that looks ahead."""
+        return reference_passage(self.capture.cameras(), self.capture.frames).frames
+
+    def nearest_photograph(self, position: tuple[float, float, float]) -> int:
+        """The one that was taken nearest to a place."""
+        centers = self.capture.cameras().centers.double()
+        return int((centers - torch.tensor(position, dtype=torch.float64)).norm(dim=-1).argmin())
+
+    def shown(self, hidden: frozenset[str], power: float, threshold: float) -> City:
+        """The city without some blocks, weighed and culled otherwise; with all where none would be left."""
+        blocks = tuple(block for block in self.city.blocks if block.name not in hidden) or self.city.blocks
+        return replace(self.city, blocks=blocks, power=power, visibility_threshold=threshold)
+
+
+def _opened(run: RunFolder, name: str, city: City) -> Look | None:
+    try:
+        return open_look(run, name, city.digest)
+    except RunError:
+        return None

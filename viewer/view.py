@@ -1,0 +1,123 @@
+"""The web viewer of one run: a page for each visitor, one painter for all."""
+
+import contextlib
+import io
+import logging
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from blocknerf.cameras import Cameras
+from blocknerf.city.manifest import RunFolder
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.errors import RunError
+from blocknerf.kernels.threads import use_threads
+from viewer.gate import Gate, check_binding
+from viewer.views import field_of_view
+
+MIB = 1 << 20
+
+
+def view(
+    run: Path,
+    *,
+    port: int = 8080,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    memory: int = 2048,
+    threads: int | None = None,
+) -> None:
+    """Show a trained city in the browser, until interrupted.
+
+    Args:
+        run: The run folder, with trained blocks.
+        port: Of the page; 0 takes any that is free.
+        host: Address to listen at; another than this machine's own needs a token.
+        token: Word that visitors must know; the address that is printed has it.
+        memory: Mebibytes that loaded blocks may take; others leave when it is full.
+        threads: Processor threads; by default every core.
+
+    Raises:
+        RunError: no block is trained, a file is broken, the port is taken, or anybody could look in.
+    """
+    use_threads(threads)
+    with serving(RunFolder(run), port=port, host=host, token=token, cache_bytes=memory * MIB) as gate:
+        print(f"{run}: {gate.url}", flush=True)
+        print("Stop with Ctrl-C.", flush=True)
+        with contextlib.suppress(KeyboardInterrupt):
+            threading.Event().wait()
+
+
+@contextmanager
+def serving(
+    run: RunFolder, *, port: int = 0, host: str = "127.0.0.1", token: str | None = None, cache_bytes: int = 2048 * MIB
+) -> Iterator[Gate]:
+    """The viewer of a run, at work; gives its door.
+
+    Raises:
+        RunError: as `view` does.
+    """
+    check_binding(host, token)
+    viser = _viser()
+    from viewer.painter import Painter
+    from viewer.pictures import Gallery
+    from viewer.session import Session
+    from viewer.stock import Stock
+
+    stock = Stock.of(run)
+    gallery = Gallery(CityRenderer(run, city=stock.city, cache_bytes=cache_bytes, allow_missing=True))
+    gallery.prepare(stock)
+    painter, sessions = Painter(gallery.paint), {}
+    with contextlib.redirect_stdout(io.StringIO()):  # it announces an address that is not for visitors
+        server = viser.ViserServer(host="127.0.0.1", port=0, label="blocknerf", verbose=False)
+    _close_side_doors(server)
+    server.gui.configure_theme(show_logo=False, show_share_button=False)
+    _stand_at(server.initial_camera, stock.photograph(stock.way()[0]))
+
+    @server.on_client_connect
+    def _(client: Any) -> None:
+        sessions[client.client_id] = Session(client, stock, painter)
+        if client.client_id not in server.get_clients():  # gone before all was ready
+            leave(client)
+
+    @server.on_client_disconnect
+    def leave(client: Any) -> None:
+        session = sessions.pop(client.client_id, None)
+        if session is not None:
+            session.close()
+
+    try:
+        with Gate(host, port, server.get_port(), token) as gate:
+            yield gate
+    finally:
+        for session in list(sessions.values()):
+            session.close()
+        painter.close()
+        with contextlib.redirect_stdout(io.StringIO()):
+            server.stop()
+
+
+def _stand_at(initial: Any, camera: Cameras) -> None:
+    """Where a page begins, the world's z axis up."""
+    initial.position = camera.centers[0].numpy()
+    initial.look_at = (camera.centers[0] + 5.0 * camera.camera_to_world[0, :, 2]).numpy()
+    initial.fov = field_of_view(camera)
+
+
+def _viser() -> Any:
+    try:
+        import viser
+    except ImportError:
+        raise RunError("view: needs the extra 'view'; run: pip install 'blocknerf[view]'") from None
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a visitor's broken message ends that visit, no more
+    return viser
+
+
+def _close_side_doors(server: Any) -> None:
+    """Visitors may not ask the server for a public tunnel to itself."""
+    from viser import _messages
+
+    for message in (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect):
+        server._websock_server.unregister_handler(message)
