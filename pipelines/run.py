@@ -36,6 +36,7 @@ def run(
     pose_refinement: bool = False,
     pose_stretch: float = 0.0,
     held_out: int = 8,
+    view: bool = False,
 ) -> RunFolder:
     """Turn a capture into a trained city, its fly-through, its scores and its report.
 
@@ -56,6 +57,7 @@ def run(
         pose_stretch: with pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
+        view: show the blocks in the browser as they train. Needs the extra `view`.
 
     Raises:
         BlockNerfError: the capture cannot be used, or the output folder holds another run.
@@ -78,7 +80,14 @@ def run(
     poses = {"pose_refinement": pose_refinement, "pose_stretch": pose_stretch}
     _keep_to_settings(folder, city, {"steps": steps, "downscale": downscale, **poses})
     with stage("train"):
-        train(out, steps=steps, downscale=downscale, pose_refinement=pose_refinement, pose_stretch=pose_stretch)
+        train(
+            out,
+            steps=steps,
+            downscale=downscale,
+            pose_refinement=pose_refinement,
+            pose_stretch=pose_stretch,
+            view=view,
+        )
     with stage("reconcile"):
         reconcile(out)
     with stage("match"):

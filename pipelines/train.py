@@ -34,6 +34,7 @@ from blocknerf.training.config import TrainConfig
 from blocknerf.training.pixels import PixelSource
 from blocknerf.training.trainer import StepReport, Trainer
 from pipelines.job import duration, say
+from pipelines.onlooker import shown
 from pipelines.records import read_lines
 
 RECORD_FORMAT = "blocknerf.training-record/1"
@@ -47,6 +48,8 @@ RESERVED_BYTES = 5 << 29
 
 Measured at the peak: 0.75 GiB for a draft block, 0.9 for standard, 1.7 for fine, and 0.4 more with two million points.
 """
+PREVIEW_SECONDS = 15.0
+"""How often what is trained so far is written for who looks on."""
 SMALLEST_SIDE = 8
 """Pixels that a photograph asked to be shrunk must keep, either way."""
 
@@ -63,6 +66,7 @@ def train(
     threads: int | None = None,
     trim: float = 0.0,
     seed: int = 0,
+    view: bool = False,
 ) -> list[str]:
     """Train the blocks of a run that are not trained yet, and give their names.
 
@@ -81,6 +85,7 @@ def train(
         trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
             and are ignored where their surroundings err as well; 0.15 is a good start, 0 trusts every pixel.
         seed: Source of every random choice.
+        view: Show the blocks in the browser as they train. Needs the extra `view`.
 
     Raises:
         TrainingError: An option is out of range, or training met a number that is not finite.
@@ -102,11 +107,12 @@ def train(
         "seed": seed,
     }
     todo = [name for name in names if not folder.field(name).exists()]
-    for name in names:
-        if name in todo:
-            _BlockJob(folder, city, capture, name, choices).run()
-        else:
-            say(f"{name}: trained already")
+    with shown(run, view):
+        for name in names:
+            if name in todo:
+                _BlockJob(folder, city, capture, name, choices, view).run()
+            else:
+                say(f"{name}: trained already")
     return todo
 
 
@@ -148,8 +154,10 @@ def _photograph_bytes(memory: float) -> int:
 class _BlockJob:
     """One block's training, from its last checkpoint to its finished files."""
 
-    def __init__(self, folder: RunFolder, city: City, capture: Capture, name: str, choices: dict[str, Any]) -> None:
-        self.folder, self.city, self.name = folder, city, name
+    def __init__(
+        self, folder: RunFolder, city: City, capture: Capture, name: str, choices: dict[str, Any], view: bool
+    ) -> None:
+        self.folder, self.city, self.name, self.view = folder, city, name, view
         self.state = folder.checkpoint(name) / "state.safetensors"
         self.capture, member = block_photographs(folder, name, capture)
         self.frames = member.frames
@@ -187,7 +195,7 @@ class _BlockJob:
         return Trainer(BlockField(spec), pixels, torch.tensor(exposures), self.config)
 
     def _loop(self, trainer: Trainer, log: "_Log") -> None:
-        started = saved = time.monotonic()
+        started = saved = previewed = time.monotonic()
         before = self.seconds
         meter = _Meter(self.name, self.config, trainer.step)
         with meter.bar:
@@ -200,6 +208,9 @@ class _BlockJob:
                 if now - saved > CHECKPOINT_SECONDS:
                     save_state(trainer, self.state, seconds=self.seconds)
                     saved = time.monotonic()
+                if self.view and now - previewed > PREVIEW_SECONDS:
+                    self._save(trainer, self.folder.preview(self.name))
+                    previewed = time.monotonic()
 
     def _publish(self, trainer: Trainer, psnr: float | None) -> None:
         """Write the finished files, the field last: when it is there, the block is done."""
@@ -227,11 +238,14 @@ class _BlockJob:
             "versions": {"blocknerf": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
         write_atomic(self.folder.train_record(self.name), format_json(record))
-        save_field(field, self.folder.field(self.name), step=self.config.steps, city=self.city.digest)
+        self._save(trainer, self.folder.field(self.name))
         shutil.rmtree(self.folder.checkpoint(self.name), ignore_errors=True)
         score = "" if psnr is None else f", training PSNR {psnr:.1f} dB"
         took = f"{self.config.steps} steps in {duration(self.seconds)} ({rate:,.0f} rays/s)"
         say(f"{self.name}: {len(self.frames)} frames, {took}{score}")
+
+    def _save(self, trainer: Trainer, path: Path) -> None:
+        save_field(trainer.field, path, step=trainer.step, city=self.city.digest)
 
 
 class _Log:

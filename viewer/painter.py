@@ -99,6 +99,15 @@ class Painter(Generic[Wish, Picture]):
             visit.number += 1
             self._changed.notify_all()
 
+    def again(self) -> None:
+        """Paint every visitor's wish once more: what it shows has changed."""
+        with self._changed:
+            for visit in self._visits:
+                if visit.wish is not None:
+                    visit.level = None
+                    visit.number += 1
+            self._changed.notify_all()
+
     def remove(self, visit: Visit[Wish, Picture]) -> None:
         """The visitor has left; nothing more is painted or kept for them."""
         with self._changed:

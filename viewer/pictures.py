@@ -1,7 +1,7 @@
 """What a visitor wants to see, and the pictures that are made of it."""
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -61,8 +61,13 @@ class Gallery:
 
     def __init__(self, renderer: CityRenderer) -> None:
         self.renderer = renderer
+        self._outdated: set[str] = set()
         self._renderers: OrderedDict[City, CityRenderer] = OrderedDict()
         self._positions = {block.name: i for i, block in enumerate(renderer.city.blocks)}
+
+    def outdate(self, names: Iterable[str]) -> None:
+        """Load these blocks anew for the next picture. From any thread; the others are the painter's alone."""
+        self._outdated.update(names)
 
     def prepare(self, stock: Stock) -> None:
         """Load the blocks around the start and compile what is not compiled, so that no visitor waits for that."""
@@ -76,6 +81,8 @@ class Gallery:
         Raises:
             RunError: a block's file is broken.
         """
+        while self._outdated:
+            self.renderer.cache.drop(self._outdated.pop())
         renderer, view = self._renderer(wish.city), wish.view.scaled(level)
         shown = wish.light.at(wish.passed, renderer, view)
         seen = renderer.render(view, weighting=wish.weighting, max_blocks=wish.max_blocks, pause=pause, **shown)

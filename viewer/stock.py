@@ -29,15 +29,15 @@ class Stock:
     """Names of stored looks that fit the blocks as they are, the default one first."""
 
     @classmethod
-    def of(cls, run: RunFolder) -> "Stock":
-        """Read a run.
+    def of(cls, run: RunFolder, *, follow: bool = False) -> "Stock":
+        """Read a run; one that is followed may still be without any trained block.
 
         Raises:
             RunError: no block is trained, or a file is missing or broken.
             CaptureError: its photographs' list is.
         """
         city = read_city(run.city)
-        if not run.blocks_done():
+        if not follow and not run.blocks_done():
             raise RunError(f"{run.path}: no block is trained; run 'blocknerf train' first")
         names = sorted(run.looks_done(), key=lambda name: (name != DEFAULT_LOOK, name))
         fitting = tuple(name for name in names if _opened(run, name, city) is not None)

@@ -4,12 +4,13 @@ import contextlib
 import io
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from blocknerf.cameras import Cameras
+from blocknerf.city.cache import open_growing
 from blocknerf.city.manifest import RunFolder
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import RunError
@@ -26,6 +27,7 @@ def view(
     port: int = 8080,
     host: str = "127.0.0.1",
     token: str | None = None,
+    follow: bool = False,
     memory: int = 2048,
     threads: int | None = None,
 ) -> None:
@@ -36,6 +38,7 @@ def view(
         port: Of the page; 0 takes any that is free.
         host: Address to listen at; another than this machine's own needs a token.
         token: Word that visitors must know; the address that is printed has it.
+        follow: Show blocks as they train, and before any is trained.
         memory: Mebibytes that loaded blocks may take; others leave when it is full.
         threads: Processor threads; by default every core.
 
@@ -43,7 +46,7 @@ def view(
         RunError: no block is trained, a file is broken, the port is taken, or anybody could look in.
     """
     use_threads(threads)
-    with serving(RunFolder(run), port=port, host=host, token=token, cache_bytes=memory * MIB) as gate:
+    with serving(RunFolder(run), port=port, host=host, token=token, follow=follow, cache_bytes=memory * MIB) as gate:
         print(f"{run}: {gate.url}", flush=True)
         print("Stop with Ctrl-C.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
@@ -52,7 +55,13 @@ def view(
 
 @contextmanager
 def serving(
-    run: RunFolder, *, port: int = 0, host: str = "127.0.0.1", token: str | None = None, cache_bytes: int = 2048 * MIB
+    run: RunFolder,
+    *,
+    port: int = 0,
+    host: str = "127.0.0.1",
+    token: str | None = None,
+    follow: bool = False,
+    cache_bytes: int = 2048 * MIB,
 ) -> Iterator[Gate]:
     """The viewer of a run, at work; gives its door.
 
@@ -61,15 +70,23 @@ def serving(
     """
     check_binding(host, token)
     viser = _viser()
+    from viewer.following import Follower
     from viewer.painter import Painter
     from viewer.pictures import Gallery
     from viewer.session import Session
     from viewer.stock import Stock
 
-    stock = Stock.of(run)
-    gallery = Gallery(CityRenderer(run, city=stock.city, cache_bytes=cache_bytes, allow_missing=True))
-    gallery.prepare(stock)
+    stock = Stock.of(run, follow=follow)
+    load = open_growing(run, stock.city) if follow else None
+    gallery = Gallery(CityRenderer(run, city=stock.city, load=load, cache_bytes=cache_bytes, allow_missing=True))
+    if not follow:
+        gallery.prepare(stock)
     painter, sessions = Painter(gallery.paint), {}
+
+    def renew(names: Iterable[str]) -> None:
+        gallery.outdate(names)
+        painter.again()
+
     with contextlib.redirect_stdout(io.StringIO()):  # it announces an address that is not for visitors
         server = viser.ViserServer(host="127.0.0.1", port=0, label="blocknerf", verbose=False)
     _close_side_doors(server)
@@ -88,10 +105,13 @@ def serving(
         if session is not None:
             session.close()
 
+    follower = Follower(run, stock.city, renew) if follow else None
     try:
         with Gate(host, port, server.get_port(), token) as gate:
             yield gate
     finally:
+        if follower is not None:
+            follower.close()
         for session in list(sessions.values()):
             session.close()
         painter.close()

@@ -65,6 +65,12 @@ class BlockCache:
         self._blocks.move_to_end(name)
         return self._blocks[name]
 
+    def drop(self, name: str) -> None:
+        """Forget a block, so that it is loaded anew when it is next asked for."""
+        block = self._blocks.pop(name, None)
+        if block is not None:
+            self.held_bytes -= block.bytes
+
     def _admit(self, name: str) -> None:
         block = self._load(name)
         size = block.bytes
@@ -98,5 +104,20 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
             except ValueError as error:
                 raise RunError(f"{grid}: {error}; train the block again") from None
         return LoadedBlock(field=field.to(device), refinement=refinement_of(name))
+
+    return load
+
+
+def open_growing(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
+    """Loads the blocks of a run, those in training as far as they are."""
+    finished = open_blocks(run, city, device)
+
+    def load(name: str) -> LoadedBlock:
+        try:
+            return finished(name)
+        except FileNotFoundError:
+            if not run.preview(name).is_file():
+                raise
+            return LoadedBlock(field=load_field(run.preview(name)).to(device))
 
     return load

@@ -151,6 +151,10 @@ class RunFolder:
         """The folder of resumable training state, removed when the block is done."""
         return self.block_folder(name) / "checkpoint"
 
+    def preview(self, name: str) -> Path:
+        """The field as far as it is trained, for looking at; gone with the checkpoint."""
+        return self.checkpoint(name) / "preview.safetensors"
+
     def offsets(self, name: str) -> Path:
         """By how much the block moved the poses it was given; absent where it kept them."""
         return self.block_folder(name) / "poses.json"

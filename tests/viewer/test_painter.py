@@ -184,6 +184,15 @@ def test_a_page_that_cannot_be_told_ends_nothing_else(studio: Studio, caplog: py
     assert "a page could not be told" in caplog.text
 
 
+def test_what_has_changed_is_painted_again(studio: Studio) -> None:
+    studio.run_freely()
+    studio.painter.ask(studio.visit("a"), "here")
+    studio.visit("has asked for nothing yet")
+    studio.wait(lambda: len(studio.shown["a"]) == len(LEVELS))
+    studio.painter.again()
+    studio.wait(lambda: len(studio.shown["a"]) == 2 * len(LEVELS))
+
+
 def test_where_finer_pictures_are_quick_the_first_is_one_of_them(
     studio: Studio, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,33 @@
+"""The viewer beside a job, in a process of its own: jobs and viewer know each other by the run folder alone."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from blocknerf.errors import RunError
+
+
+@contextmanager
+def shown(run: Path, wanted: bool) -> Iterator[None]:
+    """A page that follows the run for as long as the job takes, where that is wanted.
+
+    Raises:
+        RunError: the viewer cannot start.
+    """
+    if not wanted:
+        yield
+        return
+    command = [sys.executable, "-m", "pipelines", "view", str(run), "--follow", "--port", "0"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        address = process.stdout.readline()
+        if not address:
+            raise RunError("train: the viewer did not start; see its message above, or leave out --view")
+        print(address, end="", flush=True)
+        yield
+    finally:
+        process.terminate()
+        process.communicate()  # and close the pipe

@@ -1,0 +1,127 @@
+"""A run in training: blocks show as far as they are, and anew when they have come further."""
+
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.city.cache import open_growing
+from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.errors import RunError
+from blocknerf.fields.checkpoint import load_field, save_field
+from blocknerf.rendering.image import nothing
+from pipelines import onlooker
+from pipelines import train as train_job
+from tests.tiny import shrink_draft
+from viewer import following
+from viewer.following import Follower, stamps
+from viewer.pictures import Gallery, Wish
+from viewer.stock import Stock
+
+
+@pytest.fixture
+def growing(town_run: RunFolder, tmp_path: Path) -> RunFolder:
+    """The town's run as it was before any block was trained."""
+    shutil.copytree(town_run.path, tmp_path / "run", ignore=shutil.ignore_patterns("field.safetensors", "looks"))
+    return RunFolder(tmp_path / "run")
+
+
+def preview(run: RunFolder, trained: RunFolder, name: str, brighter: float = 0.0) -> None:
+    field = load_field(trained.field(name))
+    with torch.no_grad():
+        field.codes += brighter
+    run.checkpoint(name).mkdir(exist_ok=True)
+    save_field(field, run.preview(name), step=10, city=read_city(run.city).digest)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30.0
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_block_shows_as_far_as_it_is(growing: RunFolder, town_run: RunFolder) -> None:
+    stock = Stock.of(growing, follow=True)
+    load = open_growing(growing, stock.city)
+    gallery = Gallery(CityRenderer(growing, city=stock.city, load=load, allow_missing=True))
+    light = stock.light(stock.lights[0], None, None)
+    wish = Wish(view=stock.photograph(0).scaled(0.2), light=light, city=stock.city, weighting="nearest")
+    with pytest.raises(RunError, match="no block is trained"):
+        gallery.paint(wish, 1.0, nothing)
+    name, images = stock.city.blocks[0].name, []
+    for brighter in (0.0, 5.0):
+        preview(growing, town_run, name, brighter)
+        gallery.outdate([name])
+        images.append(gallery.paint(wish, 1.0, nothing).image)
+    assert not np.array_equal(*images)
+    shutil.copyfile(town_run.field(name), growing.field(name))
+    gallery.outdate([name])
+    assert np.array_equal(gallery.paint(wish, 1.0, nothing).image, images[0]), "the finished field, not the preview"
+
+
+def test_changes_are_noticed_once(growing: RunFolder, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(following, "SECONDS", 0.02)
+    told: list[list[str]] = []
+    city = read_city(growing.city)
+    follower = Follower(growing, city, lambda names: told.append(list(names)))
+    first, second = (block.name for block in city.blocks[:2])
+    preview(growing, town_run, first)
+    wait_for(lambda: told == [[first]])
+    shutil.copyfile(town_run.field(second), growing.field(second))
+    wait_for(lambda: {name for names in told[1:] for name in names} == {second})
+    shutil.copyfile(town_run.field(first), growing.field(first))
+    shutil.rmtree(growing.checkpoint(first))
+    wait_for(lambda: told[-1] == [first])
+    before = len(told)
+    time.sleep(0.2)
+    assert len(told) == before
+    follower.close()
+    assert set(stamps(growing, city)) == {first, second}
+
+
+def test_training_leaves_a_preview_only_while_it_is_looked_at(
+    growing: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_draft(monkeypatch.setattr)
+    monkeypatch.setattr(train_job, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(onlooker, "subprocess", None)
+    seen = []
+
+    def watched(run: Path, wanted: bool) -> object:
+        seen.append(wanted)
+        return onlooker.shown(run, False)
+
+    saved = train_job.save_field
+    paths: list[Path] = []
+
+    def noted(field: object, path: Path, **facts: object) -> None:
+        paths.append(path)
+        saved(field, path, **facts)
+
+    monkeypatch.setattr(train_job, "shown", watched)
+    monkeypatch.setattr(train_job, "save_field", noted)
+    for name, view in (("b000", True), ("b001", False)):
+        train_job.train(growing.path, block=name, steps=4, downscale=4, threads=1, view=view)
+    assert seen == [True, False]
+    assert paths == [growing.preview("b000")] * 4 + [growing.field("b000"), growing.field("b001")]
+    assert not growing.checkpoint("b000").exists()
+
+
+def test_a_page_stands_beside_the_job_and_ends_with_it(
+    town_run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    popen = onlooker.subprocess.Popen
+    monkeypatch.setattr(onlooker.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    with onlooker.shown(town_run.path, True):
+        assert "http://127.0.0.1:" in capsys.readouterr().out
+        assert started[0].poll() is None
+    assert started[0].poll() is not None
+    with pytest.raises(RunError, match="the viewer did not start"), onlooker.shown(town_run.path / "nowhere", True):
+        pass

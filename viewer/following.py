@@ -1,0 +1,55 @@
+"""A run in training: which blocks have changed since they were last looked at."""
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+
+from blocknerf.city.manifest import City, RunFolder
+
+SECONDS = 2.0
+"""How often the run folder is looked at."""
+
+Stamps = Mapping[str, tuple[int, int]]
+
+
+def stamps(run: RunFolder, city: City) -> Stamps:
+    """What tells the state of each block that can be shown: time and size of its file."""
+    found = {}
+    for block in city.blocks:
+        stamp = _stamp(run.field(block.name)) or _stamp(run.preview(block.name))
+        if stamp is not None:
+            found[block.name] = stamp
+    return found
+
+
+class Follower:
+    """Looks at a run folder now and then, in a thread of its own."""
+
+    def __init__(self, run: RunFolder, city: City, changed: Callable[[Iterable[str]], None]) -> None:
+        """`changed` is told the names of the blocks that are new or other than before."""
+        self._run, self._city, self._changed = run, city, changed
+        self._done = threading.Event()
+        self._last = stamps(run, city)
+        self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Look no more."""
+        self._done.set()
+        self._thread.join()
+
+    def _work(self) -> None:
+        while not self._done.wait(SECONDS):
+            now = stamps(self._run, self._city)
+            names = [name for name, stamp in now.items() if self._last.get(name) != stamp]
+            self._last = now
+            if names:
+                self._changed(names)
+
+
+def _stamp(path: Path) -> tuple[int, int] | None:
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size
