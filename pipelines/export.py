@@ -4,9 +4,9 @@ from pathlib import Path
 
 from blocknerf.capture.transforms_file import write_transforms
 from blocknerf.city.manifest import RunFolder
+from blocknerf.city.photographs import placed_capture
 from blocknerf.errors import RunError
 from pipelines.job import say
-from pipelines.records import placed_capture
 
 
 def export(run: Path, *, poses: Path) -> Path:

@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.capture.offsets import read_offsets, refined
-from blocknerf.capture.reconciled import read_reconciliation
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.offsets import read_offsets
 from blocknerf.capture.stretches import Stretch, stretches
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
@@ -42,16 +41,6 @@ def training_downscale(folder: RunFolder) -> int:
                 raise RunError(f"{path}: config.downscale: {downscale!r} is not a whole number; train the block again")
             return downscale
     return 1
-
-
-def placed_capture(folder: RunFolder) -> Capture:
-    """The capture with the poses of the run's common trajectory; as they were given where none is there.
-
-    Raises:
-        CaptureError: the capture or the run's poses are broken.
-    """
-    capture = read_capture(folder.capture)
-    return refined(capture, read_reconciliation(folder.poses).trajectory) if folder.poses.is_file() else capture
 
 
 def refined_stretches(folder: RunFolder, capture: Capture) -> tuple[Stretch, ...] | None:

@@ -16,6 +16,7 @@ from blocknerf.cameras import Cameras
 from blocknerf.city.cache import open_blocks
 from blocknerf.city.light import Light, default_look, find_light
 from blocknerf.city.manifest import City, RunFolder, Weighting, check_name, read_city
+from blocknerf.city.photographs import placed_capture
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, weight_colors
 from blocknerf.errors import RunError
@@ -28,7 +29,7 @@ from blocknerf.trajectory.trajectory_file import read_trajectory, write_trajecto
 from blocknerf.video import write_video
 from pipelines.film import as_asked, film_size, own_film
 from pipelines.job import duration, is_done, say, tracked
-from pipelines.records import placed_capture, read_lines
+from pipelines.records import read_lines
 
 RENDER_FORMAT = "blocknerf.render/1"
 

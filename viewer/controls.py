@@ -106,7 +106,9 @@ class Controls:
         own = isinstance(error, BlockNerfError)
         if not own:
             logging.getLogger(__name__).error("no picture", exc_info=error)
-        self._notice.content = f"**No picture:** {error}" if own else "**No picture:** see the server's terminal"
+        run = self._stock.run.path
+        why = str(error).replace(str(run), run.name) if own else "see the server's terminal"
+        self._notice.content = f"**No picture:** {why}"
         self._notice.visible = True
 
     def _input(self, element: Any) -> Any:

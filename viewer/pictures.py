@@ -71,7 +71,7 @@ class Gallery:
 
     def prepare(self, stock: Stock) -> None:
         """Load the blocks around the start and compile what is not compiled, so that no visitor waits for that."""
-        view = stock.photograph(stock.way()[0])
+        view = stock.photograph(stock.way[0])
         light = stock.light(stock.lights[0], None, None)
         self.paint(Wish(view=view, light=light, city=stock.city, weighting=stock.city.weighting), LEVELS[0], nothing)
 

@@ -9,7 +9,9 @@ from blocknerf.colormaps import block_color
 from viewer.stock import Stock
 
 SIDE = 300
-"""Width and height of the drawing, in its own unit."""
+"""Width of the drawing, in its own unit, and its most height."""
+FLATTEST = 0.4
+"""Its least height, as a share of that."""
 MOST = 120
 """Blocks that are drawn: those nearest to the visitor."""
 REACH = 2.5
@@ -31,10 +33,10 @@ def draw_plan(stock: Stock, uses: Sequence[BlockUse], camera: Cameras) -> str:
     known = {use.name: use for use in uses}
     near = sorted(stock.city.blocks, key=lambda block: math.hypot(block.origin[0] - x, block.origin[1] - y))[:MOST]
     places = {block.name: i for i, block in enumerate(stock.city.blocks)}
-    west, south, unit = _window(stock, x, y, near[0].radius)
+    west, south, unit, tall = _window(stock, x, y, near[0].radius)
 
     def at(east: float, north: float) -> tuple[float, float]:
-        return (east - west) * unit, SIDE - (north - south) * unit
+        return (east - west) * unit, tall - (north - south) * unit
 
     parts = []
     for block in reversed(near):
@@ -44,14 +46,14 @@ def draw_plan(stock: Stock, uses: Sequence[BlockUse], camera: Cameras) -> str:
             f'<circle data-block="{block.name}" data-state="{use.reason if use else "far"}" cx="{cx:.1f}" cy="{cy:.1f}"'
             f' r="{radius:.1f}" {_look(use, places[block.name])}><title>{block.name}</title></circle>'
         )
-    centers = stock.capture.cameras().centers[list(stock.way()), :2].tolist()
+    centers = stock.cameras.centers[list(stock.way), :2].tolist()
     way = " ".join(f"{px:.1f},{py:.1f}" for px, py in (at(*center) for center in centers))
     parts.append(f'<polyline points="{way}" fill="none" stroke="#888" stroke-width="1"/>')
     ahead = camera.camera_to_world[0, :2, 2].tolist()
     turn, (px, py) = math.degrees(math.atan2(ahead[0], ahead[1])), at(x, y)
     parts.append(f'<path d="M0,-12 L6,6 L0,2 L-6,6 Z" transform="translate({px:.1f},{py:.1f}) rotate({turn:.0f})"/>')
     return (
-        f'<svg class="plan" viewBox="0 0 {SIDE} {SIDE}" style="width:100%;background:#f4f4f2;border-radius:6px">'
+        f'<svg class="plan" viewBox="0 0 {SIDE} {tall:.0f}" style="width:100%;background:#f4f4f2;border-radius:6px">'
         f"{''.join(parts)}</svg>"
     )
 
@@ -65,17 +67,18 @@ def table(uses: Sequence[BlockUse]) -> str:
     return "\n".join(rows)
 
 
-def _window(stock: Stock, x: float, y: float, radius: float) -> tuple[float, float, float]:
-    """West and south of what is shown, and units of the drawing to one of the world."""
+def _window(stock: Stock, x: float, y: float, radius: float) -> tuple[float, float, float, float]:
+    """West and south of what is shown, units of the drawing to one of the world, and the drawing's height."""
     blocks = stock.city.blocks
     low = [min(block.origin[axis] - block.radius for block in blocks) for axis in (0, 1)]
     high = [max(block.origin[axis] + block.radius for block in blocks) for axis in (0, 1)]
-    whole = max(high[0] - low[0], high[1] - low[1], abs(x - (low[0] + high[0]) / 2) * 2) * 1.05
-    if whole <= 8 * REACH * radius:
-        middle, side = ((low[0] + high[0]) / 2, (low[1] + high[1]) / 2), whole
-    else:
-        middle, side = (x, y), 2 * REACH * radius
-    return middle[0] - side / 2, middle[1] - side / 2, SIDE / side
+    middle = [(low[axis] + high[axis]) / 2 for axis in (0, 1)]
+    halves = [max((high[axis] - low[axis]) / 2, abs((x, y)[axis] - middle[axis])) * 1.05 for axis in (0, 1)]
+    if max(halves) > 4 * REACH * radius:
+        middle, halves = [x, y], [REACH * radius] * 2
+    unit = SIDE / (2 * max(halves))
+    tall = max(FLATTEST * SIDE, 2 * halves[1] * unit)
+    return middle[0] - max(halves), middle[1] - tall / unit / 2, unit, tall
 
 
 def _look(use: BlockUse | None, place: int) -> str:

@@ -68,7 +68,7 @@ class Scene:
                 position=tuple(camera.centers[0].tolist()),
             )  # fmt: skip
             self._on_click(frustum, index)
-        way = self._stock.capture.cameras().centers[list(self._stock.way())].float().numpy()
+        way = self._stock.cameras.centers[list(self._stock.way)].float().numpy()
         if len(way) > 1:
             self._scene.add_line_segments(
                 "/way/line", np.stack([way[:-1], way[1:]], 1), (120, 120, 120), thickness=2.0, thickness_units="screen"

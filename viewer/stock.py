@@ -6,10 +6,11 @@ from statistics import median
 import torch
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
 from blocknerf.city.light import Light
 from blocknerf.city.looks import DEFAULT_LOOK, Look, open_look
 from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.photographs import placed_capture
 from blocknerf.errors import RunError
 from blocknerf.trajectory.flythrough import ideal_focals
 from blocknerf.trajectory.passage import reference_passage
@@ -25,6 +26,13 @@ class Stock:
     run: RunFolder
     city: City
     capture: Capture
+    """The photographs, from where the run has come to think that they were taken."""
+    cameras: Cameras
+    """Those that took them."""
+    way: tuple[int, ...]
+    """The photographs along the longest stretch, by the camera that looks ahead."""
+    exposure: float | None
+    """The middle one of the photographs, in the capture's unit; None where none says its own."""
     looks: tuple[str, ...]
     """Names of stored looks that fit the blocks as they are, the default one first."""
 
@@ -41,18 +49,22 @@ class Stock:
             raise RunError(f"{run.path}: no block is trained; run 'blocknerf train' first")
         names = sorted(run.looks_done(), key=lambda name: (name != DEFAULT_LOOK, name))
         fitting = tuple(name for name in names if _opened(run, name, city) is not None)
-        return cls(run=run, city=city, capture=read_capture(run.capture), looks=fitting)
+        capture = placed_capture(run)
+        cameras, known = capture.cameras(), [frame.exposure for frame in capture.frames if frame.exposure is not None]
+        return cls(
+            run=run,
+            city=city,
+            capture=capture,
+            cameras=cameras,
+            way=reference_passage(cameras, capture.frames).frames,
+            exposure=median(known) if known else None,
+            looks=fitting,
+        )
 
     @property
     def lights(self) -> tuple[str, ...]:
         """Names of all lights that can be shown, the one to begin with first."""
         return (*self.looks, *(LEARNED + segment for segment in self.capture.segments))
-
-    @property
-    def exposure(self) -> float | None:
-        """The middle one of the photographs, in the capture's unit; None where none says its own."""
-        known = [frame.exposure for frame in self.capture.frames if frame.exposure is not None]
-        return median(known) if known else None
 
     def light(self, name: str, into: str | None, exposure: float | None) -> Light:
         """A light, or two stored looks of which the first passes into the second.
@@ -67,18 +79,14 @@ class Stock:
 
     def photograph(self, index: int) -> Cameras:
         """The camera of a photograph, without its distortion."""
-        camera = self.capture.cameras()[index]
+        camera = self.cameras[index]
         width, height = int(camera.width[0]), int(camera.height[0])
         focal = float(ideal_focals(camera, width, height)[0])
         return Cameras.pinhole(camera.camera_to_world.float(), focal=focal, width=width, height=height)
 
-    def way(self) -> tuple[int, ...]:
-        """The photographs along the longest stretch, by the camera that looks ahead."""
-        return reference_passage(self.capture.cameras(), self.capture.frames).frames
-
     def nearest_photograph(self, position: tuple[float, float, float]) -> int:
         """The one that was taken nearest to a place."""
-        centers = self.capture.cameras().centers.double()
+        centers = self.cameras.centers.double()
         return int((centers - torch.tensor(position, dtype=torch.float64)).norm(dim=-1).argmin())
 
     def shown(self, hidden: frozenset[str], power: float, threshold: float) -> City:

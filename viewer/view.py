@@ -91,7 +91,7 @@ def serving(
         server = viser.ViserServer(host="127.0.0.1", port=0, label="blocknerf", verbose=False)
     _close_side_doors(server)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
-    _stand_at(server.initial_camera, stock.photograph(stock.way()[0]))
+    _stand_at(server.initial_camera, stock.photograph(stock.way[0]))
 
     @server.on_client_connect
     def _(client: Any) -> None:

@@ -1,8 +1,20 @@
-"""Which photographs train a block: some of the run's, or of its own where the block was updated."""
+"""Where a run's photographs stand, and which train a block: some of those, or its own where it was updated."""
 
 from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.offsets import refined
+from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.city.manifest import RunFolder
 from blocknerf.partition.membership import Membership, read_membership
+
+
+def placed_capture(run: RunFolder) -> Capture:
+    """The capture with the poses of the run's common trajectory; as they were given where none is there.
+
+    Raises:
+        CaptureError: the capture or the run's poses are broken.
+    """
+    capture = read_capture(run.capture)
+    return refined(capture, read_reconciliation(run.poses).trajectory) if run.poses.is_file() else capture
 
 
 def block_photographs(run: RunFolder, name: str, capture: Capture) -> tuple[Capture, Membership]:

@@ -110,7 +110,7 @@ def main() -> None:
 
 def watch(stock: Stock, visitors: list[Visitor], moves: int) -> tuple[list[float], list[float]]:
     """Seconds to the first and to the finished picture, of each visitor and move."""
-    way, chance = list(stock.way()), random.Random(0)
+    way, chance = list(stock.way), random.Random(0)
     firsts, lasts = [], []
     for _ in range(moves):
         for visitor in visitors:

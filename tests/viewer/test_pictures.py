@@ -99,7 +99,7 @@ def test_hiding_every_block_hides_none(stock: Stock) -> None:
 
 def test_the_plan_follows_the_camera(stock: Stock, gallery: Gallery) -> None:
     states = []
-    for photograph in (stock.way()[0], stock.way()[-1]):
+    for photograph in (stock.way[0], stock.way[-1]):
         picture = gallery.paint(wish(stock, photograph), 0.25, nothing)
         drawing = draw_plan(stock, picture.uses, picture.camera)
         found = dict(re.findall(r'data-block="(\w+)" data-state="(\w+)"', drawing))

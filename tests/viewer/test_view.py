@@ -19,7 +19,7 @@ from viewer.view import view
 
 
 def film(stock: Stock, count: int) -> Trajectory:
-    camera = stock.photograph(stock.way()[0])
+    camera = stock.photograph(stock.way[0])
     poses = camera.camera_to_world.repeat(count, 1, 1)
     poses[:, 0, 3] += torch.arange(count)
     return Trajectory(camera_to_world=poses, focals=torch.full((count,), 20.0), width=32, height=18, fps=8.0)
