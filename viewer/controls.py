@@ -1,6 +1,7 @@
 """The panel of one visitor: what is shown of the city, and how."""
 
 import logging
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +10,7 @@ import viser
 from blocknerf.cameras import Cameras
 from blocknerf.city.manifest import WEIGHTINGS
 from blocknerf.city.renderer import MAX_BLOCKS
-from blocknerf.errors import BlockNerfError
+from blocknerf.errors import BlockNerfError, RunError
 from viewer.pictures import LAYERS, Picture, Wish
 from viewer.plan import draw_plan, table
 from viewer.stock import Stock
@@ -19,7 +20,20 @@ BUDGETS = (180, 270, 360, 540, 720, 1080)
 BUDGET = 360
 STOPS = 4.0
 """How far the exposure goes to either side, in powers of two."""
+POWERS, THRESHOLDS, MOST = (0.5, 16.0), (0.0, 0.495), 8
+"""Of the inverse distance, of culling, and blocks in a picture: how far they can be set."""
 ALONE = "nothing"
+LONGEST_LIST = 10_000
+"""Letters of the list of hidden blocks that are read."""
+
+
+def held(value: float, low: float, high: float) -> float:
+    """A number that a page sent, within bounds; the lower one where it is none.
+
+    >>> held(7.0, 0.0, 1.0), held(float("nan"), 0.5, 1.0)
+    (1.0, 0.5)
+    """
+    return min(max(float(value), low), high) if math.isfinite(value) else low
 
 
 class Controls:
@@ -45,12 +59,12 @@ class Controls:
             heights = tuple(f"{height} lines" for height in BUDGETS)
             self._budget = self._input(gui.add_dropdown("Resolution", heights, initial_value=f"{BUDGET} lines"))
         with gui.add_folder("Blocks"):
-            city, most = stock.city, max(2, min(8, len(stock.city.blocks)))
+            city, most = stock.city, max(2, min(MOST, len(stock.city.blocks)))
             self._weighting = self._input(gui.add_dropdown("Weighting", WEIGHTINGS, initial_value=city.weighting))
-            self._power = self._input(gui.add_slider("Power", 0.5, 16.0, 0.5, min(max(city.power, 0.5), 16.0)))
+            self._power = self._input(gui.add_slider("Power", *POWERS, 0.5, held(city.power, *POWERS)))
             self._most = self._input(gui.add_slider("At most", 1, most, 1, min(MAX_BLOCKS, most)))
-            threshold = min(city.visibility_threshold, 0.5)
-            self._threshold = self._input(gui.add_slider("Culled below", 0.0, 0.5, 0.005, threshold))
+            threshold = held(city.visibility_threshold, *THRESHOLDS)
+            self._threshold = self._input(gui.add_slider("Culled below", *THRESHOLDS, 0.005, threshold))
             hint = "Names with spaces between them"
             self._hidden = self._input(gui.add_text("Hidden", "", hint=hint))
             self._table = gui.add_markdown("")
@@ -61,20 +75,26 @@ class Controls:
         """The height of a finished picture, in pixels."""
         return BUDGETS[tuple(f"{height} lines" for height in BUDGETS).index(self._budget.value)]
 
-    @property
-    def look(self) -> str | None:
-        """As `blocknerf render --look` takes it; None for a light that no look is stored of."""
-        names = (self._light.value, self._into.value)
-        if names[0] not in self._stock.looks:
-            return None
-        return names[0] if names[1] == ALONE else ":".join(names)
+    def film_options(self) -> list[str]:
+        """What the panel says of a film, as options of `blocknerf render`.
+
+        Raises:
+            RunError: the light is none that a film can show.
+        """
+        names = [self._light.value] + ([] if self._into.value == ALONE else [self._into.value])
+        options = ["--weighting", str(self._weighting.value)]
+        if names[0] in self._stock.looks:
+            options += ["--look", ":".join(names)]
+        elif self._stock.looks:
+            raise RunError(f"view: a film shows a stored look; choose {' or '.join(self._stock.looks)} under Light")
+        return options + ([] if self.exposure is None else ["--exposure", repr(self.exposure)])
 
     @property
     def exposure(self) -> float | None:
         """In the capture's unit; None for that of the surroundings."""
         if self._own.value or self._stock.exposure is None:
             return None
-        return self._stock.exposure * 2.0**self._stops.value
+        return self._stock.exposure * 2.0 ** held(self._stops.value, -STOPS, STOPS)
 
     def wish(self, view: Cameras) -> Wish:
         """What the panel asks for, seen from there.
@@ -82,16 +102,16 @@ class Controls:
         Raises:
             RunError: a look is gone.
         """
-        hidden, stock = frozenset(self._hidden.value.split()), self._stock
+        hidden, stock = frozenset(self._hidden.value[:LONGEST_LIST].split()), self._stock
         light, into = self._light.value, self._into.value
         passes = into != ALONE and light in stock.looks
         return Wish(
             view=view,
             light=stock.light(light, into if passes else None, self.exposure),
-            passed=self._passed.value,
-            city=stock.shown(hidden, self._power.value, self._threshold.value),
+            passed=held(self._passed.value, 0.0, 1.0),
+            city=stock.shown(hidden, held(self._power.value, *POWERS), held(self._threshold.value, *THRESHOLDS)),
             weighting=self._weighting.value,
-            max_blocks=int(self._most.value),
+            max_blocks=int(held(self._most.value, 1, MOST)),
             layer=self._layer.value,
         )
 
@@ -106,8 +126,7 @@ class Controls:
         own = isinstance(error, BlockNerfError)
         if not own:
             logging.getLogger(__name__).error("no picture", exc_info=error)
-        run = self._stock.run.path
-        why = str(error).replace(str(run), run.name) if own else "see the server's terminal"
+        why = self._stock.told(error) if own else "see the server's terminal"
         self._notice.content = f"**No picture:** {why}"
         self._notice.visible = True
 

@@ -1,14 +1,17 @@
 """A film rendered by a process of its own, so that a visitor's page stays free and a crash takes nothing along."""
 
+import itertools
 import json
 import subprocess
 import sys
 import tempfile
+import threading
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import RunError
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import write_trajectory
 
@@ -18,21 +21,14 @@ State = Literal["rendering", "done", "failed", "cancelled"]
 class Filming:
     """One film in the making: `blocknerf render` with a trajectory."""
 
-    def __init__(self, run: RunFolder, film: Trajectory, look: str | None, exposure: float | None) -> None:
-        """Begin; the film gets the first free name of web001, web002 and so on."""
-        self.run, self.length = run, len(film)
-        number = 1
-        while run.render_folder(f"web{number:03d}").exists():
-            number += 1
-        self.name = f"web{number:03d}"
-        run.render_folder(self.name).mkdir(parents=True)  # takes the name, before another visitor does
+    def __init__(self, run: RunFolder, film: Trajectory, *options: str) -> None:
+        """Begin, with these options of the command; the film gets the first free name of web001, web002 and so on."""
+        self.run, self.length, self.name = run, len(film), _take_name(run)
         self._folder = tempfile.TemporaryDirectory()
         path, self._errors = (Path(self._folder.name) / name for name in ("trajectory.json", "errors.txt"))
         write_trajectory(film, path)
         command = [sys.executable, "-m", "pipelines", "render", str(run.path), "--name", self.name]
-        command += ["--trajectory", str(path)]
-        command += [] if look is None else ["--look", look]
-        command += [] if exposure is None else ["--exposure", repr(exposure)]
+        command += ["--trajectory", str(path), *options]
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         self._cancelled = False
@@ -81,6 +77,41 @@ class Filming:
         self._folder.cleanup()
         with suppress(OSError):
             self.run.render_folder(self.name).rmdir()
+
+
+class Studio:
+    """Where all visitors' films are made, one at a time: a film takes the whole machine."""
+
+    def __init__(self, run: RunFolder) -> None:
+        self._run, self._lock = run, threading.Lock()
+        self._filming: Filming | None = None
+
+    def begin(self, film: Trajectory, *options: str) -> Filming:
+        """Begin a film, as `Filming` does.
+
+        Raises:
+            RunError: another one is being made.
+        """
+        with self._lock:
+            if self._filming is not None and self._filming.state == "rendering":
+                raise RunError("view: another film is being rendered; begin yours when that is done")
+            self._filming = Filming(self._run, film, *options)
+            return self._filming
+
+    def close(self) -> None:
+        """Stop what is being made."""
+        with self._lock:
+            if self._filming is not None:
+                self._filming.close()
+
+
+def _take_name(run: RunFolder) -> str:
+    for number in itertools.count(1):
+        name = f"web{number:03d}"
+        with suppress(FileExistsError):
+            run.render_folder(name).mkdir(parents=True)
+            return name
+    raise AssertionError("numbers do not end")
 
 
 def _row(line: str) -> dict[str, object]:

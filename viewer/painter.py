@@ -5,7 +5,7 @@ import math
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 Wish = TypeVar("Wish")
@@ -15,6 +15,8 @@ LEVELS = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Shares of the full width and height, painted one after the other."""
 QUICK = 0.1
 """Seconds that the first picture of a new view may take; the finest level that keeps to it is painted first."""
+SLOW = 0.3
+"""Seconds after which a first picture counts as slow: others come before its next tile, and a newer wish ends it."""
 PACE = 1 / 12
 """Seconds from one picture of a visitor to the next: a page that is sent more falls behind."""
 
@@ -38,8 +40,8 @@ class Visit(Generic[Wish, Picture]):
     """The next to be painted, as a place in `LEVELS`; None before the first, `len(LEVELS)` after the last."""
     begun: float = -math.inf
     """When their last picture was begun, in `time.monotonic`."""
-    seconds: dict[int, float] = field(default_factory=dict)
-    """What each level last took."""
+    took: tuple[int, float] = (0, math.inf)
+    """The level that was painted last, and its seconds."""
     gone: bool = False
 
     @property
@@ -55,25 +57,22 @@ class Visit(Generic[Wish, Picture]):
     def first_level(self) -> int:
         """The finest level that is quick enough, as far as is known; a level has four times the pixels of the last.
 
-        >>> visit = Visit(show=print, fail=print, seconds={0: 0.02})
+        >>> visit = Visit(show=print, fail=print, took=(0, 0.02))
         >>> LEVELS[visit.first_level()]
         0.25
         """
-        best = 0
-        for level in range(len(LEVELS)):
-            known = [seconds * 4.0 ** (level - other) for other, seconds in self.seconds.items() if other <= level]
-            if known and min(known) <= QUICK:
-                best = level
-        return best
+        last, seconds = self.took
+        quick = [level for level in range(len(LEVELS)) if seconds * 4.0 ** (level - last) <= QUICK]
+        return max(quick, default=0)
 
 
 class Painter(Generic[Wish, Picture]):
     """Paints the newest wish of each visitor, one picture at a time.
 
-    A first picture of a new view comes before every finer one, also in the middle of it: the finer waits between two
-    tiles, and is given up as soon as its own visitor wishes for something else. A first picture is always finished, so
-    that a camera which never rests is shown something. Among visitors who wait for the same kind of picture, the one
-    who was served longest ago is next.
+    The visitor who was served longest ago is next. But a first picture of a new view never waits for a finer one: that
+    pauses between two tiles, and is given up as soon as its own visitor wishes for something else. A first picture is
+    not given up for a newer wish, unless it turns out slow; the next is then coarser, and the coarsest is always
+    finished, so that a camera which never rests is shown something.
     """
 
     def __init__(self, paint: Callable[[Wish, float, Callable[[], None]], Picture]) -> None:
@@ -134,10 +133,11 @@ class Painter(Generic[Wish, Picture]):
             self._serve(visit, within=False)
 
     def _next(self) -> Visit[Wish, Picture] | None:
-        return self._next_waiting() or min(self._ready(), key=lambda visit: visit.begun, default=None)
+        return min(self._ready(), key=lambda visit: (visit.begun, not visit.waits), default=None)
 
-    def _next_waiting(self) -> Visit[Wish, Picture] | None:
-        return min((visit for visit in self._ready() if visit.waits), key=lambda visit: visit.begun, default=None)
+    def _next_waiting(self, besides: Visit[Wish, Picture]) -> Visit[Wish, Picture] | None:
+        waiting = (visit for visit in self._ready() if visit.waits and visit is not besides)
+        return min(waiting, key=lambda visit: visit.begun, default=None)
 
     def _ready(self) -> list[Visit[Wish, Picture]]:
         now = time.monotonic()
@@ -160,11 +160,13 @@ class Painter(Generic[Wish, Picture]):
 
         def pause() -> None:
             nonlocal others
-            if self._closed or visit.gone or (visit.number != number and not first):
+            slow = time.monotonic() - start - others > SLOW
+            may_stop = not first or (slow and level > 0)
+            if self._closed or visit.gone or (visit.number != number and may_stop):
                 raise GivenUp
-            if not within and not first:
+            if not within and (slow or not first):
                 with self._changed:
-                    waiting = self._next_waiting()
+                    waiting = self._next_waiting(visit)
                 if waiting is not None:
                     left = time.monotonic()
                     self._serve(waiting, within=True)
@@ -173,13 +175,15 @@ class Painter(Generic[Wish, Picture]):
         try:
             picture = self._paint(wish, LEVELS[level], pause)
         except GivenUp:
+            if first:
+                visit.took = level, time.monotonic() - start - others
             return
         except Exception as error:
             self._end(visit, number)
             _tell(visit.fail, error)
             return
         with self._changed:
-            visit.seconds[level] = time.monotonic() - start - others
+            visit.took = level, time.monotonic() - start - others
             if visit.number == number:
                 visit.level = level + 1
             if visit.gone:

@@ -1,5 +1,6 @@
 """The panel's part for films: keyframes, preview, files, and the rendering job."""
 
+import logging
 import tempfile
 import threading
 import time
@@ -10,10 +11,11 @@ import torch
 import viser
 
 from blocknerf.cameras import Cameras
-from blocknerf.errors import BlockNerfError
+from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.trajectory.keyframes import through_keyframes
-from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
+from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path
+from viewer.controls import held
 from viewer.filming import Filming
 
 SIZES = {"320x180": (320, 180), "640x360": (640, 360), "1280x720": (1280, 720)}
@@ -21,6 +23,8 @@ PREVIEW_RATE = 10.0
 """Views a second of a preview."""
 POLL = 0.3
 """Seconds between looks at the rendering job."""
+LONGEST_PREVIEW = 120.0
+"""Seconds; a longer path is passed faster."""
 LARGEST_FILE = 32 << 20
 """Bytes of a path that a visitor may load."""
 
@@ -36,13 +40,22 @@ class Paths:
         here: Callable[[], Cameras | None],
         stand: Callable[[Cameras], None],
         begin: Begin,
+        told: Callable[[Exception], str],
     ) -> None:
-        """Fill the panel; `here` is the visitor's camera, `stand` moves it, `begin` starts a rendering job."""
-        self._client, self._here, self._stand, self._begin = client, here, stand, begin
+        """Fill the panel.
+
+        Args:
+            client: The visitor's page.
+            here: Gives their camera.
+            stand: Moves it.
+            begin: Starts a rendering job.
+            told: What a visitor is told of an error.
+        """
+        self._client, self._here, self._stand, self._begin, self._told = client, here, stand, begin, told
         self._keyframes: list[Cameras] = []
         self._loaded: Trajectory | None = None
         self._filming: Filming | None = None
-        self._gone = threading.Event()
+        self._gone, self._previews = threading.Event(), 0
         gui = client.gui
         with gui.add_folder("Path", expand_by_default=False):
             gui.add_button("Add keyframe").on_click(lambda _: self._add())
@@ -50,12 +63,12 @@ class Paths:
             self._seconds = gui.add_number("Seconds", 6.0, min=0.5, max=600.0, step=0.5)
             self._rate = gui.add_number("Pictures a second", 24.0, min=1.0, max=60.0, step=1.0)
             self._size = gui.add_dropdown("Size", tuple(SIZES), initial_value="640x360")
-            gui.add_button("Preview").on_click(lambda _: self._try(self._preview))
+            gui.add_button("Preview").on_click(lambda _: self._apart(self._preview))
             gui.add_button("Save trajectory.json").on_click(lambda _: self._try(self._save))
             gui.add_button("Save camera path").on_click(lambda _: self._try(self._save_camera_path))
             self._upload = gui.add_upload_button("Load a path", mime_type="application/json")
             self._upload.on_upload(lambda _: self._try(self._load))
-            gui.add_button("Render film").on_click(lambda _: self._try(self._render))
+            gui.add_button("Render film").on_click(lambda _: self._apart(self._render))
             self._cancel = gui.add_button("Cancel", visible=False)
             self._cancel.on_click(lambda _: self._filming.cancel() if self._filming else None)
             self._bar = gui.add_progress_bar(0.0, visible=False)
@@ -64,8 +77,6 @@ class Paths:
     def close(self) -> None:
         """The visitor has left: their film is stopped; its pictures stay."""
         self._gone.set()
-        if self._filming is not None:
-            self._filming.close()
 
     def film(self) -> Trajectory:
         """The path that is loaded, or that leads through the keyframes.
@@ -76,12 +87,11 @@ class Paths:
         width, height = SIZES[self._size.value]
         if self._loaded is not None:
             return self._loaded.resized(width, height)
-        frames = min(max(2, round(self._seconds.value * self._rate.value)), MAX_FRAMES)  # a page may say anything
+        seconds, rate = held(self._seconds.value, 0.5, 600.0), held(self._rate.value, 1.0, 60.0)
+        frames = max(2, round(seconds * rate))
         poses = [camera.camera_to_world for camera in self._keyframes] or [torch.zeros(0, 3, 4)]
         focals = torch.tensor([float(each.intrinsics[0, 1] / each.height[0]) * height for each in self._keyframes])
-        return through_keyframes(
-            torch.cat(poses), focals, frames=frames, width=width, height=height, fps=float(self._rate.value)
-        )
+        return through_keyframes(torch.cat(poses), focals, frames=frames, width=width, height=height, fps=rate)
 
     def _add(self) -> None:
         camera = self._here()
@@ -100,10 +110,11 @@ class Paths:
         self._say.content = f"{count} keyframe{'' if count == 1 else 's'}."
 
     def _preview(self) -> None:
-        film = self.film()
-        cameras, steps = film.cameras, max(2, round(film.seconds * PREVIEW_RATE))
+        film, self._previews = self.film(), self._previews + 1
+        number, cameras = self._previews, film.cameras
+        steps = max(2, round(min(film.seconds, LONGEST_PREVIEW) * PREVIEW_RATE))
         for step in range(steps):
-            if self._gone.wait(1.0 / PREVIEW_RATE):
+            if self._gone.wait(1.0 / PREVIEW_RATE) or number != self._previews:
                 return
             self._stand(cameras[round(step / (steps - 1) * (len(film) - 1))])
 
@@ -128,10 +139,14 @@ class Paths:
         self._say.content = f"A path of {len(self._loaded)} pictures, {self._loaded.seconds:.1f} s."
 
     def _render(self) -> None:
-        if self._filming is not None and self._filming.state == "rendering":
-            self._say.content = "A film is being rendered already; cancel it first."
-            return
         filming = self._filming = self._begin(self.film())
+        try:
+            self._watch(filming)
+        finally:
+            filming.close()
+
+    def _watch(self, filming: Filming) -> None:
+        """Tell how far a film is, and hand it over."""
         self._bar.visible = self._cancel.visible = True
         start = time.monotonic()
         while filming.state == "rendering" and not self._gone.wait(POLL):
@@ -147,11 +162,17 @@ class Paths:
             self._client.send_file_download(f"{filming.name}.mp4", filming.video.read_bytes())
         else:
             why = f": {filming.complaint}" if filming.state == "failed" else ""
-            self._say.content = f"{filming.name} {filming.state}{why}"
-        filming.close()
+            self._say.content = self._told(RunError(f"{filming.name} {filming.state}{why}"))
+
+    def _apart(self, what: Callable[[], None]) -> None:
+        """Do what takes long in a thread of its own: those that call back are for all visitors."""
+        threading.Thread(target=self._try, args=(what,), daemon=True).start()
 
     def _try(self, what: Callable[[], None]) -> None:
         try:
             what()
         except BlockNerfError as error:
-            self._say.content = f"**Not done:** {str(error).replace(tempfile.gettempdir(), '')}"
+            self._say.content = f"**Not done:** {self._told(error)}"
+        except Exception:
+            logging.getLogger(__name__).exception("a visitor's path")
+            self._say.content = "**Not done:** see the server's terminal."

@@ -17,21 +17,23 @@ FRUSTA, POINTS, RING = 80, 20_000, 48
 
 
 class Scene:
-    """Drawn once a visitor, who shows what they like of it."""
+    """What a visitor shows of the run beside the picture."""
 
     def __init__(self, client: viser.ClientHandle, stock: Stock, go_to: Callable[[int], None]) -> None:
-        """Draw a run for a visitor, nothing of it visible; `go_to` is told at which photograph they click."""
+        """The scene of a visitor, nothing of it drawn; `go_to` is told at which photograph they click."""
         self._stock, self._go_to, self._scene = stock, go_to, client.scene
-        kinds = ("blocks", "photographs", "way", "points")
-        self._roots = {kind: client.scene.add_frame(f"/{kind}", show_axes=False, visible=False) for kind in kinds}
-        self._draw_blocks()
-        self._draw_photographs()
-        self._draw_points()
+        self._draw = {
+            "blocks": self._draw_blocks,
+            "photographs": self._draw_photographs,
+            "way": self._draw_way,
+            "points": self._draw_points,
+        }
+        self._roots: dict[str, viser.FrameHandle] = {}
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """What there is to show."""
-        return tuple(self._roots)
+        return tuple(self._draw)
 
     @property
     def visible(self) -> bool:
@@ -39,8 +41,12 @@ class Scene:
         return any(root.visible for root in self._roots.values())
 
     def show(self, kind: str, visible: bool) -> None:
-        """Show or hide one kind of things."""
-        self._roots[kind].visible = visible
+        """Show or hide one kind of things; drawn when they are first shown."""
+        if visible and kind not in self._roots:
+            self._roots[kind] = self._scene.add_frame(f"/{kind}", show_axes=False)
+            self._draw[kind]()
+        elif kind in self._roots:
+            self._roots[kind].visible = visible
 
     def _draw_blocks(self) -> None:
         rings = [_ring(block.origin, block.radius) for block in self._stock.city.blocks]
@@ -68,6 +74,8 @@ class Scene:
                 position=tuple(camera.centers[0].tolist()),
             )  # fmt: skip
             self._on_click(frustum, index)
+
+    def _draw_way(self) -> None:
         way = self._stock.cameras.centers[list(self._stock.way)].float().numpy()
         if len(way) > 1:
             self._scene.add_line_segments(

@@ -1,5 +1,7 @@
 """One visitor: their camera and panel on one side, the painter on the other."""
 
+import threading
+
 import numpy as np
 import viser
 
@@ -8,16 +10,19 @@ from blocknerf.errors import BlockNerfError
 from blocknerf.images import read_image
 from blocknerf.trajectory.trajectory import Trajectory
 from viewer.controls import Controls
-from viewer.filming import Filming
+from viewer.filming import Filming, Studio
 from viewer.painter import Painter
 from viewer.paths import Paths
 from viewer.pictures import Picture, Wish
 from viewer.scene import Scene
 from viewer.stock import Stock
-from viewer.views import Stand, field_of_view, quaternion
+from viewer.views import Stand, field_of_view
 
 QUALITY, DRAFT_QUALITY = 85, 70
 """Of the JPEG of a finished picture, and of one that becomes finer."""
+PANEL = 400
+"""Pixels across that a photograph in the panel needs."""
+UP = (0.0, 0.0, 1.0)
 ABOVE = 2.5
 """How far above a block the view from above stands, in its radii."""
 
@@ -25,14 +30,18 @@ ABOVE = 2.5
 class Session:
     """From the moment a page connects until it is gone."""
 
-    def __init__(self, client: viser.ClientHandle, stock: Stock, painter: Painter[Wish, Picture]) -> None:
-        self._client, self._stock, self._painter = client, stock, painter
-        self._visit = painter.add(self._show, self._complain)
+    def __init__(
+        self, client: viser.ClientHandle, stock: Stock, painter: Painter[Wish, Picture], studio: Studio
+    ) -> None:
+        self._client, self._stock, self._painter, self._studio = client, stock, painter, studio
+        self._lock, self._ready = threading.Lock(), False
         self._controls = Controls(client, stock, self._ask)
         self._scene = Scene(client, stock, self.go_to)
         with client.gui.add_folder("Places"):
             self._add_places()
-        self._paths = Paths(client, self._camera, self._stand, self._begin_film)
+        self._paths = Paths(client, self._camera, self._stand, self._begin_film, stock.told)
+        self._visit = painter.add(self._show, self._complain)
+        self._ready = True
         client.camera.on_update(lambda _: self._ask())
         self._ask()
 
@@ -46,12 +55,14 @@ class Session:
         self._stand(self._stock.photograph(photograph))
         frame, capture = self._stock.capture.frames[photograph], self._stock.capture
         try:
-            self._photograph.image = read_image(capture.root / frame.image, 1, frame.intrinsics.size)
+            downscale = max(1, frame.intrinsics.width // PANEL)
+            self._photograph.image = read_image(capture.root / frame.image, downscale, frame.intrinsics.size)
         except BlockNerfError as error:
-            self._complain(error)
+            self._photograph.visible, self._missing.visible = False, True
+            self._missing.content = f"**No photograph:** {self._stock.told(error)}"
             return
         self._photograph.label = frame.name
-        self._photograph.visible = True
+        self._photograph.visible, self._missing.visible = True, False
 
     def _add_places(self) -> None:
         gui = self._client.gui
@@ -67,6 +78,7 @@ class Session:
         street.on_click(lambda _: self.go_to(self._stock.nearest_photograph(self._position())))
         above.on_click(lambda _: self._look_down())
         self._photograph = gui.add_image(np.zeros((1, 1, 3), np.uint8), label="photograph", visible=False)
+        self._missing = gui.add_markdown("", visible=False)
 
     def _position(self) -> tuple[float, float, float]:
         x, y, z = (float(value) for value in self._client.camera.position)
@@ -75,7 +87,8 @@ class Session:
     def _stand(self, camera: Cameras) -> None:
         ahead = camera.centers[0] + 5.0 * camera.camera_to_world[0, :, 2]
         with self._client.atomic():
-            self._client.camera.wxyz = quaternion(camera)
+            # Without the photograph's roll: a page turns around its up direction ever after.
+            self._client.camera.up_direction = UP
             self._client.camera.position = camera.centers[0].numpy()
             self._client.camera.look_at = ahead.numpy()
             self._client.camera.fov = field_of_view(camera)
@@ -83,9 +96,10 @@ class Session:
     def _look_down(self) -> None:
         x, y, _ = self._position()
         block = min(self._stock.city.blocks, key=lambda each: (each.origin[0] - x) ** 2 + (each.origin[1] - y) ** 2)
-        height = block.origin[2] + ABOVE * block.radius
+        above = ABOVE * block.radius
         with self._client.atomic():
-            self._client.camera.position = (x, y - 0.02 * height, height)
+            self._client.camera.up_direction = UP
+            self._client.camera.position = (x, y - 0.02 * above, block.origin[2] + above)
             self._client.camera.look_at = (x, y, block.origin[2])
 
     def _camera(self) -> Cameras | None:
@@ -97,18 +111,18 @@ class Session:
         return stand.camera(self._controls.budget)
 
     def _begin_film(self, film: Trajectory) -> Filming:
-        return Filming(self._stock.run, film, self._controls.look, self._controls.exposure)
+        return self._studio.begin(film, *self._controls.film_options())
 
     def _ask(self) -> None:
-        view = self._camera()
-        if view is None:
-            return
-        try:
-            wish = self._controls.wish(view)
-        except BlockNerfError as error:
-            self._complain(error)
-            return
-        self._painter.ask(self._visit, wish)
+        # Pages call back from many threads: who comes last must ask last, and with the newest of all.
+        with self._lock:
+            view = self._camera() if self._ready else None
+            if view is None:
+                return
+            try:
+                self._painter.ask(self._visit, self._controls.wish(view))
+            except BlockNerfError as error:
+                self._complain(error)
 
     def _show(self, picture: Picture, level: float) -> None:
         quality = QUALITY if level == 1.0 else DRAFT_QUALITY

@@ -1,6 +1,9 @@
 """What a run offers to look at, read once for all visitors."""
 
+import tempfile
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from statistics import median
 
 import torch
@@ -33,8 +36,8 @@ class Stock:
     """The photographs along the longest stretch, by the camera that looks ahead."""
     exposure: float | None
     """The middle one of the photographs, in the capture's unit; None where none says its own."""
-    looks: tuple[str, ...]
-    """Names of stored looks that fit the blocks as they are, the default one first."""
+    opened: Mapping[str, Look]
+    """Stored looks that fit the blocks as they are, by name, the default one first."""
 
     @classmethod
     def of(cls, run: RunFolder, *, follow: bool = False) -> "Stock":
@@ -48,7 +51,7 @@ class Stock:
         if not follow and not run.blocks_done():
             raise RunError(f"{run.path}: no block is trained; run 'blocknerf train' first")
         names = sorted(run.looks_done(), key=lambda name: (name != DEFAULT_LOOK, name))
-        fitting = tuple(name for name in names if _opened(run, name, city) is not None)
+        fitting = {name: look for name in names if (look := _opened(run, name, city)) is not None}
         capture = placed_capture(run)
         cameras, known = capture.cameras(), [frame.exposure for frame in capture.frames if frame.exposure is not None]
         return cls(
@@ -58,8 +61,13 @@ class Stock:
             cameras=cameras,
             way=reference_passage(cameras, capture.frames).frames,
             exposure=median(known) if known else None,
-            looks=fitting,
+            opened=fitting,
         )
+
+    @property
+    def looks(self) -> tuple[str, ...]:
+        """Names of the looks."""
+        return tuple(self.opened)
 
     @property
     def lights(self) -> tuple[str, ...]:
@@ -70,12 +78,15 @@ class Stock:
         """A light, or two stored looks of which the first passes into the second.
 
         Raises:
-            RunError: the look is gone or no longer fits.
+            RunError: there is no such look.
         """
         if name.startswith(LEARNED):
             return Light(looks=(), segment=name.removeprefix(LEARNED), exposure=exposure)
         names = [name] if into is None else [name, into]
-        return Light(looks=tuple(open_look(self.run, each, self.city.digest) for each in names), exposure=exposure)
+        unknown = [each for each in names if each not in self.opened]
+        if unknown:
+            raise RunError(f"view: there is no look {unknown[0]!r}; choose one of {', '.join(self.looks) or 'none'}")
+        return Light(looks=tuple(self.opened[each] for each in names), exposure=exposure)
 
     def photograph(self, index: int) -> Cameras:
         """The camera of a photograph, without its distortion."""
@@ -88,6 +99,13 @@ class Stock:
         """The one that was taken nearest to a place."""
         centers = self.cameras.centers.double()
         return int((centers - torch.tensor(position, dtype=torch.float64)).norm(dim=-1).argmin())
+
+    def told(self, error: Exception) -> str:
+        """What a visitor is told of an error: no folder of the server's."""
+        text = str(error)
+        for folder in (self.run.path, self.capture.root, Path(tempfile.gettempdir())):
+            text = text.replace(str(folder.resolve()), folder.name).replace(str(folder), folder.name)
+        return text
 
     def shown(self, hidden: frozenset[str], power: float, threshold: float) -> City:
         """The city without some blocks, weighed and culled otherwise; with all where none would be left."""

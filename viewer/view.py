@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import signal
 import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -49,6 +50,7 @@ def view(
     with serving(RunFolder(run), port=port, host=host, token=token, follow=follow, cache_bytes=memory * MIB) as gate:
         print(f"{run}: {gate.url}", flush=True)
         print("Stop with Ctrl-C.", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # to leave by the same way
         with contextlib.suppress(KeyboardInterrupt):
             threading.Event().wait()
 
@@ -70,6 +72,7 @@ def serving(
     """
     check_binding(host, token)
     viser = _viser()
+    from viewer.filming import Studio
     from viewer.following import Follower
     from viewer.painter import Painter
     from viewer.pictures import Gallery
@@ -81,7 +84,7 @@ def serving(
     gallery = Gallery(CityRenderer(run, city=stock.city, load=load, cache_bytes=cache_bytes, allow_missing=True))
     if not follow:
         gallery.prepare(stock)
-    painter, sessions = Painter(gallery.paint), {}
+    painter, studio, sessions = Painter(gallery.paint), Studio(run), {}
 
     def renew(names: Iterable[str]) -> None:
         gallery.outdate(names)
@@ -95,7 +98,7 @@ def serving(
 
     @server.on_client_connect
     def _(client: Any) -> None:
-        sessions[client.client_id] = Session(client, stock, painter)
+        sessions[client.client_id] = Session(client, stock, painter, studio)
         if client.client_id not in server.get_clients():  # gone before all was ready
             leave(client)
 
@@ -114,6 +117,7 @@ def serving(
             follower.close()
         for session in list(sessions.values()):
             session.close()
+        studio.close()
         painter.close()
         with contextlib.redirect_stdout(io.StringIO()):
             server.stop()

@@ -90,7 +90,8 @@ class Page:
         return self.settled()
 
     def input(self, label: str) -> Any:
-        return self.page.locator(f'//*[normalize-space(text())="{label}"]/following::input[1]').first
+        after = self.page.locator(f'//*[normalize-space(text())="{label}"]/following::input')
+        return after.locator("visible=true").first
 
     def choose(self, label: str, option: str) -> None:
         self.input(label).click()
@@ -146,9 +147,11 @@ def test_a_moved_camera_sees_something_else_and_the_plan_follows(visit: Callable
     assert page.arrow() != arrow
 
 
-def test_light_exposure_and_weighting_change_the_picture(visit: Callable[..., Page], town_run: RunFolder) -> None:
+def test_light_exposure_and_blocks_change_the_picture(visit: Callable[..., Page], town_run: RunFolder) -> None:
     page = visit()
     page.changes(lambda: page.choose("Light", "noon"), least=0.3)
+    page.page.get_by_label("Exposure of the surroundings").uncheck(force=True)
+    page.changes(lambda: page.input("Exposure").fill("4"), least=0.3)
     page.changes(lambda: page.choose("Shows", "depth"))
     page.changes(lambda: page.choose("Shows", "blocks"))
     states = page.states()

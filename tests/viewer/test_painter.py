@@ -138,6 +138,35 @@ def test_a_first_picture_does_not_wait_for_another_visitors_finest(studio: Studi
     assert studio.begun.count(("still", 1.0)) == 1, "which went on where it was"
 
 
+def test_who_rests_is_not_starved_by_who_moves(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests, moves = studio.visit("rests"), studio.visit("moves")
+    studio.painter.ask(rests, "still")
+    place, deadline = 0, time.monotonic() + 20.0
+    studio.run_freely()
+    while ("still", 1.0) not in studio.shown["rests"]:
+        assert time.monotonic() < deadline
+        studio.painter.ask(moves, f"{(place := place + 1)}")
+
+
+def test_a_slow_first_picture_is_given_up_and_the_next_is_coarser(slow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUICK", 10.0)
+    monkeypatch.setattr(module, "SLOW", 0.0)
+    studio = Studio({1.0: 4})
+    visit = studio.visit("a")
+    visit.took = (0, 0.1)  # so that the finest seems quick enough
+    studio.painter.ask(visit, "here")
+    studio.wait(lambda: studio.begun == [("here", 1.0)])
+    monkeypatch.setattr(module, "QUICK", 0.0)
+    studio.painter.ask(visit, "there")
+    studio.let(1)
+    studio.wait(lambda: len(studio.begun) == 2)
+    assert studio.begun[1] == ("there", LEVELS[0])
+    studio.run_freely()
+    studio.wait(lambda: ("there", 1.0) in studio.shown["a"])
+    assert ("here", 1.0) not in studio.shown["a"]
+    studio.painter.close()
+
+
 def test_visitors_take_turns(studio: Studio) -> None:
     visits = {name: studio.visit(name) for name in "abc"}
     for name, visit in visits.items():

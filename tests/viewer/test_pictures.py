@@ -57,7 +57,8 @@ def test_light_exposure_weighting_and_layer_change_it(stock: Stock, gallery: Gal
         "half way": wish(stock, view=view, light=stock.light("noon", "dusk", None), passed=0.5),
         "as learned": wish(stock, view=view, light=stock.light(stock.lights[-1], None, None)),
         "brighter": wish(stock, view=view, light=stock.light("noon", None, 4.0 * (stock.exposure or 1.0))),
-        "nearest": wish(stock, view=view, max_blocks=1),
+        "one block": wish(stock, view=view, max_blocks=1),
+        "by visibility": wish(stock, view=view, weighting="visibility_image"),
         "without one": wish(stock, view=view, city=stock.shown(frozenset({"b000"}), 4.0, 0.0)),
         **{layer: wish(stock, view=view, layer=layer) for layer in LAYERS[1:]},
     }

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from blocknerf.trajectory.trajectory import Trajectory
 from pipelines.cli import main
 from pipelines.ingest import ingest
 from pipelines.partition import partition
-from viewer.filming import Filming
+from viewer.filming import Filming, Studio, _take_name
 from viewer.stock import Stock
 from viewer.view import view
 
@@ -54,7 +55,7 @@ def test_the_missing_extra_is_named(
 
 def test_films_have_names_of_their_own_and_can_be_cancelled(town_run: RunFolder) -> None:
     stock = Stock.of(town_run)
-    first, second = (Filming(town_run, film(stock, count), "noon", None) for count in (3, 500))
+    first, second = (Filming(town_run, film(stock, count), "--look", "noon") for count in (3, 500))
     assert first.name != second.name
     second.cancel()
     assert second.state == "cancelled"
@@ -65,8 +66,25 @@ def test_films_have_names_of_their_own_and_can_be_cancelled(town_run: RunFolder)
         each.close()
 
 
+def test_one_film_is_made_at_a_time(town_run: RunFolder) -> None:
+    studio, path = Studio(town_run), film(Stock.of(town_run), 500)
+    first = studio.begin(path)
+    with pytest.raises(RunError, match="another film is being rendered"):
+        studio.begin(path)
+    first.close()
+    second = studio.begin(path)
+    studio.close()
+    assert second.state == "cancelled"
+
+
+def test_names_are_taken_by_one_film_each(tmp_path: Path) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        names = list(pool.map(lambda _: _take_name(RunFolder(tmp_path)), range(40)))
+    assert sorted(names) == [f"web{number:03d}" for number in range(1, 41)]
+
+
 def test_a_film_that_cannot_be_made_says_why(town_run: RunFolder) -> None:
-    filming = Filming(town_run, film(Stock.of(town_run), 3), "midnight", None)
+    filming = Filming(town_run, film(Stock.of(town_run), 3), "--look", "midnight")
     wait_for(filming, "failed")
     assert "midnight" in filming.complaint
     filming.close()
