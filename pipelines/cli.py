@@ -27,7 +27,7 @@ COMMANDS: dict[str, str] = {
     "backends": "say which kernels this machine can use, and why",
     "sample": "make a small town with known geometry: a capture to try everything on",
 }
-"""Each job with its line in the overview. A job is the function of that name in the module of that name."""
+"""Each with its line in the overview. A command is the function of that name in the module of that name."""
 VIEWER = ("view",)
 """Those that are not in `pipelines`."""
 
@@ -54,6 +54,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _refuse(f"{error.filename or 'output'}: {error.strerror}; {ENVIRONMENT[error.errno]}", USAGE_ERROR)
     except KeyboardInterrupt:
         return _refuse("interrupted; the same command goes on from here", INTERRUPTED)
+
+
+def module_of(name: str) -> str:
+    """The module that holds a command's function.
+
+    >>> module_of("train"), module_of("view")
+    ('pipelines.train', 'viewer.view')
+    """
+    return f"{'viewer' if name in VIEWER else 'pipelines'}.{name}"
 
 
 def overview() -> str:
@@ -108,7 +117,7 @@ def _call(name: str, arguments: list[str]) -> None:
     import blocknerf.kernels.threads  # noqa: F401, I001  # decides how threads wait, so it comes before torch
     import tyro
 
-    job = getattr(importlib.import_module(f"{'viewer' if name in VIEWER else 'pipelines'}.{name}"), name)
+    job = getattr(importlib.import_module(module_of(name)), name)
     config = (tyro.conf.HelptextFromCommentsOff,)
     tyro.cli(command_of(job), prog=f"blocknerf {name}", args=arguments, config=config)
 

@@ -119,7 +119,7 @@ def test_every_command_explains_each_parameter(name: str, capsys: pytest.Capture
         cli.main([name, "--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    job = getattr(sys.modules[f"pipelines.{name}"], name)
+    job = getattr(sys.modules[cli.module_of(name)], name)
     for parameter in inspect.signature(job).parameters.values():
         by_place = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
         option = f"--{parameter.name.rstrip('_').replace('_', '-')}"
