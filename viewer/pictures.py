@@ -73,7 +73,9 @@ class Gallery:
         """Load the blocks around the start and compile what is not compiled, so that no visitor waits for that."""
         view = stock.photograph(stock.way[0])
         light = stock.light(stock.lights[0], None, None)
-        self.paint(Wish(view=view, light=light, city=stock.city, weighting=stock.city.weighting), LEVELS[0], nothing)
+        # Visibility too, which is looked at as soon as a second block comes near.
+        wish = Wish(view=view, light=light, city=stock.city, weighting=stock.city.weighting, layer="visibility")
+        self.paint(wish, LEVELS[0], nothing)
 
     def paint(self, wish: Wish, level: float, pause: Callable[[], None]) -> Picture:
         """The picture of a wish at a share of its size; `pause` is called between tiles, and may raise.
