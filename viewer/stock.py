@@ -103,8 +103,10 @@ class Stock:
     def told(self, error: Exception) -> str:
         """What a visitor is told of an error: no folder of the server's."""
         text = str(error)
-        for folder in (self.run.path, self.capture.root, Path(tempfile.gettempdir())):
-            text = text.replace(str(folder.resolve()), folder.name).replace(str(folder), folder.name)
+        folders = (self.run.path, self.capture.root, Path(tempfile.gettempdir()))
+        paths = {path for folder in folders for path in (folder.absolute(), folder.resolve())}
+        for path in sorted(paths, key=lambda path: -len(path.parts)):  # one may lie in another
+            text = text.replace(str(path), path.name)
         return text
 
     def shown(self, hidden: frozenset[str], power: float, threshold: float) -> City:

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from blocknerf.city.light import Light
 from blocknerf.city.manifest import RunFolder
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.errors import RunError
 from blocknerf.images import to_uint8
 from blocknerf.rendering.image import nothing
 from viewer.painter import GivenUp
@@ -90,6 +92,14 @@ def test_what_a_run_offers(stock: Stock) -> None:
     x, y, z = stock.photograph(5).centers[0].tolist()
     near = stock.photograph(stock.nearest_photograph((x, y, z + 0.01))).centers[0].tolist()
     assert near == pytest.approx([x, y, z])
+
+
+@pytest.mark.parametrize("run", ["runs/street", "."])
+def test_visitors_are_told_no_folder(stock: Stock, run: str) -> None:
+    own = replace(stock, run=RunFolder(Path(run)), capture=replace(stock.capture, root=Path("photos")))
+    folder, root = Path(run).absolute(), Path("photos").resolve()
+    found = own.told(RunError(f"{folder}/city.json: 3.5 is no radius, see {root}/a.jpg; correct it."))
+    assert found == f"{folder.name}/city.json: 3.5 is no radius, see photos/a.jpg; correct it."
 
 
 def test_hiding_every_block_hides_none(stock: Stock) -> None:
