@@ -1,5 +1,6 @@
 """The viewer beside a job, in a process of its own: jobs and viewer know each other by the run folder alone."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ def shown(run: Path, wanted: bool) -> Iterator[None]:
         yield
         return
     command = [sys.executable, "-m", "pipelines", "view", str(run), "--follow", "--port", "0"]
+    command += ["--beside", str(os.getpid())]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None

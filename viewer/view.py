@@ -3,8 +3,9 @@
 import contextlib
 import io
 import logging
+import os
 import signal
-import threading
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ def view(
     host: str = "127.0.0.1",
     token: str | None = None,
     follow: bool = False,
+    beside: int | None = None,
     memory: int = 2048,
     threads: int | None = None,
 ) -> None:
@@ -40,6 +42,7 @@ def view(
         host: Address to listen at; another than this machine's own needs a token.
         token: Word that visitors must know; the address that is printed has it.
         follow: Show blocks as they train, and before any is trained.
+        beside: Number of the process that started this one; the page ends when that is gone, even if it was killed.
         memory: Mebibytes that loaded blocks may take; others leave when it is full.
         threads: Processor threads; by default every core.
 
@@ -52,7 +55,8 @@ def view(
         print("Stop with Ctrl-C.", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # to leave by the same way
         with contextlib.suppress(KeyboardInterrupt):
-            threading.Event().wait()
+            while beside is None or os.getppid() == beside:
+                time.sleep(1.0)
 
 
 @contextmanager

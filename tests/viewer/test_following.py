@@ -1,6 +1,9 @@
 """A run in training: blocks show as far as they are, and anew when they have come further."""
 
 import shutil
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -83,6 +86,28 @@ def test_changes_are_noticed_once(growing: RunFolder, town_run: RunFolder, monke
     assert len(told) == before
     follower.close()
     assert set(stamps(growing, city)) == {first, second}
+
+
+def test_a_page_ends_with_a_job_that_is_killed(town_run: RunFolder, repository: Path) -> None:
+    script = "import sys, time; from pathlib import Path; from pipelines.onlooker import shown\n"
+    script += "with shown(Path(sys.argv[1]), True): time.sleep(60)"
+    job = subprocess.Popen(
+        [sys.executable, "-c", script, str(town_run.path)], cwd=repository, stdout=subprocess.PIPE, text=True
+    )
+    assert job.stdout is not None
+    port = int(job.stdout.readline().rstrip("/\n").rpartition(":")[2])
+    socket.create_connection(("127.0.0.1", port)).close()
+    job.kill()
+    job.communicate()
+
+    def is_gone() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    wait_for(is_gone)
 
 
 def test_training_leaves_a_preview_only_while_it_is_looked_at(
