@@ -68,14 +68,14 @@ def place_intersections(network: StreetNetwork, largest: float = LARGEST) -> Str
     numbers = {place: number for number, place in enumerate(junctions)}
     origins = [network.places[place] for place in junctions]
     reach = largest - width
-    ways = [part for way in network.carriageways() for part in _together(way, APART * reach)]
-    check_count(len(junctions) + sum(SHARE * max(map(line_length, lines)) for _, lines in ways) / reach, largest)
+    ways = [part for way in network.carriageways() for part in _together(way, reach)]
+    check_count(len(junctions) + sum(SHARE * max(map(line_length, lines)) for _, lines, _ in ways) / reach, largest)
     pieces: list[Piece] = []
-    for places, lines in ways:
+    for places, lines, left in ways:
         ends = [numbers.get(place) for place in places]
         if ends[0] is None:
             lines, ends = [line[::-1] for line in lines], ends[::-1]
-        cuts = divide(max(map(line_length, lines)), ends.count(None), reach - spread(lines))
+        cuts = divide(max(map(line_length, lines)), ends.count(None), left)
         blocks = [ends[0], *range(len(origins), len(origins) + len(cuts)), ends[1]]
         pieces += [piece for line in lines for piece in _pieces(line, cuts, blocks)]
         origins += [middle(lines, cut) for cut in cuts]
@@ -105,10 +105,14 @@ def divide(length: float, bare: int, reach: float) -> list[float]:
     return [start + i * spacing for i in range(count)]
 
 
-def _together(way: Sequence[Street], farthest: float) -> list[tuple[tuple[int, int], list[Line]]]:
-    """The ends of a street with its carriageways; each by itself if they spread farther than blocks can hold."""
+def _together(way: Sequence[Street], reach: float) -> list[tuple[tuple[int, int], list[Line], float]]:
+    """The ends of a street, its carriageways, and the reach that blocks in the middle between them have along it.
+
+    Each carriageway comes by itself if they spread farther than blocks can hold.
+    """
     ends, lines = way[0].ends, [street.line for street in way]
-    return [(ends, lines)] if spread(lines) <= farthest else [(ends, [line]) for line in lines]
+    apart = spread(lines)
+    return [(ends, lines, reach - apart)] if apart <= APART * reach else [(ends, [line], reach) for line in lines]
 
 
 def _pieces(line: Line, cuts: list[float], blocks: list[int | None]) -> list[Piece]:
