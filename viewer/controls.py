@@ -1,7 +1,6 @@
 """The panel of one visitor: what is shown of the city, and how."""
 
 import logging
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +13,7 @@ from blocknerf.errors import BlockNerfError, RunError
 from viewer.pictures import LAYERS, Picture, Wish
 from viewer.plan import draw_plan, table
 from viewer.stock import Stock
+from viewer.views import held
 
 BUDGETS = (180, 270, 360, 540, 720, 1080)
 """Heights of finished pictures, in pixels, to choose from."""
@@ -27,15 +27,6 @@ LONGEST_LIST = 10_000
 """Letters of the list of hidden blocks that are read."""
 
 
-def held(value: float, low: float, high: float) -> float:
-    """A number that a page sent, within bounds; the lower one where it is none.
-
-    >>> held(7.0, 0.0, 1.0), held(float("nan"), 0.5, 1.0)
-    (1.0, 0.5)
-    """
-    return min(max(float(value), low), high) if math.isfinite(value) else low
-
-
 class Controls:
     """Elements of the panel, and what they say together."""
 
@@ -43,7 +34,7 @@ class Controls:
         """Fill the panel of a visitor; `changed` is called whenever another picture is wanted."""
         self._stock, self._changed = stock, changed
         gui = client.gui
-        self.plan = gui.add_html("")
+        self._plan = gui.add_html("")
         with gui.add_folder("Light"):
             self._light = self._input(gui.add_dropdown("Light", stock.lights))
             self._into = self._input(
@@ -100,7 +91,7 @@ class Controls:
         """What the panel asks for, seen from there.
 
         Raises:
-            RunError: a look is gone.
+            RunError: there is no such look.
         """
         hidden, stock = frozenset(self._hidden.value[:LONGEST_LIST].split()), self._stock
         light, into = self._light.value, self._into.value
@@ -117,7 +108,7 @@ class Controls:
 
     def tell(self, picture: Picture) -> None:
         """Show what became of the blocks around a camera."""
-        self.plan.content = draw_plan(self._stock, picture.uses, picture.camera)
+        self._plan.content = draw_plan(self._stock, picture.uses, picture.camera)
         self._table.content = table(picture.uses)
         self._notice.visible = False
 

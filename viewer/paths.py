@@ -15,8 +15,8 @@ from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path
-from viewer.controls import held
 from viewer.filming import Filming
+from viewer.views import held
 
 SIZES = {"320x180": (320, 180), "640x360": (640, 360), "1280x720": (1280, 720)}
 PREVIEW_RATE = 10.0

@@ -13,6 +13,15 @@ LARGEST = 4096
 NARROWEST, WIDEST = math.radians(5.0), math.radians(150.0)
 
 
+def held(value: float, low: float, high: float) -> float:
+    """A number that a page sent, within bounds; the lower one where it is none.
+
+    >>> held(7.0, 0.0, 1.0), held(float("nan"), 0.5, 1.0)
+    (1.0, 0.5)
+    """
+    return min(max(float(value), low), high) if math.isfinite(value) else low
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stand:
     """A place and a direction, as the page tells them."""
@@ -32,13 +41,13 @@ class Stand:
         numbers = (*self.position, *self.wxyz, self.fov)
         if not all(math.isfinite(number) for number in numbers) or math.hypot(*self.wxyz) < 1e-6:
             return None
-        canvas_width, canvas_height = (min(max(1, side), LARGEST) for side in (self.width, self.height))
+        canvas_width, canvas_height = (held(side, 1, LARGEST) for side in (self.width, self.height))
         shrink = min(1.0, budget / canvas_height, 2 * budget / canvas_width)
         width, height = (max(1, round(side * shrink)) for side in (canvas_width, canvas_height))
         w, x, y, z = self.wxyz
         turn = torch.from_numpy(Rotation.from_quat((x, y, z, w)).as_matrix()).float()
         pose = torch.cat([turn, torch.tensor(self.position)[:, None]], 1)
-        fov = min(max(self.fov, NARROWEST), WIDEST)
+        fov = held(self.fov, NARROWEST, WIDEST)
         return Cameras.pinhole(pose[None], focal=height / (2.0 * math.tan(fov / 2.0)), width=width, height=height)
 
 
