@@ -1,8 +1,9 @@
-"""A draft preset small enough to be trained in a second."""
+"""A draft preset and seams so small that training and matching take a second."""
 
 from collections.abc import Callable
 from functools import partial
 
+from blocknerf.city import seams
 from blocknerf.fields import spec
 from blocknerf.fields.probing import extract_occupancy
 from blocknerf.training import config
@@ -21,3 +22,9 @@ def shrink_draft(patch: Callable[[object, str, object], None]) -> None:
     patch(spec, "_PRESETS", {**spec._PRESETS, "draft": FIELD})
     patch(config, "RAYS", {**config.RAYS, "draft": RAYS})
     patch(train_job, "extract_occupancy", partial(extract_occupancy, resolution=8))
+
+
+def shrink_seams(patch: Callable[[object, str, object], None]) -> None:
+    """Match in few small views, and at seams however little is seen of them."""
+    for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2), ("LEAST", -1.0)):
+        patch(seams, name, value)

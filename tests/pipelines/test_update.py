@@ -27,7 +27,7 @@ from pipelines.cli import main
 from pipelines.match import match
 from pipelines.train import train
 from pipelines.update import update
-from tests.tiny import shrink_draft
+from tests.tiny import shrink_draft, shrink_seams
 from tests.tree import tree
 
 STEPS = 6
@@ -36,8 +36,7 @@ STEPS = 6
 def make_tiny(patch: pytest.MonkeyPatch) -> None:
     """Make training and matching small enough for a test."""
     shrink_draft(patch.setattr)
-    for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2), ("LEAST", -1.0)):
-        patch.setattr(seams, name, value)
+    shrink_seams(patch.setattr)
 
 
 @pytest.fixture(autouse=True)

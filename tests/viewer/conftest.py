@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from blocknerf.city import seams
 from blocknerf.city.manifest import RunFolder
 from pipelines.ingest import ingest
 from pipelines.match import match
 from pipelines.partition import partition
 from pipelines.train import train
-from tests.tiny import shrink_draft
+from tests.tiny import shrink_draft, shrink_seams
 from tests.viewer.visitors import TOKEN, Inner
 from viewer.gate import Gate
 
@@ -25,8 +24,7 @@ def town_run(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> RunF
     run = RunFolder(tmp_path_factory.mktemp("viewer") / "run")
     with pytest.MonkeyPatch.context() as patch:
         shrink_draft(patch.setattr)
-        for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2), ("LEAST", -1.0)):
-            patch.setattr(seams, name, value)
+        shrink_seams(patch.setattr)
         ingest(repository / "data_samples" / "mini_city", run.path)
         partition(run.path)
         train(run.path, steps=60, downscale=2, threads=1)

@@ -5,7 +5,6 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +20,7 @@ from blocknerf.rendering.image import nothing
 from pipelines import onlooker
 from pipelines import train as train_job
 from tests.tiny import shrink_draft
+from tests.viewer.visitors import wait_for
 from viewer import following
 from viewer.following import Follower, stamps
 from viewer.pictures import Gallery, Wish
@@ -40,13 +40,6 @@ def preview(run: RunFolder, trained: RunFolder, name: str, brighter: float = 0.0
         field.codes += brighter
     run.checkpoint(name).mkdir(exist_ok=True)
     save_field(field, run.preview(name), step=10, city=read_city(run.city).digest)
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30.0
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def test_a_block_shows_as_far_as_it_is(growing: RunFolder, town_run: RunFolder) -> None:

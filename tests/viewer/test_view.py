@@ -1,7 +1,6 @@
 """What is refused before a page is served, and films that a page asks for."""
 
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from blocknerf.trajectory.trajectory import Trajectory
 from pipelines.cli import main
 from pipelines.ingest import ingest
 from pipelines.partition import partition
+from tests.viewer.visitors import wait_for
 from viewer.filming import Filming, Studio, _take_name
 from viewer.stock import Stock
 from viewer.view import view
@@ -24,13 +24,6 @@ def film(stock: Stock, count: int) -> Trajectory:
     poses = camera.camera_to_world.repeat(count, 1, 1)
     poses[:, 0, 3] += torch.arange(count)
     return Trajectory(camera_to_world=poses, focals=torch.full((count,), 20.0), width=32, height=18, fps=8.0)
-
-
-def wait_for(filming: Filming, *states: str) -> None:
-    deadline = time.monotonic() + 60.0
-    while filming.state not in states:
-        assert time.monotonic() < deadline, filming.state
-        time.sleep(0.05)
 
 
 def test_a_run_without_a_trained_block_is_refused(tmp_path: Path, repository: Path) -> None:
@@ -59,7 +52,7 @@ def test_films_have_names_of_their_own_and_can_be_cancelled(town_run: RunFolder)
     assert first.name != second.name
     second.cancel()
     assert second.state == "cancelled"
-    wait_for(first, "done", "failed")
+    wait_for(lambda: first.state != "rendering")
     assert (first.state, first.share) == ("done", 1.0), first.complaint
     assert first.video.is_file()
     for each in (first, second):
@@ -85,7 +78,7 @@ def test_names_are_taken_by_one_film_each(tmp_path: Path) -> None:
 
 def test_a_film_that_cannot_be_made_says_why(town_run: RunFolder) -> None:
     filming = Filming(town_run, film(Stock.of(town_run), 3), "--look", "midnight")
-    wait_for(filming, "failed")
+    wait_for(lambda: filming.state == "failed")
     assert "midnight" in filming.complaint
     filming.close()
     assert not town_run.render_folder(filming.name).exists()

@@ -78,7 +78,7 @@ def read_until(visitor: socket.socket, mark: bytes) -> bytes:
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 10
+    limit = time.monotonic() + 60
     while not condition():
         assert time.monotonic() < limit, "it did not come about"
         time.sleep(0.005)
