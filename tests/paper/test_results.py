@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.benchmarks.paper import results
 from tests.benchmarks.paper.page import NOT_YET, filled
-from tests.benchmarks.paper.results import REPOSITORY, cell, commit, summary, write_result
+from tests.benchmarks.paper.results import REPOSITORY, cell, commit, publish, summary, write_result
 
 
 def test_a_summary_keeps_the_seeds() -> None:
@@ -50,6 +51,23 @@ def test_a_result_file_has_no_path_of_this_machine(tmp_path: Path) -> None:
     assert found["command"] == "python -m tests.benchmarks.paper.table3 runs/city"
     assert found["commit"] == f"{'a' * 40}, {'b' * 40}"
     assert list(found) == ["command", "commit", "seeds", "settings", "rows"]
+
+
+def test_what_is_published_names_the_judging_commit_and_prints_the_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(results, "commit", lambda: "c" * 40)
+    monkeypatch.setattr("sys.argv", ["table2.py", "--seeds", "0", "1", "--note", "two words"])
+    rows, lines = [{"blocks": 1, "equal": {"psnr": 20.0}}], [{"blocks": 1, "column": "equal", "psnr": 20.0}]
+    path, columns = tmp_path / "table2.json", ("blocks", "column", "psnr")
+    publish("table2", path, columns, rows, lines, commits=["a" * 40], seeds=[0, 1], settings={"steps": 6})
+    found = json.loads(path.read_text())
+    assert found["command"] == "python -m tests.benchmarks.paper.table2 --seeds 0 1 --note 'two words'"
+    assert found["commit"] == f"{'a' * 40}, {'c' * 40}"
+    told = capsys.readouterr().out
+    assert json.loads(told.splitlines()[-1]) == {"benchmark": "table2", "rows": rows}
+    assert "column" in told
+    assert "20.00" in told
 
 
 def test_the_commit_is_this_one() -> None:
