@@ -1,5 +1,6 @@
 """Shape and type checks on for the product, few threads, and the real captures where they lie."""
 
+import os
 from importlib.metadata import version
 from pathlib import Path
 
@@ -25,6 +26,9 @@ def checked_modules() -> list[str]:
 
 # An int passes for a float, as for a type checker.
 install_import_hook(checked_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+
+# Kernels for a GPU are held to their references here, run as Python; it must be set before any of them loads.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 
 # Decides how threads wait, so it comes before torch: spinning ones make small steps ten times slower.
 import blocknerf.kernels.threads  # noqa: E402, F401

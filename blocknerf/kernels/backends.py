@@ -1,6 +1,7 @@
 """Which implementation of an operation runs where, and why."""
 
 import importlib
+import os
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -9,20 +10,23 @@ import torch
 
 from blocknerf.errors import BackendError
 
-Backend = Literal["auto", "reference", "native"]
+Backend = Literal["auto", "reference", "native", "fused"]
 """`auto` takes the fastest usable one; the others are never replaced by another."""
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "hash_grid": ("native", "reference"),
-    "mlp": ("native", "reference"),
-    "adam": ("native", "reference"),
-    "contraction": ("native", "reference"),
-    "resampling": ("native", "reference"),
-    "quadrature": ("native", "reference"),
-    "histograms": ("native", "reference"),
-    "marching": ("native", "reference"),
+    "hash_grid": ("fused", "native", "reference"),
+    "mlp": ("fused", "native", "reference"),
+    "adam": ("fused", "native", "reference"),
+    "contraction": ("fused", "native", "reference"),
+    "resampling": ("fused", "native", "reference"),
+    "quadrature": ("fused", "native", "reference"),
+    "histograms": ("fused", "native", "reference"),
+    "marching": ("fused", "native", "reference"),
 }
 """The backends of each operation, fastest first. A new one is added here and to `_verdict`."""
+
+INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+"""Whether Triton kernels run as Python on the processor, to test their arithmetic: only where asked for by name."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +76,8 @@ def choose(operation: str, backend: str, *tensors: torch.Tensor) -> str:
 def _chosen(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
     verdicts = availability(operation, device, dtype)
     if backend == "auto":
-        return next(verdict.backend for verdict in verdicts if verdict.usable)
+        slow = "fused" if device == "cpu" else None
+        return next(verdict.backend for verdict in verdicts if verdict.usable and verdict.backend != slow)
     for verdict in verdicts:
         if verdict.backend == backend and verdict.usable:
             return backend
@@ -84,11 +89,26 @@ def _chosen(operation: str, backend: str, device: str, dtype: torch.dtype) -> st
 def _verdict(backend: str, device: str, dtype: torch.dtype) -> tuple[bool, str]:
     if backend == "reference":
         return True, "plain PyTorch, any device and floating type"
-    if device != "cpu":
-        return False, f"compiled for the processor, the tensors are on {device}"
+    home = "cpu" if backend == "native" or (INTERPRETED and device == "cpu") else "cuda"
+    if device != home:
+        return False, f"compiled for {'the processor' if home == 'cpu' else 'a GPU'}, the tensors are on {device}"
     if dtype != torch.float32:
         return False, f"float32 only, the tensors are {str(dtype).removeprefix('torch.')}"
-    return _numba()
+    return _numba() if backend == "native" else _triton()
+
+
+@cache
+def _triton() -> tuple[bool, str]:
+    try:
+        triton = importlib.import_module("triton")
+    except ImportError as error:
+        return False, f"Triton does not load ({error}); it comes with PyTorch for CUDA"
+    if INTERPRETED:
+        return True, f"Triton {triton.__version__}, interpreted on the processor for tests"
+    major, minor = torch.cuda.get_device_capability()
+    if major < 8:
+        return False, f"needs compute capability 8.0 or newer, this GPU has {major}.{minor}"
+    return True, f"Triton {triton.__version__} on {torch.cuda.get_device_name()}"
 
 
 @cache

@@ -22,7 +22,11 @@ def test_float32_on_the_processor_runs_natively_and_the_rest_by_reference(operat
 def test_every_verdict_has_a_reason(operation: str) -> None:
     verdicts = availability(operation, "meta", torch.float32)
     assert [verdict.backend for verdict in verdicts] == list(OPERATIONS[operation])
-    assert {verdict.backend: verdict.usable for verdict in verdicts} == {"native": False, "reference": True}
+    assert {verdict.backend: verdict.usable for verdict in verdicts} == {
+        "fused": False,
+        "native": False,
+        "reference": True,
+    }
     assert "meta" in verdicts[0].reason
     assert all(verdict.reason for verdict in verdicts)
 

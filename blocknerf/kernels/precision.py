@@ -1,0 +1,17 @@
+"""What numbers are kept in on a GPU: the rules of mixed precision, all in one place.
+
+- Hash tables: a float32 master that Adam moves, and a half-precision copy that the gathers read.
+- Activations between kernels, and the operands of matrix products in the forward pass: half precision; sums float32.
+- Gradients: float32 throughout, the operands of their matrix products TF32, which has the range of float32. Nothing
+  underflows, so no loss is scaled; a hash table collects its gradients by float32 atomics on every GPU.
+- Density, transmittance, weights, distances and colors: float32. Half-precision values saturate instead of overflowing;
+  NaN stays NaN, so that training notices it.
+- Parameters, moments and what is written to disk: float32, so a checkpoint is independent of where it was trained.
+"""
+
+import torch
+
+STORED = torch.float16
+"""Of the copies of hash tables, and of activations between kernels."""
+LARGEST = 65504.0
+"""Largest number of `STORED`; activations are kept within it."""
