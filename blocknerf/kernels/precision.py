@@ -15,3 +15,5 @@ STORED = torch.float16
 """Of the copies of hash tables, and of activations between kernels."""
 LARGEST = 65504.0
 """Largest number of `STORED`; activations are kept within it."""
+FIXED_POINT = float(1 << 40)
+"""What gradients of hash tables are multiplied by to be added as whole numbers, where order must not matter."""

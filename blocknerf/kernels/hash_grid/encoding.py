@@ -2,7 +2,8 @@
 
 import math
 
-from jaxtyping import Float
+import torch
+from jaxtyping import Float, Float16
 from torch import Tensor
 
 from blocknerf.kernels.backends import Backend, choose
@@ -16,13 +17,15 @@ def encode(
     spec: GridSpec,
     footprints: Float[Tensor, "points"] | None = None,
     backend: Backend = "auto",
-    active_levels: float | None = None,
+    active_levels: float | Tensor | None = None,
+    half: Float16[Tensor, "entries features"] | None = None,
 ) -> Float[Tensor, "points encoded"]:
     """Features of points in the unit cube (Mueller et al. 2022), differentiable once in `points` and `table`.
 
     Points outside the cube are clamped to it. `footprints` are the samples' standard deviations in unit-cube lengths:
     levels with finer cells fade out (see `reference.antialiasing`); they are taken as constants. `active_levels` fades
-    levels in from coarse to fine while poses move (see `level_gains`).
+    levels in from coarse to fine while poses move (see `level_gains`); where it changes in a captured graph it is a
+    number on the device. `half` is a copy of the table that the fused backend reads, made anew where there is none.
 
     Raises:
         BackendError: the backend asked for cannot be used here.
@@ -32,8 +35,13 @@ def encode(
         raise ValueError(f"hash grid: table is {tuple(table.shape)}, the spec asks for {(spec.entries, spec.features)}")
     footprints = None if footprints is None else footprints.detach()
     tensors = (points, table) if footprints is None else (points, table, footprints)
-    gains = level_gains(spec.levels, active_levels)
-    if choose("hash_grid", backend, *tensors) == "native":
+    chosen = choose("hash_grid", backend, *tensors)
+    if chosen == "fused":
+        from blocknerf.kernels.hash_grid import fused
+
+        return fused.encode(points, table, spec, footprints, gains_on_device(spec, active_levels, table), half)
+    gains = level_gains(spec.levels, None if active_levels is None else float(active_levels))
+    if chosen == "native":
         from blocknerf.kernels.hash_grid import native
 
         return native.encode(points, table, spec, footprints, gains)
@@ -50,3 +58,13 @@ def level_gains(levels: int, active_levels: float | None) -> tuple[float, ...]:
         return (1.0,) * levels
     shares = (min(max(active_levels - level, 0.0), 1.0) for level in range(levels))
     return tuple(round(0.5 - 0.5 * math.cos(math.pi * share), 12) for share in shares)
+
+
+def gains_on_device(
+    spec: GridSpec, active_levels: float | Tensor | None, beside: Tensor
+) -> Float[Tensor, "levels"] | None:
+    """The gains of `level_gains` where another tensor is, without waiting for it; None where all are one."""
+    if active_levels is None:
+        return None
+    levels = torch.arange(spec.levels, device=beside.device, dtype=torch.float32)
+    return 0.5 - 0.5 * torch.cos(torch.pi * (active_levels - levels).clamp(0.0, 1.0))
