@@ -15,7 +15,8 @@ Backend = Literal["auto", "reference", "native", "fused"]
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "hash_grid": ("fused", "native", "reference"),
-    "mlp": ("fused", "native", "reference"),
+    "mlp": ("native", "reference"),
+    "radiance": ("fused", "native", "reference"),
     "adam": ("fused", "native", "reference"),
     "contraction": ("fused", "native", "reference"),
     "resampling": ("fused", "native", "reference"),

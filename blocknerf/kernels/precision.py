@@ -2,7 +2,7 @@
 
 - Hash tables: a float32 master that Adam moves, and a half-precision copy that the gathers read.
 - Activations between kernels, and the operands of matrix products in the forward pass: half precision; sums float32.
-- Gradients: float32 throughout, the operands of their matrix products TF32, which has the range of float32. Nothing
+- Gradients: float32 throughout, the operands of their matrix products bfloat16, which has the range of float32. Nothing
   underflows, so no loss is scaled; a hash table collects its gradients by float32 atomics on every GPU.
 - Density, transmittance, weights, distances and colors: float32. Half-precision values saturate instead of overflowing;
   NaN stays NaN, so that training notices it.

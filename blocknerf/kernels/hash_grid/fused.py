@@ -106,7 +106,14 @@ def scatter(
 
 
 def _launch(
-    kernel: Any, spec: GridSpec, points: Tensor, footprints: Any, gains: Any, *more: Tensor, planes: int = 1, **kind: Any
+    kernel: Any,
+    spec: GridSpec,
+    points: Tensor,
+    footprints: Any,
+    gains: Any,
+    *more: Tensor,
+    planes: int = 1,
+    **kind: Any,
 ) -> None:
     if not len(points):
         return

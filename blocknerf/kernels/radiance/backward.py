@@ -1,0 +1,145 @@
+"""From gradients of outputs and colors back to features and weights, in two Triton kernels.
+
+One takes the color network back to what it was given, one the grid's network back to encoded features: both in one would
+need more registers than there are. Activations are computed again. Each program adds up the gradients of the weights
+over its tiles in registers and writes them to a row of its own; rows are summed afterwards, in one order. What reaches
+features is left to the scatter of the hash grid.
+"""
+
+from typing import no_type_check
+
+import triton
+import triton.language as tl
+
+from blocknerf.kernels.backends import INTERPRETED
+from blocknerf.kernels.radiance.tiles import halve, load_tile, matrix, of_rays, rectify, turned, vector
+
+_SHORT = tl.constexpr(tl.float32 if INTERPRETED else tl.bfloat16)
+"""Of operands; Triton's interpreter takes the bits of a bfloat16 for a whole number."""
+
+
+@triton.jit
+@no_type_check
+def product(a, b):
+    """A matrix product of numbers with the range of float32 but eight bits of it, summed in float32."""
+    return tl.dot(a.to(_SHORT), b.to(_SHORT))
+
+
+@triton.jit
+@no_type_check
+def summed(a, BLOCK: tl.constexpr):
+    """The sum of the rows of a tile, sixteen times over: as a product it takes fewer registers than a sum does."""
+    return product(tl.full([16, BLOCK], 1.0, tl.float32), a)
+
+
+@triton.jit
+@no_type_check
+def _keep(target, value, ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr):
+    """Store the part of a padded matrix that is not padding, and give the place behind it."""
+    row, column = tl.arange(0, HIGH), tl.arange(0, WIDE)
+    mask = (row < ROWS)[:, None] & (column < COLUMNS)[None, :]
+    tl.store(target + row[:, None] * COLUMNS + column[None, :], value, mask=mask)
+    return target + ROWS * COLUMNS
+
+
+@triton.jit
+@no_type_check
+def _keep_row(target, value, COUNT: tl.constexpr, ROOM: tl.constexpr):
+    column = tl.arange(0, ROOM)
+    tl.store(target + column, value, mask=column < COUNT)
+    return target + COUNT
+
+
+@triton.jit
+@no_type_check
+def _store_rows(target, value, sample, mask, WIDTH: tl.constexpr, ROOM: tl.constexpr):
+    column = tl.arange(0, ROOM)
+    place = sample[:, None] * WIDTH + column[None, :]
+    tl.store(target + place, value, mask=mask[:, None] & (column < WIDTH)[None, :])
+
+
+@triton.jit
+@no_type_check
+def color_backward(
+    features, rows, c1, d1, c2, d2, c3, density, to_density, color, to_color, fades, to_features, to_rows, partial,
+    count, samples, total,
+    OUTPUTS: tl.constexpr, ROOM: tl.constexpr, TINT: tl.constexpr, FADE: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Gradients of features (density's included, faded), of rows (one a sample, to be summed), and of the weights.
+
+    The first bias has no gradient here: it is the sum of those of the rows. `total` is the length of a program's row of `partial`.
+    """
+    to_c1 = tl.zeros([TINT, ROOM], tl.float32)
+    to_c2, to_d2 = tl.zeros([TINT, TINT], tl.float32), tl.zeros([TINT], tl.float32)
+    to_c3, to_d3 = tl.zeros([16, TINT], tl.float32), tl.zeros([16], tl.float32)
+    for tile in range(tl.program_id(0), tl.cdiv(count, BLOCK), tl.num_programs(0)):
+        sample = tile * BLOCK + tl.arange(0, BLOCK)
+        mask = sample < count
+        given = of_rays(features, sample, 1, mask, OUTPUTS, ROOM)
+        sums = tl.dot(given, turned(c1, TINT, OUTPUTS, TINT, ROOM)) + vector(d1, TINT, TINT)
+        one = halve(rectify(sums + of_rays(rows, sample, samples, mask, TINT, TINT)))
+        two = halve(rectify(tl.dot(one, turned(c2, TINT, TINT, TINT, TINT)) + vector(d2, TINT, TINT)))
+        channel = tl.arange(0, 16)
+        place = sample[:, None] * 3 + channel[None, :]
+        inside = mask[:, None] & (channel < 3)[None, :]
+        tint = tl.load(color + place, mask=inside, other=0.0)
+        slope = tl.load(to_color + place, mask=inside, other=0.0) * tint * (1.0 - tint)
+        to_c3 += product(tl.trans(slope), two)
+        to_d3 += tl.sum(slope, axis=0)
+        slope = tl.where(two > 0.0, product(slope, matrix(c3, 3, TINT, 16, TINT)), 0.0)
+        to_c2 += product(tl.trans(slope), one)
+        to_d2 += tl.sum(slope, axis=0)
+        slope = tl.where(one > 0.0, product(slope, matrix(c2, TINT, TINT, TINT, TINT)), 0.0)
+        _store_rows(to_rows, slope, sample, mask, TINT, TINT)
+        to_c1 += product(tl.trans(slope), given)
+        slope = product(slope, matrix(c1, TINT, OUTPUTS, TINT, ROOM))
+        logit = tl.load(density + sample, mask=mask, other=0.0) * tl.load(to_density + sample, mask=mask, other=0.0)
+        slope += tl.where((tl.arange(0, ROOM) == 0)[None, :], logit[:, None], 0.0)
+        if FADE:
+            slope *= tl.load(fades + sample, mask=mask, other=0.0)[:, None]
+        _store_rows(to_features, slope, sample, mask, OUTPUTS, ROOM)
+    row = _keep(partial + tl.program_id(0) * total, to_c1, TINT, OUTPUTS, TINT, ROOM)
+    row = _keep(row, to_c2, TINT, TINT, TINT, TINT)
+    row = _keep_row(row, to_d2, TINT, TINT)
+    row = _keep(row, to_c3, 3, TINT, 16, TINT)
+    _keep_row(row, to_d3, 3, 16)
+
+
+@triton.jit
+@no_type_check
+def grid_backward(
+    halves, w1, b1, w2, rows, to_out, to_planes, to_rows, partial, count, samples, total,
+    LEVELS: tl.constexpr, FEATURES: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, OUTPUTS: tl.constexpr,
+    ROOM: tl.constexpr, WIDE: tl.constexpr, ROWS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Gradients of encoded features, of rows (one a sample, to be summed), and of the weights.
+
+    `total` is the length of a program's row of `partial`.
+    """
+    WIDTH: tl.constexpr = LEVELS * FEATURES
+    to_w1, to_b1 = tl.zeros([WIDE, INPUTS], tl.float32), tl.zeros([16, WIDE], tl.float32)
+    to_w2, to_b2 = tl.zeros([ROOM, WIDE], tl.float32), tl.zeros([16, ROOM], tl.float32)
+    for tile in range(tl.program_id(0), tl.cdiv(count, BLOCK), tl.num_programs(0)):
+        sample = tile * BLOCK + tl.arange(0, BLOCK)
+        mask = sample < count
+        inputs = load_tile(halves, sample, count, mask, LEVELS, FEATURES, INPUTS)
+        sums = tl.dot(inputs, turned(w1, HIDDEN, WIDTH, WIDE, INPUTS)) + vector(b1, HIDDEN, WIDE)
+        if ROWS:
+            sums += of_rays(rows, sample, samples, mask, HIDDEN, WIDE)
+        hidden = halve(rectify(sums))
+        slope = of_rays(to_out, sample, 1, mask, OUTPUTS, ROOM)
+        to_w2 += product(tl.trans(slope), hidden)
+        to_b2 += summed(slope, BLOCK)
+        slope = tl.where(hidden > 0.0, product(slope, matrix(w2, OUTPUTS, HIDDEN, ROOM, WIDE)), 0.0)
+        if ROWS:
+            _store_rows(to_rows, slope, sample, mask, HIDDEN, WIDE)
+        to_w1 += product(tl.trans(slope), inputs)
+        to_b1 += summed(slope, BLOCK)
+        slope = product(slope, matrix(w1, HIDDEN, WIDTH, WIDE, INPUTS))
+        column = tl.arange(0, INPUTS)
+        place = (column // FEATURES * count + sample[:, None]) * FEATURES + (column % FEATURES)[None, :]
+        tl.store(to_planes + place, slope, mask=mask[:, None] & (column < WIDTH)[None, :])
+    row = _keep(partial + tl.program_id(0) * total, to_w1, HIDDEN, WIDTH, WIDE, INPUTS)
+    row = _keep(row, to_b1, 1, HIDDEN, 16, WIDE)
+    row = _keep(row, to_w2, OUTPUTS, HIDDEN, ROOM, WIDE)
+    _keep(row, to_b2, 1, OUTPUTS, 16, ROOM)
