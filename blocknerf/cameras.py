@@ -11,6 +11,8 @@ from torch import Tensor
 from blocknerf.errors import CaptureError
 
 UNDISTORT_ITERATIONS = 8
+LATTICE = 17
+"""Places along each side of a picture at which lenses are tried out."""
 
 
 class CameraModel(IntEnum):
@@ -58,6 +60,16 @@ class RayBundle:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Lenses:
+    """What all rays of some cameras have in common; who knows it need not look at the rays, for which a GPU waits."""
+
+    fisheye: bool
+    """Whether any lens is one."""
+    iterations: int
+    """Of Newton's method, after which the distortion of every lens is undone; 0 where none has any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Cameras:
     """A batch of cameras with OpenCV axes: x right, y down, z forward; pixel centres at 0.5."""
 
@@ -82,9 +94,9 @@ class Cameras:
             camera_to_world=camera_to_world,
             intrinsics=intrinsics,
             distortion=camera_to_world.new_zeros(count, 6),
-            model=torch.zeros(count, dtype=torch.int64),
-            width=torch.full((count,), width),
-            height=torch.full((count,), height),
+            model=torch.zeros(count, dtype=torch.int64, device=camera_to_world.device),
+            width=torch.full((count,), width, device=camera_to_world.device),
+            height=torch.full((count,), height, device=camera_to_world.device),
         )
 
     @classmethod
@@ -107,6 +119,9 @@ class Cameras:
         elif isinstance(index, Tensor) and index.dtype != torch.bool and index.numel():
             low, high = index.aminmax()
             self._check(int(low), int(high))
+        return self._rows(index)
+
+    def _rows(self, index: slice | Tensor) -> "Cameras":
         return Cameras(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     def _check(self, low: int, high: int) -> None:
@@ -133,14 +148,33 @@ class Cameras:
         ratio = torch.stack([width / self.width, height / self.height], -1)
         return replace(self, intrinsics=self.intrinsics * ratio.repeat(1, 2), width=width, height=height)
 
-    def rays(self, indices: Int[Tensor, "rays"], pixels: Float[Tensor, "rays 2"]) -> RayBundle:
-        """Rays through image positions (x, y) of the given cameras; the first pixel's centre is (0.5, 0.5)."""
-        camera = self[indices]
+    def lenses(self) -> Lenses:
+        """What the lenses need, found by trying each out all over its picture."""
+        whole = torch.stack([self.model, self.width, self.height], -1)
+        kinds = torch.cat([self.intrinsics, self.distortion, whole], -1).unique(dim=0)
+        shares = torch.linspace(0.0, 1.0, LATTICE, device=kinds.device, dtype=kinds.dtype)
+        places = torch.cartesian_prod(shares, shares) * kinds[:, None, 11:]
+        plane = ((places - kinds[:, None, 2:4]) / kinds[:, None, :2]).flatten(0, 1)
+        rows = kinds.repeat_interleave(len(shares) ** 2, 0)
+        model = rows[:, 10].long()
+        return Lenses(
+            fisheye=bool((model == CameraModel.FISHEYE).any()), iterations=_iterations(plane, rows[:, 4:10], model)
+        )
+
+    def rays(
+        self, indices: Int[Tensor, "rays"], pixels: Float[Tensor, "rays 2"], lenses: Lenses | None = None
+    ) -> RayBundle:
+        """Rays through image positions (x, y) of the given cameras; the first pixel's centre is (0.5, 0.5).
+
+        With the cameras' `lenses`, nothing waits for a GPU, and indices are trusted to be in range.
+        """
+        camera = self[indices] if lenses is None else self._rows(indices)
         focal, middle = camera.intrinsics[:, :2], camera.intrinsics[:, 2:]
-        plane = undistort((pixels - middle) / focal, camera.distortion, camera.model)
+        iterations = None if lenses is None else lenses.iterations
+        plane = undistort((pixels - middle) / focal, camera.distortion, camera.model, iterations)
         local = torch.cat([plane, torch.ones_like(plane[:, :1])], -1)
         fisheye = (camera.model == CameraModel.FISHEYE)[:, None]
-        if fisheye.any():
+        if fisheye.any() if lenses is None else lenses.fisheye:
             angle = plane.norm(dim=-1, keepdim=True)
             bent = torch.cat([plane * torch.sinc(angle / torch.pi), angle.cos()], -1)
             local = torch.where(fisheye, bent, local)
@@ -164,16 +198,19 @@ class Cameras:
         )
 
     def project(
-        self, points: Float[Tensor, "points 3"], index: int | Int[Tensor, "points"] = 0
+        self,
+        points: Float[Tensor, "points 3"],
+        index: int | Int[Tensor, "points"] = 0,
+        lenses: Lenses | None = None,
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, "points"], Bool[Tensor, "points"]]:
         """Image positions of world points in a camera, their depth (along the optical axis), and which are in view.
 
-        All points are seen by the one camera, or each by its own.
+        All points are seen by the one camera, or each by its own. `lenses` serve as they do for `rays`.
 
         Raises:
             CaptureError: the index is out of range.
         """
-        camera = self[index]
+        camera = self[index] if lenses is None or isinstance(index, int) else self._rows(index)
         motion = camera.camera_to_world
         offsets = points - motion[:, :, 3]
         local = offsets @ motion[0, :, :3] if len(motion) == 1 else (offsets[:, None] @ motion[:, :, :3])[:, 0]
@@ -181,7 +218,7 @@ class Cameras:
         ahead = depth > 1e-6
         plane = local[:, :2] / torch.where(ahead, depth, torch.ones_like(depth))[:, None]
         fisheye = camera.model == CameraModel.FISHEYE
-        if fisheye.any():
+        if fisheye.any() if lenses is None else lenses.fisheye:
             radius = local[:, :2].norm(dim=-1)
             angle = torch.atan2(radius, depth)
             bowed = local[:, :2] * (angle / radius.clamp_min(1e-12))[:, None]
@@ -195,7 +232,8 @@ class Cameras:
         size = torch.stack([camera.width, camera.height], -1)
         inside = ((pixels >= 0) & (pixels < size)).all(-1)
         # Beyond its turning point a lens polynomial folds points from outside the view back into the image.
-        unfolded = (undistort(bent, coefficients, model) - plane).abs().amax(-1) < 1e-2 * (1 + plane.abs().amax(-1))
+        back = undistort(bent, coefficients, model, None if lenses is None else lenses.iterations)
+        unfolded = (back - plane).abs().amax(-1) < 1e-2 * (1 + plane.abs().amax(-1))
         return pixels, depth, ahead & inside & unfolded
 
 
@@ -224,26 +262,58 @@ def distort(
 
 
 def undistort(
-    plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
+    plane: Float[Tensor, "points 2"],
+    coefficients: Float[Tensor, "points 6"],
+    model: Int[Tensor, "points"],
+    iterations: int | None = None,
 ) -> Float[Tensor, "points 2"]:
     """Invert `distort` by Newton's method, to float precision wherever the lens does not fold.
 
-    A fixed-point iteration would be simpler, but at the rim of wide lenses it hardly converges.
+    A fixed-point iteration would be simpler, but at the rim of wide lenses it hardly converges. It ends when nothing
+    moves any more, or after that many iterations where their number is given.
     """
-    if not (model != CameraModel.PINHOLE).any():
+    if iterations is None and not (model != CameraModel.PINHOLE).any():
         return plane
     estimate = plane
-    for _ in range(UNDISTORT_ITERATIONS):
-        xx, xy, yy = _distort_slopes(estimate, coefficients, model)
-        x, y = (plane - distort(estimate, coefficients, model)).unbind(-1)
-        # Pixels beyond a lens's fold have no ray; the bounds keep theirs finite.
-        determinant = (xx * yy - xy * xy).clamp_min(1e-3)
-        step = (torch.stack([yy * x - xy * y, xx * y - xy * x], -1) / determinant[:, None]).clamp(-0.5, 0.5)
+    for _ in range(UNDISTORT_ITERATIONS if iterations is None else iterations):
+        step = _newton_step(plane, estimate, coefficients, model)
         estimate = estimate + step
-        # Newton squares the error: after a step this small nothing is left that the type can hold.
-        if not (step.abs() > 0.1 * torch.finfo(plane.dtype).eps ** 0.5).any():
+        if iterations is None and _is_settled(step):
             break
     return estimate
+
+
+def _iterations(
+    plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
+) -> int:
+    """How many iterations undo the distortion at image positions, and one more for those between."""
+    if not (model != CameraModel.PINHOLE).any():
+        return 0
+    estimate = plane
+    for count in range(1, UNDISTORT_ITERATIONS):
+        step = _newton_step(plane, estimate, coefficients, model)
+        estimate = estimate + step
+        if _is_settled(step):
+            return count + 1
+    return UNDISTORT_ITERATIONS
+
+
+def _newton_step(
+    plane: Float[Tensor, "points 2"],
+    estimate: Float[Tensor, "points 2"],
+    coefficients: Float[Tensor, "points 6"],
+    model: Int[Tensor, "points"],
+) -> Float[Tensor, "points 2"]:
+    xx, xy, yy = _distort_slopes(estimate, coefficients, model)
+    x, y = (plane - distort(estimate, coefficients, model)).unbind(-1)
+    # Pixels beyond a lens's fold have no ray; the bounds keep theirs finite.
+    determinant = (xx * yy - xy * xy).clamp_min(1e-3)
+    return (torch.stack([yy * x - xy * y, xx * y - xy * x], -1) / determinant[:, None]).clamp(-0.5, 0.5)
+
+
+def _is_settled(step: Float[Tensor, "points 2"]) -> bool:
+    # Newton squares the error: after a step this small nothing is left that the type can hold.
+    return not (step.abs() > 0.1 * torch.finfo(step.dtype).eps ** 0.5).any()
 
 
 def _distort_slopes(

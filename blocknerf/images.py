@@ -130,8 +130,10 @@ def to_uint8(image: Float[Tensor, "*shape"] | Float[np.ndarray, "*shape"]) -> UI
     >>> to_uint8(torch.tensor([-1.0, 0.5, 2.0]))
     array([  0, 128, 255], dtype=uint8)
     """
-    values = image.detach().cpu().numpy() if isinstance(image, Tensor) else image
-    return (np.clip(values, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
+    if isinstance(image, Tensor):
+        # Before it leaves a GPU: a quarter as much to copy.
+        return (image.detach().clamp(0.0, 1.0) * 255.0 + 0.5).to(torch.uint8).cpu().numpy()
+    return (np.clip(image, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
 
 
 def to_float(image: UInt8[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:

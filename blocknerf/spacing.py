@@ -38,7 +38,8 @@ class Spacing:
     @property
     def ends(self) -> tuple[float, float]:
         """The near and the far end in the scale that samples are even in: half the share of the knee, up to one."""
-        low, high = _squash(torch.tensor([self.near, self.far], dtype=torch.float64) / self.knee).tolist()
+        ends = torch.tensor([self.near, self.far], dtype=torch.float64, device="cpu")
+        low, high = _squash(ends / self.knee).tolist()
         return low, high
 
 

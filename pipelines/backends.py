@@ -1,15 +1,31 @@
 """The job that shows which kernels run here, and why."""
 
+import torch
 from rich.table import Table
 
 from blocknerf.kernels.backends import OPERATIONS, availability
+from blocknerf.kernels.devices import Device, device_name, resolve
 from pipelines.job import show
 
 
-def backends() -> None:
-    """Print, for every operation, which backends can be used here and why; the first usable one is taken."""
-    table = Table("operation", "backend", "usable", "reason", title="Kernels for float32 on the processor")
+def backends(*, device: Device = "auto") -> None:
+    """Print, for every operation, which backends can be used here and why; the first usable one is taken.
+
+    Args:
+        device: Also tell of this device: auto, cpu, cuda, or cuda:1; by default of a GPU where there is one.
+
+    Raises:
+        BackendError: There is no such device.
+    """
+    chosen = resolve(device)
+    show(_table(torch.device("cpu"), "the processor"))
+    if chosen.type != "cpu":
+        show(_table(chosen, device_name(chosen)))
+
+
+def _table(device: torch.device, name: str) -> Table:
+    table = Table("operation", "backend", "usable", "reason", title=f"Kernels for float32 on {name}")
     for operation in OPERATIONS:
-        for verdict in availability(operation):
+        for verdict in availability(operation, device):
             table.add_row(verdict.operation, verdict.backend, "yes" if verdict.usable else "no", verdict.reason)
-    show(table)
+    return table

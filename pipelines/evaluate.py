@@ -18,6 +18,7 @@ from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, error_colors
 from blocknerf.errors import RunError
 from blocknerf.images import to_float, to_uint8, write_image
+from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.metrics import perceptual
 from blocknerf.metrics.similarity import psnr, ssim
@@ -47,7 +48,12 @@ SHOWN = 6
 
 
 def evaluate(
-    run: Path, *, downscale: int | None = None, max_frames: int | None = None, threads: int | None = None
+    run: Path,
+    *,
+    downscale: int | None = None,
+    max_frames: int | None = None,
+    threads: int | None = None,
+    device: Device = "auto",
 ) -> Evaluation:
     """Score the held-out photographs of a run, and give the scores.
 
@@ -59,10 +65,13 @@ def evaluate(
         downscale: Whole number by which photographs are shrunk; by default as in training.
         max_frames: Score no more photographs than this, evenly spread over the held-out ones.
         threads: Processor threads; by default every core.
+        device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
     Raises:
+        BackendError: There is no such device.
         RunError: A block is not trained, or a file is broken.
     """
+    place = resolve(device)
     use_threads(threads)
     folder = RunFolder(run)
     capture, city = read_capture(folder.capture), read_city(folder.city)
@@ -76,7 +85,8 @@ def evaluate(
     if folder.evaluation.exists() and (found := read_evaluation(folder.evaluation)).protocol == protocol:
         say(f"done already: {folder.evaluation}")
     else:
-        found = _score(folder, capture, city, {i: None if own is None else own[i] for i in chosen}, protocol)
+        stretches = {i: None if own is None else own[i] for i in chosen}
+        found = _score(CityRenderer(folder, city=city, device=place), capture, stretches, protocol)
         write_evaluation(found, folder.evaluation)
     _print(found)
     return found
@@ -119,16 +129,15 @@ def _protocol(city: City, held_out: int, scored: int, downscale: int, *, refined
 
 
 def _score(
-    folder: RunFolder, capture: Capture, city: City, chosen: Mapping[int, Stretch | None], protocol: Protocol
+    renderer: CityRenderer, capture: Capture, chosen: Mapping[int, Stretch | None], protocol: Protocol
 ) -> Evaluation:
-    renderer, shown = CityRenderer(folder, city=city), set(spread(list(chosen), SHOWN))
-    frames = []
+    shown, frames = set(spread(list(chosen), SHOWN)), []
     for i, stretch in tracked(chosen.items(), "evaluate", len(chosen)):
         exam = Exam.of(capture, i, protocol.downscale, stretch)
         seen = answer(renderer, exam)
         frames.append(_frame_score(exam, seen, keep=i in shown))
         if i in shown:
-            _write_pictures(folder, exam, seen)
+            _write_pictures(renderer.run, exam, seen)
     return summarize(protocol, frames)
 
 
@@ -165,12 +174,13 @@ class Exam:
 
     def fit_pixels(self, count: int) -> Tensor:
         """Positions in the flattened picture of some usable pixels of the left half; the same ones every time."""
-        left = torch.zeros(self.photo.shape[:2], dtype=torch.bool)
+        left = torch.zeros(self.photo.shape[:2], dtype=torch.bool, device=self.photo.device)
         left[:, : self.middle] = True
         if self.usable is not None:
             left &= self.usable
         places = left.flatten().nonzero()[:, 0]
-        order = torch.randperm(len(places), generator=torch.Generator().manual_seed(self.index))
+        generator = torch.Generator().manual_seed(self.index)
+        order = torch.randperm(len(places), generator=generator, device=places.device)
         return places[order[:count]]
 
 
@@ -185,12 +195,13 @@ def fit_codes(renderer: CityRenderer, exam: Exam, names: Iterable[str]) -> dict[
     """The code of each of some blocks that shows the photograph's left half best; none where masks cover that half."""
     light = renderer.appearance(frame=exam.name)
     places = exam.fit_pixels(FIT_RAYS)
-    target, codes = exam.photo.reshape(-1, 3)[places], {}
+    target, camera = exam.photo.reshape(-1, 3)[places], exam.camera.to(renderer.device)
+    places, codes = places.to(renderer.device), {}
     for name in names if len(places) else ():
         block = renderer.cache.get(name)
         start = block_code(block.field, light)
         exposure = block_exposure(block.field, light.exposure_at(exam.camera.centers[0]))
-        rays = block.view(exam.camera, exam.stretch).image_rays(0).flatten()[places]
+        rays = block.view(camera, exam.stretch).image_rays(0).flatten()[places]
         codes[name] = fit_code(block.field, rays, target, exposure, start=start)
     return codes
 

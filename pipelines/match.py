@@ -7,6 +7,7 @@ from blocknerf.city.looks import DEFAULT_LOOK, Look, outdated, read_look, write_
 from blocknerf.city.manifest import RunFolder, check_name, read_city
 from blocknerf.city.matching import STEPS
 from blocknerf.errors import RunError
+from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from pipelines.job import is_done, say, show, table, tracked
 from pipelines.meetings import Meetings, SeamChange, Source
@@ -20,6 +21,7 @@ def match(
     block: str | None = None,
     steps: int = STEPS,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> Look:
     """Find codes with which all trained blocks show one light, store them as a look, and give it.
 
@@ -32,16 +34,19 @@ def match(
         block: The block to begin at; by default the one nearest the photograph, or in the middle of the city.
         steps: Of the search for the code of one block.
         threads: Processor threads; by default every core.
+        device: Where to work: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
     Raises:
+        BackendError: There is no such device.
         RunError: No block is trained, there is no such photograph, segment or block, or the look is of another light.
     """
+    place = resolve(device)
     use_threads(threads)
     check_name(look, "--look")
     if steps < 1:
         raise RunError(f"match: steps is {steps}; give at least 1")
     folder = RunFolder(run)
-    meetings = Meetings(folder, read_city(folder.city))
+    meetings = Meetings(folder, read_city(folder.city), device=place)
     path = folder.look(look)
     held = _held(path, meetings, from_, block)
     if held is not None and not any(outdated(held, folder, meetings.city.digest)):

@@ -46,19 +46,22 @@ class SeamChange:
 class Meetings:
     """The trained blocks of a run, and where they meet."""
 
-    def __init__(self, folder: RunFolder, city: City, *, updated: str | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, city: City, *, updated: str | None = None, device: torch.device | str = "cpu"
+    ) -> None:
         """Read which photographs train each block.
 
         Args:
             folder: The run.
             city: Its blocks.
             updated: A block to take as its update has it, which has not taken its place yet.
+            device: Where fields are looked at.
 
         Raises:
             RunError: no block is trained, or a file is broken.
         """
         self.folder, self.city, self.capture = folder, city, read_capture(folder.capture)
-        self._updated = updated
+        self._updated, self._device = updated, device
         done = {*folder.blocks_done(), *([updated] if updated is not None else [])}
         self.blocks = tuple(block for block in city.blocks if block.name in done)
         if not self.blocks:
@@ -66,7 +69,7 @@ class Meetings:
         self.names = tuple(block.name for block in self.blocks)
         self._found = {name: self._block_photographs(name) for name in self.names}
         self.photographs = {name: own.select(member.frames) for name, (own, member) in self._found.items()}
-        load = {home: open_blocks(home, city) for home in {self.home(name) for name in self.names}}
+        load = {home: open_blocks(home, city, device) for home in {self.home(name) for name in self.names}}
         self._cache = BlockCache(lambda name: load[self.home(name)](name), CACHE_BYTES)
 
     def home(self, name: str) -> RunFolder:
@@ -106,7 +109,7 @@ class Meetings:
     def seams(self, around: str | None = None) -> list[Seam]:
         """Where the blocks meet, or where one meets its neighbors."""
         pairs = [pair for pair in meeting(self.blocks) if around is None or around in {block.name for block in pair}]
-        cameras = {name: photographs.cameras() for name, photographs in self.photographs.items()}
+        cameras = {name: photographs.cameras().to(self._device) for name, photographs in self.photographs.items()}
         return find_seams(tracked(pairs, "seams", len(pairs)), cameras, self.field)
 
     def own_codes(self, source: Source) -> dict[str, Tensor]:
@@ -173,7 +176,7 @@ class Meetings:
             exposure=exposure,
             city=self.city.digest,
             fields={name: fingerprint(self.home(name).field(name)) for name in codes},
-            codes=dict(codes),
+            codes={name: code.cpu() for name, code in codes.items()},
         )
 
     def _block_photographs(self, name: str) -> tuple[Capture, Membership]:

@@ -22,6 +22,7 @@ from blocknerf.colormaps import depth_colors, weight_colors
 from blocknerf.errors import RunError
 from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.images import read_image, to_uint8, write_image
+from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.metrics.change import largest_jump, picture_change
 from blocknerf.trajectory.trajectory import Trajectory
@@ -55,6 +56,7 @@ def render(
     depth: bool = False,
     block_weights: bool = False,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> Path:
     """Render a film of the city, and give its path.
 
@@ -80,10 +82,13 @@ def render(
         depth: Also make depth.mp4.
         block_weights: Also make blocks.mp4, which shows by color which blocks a picture is from.
         threads: Processor threads; by default every core.
+        device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
     Raises:
+        BackendError: There is no such device.
         RunError: A block is not trained, a file is broken, or the folder holds another film.
     """
+    place = resolve(device)
     use_threads(threads)
     folder, layers = RunFolder(run), _layers(depth, block_weights)
     capture, city = placed_capture(folder), read_city(folder.city)
@@ -107,7 +112,7 @@ def render(
     _claim(folder, name, film, settings)
     if all(folder.video(name, layer).exists() for layer in layers) and is_done(folder.render_record(name)):
         return folder.video(name)
-    _Film(folder, city, name, film, layers, settings, light).make()
+    _Film(folder, city, name, film, layers, settings, light, place).make()
     return folder.video(name)
 
 
@@ -165,6 +170,7 @@ class _Film:
         layers: tuple[str, ...],
         settings: Mapping[str, Any],
         light: Light,
+        device: torch.device,
     ) -> None:
         self.light = light
         self.folder, self.name, self.film, self.layers, self.settings = folder, name, film, layers, settings
@@ -174,7 +180,7 @@ class _Film:
             shown = replace(city, blocks=(city.block(settings["block"]),))
         if settings["weighting"] is not None:
             shown = replace(shown, weighting=settings["weighting"])
-        self.renderer = CityRenderer(folder, city=shown, load=open_blocks(folder, city))
+        self.renderer = CityRenderer(folder, city=shown, load=open_blocks(folder, city, device), device=device)
         self.rows = {row["frame"]: row for row in self._old_rows()}
 
     def make(self) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from blocknerf.cameras import CameraModel, Cameras, distort, frusta_corners, look_at, undistort
+from blocknerf.cameras import UNDISTORT_ITERATIONS, CameraModel, Cameras, distort, frusta_corners, look_at, undistort
 from blocknerf.errors import CaptureError
 
 LENSES = {
@@ -200,3 +200,34 @@ def test_points_seen_each_by_a_camera_of_its_own():
         for many, one in zip(together, alone, strict=True):
             torch.testing.assert_close(many[i], one[0])
     assert 5 < int(together[2].sum()) < 40
+
+
+@lens_names
+def test_known_lenses_give_the_same_rays_and_projections(lens):
+    both = Cameras.joined([camera(lens, torch.float32), camera("pinhole", torch.float32)])
+    indices = torch.arange(2).repeat_interleave(63)
+    pixels = grid(torch.float32).repeat(2, 1)
+    plain, known = both.rays(indices, pixels), both.rays(indices, pixels, both.lenses())
+    assert torch.allclose(plain.directions, known.directions, atol=2e-7)
+    points = plain.origins + 4.0 * plain.directions
+    for one, other in zip(both.project(points, indices), both.project(points, indices, both.lenses()), strict=True):
+        assert torch.allclose(one.float(), other.float(), atol=1e-3)
+
+
+def test_lenses_are_known_by_their_cameras():
+    ideal, phone, fisheye = (camera(lens).lenses() for lens in ("pinhole", "phone", "fisheye"))
+    assert (ideal.fisheye, ideal.iterations) == (False, 0)
+    assert not phone.fisheye
+    assert 2 <= phone.iterations <= UNDISTORT_ITERATIONS
+    assert fisheye.fisheye
+
+
+def test_rays_of_known_lenses_look_at_no_value():
+    """What a GPU holds would have to be waited for; on no device at all there is nothing to look at."""
+    cameras = camera("fisheye", torch.float32)
+    lenses, away = cameras.lenses(), cameras.to("meta")
+    indices = torch.zeros(63, dtype=torch.int64, device="meta")
+    rays = away.rays(indices, grid(torch.float32).to("meta"), lenses)
+    away.project(rays.origins + rays.directions, indices, lenses)
+    with pytest.raises(RuntimeError, match="cannot be called on meta tensors"):
+        away.rays(indices, grid(torch.float32).to("meta"))

@@ -11,11 +11,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from blocknerf.cameras import Cameras
 from blocknerf.city.cache import open_growing
 from blocknerf.city.manifest import RunFolder
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import RunError
+from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from viewer.gate import Gate, check_binding
 from viewer.views import field_of_view
@@ -33,6 +36,7 @@ def view(
     beside: int | None = None,
     memory: int = 2048,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> None:
     """Show a trained city in the browser, until interrupted.
 
@@ -45,12 +49,18 @@ def view(
         beside: Number of the process that started this one; the page ends when that is gone, even if it was killed.
         memory: Mebibytes that loaded blocks may take; others leave when it is full.
         threads: Processor threads; by default every core.
+        device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
     Raises:
+        BackendError: there is no such device.
         RunError: no block is trained, a file is broken, the port is taken, or anybody could look in.
     """
+    place = resolve(device)
     use_threads(threads)
-    with serving(RunFolder(run), port=port, host=host, token=token, follow=follow, cache_bytes=memory * MIB) as gate:
+    cache_bytes = memory * MIB
+    with serving(
+        RunFolder(run), port=port, host=host, token=token, follow=follow, cache_bytes=cache_bytes, device=place
+    ) as gate:
         print(f"{run}: {gate.url}", flush=True)
         print("Stop with Ctrl-C.", flush=True)
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # to leave by the same way
@@ -68,6 +78,7 @@ def serving(
     token: str | None = None,
     follow: bool = False,
     cache_bytes: int = 2048 * MIB,
+    device: torch.device | str = "cpu",
 ) -> Iterator[Gate]:
     """The viewer of a run, at work; gives its door.
 
@@ -84,8 +95,9 @@ def serving(
     from viewer.stock import Stock
 
     stock = Stock.of(run, follow=follow)
-    load = open_growing(run, stock.city) if follow else None
-    gallery = Gallery(CityRenderer(run, city=stock.city, load=load, cache_bytes=cache_bytes, allow_missing=True))
+    load = open_growing(run, stock.city, device) if follow else None
+    renderer = CityRenderer(run, city=stock.city, load=load, cache_bytes=cache_bytes, device=device, allow_missing=True)
+    gallery = Gallery(renderer)
     if not follow:
         gallery.prepare(stock)
     painter, studio, sessions = Painter(gallery.paint), Studio(run), {}

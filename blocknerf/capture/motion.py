@@ -49,8 +49,8 @@ class Motion:
         tensor(2., dtype=torch.float64)
         """
         turn = torch.from_numpy(Rotation.from_rotvec(self.rotation).as_matrix())
-        pivot = torch.tensor(self.pivot, dtype=torch.float64)
-        shift = pivot + torch.tensor(self.translation, dtype=torch.float64) - turn @ pivot
+        pivot, translation = (turn.new_tensor(part) for part in (self.pivot, self.translation))
+        shift = pivot + translation - turn @ pivot
         return torch.cat([turn, shift[:, None]], -1)
 
     @property

@@ -83,9 +83,9 @@ def reference_segment(capture: Capture, trained: Iterable[Collection[int]]) -> s
 
 
 def block_code(field: Field, appearance: Appearance) -> Float[Tensor, "codes"]:
-    """The appearance code with which a block comes closest; zeros for a field that kept none."""
+    """The appearance code with which a block comes closest, on the block's device; zeros for a field without any."""
     if not isinstance(field, Trained):
-        return torch.zeros(field.code_size)
+        return torch.zeros(field.code_size, device="cpu")
     for wanted in appearance.frames:
         shared = [name for name in field.spec.frames if name in wanted]
         if shared:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.stretches import Stretch
@@ -29,8 +29,13 @@ class LoadedBlock:
 
     @property
     def bytes(self) -> int:
-        """Memory of parameters and buffers; a field in closed form has none."""
-        tensors = [*self.field.parameters(), *self.field.buffers()] if isinstance(self.field, nn.Module) else []
+        """Memory of parameters and buffers on the field's device; a field in closed form has none."""
+        if not isinstance(self.field, nn.Module):
+            return 0
+        # Copies of tables in half precision, which a GPU reads, are none of PyTorch's.
+        halves = (getattr(module, "half", None) for module in self.field.modules())
+        copies = [half for half in halves if isinstance(half, Tensor)]
+        tensors = [*self.field.parameters(), *self.field.buffers(), *copies]
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
     def view(self, cameras: Cameras, stretch: Stretch | None = None) -> Cameras:
@@ -97,13 +102,13 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
             raise FileNotFoundError(path)
         if read_header(path).city != city.digest:
             raise RunError(f"{path}: was trained for another {run.city.name}; remove {path.parent} and train it again")
-        field, grid = load_field(path), run.occupancy(name)
+        field, grid = load_field(path, device), run.occupancy(name)
         if grid.is_file():
             try:
-                field.skip_empty(load_occupancy(grid))
+                field.skip_empty(load_occupancy(grid, device))
             except ValueError as error:
                 raise RunError(f"{grid}: {error}; train the block again") from None
-        return LoadedBlock(field=field.to(device), refinement=refinement_of(name))
+        return LoadedBlock(field=field, refinement=refinement_of(name))
 
     return load
 
@@ -118,6 +123,6 @@ def open_growing(run: RunFolder, city: City, device: torch.device | str = "cpu")
         except FileNotFoundError:
             if not run.preview(name).is_file():
                 raise
-            return LoadedBlock(field=load_field(run.preview(name)).to(device))
+            return LoadedBlock(field=load_field(run.preview(name), device))
 
     return load

@@ -28,8 +28,8 @@ class Surroundings:
         if not known:
             return None
         return cls(
-            centers=torch.tensor([center for center, _ in known], dtype=torch.float64),
-            stops=torch.tensor([exposure for _, exposure in known], dtype=torch.float64).log2(),
+            centers=torch.tensor([center for center, _ in known], dtype=torch.float64, device="cpu"),
+            stops=torch.tensor([exposure for _, exposure in known], dtype=torch.float64, device="cpu").log2(),
         )
 
     def exposure_at(self, center: Float[Tensor, "3"]) -> float:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
@@ -52,6 +52,12 @@ class CityRendering:
     """The blocks that were rendered, in the order of `rendered`."""
     uses: tuple[BlockUse, ...]
     """Every block that was considered, the city's nearest first, then by distance."""
+
+    def cpu(self) -> "CityRendering":
+        """The same in the processor's memory."""
+        parts = (replace(part, picture=part.picture.cpu(), weight=part.weight.cpu()) for part in self.parts)
+        color, depth, opacity = (image.cpu() for image in (self.color, self.depth, self.opacity))
+        return replace(self, color=color, depth=depth, opacity=opacity, parts=tuple(parts))
 
     @property
     def rendered(self) -> tuple[BlockUse, ...]:
@@ -141,6 +147,7 @@ class CityRenderer:
         max_blocks: int = MAX_BLOCKS,
         stretch: Stretch | None = None,
         pause: Callable[[], None] = nothing,
+        on_cpu: bool = True,
     ) -> CityRendering:
         """What one camera sees of the city (Tancik et al. 2022, section 4.3).
 
@@ -158,6 +165,8 @@ class CityRenderer:
             stretch: The camera is that of a photograph of this stretch, as it was given: each block takes it from
                 where it learned that the stretch stands.
             pause: Called between tiles; it may raise to give the picture up.
+            on_cpu: Give the picture in the processor's memory; else it stays where it was rendered, for those who
+                want only a part of it.
 
         Raises:
             RunError: a block around the camera is not trained or its file is broken, or there is no such look.
@@ -174,13 +183,14 @@ class CityRenderer:
         weights = self._weight_images(choice, view, stretch, rule, pictures)
         shares = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
         parts = zip(names, pictures, weights, strict=True)
-        return CityRendering(
+        picture = CityRendering(
             color=blend([picture.color for picture in pictures], weights),
             depth=blend([picture.depth for picture in pictures], weights),
             opacity=blend([picture.opacity for picture in pictures], weights),
             parts=tuple(Part(name=name, picture=picture, weight=weight) for name, picture, weight in parts),
             uses=tuple(seen.use(shares.get(seen.name, 0.0)) for seen in sightings),
         )
+        return picture.cpu() if on_cpu else picture
 
     @torch.no_grad()
     def select(
@@ -190,7 +200,7 @@ class CityRenderer:
 
         The weights that a rule for pixels gives are their means at low resolution.
         """
-        rule = weighting or self.city.weighting
+        view, rule = view.to(self.device), weighting or self.city.weighting
         sightings = self._lookout.sight(view, rule)
         choice = self._choose(sightings, view, rule, max_blocks)
         shares = {seen.name: weight for seen, weight in zip(choice.sightings, choice.weights, strict=True)}

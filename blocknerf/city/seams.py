@@ -88,7 +88,7 @@ def find_seams(pairs: Iterable[tuple[Block, Block]], cameras: Mapping[str, Camer
 
     Args:
         pairs: Blocks that meet, all trained.
-        cameras: The training cameras of each, by name.
+        cameras: The training cameras of each, by name, where the fields lie.
         field_of: Gives their fields.
     """
     found = []
@@ -120,7 +120,8 @@ def candidates_at(point: tuple[float, float], cameras: Cameras) -> Cameras:
     """Small views from the cameras nearest to a point in plan, spread over several times as many."""
     distances = (cameras.centers[:, :2] - cameras.centers.new_tensor(point)).norm(dim=-1)
     nearest = distances.argsort(stable=True)[: CANDIDATES * REACH]
-    places = torch.linspace(0, len(nearest) - 1, min(CANDIDATES, len(nearest))).round().long()
+    count = min(CANDIDATES, len(nearest))
+    places = torch.linspace(0, len(nearest) - 1, count, device=nearest.device).round().long()
     chosen = cameras[nearest[places]]
     longest = torch.maximum(chosen.width, chosen.height).max()
     return chosen.scaled(min(1.0, VIEW_SIDE / int(longest)))
@@ -172,14 +173,15 @@ def colors_along(
     comparison: Comparison, field: Field, code: Float[Tensor, "codes"], exposure: float | None
 ) -> Float[Tensor, "rays 3"]:
     """What a block shows along the rays of a comparison."""
-    return freeze_rays(field, comparison.rays, block_exposure(field, exposure)).color(field, code)
+    frozen = freeze_rays(field, comparison.rays, block_exposure(field, exposure))
+    return frozen.color(field, code.to(comparison.weights.device))
 
 
 def _once(cameras: Cameras) -> Cameras:
     """Without repetitions: most photographs where two blocks meet train both of them."""
     poses = [tuple(pose) for pose in cameras.camera_to_world.flatten(1).tolist()]
     first = {pose: i for i, pose in reversed(list(enumerate(poses)))}
-    return cameras[torch.tensor(sorted(first.values()))]
+    return cameras[torch.tensor(sorted(first.values()), device=cameras.model.device)]
 
 
 def _overlap(first: Block, second: Block) -> bool:
@@ -203,7 +205,7 @@ def _glances(field: Field, views: Cameras) -> list[Glance]:
 def _compare(views: Cameras, index: int, mine: Glance, theirs: Glance) -> Comparison:
     """One view's rays, those weighing most that both blocks see, or both call sky."""
     seen, sky = mine.visibility * theirs.visibility, (1.0 - mine.opacity) * (1.0 - theirs.opacity)
-    rows, columns = (torch.arange(side) // TILE_SIDE for side in seen.shape)
+    rows, columns = (torch.arange(side, device=seen.device) // TILE_SIDE for side in seen.shape)
     tiles = rows[:, None] * (columns[-1] + 1) + columns
     return Comparison(rays=views.image_rays(index).flatten(), weights=(seen + sky).flatten(), tiles=tiles.flatten())
 

@@ -64,8 +64,10 @@ def read_header(path: Path) -> FieldHeader:
         raise CheckpointError(f"{path}: broken header ({error}); train the block again") from None
 
 
-def load_field(path: Path) -> BlockField:
-    """Rebuild a field from its file, in evaluation mode and without gradients.
+def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
+    """Rebuild a field from its file on a device, in evaluation mode and without gradients.
+
+    The file is the same whichever device trained it.
 
     Raises:
         CheckpointError: As `read_header`, or the weights do not fit the header's spec.
@@ -85,7 +87,7 @@ def load_field(path: Path) -> BlockField:
         raise CheckpointError(f"{path}: weights do not fit the header ({reason}); train the block again") from None
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise CheckpointError(f"{path}: holds values that are not finite; train the block again")
-    return field.eval().requires_grad_(False)
+    return field.eval().requires_grad_(False).to(device)
 
 
 def fingerprint(path: Path) -> str:

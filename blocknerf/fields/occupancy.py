@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import torch
-from jaxtyping import Bool
+from jaxtyping import Bool, UInt8
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
@@ -33,15 +33,15 @@ class OccupancyGrid(nn.Module):
 
 def save_occupancy(grid: OccupancyGrid, path: Path) -> None:
     """Write a grid atomically, eight cells a byte."""
-    flat = grid.cells.reshape(-1, 8).to(torch.uint8)
-    packed = (flat << torch.arange(8, dtype=torch.uint8)).sum(-1, dtype=torch.uint8)
+    flat = grid.cells.cpu().reshape(-1, 8).to(torch.uint8)
+    packed = (flat << _bits()).sum(-1, dtype=torch.uint8)
     facts = {"resolution": grid.cells.shape[0], "origin": list(grid.origin), "half_extent": grid.half_extent}
     with atomic_path(path) as part:
         save_file({"cells": packed}, part, metadata={"format": FORMAT, "grid": json.dumps(facts)})
 
 
-def load_occupancy(path: Path) -> OccupancyGrid:
-    """Read a grid.
+def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyGrid:
+    """Read a grid onto a device.
 
     Raises:
         CheckpointError: The file is missing, corrupt, or of another format.
@@ -53,8 +53,13 @@ def load_occupancy(path: Path) -> OccupancyGrid:
         check_format(metadata.get("format"), FORMAT, path, "train the block again", CheckpointError)
         facts = json.loads(metadata["grid"])
         side = int(facts["resolution"])
-        cells = (packed[:, None] >> torch.arange(8, dtype=torch.uint8)) & 1
-        return OccupancyGrid(cells.bool().view(side, side, side), tuple(facts["origin"]), facts["half_extent"])
+        cells = ((packed[:, None] >> _bits()) & 1).bool().view(side, side, side)
+        return OccupancyGrid(cells.to(device), tuple(facts["origin"]), facts["half_extent"])
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: not a readable occupancy grid ({reason}); train the block again") from None
+
+
+def _bits() -> UInt8[Tensor, "8"]:
+    """The places of a byte's cells, lowest first."""
+    return torch.arange(8, dtype=torch.uint8, device="cpu")

@@ -35,9 +35,9 @@ class FrozenRays:
 
 @torch.no_grad()
 def freeze_rays(field: Field, rays: RayBundle, exposure: float) -> FrozenRays:
-    """Evaluate everything about rays that does not depend on the appearance code."""
-    exposures = torch.full((len(rays),), exposure)
-    code = torch.zeros(len(rays), field.code_size)
+    """Evaluate everything about rays, which lie where the field does, that does not depend on the appearance code."""
+    exposures = rays.radii.new_full((len(rays),), exposure)
+    code = rays.radii.new_zeros(len(rays), field.code_size)
     seen = render_rays(field, rays, code, exposures)
     _, features = field.density(seen.samples.points, seen.samples.footprints)
     return FrozenRays(features=features, weights=seen.weights, directions=rays.directions, exposure=exposures)
@@ -54,7 +54,7 @@ def fit_code(
 ) -> Float[Tensor, "codes"]:
     """The code, starting from `start`, that minimizes the squared color error (Tancik et al. 2022, section 4.3.3).
 
-    The field's weights take no gradient and do not change.
+    The field's weights take no gradient and do not change. The rays lie where the field does, and so does the code.
     """
     return fit_frozen(field, freeze_rays(field, rays, exposure), target, starts=[start], steps=steps)
 
@@ -80,7 +80,9 @@ def fit_frozen(
         weights: How much each ray counts, not negative; by default all alike.
         hold: Weight of the squared distance from the start beside the mean squared error.
     """
-    shares = torch.ones_like(frozen.exposure) if weights is None else weights
+    place = frozen.exposure.device
+    target, starts = target.to(place), [start.to(place) for start in starts]
+    shares = torch.ones_like(frozen.exposure) if weights is None else weights.to(place)
     shares = shares / (3.0 * shares.sum()).clamp_min(1e-12)
 
     def error(code: Float[Tensor, "codes"]) -> Tensor:

@@ -1,6 +1,6 @@
 """Whole pictures, a tile of rays after the other."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,9 +13,9 @@ from blocknerf.rendering.protocol import Field, Marching
 from blocknerf.rendering.rays import expected_depth, render_rays, spacing_of
 from blocknerf.sampling.proposal import sample_proposals
 
-TILE_RAYS = 4096
-"""Rays rendered at once: large enough to fill the processor, small enough to stay in its caches."""
-MARCH_RAYS = 1 << 14
+TILE_RAYS = {"cpu": 4096, "cuda": 1 << 15}
+"""Rays rendered at once: enough to fill the device, few enough to stay in a processor's caches or a GPU's memory."""
+MARCH_RAYS = {"cpu": 1 << 14, "cuda": 1 << 18}
 """Rays given at once to a field that marches: it leaves next to nothing in memory between them."""
 PATCH = (16, 8)
 """Height and width of the patches whose rays a marching field is given one after the other: they see the same cells."""
@@ -34,6 +34,10 @@ class Rendering:
     depth: Float[Tensor, "height width"]
     """Distance along each pixel's ray in world units; the field's far end where there is only sky."""
     opacity: Float[Tensor, "height width"]
+
+    def cpu(self) -> "Rendering":
+        """The same in the processor's memory."""
+        return Rendering(color=self.color.cpu(), depth=self.depth.cpu(), opacity=self.opacity.cpu())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,8 +64,9 @@ def render_image(
 ) -> Rendering:
     """What one camera sees of a field, with one appearance code and one exposure.
 
-    A field that can march rays by itself does, unless `plain` asks for the way that suits every field; the pictures
-    differ by less than can be seen. `pause` is called before each tile, and may raise to give the picture up.
+    Cameras and code lie where the field does, and so does the picture. A field that can march rays by itself does,
+    unless `plain` asks for the way that suits every field; the pictures differ by less than can be seen. `pause` is
+    called before each tile, and may raise to give the picture up.
     """
     rays = cameras.image_rays(index)
     height, width = rays.radii.shape
@@ -78,7 +83,7 @@ def _render_plainly(
     field: Field, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Tensor]:
     tiles = []
-    for part in _tiles(len(rays), TILE_RAYS):
+    for part in _tiles(rays, TILE_RAYS):
         pause()
         seen = render_rays(field, rays[part], *_light(part, code, exposure))
         tiles.append((seen.color.clamp(0.0, 1.0), seen.depth, seen.opacity))
@@ -89,9 +94,10 @@ def _render_plainly(
 def _march(
     field: Marching, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    order, flat = _patches(*rays.radii.shape).to(code.device), rays.flatten()
+    height, width = rays.radii.shape
+    order, flat = _patches(height, width, code.device), rays.flatten()
     results = code.new_empty(len(flat), 3), code.new_empty(len(flat)), code.new_empty(len(flat))
-    for part in _tiles(len(flat), MARCH_RAYS):
+    for part in _tiles(flat, MARCH_RAYS):
         pause()
         seen = field.march(flat[order[part]], *_light(part, code, exposure))
         for result, values in zip(results, seen, strict=True):
@@ -105,11 +111,12 @@ def _light(part: slice, code: Tensor, exposure: float) -> tuple[Tensor, Tensor]:
     return code.expand(count, -1), torch.full((count,), exposure, device=code.device)
 
 
-def _patches(height: int, width: int) -> Int[Tensor, "pixels"]:
+def _patches(height: int, width: int, device: torch.device) -> Int[Tensor, "pixels"]:
     """The numbers of a picture's pixels, patch after patch."""
     high, wide = PATCH
     rows, columns = -(-height // high), -(-width // wide)
-    y, x = torch.arange(rows * high).view(rows, 1, high, 1), torch.arange(columns * wide).view(columns, 1, wide)
+    y, x = (torch.arange(count, device=device) for count in (rows * high, columns * wide))
+    y, x = y.view(rows, 1, high, 1), x.view(columns, 1, wide)
     return (y * width + x)[(y < height) & (x < width)]
 
 
@@ -117,11 +124,12 @@ def _patches(height: int, width: int) -> Int[Tensor, "pixels"]:
 def glance(field: Field, cameras: Cameras, index: int = 0) -> Glance:
     """What the proposals alone tell of a picture; the costly field is never evaluated.
 
-    Call it with low-resolution cameras, where the mean over the picture is what matters.
+    Cameras lie where the field does. Call it with those of low resolution, where the mean over the picture is what
+    matters.
     """
     rays = cameras.image_rays(index)
     flat = rays.flatten()
-    parts = [_glance_along(field, flat[part]) for part in _tiles(len(flat), TILE_RAYS)]
+    parts = [_glance_along(field, flat[part]) for part in _tiles(flat, TILE_RAYS)]
     visibility, depth, opacity = (torch.cat(each).view(rays.radii.shape) for each in zip(*parts, strict=True))
     return Glance(visibility=visibility, depth=depth, opacity=opacity)
 
@@ -143,5 +151,6 @@ def _glance_along(field: Field, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor
     return seen, expected_depth(weights, samples.middles, field.far), weights.sum(-1)
 
 
-def _tiles(count: int, size: int) -> list[slice]:
+def _tiles(rays: RayBundle, sizes: Mapping[str, int]) -> list[slice]:
+    count, size = len(rays), sizes.get(rays.radii.device.type, sizes["cpu"])
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

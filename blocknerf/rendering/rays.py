@@ -40,7 +40,7 @@ def render_rays(
     exposure: Float[Tensor, "rays"],
     *,
     generator: torch.Generator | None = None,
-    anneal: float = 1.0,
+    anneal: float | Float[Tensor, ""] = 1.0,
     train_proposals: bool = False,
     near_fade: float = 0.0,
 ) -> RayRendering:

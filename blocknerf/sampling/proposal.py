@@ -56,7 +56,7 @@ def sample_proposals(
     counts: Sequence[int],
     *,
     generator: torch.Generator | None = None,
-    anneal: float = 1.0,
+    anneal: float | Float[Tensor, ""] = 1.0,
     train_proposals: bool = False,
 ) -> tuple[RaySamples, list[Histogram]]:
     """Samples for the final field, and the proposal histograms that chose them (mip-NeRF 360, section 3).

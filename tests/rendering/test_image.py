@@ -31,7 +31,7 @@ def parts(picture: Rendering) -> list[Tensor]:
 def test_tiles_leave_no_trace(slabs: MakeScene, monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     scene = slabs([(4.0, 6.0, 0.5, RED)], sample_counts=(32, 16))
     whole = render_image(scene, view(0.0, 1.0), 0, NO_CODE, 1.0)
-    monkeypatch.setattr(image, "TILE_RAYS", tile)
+    monkeypatch.setattr(image, "TILE_RAYS", {"cpu": tile})
     tiled = render_image(scene, view(0.0, 1.0), 0, NO_CODE, 1.0)
     for one, other in zip(parts(whole), parts(tiled), strict=True):
         assert one.shape[:2] == (7, 13)
