@@ -9,14 +9,15 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from blocknerf.cameras import RayBundle
-from blocknerf.fields.encodings import EXPOSURE_LEVELS, encode_exposure, spherical_harmonics, truncated_exp
+from blocknerf.fields.encodings import EXPOSURE_LEVELS, encode_exposure, spherical_harmonics
 from blocknerf.fields.grid_network import GridNetwork, Network
 from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.kernels.contraction import to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec
 from blocknerf.kernels.marching import RadianceNetwork, march
-from blocknerf.kernels.marching.network import DENSITY_SHIFT
+from blocknerf.kernels.radiance import ColorLayers, radiance
+from blocknerf.kernels.radiance.activations import density_of
 from blocknerf.spacing import Spacing
 
 DIRECTION_FEATURES = 16
@@ -100,6 +101,25 @@ class BlockField(nn.Module):
         logits = self.color_head(features.reshape(-1, features.shape[-1]), rows)
         return torch.sigmoid(logits).view(*features.shape[:-1], 3)
 
+    def radiance(
+        self,
+        points: Float[Tensor, "rays samples 3"],
+        footprints: Float[Tensor, "rays samples"],
+        directions: Float[Tensor, "rays 3"],
+        code: Float[Tensor, "rays codes"],
+        exposure: Float[Tensor, "rays"],
+        fade: Float[Tensor, "rays samples"] | None = None,
+    ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
+        """`density` and `color` of samples in one pass; gradients of all that lies behind them are times `fade`."""
+        cube, spread = self.to_cube(points, footprints)
+        rows = cast(nn.Linear, self.color_head.row)(self._row_inputs(directions, code, exposure))
+        fades = None if fade is None else fade.reshape(-1)
+        extent = self.spec.half_extent
+        density, color = radiance(
+            self.base.layers, self._color_layers, cube, spread, rows, half_extent=extent, fade=fades
+        )
+        return density.view(footprints.shape), color.view(points.shape)
+
     def sky(
         self, directions: Float[Tensor, "rays 3"], code: Float[Tensor, "rays codes"], exposure: Float[Tensor, "rays"]
     ) -> Float[Tensor, "rays 3"]:
@@ -143,12 +163,10 @@ class BlockField(nn.Module):
 
     def _network(self) -> RadianceNetwork:
         proposal_samples, samples = self.sample_counts
-        weights, biases = self.color_head.parts
         return RadianceNetwork(
             proposal=cast(GridNetwork, self.proposals[0]).layers,
             field=self.base.layers,
-            color_weights=weights,
-            color_biases=biases,
+            color=self._color_layers,
             origin=self.spec.origin,
             half_extent=self.spec.half_extent,
             spacing=Spacing(near=self.near, far=self.far, knee=self.knee),
@@ -162,8 +180,12 @@ class BlockField(nn.Module):
         return self._to_density(logits[:, 0]).view(footprints.shape)
 
     def _to_density(self, logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-        # One unit of density in the block's own scale, a touch below at the start so that rays begin clear.
-        return truncated_exp(logits - DENSITY_SHIFT) / self.spec.half_extent
+        return density_of(logits, self.spec.half_extent)
+
+    @property
+    def _color_layers(self) -> ColorLayers:
+        weights, biases = self.color_head.parts
+        return ColorLayers(weights=weights, biases=biases)
 
     def _row_inputs(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Float[Tensor, "rays rows"]:
         encoded = encode_exposure(exposure, self.spec.exposure_reference)

@@ -1,13 +1,10 @@
-"""Fixed encodings of directions and exposures, and the activation that turns a logit into density."""
+"""Fixed encodings of directions and exposures."""
 
 import math
-from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-
-from blocknerf.kernels.marching.network import DENSITY_LIMIT
 
 EXPOSURE_LEVELS = 4
 EXPOSURE_STOPS = 8.0
@@ -51,21 +48,3 @@ def encode_exposure(exposure: Float[Tensor, "rays"], reference: float) -> Float[
     octaves = math.pi * 2.0 ** torch.arange(EXPOSURE_LEVELS, device=exposure.device, dtype=exposure.dtype)
     angles = stops.clamp(-1.0, 1.0)[:, None] * octaves
     return torch.cat([angles.sin(), angles.cos()], dim=-1)
-
-
-class _TruncatedExp(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor) -> Tensor:
-        value = torch.exp(logits.clamp(max=DENSITY_LIMIT))
-        ctx.save_for_backward(value)
-        return value
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:
-        (value,) = ctx.saved_tensors
-        return gradient * value
-
-
-def truncated_exp(logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """exp, bounded at e^DENSITY_LIMIT in value, with a gradient that never vanishes above the bound."""
-    return _TruncatedExp.apply(logits)

@@ -7,9 +7,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from blocknerf.kernels.hash_grid import GridSpec, encode
-from blocknerf.kernels.marching import GridLayers
+from blocknerf.kernels.hash_grid import GridSpec
 from blocknerf.kernels.mlp import mlp
+from blocknerf.kernels.precision import STORED
+from blocknerf.kernels.radiance import GridLayers, grid_network
 
 TABLE_RANGE = 1e-4
 """Hash tables start uniform within this range (instant-ngp)."""
@@ -43,8 +44,10 @@ class GridNetwork(nn.Module):
     def __init__(self, grid: GridSpec, widths: list[int], row_inputs: int = 0) -> None:
         super().__init__()
         self.grid = grid
-        self.active_levels: float | None = None
+        self.active_levels: float | Tensor | None = None
         """How many levels of the grid are on, the last one partly; None for all (`hash_grid.level_gains`)."""
+        self.shadow: Tensor | None = None
+        """A copy of the table for kernels on a GPU; who moves the table keeps it true, or sets it to None."""
         self.table = nn.Parameter(torch.empty(grid.entries, grid.features).uniform_(-TABLE_RANGE, TABLE_RANGE))
         self.network = Network([grid.levels * grid.features, *widths], row_inputs)
 
@@ -55,12 +58,20 @@ class GridNetwork(nn.Module):
         rows: Float[Tensor, "rays rows"] | None = None,
     ) -> Float[Tensor, "points outputs"]:
         """Outputs at points of the unit cube; footprints are cone radii in the cube's units."""
-        return self.network(encode(points, self.table, self.grid, footprints, active_levels=self.active_levels), rows)
+        row_bias = None if self.network.row is None or rows is None else self.network.row(rows)
+        return grid_network(self.layers, points, footprints, row_bias)
 
     @property
     def layers(self) -> GridLayers:
         """Table and layers as they are."""
         weights, biases = self.network.parts
+        if self.shadow is None and self.table.is_cuda and not self.table.requires_grad:
+            self.shadow = self.table.to(STORED)
         return GridLayers(
-            grid=self.grid, table=self.table, weights=weights, biases=biases, active_levels=self.active_levels
+            grid=self.grid,
+            table=self.table,
+            weights=weights,
+            biases=biases,
+            active_levels=self.active_levels,
+            half=self.shadow,
         )

@@ -50,6 +50,22 @@ class Field(Protocol):
 
 
 @runtime_checkable
+class Radiant(Protocol):
+    """A field that answers for density and color at once, in less time than one after the other."""
+
+    def radiance(
+        self,
+        points: Tensor,
+        footprints: Tensor,
+        directions: Tensor,
+        code: Tensor,
+        exposure: Tensor,
+        fade: Tensor | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Density `[rays samples]` and color `[rays samples 3]`; their gradients are multiplied by `fade`."""
+
+
+@runtime_checkable
 class Marching(Protocol):
     """A field that follows rays to their colors by itself, in less time than it takes to ask what `Field` answers."""
 

@@ -1,7 +1,6 @@
 """Volume rendering of a bundle of rays."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -9,7 +8,8 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.kernels.quadrature import composite, weights_from_density
-from blocknerf.rendering.protocol import Field
+from blocknerf.kernels.radiance.activations import fade_gradient
+from blocknerf.rendering.protocol import Field, Radiant
 from blocknerf.sampling.proposal import Histogram, RaySamples, sample_proposals
 from blocknerf.spacing import Spacing
 
@@ -66,11 +66,8 @@ def render_rays(
         anneal=anneal,
         train_proposals=train_proposals,
     )
-    density, features = field.density(samples.points, samples.footprints)
-    if near_fade > 0.0:
-        fade = (samples.middles / near_fade).square().clamp(max=1.0)
-        density, features = fade_gradient(density, fade), fade_gradient(features, fade[..., None])
-    colors = field.color(features, rays.directions, code, exposure)
+    fade = (samples.middles / near_fade).square().clamp(max=1.0) if near_fade > 0.0 else None
+    density, colors = _radiance(field, samples, rays, code, exposure, fade)
     weights, transmittance = weights_from_density(density, samples.distances)
     opacity = weights.sum(-1)
     sky = field.sky(rays.directions, code, exposure)
@@ -86,26 +83,21 @@ def render_rays(
     )
 
 
+def _radiance(
+    field: Field, samples: RaySamples, rays: RayBundle, code: Tensor, exposure: Tensor, fade: Tensor | None
+) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
+    """Density and color of samples, in one pass where the field has one."""
+    if isinstance(field, Radiant):
+        return field.radiance(samples.points, samples.footprints, rays.directions, code, exposure, fade)
+    density, features = field.density(samples.points, samples.footprints)
+    if fade is not None:
+        density, features = fade_gradient(density, fade), fade_gradient(features, fade[..., None])
+    return density, field.color(features, rays.directions, code, exposure)
+
+
 def expected_depth(
     weights: Float[Tensor, "rays samples"], middles: Float[Tensor, "rays samples"], far: float
 ) -> Float[Tensor, "rays"]:
     """Mean distance of what a ray hits; it goes to `far` as the ray's opacity goes to zero."""
     opacity = weights.sum(-1)
     return (weights * middles).sum(-1) + (1.0 - opacity).clamp_min(0.0) * far
-
-
-class _FadeGradient(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, factor: Tensor) -> Tensor:
-        ctx.save_for_backward(factor)
-        return values.view_as(values)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        (factor,) = ctx.saved_tensors
-        return gradient * factor, None
-
-
-def fade_gradient(values: Tensor, factor: Tensor) -> Tensor:
-    """The same values, whose gradient is multiplied by `factor` on the way back."""
-    return _FadeGradient.apply(values, factor)

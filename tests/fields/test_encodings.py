@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from blocknerf.fields.encodings import encode_exposure, spherical_harmonics, truncated_exp
+from blocknerf.fields.encodings import encode_exposure, spherical_harmonics
+from blocknerf.kernels.radiance.activations import truncated_exp
 
 
 def sphere_quadrature() -> tuple[Tensor, Tensor]:

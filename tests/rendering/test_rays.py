@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.radiance.activations import fade_gradient
 from blocknerf.rendering.protocol import Field
-from blocknerf.rendering.rays import fade_gradient, render_rays
+from blocknerf.rendering.rays import render_rays
 
 MakeScene = Callable[..., Any]
 MakeRays = Callable[[Sequence[float]], RayBundle]

@@ -40,7 +40,7 @@ def encode(
         from blocknerf.kernels.hash_grid import fused
 
         return fused.encode(points, table, spec, footprints, gains_on_device(spec, active_levels, table), half)
-    gains = level_gains(spec.levels, None if active_levels is None else float(active_levels))
+    gains = level_gains(spec.levels, active_levels)
     if chosen == "native":
         from blocknerf.kernels.hash_grid import native
 
@@ -48,7 +48,7 @@ def encode(
     return reference.encode(points, table, spec, footprints, gains)
 
 
-def level_gains(levels: int, active_levels: float | None) -> tuple[float, ...]:
+def level_gains(levels: int, active_levels: float | Tensor | None) -> tuple[float, ...]:
     """The gain of each level when `active_levels` of them are on, the last one partly (BARF, Lin et al. 2021, eq. 14).
 
     >>> level_gains(3, 1.5)
@@ -56,7 +56,7 @@ def level_gains(levels: int, active_levels: float | None) -> tuple[float, ...]:
     """
     if active_levels is None:
         return (1.0,) * levels
-    shares = (min(max(active_levels - level, 0.0), 1.0) for level in range(levels))
+    shares = (min(max(float(active_levels) - level, 0.0), 1.0) for level in range(levels))
     return tuple(round(0.5 - 0.5 * math.cos(math.pi * share), 12) for share in shares)
 
 

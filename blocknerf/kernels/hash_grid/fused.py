@@ -237,7 +237,7 @@ def _add(target, value, mask, FIXED: tl.constexpr):
 @triton.jit
 @no_type_check
 def _add_vector(target, a, b, c, d, mask, FEATURES: tl.constexpr):
-    """One vector reduction an entry (PTX 8.1, compute capability 9.0); Triton makes them of two-dimensional tiles only."""
+    """One vector reduction an entry (compute capability 9.0); Triton makes them of two-dimensional tiles only."""
     if FEATURES == 4:
         tl.inline_asm_elementwise(
             """{

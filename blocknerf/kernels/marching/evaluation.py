@@ -10,10 +10,10 @@ from blocknerf.kernels.exponential import exp
 from blocknerf.kernels.hash_grid.corners import move
 from blocknerf.kernels.hash_grid.native import encode_tile
 from blocknerf.kernels.marching.lanes import COLOR, LEAST, RAYS, SEEN
-from blocknerf.kernels.marching.network import DENSITY_LIMIT, DENSITY_SHIFT
 from blocknerf.kernels.mlp.layout import ACTIVATION, BIAS, INPUT_ROOM, OUTPUT_ROOM, TILE
 from blocknerf.kernels.mlp.products import LANES
 from blocknerf.kernels.mlp.tile import rectify, run_layer
+from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
 
 _ONE, _VECTOR = np.float32(1.0), (0,) * LANES
 _SHIFT, _LIMIT = np.float32(DENSITY_SHIFT), np.float32(DENSITY_LIMIT)

@@ -26,9 +26,10 @@ from blocknerf.kernels.marching.lanes import (
     spread_edges,
     start_rays,
 )
-from blocknerf.kernels.marching.network import GridLayers, RadianceNetwork
+from blocknerf.kernels.marching.network import RadianceNetwork
 from blocknerf.kernels.marching.scratch import WAVE, allocate, carve, places
 from blocknerf.kernels.mlp.layout import OUTPUT_ROOM, Layout, layout
+from blocknerf.kernels.radiance import GridLayers
 from blocknerf.kernels.resampling import PADDING
 from blocknerf.kernels.resampling.native import draw
 from blocknerf.kernels.threads import enter_numba
@@ -51,14 +52,14 @@ def march(
     near, far = network.spacing.ends
     place = np.array([*network.origin, network.half_extent, near, far - near, network.spacing.far], np.float32)
     counts = network.proposal_samples, network.samples
-    colors = layout((network.color_weights[0].shape[1], *(len(bias) for bias in network.color_biases)))
+    colors = layout((network.color.weights[0].shape[1], *(len(bias) for bias in network.color.biases)))
     layout_of_scratch = places(counts, _plan(network.proposal), _plan(network.field), colors)
     _march(
         *(tensor.detach().contiguous().numpy() for tensor in (rays.origins, rays.directions, rays.radii)),
-        _biases(row_bias, network.color_biases[0], colors), sky.detach().contiguous().numpy(),
+        _biases(row_bias, network.color.biases[0], colors), sky.detach().contiguous().numpy(),
         *_packed(network.proposal),
         *_packed(network.field),
-        colors.pack(network.color_weights, network.color_biases), colors.layers,
+        colors.pack(network.color.weights, network.color.biases), colors.layers,
         place, cells.reshape(-1).view(np.uint8), cells.shape[0], counts, np.float32(PADDING / counts[0]),
         *allocate(threads, layout_of_scratch), layout_of_scratch,
         *(result.numpy() for result in results),

@@ -2,30 +2,14 @@
 
 from dataclasses import dataclass
 
-from jaxtyping import Bool, Float
+from jaxtyping import Bool
 from torch import Tensor
 
-from blocknerf.kernels.hash_grid import GridSpec
+from blocknerf.kernels.radiance import ColorLayers, GridLayers
 from blocknerf.spacing import Spacing
 
-DENSITY_SHIFT = 1.0
-"""Subtracted from the logit of density, so that rays begin clear in training."""
-DENSITY_LIMIT = 15.0
-"""Density is at most e to this, in the block's own scale."""
 STEP = 1.0 / 256.0
 """A share of a ray's light that is too small to see: a step of an 8-bit picture."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GridLayers:
-    """A hash grid and the layers on top of it."""
-
-    grid: GridSpec
-    table: Float[Tensor, "entries features"]
-    weights: tuple[Tensor, ...]
-    biases: tuple[Tensor, ...]
-    active_levels: float | None = None
-    """How many levels are on, the last one partly; None is all."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,9 +20,7 @@ class RadianceNetwork:
     """Gives the logit of a density that places samples."""
     field: GridLayers
     """Gives features, the first of which is the logit of density."""
-    color_weights: tuple[Tensor, ...]
-    """Layers from features to the logits of a color."""
-    color_biases: tuple[Tensor, ...]
+    color: ColorLayers
     origin: tuple[float, float, float]
     half_extent: float
     spacing: Spacing

@@ -11,8 +11,9 @@ from blocknerf.cameras import RayBundle
 from blocknerf.kernels.contraction import reference as contraction
 from blocknerf.kernels.hash_grid import level_gains
 from blocknerf.kernels.hash_grid import reference as hash_grid
-from blocknerf.kernels.marching.network import DENSITY_LIMIT, DENSITY_SHIFT, STEP, GridLayers, RadianceNetwork
+from blocknerf.kernels.marching.network import STEP, RadianceNetwork
 from blocknerf.kernels.mlp import reference as layers
+from blocknerf.kernels.radiance import DENSITY_LIMIT, DENSITY_SHIFT, GridLayers
 from blocknerf.kernels.resampling import PADDING
 from blocknerf.kernels.resampling import reference as resampling
 
@@ -28,7 +29,7 @@ def march(
     edges = resampling.resample(edges, weights, halves, network.samples, PADDING)
     weights, middles, features = _weigh(network, network.field, rays, edges)
     opacity = weights.sum(-1)
-    logits = layers.mlp(features.flatten(0, 1), network.color_weights, network.color_biases, row_bias)
+    logits = layers.mlp(features.flatten(0, 1), network.color.weights, network.color.biases, row_bias)
     counted = weights * ((weights > STEP * opacity[:, None]) & (opacity > STEP)[:, None])
     seen = (counted[..., None] * torch.sigmoid(logits).view(*weights.shape, 3)).sum(-2)
     some = counted.sum(-1)[:, None]

@@ -1,7 +1,7 @@
 """From gradients of outputs and colors back to features and weights, in two Triton kernels.
 
-One takes the color network back to what it was given, one the grid's network back to encoded features: both in one would
-need more registers than there are. Activations are computed again. Each program adds up the gradients of the weights
+One takes the color network back to what it was given, one the grid's network back to encoded features: both in one
+would need more registers than there are. Activations are computed again. Each program adds up the gradients of weights
 over its tiles in registers and writes them to a row of its own; rows are summed afterwards, in one order. What reaches
 features is left to the scatter of the hash grid.
 """
@@ -67,7 +67,8 @@ def color_backward(
 ):  # fmt: skip
     """Gradients of features (density's included, faded), of rows (one a sample, to be summed), and of the weights.
 
-    The first bias has no gradient here: it is the sum of those of the rows. `total` is the length of a program's row of `partial`.
+    The first bias has no gradient here: it is the sum of those of the rows. `total` is the length of a program's row of
+    `partial`.
     """
     to_c1 = tl.zeros([TINT, ROOM], tl.float32)
     to_c2, to_d2 = tl.zeros([TINT, TINT], tl.float32), tl.zeros([TINT], tl.float32)

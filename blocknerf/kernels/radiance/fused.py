@@ -165,6 +165,7 @@ class _Radiance(torch.autograd.Function):
         points, rows = points.contiguous(), rows.contiguous()
         keep = any(ctx.needs_input_grad)
         density, features, color, planes = part.forward(points, footprints, rows, layers, keep, color=True)
+        assert color is not None
         ctx.save_for_backward(points, footprints, rows, fade, planes, density, features, color, *layers)
         ctx.part = part
         return density, color

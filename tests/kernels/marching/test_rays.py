@@ -10,9 +10,10 @@ from torch import Tensor
 from blocknerf.cameras import RayBundle
 from blocknerf.errors import BackendError
 from blocknerf.kernels.hash_grid import GridSpec
-from blocknerf.kernels.marching import GridLayers, RadianceNetwork, march
+from blocknerf.kernels.marching import RadianceNetwork, march
 from blocknerf.kernels.marching.network import STEP
 from blocknerf.kernels.marching.reference import stopping_weights
+from blocknerf.kernels.radiance import ColorLayers, GridLayers
 from blocknerf.spacing import Spacing
 
 PLACE, HALF, FAR = (10.0, -20.0, 2.0), 5.0, 500.0
@@ -48,7 +49,7 @@ def make_network(
         part.biases[-1][0] += shift
     color_weights, color_biases = layers([outputs, hidden, hidden, 3], generator)
     return RadianceNetwork(
-        proposal=proposal, field=field, color_weights=color_weights, color_biases=color_biases, origin=PLACE,
+        proposal=proposal, field=field, color=ColorLayers(weights=color_weights, biases=color_biases), origin=PLACE,
         half_extent=HALF, spacing=Spacing(near=0.1, far=FAR, knee=HALF), proposal_samples=counts[0], samples=counts[1],
         cells=cells,
     )  # fmt: skip
@@ -157,7 +158,7 @@ def test_faint_samples_take_the_color_of_the_others() -> None:
     """What is left out of the colors is not left out of the light."""
     rays, bias, _ = make_rays(100)
     network = make_network(counts=(24, 64), shift=3.0)
-    white = replace(network, color_biases=(*network.color_biases[:2], torch.full((3,), 50.0)))
+    white = replace(network, color=replace(network.color, biases=(*network.color.biases[:2], torch.full((3,), 50.0))))
     color, _, opacity = march(white, rays, bias, torch.zeros(100, 3))
     seen = opacity > STEP
     torch.testing.assert_close(color[seen], opacity[seen, None].expand(-1, 3), atol=1e-5, rtol=0.0)
@@ -174,11 +175,11 @@ def moved(network: RadianceNetwork, device: str, dtype: torch.dtype) -> Radiance
         )
         for name, part in (("proposal", network.proposal), ("field", network.field))
     }
-    colors = {
-        "color_weights": tuple(weight.to(device, dtype) for weight in network.color_weights),
-        "color_biases": tuple(bias.to(device, dtype) for bias in network.color_biases),
-    }
-    return replace(network, **parts, **colors, cells=None if network.cells is None else network.cells.to(device))
+    color = ColorLayers(
+        weights=tuple(weight.to(device, dtype) for weight in network.color.weights),
+        biases=tuple(bias.to(device, dtype) for bias in network.color.biases),
+    )
+    return replace(network, **parts, color=color, cells=None if network.cells is None else network.cells.to(device))
 
 
 def move_rays(rays: RayBundle, device: str, dtype: torch.dtype) -> RayBundle:
