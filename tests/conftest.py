@@ -14,13 +14,15 @@ PACKAGES = ("blocknerf", "pipelines", "viewer")
 def checked_modules() -> list[str]:
     """What the shape checks wrap: everything, or for an older jaxtyping all modules without compiled functions.
 
-    Before 0.3.11, the first that needs Python 3.11, it wraps even what is marked `no_type_check`, and Numba
-    cannot compile what is wrapped.
+    Before 0.3.11, the first that needs Python 3.11, it wraps even what is marked `no_type_check`, and neither Numba
+    nor Triton can compile what is wrapped.
     """
     if tuple(map(int, version("jaxtyping").split(".")[:3])) >= (0, 3, 11):
         return list(PACKAGES)
     files = [file for package in PACKAGES for file in (REPOSITORY / package).rglob("*.py")]
-    plain = [file for file in files if "from numba import" not in file.read_text() and file.stem != "__init__"]
+    compilers = ("from numba import", "import triton")
+    texts = {file: file.read_text() for file in files if file.stem != "__init__"}
+    plain = [file for file, text in texts.items() if not any(compiler in text for compiler in compilers)]
     return [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in plain]
 
 

@@ -3,10 +3,11 @@
 from typing import no_type_check
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Float16
 from numba import njit, prange
 from torch import Tensor
 
+from blocknerf.kernels.precision import LARGEST
 from blocknerf.kernels.threads import enter_numba
 
 BLOCK = 64
@@ -23,21 +24,25 @@ def adam_step(
     gradient: Float[Tensor, "*shape"],
     first: Float[Tensor, "*shape"],
     second: Float[Tensor, "*shape"],
-    step: int,
-    rate: float,
+    step: int | Tensor,
+    rate: float | Tensor,
     betas: tuple[float, float],
     epsilon: float,
     weight_decay: float,
     zero_gradient: bool,
+    half: Float16[Tensor, "*shape"] | None,
 ) -> None:
     """What `reference.adam_step` does, by compiled loops."""
     # Waking a second thread costs more than a small tensor.
     enter_numba(most=1 + parameter.numel() // (BLOCK * SPAN))
     arrays = [tensor.detach().numpy().reshape(-1) for tensor in (parameter, gradient, first, second)]
+    step, rate = int(step), float(rate)
     size = rate / (1 - betas[0] ** step)
     scale = (1 - betas[1] ** step) ** -0.5
     settings = np.array([*betas, size, scale, epsilon, 1 - rate * weight_decay], np.float32)
     _step(*arrays, settings, zero_gradient)
+    if half is not None:
+        half.copy_(parameter.clamp(-LARGEST, LARGEST))
 
 
 @njit(parallel=True, fastmath={"contract", "nsz"}, error_model="numpy", cache=True)

@@ -25,7 +25,12 @@ def to_unit_cube(
         BackendError: the backend asked for cannot be used here.
     """
     widens = torch.is_grad_enabled() and footprints.requires_grad
-    if choose("contraction", "reference" if widens and backend == "auto" else backend, points, footprints) == "native":
+    chosen = choose("contraction", "reference" if widens and backend == "auto" else backend, points, footprints)
+    if chosen == "fused":
+        from blocknerf.kernels.contraction import fused
+
+        return fused.to_unit_cube(points, footprints, origin, half_extent)
+    if chosen == "native":
         from blocknerf.kernels.contraction import native
 
         return native.to_unit_cube(points, footprints, origin, half_extent)

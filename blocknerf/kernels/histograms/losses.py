@@ -41,7 +41,12 @@ def distortion(
 
 
 def _backend(backend: Backend, *tensors: Tensor) -> ModuleType:
-    if choose("histograms", backend, *tensors) == "native":
+    chosen = choose("histograms", backend, *tensors)
+    if chosen == "fused":
+        from blocknerf.kernels.histograms import fused
+
+        return fused
+    if chosen == "native":
         from blocknerf.kernels.histograms import native
 
         return native

@@ -47,7 +47,12 @@ def composite(
 
 
 def _backend(backend: Backend, *tensors: Tensor) -> ModuleType:
-    if choose("quadrature", backend, *tensors) == "native":
+    chosen = choose("quadrature", backend, *tensors)
+    if chosen == "fused":
+        from blocknerf.kernels.quadrature import fused
+
+        return fused
+    if chosen == "native":
         from blocknerf.kernels.quadrature import native
 
         return native

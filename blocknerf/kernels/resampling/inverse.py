@@ -27,7 +27,12 @@ def resample(
     Raises:
         BackendError: the backend asked for cannot be used here.
     """
-    if choose("resampling", backend, edges, weights, jitter) == "native":
+    chosen = choose("resampling", backend, edges, weights, jitter)
+    if chosen == "fused":
+        from blocknerf.kernels.resampling import fused
+
+        return fused.resample(edges.detach(), weights.detach(), jitter, bins, padding)
+    if chosen == "native":
         from blocknerf.kernels.resampling import native
 
         return native.resample(edges.detach(), weights.detach(), jitter, bins, padding)

@@ -1,4 +1,4 @@
-"""The Adam step: against PyTorch's own, the native backend against the reference, and what it leaves alone."""
+"""The Adam step: against PyTorch's own, the other backends against the reference, and what it leaves alone."""
 
 import pytest
 import torch
@@ -6,6 +6,7 @@ from torch import Tensor
 
 from blocknerf.errors import BackendError
 from blocknerf.kernels.adam import adam_step
+from tests.kernels.interpreted import fused
 
 SETTINGS = {"rate": 1e-2, "betas": (0.9, 0.99), "epsilon": 1e-15}
 
@@ -25,14 +26,17 @@ def run(count: int, backend: str, density: float, weight_decay: float = 0.0) -> 
     return parameter, first, second
 
 
-@pytest.mark.parametrize("count", [1, 63, 64, 1000, 50_001])
+@pytest.mark.parametrize(
+    ("backend", "count"),
+    [*(("native", count) for count in (1, 63, 64, 1000, 50_001)), *(fused(count) for count in (1, 63, 2051))],
+)
 @pytest.mark.parametrize("density", [1.0, 0.4, 0.01])
-def test_native_matches_reference(count: int, density: float) -> None:
-    for value, truth in zip(run(count, "native", density, 0.1), run(count, "reference", density, 0.1), strict=True):
+def test_other_backends_match_the_reference(backend: str, count: int, density: float) -> None:
+    for value, truth in zip(run(count, backend, density, 0.1), run(count, "reference", density, 0.1), strict=True):
         torch.testing.assert_close(value, truth, rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("backend", ["reference", "native", fused()])
 def test_dense_gradients_give_pytorchs_adamw(backend: str) -> None:
     theirs = torch.linspace(-1, 1, 500).requires_grad_()
     optimizer = torch.optim.AdamW([theirs], lr=SETTINGS["rate"], betas=SETTINGS["betas"], eps=1e-15, weight_decay=0.1)
@@ -44,7 +48,7 @@ def test_dense_gradients_give_pytorchs_adamw(backend: str) -> None:
     torch.testing.assert_close(first, optimizer.state[theirs]["exp_avg"])
 
 
-@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("backend", ["reference", "native", fused()])
 def test_entries_without_gradient_are_left_alone(backend: str) -> None:
     state = [torch.rand(300, 2) for _ in range(3)]
     before = [tensor.clone() for tensor in state]
@@ -60,7 +64,7 @@ def test_entries_without_gradient_are_left_alone(backend: str) -> None:
     assert (gradient[100] == 1.0).all()
 
 
-@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("backend", ["reference", "native", fused()])
 def test_nan_is_not_hidden(backend: str) -> None:
     parameter, first, second = torch.zeros(200), torch.zeros(200), torch.zeros(200)
     gradient = torch.zeros(200)
@@ -69,10 +73,33 @@ def test_nan_is_not_hidden(backend: str) -> None:
     assert parameter.isnan().nonzero().flatten().tolist() == [150]
 
 
-@pytest.mark.parametrize("backend", ["reference", "native"])
+@pytest.mark.parametrize("backend", ["reference", "native", fused()])
 def test_an_empty_parameter_is_no_error(backend: str) -> None:
     tensors = [torch.zeros(0, 4) for _ in range(4)]
     adam_step(*tensors, step=1, backend=backend, **SETTINGS)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native", fused()])
+@pytest.mark.parametrize("step", [1, 2, 1000, 200_000])
+def test_step_and_rate_may_lie_in_memory(backend: str, step: int) -> None:
+    found = []
+    for as_given in (lambda number: number, lambda number: torch.tensor(float(number))):
+        state = [torch.full((5,), value) for value in (1.0, -0.3, 0.5, 0.25)]
+        settings = {**SETTINGS, "betas": (0.9, 0.999), "rate": as_given(1e-2)}
+        adam_step(*state, step=as_given(step), weight_decay=0.1, backend=backend, **settings)
+        found.append(state[0])
+    torch.testing.assert_close(*found, rtol=3e-7, atol=0)
+
+
+@pytest.mark.parametrize("backend", ["reference", "native", fused()])
+def test_a_half_precision_copy_is_kept_up_to_date(backend: str) -> None:
+    parameter = torch.tensor([0.1, 0.2, 7e4, -7e4, 0.3])
+    half = parameter.clamp(-65504, 65504).half()
+    gradient = torch.tensor([0.0, 1.0, 1.0, 1.0, float("nan")])
+    adam_step(parameter, gradient, *torch.zeros(2, 5), step=1, half=half, backend=backend, **SETTINGS)
+    assert half[:4].equal(parameter[:4].clamp(-65504, 65504).half())
+    assert half[0] == torch.tensor(0.1).half()
+    assert half[4].isnan()
 
 
 def test_native_is_deterministic() -> None:
@@ -91,5 +118,9 @@ def test_tensors_that_cannot_be_updated_in_place_are_refused() -> None:
         adam_step(strided, *[torch.zeros(2, 6)] * 3, step=1, **SETTINGS)
     with pytest.raises(ValueError, match="count from 1"):
         adam_step(*[torch.zeros(3)] * 4, step=0, **SETTINGS)
+    with pytest.raises(ValueError, match="rate must be a number or a 0-dimensional tensor on cpu"):
+        adam_step(*[torch.zeros(3)] * 4, step=1, **{**SETTINGS, "rate": torch.ones(1)})
+    with pytest.raises(ValueError, match="contiguous"):
+        adam_step(*[torch.zeros(3)] * 4, step=1, half=torch.zeros(6).half()[::2], **SETTINGS)
     with pytest.raises(BackendError, match="float32 only"):
         adam_step(*[torch.zeros(3).double()] * 4, step=1, backend="native", **SETTINGS)

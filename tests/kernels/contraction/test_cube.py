@@ -1,11 +1,13 @@
-"""Contraction into the unit cube: the native backend against the reference, and what the reference is."""
+"""Contraction into the unit cube: the other backends against the reference, and what the reference is."""
 
 import pytest
 import torch
 
 from blocknerf.errors import BackendError
 from blocknerf.kernels.contraction import to_unit_cube
+from tests.kernels.interpreted import fused, needs_triton
 
+COUNTS = [*(("native", count) for count in (0, 1, 7, 4096, 10_001)), *(fused(count) for count in (0, 1, 7, 300))]
 PLACE = ((10.0, -3.0, 2.0), 20.0)
 
 
@@ -16,18 +18,18 @@ def cloud(count: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor,
     return points.to(dtype), torch.rand(count, generator=generator).to(dtype)
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 4096, 10_001])
-def test_native_matches_reference(count: int) -> None:
+@pytest.mark.parametrize(("backend", "count"), COUNTS)
+def test_other_backends_match_the_reference(backend: str, count: int) -> None:
     points, footprints = cloud(count)
     for value, truth in zip(
-        to_unit_cube(points, footprints, *PLACE, backend="native"),
+        to_unit_cube(points, footprints, *PLACE, backend=backend),
         to_unit_cube(points, footprints, *PLACE, backend="reference"),
         strict=True,
     ):
         torch.testing.assert_close(value, truth, rtol=2e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "reference", fused()])
 def test_the_block_fills_the_middle_half(backend: str) -> None:
     corners = torch.tensor([[10.0, -3.0, 2.0], [30.0, 17.0, 22.0], [-10.0, -23.0, -18.0], [1e9, -3.0, 2.0]])
     cube, _ = to_unit_cube(corners, torch.ones(4), *PLACE, backend=backend)
@@ -35,7 +37,7 @@ def test_the_block_fills_the_middle_half(backend: str) -> None:
     torch.testing.assert_close(cube, expected)
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "reference", fused()])
 def test_not_a_number_stays_one(backend: str) -> None:
     cube, _ = to_unit_cube(torch.tensor([[float("nan"), 0.0, 0.0]]), torch.ones(1), *PLACE, backend=backend)
     assert cube[0, 0].isnan()
@@ -49,24 +51,36 @@ def test_reference_gradients() -> None:
     )
 
 
-@pytest.mark.parametrize("count", [0, 1, 7, 4096, 10_001])
-def test_native_gradients_match_the_reference(count: int) -> None:
+@pytest.mark.parametrize(("backend", "count"), COUNTS)
+def test_gradients_of_other_backends_match_the_reference(backend: str, count: int) -> None:
     points, footprints = cloud(count)
     weights = torch.randn(count, 3, generator=torch.Generator().manual_seed(1))
     found = []
-    for backend, dtype in (("native", torch.float32), ("reference", torch.float64)):
+    for name, dtype in ((backend, torch.float32), ("reference", torch.float64)):
         leaf = points.to(dtype, copy=True).requires_grad_()
-        cube, _ = to_unit_cube(leaf, footprints.to(dtype), *PLACE, backend=backend)
+        cube, _ = to_unit_cube(leaf, footprints.to(dtype), *PLACE, backend=name)
         (cube * weights.to(dtype)).sum().backward()
         found.append(leaf.grad)
     torch.testing.assert_close(found[0].double(), found[1], rtol=1e-5, atol=1e-8)
 
 
-def test_a_gradient_that_is_not_a_number_stays_one() -> None:
+@pytest.mark.parametrize("backend", ["native", "reference", fused()])
+def test_a_gradient_that_is_not_a_number_stays_one(backend: str) -> None:
     leaf = torch.tensor([[float("nan"), 0.0, 0.0]], requires_grad=True)
-    cube, _ = to_unit_cube(leaf, torch.ones(1), *PLACE, backend="native")
+    cube, _ = to_unit_cube(leaf, torch.ones(1), *PLACE, backend=backend)
     cube.sum().backward()
     assert leaf.grad.isnan().any()
+
+
+@needs_triton
+def test_equally_long_axes_share_the_gradient() -> None:
+    found = []
+    for backend in ("fused", "reference"):
+        leaf = torch.tensor([[90.0, 77.0, 82.0], [-70.0, 77.0, 5.0]], requires_grad=True)
+        cube, _ = to_unit_cube(leaf, torch.ones(2), *PLACE, backend=backend)
+        (cube * torch.tensor([1.0, 2.0, -4.0])).sum().backward()
+        found.append(leaf.grad)
+    torch.testing.assert_close(*found)
 
 
 def test_footprints_that_need_a_gradient_get_one() -> None:
@@ -76,6 +90,7 @@ def test_footprints_that_need_a_gradient_get_one() -> None:
     assert footprints.grad.isfinite().all()
 
 
-def test_native_refuses_double_precision() -> None:
+@pytest.mark.parametrize("backend", ["native", fused()])
+def test_other_backends_refuse_double_precision(backend: str) -> None:
     with pytest.raises(BackendError, match="float32 only"):
-        to_unit_cube(*cloud(3, torch.float64), *PLACE, backend="native")
+        to_unit_cube(*cloud(3, torch.float64), *PLACE, backend=backend)

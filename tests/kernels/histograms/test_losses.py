@@ -1,11 +1,13 @@
-"""Histogram losses: the native backend against the reference, values and gradients."""
+"""Histogram losses: the other backends against the reference, values and gradients."""
 
 import pytest
 import torch
 
 from blocknerf.kernels.histograms import distortion, interlevel
+from tests.kernels.interpreted import fused
 
-SHAPES = [(0, 3, 2), (1, 1, 1), (5, 24, 48), (300, 7, 5)]
+SHAPES = [("native", *shape) for shape in [(0, 3, 2), (1, 1, 1), (5, 24, 48), (300, 7, 5)]]
+SHAPES += [fused(*shape) for shape in [(0, 3, 2), (1, 1, 1), (5, 24, 48), (9, 7, 5), (2, 48, 96)]]
 
 
 def histogram(rays: int, bins: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, torch.Tensor]:
@@ -29,12 +31,12 @@ def distortion_of(backend: str, dtype: torch.dtype, rays: int, bins: int, _: int
     return loss.detach(), torch.autograd.grad(3.0 * loss, weights)[0]
 
 
-@pytest.mark.parametrize(("rays", "fine", "coarse"), SHAPES)
+@pytest.mark.parametrize(("backend", "rays", "fine", "coarse"), SHAPES)
 @pytest.mark.parametrize("of", [interlevel_of, distortion_of])
-def test_native_is_as_exact_as_the_reference(of, rays: int, fine: int, coarse: int):
+def test_other_backends_are_as_exact_as_the_reference(of, backend: str, rays: int, fine: int, coarse: int):
     truths = of("reference", torch.float64, rays, fine, coarse)
     plain = of("reference", torch.float32, rays, fine, coarse)
-    for value, twin, truth in zip(of("native", torch.float32, rays, fine, coarse), plain, truths, strict=True):
+    for value, twin, truth in zip(of(backend, torch.float32, rays, fine, coarse), plain, truths, strict=True):
         assert value.shape == truth.shape
         if rays:
             # Shares of weight near zero are ill-conditioned: the twin's own rounding is the measure.
@@ -50,7 +52,7 @@ def test_reference_gradients():
     torch.autograd.gradcheck(lambda w: distortion(edges, w, "reference"), weights)
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "reference", fused()])
 def test_not_a_number_stays_one(backend: str):
     edges, weights = histogram(2, 5)
     broken = weights.clone()

@@ -1,12 +1,14 @@
-"""Quadrature: what the reference is, and the native backend against it, values and gradients."""
+"""Quadrature: what the reference is, and the other backends against it, values and gradients."""
 
 import pytest
 import torch
 
 from blocknerf.errors import BackendError
 from blocknerf.kernels.quadrature import composite, weights_from_density
+from tests.kernels.interpreted import fused
 
-SHAPES = [(0, 3), (1, 1), (5, 2), (257, 24), (1000, 7)]
+SHAPES = [("native", rays, samples) for rays, samples in [(0, 3), (1, 1), (5, 2), (257, 24), (1000, 7)]]
+SHAPES += [fused(rays, samples) for rays, samples in [(0, 3), (1, 1), (3, 0), (5, 2), (37, 24), (3, 96)]]
 
 
 def rays(count: int, samples: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -25,7 +27,7 @@ def test_weights_of_constant_density_match_the_integral():
     assert torch.allclose(transmittance[0], torch.exp(-0.7 * distances[0, :-1]))
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "reference", fused()])
 def test_gradients_are_finite_at_zero_and_huge_density(backend: str):
     density = torch.tensor([[0.0, 1e30, 0.0]], requires_grad=True)
     weights, _ = weights_from_density(density, torch.tensor([[0.0, 1.0, 2.0, 3.0]]), backend)
@@ -33,7 +35,7 @@ def test_gradients_are_finite_at_zero_and_huge_density(backend: str):
     assert torch.isfinite(density.grad).all()
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "reference", fused()])
 def test_not_a_number_stays_one(backend: str):
     weights, _ = weights_from_density(torch.tensor([[1.0, float("nan")]]), torch.tensor([[0.0, 1.0, 2.0]]), backend)
     assert weights[0, 1].isnan()
@@ -50,10 +52,10 @@ def test_reference_gradients():
     torch.autograd.gradcheck(color, (density.requires_grad_(), colors.requires_grad_(), sky.requires_grad_()))
 
 
-@pytest.mark.parametrize(("count", "samples"), SHAPES)
-def test_native_matches_reference_in_values_and_gradients(count: int, samples: int):
+@pytest.mark.parametrize(("fast", "count", "samples"), SHAPES)
+def test_other_backends_match_the_reference_in_values_and_gradients(fast: str, count: int, samples: int):
     results = []
-    for backend in ("native", "reference"):
+    for backend in (fast, "reference"):
         density, distances, colors, sky = rays(count, samples)
         leaves = [density.requires_grad_(), colors.requires_grad_(), sky.requires_grad_()]
         weights, transmittance = weights_from_density(density, distances, backend)
@@ -64,14 +66,24 @@ def test_native_matches_reference_in_values_and_gradients(count: int, samples: i
         torch.testing.assert_close(value, truth, rtol=1e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("backend", ["native", "reference"])
+@pytest.mark.parametrize("backend", ["native", "reference", fused()])
 def test_transmittance_carries_no_gradient(backend: str):
     density, distances, _, _ = rays(4, 5)
     _, transmittance = weights_from_density(density.requires_grad_(), distances, backend)
     assert not transmittance.requires_grad
 
 
-def test_native_refuses_double_precision():
+@pytest.mark.parametrize("backend", ["native", fused()])
+def test_other_backends_refuse_double_precision(backend: str):
     density, distances, _, _ = rays(2, 3)
     with pytest.raises(BackendError, match="float32 only"):
-        weights_from_density(density.double(), distances.double(), "native")
+        weights_from_density(density.double(), distances.double(), backend)
+
+
+@pytest.mark.parametrize("backend", [fused()])
+def test_thin_samples_and_what_is_behind_a_thick_one_keep_their_digits(backend: str):
+    density = torch.logspace(-9, 1, 100)[:, None]
+    weights, _ = weights_from_density(density, torch.tensor([0.0, 1.0]).expand(100, 2), backend)
+    torch.testing.assert_close(weights.double(), -torch.expm1(-density.double()), rtol=1e-6, atol=0)
+    weights, _ = weights_from_density(torch.tensor([[0.5, 1e9, 1.0]]), torch.tensor([[0.0, 1.0, 2.0, 3.0]]), backend)
+    torch.testing.assert_close(weights, torch.tensor([[0.393469, 0.606531, 0.0]]))

@@ -1,29 +1,41 @@
-"""Inverse transform sampling: the native backend against the reference."""
+"""Inverse transform sampling: the other backends against the reference."""
 
 import pytest
 import torch
 
 from blocknerf.kernels.resampling import resample
+from tests.kernels.interpreted import fused
+
+SHAPES = [("native", *shape) for shape in [(0, 4, 3), (1, 1, 1), (7, 48, 24), (600, 5, 9)]]
+SHAPES += [fused(*shape) for shape in [(0, 4, 3), (1, 1, 1), (7, 48, 24), (9, 5, 9), (2, 96, 96)]]
 
 
-@pytest.mark.parametrize(("rays", "bins", "finer"), [(0, 4, 3), (1, 1, 1), (7, 48, 24), (600, 5, 9)])
+@pytest.mark.parametrize(("backend", "rays", "bins", "finer"), SHAPES)
 @pytest.mark.parametrize("padding", [0.01, 0.0])
-def test_native_matches_reference(rays: int, bins: int, finer: int, padding: float):
+def test_other_backends_match_the_reference(backend: str, rays: int, bins: int, finer: int, padding: float):
     generator = torch.Generator().manual_seed(rays)
     edges = torch.cumsum(torch.rand(rays, bins + 1, generator=generator), -1)
     weights = torch.rand(rays, bins, generator=generator) ** 6 + 1e-3
     jitter = torch.rand(rays, generator=generator)
-    native, reference = (
-        resample(edges, weights, jitter, finer, padding, backend) for backend in ("native", "reference")
-    )
+    fast, reference = (resample(edges, weights, jitter, finer, padding, name) for name in (backend, "reference"))
     # Where weight is thin a rounding of the share moves an edge far; it may not move it out of order.
-    torch.testing.assert_close(native, reference, rtol=1e-3, atol=1e-3)
-    assert (native.diff(dim=-1) >= 0).all()
+    torch.testing.assert_close(fast, reference, rtol=1e-3, atol=1e-3)
+    assert (fast.diff(dim=-1) >= 0).all()
 
 
-def test_weights_all_zero_and_all_in_one_bin():
+@pytest.mark.parametrize("backend", ["native", fused()])
+def test_weights_all_zero_and_all_in_one_bin(backend: str):
     edges = torch.linspace(0, 1, 5).expand(2, 5).contiguous()
     weights = torch.tensor([[0.0] * 4, [0.0, 0.0, 1.0, 0.0]])
-    fine = resample(edges, weights, torch.full((2,), 0.5), 9, 0.01, "native")
+    fine = resample(edges, weights, torch.full((2,), 0.5), 9, 0.01, backend)
     torch.testing.assert_close(fine[0], (torch.arange(10) + 0.5) / 10, rtol=0, atol=1e-6)
     assert ((fine[1] >= 0.5) & (fine[1] <= 0.75)).all()
+
+
+@pytest.mark.parametrize("backend", ["reference", fused()])
+def test_not_a_number_stays_one(backend: str):
+    weights = torch.ones(2, 5)
+    weights[0, 2] = float("nan")
+    fine = resample(torch.linspace(0, 1, 6).expand(2, 6), weights, torch.full((2,), 0.5), 4, 0.01, backend)
+    assert fine[0].isnan().all()
+    assert fine[1].isfinite().all()

@@ -1,0 +1,75 @@
+"""How Triton kernels share out samples and rays, and arithmetic that several of them need."""
+
+from typing import no_type_check
+
+import triton
+import triton.language as tl
+
+TILE = 1024
+"""Elements of one program of four warps: eight a thread, so that a dozen tensors of them stay in registers."""
+
+BLOCK = 128
+"""Samples or points of one program where each is on its own: one a thread, so that all tensors are laid out alike."""
+
+
+def ray_tile(columns: int) -> tuple[int, int]:
+    """Rays of one program, and the columns it holds of each: the next power of two.
+
+    >>> ray_tile(48)
+    (16, 64)
+    """
+    width = max(1, triton.next_power_of_2(columns))
+    return max(1, TILE // width), width
+
+
+@triton.jit
+@no_type_check
+def absorbed(thickness):
+    """1 - exp(-thickness), with all its digits where thickness is small; NaN stays NaN."""
+    # Seven terms are exact to rounding below a quarter; above, the difference cancels two bits at most.
+    thin = tl.abs(thickness) < 0.25
+    x = tl.where(thin, -thickness, 0.0)
+    series = 1.0 + x * (1.0 / 6.0) * (1.0 + x * (1.0 / 7.0))
+    series = 1.0 + x * (1.0 / 3.0) * (1.0 + x * 0.25 * (1.0 + x * 0.2 * series))
+    series = 1.0 + x * 0.5 * series
+    return tl.where(thin, thickness * series, 1.0 - tl.exp(-thickness))
+
+
+@triton.jit
+@no_type_check
+def within(value, low, high):
+    """The value clamped; NaN stays NaN."""
+    value = tl.where(value < low, low, value)
+    return tl.where(value > high, high, value)
+
+
+@triton.jit
+@no_type_check
+def larger(a, b):
+    """The larger of two; NaN if one is."""
+    return tl.where((a > b) | (a != a), a, b)
+
+
+@triton.jit
+@no_type_check
+def search(values, count, key, inside, HALVINGS: tl.constexpr, AFTER: tl.constexpr):
+    """How many of `count` sorted values in memory are below each key; with AFTER, how many not above it.
+
+    `HALVINGS` is `count.bit_length()`.
+    """
+    low = tl.zeros_like(key).to(tl.int32)
+    high = low + count
+    for _ in tl.static_range(HALVINGS):
+        middle = (low + high) // 2
+        value = tl.load(values + middle, mask=inside & (low < high), other=float("inf"))
+        passed = (value <= key) if AFTER else (value < key)
+        passed = passed & (low < high)
+        low, high = tl.where(passed, middle + 1, low), tl.where(passed, high, middle)
+    return low
+
+
+@triton.jit
+@no_type_check
+def sum_before(sums, index, inside):
+    """The sum of all up to an index, itself not among them, of running sums in memory that each include their own."""
+    return tl.load(sums + index - 1, mask=inside & (index > 0), other=0.0)

@@ -1,0 +1,92 @@
+"""The fused backend beside the reference on any device: with few rays for the interpreter, with many on a GPU."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import torch
+from torch import Tensor
+
+from blocknerf.kernels.adam import adam_step
+from blocknerf.kernels.contraction import to_unit_cube
+from blocknerf.kernels.histograms import distortion, interlevel
+from blocknerf.kernels.quadrature import composite, weights_from_density
+from blocknerf.kernels.resampling import resample
+
+BINS, SAMPLES = 48, 24
+"""Of a proposal, and of the field."""
+
+PLACE = ((10.0, -3.0, 2.0), 20.0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Case:
+    """What both backends gave, values and gradients, and how far they may differ: relative, and absolute."""
+
+    name: str
+    fused: tuple[Tensor, ...]
+    reference: tuple[Tensor, ...]
+    tolerance: tuple[float, float]
+
+
+def cases(device: torch.device | str, rays: int) -> Iterator[Case]:
+    """Every operation on the same random rays."""
+    for name, (run, tolerance) in OPERATIONS.items():
+        fused, reference = (run(backend, partial(random, device), rays) for backend in ("fused", "reference"))
+        yield Case(name=name, fused=fused, reference=reference, tolerance=tolerance)
+
+
+def random(device: torch.device | str, *shape: int) -> Tensor:
+    """Numbers from 0 to 1, the same for the same shape on every device."""
+    return torch.rand(*shape, generator=torch.Generator().manual_seed(sum(shape))).to(device)
+
+
+def quadrature(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
+    density, colors, sky = 5.0 * uniform(rays, SAMPLES) ** 3, uniform(rays, SAMPLES, 3), uniform(rays, 3)
+    leaves = [tensor.requires_grad_() for tensor in (density, colors, sky)]
+    weights, transmittance = weights_from_density(density, uniform(rays, SAMPLES + 1).cumsum(-1), backend)
+    color = composite(weights, colors, sky, backend)
+    loss = color.square().sum() + weights.square().sum()
+    return weights.detach(), transmittance, color.detach(), *torch.autograd.grad(loss, leaves)
+
+
+def resampling(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
+    edges, weights = uniform(rays, BINS + 1).cumsum(-1), uniform(rays, BINS) + 0.1
+    return (resample(edges, weights, uniform(rays), SAMPLES, 0.01, backend),)
+
+
+def histograms(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
+    edges, fine_edges = (uniform(rays, count + 1).sort(-1).values for count in (BINS, SAMPLES))
+    weights, fine_weights = (uniform(rays, count) / count for count in (BINS, SAMPLES))
+    leaves = [weights.requires_grad_(), fine_weights.requires_grad_()]
+    # Sums over rays, for gradients that do not fade with their number.
+    apart = rays * interlevel(fine_edges, fine_weights, edges, weights, backend)
+    spread = rays * distortion(fine_edges, fine_weights, backend)
+    return apart.detach(), spread.detach(), *torch.autograd.grad(apart + spread, leaves)
+
+
+def contraction(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
+    points = (uniform(rays, 3) - 0.5) * 10.0 ** (4.0 * uniform(rays, 1))
+    cube, radii = to_unit_cube(points.requires_grad_(), uniform(rays), *PLACE, backend=backend)
+    return cube.detach(), radii, *torch.autograd.grad((cube * uniform(rays, 3)).sum(), points)
+
+
+def adam(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
+    parameter, first, second = uniform(rays, 5) - 0.5, uniform(rays, 5) - 0.5, uniform(rays, 5)
+    half, gradient = parameter.half(), (uniform(rays, 5) - 0.6).clamp_min(0.0)
+    step, rate = (torch.full((), number, device=parameter.device) for number in (3.0, 0.01))
+    adam_step(
+        parameter, gradient, first, second, step=step, rate=rate, betas=(0.9, 0.99), epsilon=1e-15, half=half,
+        backend=backend,
+    )  # fmt: skip
+    return parameter, gradient, first, second, half
+
+
+OPERATIONS: dict[str, tuple[Callable[..., tuple[Tensor, ...]], tuple[float, float]]] = {
+    "quadrature": (quadrature, (1e-4, 1e-5)),
+    "resampling": (resampling, (1e-4, 1e-4)),
+    "histograms": (histograms, (1e-3, 1e-4)),
+    "contraction": (contraction, (1e-5, 1e-6)),
+    "adam": (adam, (2e-3, 1e-6)),
+}
+"""How each runs, and the tolerance; Adam's is half precision's."""

@@ -1,0 +1,35 @@
+"""The machine code of the Triton kernels, made without a GPU: nothing spilled, no fences, atomics without an answer."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.kernels.interpreted import needs_triton
+
+
+@pytest.fixture(scope="module")
+def codes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    """What `tests.kernels.compiled` reports; a process of its own, for here kernels are interpreted."""
+    environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
+    environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
+    command = [sys.executable, "-m", "tests.kernels.compiled"]
+    outcome = subprocess.run(command, cwd=repository, env=environment, capture_output=True, text=True, timeout=280)
+    assert outcome.returncode == 0, outcome.stderr
+    return json.loads(outcome.stdout.splitlines()[-1])
+
+
+@needs_triton
+def test_kernels_compile_to_code_that_waits_for_nothing(codes: list[dict[str, Any]]) -> None:
+    assert {code["capability"] for code in codes} == {80, 89, 90}
+    faults = ("spilled", "fences", "returning_atomics")
+    assert [code for code in codes if any(code[fault] for fault in faults)] == []
+
+
+@needs_triton
+def test_kernels_keep_within_their_registers(codes: list[dict[str, Any]]) -> None:
+    assert [code for code in codes if code["registers"] > code["most_registers"]] == []
