@@ -43,7 +43,7 @@ class GridNetwork(nn.Module):
     def __init__(self, grid: GridSpec, widths: list[int], row_inputs: int = 0) -> None:
         super().__init__()
         self.grid = grid
-        self.active_levels: float | None = None
+        self.active_levels: float | Tensor | None = None
         """How many levels of the grid are on, the last one partly; None for all (`hash_grid.level_gains`)."""
         self.table = nn.Parameter(torch.empty(grid.entries, grid.features).uniform_(-TABLE_RANGE, TABLE_RANGE))
         self.network = Network([grid.levels * grid.features, *widths], row_inputs)
@@ -61,6 +61,5 @@ class GridNetwork(nn.Module):
     def layers(self) -> GridLayers:
         """Table and layers as they are."""
         weights, biases = self.network.parts
-        return GridLayers(
-            grid=self.grid, table=self.table, weights=weights, biases=biases, active_levels=self.active_levels
-        )
+        levels = None if self.active_levels is None else float(self.active_levels)
+        return GridLayers(grid=self.grid, table=self.table, weights=weights, biases=biases, active_levels=levels)
