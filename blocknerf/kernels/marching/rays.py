@@ -7,6 +7,7 @@ from blocknerf.cameras import RayBundle
 from blocknerf.kernels.backends import Backend, choose
 from blocknerf.kernels.marching import reference
 from blocknerf.kernels.marching.network import RadianceNetwork
+from blocknerf.kernels.radiance.samples import fits
 
 
 def march(
@@ -20,13 +21,18 @@ def march(
 
     `row_bias` is added to the first layer of the color network for all samples of a ray, `sky` is what lies behind.
     Samples in empty cells count as clear, a ray ends where less than STEP of its light is left, and samples of less
-    than STEP of its opacity take the mean color of the others.
+    than STEP of its opacity may take the mean color of the others.
 
     Raises:
         BackendError: the backend asked for cannot be used here.
     """
     tensors = (rays.origins, rays.directions, rays.radii, row_bias, sky, network.field.table)
-    if choose("marching", backend, *tensors) == "native":
+    chosen = choose("marching", backend, *tensors)
+    if chosen == "fused" and fits(network.field, network.color, backend) and fits(network.proposal, None, backend):
+        from blocknerf.kernels.marching import fused
+
+        return fused.march(network, rays, row_bias, sky)
+    if chosen == "native":
         from blocknerf.kernels.marching import native
 
         return native.march(network, rays, row_bias, sky)

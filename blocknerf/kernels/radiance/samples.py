@@ -22,7 +22,7 @@ def grid_network(
     Raises:
         BackendError: the backend asked for cannot be used here.
     """
-    if choose("radiance", backend, points, part.table) == "fused" and _fits(part, None, backend):
+    if choose("radiance", backend, points, part.table) == "fused" and fits(part, None, backend):
         from blocknerf.kernels.radiance import fused
 
         return fused.grid_network(part, points, footprints, row_bias)
@@ -48,14 +48,14 @@ def radiance(
     Raises:
         BackendError: the backend asked for cannot be used here.
     """
-    if choose("radiance", backend, points, field.table, row_bias) == "fused" and _fits(field, color, backend):
+    if choose("radiance", backend, points, field.table, row_bias) == "fused" and fits(field, color, backend):
         from blocknerf.kernels.radiance import fused
 
         return fused.radiance(field, color, points, footprints, row_bias, half_extent, fade)
     return layered.radiance(field, color, points, footprints, row_bias, half_extent, fade, backend)
 
 
-def _fits(part: GridLayers, color: ColorLayers | None, backend: Backend) -> bool:
+def fits(part: GridLayers, color: ColorLayers | None, backend: Backend) -> bool:
     """Whether the fused kernels know networks of this form: what was asked for by name is never replaced.
 
     Raises:

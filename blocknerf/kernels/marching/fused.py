@@ -1,0 +1,264 @@
+"""Marching in Triton for a GPU: proposals, where samples go, and the field to the end of each ray.
+
+Samples in empty cells are never looked up, and the field is asked a few samples of each ray at a time, front to back:
+a ray whose light is spent asks for nothing more. Unlike the reference it has every color that it weighs, and so counts
+them all, even those of less than STEP of a ray's opacity.
+"""
+
+from typing import Any, no_type_check
+
+import torch
+import triton
+import triton.language as tl
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import RayBundle
+from blocknerf.kernels.backends import INTERPRETED
+from blocknerf.kernels.hash_grid import gains_on_device
+from blocknerf.kernels.hash_grid.cells import facts, packed
+from blocknerf.kernels.hash_grid.fused import halved
+from blocknerf.kernels.marching.network import STEP, RadianceNetwork
+from blocknerf.kernels.precision import STORED
+from blocknerf.kernels.radiance import GridLayers
+from blocknerf.kernels.radiance.forward import density_of
+from blocknerf.kernels.radiance.tiles import column_of, encode_tile, halve, load_tile, of_rays, rectify, turned, vector
+from blocknerf.kernels.resampling import PADDING
+from blocknerf.kernels.resampling.fused import resample
+from blocknerf.kernels.tiles import larger, ray_tile
+
+BLOCK = 128
+"""Samples of a tile."""
+RUN = 8
+"""Samples of a ray that are asked for at a time."""
+PROGRAMS = 4
+"""Programs a multiprocessor, each of which takes tile after tile."""
+
+_STEP = tl.constexpr(STEP)
+
+
+def march(
+    network: RadianceNetwork, rays: RayBundle, row_bias: Float[Tensor, "rays hidden"], sky: Float[Tensor, "rays 3"]
+) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"], Float[Tensor, "rays"]]:
+    """Color, depth and opacity."""
+    count, device = len(rays), sky.device
+    color, depth, opacity = torch.empty_like(sky), sky.new_empty(count), sky.new_empty(count)
+    if not count:
+        return color, depth, opacity
+    given = [tensor.contiguous() for tensor in (rays.origins, rays.directions, rays.radii)]
+    weights = sky.new_empty(count, network.proposal_samples)
+    tiles = triton.cdiv(weights.numel(), BLOCK)
+    part = _Part(network, network.proposal, _programs(tiles, device))
+    _propose[(part.programs,)](*given, weights, count, network.proposal_samples, *part.arguments, **part.constants)
+    height, width = ray_tile(network.proposal_samples)
+    _stop[(triton.cdiv(count, height),)](weights, count, network.proposal_samples, RAYS=height, WIDTH=width)
+    even = torch.linspace(0.0, 1.0, network.proposal_samples + 1, device=device)
+    halves = sky.new_full((count,), 0.5)
+    edges = resample(even.expand(count, -1), weights, halves, network.samples, PADDING)
+    part = _Part(network, network.field, _programs(triton.cdiv(count, BLOCK // RUN), device))
+    colors = [tensor for pair in zip(network.color.weights, network.color.biases, strict=True) for tensor in pair]
+    _see[(part.programs,)](
+        *given, edges, row_bias.contiguous(), sky.contiguous(), *colors, color, depth, opacity, count,
+        network.samples, float(network.spacing.far), *part.arguments, **part.constants,
+        OUTPUTS=part.outputs, ROOM=_room(part.outputs), TINT=row_bias.shape[1], RUN=RUN,
+    )  # fmt: skip
+    return color, depth, opacity
+
+
+class _Part:
+    """What a kernel is told of a grid and its layers, and of the block's place."""
+
+    def __init__(self, network: RadianceNetwork, part: GridLayers, programs: int) -> None:
+        grid, table = part.grid, part.table
+        self.programs = programs
+        self.outputs, hidden = part.weights[1].shape
+        planes = torch.empty(grid.levels, programs * BLOCK, grid.features, dtype=STORED, device=table.device)
+        gains = gains_on_device(grid, part.active_levels, table)
+        low, high = network.spacing.ends
+        self.arguments: tuple[Any, ...] = (
+            gains, *facts(grid, table.device), packed(halved(table, part.half)), packed(planes.view(-1, grid.features)),
+            planes, part.weights[0], part.biases[0], part.weights[1], part.biases[1],
+            *map(float, network.origin), 1.0 / network.half_extent, low, high - low, float(network.spacing.knee),
+            None if network.cells is None else network.cells.view(torch.uint8), 0 if network.cells is None else network.cells.shape[0],
+        )  # fmt: skip
+        self.constants = {
+            "LEVELS": grid.levels,
+            "FEATURES": grid.features,
+            "INPUTS": _room(grid.encoded),
+            "HIDDEN": hidden,
+            "WIDE": _room(hidden),
+            "GAINS": gains is not None,
+            "CELLS": network.cells is not None,
+            "BLOCK": BLOCK,
+            "num_warps": 4 if hidden <= 32 else 8,
+            "num_stages": 1,
+        }
+
+
+def _programs(tiles: int, device: torch.device) -> int:
+    if INTERPRETED:
+        return tiles
+    return min(tiles, PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count)
+
+
+def _room(width: int) -> int:
+    """Width of a tile that holds so many columns: matrix products want a power of two, 16 at least."""
+    return max(16, triton.next_power_of_2(width))
+
+
+@triton.jit
+@no_type_check
+def _distance(position, low, span, knee):
+    """Distance along a ray of a normalized position (`Spacing.distance`)."""
+    squashed = position * span + low
+    return knee * tl.where(squashed < 0.5, 2.0 * squashed, 0.5 / tl.maximum(1.0 - squashed, 1e-9))
+
+
+@triton.jit
+@no_type_check
+def _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale):
+    """Where samples are in the contracted unit cube, and how wide."""
+    x = tl.load(origins + 3 * ray, mask=mask, other=0.0) - east
+    y = tl.load(origins + 3 * ray + 1, mask=mask, other=0.0) - north
+    z = tl.load(origins + 3 * ray + 2, mask=mask, other=0.0) - up
+    x = (x + middle * tl.load(directions + 3 * ray, mask=mask, other=0.0)) * scale
+    y = (y + middle * tl.load(directions + 3 * ray + 1, mask=mask, other=0.0)) * scale
+    z = (z + middle * tl.load(directions + 3 * ray + 2, mask=mask, other=0.0)) * scale
+    size = larger(larger(tl.abs(x), tl.abs(y)), larger(tl.abs(z), 1.0))
+    shrink = 0.25 * (2.0 - 1.0 / size) / size
+    # Levels fade by standard deviation, and a disc's is half its radius.
+    spread = 0.5 * middle * tl.load(radii + ray, mask=mask, other=0.0) * shrink * scale
+    return x * shrink + 0.5, y * shrink + 0.5, z * shrink + 0.5, spread
+
+
+@triton.jit
+@no_type_check
+def _occupied(x, y, z, cells, side, mask):
+    """Which samples are in cells that are not empty."""
+    i = tl.minimum(tl.maximum((x * side).to(tl.int32), 0), side - 1)
+    j = tl.minimum(tl.maximum((y * side).to(tl.int32), 0), side - 1)
+    k = tl.minimum(tl.maximum((z * side).to(tl.int32), 0), side - 1)
+    return mask & (tl.load(cells + (i * side + j) * side + k, mask=mask, other=0) != 0)
+
+
+@triton.jit
+@no_type_check
+def _propose(
+    origins, directions, radii, thickness, count, samples,
+    gains, scales, levels, words, planes, halves, w1, b1, w2, b2,
+    east, north, up, scale, low, span, knee, cells, side,
+    LEVELS: tl.constexpr, FEATURES: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, WIDE: tl.constexpr,
+    GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
+):  # fmt: skip
+    """Optical thickness, by the proposals, of even samples."""
+    first, bias = turned(w1, HIDDEN, LEVELS * FEATURES, WIDE, INPUTS), vector(b1, HIDDEN, WIDE)
+    second, bias2 = turned(w2, 1, HIDDEN, 16, WIDE), vector(b2, 1, 16)
+    stride = tl.num_programs(0) * BLOCK
+    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
+    for tile in range(tl.program_id(0), tl.cdiv(count * samples, BLOCK), tl.num_programs(0)):
+        sample = tile * BLOCK + tl.arange(0, BLOCK)
+        mask = sample < count * samples
+        ray, place = sample // samples, (sample % samples).to(tl.float32)
+        near = _distance(place / samples, low, span, knee)
+        far = _distance((place + 1.0) / samples, low, span, knee)
+        x, y, z, spread = _cube(
+            origins, directions, radii, ray, 0.5 * (near + far), mask, east, north, up, scale
+        )  # fmt: skip
+        some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
+        stopped = tl.zeros([BLOCK], tl.float32)
+        if tl.max(some.to(tl.int32), 0) > 0:
+            encode_tile(
+                x, y, z, spread, gains, scales, levels, words, planes, at, stride, some, LEVELS, FEATURES, GAINS
+            )
+            tl.debug_barrier()
+            inputs = load_tile(halves, at, stride, some, LEVELS, FEATURES, INPUTS)
+            outputs = tl.dot(halve(rectify(tl.dot(inputs, first) + bias)), second) + bias2
+            density = density_of(column_of(outputs, 0, 16), scale)
+            stopped = tl.where(some, density * (far - near), 0.0)
+            tl.debug_barrier()
+        tl.store(thickness + sample, stopped, mask=mask)
+
+
+@triton.jit
+@no_type_check
+def _stop(thickness, count, samples, RAYS: tl.constexpr, WIDTH: tl.constexpr):
+    """Put weights in the place of optical thickness (`reference.stopping_weights`)."""
+    ray, column = tl.program_id(0) * RAYS + tl.arange(0, RAYS), tl.arange(0, WIDTH)
+    inside = (ray < count)[:, None] & (column < samples)[None, :]
+    place = thickness + ray[:, None] * samples + column[None, :]
+    own = tl.load(place, mask=inside, other=0.0)
+    reaching = tl.exp(own - tl.cumsum(own, 1))
+    spent = (reaching < _STEP).to(tl.int32)
+    last = (spent == 1) & (tl.cumsum(spent, 1) == 1)
+    weight = tl.where(spent == 1, tl.where(last, reaching, 0.0), reaching * (1.0 - tl.exp(-own)))
+    tl.store(place, weight, mask=inside)
+
+
+@triton.jit
+@no_type_check
+def _see(
+    origins, directions, radii, edges, rows, sky, c1, d1, c2, d2, c3, d3, color, depth, opacity, count, samples, end,
+    gains, scales, levels, words, planes, halves, w1, b1, w2, b2,
+    east, north, up, scale, low, span, knee, cells, side,
+    LEVELS: tl.constexpr, FEATURES: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, WIDE: tl.constexpr,
+    GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
+    OUTPUTS: tl.constexpr, ROOM: tl.constexpr, TINT: tl.constexpr, RUN: tl.constexpr,
+):  # fmt: skip
+    """Color, depth and opacity of rays, a run of samples after the other until their light is spent."""
+    RAYS: tl.constexpr = BLOCK // RUN
+    stride = tl.num_programs(0) * BLOCK
+    lane = tl.arange(0, BLOCK)
+    at = tl.program_id(0) * BLOCK + lane
+    channel, row = tl.arange(0, 16), tl.arange(0, RAYS)
+    for tile in range(tl.program_id(0), tl.cdiv(count, RAYS), tl.num_programs(0)):
+        ray = tile * RAYS + lane // RUN
+        light, seen = tl.full([RAYS], 1.0, tl.float32), tl.zeros([RAYS], tl.float32)
+        tints, reach = tl.zeros([RAYS, 16], tl.float32), tl.zeros([RAYS], tl.float32)
+        for start in range(0, samples, RUN):
+            sample = start + lane % RUN
+            left = tl.reshape(tl.broadcast_to(light[:, None], [RAYS, RUN]), [BLOCK])
+            mask = (ray < count) & (sample < samples) & (left >= _STEP)
+            if tl.max(mask.to(tl.int32), 0) > 0:
+                place = edges + ray * (samples + 1) + sample
+                near = _distance(tl.load(place, mask=mask, other=0.0), low, span, knee)
+                far = _distance(tl.load(place + 1, mask=mask, other=0.0), low, span, knee)
+                middle = 0.5 * (near + far)
+                x, y, z, spread = _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale)
+                some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
+                encode_tile(
+                    x, y, z, spread, gains, scales, levels, words, planes, at, stride, some, LEVELS, FEATURES, GAINS
+                )
+                tl.debug_barrier()
+                inputs = load_tile(halves, at, stride, some, LEVELS, FEATURES, INPUTS)
+                sums = tl.dot(inputs, turned(w1, HIDDEN, LEVELS * FEATURES, WIDE, INPUTS)) + vector(b1, HIDDEN, WIDE)
+                sums = tl.dot(halve(rectify(sums)), turned(w2, OUTPUTS, HIDDEN, ROOM, WIDE))
+                outputs = sums + vector(b2, OUTPUTS, ROOM)
+                density = density_of(column_of(outputs, 0, ROOM), scale)
+                own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
+                reaching = light[:, None] * tl.exp(own - tl.cumsum(own, 1))
+                spent = (reaching < _STEP).to(tl.int32)
+                last = (spent == 1) & (tl.cumsum(spent, 1) == 1)
+                weight = tl.where(spent == 1, tl.where(last, reaching, 0.0), reaching * (1.0 - tl.exp(-own)))
+                # What nothing reaches any more took no light either, even where the last before it took the rest.
+                weight = tl.where(light[:, None] >= _STEP, weight, 0.0)
+                sums = tl.dot(halve(outputs), turned(c1, TINT, OUTPUTS, TINT, ROOM)) + vector(d1, TINT, TINT)
+                sums += of_rays(rows, ray, 1, mask, TINT, TINT)
+                sums = tl.dot(halve(rectify(sums)), turned(c2, TINT, TINT, TINT, TINT)) + vector(d2, TINT, TINT)
+                shown = tl.sigmoid(tl.dot(halve(rectify(sums)), turned(c3, 3, TINT, 16, TINT)) + vector(d3, 3, 16))
+                weighed = tl.where(some, tl.reshape(weight, [BLOCK]), 0.0)
+                tints += tl.sum(tl.reshape(weighed[:, None] * shown, [RAYS, RUN, 16]), axis=1)
+                seen += tl.sum(weight, axis=1)
+                reach += tl.sum(weight * tl.reshape(middle, [RAYS, RUN]), axis=1)
+                light *= tl.exp(-tl.sum(own, axis=1))
+                light = tl.where(tl.max(spent, axis=1) > 0, 0.0, light)
+                tl.debug_barrier()
+        target = tile * RAYS + row
+        there = target < count
+        inside = there[:, None] & (channel < 3)[None, :]
+        behind = tl.load(sky + target[:, None] * 3 + channel[None, :], mask=inside, other=0.0)
+        passed = tl.where(seen < 1.0, 1.0 - seen, 0.0)
+        tl.store(
+            color + target[:, None] * 3 + channel[None, :], tints + passed[:, None] * behind, mask=inside
+        )  # fmt: skip
+        tl.store(depth + target, reach + passed * end, mask=there)
+        tl.store(opacity + target, seen, mask=there)
