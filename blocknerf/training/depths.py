@@ -84,7 +84,7 @@ def _occluding_depth(
         height = int(cameras.height[index]) // cell + 1
         cells = (pixels[:, 1] / cell).long() * width + (pixels[:, 0] / cell).long()
         member = level == number
-        buffer = torch.full((height * width,), float("inf"))
+        buffer = z_depth.new_full((height * width,), float("inf"))
         buffer.scatter_reduce_(0, cells[member], z_depth[member], "amin")
         nearest = torch.minimum(nearest, buffer[cells])
     return nearest

@@ -1,24 +1,17 @@
 """Random pixels of a block's photographs, in bounded memory."""
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int, Int8, UInt8
+from jaxtyping import Float, Int, Int8
 from torch import Tensor
 
+from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture
-from blocknerf.errors import TrainingError
-from blocknerf.images import WHOLE
-from blocknerf.training.depths import point_spacing, project_depths
+from blocknerf.training.residence import ResidentPhotographs, cells_of
 
-ROTATE_STEPS = 100
-"""Steps between exchanges of photographs, where not all fit into memory at once."""
-ROTATE_SHARE = 0.125
-MEASURED = 1 << 14
-"""Measured depths kept of one photograph: plenty to draw from, and bounded memory whatever the LiDAR."""
 MASK_DRAWS = 6
 """Draws before a ray that only ever hit masked pixels is given up."""
 
@@ -33,7 +26,7 @@ class PixelBatch:
     """Image positions (x, y); pixel centres at 0.5."""
     colors: Float[Tensor, "rays 3"]
     depths: Float[Tensor, "measured"]
-    """Measured distances of the first rays of the batch."""
+    """Measured distances of the first rays of the batch; 0 for a ray that has none after all."""
     sky: Int8[Tensor, "known"]
     """1 where all that a pixel shows is sky, 0 where none is, -1 between and where that is not known of the frame.
 
@@ -44,55 +37,48 @@ class PixelBatch:
 class PixelSource:
     """Draws random usable pixels; the same step always gives the same pixels, whatever happened before.
 
-    Photographs stay in memory as bytes, up to a budget. Where they exceed it, a window over a fixed random
-    order of the frames is resident, and moves on every `ROTATE_STEPS` steps.
+    Photographs stay in memory as bytes, up to a budget (`ResidentPhotographs`).
     """
 
     def __init__(
         self, capture: Capture, frames: Sequence[int], *, downscale: int, budget_bytes: int, seed: int, use_depth: bool
     ) -> None:
-        self.capture, self.frames, self.downscale, self.seed = capture, tuple(frames), downscale, seed
-        self.given = capture.cameras()[torch.tensor(self.frames)].scaled(1.0 / downscale)
+        self.capture, self.frames, self.seed = capture, tuple(frames), seed
+        self._photographs = ResidentPhotographs(
+            capture, frames, downscale=downscale, budget_bytes=budget_bytes, seed=seed, use_depth=use_depth
+        )
+        self.given = self._photographs.cameras
         self.cameras = self.given
         """Where the photographs are taken to be from; refined poses are set here."""
-        area = int((self.cameras.width * self.cameras.height).max())
-        self.masked = any(capture.frames[i].mask for i in self.frames)
-        self.knows_sky = any(capture.frames[i].sky for i in self.frames)
-        self._clouds = self._read_clouds() if use_depth else []
-        pixel_bytes = 3 + self.masked + self.knows_sky
-        slot_bytes = area * pixel_bytes + sum(12 * min(MEASURED, len(cloud)) for cloud, _ in self._clouds)
-        self.slots = min(len(self.frames), budget_bytes // slot_bytes)
-        if self.slots < 1:
-            raise TrainingError(
-                f"one photograph of {area} pixels exceeds the memory budget of {budget_bytes >> 20} MiB; "
-                "raise --memory or --downscale"
-            )
-        generator = np.random.default_rng(seed)
-        self.order = generator.permutation(len(self.frames))
-        self.colors = np.empty((self.slots, area, 3), np.uint8)
-        self.usable = np.empty((self.slots, area), np.bool_) if self.masked else None
-        self.sky = np.empty((self.slots, area), np.int8) if self.knows_sky else None
-        self.resident = np.full(self.slots, -1)
-        room = max((min(MEASURED, len(cloud)) for cloud, _ in self._clouds), default=0)
-        # The measured points that a photograph sees, and how many there are.
-        self._measured = np.empty((self.slots, room, 3), np.float32)
-        self._measured_counts = np.zeros(self.slots, np.int64)
-        self._pool = ThreadPoolExecutor(max_workers=1)
+        self.lenses = None  # to be looked at ray by ray
+        self.slots, self.resident = self._photographs.slots, self._photographs.resident
+        self.colors, self._measured = self._photographs.colors.numpy(), self._photographs.measured.numpy()
+        self._measured_counts = self._photographs.measured_counts
+        usable, sky = self._photographs.usable, self._photographs.sky
+        self.usable, self.sky = None if usable is None else usable.numpy(), None if sky is None else sky.numpy()
 
     @property
     def has_depth(self) -> bool:
         """Whether the capture has points to measure depths by."""
-        return bool(self._clouds)
+        return self._photographs.has_depth
+
+    def show(self, step: int) -> None:
+        """Bring in what a step draws from; `batch` would, too."""
+        self._photographs.show(step)
+
+    def place(self, cameras: Cameras) -> None:
+        """Take the photographs to be from elsewhere."""
+        self.cameras = cameras
 
     def batch(self, step: int, rays: int, depth_rays: int) -> PixelBatch:
         """The pixels of one step; up to `depth_rays` of them, the first, have a measured depth."""
-        self._fill(self._window(step // ROTATE_STEPS))
+        self.show(step)
         generator = np.random.default_rng((self.seed, step))
         slots, positions, depths = self._draw_measured(generator, depth_rays)
         more, places = self._draw_pixels(generator, rays - len(slots))
         slots, positions = np.concatenate([slots, more]), np.concatenate([positions, places])
         frames = self.resident[slots]
-        cells = _cells(positions, self.cameras.width.numpy()[frames])
+        cells = cells_of(positions, self.cameras.width.numpy()[frames])
         return PixelBatch(
             frames=torch.from_numpy(frames),
             pixels=torch.from_numpy(positions.astype(np.float32)),
@@ -100,49 +86,6 @@ class PixelSource:
             depths=torch.from_numpy(depths),
             sky=torch.from_numpy(np.empty(0, np.int8) if self.sky is None else self.sky[slots, cells]),
         )
-
-    def _window(self, turn: int) -> Int[np.ndarray, "slots"]:
-        if self.slots == len(self.frames):
-            return np.arange(self.slots)
-        shift = turn * max(1, int(self.slots * ROTATE_SHARE))
-        # A frame keeps its slot while it stays in the window: position in the cycle, modulo the slots.
-        positions = shift + (np.arange(self.slots) - shift) % self.slots
-        return self.order[positions % len(self.frames)]
-
-    def _fill(self, window: Int[np.ndarray, "slots"]) -> None:
-        changed = np.flatnonzero(self.resident != window)
-        if len(changed):
-            list(self._pool.map(self._load, changed.tolist(), window[changed].tolist()))
-
-    def _load(self, slot: int, frame: int) -> None:
-        index = self.frames[frame]
-        image = self.capture.read_image(index, self.downscale)
-        count = image.shape[0] * image.shape[1]
-        self.colors[slot, :count] = image.reshape(-1, 3)
-        if self.usable is not None:
-            mask = self.capture.read_mask(index, self.downscale)
-            self.usable[slot, :count] = True if mask is None else mask.reshape(-1)
-            if not self.usable[slot, :count].any():
-                raise TrainingError(f"{self.capture.frames[index].name}: its mask leaves no pixel; remove the frame")
-        if self.sky is not None:
-            share = self.capture.read_sky(index, self.downscale)
-            self.sky[slot, :count] = -1 if share is None else _sky_or_not(share).reshape(-1)
-        self.resident[slot] = frame
-        if self._clouds:
-            self._measure(frame, slot, image)
-
-    def _measure(self, frame: int, slot: int, image: UInt8[np.ndarray, "height width 3"]) -> None:
-        # What hides what is judged from the given poses, so that it does not depend on when a photograph was loaded.
-        parts = [project_depths(cloud, self.given, frame, spacing, image) for cloud, spacing in self._clouds]
-        points, pixels = (
-            np.concatenate([getattr(part, key).numpy() for part in parts]) for key in ("points", "pixels")
-        )
-        if self.usable is not None:
-            points = points[self.usable[slot][_cells(pixels, int(self.given.width[frame]))]]
-        if len(points) > MEASURED:
-            points = points[np.random.default_rng((self.seed, frame)).permutation(len(points))[:MEASURED]]
-        self._measured[slot, : len(points)] = points
-        self._measured_counts[slot] = len(points)
 
     def _draw_measured(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         candidates = np.flatnonzero(self._measured_counts)
@@ -178,19 +121,4 @@ class PixelSource:
 
     def _is_usable(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
         width = self.cameras.width.numpy()[self.resident[slots]]
-        return np.ones(len(slots), np.bool_) if self.usable is None else self.usable[slots, _cells(positions, width)]
-
-    def _read_clouds(self) -> list:
-        clouds = [cloud for cloud in (self.capture.read_lidar(), self.capture.read_points()) if cloud is not None]
-        # Where LiDAR swept the scene its points are denser and surer than those of structure from motion.
-        return [(cloud, point_spacing(cloud.positions)) for cloud in clouds[:1] if len(cloud.positions)]
-
-
-def _sky_or_not(share: Float[np.ndarray, "height width"]) -> Int8[np.ndarray, "height width"]:
-    """A pixel at the edge of the sky is neither: its ray should pass in part."""
-    return np.where(share > WHOLE, 1, np.where(share < 1.0 - WHOLE, 0, -1)).astype(np.int8)
-
-
-def _cells(positions: np.ndarray, width: int | np.ndarray) -> np.ndarray:
-    """Places in the flattened photograph."""
-    return positions[:, 1].astype(np.int64) * width + positions[:, 0].astype(np.int64)
+        return np.ones(len(slots), np.bool_) if self.usable is None else self.usable[slots, cells_of(positions, width)]

@@ -51,10 +51,10 @@ def write_run(path: Path, count: int) -> None:
 def measure(count: int) -> None:
     """Train in this process, changing photographs often, and print its peak in GiB."""
     import blocknerf.kernels.threads  # noqa: F401  # decides how threads wait, so it comes before torch
-    from blocknerf.training import pixels
+    from blocknerf.training import residence
     from pipelines.train import train
 
-    pixels.ROTATE_STEPS = 2
+    residence.ROTATE_STEPS = 2
     with tempfile.TemporaryDirectory() as folder:
         write_run(Path(folder), count)
         train(Path(folder), steps=STEPS, downscale=1, memory=BUDGET)

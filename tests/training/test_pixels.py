@@ -13,8 +13,9 @@ from blocknerf.capture.motion import Motion
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.errors import TrainingError
 from blocknerf.images import write_image
-from blocknerf.training import pixels as module
-from blocknerf.training.pixels import ROTATE_STEPS, PixelBatch, PixelSource
+from blocknerf.training import residence as module
+from blocknerf.training.pixels import PixelBatch, PixelSource
+from blocknerf.training.residence import ROTATE_STEPS
 
 BYTES = 24 * 16 * 3
 
