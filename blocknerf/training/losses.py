@@ -70,19 +70,29 @@ def line_of_sight(
 ) -> Float[Tensor, ""]:
     """Rays with a measured depth end there and pass freely before (after Rematas et al. 2022, eqs. 13 to 15).
 
-    `tolerance` is the half-width, in world units, of the shell around the depth in which the weight may lie.
+    A depth of 0 was not measured and its ray does not count. `tolerance` is the half-width, in world units, of the
+    shell around the depth in which the weight may lie.
     """
     before = middles < (depth - tolerance)[:, None]
     within = (middles - depth[:, None]).abs() <= tolerance[:, None]
     empty = (weights * before).sum(-1).square()
     hit = (1.0 - (weights * within).sum(-1)).square()
     # A ray none of whose samples fell into the shell says nothing about what the shell should hold.
-    return (empty + hit * within.any(-1)).mean()
+    return _mean(empty + hit * within.any(-1), depth > 0.0)
 
 
 def expected_depth(
     depth: Float[Tensor, "rays"], target: Float[Tensor, "rays"], opacity: Float[Tensor, "rays"]
 ) -> Float[Tensor, ""]:
-    """Error of the rendered depth relative to the measured one, bounded so that outliers cannot rule."""
+    """Error of the rendered depth relative to the measured one, bounded so that outliers cannot rule.
+
+    A target of 0 was not measured and does not count.
+    """
     relative = (depth - target).abs() / target.clamp_min(1e-6)
-    return (relative / (1.0 + relative)).mean() + (1.0 - opacity).square().mean()
+    measured = target > 0.0
+    return _mean(relative / (1.0 + relative), measured) + _mean((1.0 - opacity).square(), measured)
+
+
+def _mean(values: Float[Tensor, "rays"], counted: Bool[Tensor, "rays"]) -> Float[Tensor, ""]:
+    """Mean over the rays that count; zero where none does."""
+    return (values * counted).sum() / counted.sum().clamp_min(1)

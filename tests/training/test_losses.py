@@ -116,3 +116,40 @@ def test_visibility_leaves_the_field_alone():
     losses.visibility(predicted, transmittance).backward()
     assert transmittance.grad is None
     assert predicted.grad is not None
+
+
+def depth_losses(weights, middles, depth):
+    opacity = weights.sum(-1)
+    return (
+        losses.line_of_sight(weights, middles, depth, 0.1 * depth),
+        losses.expected_depth((weights * middles).sum(-1), depth, opacity),
+    )
+
+
+def test_rays_without_a_measured_depth_do_not_count():
+    torch.manual_seed(0)
+    weights = (torch.rand(9, 6) / 6.0).requires_grad_()
+    middles, depth = (1.0 + torch.rand(9, 6)).sort(-1).values, 1.0 + torch.rand(9)
+    measured = torch.arange(9) % 3 > 0
+    for some, alone in zip(
+        depth_losses(weights, middles, torch.where(measured, depth, 0.0)),
+        depth_losses(weights[measured], middles[measured], depth[measured]),
+        strict=True,
+    ):
+        assert torch.allclose(some, alone)
+        (gradient,) = torch.autograd.grad(some, weights)
+        assert gradient[measured].any()
+        assert not gradient[~measured].any()
+    for none in depth_losses(weights, middles, torch.zeros(9)):
+        (gradient,) = torch.autograd.grad(none, weights)
+        assert float(none.detach()) == 0.0
+        assert not gradient.any()
+
+
+def test_depths_that_are_all_measured_are_averaged_to_the_last_bit():
+    torch.manual_seed(0)
+    values = torch.rand(997, requires_grad=True)
+    plain, counted = values.square().mean(), losses._mean(values.square(), torch.ones(997).bool())
+    assert torch.equal(plain, counted)
+    gradients = [torch.autograd.grad(loss, values)[0] for loss in (plain, counted)]
+    assert torch.equal(*gradients)
