@@ -16,11 +16,12 @@ FORMAT = "blocknerf.training/1"
 
 
 def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
-    """Write weights, poses, moments and the step atomically.
+    """Write weights, poses, moments and the step atomically, alike from every device.
 
     Raises:
         TrainingError: A number is not finite; the file on disk, the last good one, is left as it is.
     """
+    trainer.check()
     state = {f"field.{name}": value.detach() for name, value in trainer.field.named_parameters()} | trainer.state()
     for name, value in state.items():
         if not torch.isfinite(value).all():
@@ -36,11 +37,11 @@ def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
         "spec": json.dumps(trainer.field.spec.to_json()),
     }
     with atomic_path(path) as part:
-        save_file(state, part, metadata=metadata)
+        save_file({name: value.cpu() for name, value in state.items()}, part, metadata=metadata)
 
 
 def restore_state(trainer: Trainer, path: Path) -> float:
-    """Put a trainer back to where the checkpoint was written, and give the seconds it had trained.
+    """Put a trainer, on whatever device, back to where a checkpoint was written; gives the seconds it had trained.
 
     Raises:
         CheckpointError: The file is corrupt, of another format, or of a training with other settings.

@@ -22,6 +22,8 @@ CROWDED = 0.3
 class OutlierCrowds:
     """The running share of outliers around each pixel of each photograph, as RobustNeRF takes it of a patch.
 
+    It is kept on the processor, wherever the field is trained.
+
     Rays are random pixels here, whose surroundings are seldom in the same step, so cells of pixels remember them.
     Errors count in units of what is usual for their photograph: else those of the brightest would be all outliers.
     """
@@ -30,9 +32,9 @@ class OutlierCrowds:
         self.sizes = (torch.maximum(cameras.width, cameras.height) / CELLS).clamp_min(SMALLEST_CELL)
         rows = int((cameras.height / self.sizes).ceil().max())
         columns = int((cameras.width / self.sizes).ceil().max())
-        self.cells = torch.zeros(len(self.sizes), rows, columns, 2)
+        self.cells = torch.zeros(len(self.sizes), rows, columns, 2, device="cpu")
         """Sum of outliers, and number of pixels seen, in each cell of each photograph; both fade."""
-        self.frames = torch.zeros(len(self.sizes), 2)
+        self.frames = torch.zeros(len(self.sizes), 2, device="cpu")
         """Sum of errors, and number of pixels seen, in each photograph; both fade."""
 
     def trusted(
@@ -42,6 +44,8 @@ class OutlierCrowds:
 
         Outliers are that share of the rays whose errors are largest.
         """
+        place = errors.device
+        frames, pixels, errors = frames.cpu(), pixels.cpu(), errors.cpu()
         _remember(self.frames, frames, errors, FRAME_MEMORY)
         usual = self.frames[frames, 0] / self.frames[frames, 1]
         outlying = losses.outlying(errors / usual.clamp_min(1e-12), share)
@@ -49,7 +53,7 @@ class OutlierCrowds:
         trusted = ~(outlying & (self._around(frames, row, column) >= CROWDED))
         cells = (frames * self.cells.shape[1] + row) * self.cells.shape[2] + column
         _remember(self.cells.view(-1, 2), cells, outlying.float(), CELL_MEMORY)
-        return trusted
+        return trusted.to(place)
 
     def state(self) -> dict[str, Tensor]:
         """What is remembered, for a checkpoint."""
@@ -69,7 +73,7 @@ class OutlierCrowds:
         self, frames: Int[Tensor, "rays"], row: Int[Tensor, "rays"], column: Int[Tensor, "rays"]
     ) -> Float[Tensor, "rays"]:
         """The share of outliers in the nine cells around; at a picture's edge its own cells stand in."""
-        steps = torch.tensor([-1, 0, 1])
+        steps = torch.tensor([-1, 0, 1], device="cpu")
         rows = (row[:, None] + steps).clamp(0, self.cells.shape[1] - 1)
         columns = (column[:, None] + steps).clamp(0, self.cells.shape[2] - 1)
         outliers, seen = self.cells[frames[:, None, None], rows[:, :, None], columns[:, None, :]].sum((1, 2)).unbind(-1)

@@ -51,7 +51,8 @@ class PoseRefiner:
 
     What all stretches have in common is held at zero, since photographs cannot show it: moving the whole scene
     along with its cameras changes no picture. The mean is taken over frames, which leaves a block nearest to the
-    poses it was given, and so neighbors that were given the same poses nearest to one another.
+    poses it was given, and so neighbors that were given the same poses nearest to one another. All of it is kept on the
+    processor, wherever the field is trained.
     """
 
     def __init__(self, cameras: Cameras, stretches: Sequence[Stretch], length: float) -> None:
@@ -112,6 +113,7 @@ class PoseRefiner:
             update: Which update this is, counted from zero.
             progress: Share of the training that is done.
         """
+        frames = frames.cpu()
         single = self._twists(rays, frames)
         member = torch.nn.functional.one_hot(self._of_frame[frames], len(self.stretches)).double().T
         self.gradient.lerp_(member @ single, 1.0 - MOMENTUM)
@@ -120,7 +122,7 @@ class PoseRefiner:
         pull = 2.0 * prior_weight(progress) * self.counts / self.counts.sum()
         gradient = self.gradient / (1.0 - MOMENTUM ** (update + 1)) + pull[:, None] * self.tangents
         curvature = self.curvature / (1.0 - CURVATURE_MOMENTUM ** (update + 1))
-        damped = curvature + pull[:, None, None] * torch.eye(6, dtype=torch.float64)
+        damped = curvature + pull[:, None, None] * torch.eye(6, dtype=torch.float64, device="cpu")
         step = STEP_START * (STEP_END / STEP_START) ** progress
         change = step * torch.linalg.solve(damped, gradient[..., None])[..., 0]
         change = change * (LEASH / change.norm(dim=-1, keepdim=True).clamp_min(1e-30)).clamp(max=1.0)
@@ -140,9 +142,10 @@ class PoseRefiner:
         """The gradient of each ray to a further motion of its stretch."""
         assert rays.origins.grad is not None
         assert rays.directions.grad is not None
-        pushes, turns = rays.origins.grad.double(), rays.directions.grad.double()
-        arms = rays.origins.detach().double() - self.pivots[self._of_frame[frames]]
-        moments = torch.linalg.cross(arms, pushes) + torch.linalg.cross(rays.directions.detach().double(), turns)
+        given = rays.origins.grad, rays.directions.grad, rays.origins.detach(), rays.directions.detach()
+        pushes, turns, origins, directions = (part.cpu().double() for part in given)
+        arms = origins - self.pivots[self._of_frame[frames]]
+        moments = torch.linalg.cross(arms, pushes) + torch.linalg.cross(directions, turns)
         return torch.cat([self.length * pushes, moments], -1)
 
 

@@ -1,6 +1,5 @@
 """The training loop of one block."""
 
-import math
 from dataclasses import dataclass
 
 import torch
@@ -9,68 +8,137 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.capture.stretches import stretches
-from blocknerf.errors import TrainingError
+from blocknerf.errors import BackendError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.rendering.rays import RayRendering, render_rays
 from blocknerf.sampling.proposal import Histogram
 from blocknerf.training import losses
+from blocknerf.training.captured import CapturedSteps, Kind
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.crowds import OutlierCrowds
+from blocknerf.training.device_pixels import DevicePixels
+from blocknerf.training.loss_watch import LossWatch, psnr
 from blocknerf.training.optimizer import FieldOptimizer
+from blocknerf.training.pace import DevicePace, Pace, learns_proposals, pace_at
 from blocknerf.training.pixels import PixelBatch, PixelSource
-from blocknerf.training.poses import LEARN_EVERY, PoseRefiner, active_levels
+from blocknerf.training.poses import LEARN_EVERY, PoseRefiner
 from blocknerf.training.visibility import visibility_loss
 
-ANNEAL_SHARE = 0.1
-"""Share of training over which proposal weights sharpen from even to their own."""
-PROPOSAL_EVERY = 2
-"""After the annealing, proposals learn on every n-th step: they follow a field that moves slowly."""
 NEAR_FADE = 0.15
 """Gradients fade below this share of the block's half extent from the camera."""
 TRIM_SHARE = 0.3
 """Share of training over which the trimmed share of rays rises: at first the static errs no less than what moves."""
-SHELL_START, SHELL_END = 0.2, 0.04
-"""Half-width of the shell around a measured depth, as a share of the depth, at the start and at the end."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepReport:
-    """What one step came to."""
+    """What one step came to; on a GPU, asking for it waits until the step is done."""
 
     step: int
-    loss: float
-    psnr: float
-    """Of the step's own pixels, in dB."""
+    figures: Float[Tensor, "2"]
+    """Loss, and mean squared error of the colors."""
+
+    @property
+    def loss(self) -> float:
+        return float(self.figures[0])
+
+    @property
+    def psnr(self) -> float:
+        """Of the step's own pixels, in dB."""
+        return psnr(float(self.figures[1]))
 
 
 class Trainer:
-    """A field in training: everything that changes from step to step."""
+    """A field in training: everything that changes from step to step.
 
-    def __init__(self, field: BlockField, pixels: PixelSource, exposures: Float[Tensor, "frames"], config: TrainConfig):
+    On a GPU a step is only put in a queue, and most steps are replayed from CUDA graphs.
+    """
+
+    def __init__(
+        self,
+        field: BlockField,
+        pixels: PixelSource | DevicePixels,
+        exposures: Float[Tensor, "frames"],
+        config: TrainConfig,
+        *,
+        captured: bool | None = None,
+    ) -> None:
+        """Prepare a training.
+
+        Args:
+            field: To train, on its device.
+            pixels: To learn from; where the field is on a GPU, on that.
+            exposures: Of the photographs, where the field is.
+            config: How.
+            captured: Whether steps become CUDA graphs; by default on a GPU.
+
+        Raises:
+            BackendError: the pixels lie elsewhere than the field, or there is no GPU to capture steps on.
+        """
         self.field, self.pixels, self.exposures, self.config = field, pixels, exposures, config
-        self.optimizer = FieldOptimizer(field, config)
-        self.crowds = OutlierCrowds(pixels.cameras) if config.trim else None
+        self.device = field.origin.device
+        _check_places(self.device, pixels, captured)
+        self.optimizer = FieldOptimizer(field)
+        self.crowds = OutlierCrowds(pixels.given) if config.trim else None
         self.step = 0
         self.poses = self._refiner()
+        self.watch = LossWatch(self.device)
+        on_gpu = self.device.type == "cuda"
+        self._generator = torch.Generator(self.device if on_gpu else "cpu")
+        self._fading = field.spec.levels if self.poses is not None and self.poses.several else None
+        self._plan = DevicePace(config, self._fading, self.device) if isinstance(pixels, DevicePixels) else None
+        self._captured = CapturedSteps(self._repeat, self._generator) if on_gpu and captured is not False else None
 
     def advance(self) -> StepReport:
         """Take one step.
 
         Raises:
-            TrainingError: The loss is no longer finite; the step is named and nothing was updated.
+            TrainingError: The loss is no longer finite; the step is named. On the processor nothing was updated then;
+                on a GPU it is `check` that finds out.
         """
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.step)
-        depth_rays = int(self.config.rays * self.config.depth_share) if self.pixels.has_depth else 0
-        batch = self.pixels.batch(self.step, self.config.rays, depth_rays)
-        rays = self.pixels.cameras.rays(batch.frames, batch.pixels)
-        refines = self.poses is not None and self.poses.several
-        moves = refines and self.step % LEARN_EVERY == 0
-        if refines:
-            self.field.base.active_levels = active_levels(self.step / self.config.steps, self.field.spec.levels)
+        self.pixels.show(self.step)
+        seed = self.config.seed * 1_000_003 + self.step
+        pace = pace_at(self.step, self.config, self._fading)
+        kind = Kind(learns=learns_proposals(self.step, self.config), fades=pace.levels is not None)
+        moves = self._fading is not None and self.step % LEARN_EVERY == 0
+        if self._plan is not None:
+            pace = self._plan.turn(self.step)
+        if self._captured is not None and self._repeats(moves):
+            self._captured.advance(kind, seed)
+        else:
+            self._generator.manual_seed(seed)
+            self._take(pace, kind, moves)
+        self.step += 1
+        return StepReport(step=self.step, figures=self.watch.figures.clone())
+
+    def check(self) -> None:
+        """Wait for the steps so far.
+
+        Raises:
+            TrainingError: the loss of one was not finite; names the first.
+        """
+        self.watch.check()
+
+    def _repeats(self, moves: bool) -> bool:
+        """Whether a step does to the letter what others did, so that a graph can take it.
+
+        Here is all that cannot: a step that moves poses solves for them on the processor, and a trimmed loss looks at
+        the errors of each step there.
+        """
+        return not moves and self.crowds is None
+
+    def _repeat(self, kind: Kind) -> None:
+        assert self._plan is not None
+        self._take(self._plan.pace, kind, moves=False)
+
+    def _take(self, pace: Pace, kind: Kind, moves: bool) -> None:
+        """The step itself; on a GPU nothing in it waits, but for what `_repeats` tells of."""
+        if self._fading is not None:
+            self.field.base.active_levels = pace.levels if kind.fades else None
+        batch = self._batch()
+        rays = self.pixels.cameras.rays(batch.frames, batch.pixels, self.pixels.lenses)
         if moves:
             rays = rays.tracked()
-        annealing = min(1.0, self.step / (ANNEAL_SHARE * self.config.steps))
-        train_proposals = annealing < 1.0 or self.step % PROPOSAL_EVERY == 0
         # Not plain indexing: its gradient is summed by threads in any order, and a resumed training would drift.
         codes = self.field.codes.index_select(0, batch.frames)
         seen = render_rays(
@@ -78,31 +146,32 @@ class Trainer:
             rays,
             codes,
             self.exposures[batch.frames],
-            generator=generator,
-            anneal=annealing,
-            train_proposals=train_proposals,
+            generator=self._generator,
+            anneal=pace.annealing,
+            train_proposals=kind.learns,
             near_fade=NEAR_FADE * self.field.spec.half_extent,
         )
         color_loss = losses.photometric(seen.color, batch.colors, self._trusted(seen, batch))
-        loss = color_loss + self._regularizers(seen, batch, train_proposals)
-        loss = loss + visibility_loss(self.field, rays, seen, generator)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise TrainingError(
-                f"loss is {value} at step {self.step}; the last good checkpoint is kept: "
-                "check exposures and poses, or take another --seed"
-            )
+        loss = color_loss + self._regularizers(seen, batch, kind.learns, pace.shell)
+        loss = loss + visibility_loss(self.field, rays, seen, self._generator)
+        self.watch.note(loss, color_loss, pace.count)
+        if self.device.type == "cpu":
+            self.watch.check()
         loss.backward()
-        self.optimizer.step(self.step)
+        self.optimizer.step(pace)
         if moves:
             self._move_poses(rays, batch, float(color_loss.detach()))
-        self.step += 1
-        return StepReport(step=self.step, loss=value, psnr=-10.0 * math.log10(max(float(color_loss.detach()), 1e-10)))
+
+    def _batch(self) -> PixelBatch:
+        depth_rays = int(self.config.rays * self.config.depth_share) if self.pixels.has_depth else 0
+        if isinstance(self.pixels, DevicePixels):
+            return self.pixels.draw(self._generator, self.config.rays, depth_rays)
+        return self.pixels.batch(self.step, self.config.rays, depth_rays)
 
     def _take_cameras(self) -> None:
         """Take the photographs to be from where they are now thought to be."""
         if self.poses is not None:
-            self.pixels.cameras = self.poses.cameras()
+            self.pixels.place(self.poses.cameras())
 
     def _refiner(self) -> PoseRefiner | None:
         if not self.config.pose_refinement:
@@ -144,23 +213,32 @@ class Trainer:
         errors = (seen.color.detach() - batch.colors).square().mean(-1)
         return self.crowds.trusted(batch.frames, batch.pixels, errors, share)
 
-    def _regularizers(self, seen: RayRendering, batch: PixelBatch, train_proposals: bool) -> Tensor:
+    def _regularizers(
+        self, seen: RayRendering, batch: PixelBatch, train_proposals: bool, shell: float | Float[Tensor, ""]
+    ) -> Tensor:
         fine = Histogram(edges=seen.samples.edges, weights=seen.weights)
         total = self.config.distortion_weight * losses.distortion(fine)
         total = total + self.config.code_weight * losses.code_prior(self.field.codes)
         if train_proposals:
             total = total + sum(losses.interlevel(fine, proposal) for proposal in seen.proposals)
         if len(batch.depths):
-            total = total + self.config.depth_weight * self._depth_loss(seen, batch.depths)
+            total = total + self.config.depth_weight * self._depth_loss(seen, batch.depths, shell)
         if len(batch.sky):
             total = total + self.config.sky_weight * losses.sky_opacity(seen.opacity, batch.sky)
         return total
 
-    def _depth_loss(self, seen: RayRendering, depths: Float[Tensor, "measured"]) -> Tensor:
+    def _depth_loss(
+        self, seen: RayRendering, depths: Float[Tensor, "measured"], shell: float | Float[Tensor, ""]
+    ) -> Tensor:
         rows = slice(0, len(depths))
-        progress = min(1.0, self.step / self.config.steps)
-        share = SHELL_START * (SHELL_END / SHELL_START) ** progress
-        sight = losses.line_of_sight(seen.weights[rows], seen.samples.middles[rows], depths, share * depths)
+        sight = losses.line_of_sight(seen.weights[rows], seen.samples.middles[rows], depths, shell * depths)
         opacity = seen.opacity[rows]
         mean = (seen.weights[rows] * seen.samples.middles[rows]).sum(-1) / opacity.clamp_min(1e-3)
         return sight + losses.expected_depth(mean, depths, opacity)
+
+
+def _check_places(device: torch.device, pixels: PixelSource | DevicePixels, captured: bool | None) -> None:
+    if device.type == "cuda" and isinstance(pixels, PixelSource):
+        raise BackendError(f"trainer: the field is on {device} and the pixels are not; give DevicePixels on {device}")
+    if captured and device.type != "cuda":
+        raise BackendError(f"trainer: steps cannot be captured on {device}; leave captured out, or train on a GPU")

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from blocknerf.training.optimizer import WARM_UP_STEPS, FieldOptimizer
+from blocknerf.training.optimizer import FieldOptimizer
+from blocknerf.training.pace import WARM_UP_STEPS, pace_at
 from blocknerf.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -13,14 +14,14 @@ MakeTrainer = Callable[..., Trainer]
 
 def moved(trainer: Trainer, step: int) -> dict[str, float]:
     """How far each parameter goes at a step where every gradient is one and the moments agree."""
-    optimizer = FieldOptimizer(trainer.field, trainer.config)
+    optimizer = FieldOptimizer(trainer.field)
     for name, value in optimizer.parameters.items():
         # Moments as after many steps of gradient one, so that what is left of a step is its rate.
         optimizer.first[name].fill_(1.0 - 0.9**step)
         optimizer.second[name].fill_(1.0 - 0.99**step)
         value.grad = torch.ones_like(value)
     before = {name: value.detach().clone() for name, value in optimizer.parameters.items()}
-    optimizer.step(step)
+    optimizer.step(pace_at(step, trainer.config))
     after = optimizer.parameters
     return {name: float((before[name] - value.detach()).mean()) for name, value in after.items()}
 
@@ -46,11 +47,11 @@ def test_each_kind_has_its_rate(ball: Any, trainer_of: MakeTrainer) -> None:
 
 def test_entries_without_a_gradient_stay(ball: Any, trainer_of: MakeTrainer) -> None:
     trainer = trainer_of(ball.clean, steps=1000)
-    optimizer, codes = FieldOptimizer(trainer.field, trainer.config), trainer.field.codes
+    optimizer, codes = FieldOptimizer(trainer.field), trainer.field.codes
     before = codes.detach().clone()
     codes.grad = torch.zeros_like(codes)
     codes.grad[1] = 1.0
-    optimizer.step(60)
+    optimizer.step(pace_at(60, trainer.config))
     still = torch.arange(len(codes)) != 1
     assert torch.equal(codes.detach()[still], before[still])
     assert (codes.detach()[1] != before[1]).all()

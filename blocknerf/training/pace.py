@@ -1,0 +1,75 @@
+"""What changes from step to step of a training by plan alone."""
+
+import math
+from dataclasses import astuple, dataclass, fields
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.training.config import TrainConfig
+from blocknerf.training.poses import active_levels
+
+ANNEAL_SHARE = 0.1
+"""Share of training over which proposal weights sharpen from even to their own."""
+PROPOSAL_EVERY = 2
+"""After the annealing, proposals learn on every n-th step: they follow a field that moves slowly."""
+SHELL_START, SHELL_END = 0.2, 0.04
+"""Half-width of the shell around a measured depth, as a share of the depth, at the start and at the end."""
+WARM_UP_STEPS = 50
+"""Steps over which learning rates rise to their start."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pace:
+    """The numbers of one step; on a GPU, tensors without axes that hold those of the step that is taken."""
+
+    count: int | Float[Tensor, ""]
+    """Which step it is, counted from one."""
+    annealing: float | Float[Tensor, ""]
+    """Exponent on the proposals' weights."""
+    shell: float | Float[Tensor, ""]
+    """Half-width of the shell around a measured depth, as a share of the depth."""
+    levels: float | Float[Tensor, ""] | None
+    """How many hash levels are on; None for all."""
+    grid_rate: float | Float[Tensor, ""]
+    network_rate: float | Float[Tensor, ""]
+    code_rate: float | Float[Tensor, ""]
+
+
+def pace_at(step: int, config: TrainConfig, fading: int | None = None) -> Pace:
+    """The pace of step number `step`, counted from zero; `fading` is the number of hash levels where they fade in."""
+    factor = min(1.0, (step + 1) / WARM_UP_STEPS) * config.final_rate ** (step / config.steps)
+    return Pace(
+        count=step + 1,
+        annealing=min(1.0, step / (ANNEAL_SHARE * config.steps)),
+        shell=SHELL_START * (SHELL_END / SHELL_START) ** min(1.0, step / config.steps),
+        levels=None if fading is None else active_levels(step / config.steps, fading),
+        grid_rate=config.grid_rate * factor,
+        network_rate=config.network_rate * factor,
+        code_rate=config.code_rate * factor,
+    )
+
+
+def learns_proposals(step: int, config: TrainConfig) -> bool:
+    """Whether the proposals learn on a step."""
+    return step < ANNEAL_SHARE * config.steps or step % PROPOSAL_EVERY == 0
+
+
+class DevicePace:
+    """A pace on a device, whose tensors stay where they are from step to step: a CUDA graph reads them."""
+
+    def __init__(self, config: TrainConfig, fading: int | None, device: torch.device | str) -> None:
+        # All steps at once: numbers sent one by one would be waited for, or be overwritten while they are under way.
+        paces = [astuple(pace_at(step, config, fading)) for step in range(config.steps + 1)]
+        # Where all levels are on, nobody asks how many.
+        rows = [[math.inf if number is None else float(number) for number in numbers] for numbers in paces]
+        self._plan = torch.tensor(rows, device=device)
+        self._now = torch.zeros_like(self._plan[0])
+        names = [field.name for field in fields(Pace)]
+        self.pace = Pace(**dict(zip(names, self._now.unbind(), strict=True)))
+
+    def turn(self, step: int) -> Pace:
+        """Set the pace to that of a step; those after the last go on like it."""
+        self._now.copy_(self._plan[min(step, len(self._plan) - 1)])
+        return self.pace

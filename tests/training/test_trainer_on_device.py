@@ -1,0 +1,171 @@
+"""The training loop as it runs on a GPU, run here on the processor, and on no device at all, where nothing can be
+looked at."""
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.points import PointCloud, write_ply
+from blocknerf.errors import BackendError, TrainingError
+from blocknerf.fields.block_field import BlockField
+from blocknerf.training import optimizer as optimizer_module
+from blocknerf.training.checkpoint import restore_state, save_state
+from blocknerf.training.device_pixels import DevicePixels
+from blocknerf.training.pace import pace_at
+from blocknerf.training.trainer import Trainer
+
+MakeTrainer = Callable[..., Trainer]
+Score = Callable[[Trainer, Capture], float]
+
+
+def on_device(trainer: Trainer, device: str = "cpu") -> Trainer:
+    """The same training by way of `DevicePixels`."""
+    config, source = trainer.config, trainer.pixels
+    pixels = DevicePixels(
+        source.capture, source.frames, downscale=1, budget_bytes=config.memory, seed=config.seed,
+        use_depth=source.has_depth, device=device,
+    )  # fmt: skip
+    return Trainer(trainer.field.to(device), pixels, trainer.exposures.to(device), config)
+
+
+def advance(trainer: Trainer, steps: int) -> Trainer:
+    for _ in range(steps):
+        trainer.advance()
+    return trainer
+
+
+def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in trainer.field.named_parameters()}
+
+
+def in_two_segments(capture: Capture) -> Capture:
+    frames = (dataclasses.replace(frame, segment=f"drive{i % 2}") for i, frame in enumerate(capture.frames))
+    return dataclasses.replace(capture, frames=tuple(frames))
+
+
+@pytest.fixture
+def everything(ball: Any, tmp_path: Path) -> Capture:
+    """Two drives, masks of what moves and of the sky, and points on the ball."""
+    for name in ("images", "masks"):
+        (tmp_path / name).symlink_to(ball.masked.root / name, target_is_directory=True)
+    directions = np.random.default_rng(0).normal(size=(500, 3))
+    positions = (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
+    write_ply(PointCloud(positions=positions), tmp_path / "points.ply")
+    frames = tuple(dataclasses.replace(frame, sky=frame.mask) for frame in ball.masked.frames)
+    capture = dataclasses.replace(ball.masked, root=tmp_path, frames=frames, points="points.ply")
+    return in_two_segments(capture)
+
+
+def test_it_learns_as_well(ball: Any, trainer_of: MakeTrainer, score: Score) -> None:
+    plain, device = trainer_of(ball.masked, steps=150), on_device(trainer_of(ball.masked, steps=150))
+    scores = [score(advance(trainer, 150), ball.clean) for trainer in (plain, device)]
+    print(f"held-out PSNR: {scores[0]:.1f} dB by the processor's way, {scores[1]:.1f} dB by a GPU's")
+    assert abs(scores[0] - scores[1]) < 1.5
+
+
+def test_a_resumed_training_is_the_same(tmp_path: Path, ball: Any, trainer_of: MakeTrainer) -> None:
+    capture, path = in_two_segments(ball.clean), tmp_path / "state.safetensors"
+    straight, stopped, resumed = (
+        on_device(trainer_of(capture, steps=20, pose_refinement=True, seed=3)) for _ in range(3)
+    )
+    save_state(advance(stopped, 10), path, seconds=1.0)
+    restore_state(resumed, path)
+    first, again = weights(advance(straight, 20)), weights(advance(resumed, 10))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert torch.equal(straight.pixels.cameras.camera_to_world, resumed.pixels.cameras.camera_to_world)
+    assert not torch.equal(straight.pixels.cameras.camera_to_world, straight.pixels.given.camera_to_world)
+
+
+def test_a_checkpoint_goes_from_one_device_to_another(tmp_path: Path, ball: Any, trainer_of: MakeTrainer) -> None:
+    path, capture = tmp_path / "state.safetensors", in_two_segments(ball.clean)
+    choices: dict[str, Any] = {"steps": 20, "trim": 0.3, "pose_refinement": True}
+    save_state(advance(on_device(trainer_of(capture, **choices)), 5), path, seconds=1.0)
+    plain = trainer_of(capture, **choices)
+    assert restore_state(plain, path) == 1.0
+    save_state(advance(plain, 1), path, seconds=2.0)
+    back = on_device(trainer_of(capture, **choices))
+    restore_state(back, path)
+    assert back.step == 6
+    assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(back).items())
+    advance(back, 1)
+
+
+@pytest.mark.parametrize("choices", [{}, {"pose_refinement": True}, {"trim": 0.3}])
+@pytest.mark.parametrize("way", [lambda trainer: trainer, on_device])
+def test_all_is_made_where_the_field_lies(
+    everything: Capture, trainer_of: MakeTrainer, way: Callable[[Trainer], Trainer], choices: dict[str, Any]
+) -> None:
+    trainer = way(trainer_of(everything, steps=10, **choices))
+    with torch.device("meta"):
+        advance(trainer, 2)
+    assert all(value.isfinite().all() for value in trainer.field.parameters())
+    assert trainer.watch.figures.isfinite().all()
+
+
+@pytest.mark.parametrize("step", [0, 3])
+def test_a_step_looks_at_nothing(
+    everything: Capture, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """What a GPU holds would have to be waited for, and no graph could hold the waiting."""
+    updated: list[int] = []
+    # The reference asks for what the kernel of a GPU leaves there.
+    monkeypatch.setattr(optimizer_module, "adam_step", lambda value, *_, **__: updated.append(value.numel()))
+    made = trainer_of(everything, steps=10)
+    source, field = made.pixels, BlockField(made.field.spec).to("meta")
+    pixels = DevicePixels(
+        source.capture, source.frames, downscale=1, budget_bytes=1 << 24, seed=0, use_depth=True, device="meta"
+    )
+    away = Trainer(field, pixels, made.exposures.to("meta"), made.config)
+    away.step = step
+    away.advance()
+    proposals = 0 if step == 0 else sum(value.numel() for value in field.proposals.parameters())
+    assert sum(updated) == sum(value.numel() for value in field.parameters()) - proposals
+
+
+def test_a_loss_that_is_not_finite_is_found_when_it_is_asked_for(
+    ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    trainer = advance(on_device(trainer_of(ball.clean, steps=20)), 2)
+    checked = trainer.watch.check
+    monkeypatch.setattr(trainer.watch, "check", lambda: None)  # as on a GPU
+    trainer.check()
+    trainer.exposures[:] = float("nan")
+    advance(trainer, 3)
+    monkeypatch.setattr(trainer.watch, "check", checked)
+    for ask in (trainer.check, lambda: save_state(trainer, tmp_path / "state.safetensors", seconds=0.0)):
+        with pytest.raises(TrainingError, match="loss is nan at step 2; the last good checkpoint is kept"):
+            ask()
+    assert not list(tmp_path.iterdir())
+
+
+def test_steps_are_captured_on_a_gpu_alone(ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=20)
+    with pytest.raises(BackendError, match="steps cannot be captured on cpu; leave captured out"):
+        Trainer(trainer.field, trainer.pixels, trainer.exposures, trainer.config, captured=True)
+
+
+def test_copies_in_half_precision_follow_their_tables(
+    ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trainer = trainer_of(ball.clean, steps=20)
+    for network in (trainer.field.base, trainer.field.proposals[0]):
+        network.shadow = torch.zeros_like(network.table, dtype=torch.float16)
+    optimizer = optimizer_module.FieldOptimizer(trainer.field)
+    assert set(optimizer.shadows) == {"base.table", "proposals.0.table"}
+    assert torch.equal(trainer.field.base.shadow, trainer.field.base.table.detach().half())
+    given: list[bool] = []
+    monkeypatch.setattr(optimizer_module, "adam_step", lambda *_, half, **__: given.append(half is not None))
+    for value in optimizer.parameters.values():
+        value.grad = torch.ones_like(value)
+    optimizer.step(pace_at(0, trainer.config))
+    assert sum(given) == 2
+    with torch.no_grad():
+        trainer.field.base.table.fill_(0.5)
+    optimizer.restore(optimizer.state())
+    assert (trainer.field.base.shadow == 0.5).all()
