@@ -8,6 +8,7 @@ from typing import Any, Literal
 from blocknerf.city.manifest import City, RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
+from blocknerf.kernels.devices import Device, resolve
 from blocknerf.presets import Preset
 from pipelines.evaluate import evaluate
 from pipelines.ingest import ingest
@@ -36,6 +37,8 @@ def run(
     pose_refinement: bool = False,
     pose_stretch: float = 0.0,
     held_out: int = 8,
+    device: Device = "auto",
+    deterministic: bool = False,
     view: bool = False,
 ) -> RunFolder:
     """Turn a capture into a trained city, its fly-through, its scores and its report.
@@ -57,12 +60,15 @@ def run(
         pose_stretch: with pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
+        device: where to train and render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
+        deterministic: add up in a fixed order on a GPU, too, so that the same command gives the same blocks; slower.
         view: show the blocks in the browser as they train. Needs the extra `view`.
 
     Raises:
         BlockNerfError: the capture cannot be used, or the output folder holds another run.
     """
     check_poses(pose_refinement, pose_stretch)
+    resolve(device)  # refused before anything is begun
     start = time.monotonic()
     folder = RunFolder(out)
     with stage("ingest"):
@@ -86,16 +92,18 @@ def run(
             downscale=downscale,
             pose_refinement=pose_refinement,
             pose_stretch=pose_stretch,
+            device=device,
+            deterministic=deterministic,
             view=view,
         )
     with stage("reconcile"):
         reconcile(out)
     with stage("match"):
-        match(out)
+        match(out, device=device)
     with stage("render"):
-        render(out)
+        render(out, device=device)
     with stage("evaluate"):
-        evaluate(out)
+        evaluate(out, device=device)
     with stage("report"):
         report(out)
     say(f"finished in {duration(time.monotonic() - start)}: {folder.report}")

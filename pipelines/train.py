@@ -8,6 +8,7 @@ import shutil
 import sys
 import time
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ from blocknerf.fields.checkpoint import save_field
 from blocknerf.fields.occupancy import save_occupancy
 from blocknerf.fields.probing import extract_occupancy
 from blocknerf.files import format_json, write_atomic
-from blocknerf.kernels.backends import OPERATIONS, availability
+from blocknerf.kernels.backends import OPERATIONS, availability, choose
+from blocknerf.kernels.devices import Device, device_name, resolve, set_deterministic
 from blocknerf.kernels.threads import use_threads
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import TrainConfig
+from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pixels import PixelSource
 from blocknerf.training.trainer import StepReport, Trainer
 from pipelines.job import duration, say
@@ -66,6 +69,8 @@ def train(
     threads: int | None = None,
     trim: float = 0.0,
     seed: int = 0,
+    device: Device = "auto",
+    deterministic: bool = False,
     view: bool = False,
 ) -> list[str]:
     """Train the blocks of a run that are not trained yet, and give their names.
@@ -85,17 +90,21 @@ def train(
         trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
             and are ignored where their surroundings err as well; 0.15 is a good start, 0 trusts every pixel.
         seed: Source of every random choice.
+        device: Where to train: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
+        deterministic: Add up in a fixed order on a GPU, too, so that the same command gives the same block; slower.
         view: Show the blocks in the browser as they train. Needs the extra `view`.
 
     Raises:
+        BackendError: There is no such device.
         TrainingError: An option is out of range, or training met a number that is not finite.
         RunError: The folder is not partitioned, or a file of it is broken or of a training with other settings.
     """
-    folder = RunFolder(run)
+    place, folder = resolve(device), RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
     _check_options(capture, steps, downscale, threads, trim)
     check_poses(pose_refinement, pose_stretch)
     use_threads(threads)
+    set_deterministic(deterministic)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
     choices = {
         "steps": steps,
@@ -110,7 +119,7 @@ def train(
     with shown(run, view):
         for name in names:
             if name in todo:
-                _BlockJob(folder, city, capture, name, choices, view).run()
+                _BlockJob(folder, city, capture, name, choices, place, view).run()
             else:
                 say(f"{name}: trained already")
     return todo
@@ -155,9 +164,16 @@ class _BlockJob:
     """One block's training, from its last checkpoint to its finished files."""
 
     def __init__(
-        self, folder: RunFolder, city: City, capture: Capture, name: str, choices: dict[str, Any], view: bool
+        self,
+        folder: RunFolder,
+        city: City,
+        capture: Capture,
+        name: str,
+        choices: dict[str, Any],
+        device: torch.device,
+        view: bool,
     ) -> None:
-        self.folder, self.city, self.name, self.view = folder, city, name, view
+        self.folder, self.city, self.name, self.device, self.view = folder, city, name, device, view
         self.state = folder.checkpoint(name) / "state.safetensors"
         self.capture, member = block_photographs(folder, name, capture)
         self.frames = member.frames
@@ -183,7 +199,14 @@ class _BlockJob:
     def _trainer(self) -> Trainer:
         torch.manual_seed(self.config.seed)
         spec = spec_for_block(self.capture, self.city.block(self.name), self.frames, self.city.preset)
-        pixels = PixelSource(
+        # Made on the processor, so that a block begins alike on every device.
+        field = BlockField(spec).to(self.device)
+        exposures = [self.capture.frames[index].exposure or spec.exposure_reference for index in self.frames]
+        return Trainer(field, self._pixels(), torch.tensor(exposures, device=self.device), self.config)
+
+    def _pixels(self) -> PixelSource | DevicePixels:
+        draw = PixelSource if self.device.type == "cpu" else partial(DevicePixels, device=self.device)
+        return draw(
             self.capture,
             self.frames,
             downscale=self.config.downscale,
@@ -191,8 +214,6 @@ class _BlockJob:
             seed=self.config.seed,
             use_depth=True,
         )
-        exposures = [self.capture.frames[index].exposure or spec.exposure_reference for index in self.frames]
-        return Trainer(BlockField(spec), pixels, torch.tensor(exposures), self.config)
 
     def _loop(self, trainer: Trainer, log: "_Log") -> None:
         started = saved = previewed = time.monotonic()
@@ -204,6 +225,7 @@ class _BlockJob:
                 now = time.monotonic()
                 self.seconds = before + now - started
                 if trainer.step % LOG_EVERY == 0 or trainer.step == self.config.steps:
+                    trainer.check()
                     meter.show(report, log.write(report, self.seconds, self.config.rays))
                 if now - saved > CHECKPOINT_SECONDS:
                     save_state(trainer, self.state, seconds=self.seconds)
@@ -233,8 +255,9 @@ class _BlockJob:
             "rays_per_second": round(rate, 1),
             "occupancy": {"share": occupancy.share, "seconds": round(time.monotonic() - started, 3)},
             "peak_memory": _peak_bytes(),
-            "device": "cpu",
-            "backends": _backends(),
+            "device": device_name(self.device),
+            "deterministic": self.device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
+            "backends": _backends(self.device),
             "versions": {"blocknerf": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
         write_atomic(self.folder.train_record(self.name), format_json(record))
@@ -299,10 +322,14 @@ class _Meter:
             say(f"{self.name}: step {report.step} of {self.config.steps}, {figures}, {left} left")
 
 
-def _backends() -> dict[str, dict[str, str]]:
+def _backends(device: torch.device) -> dict[str, dict[str, str]]:
     """The kernels that ran, and why those."""
-    chosen = {name: next(verdict for verdict in availability(name) if verdict.usable) for name in OPERATIONS}
-    return {name: {"backend": verdict.backend, "reason": verdict.reason} for name, verdict in chosen.items()}
+    sample, found = torch.empty(0, device=device), {}
+    for name in OPERATIONS:
+        backend = choose(name, "auto", sample)
+        reason = next(verdict.reason for verdict in availability(name, device) if verdict.backend == backend)
+        found[name] = {"backend": backend, "reason": reason}
+    return found
 
 
 def _peak_bytes() -> int:

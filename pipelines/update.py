@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
@@ -14,6 +15,7 @@ from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.files import write_atomic
+from blocknerf.kernels.devices import Device, resolve
 from blocknerf.partition.membership import assign, read_membership, write_membership
 from pipelines.ingest import read_any
 from pipelines.job import is_done, say, stage
@@ -33,6 +35,7 @@ def update(
     downscale: int | None = None,
     memory: float = 4.0,
     threads: int | None = None,
+    device: Device = "auto",
 ) -> RunFolder:
     """Train one block anew on new photographs, match its code in every look, and leave all other blocks as they are.
 
@@ -48,14 +51,16 @@ def update(
         downscale: Reduce photographs by this factor; by default the preset's image size decides.
         memory: Memory budget of the process in GiB.
         threads: Processor threads; by default every core.
+        device: Where to work: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
     Raises:
+        BackendError: There is no such device.
         RunError: The block is not trained yet, another update of it was begun, or the new capture is not measured like
             the run's.
         CaptureError: The new capture cannot be used.
         PlacementError: None of the new photographs shows the block.
     """
-    folder = RunFolder(run)
+    place, folder = resolve(device), RunFolder(run)
     city = read_city(folder.city)
     name = city.block(block).name
     if not folder.field(name).is_file():
@@ -71,9 +76,17 @@ def update(
         raise RunError(f"{begun.path}: an update from another capture was begun; finish that, or remove the folder")
     if begun.frames(name).is_file():
         with stage("train"):
-            train(begun.path, block=name, steps=steps, downscale=downscale, memory=memory, threads=threads)
+            train(
+                begun.path,
+                block=name,
+                steps=steps,
+                downscale=downscale,
+                memory=memory,
+                threads=threads,
+                device=device,
+            )
         with stage("match"):
-            _match(folder, city, name)
+            _match(folder, city, name, place)
     _publish(folder, name, own)
     say(f"{name}: updated; films, scores and report are still of the old block: remove them to make them again")
     return folder
@@ -129,12 +142,12 @@ def _prepare(folder: RunFolder, city: City, name: str, fresh: Capture) -> None:
     write_atomic(begun.city, folder.city.read_bytes())
 
 
-def _match(folder: RunFolder, city: City, name: str) -> None:
+def _match(folder: RunFolder, city: City, name: str, device: torch.device) -> None:
     """Write every look of the run with a new code of the block, beside its new field."""
     looks = {look: read_look(folder.look(look)) for look in folder.looks_done()}
     if set(folder.update(name).looks_done()) == set(looks):
         return
-    meetings = Meetings(folder, city, updated=name)
+    meetings = Meetings(folder, city, updated=name, device=device)
     seams, mark = meetings.seams(around=name), fingerprint(meetings.home(name).field(name))
     for look, held in looks.items():
         source = Source(frame=held.frame, segment=held.segment)

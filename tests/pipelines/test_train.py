@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from safetensors import safe_open
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
@@ -22,7 +23,10 @@ from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, read_membership, write_membership
+from blocknerf.training.device_pixels import DevicePixels
+from blocknerf.training.pixels import PixelSource
 from pipelines import train as job
+from pipelines.cli import main
 from pipelines.train import train
 from tests.tiny import RAYS, shrink_draft
 from tests.tree import tree
@@ -116,6 +120,8 @@ def test_the_record_tells_how_it_was_trained(trained: RunFolder) -> None:
         assert chosen["backend"] in ("native", "reference")
         assert chosen["reason"]
     assert set(record["versions"]) == {"blocknerf", "torch", "python"}
+    # The processor adds up in a fixed order, whether it is asked to or not.
+    assert (record["device"], record["deterministic"]) == ("cpu", True)
 
 
 def test_the_log_has_a_line_every_few_steps(trained: RunFolder) -> None:
@@ -330,3 +336,32 @@ def test_progress_is_told_where_there_is_no_terminal(
     assert "b000: step 5 of 10, " in told
     for figure in ("rays/s", "loss 0.", "PSNR ", " left"):
         assert figure in told
+
+
+def test_pixels_lie_where_the_field_does(trained: RunFolder) -> None:
+    city, capture = read_city(trained.city), read_capture(trained.capture)
+    choices = {"steps": 4, "downscale": 1}
+    for device, source in ((torch.device("cpu"), PixelSource), (torch.device("meta"), DevicePixels)):
+        trainer = job._BlockJob(trained, city, capture, "b000", choices, device, False)._trainer()
+        assert isinstance(trainer.pixels, source)
+        assert trainer.device == trainer.exposures.device == trainer.pixels.cameras.centers.device == device
+
+
+@pytest.mark.parametrize("name", ["train", "run", "match", "render", "evaluate", "update", "view", "backends"])
+def test_a_device_that_is_not_there_is_refused_before_anything_is_begun(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    places = {"run": [str(tmp_path), "--out", str(tmp_path / "out")], "backends": []}
+    more = ["--block", "b000", "--capture", str(tmp_path)] if name == "update" else []
+    assert main([name, *places.get(name, [str(tmp_path)]), *more, "--device", "cuda"]) == 2
+    assert "--device cuda: " in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_fixed_order_is_asked_for_by_option(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    monkeypatch.setattr(job, "set_deterministic", asked.append)
+    for wanted in (True, False):
+        train(trained.path, deterministic=wanted)
+    assert asked == [True, False]
