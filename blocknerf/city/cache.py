@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.stretches import Stretch
@@ -13,7 +13,9 @@ from blocknerf.city.manifest import City, RunFolder
 from blocknerf.city.refinement import Refinement, open_refinements
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, read_header
+from blocknerf.fields.grid_network import GridNetwork
 from blocknerf.fields.occupancy import load_occupancy
+from blocknerf.kernels.precision import STORED
 from blocknerf.rendering.protocol import Field
 
 MIB = 1 << 20
@@ -32,11 +34,11 @@ class LoadedBlock:
         """Memory of parameters and buffers on the field's device; a field in closed form has none."""
         if not isinstance(self.field, nn.Module):
             return 0
-        # Copies of tables in half precision, which a GPU reads, are none of PyTorch's.
-        halves = (getattr(module, "half", None) for module in self.field.modules())
-        copies = [half for half in halves if isinstance(half, Tensor)]
-        tensors = [*self.field.parameters(), *self.field.buffers(), *copies]
-        return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
+        held = sum(each.numel() * each.element_size() for each in [*self.field.parameters(), *self.field.buffers()])
+        tables = [module.table for module in self.field.modules() if isinstance(module, GridNetwork)]
+        # Their copies for a GPU's kernels are made when they are first needed.
+        copied = sum(table.numel() * STORED.itemsize for table in tables if table.device.type != "cpu")
+        return held + copied
 
     def view(self, cameras: Cameras, stretch: Stretch | None = None) -> Cameras:
         """Cameras as the block sees them: any, or with their stretch those of photographs (`Refinement.view`)."""

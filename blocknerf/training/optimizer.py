@@ -1,7 +1,5 @@
 """Adam over all of a field's parameters, with rates that warm up and decay."""
 
-from typing import Any
-
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -9,6 +7,7 @@ from torch import Tensor
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.grid_network import GridNetwork
 from blocknerf.kernels.adam import adam_step
+from blocknerf.kernels.precision import STORED
 from blocknerf.training.pace import Pace
 
 BETAS = (0.9, 0.99)
@@ -23,8 +22,8 @@ class FieldOptimizer:
         self.parameters = dict(field.named_parameters())
         self.first = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
         self.second = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
-        self.halves = _halves(field)
-        """Copies in half precision, which kernels on a GPU read, by the name of the table they follow."""
+        self.shadows = _shadows(field)
+        """Copies of tables, which kernels on a GPU read, by the name of the table."""
         self._follow()
 
     def step(self, pace: Pace) -> None:
@@ -32,7 +31,7 @@ class FieldOptimizer:
         for name, value in self.parameters.items():
             if value.grad is None:
                 continue
-            copy: dict[str, Any] = {"half": self.halves[name].view(-1)} if name in self.halves else {}
+            shadow = self.shadows.get(name)
             adam_step(
                 value.detach().view(-1),
                 value.grad.view(-1),
@@ -43,7 +42,7 @@ class FieldOptimizer:
                 betas=BETAS,
                 epsilon=EPSILON,
                 zero_gradient=False,
-                **copy,
+                half=None if shadow is None else shadow.view(-1),
             )
             value.grad = None
 
@@ -59,8 +58,8 @@ class FieldOptimizer:
 
     def _follow(self) -> None:
         # A step copies what it moves, and no more.
-        for name, half in self.halves.items():
-            half.copy_(self.parameters[name].detach())
+        for name, shadow in self.shadows.items():
+            shadow.copy_(self.parameters[name].detach())
 
 
 def _rate(name: str, pace: Pace) -> float | Float[Tensor, ""]:
@@ -69,7 +68,13 @@ def _rate(name: str, pace: Pace) -> float | Float[Tensor, ""]:
     return pace.code_rate if name == "codes" else pace.network_rate
 
 
-def _halves(field: BlockField) -> dict[str, Tensor]:
-    networks = {name: module for name, module in field.named_modules() if isinstance(module, GridNetwork)}
-    there = {name: network for name, network in networks.items() if network.table.is_cuda or network.shadow is not None}
-    return {f"{name}.table": network.keep_shadow() for name, network in there.items()}
+def _shadows(field: BlockField) -> dict[str, Tensor]:
+    """The copies of a field's tables, made where they lie on a GPU and there is none yet."""
+    found = {}
+    for name, module in field.named_modules():
+        if isinstance(module, GridNetwork):
+            if module.shadow is None and module.table.is_cuda:
+                module.shadow = torch.empty_like(module.table, dtype=STORED, requires_grad=False)
+            if module.shadow is not None:
+                found[f"{name}.table"] = module.shadow
+    return found

@@ -139,8 +139,8 @@ def test_exposures_of_surroundings_are_the_processors() -> None:
     assert known.exposure_at(center) == 2.0
 
 
-def test_a_block_counts_what_it_holds_in_half_precision(blocks: dict[str, BlockField]) -> None:
+def test_a_block_counts_the_copies_of_its_tables_that_a_gpu_needs(blocks: dict[str, BlockField]) -> None:
     field = blocks["b000"]
-    before = LoadedBlock(field=field).bytes
-    field.base.half = field.base.table.detach().half()
-    assert LoadedBlock(field=field).bytes == before + 2 * field.base.table.numel()
+    before, networks = LoadedBlock(field=field).bytes, (field.base, field.proposals[0], field.visibility_net)
+    entries = sum(network.table.numel() for network in networks)
+    assert LoadedBlock(field=field.to("meta")).bytes == before + 2 * entries

@@ -157,10 +157,10 @@ def test_copies_in_half_precision_follow_their_tables(
     for network in (trainer.field.base, trainer.field.proposals[0]):
         network.shadow = torch.zeros_like(network.table, dtype=torch.float16)
     optimizer = optimizer_module.FieldOptimizer(trainer.field)
-    assert set(optimizer.halves) == {"base.table", "proposals.0.table"}
+    assert set(optimizer.shadows) == {"base.table", "proposals.0.table"}
     assert torch.equal(trainer.field.base.shadow, trainer.field.base.table.detach().half())
     given: list[bool] = []
-    monkeypatch.setattr(optimizer_module, "adam_step", lambda *_, **options: given.append("half" in options))
+    monkeypatch.setattr(optimizer_module, "adam_step", lambda *_, half, **__: given.append(half is not None))
     for value in optimizer.parameters.values():
         value.grad = torch.ones_like(value)
     optimizer.step(pace_at(0, trainer.config))
