@@ -66,7 +66,7 @@ class GridNetwork(nn.Module):
         """Table and layers as they are."""
         weights, biases = self.network.parts
         if self.shadow is None and self.table.is_cuda and not self.table.requires_grad:
-            self.keep_shadow()
+            self.shadow = self.table.to(STORED)
         return GridLayers(
             grid=self.grid,
             table=self.table,
@@ -75,9 +75,3 @@ class GridNetwork(nn.Module):
             active_levels=self.active_levels,
             half=self.shadow,
         )
-
-    def keep_shadow(self) -> Tensor:
-        """The copy of the table in half precision, made if there is none."""
-        if self.shadow is None:
-            self.shadow = self.table.detach().to(STORED)
-        return self.shadow

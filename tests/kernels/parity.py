@@ -9,8 +9,10 @@ from torch import Tensor
 
 from blocknerf.kernels.adam import adam_step
 from blocknerf.kernels.contraction import to_unit_cube
+from blocknerf.kernels.hash_grid import GridSpec, encode
 from blocknerf.kernels.histograms import distortion, interlevel
 from blocknerf.kernels.quadrature import composite, weights_from_density
+from blocknerf.kernels.radiance import ColorLayers, GridLayers, grid_network, radiance
 from blocknerf.kernels.resampling import resample
 
 BINS, SAMPLES = 48, 24
@@ -82,11 +84,58 @@ def adam(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tenso
     return parameter, gradient, first, second, half
 
 
+GRID = GridSpec(levels=3, features=4, log2_table=10, base_resolution=4, finest_resolution=32)
+"""Small enough for the interpreter; one level is dense."""
+COARSE = GridSpec(levels=2, features=2, log2_table=8, base_resolution=4, finest_resolution=16)
+
+
+def hash_grid(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
+    points, table = 1.2 * uniform(rays, 3) - 0.1, uniform(GRID.entries, GRID.features).half().float() - 0.5
+    leaves = [points.requires_grad_(), table.requires_grad_()]
+    encoded = encode(points, table, GRID, 0.1 * uniform(rays), backend, 2.5)
+    return encoded.detach(), *torch.autograd.grad((encoded * uniform(rays, GRID.encoded)).sum(), leaves)
+
+
+def visibility_network(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
+    """A grid's network with a term for each ray."""
+    part, leaves = _part(COARSE, 16, 1, uniform)
+    bias = uniform(rays, 16).requires_grad_()
+    out = grid_network(part, uniform(5 * rays, 3), None, bias, backend)
+    return out.detach(), *torch.autograd.grad((out * uniform(5 * rays, 1)).sum(), [*leaves, bias])
+
+
+def field(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
+    part, leaves = _part(GRID, 32, 16, uniform)
+    weights, biases = _layers((16, 32, 32, 3), uniform)
+    points, bias = uniform(3 * rays, 3).requires_grad_(), uniform(rays, 32).requires_grad_()
+    density, color = radiance(
+        part, ColorLayers(weights=weights, biases=biases), points, 0.01 * uniform(3 * rays), bias, half_extent=3.0,
+        fade=uniform(3 * rays), backend=backend,
+    )  # fmt: skip
+    loss = (density * uniform(3 * rays)).sum() + (color * uniform(3 * rays, 3)).sum()
+    return density.detach(), color.detach(), *torch.autograd.grad(loss, [points, bias, *leaves, *weights, *biases])
+
+
+def _part(grid: GridSpec, hidden: int, outputs: int, uniform: Callable[..., Tensor]) -> tuple[GridLayers, list[Tensor]]:
+    weights, biases = _layers((grid.encoded, hidden, outputs), uniform)
+    table = (uniform(grid.entries, grid.features) - 0.5).requires_grad_()
+    return GridLayers(grid=grid, table=table, weights=weights, biases=biases), [table, *weights, *biases]
+
+
+def _layers(widths: tuple[int, ...], uniform: Callable[..., Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    shapes = list(zip(widths[1:], widths, strict=False))
+    weights = tuple(((uniform(*shape) - 0.4) / shape[1] ** 0.5).requires_grad_() for shape in shapes)
+    return weights, tuple((0.2 * uniform(width) - 0.05).requires_grad_() for width in widths[1:])
+
+
 OPERATIONS: dict[str, tuple[Callable[..., tuple[Tensor, ...]], tuple[float, float]]] = {
     "quadrature": (quadrature, (1e-4, 1e-5)),
     "resampling": (resampling, (1e-4, 1e-4)),
     "histograms": (histograms, (1e-3, 1e-4)),
     "contraction": (contraction, (1e-5, 1e-6)),
     "adam": (adam, (2e-3, 1e-6)),
+    "hash_grid": (hash_grid, (1e-3, 5e-3)),
+    "visibility_network": (visibility_network, (2e-2, 1e-3)),
+    "field": (field, (2e-2, 1e-3)),
 }
 """How each runs, and the tolerance; Adam's is half precision's."""

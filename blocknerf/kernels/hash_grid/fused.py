@@ -61,7 +61,7 @@ class _Encode(torch.autograd.Function):
     def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
         points, _, footprints, gains = ctx.saved_tensors
         # Level by level, as the kernels read them.
-        planes = gradients.view(len(points), ctx.spec.levels, -1).transpose(0, 1).contiguous()
+        planes = gradients.view(-1, ctx.spec.levels, ctx.spec.features).transpose(0, 1).contiguous()
         to_points = to_table = None
         if ctx.needs_input_grad[0]:
             to_points = slopes(points, footprints, gains, ctx.half, planes, ctx.spec)

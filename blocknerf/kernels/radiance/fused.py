@@ -191,12 +191,12 @@ def _split(partial: Tensor, layers: Any) -> list[Tensor]:
 
 def _of_rays(to_rows: Any, rows: Any) -> Any:
     """The gradients of rays' rows out of those of their samples."""
-    return None if to_rows is None else to_rows.view(len(rows), -1, to_rows.shape[1]).sum(1)
+    return None if to_rows is None else to_rows.view(len(rows), _samples(len(to_rows), rows), to_rows.shape[1]).sum(1)
 
 
 def _samples(count: int, rows: Any) -> int:
     """Samples of a ray."""
-    return 1 if rows is None else count // len(rows)
+    return 1 if rows is None else count // max(1, len(rows))
 
 
 def _programs(count: int, block: int, device: torch.device) -> int:

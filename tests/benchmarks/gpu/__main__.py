@@ -1,0 +1,154 @@
+"""Everything about the GPU path in one call: parity, ceilings, stages, training, pictures; a table and a JSON.
+
+    python -m tests.benchmarks.gpu RUN --block b001 [--seconds 180] [--out RESULTS.json] [--save FIELD]
+
+RUN is a partitioned run, which need not be trained. Without a GPU, `--tiny` runs the script to its end on the
+processor, with sizes at which its figures mean nothing.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from blocknerf.fields.checkpoint import save_field
+from blocknerf.fields.probing import extract_occupancy
+from blocknerf.kernels.devices import device_name, resolve
+from tests.benchmarks.gpu.pictures import HEIGHT, WIDTH, frame_times
+from tests.benchmarks.gpu.training import curve, rate, score, subject
+
+
+def main() -> None:
+    """Print the tables, and one line of JSON last."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--block", required=True)
+    parser.add_argument("--seconds", type=float, default=180.0, help="of the longest training")
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--compiled", action="store_true", help="compare with torch.compile, too")
+    parser.add_argument("--skip", nargs="*", default=[], help="parts to leave out")
+    parser.add_argument("--out", type=Path, default=None)
+    parser.add_argument("--save", type=Path, default=None, help="where to keep the trained field")
+    options = parser.parse_args()
+    device = resolve(options.device)
+    results: dict[str, Any] = {"device": device_name(device), "torch": torch.__version__, "block": options.block}
+    parts = {"parity": parity, "kernels": kernels, "rates": rates, "quality": quality}
+    for name, part in parts.items():
+        if name in options.skip:
+            continue
+        start = time.perf_counter()
+        try:
+            results |= part(options, device)
+        except Exception as error:  # one part that fails must not cost the figures of the others
+            import traceback
+
+            traceback.print_exc()
+            results[f"{name}_error"] = str(error).splitlines()[:1]
+        print(f"-- {name}: {time.perf_counter() - start:.1f} s", flush=True)
+        if options.out is not None:
+            options.out.write_text(json.dumps(results, indent=1) + "\n")
+    print(json.dumps(results))
+
+
+def parity(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Largest relative difference of each fused operation from its reference."""
+    if device.type == "cpu":
+        return {"parity": "checked in tests, interpreted"}
+    from tests.kernels.parity import cases
+
+    found = {}
+    for case in cases(device, 4096):
+        errors = [
+            float((one.float() - other.float()).norm() / other.float().norm().clamp_min(1e-12))
+            for one, other in zip(case.fused, case.reference, strict=True)
+        ]
+        good = all(
+            torch.allclose(one.float(), other.float(), *case.tolerance, equal_nan=True)
+            for one, other in zip(case.fused, case.reference, strict=True)
+        )
+        found[case.name] = {"relative": max(errors), "within": good}
+        print(
+            f"{case.name:<24}{max(errors):>10.1e}  {'same' if good else 'DIFFERS'} "
+            + " ".join(f"{e:.0e}" for e in errors)
+        )
+    return {"parity": found}
+
+
+def kernels(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Ceilings, and each stage as a share of its own; the field against PyTorch."""
+    if device.type == "cpu":
+        return {"stages": "need a GPU"}
+    from tests.benchmarks.gpu.ceilings import measure
+    from tests.benchmarks.gpu.stages import Samples, against_pytorch, stages
+
+    of = subject(options.run, options.block, device, steps=400)
+    for _ in range(300):
+        of.trainer.advance()
+    spec = of.trainer.field.spec
+    limits = measure(of.trainer.field.base.grid.entries, device)
+    print(
+        f"copy {limits.copy / 1e12:.2f} TB/s, gather {limits.gather / 1e9:.0f} G/s, add {limits.scatter / 1e9:.0f} G/s"
+    )
+    samples = Samples(of.trainer, 1 << 14)
+    rows = stages(samples, limits)
+    for stage in rows:
+        print(f"{stage.name:<30}{stage.milliseconds:>9.3f} ms{stage.share:>8.0%} of its ceiling")
+    ways = against_pytorch(samples, options.compiled)
+    print(", ".join(f"{name} {value / 1e6:.1f} M samples/s" for name, value in ways.items()))
+    return {
+        "ceilings": {"copy": limits.copy, "gather": limits.gather, "scatter": limits.scatter},
+        "stages": {stage.name: {"milliseconds": stage.milliseconds, "share": stage.share} for stage in rows},
+        "field_samples_per_second": ways,
+        "samples_a_ray": spec.proposal_samples + spec.samples,
+    }
+
+
+def rates(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """Rays a second of whole steps, recorded and not."""
+    found = {}
+    sizes = ((64, None),) if options.tiny else ((2048, True), (2048, False), (16_384, True), (65_536, True))
+    for rays, captured in sizes:
+        of = subject(options.run, options.block, device, steps=300, captured=captured, rays=rays)
+        per_second = rate(of, 2, 1) if options.tiny else rate(of, 200)
+        spec = of.trainer.field.spec
+        name = f"{rays} rays, {'graph' if captured else 'one by one'}"
+        samples = per_second * (spec.proposal_samples + spec.samples)
+        print(f"{name:<30}{per_second / 1e6:>8.2f} M rays/s{samples / 1e9:>8.3f} G samples/s", flush=True)
+        found[name] = {"rays_per_second": per_second, "samples_per_second": samples}
+    return {"training": found}
+
+
+def quality(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """How good a block is after how long, and how fast pictures of it are."""
+    tiny = {"steps": 6, "rays": 64} if options.tiny else {}
+    subject(options.run, options.block, device, steps=20, rays=64).trainer.advance()  # compiles
+    of = subject(options.run, options.block, device, **tiny)
+    draft = curve(of, 1 if options.tiny else 4)
+    print(f"draft: {draft}", flush=True)
+    field = of.trainer.field.eval().requires_grad_(False)
+    start = time.perf_counter()
+    cells = extract_occupancy(field, 8 if options.tiny else 128)
+    print(f"occupancy {cells.share:.2f}, {time.perf_counter() - start:.2f} s")
+    if options.save is not None:
+        save_field(field, options.save, step=of.trainer.step, city="")
+    size, pictures = ((32, 18), 1) if options.tiny else ((WIDTH, HEIGHT), 12)
+    times = {"plain": frame_times(options.run, options.block, field, None, pictures, size)}
+    field.skip_empty(cells)
+    times["skipping"] = frame_times(options.run, options.block, field, cells, pictures, size)
+    print(f"ms a picture: {times}", flush=True)
+    found = {"draft": draft, "skipping_psnr": round(score(of, field), 2), "pictures": times}
+    if options.tiny or options.seconds <= 0:
+        return found
+    speed = rate(subject(options.run, options.block, device, steps=300, rays=8192), 100)
+    steps = int(options.seconds * speed / 8192)
+    found["longer"] = curve(subject(options.run, options.block, device, steps=steps, rays=8192), 6)
+    print(f"longer: {found['longer']}", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    main()

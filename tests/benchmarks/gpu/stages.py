@@ -1,0 +1,165 @@
+"""How long each stage of a training step takes on real samples, and what share of its ceiling that is."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from blocknerf.fields.block_field import BlockField
+from blocknerf.kernels.adam import adam_step
+from blocknerf.kernels.hash_grid import fused as grid
+from blocknerf.kernels.quadrature import composite, weights_from_density
+from blocknerf.kernels.radiance import fused, layered
+from blocknerf.kernels.resampling import PADDING, resample
+from blocknerf.rendering.rays import spacing_of
+from blocknerf.sampling.intervals import uniform_edges
+from blocknerf.sampling.proposal import sample_proposals, samples_at
+from blocknerf.training.trainer import Trainer
+from tests.benchmarks.gpu.ceilings import Ceilings, milliseconds
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stage:
+    """A stage, its time, and the time that its ceiling gives it."""
+
+    name: str
+    milliseconds: float
+    least: float
+
+    @property
+    def share(self) -> float:
+        return self.least / self.milliseconds
+
+
+class Samples:
+    """What a step of a trained block's rays gives the kernels."""
+
+    def __init__(self, trainer: Trainer, rays: int) -> None:
+        field = self.field = cast(BlockField, trainer.field)
+        generator = torch.Generator(field.origin.device).manual_seed(7)
+        trainer.pixels.show(0)
+        batch = trainer.pixels.draw(generator, rays, 0)
+        self.bundle = trainer.pixels.cameras.rays(batch.frames, batch.pixels, trainer.pixels.lenses).detach()
+        with torch.no_grad():
+            found, _ = sample_proposals(
+                field.proposal_densities, self.bundle, spacing_of(field), field.sample_counts, generator=generator
+            )
+            even = uniform_edges(rays, field.spec.proposal_samples, generator, field.origin.device)
+            first = samples_at(even, self.bundle, spacing_of(field))
+            self.points, self.spreads = field.to_cube(found.points, found.footprints)
+            self.first, self.first_spreads = field.to_cube(first.points, first.footprints)
+            rows = field._row_inputs(self.bundle.directions, field.codes[batch.frames], trainer.exposures[batch.frames])
+            self.rows = cast(nn.Linear, field.color_head.row)(rows)
+        self.edges, self.coarse_edges, self.distances = found.edges, even, found.distances
+        self.fade = torch.ones_like(self.spreads)
+
+
+def stages(samples: Samples, ceilings: Ceilings) -> list[Stage]:
+    """Every stage of a step that costs."""
+    field, spec = samples.field, samples.field.spec
+    count, first = len(samples.points), len(samples.first)
+    part = fused._Part(field.base.layers, tint=spec.hidden, scale=1.0)
+    proposal = fused._Part(field.proposals[0].layers)
+    layers, own = fused._layers(field.base.layers), fused._layers(field.proposals[0].layers)
+    colors = fused._layers(field._color_layers)
+    place = samples.points, samples.spreads
+    density, features, color, planes = part.forward(*place, samples.rows, [*layers, *colors], True, color=True)
+    slopes = torch.randn_like(density), torch.randn_like(color)
+    to_features, _, _ = part.color_backward(
+        features, samples.rows, colors, density, slopes[0], color, slopes[1], samples.fade
+    )
+    to_planes = torch.randn(spec.levels, count, spec.features, device=density.device)
+    proposed = proposal.forward(samples.first, samples.first_spreads, None, own, True, color=False)
+    wide = torch.randn(spec.proposal_levels, first, 2, device=density.device)
+    table = field.base.table.detach().clone()
+    moments, half = [torch.rand_like(table) for _ in range(3)], table.half()
+    step, rate = (torch.full((), 5.0, device=table.device) for _ in range(2))
+    reads, small = 8 * spec.levels, 8 * spec.proposal_levels
+    bins = spec.proposal_samples
+    weights = torch.rand(len(samples.rows), bins, device=table.device)
+    jitter = torch.rand(len(samples.rows), device=table.device)
+    shape = density.view(len(samples.rows), -1)
+    rows = {
+        "proposals, forward": (
+            lambda: proposal.forward(samples.first, samples.first_spreads, None, own, True, color=False),
+            1e3 * first * small / ceilings.gather,
+        ),
+        "field, forward to colors": (
+            lambda: part.forward(*place, samples.rows, [*layers, *colors], True, color=True),
+            1e3 * count * reads / ceilings.gather,
+        ),
+        "color network, backward": (
+            lambda: part.color_backward(
+                features, samples.rows, colors, density, slopes[0], color, slopes[1], samples.fade
+            ),
+            # Features, density, colors and their gradients in; gradients of features and of rows out.
+            1e3 * count * (32 + 8 + 24 + 4 + 64 + 4 * spec.hidden) / ceilings.copy,
+        ),
+        "grid's network, backward": (
+            lambda: part.grid_backward(*place, None, layers, planes, to_features, (False, False)),
+            1e3 * count * (64 + 64 + 128) / ceilings.copy,
+        ),
+        "field, scatter": (
+            lambda: grid.scatter(*place, None, to_planes, field.base.grid),
+            1e3 * count * reads / ceilings.scatter + 1e3 * table.numel() * 4 / ceilings.copy,
+        ),
+        "proposals, backward": (
+            lambda: proposal.grid_backward(
+                samples.first, samples.first_spreads, None, own, proposed[3], proposed[0], (False, False)
+            ),
+            1e3 * first * (20 + 4 + 40) / ceilings.copy,
+        ),
+        "proposals, scatter": (
+            lambda: grid.scatter(samples.first, samples.first_spreads, None, wide, field.proposals[0].grid),
+            1e3 * first * small / ceilings.scatter,
+        ),
+        "Adam over the table": (
+            lambda: adam_step(
+                table.view(-1), moments[0].view(-1), moments[1].view(-1), moments[2].view(-1), step=step, rate=rate,
+                betas=(0.9, 0.99), epsilon=1e-15, zero_gradient=False, half=half.view(-1),
+            ),
+            1e3 * table.numel() * (16 + 12 + 2) / ceilings.copy,
+        ),
+        "quadrature and compositing": (
+            lambda: composite(
+                weights_from_density(shape, samples.distances)[0], color.view(*shape.shape, 3), color[: len(shape)]
+            ),
+            1e3 * count * 4 * (1 + 1 + 2 + 1 + 3) / ceilings.copy,
+        ),
+        "resampling": (
+            lambda: resample(samples.coarse_edges, weights, jitter, spec.samples, PADDING),
+            1e3 * len(weights) * 4 * (2 * bins + spec.samples) / ceilings.copy,
+        ),
+    }  # fmt: skip
+    return [Stage(name=name, milliseconds=milliseconds(run), least=least) for name, (run, least) in rows.items()]
+
+
+def against_pytorch(samples: Samples, compiled: bool) -> dict[str, float]:
+    """Samples a second, forward and backward, of the field in one kernel, in plain PyTorch, and in that compiled."""
+    field = samples.field
+    leaves = [field.base.table, *fused._layers(field.base.layers), *fused._layers(field._color_layers)]
+    for leaf in leaves:
+        leaf.requires_grad_()
+
+    def layers(points: Tensor, spreads: Tensor, rows: Tensor) -> Tensor:
+        given = field.base.layers, field._color_layers, points, spreads, rows, field.spec.half_extent, None
+        density, color = layered.radiance(*given, "reference")
+        return density.mean() + color.mean()
+
+    def kernels(points: Tensor, spreads: Tensor, rows: Tensor) -> Tensor:
+        density, color = fused.radiance(
+            field.base.layers, field._color_layers, points, spreads, rows, field.spec.half_extent, None
+        )
+        return density.mean() + color.mean()
+
+    ways: dict[str, Callable[..., Tensor]] = {"fused": kernels, "PyTorch": layers}
+    if compiled:
+        ways["torch.compile"] = torch.compile(layers)
+    given = samples.points, samples.spreads, samples.rows
+
+    def both(way: Callable[..., Tensor]) -> None:
+        torch.autograd.grad(way(*given), leaves)
+
+    return {name: 1e3 * len(samples.points) / milliseconds(lambda way=way: both(way), 7) for name, way in ways.items()}
