@@ -30,11 +30,28 @@ LONGEST_LIST = 10_000
 class Controls:
     """Elements of the panel, and what they say together."""
 
-    def __init__(self, client: viser.ClientHandle, stock: Stock, changed: Callable[[], None]) -> None:
-        """Fill the panel of a visitor; `changed` is called whenever another picture is wanted."""
-        self._stock, self._changed = stock, changed
+    def __init__(
+        self,
+        client: viser.ClientHandle,
+        stock: Stock,
+        changed: Callable[[], None],
+        go_to: Callable[[str], None],
+    ) -> None:
+        """Fill the panel.
+
+        Args:
+            client: The visitor's page.
+            stock: What there is to show.
+            changed: Called whenever another picture is wanted.
+            go_to: Told the block that a visitor wants to be taken to.
+        """
+        self._stock, self._changed, self._go_to = stock, changed, go_to
+        self._names = {block.name for block in stock.city.blocks}
         gui = client.gui
         self._plan = gui.add_html("")
+        hint = "The name of a block, or click at it on the plan"
+        self._target = gui.add_text("Go to block", "", hint=hint)  # right after the plan, which fills it
+        self._target.on_update(lambda _: self._leave_for())
         with gui.add_folder("Light"):
             self._light = self._input(gui.add_dropdown("Light", stock.lights))
             self._into = self._input(
@@ -120,6 +137,12 @@ class Controls:
         why = self._stock.told(error) if own else "see the server's terminal"
         self._notice.content = f"**No picture:** {why}"
         self._notice.visible = True
+
+    def _leave_for(self) -> None:
+        name = self._target.value.strip()
+        if name in self._names:
+            self._target.value = ""  # so that the same one can be clicked again
+            self._go_to(name)
 
     def _input(self, element: Any) -> Any:
         @element.on_update

@@ -60,8 +60,7 @@ class Scene:
             origin = self._scene.add_icosphere(
                 f"/blocks/{block.name}", size, color=block_color(i), position=block.origin
             )
-            nearest = self._stock.nearest_photograph(block.origin)
-            self._on_click(origin, nearest)
+            self._on_click(origin, self._stock.entrance(block.name))
 
     def _draw_photographs(self) -> None:
         count = len(self._stock.capture)

@@ -35,7 +35,7 @@ class Session:
     ) -> None:
         self._client, self._stock, self._painter, self._studio = client, stock, painter, studio
         self._lock, self._ready = threading.Lock(), False
-        self._controls = Controls(client, stock, self._ask)
+        self._controls = Controls(client, stock, self._ask, self._go_to_block)
         self._scene = Scene(client, stock, self.go_to)
         with client.gui.add_folder("Places"):
             self._add_places()
@@ -63,6 +63,10 @@ class Session:
             return
         self._photograph.label = frame.name
         self._photograph.visible, self._missing.visible = True, False
+
+    def _go_to_block(self, name: str) -> None:
+        if self._ready:
+            self.go_to(self._stock.entrance(name))
 
     def _add_places(self) -> None:
         gui = self._client.gui

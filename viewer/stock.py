@@ -100,6 +100,10 @@ class Stock:
         centers = self.cameras.centers.double()
         return int((centers - torch.tensor(position, dtype=torch.float64)).norm(dim=-1).argmin())
 
+    def entrance(self, name: str) -> int:
+        """The photograph to begin at in a block: that nearest to its middle."""
+        return self.nearest_photograph(self.city.block(name).origin)
+
     def told(self, error: Exception) -> str:
         """What a visitor is told of an error: no folder of the server's."""
         text = str(error)
