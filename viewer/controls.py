@@ -10,6 +10,7 @@ from blocknerf.cameras import Cameras
 from blocknerf.city.manifest import WEIGHTINGS
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.errors import BlockNerfError, RunError
+from viewer.facts import facts_table
 from viewer.pictures import LAYERS, Picture, Wish
 from viewer.plan import draw_plan, table
 from viewer.stock import Stock
@@ -75,7 +76,7 @@ class Controls:
             self._threshold = self._input(gui.add_slider("Culled below", *THRESHOLDS, 0.005, threshold))
             hint = "Names with spaces between them"
             self._hidden = self._input(gui.add_text("Hidden", "", hint=hint))
-            self._table = gui.add_markdown("")
+            self._table, self._facts = gui.add_markdown(""), gui.add_markdown("")
         self._notice = gui.add_markdown("", visible=False)
 
     @property
@@ -127,6 +128,7 @@ class Controls:
         """Show what became of the blocks around a camera."""
         self._plan.content = draw_plan(self._stock, picture.uses, picture.camera)
         self._table.content = table(picture.uses)
+        self._facts.content = facts_table(self._stock.run, sorted(use.name for use in picture.uses))
         self._notice.visible = False
 
     def complain(self, error: Exception) -> None:

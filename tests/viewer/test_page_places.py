@@ -9,6 +9,7 @@ import torch
 from blocknerf.cameras import Cameras
 from blocknerf.city.manifest import RunFolder
 from tests.viewer.browsing import SECONDS, Page
+from viewer.facts import BlockFacts
 from viewer.stock import Stock
 
 WIDTH, HEIGHT = 1280, 720
@@ -98,3 +99,11 @@ def clickable(stock: Stock) -> list[tuple[str, int, torch.Tensor]]:
         ("blocks", stock.entrance(block.name), torch.tensor(block.origin)),
         ("photographs", photograph, stock.cameras.centers[photograph]),  # where the lines of its frustum meet
     ]
+
+
+def test_the_panel_tells_of_the_block_in_the_picture(visit: Callable[..., Page], stock: Stock) -> None:
+    page = visit()
+    page.settled()
+    facts = BlockFacts.of(stock.run, "b000")
+    cells = page.page.locator("tr", has=page.page.get_by_text(f"{facts.trained:%Y-%m-%d}")).locator("td")
+    assert cells.all_inner_texts()[:3] == ["b000", str(facts.frames), f"{facts.psnr:.1f}"]
