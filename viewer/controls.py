@@ -24,6 +24,8 @@ STOPS = 4.0
 POWERS, THRESHOLDS, MOST = (0.5, 16.0), (0.0, 0.495), 8
 """Of the inverse distance, of culling, and blocks in a picture: how far they can be set."""
 ALONE = "nothing"
+LOW_PANEL = '<style>div[style*="max-height: 60%"] { max-height: 38% !important; }</style>'
+"""On a narrow page viser's panel is a sheet at the bottom, open and 60 % high, which no setting of its changes."""
 LONGEST_LIST = 10_000
 """Letters of the list of hidden blocks that are read."""
 
@@ -78,6 +80,7 @@ class Controls:
             self._hidden = self._input(gui.add_text("Hidden", "", hint=hint))
             self._table, self._facts = gui.add_markdown(""), gui.add_markdown("")
         self._notice = gui.add_markdown("", visible=False)
+        gui.add_html(LOW_PANEL)
 
     @property
     def budget(self) -> int:

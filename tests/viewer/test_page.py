@@ -111,3 +111,5 @@ def test_a_phone_shows_it_too(visit: Callable[..., Page]) -> None:
     page.page.locator("svg.plan circle[data-state=blended]").first.wait_for(timeout=1000 * SECONDS)
     picture = cv2.imdecode(np.frombuffer(page.page.screenshot(), np.uint8), cv2.IMREAD_COLOR)
     assert picture[200:300, :390].std() > 5.0
+    panel = page.page.locator("svg.plan").evaluate("plan => plan.closest('.mantine-Paper-root').offsetHeight")
+    assert 200 < panel < 0.4 * 844, "the panel leaves most of the page to the picture"
