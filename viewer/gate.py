@@ -120,6 +120,7 @@ class Gate:
         check_binding(host, token)
         self.host, self.port, self._inner, self._token = host, port, (LOOPBACK, inner_port), token
         self._visits: set[asyncio.Task[None]] = set()
+        self._links: set[tuple[str, int]] = set()
         self._thread: threading.Thread | None = None
 
     @property
@@ -133,6 +134,10 @@ class Gate:
     def connections(self) -> int:
         """How many are open."""
         return len(self._visits)
+
+    def has_link(self, address: tuple[str, int]) -> bool:
+        """Whether it is this gate that speaks to the viewer from there, for somebody who was let in."""
+        return address in self._links
 
     def start(self) -> None:
         """Open the port.
@@ -216,6 +221,8 @@ class Gate:
                 far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(*self._inner), STALL_SECONDS)
                 stack.callback(far_writer.transport.abort)
                 far_writer.transport.set_write_buffer_limits(0)
+                stack.callback(self._links.discard, link := far_writer.get_extra_info("sockname"))
+                self._links.add(link)
                 await _send(far_writer, request.encoded())
                 status = await asyncio.wait_for(far_reader.readuntil(b"\n"), STALL_SECONDS)
             except (OSError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError):

@@ -96,12 +96,15 @@ def serving(
 
     with contextlib.redirect_stdout(io.StringIO()):  # it announces an address that is not for visitors
         server = viser.ViserServer(host="127.0.0.1", port=0, label="blocknerf", verbose=False)
+    gate = Gate(host, port, server.get_port(), token)
     _close_side_doors(server)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
     _stand_at(server.initial_camera, stock.photograph(stock.way[0]))
 
     @server.on_client_connect
     def _(client: Any) -> None:
+        if not gate.has_link(_address(server, client)):  # another process of this machine, not asked for a token
+            return
         sessions[client.client_id] = Session(client, stock, painter, studio)
         if client.client_id not in server.get_clients():  # gone before all was ready
             leave(client)
@@ -114,7 +117,7 @@ def serving(
 
     follower = Follower(run, stock.city, renew) if follow else None
     try:
-        with Gate(host, port, server.get_port(), token) as gate:
+        with gate:
             yield gate
     finally:
         if follower is not None:
@@ -125,6 +128,12 @@ def serving(
         painter.close()
         with contextlib.redirect_stdout(io.StringIO()):
             server.stop()
+
+
+def _address(server: Any, client: Any) -> Any:
+    """From where a page speaks to viser; None where it is gone."""
+    connection = server._websock_server._live_connections.get(client.client_id)
+    return None if connection is None else connection.remote_address
 
 
 def _stand_at(initial: Any, camera: Cameras) -> None:
