@@ -146,7 +146,7 @@ class Controls:
     def _leave_for(self) -> None:
         name = self._target.value.strip()
         if name in self._names:
-            self._target.value = ""  # so that the same one can be clicked again
+            self._target.value = ""  # type: ignore[misc]  # so that the same one can be clicked again
             self._go_to(name)
 
     def _input(self, element: Any) -> Any:

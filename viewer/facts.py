@@ -52,10 +52,10 @@ def facts_table(run: RunFolder, names: Iterable[str]) -> str:
 @lru_cache(maxsize=4096)
 def _read(run: RunFolder, name: str, record: Stamp | None, field: Stamp | None) -> BlockFacts:
     document = _record(run, name) if record is not None and field is not None else {}
-    frames, psnr = document.get("frames"), document.get("psnr")
+    frames = _number(document.get("frames"))
     return BlockFacts(
-        frames=int(frames) if _is_number(frames) else None,
-        psnr=float(psnr) if _is_number(psnr) else None,
+        frames=None if frames is None else int(frames),
+        psnr=_number(document.get("psnr")),
         trained=None if field is None else datetime.fromtimestamp(field[0] / 1e9),
         size=None if field is None else field[1],
     )
@@ -68,5 +68,6 @@ def _record(run: RunFolder, name: str) -> dict[str, Any]:
         return {}
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _number(value: Any) -> float | None:
+    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return float(value) if known else None
