@@ -18,7 +18,7 @@ from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import RunError
 from blocknerf.kernels.threads import use_threads
 from viewer.gate import Gate, check_binding
-from viewer.views import field_of_view
+from viewer.views import AHEAD, field_of_view
 
 MIB = 1 << 20
 
@@ -99,7 +99,7 @@ def serving(
     gate = Gate(host, port, server.get_port(), token)
     _close_side_doors(server)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
-    _stand_at(server.initial_camera, stock.photograph(stock.way[0]))
+    _stand_at(server.initial_camera, stock.photograph(stock.way[0]), stock.scale)
 
     @server.on_client_connect
     def _(client: Any) -> None:
@@ -136,10 +136,10 @@ def _address(server: Any, client: Any) -> Any:
     return None if connection is None else connection.remote_address
 
 
-def _stand_at(initial: Any, camera: Cameras) -> None:
+def _stand_at(initial: Any, camera: Cameras, scale: float) -> None:
     """Where a page begins, the world's z axis up."""
-    initial.position = camera.centers[0].numpy()
-    initial.look_at = (camera.centers[0] + 5.0 * camera.camera_to_world[0, :, 2]).numpy()
+    initial.position = (scale * camera.centers[0]).numpy()
+    initial.look_at = (scale * (camera.centers[0] + AHEAD * camera.camera_to_world[0, :, 2])).numpy()
     initial.fov = field_of_view(camera)
 
 
