@@ -26,6 +26,18 @@ CAMERA: dict[str, Any] = {
 }
 
 
+def messages(frame: bytes) -> list[dict[str, Any]]:
+    """What viser says in a frame."""
+    size = int.from_bytes(frame[8:16], "little")
+    told: list[dict[str, Any]] = msgspec.msgpack.decode(zstandard.decompress(frame[16 : 16 + size]))["messages"]
+    return told
+
+
+def is_picture(message: dict[str, Any]) -> bool:
+    """Whether it is one of the city; viser itself begins with none for the background."""
+    return message["type"] == "BackgroundImageMessage" and message["rgb_data"] is not None
+
+
 class Speaker:
     """One connection, and what it was told."""
 
@@ -42,14 +54,13 @@ class Speaker:
             while (left := until - time.monotonic()) > 0:
                 frame = self.connection.recv(left)
                 assert isinstance(frame, bytes)
-                size = int.from_bytes(frame[8:16], "little")
-                news += msgspec.msgpack.decode(zstandard.decompress(frame[16 : 16 + size]))["messages"]
+                news += messages(frame)
         self.told += news
         return news
 
     def pictures(self) -> int:
-        """How many it was shown; viser itself begins with none for the background."""
-        return sum(each["type"] == "BackgroundImageMessage" and each["rgb_data"] is not None for each in self.told)
+        """How many it was shown."""
+        return sum(is_picture(each) for each in self.told)
 
     def wait_for_picture(self) -> None:
         """Listen until there is a new one."""
