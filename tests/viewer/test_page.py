@@ -113,3 +113,37 @@ def test_a_phone_shows_it_too(visit: Callable[..., Page]) -> None:
     assert picture[200:300, :390].std() > 5.0
     panel = page.page.locator("svg.plan").evaluate("plan => plan.closest('.mantine-Paper-root').offsetHeight")
     assert 200 < panel < 0.4 * 844, "the panel leaves most of the page to the picture"
+
+
+def test_weighting_changes_the_picture(visit: Callable[..., Page]) -> None:
+    page = visit()
+    page.settled()
+    page.changes(lambda: page.input("Go to block").fill("b001"))
+    page.changes(lambda: page.input("Power").fill("0.5"), least=0.2)
+    assert list(page.states().values()).count("blended") > 1
+    page.changes(lambda: page.choose("Weighting", "nearest"), least=0.2)
+    assert list(page.states().values()).count("blended") == 1
+
+
+def test_a_path_is_previewed_exported_and_its_film_cancelled(visit: Callable[..., Page], town_run: RunFolder) -> None:
+    page = visit()
+    page.settled()
+    page.page.get_by_text("Path", exact=True).click()
+    page.click("Add keyframe")
+    page.changes(lambda: page.input("Go to block").fill("b003"))
+    page.click("Add keyframe")
+    page.page.get_by_text("2 keyframes.").wait_for()
+    with page.page.expect_download() as saved:
+        page.click("Save camera path")
+    assert len(json.loads(saved.value.path().read_text())["camera_path"]) == 144
+    end = page.arrow()
+    page.click("Preview")
+    page.page.wait_for_function(f"document.querySelector('svg.plan path').getAttribute('transform') !== '{end}'")
+    page.page.wait_for_function(f"document.querySelector('svg.plan path').getAttribute('transform') === '{end}'")
+    page.input("Seconds").fill("600")
+    page.click("Render film")
+    rendering = page.page.get_by_text("Rendering web")
+    name = rendering.inner_text(timeout=1000 * SECONDS).removeprefix("Rendering ")[: len("web000")]
+    page.click("Cancel")
+    page.page.get_by_text(f"{name} cancelled").wait_for(timeout=1000 * SECONDS)
+    assert not town_run.video(name).exists()
