@@ -41,9 +41,9 @@ def test_what_fits_does_not_depend_on_how_it_comes(data: bytes, expected: bool) 
 
 
 def test_no_more_than_the_head_of_a_frame_is_held() -> None:
-    meter = Meter()
-    for _ in range(16):
-        assert meter.fits((frame(bytes(PIECE)) * 3)[: 2 * PIECE])
+    meter, data = Meter(), frame(bytes(PIECE)) * 24
+    for at in range(0, len(data), PIECE):
+        assert meter.fits(data[at : at + PIECE])
         assert len(meter._head) < 14
 
 
