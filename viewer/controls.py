@@ -10,6 +10,7 @@ from blocknerf.cameras import Cameras
 from blocknerf.city.manifest import WEIGHTINGS
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.errors import BlockNerfError, RunError
+from viewer.facts import facts_table
 from viewer.pictures import LAYERS, Picture, Wish
 from viewer.plan import draw_plan, table
 from viewer.stock import Stock
@@ -23,6 +24,8 @@ STOPS = 4.0
 POWERS, THRESHOLDS, MOST = (0.5, 16.0), (0.0, 0.495), 8
 """Of the inverse distance, of culling, and blocks in a picture: how far they can be set."""
 ALONE = "nothing"
+LOW_PANEL = '<style>div[style*="max-height: 60%"] { max-height: 38% !important; }</style>'
+"""On a narrow page viser's panel is a sheet at the bottom, open and 60 % high, which no setting of its changes."""
 LONGEST_LIST = 10_000
 """Letters of the list of hidden blocks that are read."""
 
@@ -30,11 +33,28 @@ LONGEST_LIST = 10_000
 class Controls:
     """Elements of the panel, and what they say together."""
 
-    def __init__(self, client: viser.ClientHandle, stock: Stock, changed: Callable[[], None]) -> None:
-        """Fill the panel of a visitor; `changed` is called whenever another picture is wanted."""
-        self._stock, self._changed = stock, changed
+    def __init__(
+        self,
+        client: viser.ClientHandle,
+        stock: Stock,
+        changed: Callable[[], None],
+        go_to: Callable[[str], None],
+    ) -> None:
+        """Fill the panel.
+
+        Args:
+            client: The visitor's page.
+            stock: What there is to show.
+            changed: Called whenever another picture is wanted.
+            go_to: Told the block that a visitor wants to be taken to.
+        """
+        self._stock, self._changed, self._go_to = stock, changed, go_to
+        self._names = {block.name for block in stock.city.blocks}
         gui = client.gui
         self._plan = gui.add_html("")
+        hint = "The name of a block, or click at it on the plan"
+        self._target = gui.add_text("Go to block", "", hint=hint)  # right after the plan, which fills it
+        self._target.on_update(lambda _: self._leave_for())
         with gui.add_folder("Light"):
             self._light = self._input(gui.add_dropdown("Light", stock.lights))
             self._into = self._input(
@@ -58,8 +78,9 @@ class Controls:
             self._threshold = self._input(gui.add_slider("Culled below", *THRESHOLDS, 0.005, threshold))
             hint = "Names with spaces between them"
             self._hidden = self._input(gui.add_text("Hidden", "", hint=hint))
-            self._table = gui.add_markdown("")
+            self._table, self._facts = gui.add_markdown(""), gui.add_markdown("")
         self._notice = gui.add_markdown("", visible=False)
+        gui.add_html(LOW_PANEL)
 
     @property
     def budget(self) -> int:
@@ -110,6 +131,7 @@ class Controls:
         """Show what became of the blocks around a camera."""
         self._plan.content = draw_plan(self._stock, picture.uses, picture.camera)
         self._table.content = table(picture.uses)
+        self._facts.content = facts_table(self._stock.run, sorted(use.name for use in picture.uses))
         self._notice.visible = False
 
     def complain(self, error: Exception) -> None:
@@ -120,6 +142,12 @@ class Controls:
         why = self._stock.told(error) if own else "see the server's terminal"
         self._notice.content = f"**No picture:** {why}"
         self._notice.visible = True
+
+    def _leave_for(self) -> None:
+        name = self._target.value.strip()
+        if name in self._names:
+            self._target.value = ""  # type: ignore[misc]  # so that the same one can be clicked again
+            self._go_to(name)
 
     def _input(self, element: Any) -> Any:
         @element.on_update

@@ -9,16 +9,27 @@ from blocknerf.city.manifest import City, RunFolder
 SECONDS = 2.0
 """How often the run folder is looked at."""
 
-Stamps = Mapping[str, tuple[int, int]]
+Stamp = tuple[int, int]
+"""When a file was written, in nanoseconds, and its size."""
+Stamps = Mapping[str, Stamp]
+
+
+def stamp(path: Path) -> Stamp | None:
+    """The state of a file; None where there is none."""
+    try:
+        facts = path.stat()
+    except OSError:
+        return None
+    return facts.st_mtime_ns, facts.st_size
 
 
 def stamps(run: RunFolder, city: City) -> Stamps:
     """What tells the state of each block that can be shown: time and size of its file."""
     found = {}
     for block in city.blocks:
-        stamp = _stamp(run.field(block.name)) or _stamp(run.preview(block.name))
-        if stamp is not None:
-            found[block.name] = stamp
+        newest = stamp(run.field(block.name)) or stamp(run.preview(block.name))
+        if newest is not None:
+            found[block.name] = newest
     return found
 
 
@@ -41,15 +52,7 @@ class Follower:
     def _work(self) -> None:
         while not self._done.wait(SECONDS):
             now = stamps(self._run, self._city)
-            names = [name for name, stamp in now.items() if self._last.get(name) != stamp]
+            names = [name for name, state in now.items() if self._last.get(name) != state]
             self._last = now
             if names:
                 self._changed(names)
-
-
-def _stamp(path: Path) -> tuple[int, int] | None:
-    try:
-        facts = path.stat()
-    except OSError:
-        return None
-    return facts.st_mtime_ns, facts.st_size

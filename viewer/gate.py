@@ -8,9 +8,11 @@ import ipaddress
 import re
 import socket
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from blocknerf.errors import RunError
+from viewer.messages import Meter
 
 HEAD_BYTES, HEAD_SECONDS, CHUNK_BYTES = 16 << 10, 10.0, 64 << 10
 MOST_CONNECTIONS = 256
@@ -118,6 +120,7 @@ class Gate:
         check_binding(host, token)
         self.host, self.port, self._inner, self._token = host, port, (LOOPBACK, inner_port), token
         self._visits: set[asyncio.Task[None]] = set()
+        self._links: set[tuple[str, int]] = set()
         self._thread: threading.Thread | None = None
 
     @property
@@ -131,6 +134,10 @@ class Gate:
     def connections(self) -> int:
         """How many are open."""
         return len(self._visits)
+
+    def has_link(self, address: tuple[str, int]) -> bool:
+        """Whether it is this gate that speaks to the viewer from there, for somebody who was let in."""
+        return address in self._links
 
     def start(self) -> None:
         """Open the port.
@@ -214,6 +221,8 @@ class Gate:
                 far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(*self._inner), STALL_SECONDS)
                 stack.callback(far_writer.transport.abort)
                 far_writer.transport.set_write_buffer_limits(0)
+                stack.callback(self._links.discard, link := far_writer.get_extra_info("sockname"))
+                self._links.add(link)
                 await _send(far_writer, request.encoded())
                 status = await asyncio.wait_for(far_reader.readuntil(b"\n"), STALL_SECONDS)
             except (OSError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError):
@@ -223,7 +232,8 @@ class Gate:
             if not request.is_upgrade or status.split()[1:2] != [b"101"]:
                 await _pipe(far_reader, writer, STALL_SECONDS)
                 return
-            pipes = [asyncio.create_task(_pipe(reader, far_writer)), asyncio.create_task(_pipe(far_reader, writer))]
+            inward, outward = _pipe(reader, far_writer, fits=Meter().fits), _pipe(far_reader, writer)
+            pipes = [asyncio.create_task(inward), asyncio.create_task(outward)]
             try:
                 ended, _ = await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
                 if all(pipe.result() for pipe in ended):
@@ -234,10 +244,20 @@ class Gate:
                 await asyncio.wait(pipes, timeout=LINGER_SECONDS)
 
 
-async def _pipe(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, silence: float | None = None) -> bool:
-    """Bytes one way, with their end unless they break off (False); `silence` is how many seconds it may last."""
+async def _pipe(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    silence: float | None = None,
+    fits: Callable[[bytes], bool] | None = None,
+) -> bool:
+    """Bytes one way, with their end unless they break off (False).
+
+    `silence` is how many seconds it may last; bytes that do not fit are not passed on, and nothing after them.
+    """
     with contextlib.suppress(OSError, asyncio.TimeoutError):
         while chunk := await asyncio.wait_for(reader.read(CHUNK_BYTES), silence):
+            if fits is not None and not fits(chunk):
+                return False
             await _send(writer, chunk)
         writer.write_eof()
         return True

@@ -16,6 +16,7 @@ from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path
 from viewer.filming import Filming
+from viewer.uploads import LARGEST_FILE, hold_uploads
 from viewer.views import held
 
 SIZES = {"320x180": (320, 180), "640x360": (640, 360), "1280x720": (1280, 720)}
@@ -25,8 +26,6 @@ POLL = 0.3
 """Seconds between looks at the rendering job."""
 LONGEST_PREVIEW = 120.0
 """Seconds; a longer path is passed faster."""
-LARGEST_FILE = 32 << 20
-"""Bytes of a path that a visitor may load."""
 
 Begin = Callable[[Trajectory], Filming]
 
@@ -66,6 +65,7 @@ class Paths:
             gui.add_button("Preview").on_click(lambda _: self._apart(self._preview))
             gui.add_button("Save trajectory.json").on_click(lambda _: self._try(self._save))
             gui.add_button("Save camera path").on_click(lambda _: self._try(self._save_camera_path))
+            hold_uploads(client, self._refuse)
             self._upload = gui.add_upload_button("Load a path", mime_type="application/json")
             self._upload.on_upload(lambda _: self._try(self._load))
             gui.add_button("Render film").on_click(lambda _: self._apart(self._render))
@@ -129,14 +129,14 @@ class Paths:
 
     def _load(self) -> None:
         content = self._upload.value.content
-        if len(content) > LARGEST_FILE:
-            self._say.content = f"**Not loaded:** the file is larger than {LARGEST_FILE >> 20} MiB."
-            return
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "path.json"
             path.write_bytes(content)
             self._loaded = read_trajectory(path)
         self._say.content = f"A path of {len(self._loaded)} pictures, {self._loaded.seconds:.1f} s."
+
+    def _refuse(self) -> None:
+        self._say.content = f"**Not loaded:** the file is larger than {LARGEST_FILE >> 20} MiB."
 
     def _render(self) -> None:
         filming = self._filming = self._begin(self.film())

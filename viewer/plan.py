@@ -1,5 +1,6 @@
 """The plan of a city as a drawing for the panel: blocks, the way of the photographs, and where the visitor stands."""
 
+import html
 import math
 from collections.abc import Sequence
 
@@ -25,10 +26,25 @@ STATES = {
     "not_trained": "not trained",
 }
 """What the plan and the table call the reasons of `BlockUse`."""
+ON_CLICK = """
+const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.getScreenCTM().inverse());
+const gap = each => Math.hypot(each.cx.baseVal.value - place.x, each.cy.baseVal.value - place.y);
+const [block] = [...this.querySelectorAll('circle')].sort((one, other) => gap(one) - gap(other));
+const field = this.parentElement.parentElement.querySelector('input');
+if (gap(block) <= block.r.baseVal.value) {
+  Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, block.dataset.block);
+  field.dispatchEvent(new Event('input', {bubbles: true}));
+}
+"""
+"""Puts the block whose middle is nearest to a click into the field below the plan; discs overlap by half, so that the
+one on top says little. The setter is the browser's own: the page's would make the event one that says nothing new."""
 
 
 def draw_plan(stock: Stock, uses: Sequence[BlockUse], camera: Cameras) -> str:
-    """An SVG of the blocks around a camera; north is up. What became of a block stands in its `data-state`."""
+    """An SVG of the blocks around a camera; north is up. What became of a block stands in its `data-state`.
+
+    A click puts a block's name into the first field of what the drawing stands in.
+    """
     x, y, _ = camera.centers[0].tolist()
     known = {use.name: use for use in uses}
     near = sorted(stock.city.blocks, key=lambda block: math.hypot(block.origin[0] - x, block.origin[1] - y))[:MOST]
@@ -53,7 +69,8 @@ def draw_plan(stock: Stock, uses: Sequence[BlockUse], camera: Cameras) -> str:
     turn, (px, py) = math.degrees(math.atan2(ahead[0], ahead[1])), at(x, y)
     parts.append(f'<path d="M0,-12 L6,6 L0,2 L-6,6 Z" transform="translate({px:.1f},{py:.1f}) rotate({turn:.0f})"/>')
     return (
-        f'<svg class="plan" viewBox="0 0 {SIDE} {tall:.0f}" style="width:100%;background:#f4f4f2;border-radius:6px">'
+        f'<svg class="plan" viewBox="0 0 {SIDE} {tall:.0f}" onclick="{html.escape(ON_CLICK)}"'
+        ' style="width:100%;background:#f4f4f2;border-radius:6px;cursor:pointer">'
         f"{''.join(parts)}</svg>"
     )
 

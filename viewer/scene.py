@@ -21,7 +21,7 @@ class Scene:
 
     def __init__(self, client: viser.ClientHandle, stock: Stock, go_to: Callable[[int], None]) -> None:
         """The scene of a visitor, nothing of it drawn; `go_to` is told at which photograph they click."""
-        self._stock, self._go_to, self._scene = stock, go_to, client.scene
+        self._stock, self._go_to, self._scene, self._scale = stock, go_to, client.scene, stock.scale
         self._draw = {
             "blocks": self._draw_blocks,
             "photographs": self._draw_photographs,
@@ -49,34 +49,33 @@ class Scene:
             self._roots[kind].visible = visible
 
     def _draw_blocks(self) -> None:
-        rings = [_ring(block.origin, block.radius) for block in self._stock.city.blocks]
+        rings = [self._scale * _ring(block.origin, block.radius) for block in self._stock.city.blocks]
         colors = [np.tile(block_color(i), (RING, 2, 1)) for i in range(len(rings))]
         self._scene.add_line_segments(
             "/blocks/rings", np.concatenate(rings), np.concatenate(colors).astype(np.uint8), thickness=3.0,
             thickness_units="screen",
         )  # fmt: skip
         for i, block in enumerate(self._stock.city.blocks):
-            size = 0.03 * block.radius
-            origin = self._scene.add_icosphere(
-                f"/blocks/{block.name}", size, color=block_color(i), position=block.origin
+            place = self._scale * np.asarray(block.origin)
+            ball = self._scene.add_icosphere(
+                f"/blocks/{block.name}", self._scale * 0.03 * block.radius, color=block_color(i), position=place
             )
-            nearest = self._stock.nearest_photograph(block.origin)
-            self._on_click(origin, nearest)
+            self._on_click(ball, self._stock.entrance(block.name))
 
     def _draw_photographs(self) -> None:
         count = len(self._stock.capture)
-        size = 0.03 * float(np.median([block.radius for block in self._stock.city.blocks]))
+        size = self._scale * 0.03 * float(np.median([block.radius for block in self._stock.city.blocks]))
         for index in sorted(set(np.linspace(0, count - 1, min(FRUSTA, count)).round().astype(int).tolist())):
             camera = self._stock.photograph(index)
             frustum = self._scene.add_camera_frustum(
                 f"/photographs/{index}", field_of_view(camera), float(camera.width[0] / camera.height[0]), scale=size,
                 thickness=1.5, thickness_units="screen", color=(40, 90, 160), wxyz=quaternion(camera),
-                position=tuple(camera.centers[0].tolist()),
+                position=(self._scale * camera.centers[0]).numpy(),
             )  # fmt: skip
             self._on_click(frustum, index)
 
     def _draw_way(self) -> None:
-        way = self._stock.cameras.centers[list(self._stock.way)].float().numpy()
+        way = self._scale * self._stock.cameras.centers[list(self._stock.way)].float().numpy()
         if len(way) > 1:
             self._scene.add_line_segments(
                 "/way/line", np.stack([way[:-1], way[1:]], 1), (120, 120, 120), thickness=2.0, thickness_units="screen"
@@ -90,9 +89,9 @@ class Scene:
         if cloud is None or not len(cloud.positions):
             return
         every = max(1, math.ceil(len(cloud.positions) / POINTS))
-        positions = np.asarray(cloud.positions[::every], np.float32)
+        positions = self._scale * np.asarray(cloud.positions[::every], np.float32)
         colors = np.full_like(positions, 128, np.uint8) if cloud.colors is None else cloud.colors[::every]
-        self._scene.add_point_cloud("/points/cloud", positions, colors, point_size=0.05)
+        self._scene.add_point_cloud("/points/cloud", positions, colors, point_size=self._scale * 0.05)
 
     def _on_click(self, node: viser.SceneNodeHandle, photograph: int) -> None:
         @node.on_click  # type: ignore[attr-defined]

@@ -16,7 +16,7 @@ from viewer.paths import Paths
 from viewer.pictures import Picture, Wish
 from viewer.scene import Scene
 from viewer.stock import Stock
-from viewer.views import Stand, field_of_view
+from viewer.views import AHEAD, Stand, field_of_view
 
 QUALITY, DRAFT_QUALITY = 85, 70
 """Of the JPEG of a finished picture, and of one that becomes finer."""
@@ -35,7 +35,7 @@ class Session:
     ) -> None:
         self._client, self._stock, self._painter, self._studio = client, stock, painter, studio
         self._lock, self._ready = threading.Lock(), False
-        self._controls = Controls(client, stock, self._ask)
+        self._controls = Controls(client, stock, self._ask, self._go_to_block)
         self._scene = Scene(client, stock, self.go_to)
         with client.gui.add_folder("Places"):
             self._add_places()
@@ -64,6 +64,10 @@ class Session:
         self._photograph.label = frame.name
         self._photograph.visible, self._missing.visible = True, False
 
+    def _go_to_block(self, name: str) -> None:
+        if self._ready:
+            self.go_to(self._stock.entrance(name))
+
     def _add_places(self) -> None:
         gui = self._client.gui
         for kind in self._scene.kinds:
@@ -81,26 +85,27 @@ class Session:
         self._missing = gui.add_markdown("", visible=False)
 
     def _position(self) -> tuple[float, float, float]:
-        x, y, z = (float(value) for value in self._client.camera.position)
+        """Where the visitor stands, in world units."""
+        x, y, z = (float(value) / self._stock.scale for value in self._client.camera.position)
         return x, y, z
 
     def _stand(self, camera: Cameras) -> None:
-        ahead = camera.centers[0] + 5.0 * camera.camera_to_world[0, :, 2]
+        here, scale = camera.centers[0], self._stock.scale
         with self._client.atomic():
             # Without the photograph's roll: a page turns around its up direction ever after.
             self._client.camera.up_direction = UP
-            self._client.camera.position = camera.centers[0].numpy()
-            self._client.camera.look_at = ahead.numpy()
+            self._client.camera.position = (scale * here).numpy()
+            self._client.camera.look_at = (scale * (here + AHEAD * camera.camera_to_world[0, :, 2])).numpy()
             self._client.camera.fov = field_of_view(camera)
 
     def _look_down(self) -> None:
         x, y, _ = self._position()
         block = min(self._stock.city.blocks, key=lambda each: (each.origin[0] - x) ** 2 + (each.origin[1] - y) ** 2)
-        above = ABOVE * block.radius
+        above, scale = ABOVE * block.radius, self._stock.scale
         with self._client.atomic():
             self._client.camera.up_direction = UP
-            self._client.camera.position = (x, y - 0.02 * above, block.origin[2] + above)
-            self._client.camera.look_at = (x, y, block.origin[2])
+            self._client.camera.position = scale * np.array([x, y - 0.02 * above, block.origin[2] + above])
+            self._client.camera.look_at = scale * np.array([x, y, block.origin[2]])
 
     def _camera(self) -> Cameras | None:
         """The visitor's, as large as a finished picture; None where the page tells nonsense."""
@@ -126,7 +131,7 @@ class Session:
 
     def _show(self, picture: Picture, level: float) -> None:
         quality = QUALITY if level == 1.0 else DRAFT_QUALITY
-        depth = picture.depth if self._scene.visible else None
+        depth = self._stock.scale * picture.depth if self._scene.visible else None
         self._client.scene.set_background_image(picture.image, format="jpeg", jpeg_quality=quality, depth=depth)
         self._controls.tell(picture)
 

@@ -20,6 +20,8 @@ from blocknerf.trajectory.passage import reference_passage
 
 LEARNED = "as learned: "
 """Before the segments whose light every block shows as it learned it."""
+DEEPEST = 160.0
+"""Units of the page that a city may measure across: viser sends depth as 24 bits, the last of which stands at 168."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +38,8 @@ class Stock:
     """The photographs along the longest stretch, by the camera that looks ahead."""
     exposure: float | None
     """The middle one of the photographs, in the capture's unit; None where none says its own."""
+    scale: float
+    """Units of the page to one of the world: 1, or less in a city so large that depth would not reach across it."""
     opened: Mapping[str, Look]
     """Stored looks that fit the blocks as they are, by name, the default one first."""
 
@@ -61,6 +65,7 @@ class Stock:
             cameras=cameras,
             way=reference_passage(cameras, capture.frames).frames,
             exposure=median(known) if known else None,
+            scale=_scale(city, cameras),
             opened=fitting,
         )
 
@@ -100,6 +105,10 @@ class Stock:
         centers = self.cameras.centers.double()
         return int((centers - torch.tensor(position, dtype=torch.float64)).norm(dim=-1).argmin())
 
+    def entrance(self, name: str) -> int:
+        """The photograph to begin at in a block: that nearest to its middle."""
+        return self.nearest_photograph(self.city.block(name).origin)
+
     def told(self, error: Exception) -> str:
         """What a visitor is told of an error: no folder of the server's."""
         text = str(error)
@@ -113,6 +122,14 @@ class Stock:
         """The city without some blocks, weighed and culled otherwise; with all where none would be left."""
         blocks = tuple(block for block in self.city.blocks if block.name not in hidden) or self.city.blocks
         return replace(self.city, blocks=blocks, power=power, visibility_threshold=threshold)
+
+
+def _scale(city: City, cameras: Cameras) -> float:
+    origins = torch.tensor([block.origin for block in city.blocks])
+    radii = torch.tensor([block.radius for block in city.blocks])[:, None]
+    corners = torch.cat([origins - radii, origins + radii, cameras.centers.float()])
+    across = float((corners.amax(0) - corners.amin(0)).norm())
+    return min(1.0, DEEPEST / across)
 
 
 def _opened(run: RunFolder, name: str, city: City) -> Look | None:

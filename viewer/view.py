@@ -21,7 +21,7 @@ from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from viewer.gate import Gate, check_binding
-from viewer.views import field_of_view
+from viewer.views import AHEAD, field_of_view
 
 MIB = 1 << 20
 
@@ -108,12 +108,15 @@ def serving(
 
     with contextlib.redirect_stdout(io.StringIO()):  # it announces an address that is not for visitors
         server = viser.ViserServer(host="127.0.0.1", port=0, label="blocknerf", verbose=False)
+    gate = Gate(host, port, server.get_port(), token)
     _close_side_doors(server)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
-    _stand_at(server.initial_camera, stock.photograph(stock.way[0]))
+    _stand_at(server.initial_camera, stock.photograph(stock.way[0]), stock.scale)
 
     @server.on_client_connect
     def _(client: Any) -> None:
+        if not gate.has_link(_address(server, client)):  # another process of this machine, not asked for a token
+            return
         sessions[client.client_id] = Session(client, stock, painter, studio)
         if client.client_id not in server.get_clients():  # gone before all was ready
             leave(client)
@@ -126,7 +129,7 @@ def serving(
 
     follower = Follower(run, stock.city, renew) if follow else None
     try:
-        with Gate(host, port, server.get_port(), token) as gate:
+        with gate:
             yield gate
     finally:
         if follower is not None:
@@ -139,10 +142,16 @@ def serving(
             server.stop()
 
 
-def _stand_at(initial: Any, camera: Cameras) -> None:
+def _address(server: Any, client: Any) -> Any:
+    """From where a page speaks to viser; None where it is gone."""
+    connection = server._websock_server._live_connections.get(client.client_id)
+    return None if connection is None else connection.remote_address
+
+
+def _stand_at(initial: Any, camera: Cameras, scale: float) -> None:
     """Where a page begins, the world's z axis up."""
-    initial.position = camera.centers[0].numpy()
-    initial.look_at = (camera.centers[0] + 5.0 * camera.camera_to_world[0, :, 2]).numpy()
+    initial.position = (scale * camera.centers[0]).numpy()
+    initial.look_at = (scale * (camera.centers[0] + AHEAD * camera.camera_to_world[0, :, 2])).numpy()
     initial.fov = field_of_view(camera)
 
 

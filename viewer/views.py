@@ -10,6 +10,8 @@ from blocknerf.cameras import Cameras
 
 LARGEST = 4096
 """Pixels along a side that no wish exceeds, whatever a page says of itself."""
+AHEAD = 5.0
+"""World units from a visitor to the point around which they turn, when they are put somewhere."""
 NARROWEST, WIDEST = math.radians(5.0), math.radians(150.0)
 
 

@@ -1,8 +1,9 @@
 """The sample town, trained for a moment: enough for a page to show it. And a gate before what stands for a page."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -12,8 +13,10 @@ from pipelines.match import match
 from pipelines.partition import partition
 from pipelines.train import train
 from tests.tiny import shrink_draft, shrink_seams
+from tests.viewer.browsing import CHROMIUM, Page, opened_browser
 from tests.viewer.visitors import TOKEN, Inner
 from viewer.gate import Gate
+from viewer.view import serving
 
 LIGHTS = {"noon": "drive0_noon", "dusk": "drive1_dusk"}
 
@@ -31,6 +34,37 @@ def town_run(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> RunF
         for look, segment in LIGHTS.items():
             match(run.path, look=look, from_=segment, steps=3, threads=1)
     return run
+
+
+@pytest.fixture(scope="module")
+def gate(town_run: RunFolder) -> Iterator[Gate]:
+    """The viewer of the town."""
+    with serving(town_run) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    """Chromium; a test that wants it is skipped where there is none."""
+    pytest.importorskip("playwright.sync_api", reason="needs playwright, which the extra 'test' has")
+    if CHROMIUM is None:
+        pytest.skip("needs a browser: Debian's package 'chromium'")
+    with opened_browser() as browser:
+        yield browser
+
+
+@pytest.fixture
+def visit(browser: Any, gate: Gate) -> Iterator[Callable[..., Page]]:
+    """Opens pages of the town."""
+    pages: list[Page] = []
+
+    def opened(url: str | None = None, **size: int) -> Page:
+        pages.append(Page(browser, url or gate.url, **size))
+        return pages[-1]
+
+    yield opened
+    for page in pages:
+        page.close()
 
 
 @pytest.fixture

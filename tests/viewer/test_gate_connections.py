@@ -5,6 +5,7 @@ import re
 import socket
 import threading
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -14,6 +15,7 @@ from tests.viewer.visitors import (
     Inner,
     ask,
     connect,
+    frame,
     head,
     read_all,
     read_until,
@@ -22,10 +24,11 @@ from tests.viewer.visitors import (
 )
 from viewer import gate as gate_module
 from viewer.gate import Gate
+from viewer.messages import LARGEST
 
 
 def test_bytes_pass_both_ways_at_once_and_after_a_half_close(free: Gate) -> None:
-    data = bytes(range(256)) * (5 << 12)
+    data = frame(bytes(range(256)) * 256) * 80
     with websocket(free) as visitor:
         sender = threading.Thread(target=lambda: (visitor.sendall(data), visitor.shutdown(socket.SHUT_WR)))
         sender.start()
@@ -101,6 +104,21 @@ def test_a_head_without_end_ends_its_connection_only(free: Gate) -> None:
         assert ask(free, head(free, "/", f"A: {'a' * 15000}\r\n"))[0] == 200
         other.sendall(b"still here")
         assert read_until(other, b"still here") == b"still here"
+
+
+@pytest.mark.parametrize("frames", [[(0x82, LARGEST + 1)], [(0x02, LARGEST), (0x80, 1)], [(0x89, 126)]])
+def test_a_message_that_is_too_long_ends_its_connection_only(free: Gate, frames: list[tuple[int, int]]) -> None:
+    with websocket(free) as other, websocket(free) as visitor:
+        fitting = frame(bytes(LARGEST)) + frame(b"hello")
+        visitor.sendall(fitting)
+        assert len(read_until(visitor, b"hello")) <= len(fitting)
+        for kind, size in frames:
+            visitor.sendall(frame(bytes(size), kind))
+        with suppress(ConnectionResetError):
+            read_all(visitor)
+        other.sendall(b"still here")
+        assert read_until(other, b"still here") == b"still here"
+    wait_for(lambda: free.connections == 0)
 
 
 def test_silence_ends_its_connection_only(free: Gate, monkeypatch: pytest.MonkeyPatch) -> None:

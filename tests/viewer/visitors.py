@@ -64,6 +64,13 @@ class Visit(socketserver.BaseRequestHandler):
         self.request.sendall(b"the end")
 
 
+def frame(payload: bytes, head: int = 0x82) -> bytes:
+    """A websocket frame as a page sends it, masked with zeros; by default a whole binary message."""
+    size = len(payload)
+    length = bytes([0x80 | size]) if size < 126 else bytes([0xFF]) + size.to_bytes(8, "big")
+    return bytes([head]) + length + bytes(4) + payload
+
+
 def read_all(visitor: socket.socket) -> bytes:
     return b"".join(iter(lambda: visitor.recv(1 << 16), b""))
 

@@ -1,0 +1,56 @@
+"""What the panel tells of blocks, and what it does not know."""
+
+import json
+import os
+import shutil
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from blocknerf.city.manifest import RunFolder
+from viewer.facts import BlockFacts, facts_table
+
+WHEN = datetime(2024, 2, 29, 12)
+
+
+@pytest.fixture
+def run(town_run: RunFolder, tmp_path: Path) -> RunFolder:
+    """A run with the files of two blocks."""
+    for name in ("b000", "b001"):
+        shutil.copytree(town_run.block_folder(name), RunFolder(tmp_path).block_folder(name))
+        os.utime(RunFolder(tmp_path).field(name), (WHEN.timestamp(), WHEN.timestamp()))
+    return RunFolder(tmp_path)
+
+
+def record(run: RunFolder, text: str) -> BlockFacts:
+    run.train_record("b000").write_text(text)
+    return BlockFacts.of(run, "b000")
+
+
+def test_facts_are_those_of_the_training(run: RunFolder) -> None:
+    facts = BlockFacts.of(run, "b000")
+    told = json.loads(run.train_record("b000").read_text())
+    assert (facts.frames, facts.psnr) == (told["frames"], told["psnr"])
+    assert (facts.trained, facts.size) == (WHEN, run.field("b000").stat().st_size)
+    row = f"| b000 | {facts.frames} | {facts.psnr:.1f} | 2024-02-29 | {facts.size / 2**20:.1f} |"
+    assert facts_table(run, ["b000", "b001"]).splitlines()[2] == row
+
+
+def test_a_block_that_is_trained_anew_tells_anew(run: RunFolder) -> None:
+    assert record(run, '{"frames": 1, "psnr": 20.0}').frames == 1
+    assert record(run, '{"frames": 17, "psnr": 20.0}').frames == 17
+    before = BlockFacts.of(run, "b000").size
+    shutil.copyfile(run.train_record("b001"), run.field("b000"))
+    assert BlockFacts.of(run, "b000").size != before
+
+
+@pytest.mark.parametrize("text", ["no JSON", "[1]", "{}", '{"frames": "many", "psnr": null}', '{"psnr": NaN}'])
+def test_a_broken_record_hides_no_block(run: RunFolder, text: str) -> None:
+    facts = record(run, text)
+    assert (facts.frames, facts.psnr, facts.trained) == (None, None, WHEN)
+    assert facts_table(run, ["b000"]).splitlines()[2].startswith("| b000 | - | - | 2024-02-29 | ")
+
+
+def test_a_block_without_files_has_a_row(run: RunFolder) -> None:
+    assert facts_table(run, ["b007"]).splitlines()[2] == "| b007 | - | - | - | - |"

@@ -1,0 +1,55 @@
+"""How long messages may be: what counts, however the bytes come."""
+
+import random
+
+import pytest
+
+from tests.viewer.visitors import frame
+from viewer import messages
+from viewer.messages import LARGEST, Meter
+
+PIECE = 1 << 16
+
+
+def fits(data: bytes, pieces: list[int]) -> bool:
+    meter, at = Meter(), 0
+    for size in [*pieces, len(data)]:
+        if not meter.fits(data[at : at + size]):
+            return False
+        at += size
+    return True
+
+
+@pytest.mark.parametrize(
+    ("data", "expected"),
+    [
+        (frame(b"") + frame(bytes(LARGEST)) * 2, True),
+        (frame(bytes(125)) + frame(bytes(126)) + frame(bytes(LARGEST + 1))[:20], False),
+        (frame(bytes(LARGEST), 0x02) + frame(b"", 0x80), True),
+        (frame(bytes(LARGEST), 0x02) + frame(b"", 0x00) + frame(b"1", 0x80), False),
+        (frame(bytes(LARGEST), 0x01) + frame(bytes(100), 0x89) + frame(b"", 0x80), True),
+        (frame(bytes(200), 0x89), False),
+        (bytes([0x82, 0x7F]) + (LARGEST + 1).to_bytes(8, "big"), False),
+        (bytes([0x82, 0x7E, 0xFF, 0xFF]) + bytes(0xFFFF) + frame(b"1"), True),
+    ],
+)
+def test_what_fits_does_not_depend_on_how_it_comes(data: bytes, expected: bool) -> None:
+    chance = random.Random(0)
+    for most in (1, 5, 3000):
+        assert fits(data, [chance.randint(0, most) for _ in range(300)]) is expected
+    assert fits(data, []) is expected
+
+
+def test_no_more_than_the_head_of_a_frame_is_held() -> None:
+    meter, data = Meter(), frame(bytes(PIECE)) * 24
+    for at in range(0, len(data), PIECE):
+        assert meter.fits(data[at : at + PIECE])
+        assert len(meter._head) < 14
+
+
+def test_small_messages_that_come_together_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    begun = []
+    begin = Meter._begin
+    monkeypatch.setattr(messages.Meter, "_begin", lambda meter, head: begun.append(len(head)) or begin(meter, head))
+    assert Meter().fits(frame(b"1") * 10_000)
+    assert begun == [6] * 10_000

@@ -1,0 +1,93 @@
+"""What visitors say that no page would say: it ends their own session, or has no effect."""
+
+import pytest
+from websockets.exceptions import ConnectionClosed
+
+from tests.viewer.speaking import CAMERA, Speaker, speaker
+from viewer.gate import Gate
+from viewer.uploads import LARGEST_FILE, MOST_PARTS
+
+PANEL = "GuiHtmlMessage"
+
+
+def button(page: Speaker) -> str:
+    """The one by which a path is loaded."""
+    return str(page.wait_for("GuiUploadButtonMessage")["uuid"])
+
+
+def start(page: Speaker, name: str, size: int, parts: int) -> None:
+    where = {"source_component_uuid": button(page), "transfer_uuid": name}
+    about = {"filename": "path.json", "mime_type": "application/json"}
+    page.say("FileTransferStartUpload", **where, **about, size_bytes=size, part_count=parts)
+
+
+def part(page: Speaker, name: str, index: int, content: bytes) -> None:
+    where = {"source_component_uuid": button(page), "transfer_uuid": name}
+    page.say("FileTransferPart", **where, part_index=index, content=content)
+
+
+def acks(page: Speaker, name: str) -> list[int]:
+    page.listen(0.7)
+    mine = [each for each in page.told if each["type"] == "FileTransferPartAck" and each["transfer_uuid"] == name]
+    return [each["transferred_bytes"] for each in mine]
+
+
+def panel_says(page: Speaker, what: str) -> bool:
+    page.listen(0.7)
+    return any(what in str(each) for each in page.told)
+
+
+@pytest.mark.parametrize("message", [b"garbage", b"", b"\x81\xa4type\xa7nothing", bytes(2 << 20)])
+def test_a_broken_or_huge_message_ends_its_own_session(gate: Gate, message: bytes) -> None:
+    with speaker(gate.port) as other, speaker(gate.port) as page:
+        for each in (other, page):
+            each.wait_for_picture()
+        with pytest.raises(ConnectionClosed):  # noqa: PT012
+            page.connection.send(message)
+            page.listen(20.0)
+        other.listen(1.0)
+        other.say(**CAMERA | {"fov": 1.0})
+        other.wait_for_picture()
+
+
+def test_a_file_that_is_too_large_is_not_taken(gate: Gate) -> None:
+    with speaker(gate.port) as page:
+        start(page, "large", LARGEST_FILE + 1, 65)
+        assert acks(page, "large") == [LARGEST_FILE + 1], "so that the page waits no longer"
+        assert panel_says(page, "the file is larger than 32 MiB")
+        part(page, "large", 0, bytes(1000))
+        assert len(acks(page, "large")) == 1
+        start(page, "crumbs", 1000, MOST_PARTS + 1)
+        part(page, "crumbs", 0, b"1")
+        assert acks(page, "crumbs") == [1000]
+
+
+def test_a_file_is_no_larger_than_it_was_said_to_be(gate: Gate) -> None:
+    with speaker(gate.port) as page:
+        start(page, "liar", 1000, 60)
+        part(page, "liar", 0, bytes(900))
+        assert acks(page, "liar") == [900]
+        part(page, "liar", 1, bytes(101))
+        part(page, "liar", 2, bytes(10))
+        assert acks(page, "liar") == [900]
+
+
+def test_one_file_is_sent_at_a_time(gate: Gate) -> None:
+    with speaker(gate.port) as page:
+        start(page, "first", 1000, 2)
+        part(page, "first", 0, bytes(500))
+        start(page, "second", 4, 1)
+        part(page, "first", 1, bytes(500))
+        part(page, "second", 0, b"none")
+        assert acks(page, "first") == [500]
+        assert acks(page, "second") == [4]
+        assert panel_says(page, "Not done:")  # it is no path
+
+
+def test_a_process_of_this_machine_that_goes_around_the_gate_sees_nothing(gate: Gate) -> None:
+    with speaker(gate._inner[1]) as stranger, speaker(gate.port) as visitor:
+        visitor.wait_for_picture()
+        stranger.listen(2.0)
+        assert stranger.pictures() == 0
+        told = [{each["type"] for each in page.told} for page in (visitor, stranger)]
+        assert [PANEL in kinds for kinds in told] == [True, False]
