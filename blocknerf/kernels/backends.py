@@ -1,6 +1,7 @@
 """Which implementation of an operation runs where, and why."""
 
 import importlib
+import importlib.util
 import os
 from dataclasses import dataclass
 from functools import cache
@@ -10,11 +11,11 @@ import torch
 
 from blocknerf.errors import BackendError
 
-Backend = Literal["auto", "reference", "native", "fused"]
+Backend = Literal["auto", "reference", "native", "fused", "tcnn"]
 """`auto` takes the fastest usable one; the others are never replaced by another."""
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "hash_grid": ("fused", "native", "reference"),
+    "hash_grid": ("fused", "tcnn", "native", "reference"),
     "mlp": ("native", "reference"),
     "radiance": ("fused", "native", "reference"),
     "adam": ("fused", "native", "reference"),
@@ -90,12 +91,21 @@ def _chosen(operation: str, backend: str, device: str, dtype: torch.dtype) -> st
 def _verdict(backend: str, device: str, dtype: torch.dtype) -> tuple[bool, str]:
     if backend == "reference":
         return True, "plain PyTorch, any device and floating type"
-    home = "cpu" if backend == "native" or (INTERPRETED and device == "cpu") else "cuda"
+    interpreted = backend == "fused" and INTERPRETED and device == "cpu"
+    home = "cpu" if backend == "native" or interpreted else "cuda"
     if device != home:
         return False, f"compiled for {'the processor' if home == 'cpu' else 'a GPU'}, the tensors are on {device}"
     if dtype != torch.float32:
         return False, f"float32 only, the tensors are {str(dtype).removeprefix('torch.')}"
-    return _numba() if backend == "native" else _triton()
+    return {"native": _numba, "fused": _triton, "tcnn": _tiny_cuda_nn}[backend]()
+
+
+@cache
+def _tiny_cuda_nn() -> tuple[bool, str]:
+    # Looked for, not imported: without a GPU its import raises.
+    if importlib.util.find_spec("tinycudann") is None:
+        return False, "tiny-cuda-nn is not installed; it is built from its sources, with a CUDA compiler"
+    return True, "tiny-cuda-nn, half precision"
 
 
 @cache

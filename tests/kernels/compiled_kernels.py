@@ -5,8 +5,11 @@ from typing import Any
 
 from blocknerf.kernels.adam import fused as adam
 from blocknerf.kernels.contraction import fused as contraction
+from blocknerf.kernels.hash_grid import fused as hash_grid
 from blocknerf.kernels.histograms import fused as histograms
+from blocknerf.kernels.marching import fused as marching
 from blocknerf.kernels.quadrature import fused as quadrature
+from blocknerf.kernels.radiance import backward, forward
 from blocknerf.kernels.resampling import fused as resampling
 from blocknerf.kernels.tiles import BLOCK
 
@@ -27,7 +30,12 @@ class Kernel:
     arguments: dict[str, str]
     constants: dict[str, Any] = field(default_factory=dict)
     warps: int = 4
+    stages: int = 3
     registers: int = 64
+    spills: int = 0
+    """Most loads and stores of what found no register: none but where it says so."""
+    capabilities: tuple[int, ...] = (80, 89, 90)
+    """A100; RTX 40 and L4; H100."""
 
 
 def typed(**names: str) -> dict[str, str]:
@@ -39,7 +47,106 @@ def typed(**names: str) -> dict[str, str]:
     return {name: types.get(kind, kind) for kind, text in names.items() for name in text.split()}
 
 
+PLACED = typed(
+    **{"floats": "points footprints scales gradients out", "*i32:16": "levels", "*i64:16": "words", "i32": "count"}
+)
+GRID = {"LEVELS": 8, "FEATURES": 4, "SPREAD": True, "GAINS": False, "BLOCK": 128}
+"""The draft preset's, as all below."""
+NETWORK = {"LEVELS": 8, "FEATURES": 4, "INPUTS": 32, "HIDDEN": 32, "WIDE": 32}
+HEAD = {"OUTPUTS": 16, "ROOM": 16, "TINT": 32}
+LAYERS = typed(floats="scales w1 b1 w2 b2 c1 d1 c2 d2 c3 d3 rows color fades") | {
+    "levels": "*i32:16", "words": "*i64:16", "planes": "*i64:16", "halves": HALVES, "count": "i32", "samples": "i32",
+}  # fmt: skip
+RAYS = typed(
+    floats="origins directions radii thickness edges sky depth opacity",
+    fp32="east north up scale low span knee end",
+    i32="side",
+) | {"cells": "*u8:16"}
+
 KERNELS = (
+    Kernel(name="encode", function=hash_grid._forward, arguments=PLACED, constants=GRID),
+    Kernel(name="encode, back to points", function=hash_grid._to_points, arguments=PLACED, constants=GRID),
+    Kernel(
+        name="scatter, an entry at once",
+        function=hash_grid._to_table,
+        arguments=PLACED,
+        constants=GRID | {"FIXED": 0.0, "VECTOR": True},
+        capabilities=(90,),
+    ),
+    Kernel(
+        name="scatter, a feature at a time",
+        function=hash_grid._to_table,
+        arguments=PLACED,
+        constants=GRID | {"FIXED": 0.0, "VECTOR": False},
+        capabilities=(80, 89),
+    ),
+    Kernel(
+        name="scatter, whole numbers",
+        function=hash_grid._to_table,
+        arguments=PLACED | {"out": "*i64:16"},
+        constants=GRID | {"FIXED": float(1 << 40), "VECTOR": False},
+    ),
+    Kernel(
+        name="radiance",
+        function=forward.forward,
+        arguments=LAYERS | typed(floats="points footprints out", halves="features", fp32="scale"),
+        constants=NETWORK | HEAD | GRID | {"ROWS": True, "COLOR": True, "KEEP": True},
+        stages=1,
+        registers=168,
+    ),
+    Kernel(
+        name="color network, back",
+        function=backward.color_backward,
+        arguments=LAYERS
+        | typed(floats="density to_density to_color to_features to_rows partial", halves="features", multiples="total"),
+        constants=HEAD | {"FADE": True, "BLOCK": 32},
+        stages=1,
+        registers=255,
+    ),
+    Kernel(
+        name="wide color network, back",
+        function=backward.color_backward,
+        arguments=LAYERS
+        | typed(floats="density to_density to_color to_features to_rows partial", halves="features", multiples="total"),
+        constants=HEAD | {"TINT": 64, "FADE": True, "BLOCK": 32},
+        warps=8,
+        stages=1,
+        registers=255,
+        spills=160,
+        capabilities=(90,),
+    ),
+    Kernel(
+        name="grid's network, back",
+        function=backward.grid_backward,
+        arguments=LAYERS | typed(floats="to_out to_planes partial", multiples="total"),
+        constants=NETWORK | {"OUTPUTS": 16, "ROOM": 16, "ROWS": False, "BLOCK": 32},
+        stages=1,
+        registers=255,
+    ),
+    Kernel(
+        name="march, proposals",
+        function=marching._propose,
+        arguments=LAYERS | RAYS | {"words": "*i32:16", "planes": "*i32:16"},
+        constants=NETWORK
+        | {"LEVELS": 5, "FEATURES": 2, "INPUTS": 16, "HIDDEN": 16, "WIDE": 16}
+        | {"GAINS": False, "CELLS": True, "BLOCK": 128},
+        stages=1,
+        registers=128,
+    ),
+    Kernel(
+        name="march, weights",
+        function=marching._stop,
+        arguments=typed(floats="thickness", i32="count", multiples="samples"),
+        constants={"RAYS": 16, "WIDTH": 64},
+    ),
+    Kernel(
+        name="march, field",
+        function=marching._see,
+        arguments=LAYERS | RAYS,
+        constants=NETWORK | HEAD | {"GAINS": False, "CELLS": True, "BLOCK": 128, "RUN": 8},
+        stages=1,
+        registers=255,
+    ),
     Kernel(
         name="weights",
         function=quadrature._weigh,

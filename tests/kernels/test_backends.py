@@ -22,11 +22,8 @@ def test_float32_on_the_processor_runs_natively_and_the_rest_by_reference(operat
 def test_every_verdict_has_a_reason(operation: str) -> None:
     verdicts = availability(operation, "meta", torch.float32)
     assert [verdict.backend for verdict in verdicts] == list(OPERATIONS[operation])
-    assert {verdict.backend: verdict.usable for verdict in verdicts} == {
-        "fused": False,
-        "native": False,
-        "reference": True,
-    }
+    usable = {verdict.backend: verdict.usable for verdict in verdicts}
+    assert usable == {backend: backend == "reference" for backend in OPERATIONS[operation]}
     assert "meta" in verdicts[0].reason
     assert all(verdict.reason for verdict in verdicts)
 
@@ -36,6 +33,8 @@ def test_a_backend_asked_for_by_name_is_never_replaced() -> None:
         choose("mlp", "native", torch.zeros(1).double())
     with pytest.raises(BackendError, match="no backend named 'tcnn'"):
         choose("mlp", "tcnn", torch.zeros(1))
+    with pytest.raises(BackendError, match="'tcnn' cannot be used: compiled for a GPU"):
+        choose("hash_grid", "tcnn", torch.zeros(1))
     with pytest.raises(BackendError, match="no operation named 'sorting'"):
         availability("sorting")
 

@@ -26,10 +26,11 @@ def codes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[di
 @needs_triton
 def test_kernels_compile_to_code_that_waits_for_nothing(codes: list[dict[str, Any]]) -> None:
     assert {code["capability"] for code in codes} == {80, 89, 90}
-    faults = ("spilled", "fences", "returning_atomics")
+    faults = ("fences", "returning_atomics")
     assert [code for code in codes if any(code[fault] for fault in faults)] == []
 
 
 @needs_triton
 def test_kernels_keep_within_their_registers(codes: list[dict[str, Any]]) -> None:
-    assert [code for code in codes if code["registers"] > code["most_registers"]] == []
+    bounds = (("registers", "most_registers"), ("spilled", "most_spilled"))
+    assert [code for code in codes if any(code[what] > code[most] for what, most in bounds)] == []

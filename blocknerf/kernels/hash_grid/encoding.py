@@ -40,6 +40,10 @@ def encode(
         from blocknerf.kernels.hash_grid import fused
 
         return fused.encode(points, table, spec, footprints, gains_on_device(spec, active_levels, table), half)
+    if chosen == "tcnn":
+        from blocknerf.kernels.hash_grid import tcnn
+
+        return tcnn.encode(points, table, spec, footprints, gains_on_device(spec, active_levels, table))
     gains = level_gains(spec.levels, active_levels)
     if chosen == "native":
         from blocknerf.kernels.hash_grid import native

@@ -79,7 +79,7 @@ class _Part:
             gains, *facts(grid, table.device), packed(halved(table, part.half)), packed(planes.view(-1, grid.features)),
             planes, part.weights[0], part.biases[0], part.weights[1], part.biases[1],
             *map(float, network.origin), 1.0 / network.half_extent, low, high - low, float(network.spacing.knee),
-            None if network.cells is None else network.cells.view(torch.uint8), 0 if network.cells is None else network.cells.shape[0],
+            *_bytes(network.cells),
         )  # fmt: skip
         self.constants = {
             "LEVELS": grid.levels,
@@ -93,6 +93,11 @@ class _Part:
             "num_warps": 4 if hidden <= 32 else 8,
             "num_stages": 1,
         }
+
+
+def _bytes(cells: Tensor | None) -> tuple[Tensor | None, int]:
+    """Cells as a kernel reads them, and how many there are along a side."""
+    return (None, 0) if cells is None else (cells.view(torch.uint8), cells.shape[0])
 
 
 def _programs(tiles: int, device: torch.device) -> int:

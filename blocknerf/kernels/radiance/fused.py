@@ -20,7 +20,7 @@ from blocknerf.kernels.radiance.backward import color_backward, grid_backward
 from blocknerf.kernels.radiance.forward import forward
 from blocknerf.kernels.radiance.layers import ColorLayers, GridLayers
 
-BLOCK, BACKWARD_BLOCK = 128, 64
+BLOCK, BACKWARD_BLOCK = 128, 32
 """Samples of a tile; backward, where more is held in registers, fewer."""
 PROGRAMS = 4
 """Programs a multiprocessor, each of which takes tile after tile."""

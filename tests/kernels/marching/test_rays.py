@@ -15,6 +15,7 @@ from blocknerf.kernels.marching.network import STEP
 from blocknerf.kernels.marching.reference import stopping_weights
 from blocknerf.kernels.radiance import ColorLayers, GridLayers
 from blocknerf.spacing import Spacing
+from tests.kernels.interpreted import needs_triton
 
 PLACE, HALF, FAR = (10.0, -20.0, 2.0), 5.0, 500.0
 
@@ -88,6 +89,19 @@ CELLS = {
 @pytest.mark.parametrize("cells", CELLS)
 def test_native_matches_reference(count: int, cells: str) -> None:
     assert_same(make_network(CELLS[cells]), *make_rays(count))
+
+
+@needs_triton
+@pytest.mark.parametrize("cells", ["unknown", "mixed"])
+@pytest.mark.parametrize("count", [0, 1, 33])
+def test_fused_shows_what_the_reference_does(count: int, cells: str) -> None:
+    """In half precision, and with the colors of samples that the reference leaves out."""
+    given = make_network(CELLS[cells], shift=4.0), *make_rays(count)
+    fused, reference = (march(*given, backend=backend) for backend in ("fused", "reference"))
+    for name, one, other in zip(("color", "depth", "opacity"), fused, reference, strict=True):
+        error = (one - other).abs() / (FAR if name == "depth" else 1.0)
+        assert one.shape == other.shape
+        assert count == 0 or (float(error.max()) < 1.5 * STEP and float(error.mean()) < 3e-4), name
 
 
 def test_levels_that_are_off_are_off_in_both() -> None:

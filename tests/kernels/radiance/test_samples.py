@@ -1,0 +1,123 @@
+"""Grid features through small networks: the kernels for a GPU, interpreted, against the layers one after the other."""
+
+from collections.abc import Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from blocknerf.kernels.hash_grid import GridSpec
+from blocknerf.kernels.precision import LARGEST
+from blocknerf.kernels.radiance import ColorLayers, GridLayers, grid_network, radiance
+from tests.kernels.interpreted import fused, needs_triton
+
+SPEC = GridSpec(levels=3, features=4, log2_table=9, base_resolution=4, finest_resolution=30)
+SAMPLES, HALF_EXTENT = 5, 3.0
+
+
+def layers(widths: Sequence[int], generator: torch.Generator) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    shapes = list(zip(widths[1:], widths, strict=False))
+    weights = tuple(torch.randn(shape, generator=generator) / shape[1] ** 0.5 for shape in shapes)
+    return weights, tuple(0.3 * torch.randn(shape[0], generator=generator) for shape in shapes)
+
+
+def grid_layers(spec: GridSpec, widths: Sequence[int]) -> GridLayers:
+    generator = torch.Generator().manual_seed(0)
+    weights, biases = layers((spec.encoded, *widths), generator)
+    table = torch.randn(spec.entries, spec.features, generator=generator).half().float()
+    for tensor in (table, *weights, *biases):
+        tensor.requires_grad_()
+    return GridLayers(grid=spec, table=table, weights=weights, biases=biases)
+
+
+def points(rays: int) -> tuple[Tensor, Tensor]:
+    """Points, some outside the cube, and footprints."""
+    generator = torch.Generator().manual_seed(rays)
+    return (
+        1.2 * torch.rand(rays * SAMPLES, 3, generator=generator) - 0.1,
+        0.02 * torch.rand(rays * SAMPLES, generator=generator),
+    )
+
+
+def relative_error(value: Tensor, truth: Tensor) -> float:
+    return float((value - truth).norm() / truth.norm().clamp_min(1e-12))
+
+
+def assert_close(values: Sequence[Tensor], truths: Sequence[Tensor]) -> None:
+    """Values to half precision; gradients as whole vectors, for a rectifier may be on in one and off in the other."""
+    for value, truth in zip(values, truths, strict=True):
+        assert value.shape == truth.shape
+        assert relative_error(value, truth) < 2e-2
+        if truth.numel() > 1 and float(truth.norm()) > 0.0:
+            assert float(torch.cosine_similarity(value.flatten(), truth.flatten(), 0)) > 1 - 2e-4
+
+
+def colored(backend: str, rays: int, *, fade: bool = True, hidden: int = 16) -> tuple[Tensor, ...]:
+    """Density and color, and the gradients of everything."""
+    part = grid_layers(SPEC, (hidden, 16))
+    weights, biases = layers((16, hidden, hidden, 3), torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(2)
+    bias = torch.randn(rays, hidden, generator=generator)
+    place, footprints = points(rays)
+    leaves = [place, bias, part.table, *part.weights, *part.biases, *weights, *biases]
+    for leaf in leaves:
+        leaf.requires_grad_()
+    fades = torch.rand(rays * SAMPLES, generator=generator) if fade else None
+    density, color = radiance(
+        part, ColorLayers(weights=weights, biases=biases), place, footprints, bias, half_extent=HALF_EXTENT,
+        fade=fades, backend=backend,
+    )  # fmt: skip
+    slopes = torch.rand(rays * SAMPLES, 4, generator=generator) - 0.3
+    loss = (density * slopes[:, 0]).sum() + (color * slopes[:, 1:]).sum()
+    return density.detach(), color.detach(), *torch.autograd.grad(loss, leaves)
+
+
+@needs_triton
+@pytest.mark.parametrize(("rays", "fade", "hidden"), [(0, True, 16), (1, False, 16), (27, True, 16), (9, True, 32)])
+def test_the_whole_way_matches_the_reference(rays: int, fade: bool, hidden: int) -> None:
+    assert_close(*(colored(backend, rays, fade=fade, hidden=hidden) for backend in ("fused", "reference")))
+
+
+@needs_triton
+@pytest.mark.parametrize("rows", [False, True])
+def test_a_grids_network_matches_the_reference(rows: bool) -> None:
+    spec = GridSpec(levels=5, features=2, log2_table=8, base_resolution=4, finest_resolution=30)
+    results = []
+    for backend in ("fused", "reference"):
+        part = grid_layers(spec, (16, 1))
+        bias = torch.randn(7, 16, generator=torch.Generator().manual_seed(4)).requires_grad_() if rows else None
+        out = grid_network(part, *points(7), bias, backend)
+        leaves = [part.table, *part.weights, *part.biases, *([] if bias is None else [bias])]
+        slope = torch.linspace(-1.0, 2.0, out.numel()).view(out.shape)
+        results.append((out.detach(), *torch.autograd.grad(out, leaves, slope)))
+    assert_close(*results)
+
+
+@pytest.mark.parametrize("backend", ["auto", fused()])
+def test_what_is_not_a_number_stays_one(backend: str) -> None:
+    part = grid_layers(SPEC, (16, 16))
+    weights, biases = layers((16, 16, 16, 3), torch.Generator().manual_seed(1))
+    place, footprints = points(2)
+    place[3, 1] = float("nan")
+    color = ColorLayers(weights=weights, biases=biases)
+    with torch.no_grad():
+        density, colors = radiance(part, color, place, footprints, torch.zeros(2, 16), half_extent=1.0, backend=backend)
+    assert density.isnan().tolist() == [index == 3 for index in range(2 * SAMPLES)]
+    assert colors.isnan().any(-1).tolist() == density.isnan().tolist()
+
+
+@needs_triton
+def test_activations_saturate_instead_of_overflowing() -> None:
+    part = grid_layers(SPEC, (16, 16))
+    with torch.no_grad():
+        part.biases[0].fill_(2.0 * LARGEST)
+        out = grid_network(part, *points(2), backend="fused")
+    assert out.isfinite().all()
+
+
+@needs_triton
+def test_networks_of_another_form_are_refused_by_name_and_run_in_layers_otherwise() -> None:
+    part = grid_layers(SPEC, (16, 16, 16))
+    with pytest.raises(ValueError, match="2 layers"):
+        grid_network(part, *points(2), backend="fused")
+    assert grid_network(part, *points(2)).shape == (2 * SAMPLES, 16)
