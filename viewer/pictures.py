@@ -115,7 +115,8 @@ class Gallery:
             return weight_colors(to_uint8(seen.color), shares)
         if layer == "visibility":
             blocks = [self.renderer.cache.get(part.name) for part in seen.parts]
-            seen_by = [predict_visibility(block.field, block.view(view)) for block in blocks]
+            there = view.to(self.renderer.device)
+            seen_by = [predict_visibility(block.field, block.view(there)).cpu() for block in blocks]
             return turbo(blend(seen_by, [part.weight for part in seen.parts]).cpu().numpy())
         return to_uint8(seen.color)
 

@@ -6,13 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
+from blocknerf.cameras import Cameras
 from blocknerf.city.light import Light
 from blocknerf.city.manifest import RunFolder
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import RunError
 from blocknerf.images import to_uint8
 from blocknerf.rendering.image import nothing
+from viewer import pictures
 from viewer.painter import GivenUp
 from viewer.pictures import CITIES, LAYERS, Gallery, Wish
 from viewer.plan import SIDE, draw_plan, table
@@ -66,6 +69,22 @@ def test_light_exposure_weighting_and_layer_change_it(stock: Stock, gallery: Gal
     }
     images = {name: gallery.paint(each, 1.0, nothing).image for name, each in wishes.items()}
     assert len({image.tobytes() for image in images.values()}) == len(images)
+
+
+def test_visibility_is_asked_for_where_the_blocks_are(
+    stock: Stock, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, places = wish(stock), []
+    seen = gallery.renderer.render(asked.view, **asked.light.at(0.0, gallery.renderer, asked.view))
+
+    def predicted(_: object, cameras: Cameras) -> torch.Tensor:
+        places.append(cameras.camera_to_world.device.type)
+        return torch.zeros(int(asked.view.height[0]), int(asked.view.width[0]))
+
+    monkeypatch.setattr(pictures, "predict_visibility", predicted)
+    monkeypatch.setattr(gallery.renderer, "device", torch.device("meta"))
+    gallery._colors(seen, "visibility", asked.view)
+    assert set(places) == {"meta"}
 
 
 def test_blocks_are_held_once_however_they_are_chosen(stock: Stock, gallery: Gallery) -> None:
