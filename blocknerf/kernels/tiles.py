@@ -2,8 +2,11 @@
 
 from typing import no_type_check
 
+import torch
 import triton
 import triton.language as tl
+
+from blocknerf.kernels.backends import INTERPRETED
 
 TILE = 1024
 """Elements of one program of four warps: eight a thread, so that a dozen tensors of them stay in registers."""
@@ -20,6 +23,26 @@ def ray_tile(columns: int) -> tuple[int, int]:
     """
     width = max(1, triton.next_power_of_2(columns))
     return max(1, TILE // width), width
+
+
+PROGRAMS = 4
+"""Programs a multiprocessor, of kernels whose programs take tile after tile."""
+
+
+def programs(tiles: int, device: torch.device) -> int:
+    """How many programs take so many tiles; where they are interpreted one after the other, each takes one."""
+    if INTERPRETED:
+        return max(1, tiles)
+    return max(1, min(tiles, PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count))
+
+
+def room(width: int) -> int:
+    """Width of a tile that holds so many columns: matrix products want a power of two, 16 at least.
+
+    >>> room(3), room(33)
+    (16, 64)
+    """
+    return max(16, triton.next_power_of_2(width))
 
 
 @triton.jit

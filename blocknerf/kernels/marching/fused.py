@@ -14,7 +14,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.backends import INTERPRETED
 from blocknerf.kernels.hash_grid import gains_on_device
 from blocknerf.kernels.hash_grid.cells import facts, packed
 from blocknerf.kernels.hash_grid.fused import halved
@@ -25,14 +24,12 @@ from blocknerf.kernels.radiance.forward import density_of
 from blocknerf.kernels.radiance.tiles import column_of, encode_tile, halve, load_tile, of_rays, rectify, turned, vector
 from blocknerf.kernels.resampling import PADDING
 from blocknerf.kernels.resampling.fused import resample
-from blocknerf.kernels.tiles import larger, ray_tile
+from blocknerf.kernels.tiles import larger, programs, ray_tile, room
 
 BLOCK = 128
 """Samples of a tile."""
 RUN = 8
 """Samples of a ray that are asked for at a time."""
-PROGRAMS = 4
-"""Programs a multiprocessor, each of which takes tile after tile."""
 
 _STEP = tl.constexpr(STEP)
 
@@ -48,19 +45,19 @@ def march(
     given = [tensor.contiguous() for tensor in (rays.origins, rays.directions, rays.radii)]
     weights = sky.new_empty(count, network.proposal_samples)
     tiles = triton.cdiv(weights.numel(), BLOCK)
-    part = _Part(network, network.proposal, _programs(tiles, device))
+    part = _Part(network, network.proposal, programs(tiles, device))
     _propose[(part.programs,)](*given, weights, count, network.proposal_samples, *part.arguments, **part.constants)
     height, width = ray_tile(network.proposal_samples)
     _stop[(triton.cdiv(count, height),)](weights, count, network.proposal_samples, RAYS=height, WIDTH=width)
     even = torch.linspace(0.0, 1.0, network.proposal_samples + 1, device=device)
     halves = sky.new_full((count,), 0.5)
     edges = resample(even.expand(count, -1), weights, halves, network.samples, PADDING)
-    part = _Part(network, network.field, _programs(triton.cdiv(count, BLOCK // RUN), device))
+    part = _Part(network, network.field, programs(triton.cdiv(count, BLOCK // RUN), device))
     colors = [tensor for pair in zip(network.color.weights, network.color.biases, strict=True) for tensor in pair]
     _see[(part.programs,)](
         *given, edges, row_bias.contiguous(), sky.contiguous(), *colors, color, depth, opacity, count,
         network.samples, float(network.spacing.far), *part.arguments, **part.constants,
-        OUTPUTS=part.outputs, ROOM=_room(part.outputs), TINT=row_bias.shape[1], RUN=RUN,
+        OUTPUTS=part.outputs, ROOM=room(part.outputs), TINT=row_bias.shape[1], RUN=RUN,
     )  # fmt: skip
     return color, depth, opacity
 
@@ -84,9 +81,9 @@ class _Part:
         self.constants = {
             "LEVELS": grid.levels,
             "FEATURES": grid.features,
-            "INPUTS": _room(grid.encoded),
+            "INPUTS": room(grid.encoded),
             "HIDDEN": hidden,
-            "WIDE": _room(hidden),
+            "WIDE": room(hidden),
             "GAINS": gains is not None,
             "CELLS": network.cells is not None,
             "BLOCK": BLOCK,
@@ -98,17 +95,6 @@ class _Part:
 def _bytes(cells: Tensor | None) -> tuple[Tensor | None, int]:
     """Cells as a kernel reads them, and how many there are along a side."""
     return (None, 0) if cells is None else (cells.view(torch.uint8), cells.shape[0])
-
-
-def _programs(tiles: int, device: torch.device) -> int:
-    if INTERPRETED:
-        return tiles
-    return min(tiles, PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count)
-
-
-def _room(width: int) -> int:
-    """Width of a tile that holds so many columns: matrix products want a power of two, 16 at least."""
-    return max(16, triton.next_power_of_2(width))
 
 
 @triton.jit
@@ -186,16 +172,27 @@ def _propose(
 
 @triton.jit
 @no_type_check
+def _stopped(own, light):
+    """Weights of samples by their optical thickness and the light that reaches the first; and which find it spent.
+
+    The first that finds less than STEP takes what there is, and ends the ray (`reference.stopping_weights`).
+    """
+    reaching = light[:, None] * tl.exp(own - tl.cumsum(own, 1))
+    spent = (reaching < _STEP).to(tl.int32)
+    last = (spent == 1) & (tl.cumsum(spent, 1) == 1)
+    weight = tl.where(spent == 1, tl.where(last, reaching, 0.0), reaching * (1.0 - tl.exp(-own)))
+    return weight, spent
+
+
+@triton.jit
+@no_type_check
 def _stop(thickness, count, samples, RAYS: tl.constexpr, WIDTH: tl.constexpr):
     """Put weights in the place of optical thickness (`reference.stopping_weights`)."""
     ray, column = tl.program_id(0) * RAYS + tl.arange(0, RAYS), tl.arange(0, WIDTH)
     inside = (ray < count)[:, None] & (column < samples)[None, :]
     place = thickness + ray[:, None] * samples + column[None, :]
     own = tl.load(place, mask=inside, other=0.0)
-    reaching = tl.exp(own - tl.cumsum(own, 1))
-    spent = (reaching < _STEP).to(tl.int32)
-    last = (spent == 1) & (tl.cumsum(spent, 1) == 1)
-    weight = tl.where(spent == 1, tl.where(last, reaching, 0.0), reaching * (1.0 - tl.exp(-own)))
+    weight, _ = _stopped(own, tl.full([RAYS], 1.0, tl.float32))
     tl.store(place, weight, mask=inside)
 
 
@@ -240,12 +237,7 @@ def _see(
                 outputs = sums + vector(b2, OUTPUTS, ROOM)
                 density = density_of(column_of(outputs, 0, ROOM), scale)
                 own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
-                reaching = light[:, None] * tl.exp(own - tl.cumsum(own, 1))
-                spent = (reaching < _STEP).to(tl.int32)
-                last = (spent == 1) & (tl.cumsum(spent, 1) == 1)
-                weight = tl.where(spent == 1, tl.where(last, reaching, 0.0), reaching * (1.0 - tl.exp(-own)))
-                # What nothing reaches any more took no light either, even where the last before it took the rest.
-                weight = tl.where(light[:, None] >= _STEP, weight, 0.0)
+                weight, spent = _stopped(own, light)
                 sums = tl.dot(halve(outputs), turned(c1, TINT, OUTPUTS, TINT, ROOM)) + vector(d1, TINT, TINT)
                 sums += of_rays(rows, ray, 1, mask, TINT, TINT)
                 sums = tl.dot(halve(rectify(sums)), turned(c2, TINT, TINT, TINT, TINT)) + vector(d2, TINT, TINT)

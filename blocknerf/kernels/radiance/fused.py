@@ -11,7 +11,6 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.backends import INTERPRETED
 from blocknerf.kernels.hash_grid import gains_on_device
 from blocknerf.kernels.hash_grid.cells import facts, packed
 from blocknerf.kernels.hash_grid.fused import halved, scatter, slopes
@@ -19,11 +18,10 @@ from blocknerf.kernels.precision import STORED
 from blocknerf.kernels.radiance.backward import color_backward, grid_backward
 from blocknerf.kernels.radiance.forward import forward
 from blocknerf.kernels.radiance.layers import ColorLayers, GridLayers
+from blocknerf.kernels.tiles import programs, room
 
 BLOCK, BACKWARD_BLOCK = 128, 32
 """Samples of a tile; backward, where more is held in registers, fewer."""
-PROGRAMS = 4
-"""Programs a multiprocessor, each of which takes tile after tile."""
 
 
 def grid_network(
@@ -65,13 +63,13 @@ class _Part:
         self.outputs, self.hidden = part.weights[1].shape
         # Wide layers take more registers than four warps have.
         self.warps = {"num_warps": 4 if max(self.hidden, tint) <= 32 else 8, "num_stages": 1}
-        self.head = {"OUTPUTS": self.outputs, "ROOM": _room(self.outputs)}
+        self.head = {"OUTPUTS": self.outputs, "ROOM": room(self.outputs)}
         self.body = {
             "LEVELS": part.grid.levels,
             "FEATURES": part.grid.features,
-            "INPUTS": _room(part.grid.encoded),
+            "INPUTS": room(part.grid.encoded),
             "HIDDEN": self.hidden,
-            "WIDE": _room(self.hidden),
+            "WIDE": room(self.hidden),
         }
 
     def forward(
@@ -79,13 +77,13 @@ class _Part:
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
         """Outputs, or density, features and color; and encoded features as planes (scratch where not kept)."""
         count, grid = len(points), self.grid
-        programs = _programs(count, BLOCK, points.device)
-        planes = points.new_empty(grid.levels, count if keep else programs * BLOCK, grid.features, dtype=STORED)
+        many = programs(triton.cdiv(count, BLOCK), points.device)
+        planes = points.new_empty(grid.levels, count if keep else many * BLOCK, grid.features, dtype=STORED)
         out = points.new_empty(count) if color else points.new_empty(count, self.outputs)
         features = points.new_empty(count, self.outputs, dtype=STORED) if color and keep else None
         colors = points.new_empty(count, 3) if color else None
         if count:
-            forward[(programs,)](
+            forward[(many,)](
                 points, footprints, self.gains, *facts(grid, points.device), packed(self.half),
                 packed(planes.view(-1, grid.features)), planes, *layers[:4], rows, *(layers[4:] or (None,) * 6),
                 out, features, colors, count, _samples(count, rows), self.scale, **self.body, **self.head,
@@ -99,11 +97,11 @@ class _Part:
     ) -> tuple[Tensor | None, Tensor | None, Tensor | None, list[Tensor]]:
         """Gradients of points and table, where they are needed, of rows, and of the grid's layers."""
         count, sizes = len(points), [layer.numel() for layer in layers]
-        programs = _programs(count, BACKWARD_BLOCK, points.device)
-        to_planes, partial = torch.empty_like(planes, dtype=torch.float32), points.new_zeros(programs, sum(sizes))
+        many = programs(triton.cdiv(count, BACKWARD_BLOCK), points.device)
+        to_planes, partial = torch.empty_like(planes, dtype=torch.float32), points.new_zeros(many, sum(sizes))
         to_rows = None if rows is None else points.new_empty(count, self.hidden)
         if count:
-            grid_backward[(programs,)](
+            grid_backward[(many,)](
                 planes, *layers[:3], rows, to_out, to_planes, to_rows, partial, count, _samples(count, rows),
                 sum(sizes), **self.body, **self.head, ROWS=rows is not None, BLOCK=BACKWARD_BLOCK, **self.warps,
             )  # fmt: skip
@@ -121,11 +119,11 @@ class _Part:
         c1, d1, c2, d2, c3, d3 = layers
         given = (c1, c2, d2, c3, d3)
         count, total = len(density), sum(layer.numel() for layer in given)
-        programs = _programs(count, BACKWARD_BLOCK, density.device)
-        to_features, partial = density.new_empty(count, self.outputs), density.new_zeros(programs, total)
+        many = programs(triton.cdiv(count, BACKWARD_BLOCK), density.device)
+        to_features, partial = density.new_empty(count, self.outputs), density.new_zeros(many, total)
         to_rows = density.new_empty(count, self.tint)
         if count:
-            color_backward[(programs,)](
+            color_backward[(many,)](
                 features, rows, c1, d1, c2, d2, c3, density, to_density, color, to_color, fade, to_features, to_rows,
                 partial, count, _samples(count, rows), total, **self.head, TINT=self.tint, FADE=fade is not None,
                 BLOCK=BACKWARD_BLOCK, **self.warps,
@@ -197,15 +195,3 @@ def _of_rays(to_rows: Any, rows: Any) -> Any:
 def _samples(count: int, rows: Any) -> int:
     """Samples of a ray."""
     return 1 if rows is None else count // max(1, len(rows))
-
-
-def _programs(count: int, block: int, device: torch.device) -> int:
-    tiles = max(1, triton.cdiv(count, block))
-    if INTERPRETED:
-        return tiles
-    return min(tiles, PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count)
-
-
-def _room(width: int) -> int:
-    """Width of a tile that holds so many columns: matrix products want a power of two, 16 at least."""
-    return max(16, triton.next_power_of_2(width))
