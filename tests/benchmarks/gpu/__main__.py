@@ -29,7 +29,6 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180.0, help="of the longest training")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--tiny", action="store_true")
-    parser.add_argument("--compiled", action="store_true", help="compare with torch.compile, too")
     parser.add_argument("--skip", nargs="*", default=[], help="parts to leave out")
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--save", type=Path, default=None, help="where to keep the trained field")
@@ -83,7 +82,7 @@ def kernels(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
     if device.type == "cpu":
         return {"stages": "need a GPU"}
     from tests.benchmarks.gpu.ceilings import measure
-    from tests.benchmarks.gpu.stages import Samples, against_pytorch, stages
+    from tests.benchmarks.gpu.stages import Samples, against_pytorch, against_tiny_cuda_nn, stages
 
     of = subject(options.run, options.block, device, steps=400)
     for _ in range(300):
@@ -97,12 +96,14 @@ def kernels(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
     rows = stages(samples, limits)
     for stage in rows:
         print(f"{stage.name:<30}{stage.milliseconds:>9.3f} ms{stage.share:>8.0%} of its ceiling")
-    ways = against_pytorch(samples, options.compiled)
-    print(", ".join(f"{name} {value / 1e6:.1f} M samples/s" for name, value in ways.items()))
+    ways, grids = against_pytorch(samples), against_tiny_cuda_nn(samples)
+    for title, rates in (("field", ways), ("grid alone", grids)):
+        print(f"{title}: " + ", ".join(f"{name} {value / 1e6:.1f} M samples/s" for name, value in rates.items()))
     return {
         "ceilings": {"copy": limits.copy, "gather": limits.gather, "scatter": limits.scatter},
         "stages": {stage.name: {"milliseconds": stage.milliseconds, "share": stage.share} for stage in rows},
         "field_samples_per_second": ways,
+        "grid_samples_per_second": grids,
         "samples_a_ray": spec.proposal_samples + spec.samples,
     }
 

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from blocknerf.fields.block_field import BlockField
 from blocknerf.kernels.adam import adam_step
+from blocknerf.kernels.backends import Backend, availability
+from blocknerf.kernels.hash_grid import encode
 from blocknerf.kernels.hash_grid import fused as grid
 from blocknerf.kernels.quadrature import composite, weights_from_density
 from blocknerf.kernels.radiance import fused, layered
@@ -136,7 +138,7 @@ def stages(samples: Samples, ceilings: Ceilings) -> list[Stage]:
     return [Stage(name=name, milliseconds=milliseconds(run), least=least) for name, (run, least) in rows.items()]
 
 
-def against_pytorch(samples: Samples, compiled: bool) -> dict[str, float]:
+def against_pytorch(samples: Samples) -> dict[str, float]:
     """Samples a second, forward and backward, of the field in one kernel, in plain PyTorch, and in that compiled."""
     field = samples.field
     leaves = [field.base.table, *fused._layers(field.base.layers), *fused._layers(field._color_layers)]
@@ -154,12 +156,29 @@ def against_pytorch(samples: Samples, compiled: bool) -> dict[str, float]:
         )
         return density.mean() + color.mean()
 
-    ways: dict[str, Callable[..., Tensor]] = {"fused": kernels, "PyTorch": layers}
-    if compiled:
-        ways["torch.compile"] = torch.compile(layers)
+    ways: dict[str, Callable[..., Tensor]] = {
+        "fused": kernels,
+        "PyTorch": layers,
+        "torch.compile": torch.compile(layers),
+    }
     given = samples.points, samples.spreads, samples.rows
 
     def both(way: Callable[..., Tensor]) -> None:
         torch.autograd.grad(way(*given), leaves)
 
     return {name: 1e3 * len(samples.points) / milliseconds(lambda way=way: both(way), 7) for name, way in ways.items()}
+
+
+def against_tiny_cuda_nn(samples: Samples) -> dict[str, float]:
+    """Samples a second, forward and backward, of the grid alone; tiny-cuda-nn's where it is installed."""
+    network = samples.field.base
+    table = network.table.detach().clone().requires_grad_()
+    slope = torch.randn(len(samples.points), network.grid.encoded, device=table.device)
+    usable = {each.backend for each in availability("hash_grid", table.device) if each.usable}
+
+    def both(backend: Backend) -> None:
+        encoded = encode(samples.points, table, network.grid, samples.spreads, backend)
+        torch.autograd.grad(encoded, table, slope)
+
+    names: tuple[Backend, ...] = ("fused", "tcnn")
+    return {name: 1e3 * len(slope) / milliseconds(lambda name=name: both(name)) for name in names if name in usable}
