@@ -3,7 +3,7 @@
     python -m tests.benchmarks.gpu RUN --block b001 [--seconds 180] [--out RESULTS.json] [--save FIELD]
 
 RUN is a partitioned run, which need not be trained. Without a GPU, `--tiny` runs the script to its end on the
-processor, with sizes at which its figures mean nothing.
+processor, with TRITON_INTERPRET=1 its kernels too, with sizes at which its figures mean nothing.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import torch
 
 from blocknerf.fields.checkpoint import save_field
 from blocknerf.fields.probing import extract_occupancy
+from blocknerf.kernels.backends import INTERPRETED
 from blocknerf.kernels.devices import device_name, resolve
 from tests.benchmarks.gpu.pictures import HEIGHT, WIDTH, frame_times
 from tests.benchmarks.gpu.training import curve, rate, score, subject
@@ -79,24 +80,24 @@ def parity(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 def kernels(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Ceilings, and each stage as a share of its own; the field against PyTorch."""
-    if device.type == "cpu":
-        return {"stages": "need a GPU"}
+    if device.type == "cpu" and not INTERPRETED:
+        return {"stages": "need a GPU, or Triton's interpreter"}
     from tests.benchmarks.gpu.ceilings import measure
     from tests.benchmarks.gpu.stages import Samples, against_pytorch, against_tiny_cuda_nn, stages
 
-    of = subject(options.run, options.block, device, steps=400)
-    for _ in range(300):
+    of = subject(options.run, options.block, device, steps=400, **({"rays": 64} if options.tiny else {}))
+    for _ in range(2 if options.tiny else 300):
         of.trainer.advance()
     spec = of.trainer.field.spec
     limits = measure(of.trainer.field.base.grid.entries, device)
     print(
         f"copy {limits.copy / 1e12:.2f} TB/s, gather {limits.gather / 1e9:.0f} G/s, add {limits.scatter / 1e9:.0f} G/s"
     )
-    samples = Samples(of.trainer, 1 << 14)
+    samples = Samples(of.trainer, 4 if options.tiny else 1 << 14)
     rows = stages(samples, limits)
     for stage in rows:
         print(f"{stage.name:<30}{stage.milliseconds:>9.3f} ms{stage.share:>8.0%} of its ceiling")
-    ways, grids = against_pytorch(samples), against_tiny_cuda_nn(samples)
+    ways, grids = against_pytorch(samples, compiles=not options.tiny), against_tiny_cuda_nn(samples)
     for title, rates in (("field", ways), ("grid alone", grids)):
         print(f"{title}: " + ", ".join(f"{name} {value / 1e6:.1f} M samples/s" for name, value in rates.items()))
     return {

@@ -1,5 +1,6 @@
 """What a GPU can do at most of what the kernels live on: copying, gathering at random, adding at random."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from statistics import median
@@ -8,9 +9,12 @@ import torch
 import triton
 import triton.language as tl
 
-COPIED = 1 << 29
+from blocknerf.kernels.backends import INTERPRETED
+from blocknerf.kernels.hash_grid.fused import _add_vector
+
+COPIED = 1 << 14 if INTERPRETED else 1 << 29
 """Bytes copied to measure how fast memory is."""
-LANES, ROUNDS = 1 << 20, 64
+LANES, ROUNDS = (128, 2) if INTERPRETED else (1 << 20, 64)
 """Threads that gather or add at random, and how often each."""
 
 
@@ -27,7 +31,11 @@ class Ceilings:
 
 
 def milliseconds(run: Callable[[], object], repeats: int = 15, warm_up: int = 3) -> float:
-    """Median time of a piece of work on the device, by events; on the processor by the clock."""
+    """Median time of a piece of work on the device, by events; on the processor, of one, by the clock."""
+    if not torch.cuda.is_available():
+        begun = time.perf_counter()
+        run()
+        return 1e3 * (time.perf_counter() - begun)
     for _ in range(warm_up):
         run()
     times = []
@@ -49,8 +57,9 @@ def measure(entries: int, device: torch.device) -> Ceilings:
     table = torch.randint(0, 1 << 40, (entries,), device=device)
     sums, out = torch.zeros(entries, 4, device=device), torch.empty(LANES, dtype=torch.int64, device=device)
     grid, shape = (LANES // 128,), {"ROUNDS": ROUNDS, "BLOCK": 128}
+    vector = not INTERPRETED and torch.cuda.get_device_capability(device)[0] >= 9
     gather = milliseconds(lambda: _gather[grid](table, out, entries, **shape))
-    scatter = milliseconds(lambda: _scatter[grid](sums, entries, **shape))
+    scatter = milliseconds(lambda: _scatter[grid](sums, entries, VECTOR=vector, **shape))
     count = LANES * ROUNDS
     return Ceilings(copy=1e3 * copy, gather=1e3 * count / gather, scatter=1e3 * count / scatter)
 
@@ -77,16 +86,14 @@ def _gather(table, out, entries, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _scatter(sums, entries, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
+def _scatter(sums, entries, VECTOR: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     value = lane.to(tl.float32) * 1e-6
     for turn in tl.static_range(ROUNDS):
         place, _ = _somewhere((lane * ROUNDS + turn).to(tl.uint32), entries.to(tl.uint32))
-        tl.inline_asm_elementwise(
-            "{ red.relaxed.gpu.global.add.v4.f32 [$1], {$2, $2, $2, $2}; mov.b32 $0, 0; }",
-            "=r,l,f",
-            [(sums + place * 4).to(tl.int64), value],
-            dtype=tl.int32,
-            is_pure=False,
-            pack=1,
-        )
+        target = sums + place * 4
+        if VECTOR:
+            _add_vector(target, value, value, value, value, value == value, 4)
+        else:
+            for feature in tl.static_range(4):
+                tl.atomic_add(target + feature, value, sem="relaxed")

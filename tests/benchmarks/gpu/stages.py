@@ -138,7 +138,7 @@ def stages(samples: Samples, ceilings: Ceilings) -> list[Stage]:
     return [Stage(name=name, milliseconds=milliseconds(run), least=least) for name, (run, least) in rows.items()]
 
 
-def against_pytorch(samples: Samples) -> dict[str, float]:
+def against_pytorch(samples: Samples, compiles: bool) -> dict[str, float]:
     """Samples a second, forward and backward, of the field in one kernel, in plain PyTorch, and in that compiled."""
     field = samples.field
     leaves = [field.base.table, *fused._layers(field.base.layers), *fused._layers(field._color_layers)]
@@ -159,8 +159,9 @@ def against_pytorch(samples: Samples) -> dict[str, float]:
     ways: dict[str, Callable[..., Tensor]] = {
         "fused": kernels,
         "PyTorch": layers,
-        "torch.compile": torch.compile(layers),
     }
+    if compiles:
+        ways["torch.compile"] = torch.compile(layers)
     given = samples.points, samples.spreads, samples.rows
 
     def both(way: Callable[..., Tensor]) -> None:
