@@ -84,7 +84,7 @@ class Trainer:
             near_fade=NEAR_FADE * self.field.spec.half_extent,
         )
         color_loss = losses.photometric(seen.color, batch.colors, self._trusted(seen, batch))
-        loss = color_loss + self._regularizers(seen, batch, train_proposals)
+        loss = color_loss + self._regularizers(seen, batch, train_proposals, moves)
         loss = loss + visibility_loss(self.field, rays, seen, generator)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -144,12 +144,17 @@ class Trainer:
         errors = (seen.color.detach() - batch.colors).square().mean(-1)
         return self.crowds.trusted(batch.frames, batch.pixels, errors, share)
 
-    def _regularizers(self, seen: RayRendering, batch: PixelBatch, train_proposals: bool) -> Tensor:
+    def _regularizers(self, seen: RayRendering, batch: PixelBatch, train_proposals: bool, moves: bool) -> Tensor:
         fine = Histogram(edges=seen.samples.edges, weights=seen.weights)
-        total = self.config.distortion_weight * losses.distortion(fine)
-        total = total + self.config.code_weight * losses.code_prior(self.field.codes)
+        total = self.config.code_weight * losses.code_prior(self.field.codes)
         if train_proposals:
             total = total + sum(losses.interlevel(fine, proposal) for proposal in seen.proposals)
+        # Where a photograph was taken from, its colors alone say. The depth loss takes the measured distance as fixed,
+        # though it changes as the camera moves, and by distortion a camera would go to where surfaces look thin.
+        return total if moves else total + self._shape_losses(seen, fine, batch)
+
+    def _shape_losses(self, seen: RayRendering, fine: Histogram, batch: PixelBatch) -> Tensor:
+        total = self.config.distortion_weight * losses.distortion(fine)
         if len(batch.depths):
             total = total + self.config.depth_weight * self._depth_loss(seen, batch.depths)
         if len(batch.sky):
