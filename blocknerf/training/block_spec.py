@@ -11,12 +11,14 @@ from blocknerf.capture.capture import Capture
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.partition.block import Block
 from blocknerf.presets import Preset
-from blocknerf.training.depths import point_spacing, project_depths
+from blocknerf.training.depths import distances_in_view
 
 NEAR_SHARE = 0.02
 """Rays begin at this share of the block's radius, unless measured points show that nothing is so near."""
 FAR_SHARE = 100.0
 PROBED_FRAMES = 12
+NEAREST_SHARE = 1e-3
+"""Share of points in view, stray ones, that rays may begin behind."""
 LONG_SIDE: dict[Preset, float] = {"draft": 400, "standard": 1600, "fine": math.inf}
 """Longest image side, in pixels, that a preset learns from."""
 
@@ -42,11 +44,15 @@ def default_downscale(capture: Capture, preset: Preset) -> int:
 
 
 def _nearest_distance(capture: Capture, frames: Sequence[int]) -> float:
-    """Distance that nearly all measured points of the block's photographs exceed; zero without points."""
+    """Distance that nearly all measured points in view of the block's photographs exceed; zero without points.
+
+    Points that others hide count as well: what hides them is nearer still. `project_depths` would leave the nearest
+    out, since of a sparse cloud's it cannot say what they hide: on a walk with a point every 0.9 m all within 30 m.
+    """
     cloud = capture.read_lidar() or capture.read_points()
     if cloud is None or not len(cloud.positions):
         return 0.0
-    spacing, cameras = point_spacing(cloud.positions), capture.cameras()
+    points, cameras = torch.from_numpy(cloud.positions), capture.cameras()
     probed = list(frames)[:: max(1, len(frames) // PROBED_FRAMES)]
-    distances = torch.cat([project_depths(cloud, cameras, index, spacing).distances for index in probed])
-    return float(np.quantile(distances.numpy(), 0.001)) if len(distances) else 0.0
+    distances = torch.cat([distances_in_view(points, cameras, index) for index in probed])
+    return float(np.quantile(distances.numpy(), NEAREST_SHARE)) if len(distances) else 0.0

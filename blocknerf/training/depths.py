@@ -38,6 +38,12 @@ def point_spacing(positions: Float[np.ndarray, "points 3"]) -> float:
     return float(np.median(distances[:, -1])) if distances.ndim == 2 else 0.0
 
 
+def distances_in_view(points: Float[Tensor, "points 3"], cameras: Cameras, index: int) -> Float[Tensor, "inside"]:
+    """Distances, in world units, of the points that lie within one camera's view, hidden or not."""
+    _, _, inside = cameras.project(points, index)
+    return (points[inside] - cameras.centers[index]).norm(dim=-1)
+
+
 def project_depths(
     cloud: PointCloud,
     cameras: Cameras,

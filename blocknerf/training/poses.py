@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import pairwise
 
+import numpy as np
 import torch
 from jaxtyping import Float64, Int
+from scipy.linalg import solveh_banded
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
@@ -32,6 +35,8 @@ PRIOR_SHARE = 0.2
 The paper's is 1/60, which is 5,000 of its steps; of the 900 to 6,000 of a draft it would be 15 to 100, when there is
 no shape yet to align to: offsets run off by more than they were wrong by (measured on the sample city).
 """
+SHORTEST_WAY = 1e-3
+"""Between the middles of neighboring stretches, in units of `length`: cameras may stand still."""
 FADE_SHARE = 0.6
 """Share of training over which hash levels fade in (BARF, Lin et al. 2021).
 
@@ -53,17 +58,22 @@ class PoseRefiner:
     along with its cameras changes no picture. The mean is taken over frames, which leaves a block nearest to the
     poses it was given, and so neighbors that were given the same poses nearest to one another. All of it is kept on the
     processor, wherever the field is trained.
+
+    Neighboring stretches of a segment hold to one another, as errors that wander along a way do: what the few rays of
+    a short stretch leave open, its neighbors say. The tie weighs as the prior does, times the squared difference of
+    the tangents over the way between them, and so as much in all however finely a segment is divided.
     """
 
     def __init__(self, cameras: Cameras, stretches: Sequence[Stretch], length: float) -> None:
         self.given, self.length = cameras, length
-        self.stretches = tuple(dict.fromkeys(stretches))
+        self.stretches = tuple(sorted(set(stretches), key=lambda stretch: (stretch.segment, stretch.number)))
         numbers = {stretch: number for number, stretch in enumerate(self.stretches)}
         self._of_frame = torch.tensor([numbers[stretch] for stretch in stretches])
         member = torch.nn.functional.one_hot(self._of_frame, len(self.stretches)).double()
         self.counts = member.sum(0)
         self.pivots = member.T @ cameras.centers.double() / self.counts[:, None]
         self._apart = _without_common_motion(self.pivots / length, self.counts)
+        self._ties = _ties(self.stretches, self.pivots / length)
         self.tangents = torch.zeros(len(self.stretches), 6, dtype=torch.float64)
         self.gradient = torch.zeros_like(self.tangents)
         self.curvature = torch.zeros(len(self.stretches), 6, 6, dtype=torch.float64)
@@ -119,15 +129,30 @@ class PoseRefiner:
         self.gradient.lerp_(member @ single, 1.0 - MOMENTUM)
         products = (member @ (single[:, :, None] * single[:, None]).flatten(1)).view_as(self.curvature)
         self.curvature.lerp_(products * (len(frames) / (2.0 * squared_error)), 1.0 - CURVATURE_MOMENTUM)
-        pull = 2.0 * prior_weight(progress) * self.counts / self.counts.sum()
-        gradient = self.gradient / (1.0 - MOMENTUM ** (update + 1)) + pull[:, None] * self.tangents
+        gradient = self.gradient / (1.0 - MOMENTUM ** (update + 1))
         curvature = self.curvature / (1.0 - CURVATURE_MOMENTUM ** (update + 1))
-        damped = curvature + pull[:, None, None] * torch.eye(6, dtype=torch.float64, device="cpu")
         step = STEP_START * (STEP_END / STEP_START) ** progress
-        change = step * torch.linalg.solve(damped, gradient[..., None])[..., 0]
-        change = change * (LEASH / change.norm(dim=-1, keepdim=True).clamp_min(1e-30)).clamp(max=1.0)
-        moved = self.tangents - change
+        moved = self.tangents - _bounded(self._change(gradient, curvature, step, 2.0 * prior_weight(progress)))
         self.tangents = (self._apart @ moved.flatten()).view_as(moved)
+
+    def _change(
+        self,
+        gradient: Float64[Tensor, "stretches 6"],
+        curvature: Float64[Tensor, "stretches 6 6"],
+        step: float,
+        pull: float,
+    ) -> Float64[Tensor, "stretches 6"]:
+        """What to take off the tangents.
+
+        Only what pictures say may be overdone: the field undoes it in part, but nothing of a prior, which would
+        overshoot and throw tangents back and forth as long as it rules.
+        """
+        to_zero = (self.counts / self.counts.sum())[:, None]
+        back = torch.nn.functional.pad(self._ties[:, None] * self.tangents.diff(dim=0), (0, 0, 1, 1)).diff(dim=0)
+        prior = pull * (to_zero * self.tangents - back)
+        held = to_zero[:, 0] + torch.nn.functional.pad(self._ties, (0, 1)) + torch.nn.functional.pad(self._ties, (1, 0))
+        stiff = curvature + pull * held[:, None, None] * torch.eye(6, dtype=torch.float64, device="cpu")
+        return _solve_chain(stiff, -pull * self._ties, step * gradient + min(1.0, step) * prior)
 
     def state(self) -> dict[str, Tensor]:
         """All that changes in training, for a checkpoint."""
@@ -183,3 +208,30 @@ def _without_common_motion(
     common = torch.cat([shifts, torch.cat([torch.zeros_like(identity), identity], -1)], -2).reshape(-1, 6)
     weighted = common.T * weights.repeat_interleave(6)
     return torch.eye(len(common), dtype=torch.float64) - common @ torch.linalg.solve(weighted @ common, weighted)
+
+
+def _ties(stretches: Sequence[Stretch], pivots: Float64[Tensor, "stretches 3"]) -> Float64[Tensor, "ties"]:
+    """How firmly each stretch holds to the next of its segment: inversely to the way between their middles."""
+    follows = [a.segment == b.segment and a.number + 1 == b.number for a, b in pairwise(stretches)]
+    way = pivots.diff(dim=0).norm(dim=-1).clamp_min(SHORTEST_WAY)
+    return torch.tensor(follows, dtype=torch.float64) / way
+
+
+def _bounded(change: Float64[Tensor, "stretches 6"]) -> Float64[Tensor, "stretches 6"]:
+    return change * (LEASH / change.norm(dim=-1, keepdim=True).clamp_min(1e-30)).clamp(max=1.0)
+
+
+def _solve_chain(
+    own: Float64[Tensor, "stretches 6 6"], ties: Float64[Tensor, "ties"], right: Float64[Tensor, "stretches 6"]
+) -> Float64[Tensor, "stretches 6"]:
+    """The solution of a symmetric system in which each stretch has to do with itself and its neighbors alone.
+
+    Banded, so that the cost grows with the number of stretches and not with its cube.
+    """
+    count = len(own)
+    bands = np.zeros((7, 6 * count))
+    for offset in range(6):
+        diagonal = torch.diagonal(own, -offset, 1, 2).numpy()
+        bands[offset].reshape(count, 6)[:, : 6 - offset] = diagonal
+    bands[6, : 6 * (count - 1)] = np.repeat(ties.numpy(), 6)
+    return torch.from_numpy(solveh_banded(bands, right.flatten().numpy(), lower=True)).view_as(right)

@@ -152,7 +152,8 @@ class Trainer:
             near_fade=NEAR_FADE * self.field.spec.half_extent,
         )
         color_loss = losses.photometric(seen.color, batch.colors, self._trusted(seen, batch))
-        loss = color_loss + self._regularizers(seen, batch, kind.learns, pace.shell)
+        shapes = None if moves else pace.shell
+        loss = color_loss + self._regularizers(seen, batch, kind.learns, shapes)
         loss = loss + visibility_loss(self.field, rays, seen, self._generator)
         self.watch.note(loss, color_loss, pace.count)
         if self.device.type == "cpu":
@@ -214,13 +215,21 @@ class Trainer:
         return self.crowds.trusted(batch.frames, batch.pixels, errors, share)
 
     def _regularizers(
-        self, seen: RayRendering, batch: PixelBatch, train_proposals: bool, shell: float | Float[Tensor, ""]
+        self, seen: RayRendering, batch: PixelBatch, train_proposals: bool, shell: float | Float[Tensor, ""] | None
     ) -> Tensor:
+        """All but the losses of color and visibility; those of shape too where a shell is given."""
         fine = Histogram(edges=seen.samples.edges, weights=seen.weights)
-        total = self.config.distortion_weight * losses.distortion(fine)
-        total = total + self.config.code_weight * losses.code_prior(self.field.codes)
+        total = self.config.code_weight * losses.code_prior(self.field.codes)
         if train_proposals:
             total = total + sum(losses.interlevel(fine, proposal) for proposal in seen.proposals)
+        # Where a photograph was taken from, its colors alone say. The depth loss takes the measured distance as fixed,
+        # though it changes as the camera moves, and by distortion a camera would go to where surfaces look thin.
+        return total if shell is None else total + self._shape_losses(seen, fine, batch, shell)
+
+    def _shape_losses(
+        self, seen: RayRendering, fine: Histogram, batch: PixelBatch, shell: float | Float[Tensor, ""]
+    ) -> Tensor:
+        total = self.config.distortion_weight * losses.distortion(fine)
         if len(batch.depths):
             total = total + self.config.depth_weight * self._depth_loss(seen, batch.depths, shell)
         if len(batch.sky):

@@ -105,7 +105,7 @@ def run_row(name: str, folder: Path, steps: int) -> dict[str, object]:
                 flush=True,
             )
     absolute, relative = pose_errors(found, truth)
-    _, psnr = score(replace(block, capture=found), 1)
+    psnr = score(replace(block, capture=found), 1)["half"]
     print(f"{name}: {psnr:.2f} dB; relative {relative}; absolute {absolute}", flush=True)
     facts = {"psnr": round(psnr, 2)}
     for kind, error in (("relative", relative), ("absolute", absolute)):

@@ -67,3 +67,15 @@ def test_rays_begin_before_the_nearest_measured_point(ball: Any, tmp_path: Path)
     near = spec_for_block(measured, BLOCK, range(16), "draft").near
     nearest = min(float(np.linalg.norm(positions - np.array(frame.center), axis=-1).min()) for frame in measured.frames)
     assert spec_for_block(ball.clean, BLOCK, range(16), "draft").near < near <= nearest
+
+
+def test_rays_begin_before_the_nearest_of_few_points(ball: Any, tmp_path: Path) -> None:
+    """Points 20 m apart: by them nobody can say what hides what within 25 m of the camera, but they stand there."""
+    x, y = np.meshgrid(*[np.arange(-70.0, 71.0, 20.0)] * 2)
+    lattice = np.stack([x, y, np.zeros_like(x)], -1).reshape(-1, 3)
+    ball_points = np.concatenate([np.eye(3), -np.eye(3)])
+    positions = np.concatenate([lattice, ball_points]).astype(np.float32)
+    write_ply(PointCloud(positions=positions), tmp_path / "points.ply")
+    measured = dataclasses.replace(ball.clean, root=tmp_path, points="points.ply")
+    block = dataclasses.replace(BLOCK, radius=1.0)
+    assert 0.5 < spec_for_block(measured, block, range(16), "draft").near < 2.0

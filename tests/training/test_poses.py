@@ -15,7 +15,7 @@ from blocknerf.capture.motion import Motion
 from blocknerf.capture.offsets import refined
 from blocknerf.capture.stretches import Stretch
 from blocknerf.geometry import compose, invert, se3_exp
-from blocknerf.training.poses import PRIOR_SHARE, PoseRefiner, active_levels, prior_weight
+from blocknerf.training.poses import PRIOR_SHARE, PoseRefiner, _solve_chain, active_levels, prior_weight
 from blocknerf.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -225,3 +225,74 @@ def test_long_drives_can_be_divided(ball: Any, trainer_of: MakeTrainer) -> None:
     trainer = trainer_of(ball.clean, steps=10, pose_refinement=True, pose_stretch=6.0)
     assert trainer.poses is not None
     assert [stretch.number for stretch in trainer.poses.stretches] == [0, 1, 2, 3]
+
+
+def on_one_way(per_stretch: int = FRAMES // 4) -> PoseRefiner:
+    """Four stretches of one drive."""
+    return PoseRefiner(cameras(), [Stretch(segment="drive", number=i // per_stretch) for i in range(FRAMES)], LENGTH)
+
+
+def one_update(poses: PoseRefiner, frames: torch.Tensor, progress: float) -> None:
+    rays = rays_of(poses.cameras(), frames).tracked()
+    squared_errors(rays, torch.zeros(len(frames), 3).double()).backward()
+    for part in (rays.origins, rays.directions):
+        assert part.grad is not None
+        part.grad *= 1e-4  # so short that the bound on updates does not matter
+    poses.update(rays, frames, squared_error=1e-2, update=0, progress=progress)
+
+
+def test_a_stretch_that_no_ray_hits_goes_with_its_neighbors() -> None:
+    """Between two that pictures move alike, it moves as they do on average; alone in its segment, it stays."""
+    frames = torch.tensor([i for i in range(FRAMES) if i // 3 != 1]).repeat(4)
+    tied, apart = on_one_way(), PoseRefiner(cameras(), [Stretch(segment=f"d{i // 3}") for i in range(FRAMES)], LENGTH)
+    for poses in (tied, apart):
+        poses._apart = torch.eye(24, dtype=torch.float64)  # so that nothing but the ties can move it
+        one_update(poses, frames, progress=1.0)
+    assert apart.tangents[1].abs().max() == 0.0
+    before, after, share = *tied._ties[:2], tied.counts[1] / tied.counts.sum()
+    between = (before * tied.tangents[0] + after * tied.tangents[2]) / (before + after + share)
+    assert torch.allclose(tied.tangents[1], between)
+    assert between.norm() > 0.1 * tied.tangents[[0, 2]].norm()
+
+
+def test_only_neighbors_on_the_way_are_tied() -> None:
+    places = [("a", 0), ("a", 1), ("a", 3), ("b", 4)]
+    stretches = [Stretch(segment=name, number=number) for name, number in places for _ in range(3)]
+    ties = PoseRefiner(cameras(), stretches[::-1], LENGTH)._ties
+    assert ties.count_nonzero() == 1
+    assert ties[0] > 0.0
+
+
+def test_priors_never_overshoot() -> None:
+    """Steps beyond a full one are for what the field undoes; it undoes nothing of a prior."""
+    for poses in (refiner(), on_one_way()):
+        count = len(poses.stretches)
+        noise = torch.randn(6 * count, generator=torch.Generator().manual_seed(1)).double()
+        start = 1e-4 * (poses._apart @ noise).view(count, 6)
+        poses.tangents = start.clone()
+        frames = torch.arange(FRAMES)
+        rays = rays_of(poses.cameras(), frames).tracked()
+        (0.0 * squared_errors(rays, torch.zeros(FRAMES, 3).double())).backward()
+        poses.update(rays, frames, squared_error=1e-2, update=0, progress=0.0)
+        assert float((poses.tangents * start).sum()) > -1e-3 * float(start.square().sum())
+
+
+def test_a_chain_is_solved_as_the_whole_system_is() -> None:
+    generator = torch.Generator().manual_seed(0)
+    root = torch.randn(5, 6, 6, generator=generator).double()
+    own = root @ root.transpose(1, 2) + 12.0 * torch.eye(6).double()
+    ties, right = -torch.rand(4, generator=generator).double(), torch.randn(5, 6, generator=generator).double()
+    whole = torch.block_diag(*own) + torch.kron(torch.diag(ties, 1) + torch.diag(ties, -1), torch.eye(6).double())
+    assert torch.allclose(_solve_chain(own, ties, right).flatten(), torch.linalg.solve(whole, right.flatten()))
+
+
+def test_colors_alone_move_poses(ball: Any, trainer_of: MakeTrainer) -> None:
+    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
+    moved = []
+    for weight in (0.0, 100.0):
+        trainer = trainer_of(in_two_drives(ball.clean, offset), steps=8, pose_refinement=True, distortion_weight=weight)
+        trainer.advance()
+        assert trainer.poses is not None
+        moved.append(trainer.poses.tangents)
+    assert moved[0].abs().max() > 0.0
+    assert torch.equal(*moved)
