@@ -174,12 +174,11 @@ def test_no_other_word_of_a_visitor_becomes_an_option(page: Speaker, outside: Pa
     set_keyframes(page)
     page.answers("Weighting", f"--trajectory={outside}", "No picture:** view: there is no weighting")
     page.answers("Render film", True, "Not done:** view: there is no weighting")
-    before = page.pictures()
+    still, before = page.turns("Weighting", "nearest"), len(page.told)
     for name in names(outside):
         page.set("Go to block", name)
-        page.set("Hidden", name)
-    page.listen(1.0)
-    assert page.pictures() == before
+        assert np.array_equal(page.turns("Hidden", name), still)
+    assert "SetCameraPositionMessage" not in {each["type"] for each in page.told[before:]}
 
 
 def test_a_file_is_loaded_whatever_it_is_called_and_left_nowhere(page: Speaker, tmp_path: Path) -> None:
