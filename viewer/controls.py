@@ -7,7 +7,7 @@ from typing import Any
 import viser
 
 from blocknerf.cameras import Cameras
-from blocknerf.city.manifest import WEIGHTINGS
+from blocknerf.city.manifest import WEIGHTINGS, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.errors import BlockNerfError, RunError
 from viewer.facts import facts_table
@@ -91,15 +91,29 @@ class Controls:
         """What the panel says of a film, as options of `blocknerf render`.
 
         Raises:
-            RunError: the light is none that a film can show.
+            RunError: the light is none that a film can show, or the run has no such look or weighting.
         """
         names = [self._light.value] + ([] if self._into.value == ALONE else [self._into.value])
-        options = ["--weighting", str(self._weighting.value)]
+        options = ["--weighting", self.weighting]
         if names[0] in self._stock.looks:
+            self._stock.light(names[0], None if self._into.value == ALONE else self._into.value, None)
             options += ["--look", ":".join(names)]
         elif self._stock.looks:
             raise RunError(f"view: a film shows a stored look; choose {' or '.join(self._stock.looks)} under Light")
         return options + ([] if self.exposure is None else ["--exposure", repr(self.exposure)])
+
+    @property
+    def weighting(self) -> Weighting:
+        """How blocks are weighed.
+
+        Raises:
+            RunError: the page says what is none of the ways.
+        """
+        asked = self._weighting.value
+        for known in WEIGHTINGS:
+            if asked == known:
+                return known
+        raise RunError(f"view: there is no weighting {asked!r}; choose one of {', '.join(WEIGHTINGS)}")
 
     @property
     def exposure(self) -> float | None:
@@ -112,7 +126,7 @@ class Controls:
         """What the panel asks for, seen from there.
 
         Raises:
-            RunError: there is no such look.
+            RunError: there is no such look or weighting.
         """
         hidden, stock = frozenset(self._hidden.value[:LONGEST_LIST].split()), self._stock
         light, into = self._light.value, self._into.value
@@ -122,7 +136,7 @@ class Controls:
             light=stock.light(light, into if passes else None, self.exposure),
             passed=held(self._passed.value, 0.0, 1.0),
             city=stock.shown(hidden, held(self._power.value, *POWERS), held(self._threshold.value, *THRESHOLDS)),
-            weighting=self._weighting.value,
+            weighting=self.weighting,
             max_blocks=int(held(self._most.value, 1, MOST)),
             layer=self._layer.value,
         )

@@ -3,7 +3,8 @@
     python -m tests.benchmarks.many_blocks RUN [--pictures 60]
 
 One trained block of a run stands many times along a street, neighbors overlapping by half. The same flight, past the
-first five, is rendered in both cities, turn and turn about; then the large one is flown through from end to end.
+first five, is rendered in both cities, turn and turn about; then the large one is flown through from end to end. At
+last the first flight as the viewer shows it: from what the panel asks for to the picture, the plan and the tables.
 """
 
 import argparse
@@ -22,12 +23,19 @@ import torch  # noqa: E402
 from blocknerf.cameras import Cameras, look_at  # noqa: E402
 from blocknerf.capture.capture import read_capture  # noqa: E402
 from blocknerf.city.cache import MIB, LoadedBlock, Loader  # noqa: E402
+from blocknerf.city.light import Light  # noqa: E402
 from blocknerf.city.manifest import RunFolder, read_city  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.fields.block_field import BlockField  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
 from blocknerf.fields.occupancy import OccupancyGrid, load_occupancy  # noqa: E402
 from blocknerf.partition.block import Block  # noqa: E402
+from blocknerf.rendering.image import nothing  # noqa: E402
+from tests.benchmarks.viewer import Stopwatch  # noqa: E402
+from viewer.facts import facts_table  # noqa: E402
+from viewer.pictures import Gallery, Wish  # noqa: E402
+from viewer.plan import draw_plan, table  # noqa: E402
+from viewer.stock import Stock  # noqa: E402
 
 FEW, MANY, HELD, REQUIRED_RATIO = 5, 500, 6, 1.2
 """Numbers of blocks: in the cities, and for how many there is memory."""
@@ -58,7 +66,14 @@ def main() -> None:
     )
     ratio = medians[1] / medians[0]
     print(f"{ratio:.2f} times as long among {MANY} blocks; {THREADS} threads; required: at most {REQUIRED_RATIO}")
-    print(json.dumps({"benchmark": "many_blocks", "ratio": round(ratio, 3), "held": held, "budget": budget}))
+    pictures, beside = view(renderers, flight(blocks[:FEW], options.pictures), segment)
+    viewed = median(pictures[1]) / median(pictures[0])
+    print(
+        f"in the viewer {viewed:.2f} times as long; of that, beside the renderer's: "
+        f"{median(beside[0]):.4f} s among {FEW}, {median(beside[1]):.4f} s among {MANY}"
+    )
+    figures = {"ratio": round(ratio, 3), "viewed": round(viewed, 3), "held": held, "budget": budget}
+    print(json.dumps({"benchmark": "many_blocks", **figures}))
 
 
 def moved_copies(run: RunFolder, original: str, blocks: tuple[Block, ...]) -> Loader:
@@ -97,6 +112,32 @@ def fly(renderers: list[CityRenderer], cameras: Cameras, segment: str) -> list[l
             if renderer.cache.held_bytes > renderer.cache.budget_bytes:
                 raise SystemExit(f"{renderer.cache.held_bytes} bytes held of {renderer.cache.budget_bytes}")
     return seconds
+
+
+def view(renderers: list[CityRenderer], cameras: Cameras, segment: str) -> tuple[list[list[float]], list[list[float]]]:
+    """Seconds of each picture in each city as a visitor gets it, and what of them is not the renderer's."""
+    whole: list[list[float]] = [[] for _ in renderers]
+    beside: list[list[float]] = [[] for _ in renderers]
+    watch = Stopwatch()
+    CityRenderer.render = watch.timed(CityRenderer.render)  # type: ignore[method-assign]
+    stocks = [replace(Stock.of(renderer.run), city=renderer.city) for renderer in renderers]
+    galleries = [Gallery(renderer) for renderer in renderers]
+    for index in range(len(cameras)):
+        for city, (stock, gallery) in enumerate(zip(stocks, galleries, strict=True)):
+            watch.seconds, start = 0.0, time.perf_counter()
+            picture = gallery.paint(wish(stock, cameras[index], segment), 1.0, nothing)
+            draw_plan(stock, picture.uses, picture.camera)
+            table(picture.uses)
+            facts_table(stock.run, sorted(use.name for use in picture.uses))
+            whole[city].append(time.perf_counter() - start)
+            beside[city].append(whole[city][-1] - watch.seconds)
+    return whole, beside
+
+
+def wish(stock: Stock, camera: Cameras, segment: str) -> Wish:
+    """What the panel asks for there; it makes a city of its own for each picture."""
+    city = stock.shown(frozenset(), stock.city.power, stock.city.visibility_threshold)
+    return Wish(view=camera, light=Light(looks=(), segment=segment), city=city, weighting=city.weighting)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import cv2
+import msgspec
 import numpy as np
 
 CHROMIUM = next((path for name in ("chromium", "chromium-browser") if (path := shutil.which(name))), None)
@@ -43,8 +44,10 @@ class Page:
         self.context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
         self.page = self.context.new_page()
         self.requests: list[str] = []
+        self.stands: list[dict[str, Any]] = []
+        """Where the page said that its camera is, in turn."""
         self.page.on("request", lambda request: self.requests.append(request.url))
-        self.page.on("websocket", lambda socket: self.requests.append(socket.url))
+        self.page.on("websocket", self._listen)
         self.page.goto(url)
 
     def close(self) -> None:
@@ -94,6 +97,18 @@ class Page:
 
     def arrow(self) -> str:
         return str(self.page.locator("svg.plan path").get_attribute("transform"))
+
+    def height(self) -> float:
+        """Of the camera in the page, in its units."""
+        return float(self.stands[-1]["position"][2])
+
+    def _listen(self, socket: Any) -> None:
+        self.requests.append(socket.url)
+        socket.on("framesent", self._hear)
+
+    def _hear(self, payload: str | bytes) -> None:
+        if isinstance(payload, bytes) and b"ViewerCameraMessage" in payload:
+            self.stands.append(msgspec.msgpack.decode(payload))
 
     def click(self, name: str) -> None:
         self.page.get_by_role("button", name=name, exact=True).click()

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,3 +108,26 @@ def test_the_panel_tells_of_the_block_in_the_picture(visit: Callable[..., Page],
     facts = BlockFacts.of(stock.run, "b000")
     cells = page.page.locator("tr", has=page.page.get_by_text(f"{facts.trained:%Y-%m-%d}")).locator("td")
     assert cells.all_inner_texts()[:3] == ["b000", str(facts.frames), f"{facts.psnr:.1f}"]
+
+
+def test_one_walks_the_street_and_looks_from_above(visit: Callable[..., Page], stock: Stock) -> None:
+    page = visit()
+    page.settled()
+    street = page.height()
+    page.changes(lambda: page.click("From above"))
+    assert page.height() > street + max(block.radius for block in stock.city.blocks)
+    page.changes(lambda: page.click("To the street"))
+    assert page.height() == pytest.approx(street, abs=1.0)
+    before = np.array(page.stands[-1]["position"])
+
+    def walk() -> None:
+        page.page.mouse.click(600, 400)
+        page.page.keyboard.down("w")
+        page.page.wait_for_timeout(1500)
+        page.page.keyboard.up("w")
+
+    page.changes(walk, least=0.3)
+    way = np.array(page.stands[-1]["position"]) - before
+    ahead = np.array(page.stands[-1]["look_at"]) - page.stands[-1]["position"]
+    assert way @ ahead > 0.5 * np.linalg.norm(ahead), "a half unit ahead or more"
+    assert abs(way[2]) < 0.05, "at the height of the street"
