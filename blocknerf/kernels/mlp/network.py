@@ -26,7 +26,7 @@ def mlp(
         BackendError: the backend asked for cannot be used here.
         ValueError: the shapes do not fit each other.
     """
-    check_shapes(*inputs.shape, weights, biases, row_bias)
+    check_shapes(len(inputs), inputs.shape[1], weights, biases, row_bias)
     tensors = (inputs, *weights, *biases) if row_bias is None else (inputs, *weights, *biases, row_bias)
     if choose("mlp", backend, *tensors) == "native":
         from blocknerf.kernels.mlp import native
