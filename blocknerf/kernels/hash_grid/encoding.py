@@ -31,8 +31,7 @@ def encode(
         BackendError: the backend asked for cannot be used here.
         ValueError: the table does not have the shape the spec asks for.
     """
-    if table.shape != (spec.entries, spec.features):
-        raise ValueError(f"hash grid: table is {tuple(table.shape)}, the spec asks for {(spec.entries, spec.features)}")
+    check_table(table, spec)
     footprints = None if footprints is None else footprints.detach()
     tensors = (points, table) if footprints is None else (points, table, footprints)
     chosen = choose("hash_grid", backend, *tensors)
@@ -50,6 +49,16 @@ def encode(
 
         return native.encode(points, table, spec, footprints, gains)
     return reference.encode(points, table, spec, footprints, gains)
+
+
+def check_table(table: Tensor, spec: GridSpec) -> None:
+    """Refuse a table that has not the shape its spec asks for.
+
+    Raises:
+        ValueError: it has not.
+    """
+    if table.shape != (spec.entries, spec.features):
+        raise ValueError(f"hash grid: table is {tuple(table.shape)}, the spec asks for {(spec.entries, spec.features)}")
 
 
 def level_gains(levels: int, active_levels: float | Tensor | None) -> tuple[float, ...]:

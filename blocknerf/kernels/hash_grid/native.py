@@ -69,17 +69,30 @@ class _Encode(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor | None, ...]:
         points, table, footprints = ctx.saved_tensors
-        threads = enter_numba()
-        arrays = [tensor.detach().numpy() for tensor in (points, table, footprints, gradients.contiguous())]
-        facts, width = level_facts(ctx.spec, ctx.gains), (0,) * ctx.spec.features
-        point_gradients = table_gradients = None
-        if ctx.needs_input_grad[0]:
-            point_gradients = torch.empty_like(points)
-            _to_points(*arrays, *facts, point_gradients.numpy(), width)
-        if ctx.needs_input_grad[1]:
-            table_gradients = torch.zeros_like(table)
-            _to_table(arrays[0], *arrays[2:], *facts, _shares(facts[1], threads), table_gradients.numpy(), width)
-        return point_gradients, table_gradients, None, None, None
+        enter_numba()
+        planes = np.empty((ctx.spec.levels, len(points) * ctx.spec.features), np.float32)
+        _arrange(gradients.contiguous().numpy(), planes, (0,) * ctx.spec.features)
+        needs = ctx.needs_input_grad[0], ctx.needs_input_grad[1]
+        to_points, to_table = backward(points, table, footprints, ctx.spec, ctx.gains, planes, needs)
+        return to_points, to_table, None, None, None
+
+
+def backward(
+    points: Tensor, table: Tensor, footprints: Tensor, spec: GridSpec, gains: tuple[float, ...], planes: np.ndarray,
+    needs: tuple[bool, bool],
+) -> tuple[Tensor | None, Tensor | None]:  # fmt: skip
+    """Gradients of points and table, where each is needed, from those of features, which lie in planes, one a level."""
+    threads = enter_numba()
+    (scales, levels), width = level_facts(spec, gains), (0,) * spec.features
+    place, spread = points.detach().numpy(), footprints.detach().numpy()
+    to_points = to_table = None
+    if needs[0]:
+        to_points = torch.empty_like(points)
+        _to_points(place, table.detach().numpy(), spread, planes, scales, levels, to_points.numpy(), width)
+    if needs[1]:
+        to_table = torch.zeros_like(table)
+        _to_table(place, spread, planes, scales, levels, _shares(levels, threads), to_table.numpy(), width)
+    return to_points, to_table
 
 
 @cache
@@ -114,24 +127,30 @@ def _forward(points, table, footprints, scales, levels, out, width):
 
 @njit(parallel=True, cache=True)
 @no_type_check
-def _to_table(points, footprints, gradients, scales, levels, shares, out, width):
-    count, row, features = points.shape[0], gradients.shape[1], len(width)
-    chunks = (count + CHUNK - 1) // CHUNK
-    cells = np.empty((chunks, FRACTION * CHUNK), np.float32)
-    ordered = np.empty((row // features, count * features), np.float32)
-    for chunk in prange(chunks):
-        _arrange(chunk * CHUNK, points, footprints, gradients, cells[chunk], ordered, width)
-    for thread in prange(shares.shape[0]):
-        for level in shares[thread]:
-            if level >= 0:
-                _level_to_table(cells, ordered[levels[level, 4]], scales[level], levels[level], out, width)
+def _arrange(gradients, planes, width):
+    for chunk in prange((gradients.shape[0] + CHUNK - 1) // CHUNK):
+        start = chunk * CHUNK
+        arrange(gradients.reshape(-1), start * gradients.shape[1], gradients.shape[1], start, planes, width, CHUNK)
 
 
 @njit(parallel=True, cache=True)
 @no_type_check
-def _to_points(points, table, footprints, gradients, scales, levels, out, width):
+def _to_table(points, footprints, planes, scales, levels, shares, out, width):
+    count = points.shape[0]
+    cells = np.empty(((count + CHUNK - 1) // CHUNK, FRACTION * CHUNK), np.float32)
+    for chunk in prange(cells.shape[0]):
+        load(points, footprints, chunk * CHUNK, min(CHUNK, count - chunk * CHUNK), cells[chunk])
+    for thread in prange(shares.shape[0]):
+        for level in shares[thread]:
+            if level >= 0:
+                _level_to_table(cells, planes[levels[level, 4]], scales[level], levels[level], out, width)
+
+
+@njit(parallel=True, cache=True)
+@no_type_check
+def _to_points(points, table, footprints, planes, scales, levels, out, width):
     for chunk in prange((points.shape[0] + CHUNK - 1) // CHUNK):
-        _chunk_to_points(chunk * CHUNK, points, table, footprints, gradients, scales, levels, out, width)
+        _chunk_to_points(chunk * CHUNK, points, table, footprints, planes, scales, levels, out, width)
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")
@@ -163,16 +182,14 @@ def encode_tile(first, points, table, footprints, scales, levels, out, width, fl
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
-def _arrange(start, points, footprints, gradients, cells, ordered, width):
-    """Load a chunk's points and sort its gradients by level."""
-    row, features = gradients.shape[1], len(width)
-    source, target = gradients.reshape(-1), ordered.reshape(-1)
-    lanes = min(CHUNK, points.shape[0] - start)
-    load(points, footprints, start, lanes, cells)
-    for level in range(ordered.shape[0]):
-        first = level * ordered.shape[1] + start * features
-        for lane in range(lanes):
-            move(source, (start + lane) * row + level * features, target, first + lane * features, width)
+def arrange(gradients, place, row, first, planes, width, most):
+    """Sort by level the gradients of up to `most` samples from `first` on, whose rows begin at `place`."""
+    features, target = len(width), planes.reshape(-1)
+    count = min(most, planes.shape[1] // features - first)
+    for level in range(planes.shape[0]):
+        start = level * planes.shape[1] + first * features
+        for lane in range(count):
+            move(gradients, place + lane * row + level * features, target, start + lane * features, width)
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")
@@ -192,9 +209,8 @@ def _level_to_table(cells, gradients, scales, level, out, width):
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
-def _chunk_to_points(start, points, table, footprints, gradients, scales, levels, out, width):
-    count, flat, source = points.shape[0], table.reshape(-1), gradients.reshape(-1)
-    row, features = gradients.shape[1], len(width)
+def _chunk_to_points(start, points, table, footprints, planes, scales, levels, out, width):
+    count, flat, features = points.shape[0], table.reshape(-1), len(width)
     floats, index = np.empty(ROWS * CHUNK, np.float32), np.empty(8 * CHUNK, np.int32)
     totals = np.zeros(3 * CHUNK, np.float32)
     lanes = min(CHUNK, count - start)
@@ -202,9 +218,9 @@ def _chunk_to_points(start, points, table, footprints, gradients, scales, levels
     for level in range(levels.shape[0]):
         entries = flat[levels[level, 0] * features :]
         locate(scales[level], levels[level], floats, index)
+        gradients = planes[levels[level, 4]]
         for lane in range(lanes):
-            position = (start + lane) * row + levels[level, 4] * features
-            project(entries, index, floats, lane, width, source, position)
+            project(entries, index, floats, lane, width, gradients, (start + lane) * features)
         _add_slopes(scales[level], floats, totals)
     for lane in range(lanes):
         for axis in range(3):

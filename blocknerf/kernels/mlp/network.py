@@ -26,7 +26,7 @@ def mlp(
         BackendError: the backend asked for cannot be used here.
         ValueError: the shapes do not fit each other.
     """
-    _check_shapes(inputs, weights, biases, row_bias)
+    check_shapes(len(inputs), inputs.shape[1], weights, biases, row_bias)
     tensors = (inputs, *weights, *biases) if row_bias is None else (inputs, *weights, *biases, row_bias)
     if choose("mlp", backend, *tensors) == "native":
         from blocknerf.kernels.mlp import native
@@ -35,10 +35,16 @@ def mlp(
     return reference.mlp(inputs, weights, biases, row_bias)
 
 
-def _check_shapes(inputs: Tensor, weights: Sequence[Tensor], biases: Sequence[Tensor], row_bias: Tensor | None) -> None:
+def check_shapes(
+    points: int, width: int, weights: Sequence[Tensor], biases: Sequence[Tensor], row_bias: Tensor | None
+) -> None:
+    """Refuse a network whose layers do not fit each other, its inputs' width or the number of points.
+
+    Raises:
+        ValueError: they do not.
+    """
     if len(weights) < 2 or len(weights) != len(biases):
         raise ValueError(f"mlp: {len(weights)} weights and {len(biases)} biases; give as many of each, at least two")
-    width = inputs.shape[1]
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
             shapes = f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
@@ -46,8 +52,8 @@ def _check_shapes(inputs: Tensor, weights: Sequence[Tensor], biases: Sequence[Te
         width = weight.shape[0]
     if row_bias is not None:
         rows, hidden = row_bias.shape
-        if hidden != weights[0].shape[0] or (len(inputs) % rows if rows else len(inputs)):
+        if hidden != weights[0].shape[0] or (points % rows if rows else points):
             raise ValueError(
-                f"mlp: row_bias is {tuple(row_bias.shape)} for {len(inputs)} points and "
+                f"mlp: row_bias is {tuple(row_bias.shape)} for {points} points and "
                 f"{weights[0].shape[0]} hidden numbers; points must be rows x samples"
             )

@@ -47,11 +47,17 @@ def radiance(
 
     Raises:
         BackendError: the backend asked for cannot be used here.
+        ValueError: the shapes do not fit each other.
     """
-    if choose("radiance", backend, points, field.table, row_bias) == "fused" and fits(field, color, backend):
+    chosen = choose("radiance", backend, points, field.table, row_bias)
+    if chosen == "fused" and fits(field, color, backend):
         from blocknerf.kernels.radiance import fused
 
         return fused.radiance(field, color, points, footprints, row_bias, half_extent, fade)
+    if chosen == "native":
+        from blocknerf.kernels.radiance import native
+
+        return native.radiance(field, color, points, footprints, row_bias, half_extent, fade)
     return layered.radiance(field, color, points, footprints, row_bias, half_extent, fade, backend)
 
 
