@@ -91,6 +91,9 @@ def test_a_path_is_saved_loaded_and_rendered(visit: Callable[..., Page], town_ru
     page.page.get_by_text("A path of 2 pictures").wait_for()
     page.click("Render film")
     page.page.get_by_text("web001 is done.").wait_for(timeout=120_000)
+    with page.page.expect_download() as film:
+        page.page.locator("a[download='web001.mp4']").click()
+    assert film.value.path().read_bytes() == town_run.video("web001").read_bytes()
     assert town_run.video("web001").stat().st_size > 1000
 
 
@@ -116,7 +119,7 @@ def test_a_phone_shows_it_too(visit: Callable[..., Page]) -> None:
     assert 200 < panel < 0.4 * 844, "the panel leaves most of the page to the picture"
 
 
-def test_weighting_changes_the_picture(visit: Callable[..., Page]) -> None:
+def test_weighting_number_and_day_change_the_picture(visit: Callable[..., Page]) -> None:
     page = visit()
     page.settled()
     page.changes(lambda: page.input("Go to block").fill("b001"))
@@ -124,6 +127,13 @@ def test_weighting_changes_the_picture(visit: Callable[..., Page]) -> None:
     assert list(page.states().values()).count("blended") > 1
     page.changes(lambda: page.choose("Weighting", "nearest"), least=0.2)
     assert list(page.states().values()).count("blended") == 1
+    page.choose("Weighting", "inverse_distance_2d")
+    blended = page.page.locator("svg.plan circle[data-state=blended]")
+    blended.nth(1).wait_for()
+    page.input("At most").fill("1")
+    blended.nth(1).wait_for(state="detached")
+    page.choose("Passes into", "noon")
+    page.changes(lambda: page.input("Passed").fill("1"), least=0.3)
 
 
 def test_a_path_is_previewed_exported_and_its_film_cancelled(visit: Callable[..., Page], town_run: RunFolder) -> None:
@@ -137,6 +147,10 @@ def test_a_path_is_previewed_exported_and_its_film_cancelled(visit: Callable[...
     with page.page.expect_download() as saved:
         page.click("Save camera path")
     assert len(json.loads(saved.value.path().read_text())["camera_path"]) == 144
+    with page.page.expect_file_chooser() as chooser:
+        page.click("Load a path")
+    chooser.value.set_files(saved.value.path())
+    page.page.get_by_text("A path of 144 pictures, 6.0 s.").wait_for()
     end = page.arrow()
     page.click("Preview")
     page.page.wait_for_function(f"document.querySelector('svg.plan path').getAttribute('transform') !== '{end}'")
