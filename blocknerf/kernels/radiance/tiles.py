@@ -9,10 +9,10 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
+from blocknerf.kernels import precision
 from blocknerf.kernels.hash_grid.cells import bits_of, fade, interpolate
 
-LARGEST = tl.constexpr(65504.0)
-"""Largest number in half precision (see `precision`)."""
+LARGEST = tl.constexpr(precision.LARGEST)
 
 
 @triton.jit
