@@ -169,18 +169,8 @@ class Cameras:
         With the cameras' `lenses`, nothing waits for a GPU, and indices are trusted to be in range.
         """
         camera = self[indices] if lenses is None else self._rows(indices)
-        focal, middle = camera.intrinsics[:, :2], camera.intrinsics[:, 2:]
-        iterations = None if lenses is None else lenses.iterations
-        plane = undistort((pixels - middle) / focal, camera.distortion, camera.model, iterations)
-        local = torch.cat([plane, torch.ones_like(plane[:, :1])], -1)
-        fisheye = (camera.model == CameraModel.FISHEYE)[:, None]
-        if fisheye.any() if lenses is None else lenses.fisheye:
-            angle = plane.norm(dim=-1, keepdim=True)
-            bent = torch.cat([plane * torch.sinc(angle / torch.pi), angle.cos()], -1)
-            local = torch.where(fisheye, bent, local)
-        local = torch.nn.functional.normalize(local, dim=-1)
-        directions = (camera.camera_to_world[:, :, :3] @ local[:, :, None])[:, :, 0]
-        return RayBundle(origins=camera.camera_to_world[:, :, 3], directions=directions, radii=0.5 / focal.mean(-1))
+        directions = (camera.camera_to_world[:, :, :3] @ camera._local(pixels, lenses)[:, :, None])[:, :, 0]
+        return RayBundle(origins=camera.camera_to_world[:, :, 3], directions=directions, radii=camera._pixel_radii)
 
     def image_rays(self, index: int = 0) -> RayBundle:
         """Rays through every pixel centre of one camera, as `[height, width]`."""
@@ -190,12 +180,36 @@ class Cameras:
         columns = torch.arange(width, device=device, dtype=dtype) + 0.5
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         pixels = torch.stack([x, y], -1).reshape(-1, 2)
-        bundle = self.rays(torch.full((height * width,), index, device=device), pixels)
+        # All are of one camera, which is not gathered for each.
+        camera = self[index]
+        motion, local = camera.camera_to_world[0], camera._local(pixels, None)
         return RayBundle(
-            origins=bundle.origins.view(height, width, 3),
-            directions=bundle.directions.view(height, width, 3),
-            radii=bundle.radii.view(height, width),
+            origins=motion[:, 3].expand(height, width, 3),
+            directions=(local @ motion[:, :3].mT).view(height, width, 3),
+            radii=camera._pixel_radii.expand(height, width),
         )
+
+    def _local(self, pixels: Float[Tensor, "rays 2"], lenses: Lenses | None) -> Float[Tensor, "rays 3"]:
+        """Directions in the axes of the cameras: one for each ray, or one for all."""
+        count = len(pixels)
+        plane = undistort(
+            (pixels - self.intrinsics[:, 2:]) / self.intrinsics[:, :2],
+            self.distortion.expand(count, 6),
+            self.model.expand(count),
+            None if lenses is None else lenses.iterations,
+        )
+        local = torch.cat([plane, torch.ones_like(plane[:, :1])], -1)
+        fisheye = (self.model == CameraModel.FISHEYE)[:, None]
+        if fisheye.any() if lenses is None else lenses.fisheye:
+            angle = plane.norm(dim=-1, keepdim=True)
+            bent = torch.cat([plane * torch.sinc(angle / torch.pi), angle.cos()], -1)
+            local = torch.where(fisheye, bent, local)
+        return torch.nn.functional.normalize(local, dim=-1)
+
+    @property
+    def _pixel_radii(self) -> Float[Tensor, "cameras"]:
+        """Half the width of a pixel, at distance one."""
+        return 0.5 / self.intrinsics[:, :2].mean(-1)
 
     def project(
         self,

@@ -38,8 +38,8 @@ class Spacing:
     @property
     def ends(self) -> tuple[float, float]:
         """The near and the far end in the scale that samples are even in: half the share of the knee, up to one."""
-        ends = torch.tensor([self.near, self.far], dtype=torch.float64, device="cpu")
-        low, high = _squash(ends / self.knee).tolist()
+        ratios = (self.near / self.knee, self.far / self.knee)
+        low, high = (0.5 * ratio if ratio < 1.0 else 1.0 - 0.5 / ratio for ratio in ratios)
         return low, high
 
 

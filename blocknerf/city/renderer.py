@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.cameras import Cameras
+from blocknerf.cameras import Cameras, RayBundle
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance
@@ -22,7 +22,7 @@ from blocknerf.city.selection import BlockUse
 from blocknerf.city.sighting import Lookout, Sighting, glanced_sights, sights_of
 from blocknerf.city.weighting import PIXEL_WEIGHTINGS, shares_of
 from blocknerf.errors import RunError
-from blocknerf.rendering.image import Rendering, nothing, predict_visibility, render_image
+from blocknerf.rendering.image import Rendering, nothing, predict_visibility, render_view
 
 MAX_BLOCKS = 3
 CACHE_BYTES = 2 << 30
@@ -179,8 +179,9 @@ class CityRenderer:
             exposure = appearance.exposure_at(view.centers[0])
         given = {**(look.codes if look is not None else {}), **(codes or {})}
         names = [seen.name for seen in choice.sightings]
-        pictures = [self._render_block(name, view, stretch, appearance, given, exposure, pause) for name in names]
-        weights = self._weight_images(choice, view, stretch, rule, pictures)
+        rays = view.image_rays(0)
+        pictures = [self._render_block(name, view, rays, stretch, appearance, given, exposure, pause) for name in names]
+        weights = self._weight_images(choice, view, rays, stretch, rule, pictures)
         shares = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
         parts = zip(names, pictures, weights, strict=True)
         picture = CityRendering(
@@ -225,6 +226,7 @@ class CityRenderer:
         self,
         choice: _Choice,
         view: Cameras,
+        rays: RayBundle,
         stretch: Stretch | None,
         rule: Weighting,
         pictures: Sequence[Rendering],
@@ -237,7 +239,7 @@ class CityRenderer:
         if rule == "visibility_pixel":
             blocks = [self.cache.get(each.name) for each in choice.sightings]
             seen = [predict_visibility(block.field, block.view(view, stretch)) for block in blocks]
-        sights = sights_of(choice.sightings, view.image_rays(0), seen, [picture.depth for picture in pictures])
+        sights = sights_of(choice.sightings, rays, seen, [picture.depth for picture in pictures])
         shares = stand_in(shares_of(rule, sights, self.city.power), choice.trust, 0)
         return list(admit_pixels(shares, shares.new_tensor(choice.admission)).to(shape))
 
@@ -245,6 +247,7 @@ class CityRenderer:
         self,
         name: str,
         view: Cameras,
+        rays: RayBundle,
         stretch: Stretch | None,
         appearance: Appearance,
         codes: Mapping[str, Tensor],
@@ -254,7 +257,9 @@ class CityRenderer:
         block = self.cache.get(name)
         code = codes[name] if name in codes else block_code(block.field, appearance)
         seen, shown = block.view(view, stretch), block_exposure(block.field, exposure)
-        return render_image(block.field, seen, 0, code.to(self.device), shown, pause=pause)
+        # Blocks that kept the poses they were given see the view along the same rays.
+        own = rays if seen is view else seen.image_rays(0)
+        return render_view(block.field, own, code.to(self.device), shown, pause=pause)
 
     def appearance(self, segment: str | None = None, frame: str | None = None) -> Appearance:
         """What a city without a look is shown like: this segment, this photograph, or the reference segment.

@@ -9,10 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from blocknerf.cameras import RayBundle
-from blocknerf.fields.encodings import EXPOSURE_LEVELS, encode_exposure, spherical_harmonics
 from blocknerf.fields.grid_network import GridNetwork, Network
 from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.fields.spec import FieldSpec
+from blocknerf.kernels.conditions import DIRECTION_FEATURES, EXPOSURE_FEATURES, encode_directions, encode_rays
 from blocknerf.kernels.contraction import to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec
 from blocknerf.kernels.marching import RadianceNetwork, march
@@ -20,7 +20,6 @@ from blocknerf.kernels.radiance import ColorLayers, radiance
 from blocknerf.kernels.radiance.activations import density_of
 from blocknerf.spacing import Spacing
 
-DIRECTION_FEATURES = 16
 CODE_RANGE = 0.01
 """Standard deviation of the appearance codes at the start of training."""
 
@@ -37,7 +36,7 @@ class BlockField(nn.Module):
     def __init__(self, spec: FieldSpec) -> None:
         super().__init__()
         self.spec = spec
-        row_inputs = DIRECTION_FEATURES + spec.code_size + 2 * EXPOSURE_LEVELS
+        row_inputs = DIRECTION_FEATURES + spec.code_size + EXPOSURE_FEATURES
         self.base = GridNetwork(_main_grid(spec), [spec.hidden, spec.geometry_features])
         self.color_head = Network([spec.geometry_features, spec.hidden, spec.hidden, 3], row_inputs)
         self.sky_head = Network([row_inputs, spec.hidden, 3])
@@ -131,7 +130,7 @@ class BlockField(nn.Module):
     ) -> Float[Tensor, "rays samples"]:
         """Transmittance in 0..1 predicted between the training cameras and points along directions (section 4.2.2)."""
         cube, _ = self.to_cube(points, points.new_zeros(points.shape[:-1]))
-        logits = self.visibility_net(cube, rows=spherical_harmonics(directions))
+        logits = self.visibility_net(cube, rows=encode_directions(directions))
         return torch.sigmoid(logits[:, 0]).view(points.shape[:-1])
 
     def mean_code(self, frames: Sequence[str] | None = None) -> Float[Tensor, "codes"]:
@@ -188,8 +187,7 @@ class BlockField(nn.Module):
         return ColorLayers(weights=weights, biases=biases)
 
     def _row_inputs(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Float[Tensor, "rays rows"]:
-        encoded = encode_exposure(exposure, self.spec.exposure_reference)
-        return torch.cat([spherical_harmonics(directions), code, encoded], dim=-1)
+        return encode_rays(directions, code, exposure, self.spec.exposure_reference)
 
 
 def _main_grid(spec: FieldSpec) -> GridSpec:

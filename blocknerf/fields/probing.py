@@ -17,7 +17,8 @@ EMPTY = 0.002
 Samples are placed by what proposals lose along the whole ray, so that less than what can be seen must count: 0.01 here
 moved samples of a street by enough to bring the picture down to 40 dB, 0.002 keeps it above 49.
 """
-CHUNK = 1 << 16
+CHUNK = {"cpu": 1 << 16, "cuda": 1 << 21}
+"""Cells looked into at once; a GPU takes all of them, since Python would keep it waiting for the next."""
 
 
 @torch.no_grad()
@@ -33,8 +34,9 @@ def extract_occupancy(field: BlockField, resolution: int = RESOLUTION) -> Occupa
     lattice = torch.cartesian_prod(steps, steps, steps)
     # From the middle out: most cells are not empty, and need no second look.
     lattice = lattice[(lattice - 0.5).norm(dim=-1).argsort()]
-    for start in range(0, len(cells), CHUNK):
-        left = torch.arange(start, min(start + CHUNK, len(cells)), device=device)
+    chunk = CHUNK.get(device.type, CHUNK["cpu"])
+    for start in range(0, len(cells), chunk):
+        left = torch.arange(start, min(start + chunk, len(cells)), device=device)
         corners = torch.stack([left // resolution**2, left // resolution % resolution, left % resolution], -1)
         for offset in lattice:
             full = _blocks_light(field, (corners + offset) / resolution, resolution)

@@ -20,6 +20,8 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "radiance": ("fused", "native", "reference"),
     "adam": ("fused", "native", "reference"),
     "contraction": ("fused", "native", "reference"),
+    "conditions": ("fused", "reference"),
+    "intervals": ("fused", "reference"),
     "resampling": ("fused", "native", "reference"),
     "quadrature": ("fused", "native", "reference"),
     "histograms": ("fused", "native", "reference"),

@@ -26,14 +26,19 @@ def ray_tile(columns: int) -> tuple[int, int]:
 
 
 PROGRAMS = 4
-"""Programs a multiprocessor, of kernels whose programs take tile after tile."""
+"""Programs a multiprocessor, of kernels whose programs take tile after tile, where nothing else is known."""
 
 
-def programs(tiles: int, device: torch.device) -> int:
-    """How many programs take so many tiles; where they are interpreted one after the other, each takes one."""
+def programs(tiles: int, device: torch.device, each: int = PROGRAMS) -> int:
+    """How many programs take so many tiles, `each` a multiprocessor; interpreted, one after the other, one a tile."""
     if INTERPRETED:
         return max(1, tiles)
-    return max(1, min(tiles, PROGRAMS * torch.cuda.get_device_properties(device).multi_processor_count))
+    return max(1, min(tiles, each * torch.cuda.get_device_properties(device).multi_processor_count))
+
+
+def capability(device: torch.device) -> tuple[int, int]:
+    """A GPU's compute capability; 0.0 where kernels are interpreted."""
+    return (0, 0) if INTERPRETED else torch.cuda.get_device_capability(device)
 
 
 def room(width: int) -> int:

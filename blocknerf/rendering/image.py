@@ -5,18 +5,22 @@ from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from blocknerf.cameras import Cameras, RayBundle
 from blocknerf.kernels.quadrature import weights_from_density
 from blocknerf.rendering.protocol import Field, Marching
 from blocknerf.rendering.rays import expected_depth, render_rays, spacing_of
+from blocknerf.rendering.recorded import RecordedWork
 from blocknerf.sampling.proposal import sample_proposals
 
 TILE_RAYS = {"cpu": 4096, "cuda": 1 << 15}
 """Rays rendered at once: enough to fill the device, few enough to stay in a processor's caches or a GPU's memory."""
-MARCH_RAYS = {"cpu": 1 << 14, "cuda": 1 << 18}
-"""Rays given at once to a field that marches: it leaves next to nothing in memory between them."""
+MARCH_RAYS = {"cpu": 1 << 14, "cuda": 1 << 20}
+"""Rays given at once to a field that marches: it leaves next to nothing in memory between them, and a GPU takes a whole
+screen before Python could ask for the next part."""
+RECORDED_RAYS = 1 << 12
+"""Glances at up to so many rays are replayed from graphs on a GPU."""
 PATCH = (16, 8)
 """Height and width of the patches whose rays a marching field is given one after the other: they see the same cells."""
 
@@ -68,7 +72,20 @@ def render_image(
     unless `plain` asks for the way that suits every field; the pictures differ by less than can be seen. `pause` is
     called before each tile, and may raise to give the picture up.
     """
-    rays = cameras.image_rays(index)
+    return render_view(field, cameras.image_rays(index), code, exposure, plain=plain, pause=pause)
+
+
+@torch.no_grad()
+def render_view(
+    field: Field,
+    rays: RayBundle,
+    code: Float[Tensor, "codes"],
+    exposure: float,
+    *,
+    plain: bool = False,
+    pause: Callable[[], None] = nothing,
+) -> Rendering:
+    """`render_image` along the rays of a picture, as `[height, width]`."""
     height, width = rays.radii.shape
     if isinstance(field, Marching) and not plain:
         color, depth, opacity = _march(field, rays, code, exposure, pause)
@@ -129,7 +146,10 @@ def glance(field: Field, cameras: Cameras, index: int = 0) -> Glance:
     """
     rays = cameras.image_rays(index)
     flat = rays.flatten()
-    parts = [_glance_along(field, flat[part]) for part in _tiles(flat, TILE_RAYS)]
+    if flat.radii.is_cuda and isinstance(field, nn.Module) and len(flat) <= RECORDED_RAYS:
+        parts = [_recorded_glance(field, flat)]
+    else:
+        parts = [_glance_along(field, flat[part]) for part in _tiles(flat, TILE_RAYS)]
     visibility, depth, opacity = (torch.cat(each).view(rays.radii.shape) for each in zip(*parts, strict=True))
     return Glance(visibility=visibility, depth=depth, opacity=opacity)
 
@@ -149,6 +169,9 @@ def _glance_along(field: Field, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor
     weights, _ = weights_from_density(last(samples.points, samples.footprints), samples.distances)
     seen = (weights * field.visibility(samples.points, rays.directions)).sum(-1)
     return seen, expected_depth(weights, samples.middles, field.far), weights.sum(-1)
+
+
+_recorded_glance = RecordedWork(_glance_along)
 
 
 def _tiles(rays: RayBundle, sizes: Mapping[str, int]) -> list[slice]:

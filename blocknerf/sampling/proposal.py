@@ -8,6 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.intervals import place_intervals
 from blocknerf.kernels.quadrature import weights_from_density
 from blocknerf.sampling.intervals import resample, uniform_edges
 from blocknerf.spacing import Spacing
@@ -41,12 +42,7 @@ class RaySamples:
 
 def samples_at(edges: Float[Tensor, "rays edges"], rays: RayBundle, spacing: Spacing) -> RaySamples:
     """The samples between given edges (normalized positions)."""
-    distances = spacing.distance(edges)
-    middles = 0.5 * (distances[:, 1:] + distances[:, :-1])
-    points = rays.origins[:, None] + middles[..., None] * rays.directions[:, None]
-    return RaySamples(
-        edges=edges, distances=distances, middles=middles, points=points, footprints=middles * rays.radii[:, None]
-    )
+    return RaySamples(edges=edges, **place_intervals(edges, rays, spacing)._asdict())
 
 
 def sample_proposals(

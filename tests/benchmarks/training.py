@@ -22,10 +22,12 @@ from tests.benchmarks.one_block import SAMPLE, one_block  # noqa: E402
 
 WARM_UP, COUNTED, REQUIRED = 12, 40, 15_000
 STAGES = {
-    "hash grid, forward": ("_Encode",),
-    "hash grid, backward": ("_EncodeBackward",),
-    "networks, forward": ("_Mlp",),
-    "networks, backward": ("_MlpBackward",),
+    "field, forward": ("_Radiance",),
+    "field, backward": ("_RadianceBackward",),
+    "other grids, forward": ("_Encode",),
+    "other grids, backward": ("_EncodeBackward",),
+    "other networks, forward": ("_Mlp",),
+    "other networks, backward": ("_MlpBackward",),
 }
 BOUND_SAMPLES = 3.0e6
 """Samples a second, forward and backward, of a fused 8x4 field with 32-wide networks on two such cores."""

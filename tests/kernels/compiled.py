@@ -40,7 +40,6 @@ class Code:
     most_registers: int
     shared: int
     spilled: int
-    most_spilled: int
     barriers: int
     fences: int
     returning_atomics: int
@@ -66,7 +65,6 @@ def compile_kernel(kernel: Kernel, capability: int, folder: Path) -> Code:
         most_registers=kernel.registers,
         shared=compiled.metadata.shared,
         spilled=sum(name.startswith(("LDL", "STL")) for name, _ in instructions),
-        most_spilled=kernel.spills,
         barriers=len(re.findall(r"\bbar(?:rier)?\.sync", ptx)),
         # One among a program's own threads, before matrix units read what they wrote, holds up nobody else.
         fences=sum(name.startswith("MEMBAR") and not name.endswith(".CTA") for name, _ in instructions),

@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from blocknerf.kernels.adam import fused as adam
+from blocknerf.kernels.conditions import fused as conditions
 from blocknerf.kernels.contraction import fused as contraction
 from blocknerf.kernels.hash_grid import fused as hash_grid
 from blocknerf.kernels.histograms import fused as histograms
+from blocknerf.kernels.intervals import fused as intervals
 from blocknerf.kernels.marching import fused as marching
 from blocknerf.kernels.quadrature import fused as quadrature
 from blocknerf.kernels.radiance import backward, forward
@@ -32,8 +34,6 @@ class Kernel:
     warps: int = 4
     stages: int = 3
     registers: int = 64
-    spills: int = 0
-    """Most loads and stores of what found no register: none but where it says so."""
     capabilities: tuple[int, ...] = (80, 89, 90)
     """A100; RTX 40 and L4; H100."""
 
@@ -57,8 +57,14 @@ HEAD = {"OUTPUTS": 16, "ROOM": 16, "TINT": 32}
 LAYERS = typed(floats="scales w1 b1 w2 b2 c1 d1 c2 d2 c3 d3 rows color fades") | {
     "levels": "*i32:16", "words": "*i64:16", "planes": "*i64:16", "halves": HALVES, "count": "i32", "samples": "i32",
 }  # fmt: skip
+SMALL = {"LEVELS": 5, "FEATURES": 2, "INPUTS": 16, "HIDDEN": 16, "WIDE": 16}
+"""A network of the proposals or of visibility."""
+COLOR_BACK = LAYERS | typed(floats="to_color to_rows partial", halves="features", multiples="total") | {
+    "to_tints": "*bf16:16"
+}  # fmt: skip
+GRID_BACK = COLOR_BACK | typed(floats="to_out density to_density to_planes")
 RAYS = typed(
-    floats="origins directions radii thickness edges sky depth opacity",
+    floats="origins directions radii weights edges sky depth opacity",
     fp32="east north up scale low span knee end",
     i32="side",
 ) | {"cells": "*u8:16"}
@@ -70,21 +76,35 @@ KERNELS = (
         name="scatter, an entry at once",
         function=hash_grid._to_table,
         arguments=PLACED,
-        constants=GRID | {"FIXED": 0.0, "VECTOR": True},
+        constants=GRID | {"FIXED": 0.0, "VECTOR": True, "FIRST": 0},
         capabilities=(90,),
+    ),
+    Kernel(
+        name="scatter, runs",
+        function=hash_grid._runs_to_table,
+        arguments=PLACED,
+        constants=GRID | {"FIXED": 0.0, "VECTOR": True, "RUN": hash_grid.RUN},
+        capabilities=(90,),
+    ),
+    Kernel(
+        name="scatter, runs, a feature at a time",
+        function=hash_grid._runs_to_table,
+        arguments=PLACED,
+        constants=GRID | {"FIXED": 0.0, "VECTOR": False, "RUN": hash_grid.RUN},
+        capabilities=(80, 89),
     ),
     Kernel(
         name="scatter, a feature at a time",
         function=hash_grid._to_table,
         arguments=PLACED,
-        constants=GRID | {"FIXED": 0.0, "VECTOR": False},
+        constants=GRID | {"FIXED": 0.0, "VECTOR": False, "FIRST": 0},
         capabilities=(80, 89),
     ),
     Kernel(
         name="scatter, whole numbers",
         function=hash_grid._to_table,
         arguments=PLACED | {"out": "*i64:16"},
-        constants=GRID | {"FIXED": float(1 << 40), "VECTOR": False},
+        constants=GRID | {"FIXED": float(1 << 40), "VECTOR": False, "FIRST": 0},
     ),
     Kernel(
         name="radiance",
@@ -97,29 +117,60 @@ KERNELS = (
     Kernel(
         name="color network, back",
         function=backward.color_backward,
-        arguments=LAYERS
-        | typed(floats="density to_density to_color to_features to_rows partial", halves="features", multiples="total"),
-        constants=HEAD | {"FADE": True, "BLOCK": 32},
+        arguments=COLOR_BACK,
+        constants=HEAD | {"POOLED": True, "BLOCK": 32},
+        warps=2,
         stages=1,
         registers=255,
+        capabilities=(89, 90),
+    ),
+    Kernel(
+        name="color network, back, more warps",
+        function=backward.color_backward,
+        arguments=COLOR_BACK,
+        constants=HEAD | {"POOLED": True, "BLOCK": 32},
+        stages=1,
+        registers=255,
+        capabilities=(80,),
     ),
     Kernel(
         name="wide color network, back",
         function=backward.color_backward,
-        arguments=LAYERS
-        | typed(floats="density to_density to_color to_features to_rows partial", halves="features", multiples="total"),
-        constants=HEAD | {"TINT": 64, "FADE": True, "BLOCK": 32},
+        arguments=COLOR_BACK,
+        constants=HEAD | {"TINT": 64, "POOLED": True, "BLOCK": 32},
         warps=8,
         stages=1,
         registers=255,
-        spills=160,
-        capabilities=(90,),
     ),
     Kernel(
         name="grid's network, back",
         function=backward.grid_backward,
-        arguments=LAYERS | typed(floats="to_out to_planes partial", multiples="total"),
-        constants=NETWORK | {"OUTPUTS": 16, "ROOM": 16, "ROWS": False, "BLOCK": 32},
+        arguments=GRID_BACK,
+        constants=NETWORK | HEAD | {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64},
+        stages=1,
+        registers=255,
+    ),
+    Kernel(
+        name="wide grid's network, back",
+        function=backward.grid_backward,
+        arguments=GRID_BACK,
+        constants=NETWORK
+        | HEAD
+        | {"HIDDEN": 64, "WIDE": 64, "TINT": 64}
+        | {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64},
+        warps=8,
+        stages=1,
+        registers=255,
+        capabilities=(90,),
+    ),
+    Kernel(
+        name="visibility network, back",
+        function=backward.grid_backward,
+        arguments=GRID_BACK,
+        constants=SMALL
+        | {"OUTPUTS": 1, "ROOM": 16, "TINT": 16}
+        | {"ROWS": True, "COLOR": False, "FADE": False, "POOLED": True, "BLOCK": 64},
+        warps=2,
         stages=1,
         registers=255,
     ),
@@ -127,17 +178,9 @@ KERNELS = (
         name="march, proposals",
         function=marching._propose,
         arguments=LAYERS | RAYS | {"words": "*i32:16", "planes": "*i32:16"},
-        constants=NETWORK
-        | {"LEVELS": 5, "FEATURES": 2, "INPUTS": 16, "HIDDEN": 16, "WIDE": 16}
-        | {"GAINS": False, "CELLS": True, "BLOCK": 128},
+        constants=NETWORK | SMALL | {"GAINS": False, "CELLS": True, "BLOCK": 128, "RUN": 16},
         stages=1,
         registers=128,
-    ),
-    Kernel(
-        name="march, weights",
-        function=marching._stop,
-        arguments=typed(floats="thickness", i32="count", multiples="samples"),
-        constants={"RAYS": 16, "WIDTH": 64},
     ),
     Kernel(
         name="march, field",
@@ -162,9 +205,8 @@ KERNELS = (
     Kernel(
         name="composite",
         function=quadrature._composite,
-        arguments=typed(floats="weights colors sky out passed", multiples="samples"),
-        constants={"WIDTH": 64},
-        warps=1,
+        arguments=typed(floats="weights colors sky out passed", i32="rays", multiples="samples"),
+        constants={"RAYS": quadrature.RAYS, "WIDTH": 64},
     ),
     Kernel(
         name="composite, back",
@@ -175,9 +217,10 @@ KERNELS = (
     Kernel(
         name="resample",
         function=resampling._resample,
-        arguments=typed(floats="edges weights jitter cumulative out", fp32="padding", multiples="bins", i32="finer"),
-        constants={"COARSE": 128, "FINE": 128, "HALVINGS": 7},
-        warps=1,
+        arguments=typed(
+            floats="edges weights jitter cumulative out", fp32="padding", multiples="bins", i32="rays finer"
+        ),
+        constants={"RAYS": resampling.RAYS, "COARSE": 128, "FINE": 128, "HALVINGS": 7},
     ),
     Kernel(
         name="distortion",
@@ -197,6 +240,22 @@ KERNELS = (
         constants={"FINE": 64, "COARSE": 128, "FINE_HALVINGS": 6, "HALVINGS": 7},
         warps=1,
         registers=80,
+    ),
+    Kernel(
+        name="rows of rays",
+        function=conditions._fill,
+        arguments=typed(floats="directions code exposure out", i32="count", multiples="code_stride", fp32="scale"),
+        constants={"code_step": 1, "WIDTH": 56, "CODES": 32, "BLOCK": BLOCK},
+    ),
+    Kernel(
+        name="places of intervals",
+        function=intervals._place,
+        arguments=typed(
+            floats="edges origins directions radii distances middles points footprints",
+            i32="count width",
+            fp32="low span knee",
+        ),
+        constants={"BLOCK": BLOCK},
     ),
     Kernel(
         name="contract",

@@ -13,7 +13,8 @@ from blocknerf.kernels.backends import OPERATIONS, availability, choose
 
 @pytest.mark.parametrize("operation", OPERATIONS)
 def test_float32_on_the_processor_runs_natively_and_the_rest_by_reference(operation: str) -> None:
-    assert choose(operation, "auto", torch.zeros(1)) == "native"
+    native = "native" if "native" in OPERATIONS[operation] else "reference"
+    assert choose(operation, "auto", torch.zeros(1)) == native
     assert choose(operation, "auto", torch.zeros(1).double()) == "reference"
     assert choose(operation, "auto", torch.zeros(1, device="meta")) == "reference"
 

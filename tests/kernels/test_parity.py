@@ -4,14 +4,14 @@ import pytest
 import torch
 
 from tests.kernels.interpreted import needs_triton
-from tests.kernels.parity import cases
+from tests.kernels.parity import OPERATIONS, compare
 
 
 @needs_triton
 @pytest.mark.parametrize("rays", [0, 3])
-def test_fused_matches_reference(rays: int) -> None:
-    for case in cases("cpu", rays):
-        relative, absolute = case.tolerance
-        settings = {"rtol": relative, "atol": absolute, "equal_nan": rays == 0}
-        for value, truth in zip(case.fused, case.reference, strict=True):
-            torch.testing.assert_close(value, truth, **settings, msg=f"{case.name}: {value} is not {truth}")
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_fused_matches_reference(name: str, rays: int) -> None:
+    case = compare(name, "cpu", rays)
+    relative, absolute = case.tolerance
+    for value, truth in zip(case.fused, case.reference, strict=True):
+        torch.testing.assert_close(value, truth, rtol=relative, atol=absolute, equal_nan=rays == 0)

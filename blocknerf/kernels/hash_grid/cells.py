@@ -76,11 +76,11 @@ def shape(levels, level):
 
 @triton.jit
 @no_type_check
-def entry(i, j, k, first, size, side, hashed, CORNER: tl.constexpr):
-    """The entry of the table at a corner of cells of a level of that shape."""
-    a = (i + (CORNER & 1)).to(tl.uint32)
-    b = (j + ((CORNER >> 1) & 1)).to(tl.uint32)
-    c = (k + (CORNER >> 2)).to(tl.uint32)
+def entry(i, j, k, first, size, side, hashed, corner):
+    """The entry of the table at a corner, which may be another for each sample, of cells of a level of that shape."""
+    a = (i + (corner & 1)).to(tl.uint32)
+    b = (j + ((corner >> 1) & 1)).to(tl.uint32)
+    c = (k + (corner >> 2)).to(tl.uint32)
     mixed = (a ^ (b * 2654435761) ^ (c * 805459861)) & (size - 1)
     # Past the last grid point tiny-cuda-nn wraps around; one turn is all there can be.
     dense = a + side * (b + side * c)

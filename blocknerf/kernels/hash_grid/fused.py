@@ -2,8 +2,9 @@
 
 Forward, a program takes a run of samples through all levels. Backward to the table, a program takes one level of a run
 of samples and adds to entries by atomics that return nothing and order nothing: on compute capability 9.0 one a corner
-for all features of an entry, before it one a feature. Their order is the hardware's, so sums differ in the last bits
-from run to run; with PyTorch's deterministic algorithms on, they are added as whole numbers, which have no such order.
+for all features of an entry, before it one a feature. Where cells are wide, neighbors along rays often share their
+entries, and are summed before. The order of atomics is the hardware's, so sums differ in the last bits from run to run;
+with PyTorch's deterministic algorithms on, they are added as whole numbers, which have no such order.
 """
 
 from typing import Any, no_type_check
@@ -30,9 +31,14 @@ from blocknerf.kernels.hash_grid.cells import (
 )
 from blocknerf.kernels.hash_grid.spec import GridSpec
 from blocknerf.kernels.precision import FIXED_POINT, STORED
+from blocknerf.kernels.tiles import capability
 
 BLOCK = 1024 if INTERPRETED else 128
 """Samples of a program, one a thread: with more, Triton lays out strided and contiguous reads differently."""
+RUN = 8
+"""Samples, most of them one behind the other on a ray, of which one thread sums up what reaches a corner."""
+SHARED_RESOLUTION = 64
+"""Of levels up to this, samples next to each other often share their cell: in a street, a quarter of them at 64."""
 
 
 def encode(
@@ -99,9 +105,14 @@ def scatter(
     """Gradient of a table from those of what points are encoded by."""
     fixed = torch.are_deterministic_algorithms_enabled()
     out = gradients.new_zeros(spec.entries, spec.features, dtype=torch.int64 if fixed else torch.float32)
-    vector = not fixed and not INTERPRETED and torch.cuda.get_device_capability(points.device)[0] >= 9
-    kind = {"FIXED": FIXED_POINT if fixed else 0.0, "VECTOR": vector}
-    _launch(_to_table, spec, points, footprints, gains, gradients, out, planes=spec.levels, **kind)
+    vector = not fixed and capability(points.device) >= (9, 0)
+    kind: dict[str, Any] = {"FIXED": FIXED_POINT if fixed else 0.0, "VECTOR": vector}
+    wide = sum(resolution <= SHARED_RESOLUTION for resolution in spec.resolutions)
+    given = (spec, points, footprints, gains, gradients, out)
+    if wide:
+        _launch(_runs_to_table, *given, planes=wide, width=BLOCK * RUN // 8, RUN=RUN, **kind)
+    if wide < spec.levels:
+        _launch(_to_table, *given, planes=spec.levels - wide, FIRST=wide, **kind)
     return out.to(torch.float32) / FIXED_POINT if fixed else out
 
 
@@ -113,11 +124,12 @@ def _launch(
     gains: Any,
     *more: Tensor,
     planes: int = 1,
+    width: int = BLOCK,
     **kind: Any,
 ) -> None:
     if not len(points):
         return
-    grid = (triton.cdiv(len(points), BLOCK), planes)
+    grid = (triton.cdiv(len(points), width), planes)
     sizes = {"LEVELS": spec.levels, "FEATURES": spec.features, "BLOCK": BLOCK}
     given = {"SPREAD": footprints is not None, "GAINS": gains is not None}
     kernel[grid](points, footprints, gains, *facts(spec, points.device), *more, len(points), **sizes, **given, **kind)
@@ -196,10 +208,10 @@ def _slope(gradients, place, factor, mask, FEATURES: tl.constexpr):
 def _to_table(
     points, footprints, gains, scales, levels, gradients, out, count,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, SPREAD: tl.constexpr, GAINS: tl.constexpr,
-    FIXED: tl.constexpr, VECTOR: tl.constexpr, BLOCK: tl.constexpr,
+    FIXED: tl.constexpr, VECTOR: tl.constexpr, BLOCK: tl.constexpr, FIRST: tl.constexpr,
 ):  # fmt: skip
     # Programs of one level run about together, so that its part of the table is in the cache.
-    sample, level = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1)
+    sample, level = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1) + FIRST
     mask = sample < count
     x, y, z, spread = place(points, footprints, sample, mask, SPREAD)
     scale = tl.load(scales + level)
@@ -213,15 +225,64 @@ def _to_table(
     k, z = cell(z, scale)
     for corner in tl.static_range(8):
         weight = share(x, y, z, corner)
-        target = out + entry(i, j, k, first, size, side, hashed, corner) * FEATURES
-        if VECTOR:
-            _add_vector(target, weight * a, weight * b, weight * c, weight * d, some, FEATURES)
-        else:
-            _add(target, weight * a, some, FIXED)
-            _add(target + 1, weight * b, some, FIXED)
-            if FEATURES == 4:
-                _add(target + 2, weight * c, some, FIXED)
-                _add(target + 3, weight * d, some, FIXED)
+        at = entry(i, j, k, first, size, side, hashed, corner)
+        _add_entry(out, at, weight * a, weight * b, weight * c, weight * d, some, FEATURES, FIXED, VECTOR)
+
+
+@triton.jit
+@no_type_check
+def _runs_to_table(
+    points, footprints, gains, scales, levels, gradients, out, count,
+    LEVELS: tl.constexpr, FEATURES: tl.constexpr, SPREAD: tl.constexpr, GAINS: tl.constexpr,
+    FIXED: tl.constexpr, VECTOR: tl.constexpr, BLOCK: tl.constexpr, RUN: tl.constexpr,
+):  # fmt: skip
+    # A thread takes one corner of a run of samples, and adds when it comes to another entry.
+    lane, level = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1)
+    corner, start = lane % 8, lane // 8 * RUN
+    scale = tl.load(scales + level)
+    first, size, side, hashed = shape(levels, level)
+    gain = tl.load(gains + level) if GAINS else 1.0
+    held = tl.full([BLOCK], -1, tl.int32)
+    a, b = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
+    c, d = tl.zeros([BLOCK], tl.float32), tl.zeros([BLOCK], tl.float32)
+    for step in range(RUN):
+        sample = start + step
+        mask = sample < count
+        x, y, z, spread = place(points, footprints, sample, mask, SPREAD)
+        p, q, r, s = _slope(gradients, level * count + sample, fade(spread, gain, scale), mask, FEATURES)
+        i, x = cell(x, scale)
+        j, y = cell(y, scale)
+        k, z = cell(z, scale)
+        at = tl.where(mask, entry(i, j, k, first, size, side, hashed, corner), held)
+        left = at != held
+        some = left & (held >= 0) & ((a != 0.0) | (b != 0.0) | (c != 0.0) | (d != 0.0))
+        _add_entry(out, held, a, b, c, d, some, FEATURES, FIXED, VECTOR)
+        u = tl.where(corner & 1 != 0, x, 1.0 - x)
+        v = tl.where(corner & 2 != 0, y, 1.0 - y)
+        w = tl.where(corner & 4 != 0, z, 1.0 - z)
+        weight = u * v * w
+        a, b = tl.where(left, 0.0, a) + weight * p, tl.where(left, 0.0, b) + weight * q
+        c, d = tl.where(left, 0.0, c) + weight * r, tl.where(left, 0.0, d) + weight * s
+        held = at
+    some = (held >= 0) & ((a != 0.0) | (b != 0.0) | (c != 0.0) | (d != 0.0))
+    _add_entry(out, held, a, b, c, d, some, FEATURES, FIXED, VECTOR)
+
+
+@triton.jit
+@no_type_check
+def _add_entry(
+    out, at, a, b, c, d, mask, FEATURES: tl.constexpr, FIXED: tl.constexpr, VECTOR: tl.constexpr
+):  # fmt: skip
+    """Add to all features of entries."""
+    target = out + at * FEATURES
+    if VECTOR:
+        _add_vector(target, a, b, c, d, mask, FEATURES)
+    else:
+        _add(target, a, mask, FIXED)
+        _add(target + 1, b, mask, FIXED)
+        if FEATURES == 4:
+            _add(target + 2, c, mask, FIXED)
+            _add(target + 3, d, mask, FIXED)
 
 
 @triton.jit

@@ -17,6 +17,7 @@ from blocknerf.cameras import RayBundle
 from blocknerf.kernels.hash_grid import gains_on_device
 from blocknerf.kernels.hash_grid.cells import facts, packed
 from blocknerf.kernels.hash_grid.fused import halved
+from blocknerf.kernels.intervals.fused import distance_at
 from blocknerf.kernels.marching.network import STEP, RadianceNetwork
 from blocknerf.kernels.precision import STORED
 from blocknerf.kernels.radiance import GridLayers
@@ -24,12 +25,14 @@ from blocknerf.kernels.radiance.forward import density_of
 from blocknerf.kernels.radiance.tiles import column_of, encode_tile, halve, load_tile, of_rays, rectify, turned, vector
 from blocknerf.kernels.resampling import PADDING
 from blocknerf.kernels.resampling.fused import resample
-from blocknerf.kernels.tiles import larger, programs, ray_tile, room
+from blocknerf.kernels.tiles import larger, programs, room
 
 BLOCK = 128
 """Samples of a tile."""
-RUN = 8
-"""Samples of a ray that are asked for at a time."""
+RUN, PROPOSAL_RUN = 8, 16
+"""Samples of a ray that are asked for at a time, of the field and of the proposals."""
+PROGRAMS = 8
+"""A multiprocessor, twice as many as it holds: rays end early, and who is done first takes more."""
 
 _STEP = tl.constexpr(STEP)
 
@@ -44,15 +47,14 @@ def march(
         return color, depth, opacity
     given = [tensor.contiguous() for tensor in (rays.origins, rays.directions, rays.radii)]
     weights = sky.new_empty(count, network.proposal_samples)
-    tiles = triton.cdiv(weights.numel(), BLOCK)
-    part = _Part(network, network.proposal, programs(tiles, device))
-    _propose[(part.programs,)](*given, weights, count, network.proposal_samples, *part.arguments, **part.constants)
-    height, width = ray_tile(network.proposal_samples)
-    _stop[(triton.cdiv(count, height),)](weights, count, network.proposal_samples, RAYS=height, WIDTH=width)
+    part = _Part(network, network.proposal, programs(triton.cdiv(count, BLOCK // PROPOSAL_RUN), device, PROGRAMS))
+    _propose[(part.programs,)](
+        *given, weights, count, network.proposal_samples, *part.arguments, **part.constants, RUN=PROPOSAL_RUN
+    )
     even = torch.linspace(0.0, 1.0, network.proposal_samples + 1, device=device)
     halves = sky.new_full((count,), 0.5)
     edges = resample(even.expand(count, -1), weights, halves, network.samples, PADDING)
-    part = _Part(network, network.field, programs(triton.cdiv(count, BLOCK // RUN), device))
+    part = _Part(network, network.field, programs(triton.cdiv(count, BLOCK // RUN), device, PROGRAMS))
     colors = [tensor for pair in zip(network.color.weights, network.color.biases, strict=True) for tensor in pair]
     _see[(part.programs,)](
         *given, edges, row_bias.contiguous(), sky.contiguous(), *colors, color, depth, opacity, count,
@@ -99,14 +101,6 @@ def _bytes(cells: Tensor | None) -> tuple[Tensor | None, int]:
 
 @triton.jit
 @no_type_check
-def _distance(position, low, span, knee):
-    """Distance along a ray of a normalized position (`Spacing.distance`)."""
-    squashed = position * span + low
-    return knee * tl.where(squashed < 0.5, 2.0 * squashed, 0.5 / tl.maximum(1.0 - squashed, 1e-9))
-
-
-@triton.jit
-@no_type_check
 def _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale):
     """Where samples are in the contracted unit cube, and how wide."""
     x = tl.load(origins + 3 * ray, mask=mask, other=0.0) - east
@@ -135,65 +129,65 @@ def _occupied(x, y, z, cells, side, mask):
 @triton.jit
 @no_type_check
 def _propose(
-    origins, directions, radii, thickness, count, samples,
+    origins, directions, radii, weights, count, samples,
     gains, scales, levels, words, planes, halves, w1, b1, w2, b2,
     east, north, up, scale, low, span, knee, cells, side,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, WIDE: tl.constexpr,
-    GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
+    GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr, RUN: tl.constexpr,
 ):  # fmt: skip
-    """Optical thickness, by the proposals, of even samples."""
+    """Weights, by the proposals, of even samples, a run of them after the other until the ray's light is spent."""
+    RAYS: tl.constexpr = BLOCK // RUN
     first, bias = turned(w1, HIDDEN, LEVELS * FEATURES, WIDE, INPUTS), vector(b1, HIDDEN, WIDE)
     second, bias2 = turned(w2, 1, HIDDEN, 16, WIDE), vector(b2, 1, 16)
     stride = tl.num_programs(0) * BLOCK
-    at = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    for tile in range(tl.program_id(0), tl.cdiv(count * samples, BLOCK), tl.num_programs(0)):
-        sample = tile * BLOCK + tl.arange(0, BLOCK)
-        mask = sample < count * samples
-        ray, place = sample // samples, (sample % samples).to(tl.float32)
-        near = _distance(place / samples, low, span, knee)
-        far = _distance((place + 1.0) / samples, low, span, knee)
-        x, y, z, spread = _cube(
-            origins, directions, radii, ray, 0.5 * (near + far), mask, east, north, up, scale
-        )  # fmt: skip
-        some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
-        stopped = tl.zeros([BLOCK], tl.float32)
-        if tl.max(some.to(tl.int32), 0) > 0:
-            encode_tile(
-                x, y, z, spread, gains, scales, levels, words, planes, at, stride, some, LEVELS, FEATURES, GAINS
-            )
-            tl.debug_barrier()
-            inputs = load_tile(halves, at, stride, some, LEVELS, FEATURES, INPUTS)
-            outputs = tl.dot(halve(rectify(tl.dot(inputs, first) + bias)), second) + bias2
-            density = density_of(column_of(outputs, 0, 16), scale)
-            stopped = tl.where(some, density * (far - near), 0.0)
-            tl.debug_barrier()
-        tl.store(thickness + sample, stopped, mask=mask)
+    lane = tl.arange(0, BLOCK)
+    at = tl.program_id(0) * BLOCK + lane
+    for tile in range(tl.program_id(0), tl.cdiv(count, RAYS), tl.num_programs(0)):
+        ray = tile * RAYS + lane // RUN
+        light = tl.full([RAYS], 1.0, tl.float32)
+        for start in range(0, samples, RUN):
+            sample = start + lane % RUN
+            inside = (ray < count) & (sample < samples)
+            mask = inside & (_spread(light, RAYS, RUN, BLOCK) >= _STEP)
+            weight = tl.zeros([RAYS, RUN], tl.float32)
+            if tl.max(mask.to(tl.int32), 0) > 0:
+                near = distance_at(sample.to(tl.float32) / samples, low, span, knee)
+                far = distance_at((sample + 1).to(tl.float32) / samples, low, span, knee)
+                middle = 0.5 * (near + far)
+                x, y, z, spread = _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale)
+                some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
+                encode_tile(
+                    x, y, z, spread, gains, scales, levels, words, planes, at, stride, some, LEVELS, FEATURES, GAINS
+                )
+                tl.debug_barrier()
+                inputs = load_tile(halves, at, stride, some, LEVELS, FEATURES, INPUTS)
+                outputs = tl.dot(halve(rectify(tl.dot(inputs, first) + bias)), second) + bias2
+                density = density_of(column_of(outputs, 0, 16), scale)
+                own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
+                weight, light = _stopped(own, light)
+                tl.debug_barrier()
+            tl.store(weights + ray * samples + sample, tl.reshape(weight, [BLOCK]), mask=inside)
+
+
+@triton.jit
+@no_type_check
+def _spread(values, RAYS: tl.constexpr, RUN: tl.constexpr, BLOCK: tl.constexpr):
+    """For each sample of a tile the number of its ray."""
+    return tl.reshape(tl.broadcast_to(values[:, None], [RAYS, RUN]), [BLOCK])
 
 
 @triton.jit
 @no_type_check
 def _stopped(own, light):
-    """Weights of samples by their optical thickness and the light that reaches the first; and which find it spent.
+    """Weights of a run by its optical thickness and the light that reaches it; and the light left behind it.
 
-    The first that finds less than STEP takes what there is, and ends the ray (`reference.stopping_weights`).
+    The first sample that finds less than STEP takes what there is, and ends the ray (`reference.stopping_weights`).
     """
     reaching = light[:, None] * tl.exp(own - tl.cumsum(own, 1))
     spent = (reaching < _STEP).to(tl.int32)
     last = (spent == 1) & (tl.cumsum(spent, 1) == 1)
     weight = tl.where(spent == 1, tl.where(last, reaching, 0.0), reaching * (1.0 - tl.exp(-own)))
-    return weight, spent
-
-
-@triton.jit
-@no_type_check
-def _stop(thickness, count, samples, RAYS: tl.constexpr, WIDTH: tl.constexpr):
-    """Put weights in the place of optical thickness (`reference.stopping_weights`)."""
-    ray, column = tl.program_id(0) * RAYS + tl.arange(0, RAYS), tl.arange(0, WIDTH)
-    inside = (ray < count)[:, None] & (column < samples)[None, :]
-    place = thickness + ray[:, None] * samples + column[None, :]
-    own = tl.load(place, mask=inside, other=0.0)
-    weight, _ = _stopped(own, tl.full([RAYS], 1.0, tl.float32))
-    tl.store(place, weight, mask=inside)
+    return weight, tl.where(tl.max(spent, axis=1) > 0, 0.0, light * tl.exp(-tl.sum(own, axis=1)))
 
 
 @triton.jit
@@ -218,12 +212,11 @@ def _see(
         tints, reach = tl.zeros([RAYS, 16], tl.float32), tl.zeros([RAYS], tl.float32)
         for start in range(0, samples, RUN):
             sample = start + lane % RUN
-            left = tl.reshape(tl.broadcast_to(light[:, None], [RAYS, RUN]), [BLOCK])
-            mask = (ray < count) & (sample < samples) & (left >= _STEP)
+            mask = (ray < count) & (sample < samples) & (_spread(light, RAYS, RUN, BLOCK) >= _STEP)
             if tl.max(mask.to(tl.int32), 0) > 0:
                 place = edges + ray * (samples + 1) + sample
-                near = _distance(tl.load(place, mask=mask, other=0.0), low, span, knee)
-                far = _distance(tl.load(place + 1, mask=mask, other=0.0), low, span, knee)
+                near = distance_at(tl.load(place, mask=mask, other=0.0), low, span, knee)
+                far = distance_at(tl.load(place + 1, mask=mask, other=0.0), low, span, knee)
                 middle = 0.5 * (near + far)
                 x, y, z, spread = _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale)
                 some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
@@ -237,7 +230,7 @@ def _see(
                 outputs = sums + vector(b2, OUTPUTS, ROOM)
                 density = density_of(column_of(outputs, 0, ROOM), scale)
                 own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
-                weight, spent = _stopped(own, light)
+                weight, light = _stopped(own, light)
                 sums = tl.dot(halve(outputs), turned(c1, TINT, OUTPUTS, TINT, ROOM)) + vector(d1, TINT, TINT)
                 sums += of_rays(rows, ray, 1, mask, TINT, TINT)
                 sums = tl.dot(halve(rectify(sums)), turned(c2, TINT, TINT, TINT, TINT)) + vector(d2, TINT, TINT)
@@ -246,8 +239,6 @@ def _see(
                 tints += tl.sum(tl.reshape(weighed[:, None] * shown, [RAYS, RUN, 16]), axis=1)
                 seen += tl.sum(weight, axis=1)
                 reach += tl.sum(weight * tl.reshape(middle, [RAYS, RUN]), axis=1)
-                light *= tl.exp(-tl.sum(own, axis=1))
-                light = tl.where(tl.max(spent, axis=1) > 0, 0.0, light)
                 tl.debug_barrier()
         target = tile * RAYS + row
         there = target < count

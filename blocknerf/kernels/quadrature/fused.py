@@ -10,6 +10,9 @@ from torch import Tensor
 
 from blocknerf.kernels.tiles import BLOCK, absorbed, ray_tile
 
+RAYS = 4
+"""Of a program that composites, one a warp."""
+
 
 def weights_from_density(
     density: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays edges"]
@@ -53,7 +56,8 @@ class _Composite(torch.autograd.Function):
         tensors = [tensor.detach() for tensor in (weights, colors, sky)]
         rays, samples = weights.shape
         if rays:
-            _composite[(rays,)](*tensors, out, passed, samples, WIDTH=ray_tile(samples)[1], num_warps=1)
+            grid, width = (triton.cdiv(rays, RAYS),), ray_tile(samples)[1]
+            _composite[grid](*tensors, out, passed, rays, samples, RAYS=RAYS, WIDTH=width)
         ctx.save_for_backward(weights, colors, sky, passed)
         return out
 
@@ -120,19 +124,21 @@ def _weigh_back(
     tl.store(slopes + first * samples + at, slope, mask=inside)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rays"])
 @no_type_check
-def _composite(weights, colors, sky, out, passed, samples, WIDTH: tl.constexpr):
-    # One ray a program of one warp: colors lie three apart, and in a tile of many rays lanes would run across rays.
-    ray = tl.program_id(0).to(tl.int64)
-    column = tl.arange(0, WIDTH)
-    inside = column < samples
-    weight = tl.load(weights + ray * samples + column, mask=inside, other=0.0)
-    rest = 1.0 - tl.sum(weight, 0)
-    tl.store(passed + ray, rest)
+def _composite(weights, colors, sky, out, passed, rays, samples, RAYS: tl.constexpr, WIDTH: tl.constexpr):
+    # One ray a warp: colors lie three apart, and with more lanes would run across rays.
+    ray = tl.program_id(0).to(tl.int64) * RAYS + tl.arange(0, RAYS)
+    there, column = ray < rays, tl.arange(0, WIDTH)[None, :]
+    inside = there[:, None] & (column < samples)
+    at = ray[:, None] * samples + column
+    weight = tl.load(weights + at, mask=inside, other=0.0)
+    rest = 1.0 - tl.sum(weight, 1)
+    tl.store(passed + ray, rest, mask=there)
     for channel in tl.static_range(3):
-        color = tl.load(colors + ray * samples * 3 + channel + column * 3, mask=inside, other=0.0)
-        tl.store(out + ray * 3 + channel, tl.sum(weight * color, 0) + rest * tl.load(sky + ray * 3 + channel))
+        color = tl.load(colors + at * 3 + channel, mask=inside, other=0.0)
+        behind = tl.load(sky + ray * 3 + channel, mask=there, other=0.0)
+        tl.store(out + ray * 3 + channel, tl.sum(weight * color, 1) + rest * behind, mask=there)
 
 
 @triton.jit(do_not_specialize=["count"])

@@ -8,6 +8,7 @@ import triton.language as tl
 from blocknerf.kernels.hash_grid.cells import place
 from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
 from blocknerf.kernels.radiance.tiles import (
+    among,
     column_of,
     encode_tile,
     halve,
@@ -68,16 +69,16 @@ def forward(
             if KEEP:
                 column = tl.arange(0, ROOM)
                 target = features + sample[:, None] * OUTPUTS + column[None, :]
-                tl.store(target, given, mask=mask[:, None] & (column < OUTPUTS)[None, :])
+                tl.store(target, given, mask=among(mask, OUTPUTS, ROOM))
             sums = tl.dot(given, third) + bias3 + of_rays(rows, sample, samples, mask, TINT, TINT)
             sums = tl.dot(halve(rectify(sums)), fourth) + bias4
             tints = tl.sigmoid(tl.dot(halve(rectify(sums)), last) + bias5)
             channel = tl.arange(0, 16)
             target = color + sample[:, None] * 3 + channel[None, :]
-            tl.store(target, tints, mask=mask[:, None] & (channel < 3)[None, :])
+            tl.store(target, tints, mask=among(mask, 3, 16))
         else:
             column = tl.arange(0, ROOM)
             target = out + sample[:, None] * OUTPUTS + column[None, :]
-            tl.store(target, outputs, mask=mask[:, None] & (column < OUTPUTS)[None, :])
+            tl.store(target, outputs, mask=among(mask, OUTPUTS, ROOM))
         if not KEEP:
             tl.debug_barrier()

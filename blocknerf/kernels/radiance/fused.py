@@ -14,14 +14,17 @@ from torch import Tensor
 from blocknerf.kernels.hash_grid import gains_on_device
 from blocknerf.kernels.hash_grid.cells import facts, packed
 from blocknerf.kernels.hash_grid.fused import halved, scatter, slopes
-from blocknerf.kernels.precision import STORED
+from blocknerf.kernels.precision import OPERANDS, STORED
 from blocknerf.kernels.radiance.backward import color_backward, grid_backward
 from blocknerf.kernels.radiance.forward import forward
 from blocknerf.kernels.radiance.layers import ColorLayers, GridLayers
-from blocknerf.kernels.tiles import programs, room
+from blocknerf.kernels.tiles import capability, programs, room
 
-BLOCK, BACKWARD_BLOCK = 128, 32
-"""Samples of a tile; backward, where more is held in registers, fewer."""
+BLOCK, GRID_BLOCK, COLOR_BLOCK = 128, 64, 32
+"""Samples of a tile: forward, back through a grid's network, and back through the color network. The more is held in
+registers, the fewer."""
+FORWARD_PROGRAMS = 16
+"""A multiprocessor: forward, a program has little to set up and nothing to sum."""
 
 
 def grid_network(
@@ -61,8 +64,11 @@ class _Part:
         self.half = halved(part.table, part.half)
         self.gains = gains_on_device(part.grid, part.active_levels, part.table)
         self.outputs, self.hidden = part.weights[1].shape
-        # Wide layers take more registers than four warps have.
-        self.warps = {"num_warps": 4 if max(self.hidden, tint) <= 32 else 8, "num_stages": 1}
+        # Wide layers take more registers than few warps have, and what is compiled for 8.0 does too.
+        wide, few = max(self.hidden, tint) > 32, 2 if capability(part.table.device) >= (8, 9) else 4
+        self.shape = {"num_warps": 8 if wide else 4, "num_stages": 1}
+        self.grid_shape = {"num_warps": 8 if wide else 4 if self.hidden > 16 else 2, "num_stages": 1}
+        self.color_shape = {"num_warps": 8 if wide else few, "num_stages": 1}
         self.head = {"OUTPUTS": self.outputs, "ROOM": room(self.outputs)}
         self.body = {
             "LEVELS": part.grid.levels,
@@ -77,7 +83,7 @@ class _Part:
     ) -> tuple[Tensor, Tensor | None, Tensor | None, Tensor]:
         """Outputs, or density, features and color; and encoded features as planes (scratch where not kept)."""
         count, grid = len(points), self.grid
-        many = programs(triton.cdiv(count, BLOCK), points.device)
+        many = programs(triton.cdiv(count, BLOCK), points.device, FORWARD_PROGRAMS)
         planes = points.new_empty(grid.levels, count if keep else many * BLOCK, grid.features, dtype=STORED)
         out = points.new_empty(count) if color else points.new_empty(count, self.outputs)
         features = points.new_empty(count, self.outputs, dtype=STORED) if color and keep else None
@@ -88,49 +94,56 @@ class _Part:
                 packed(planes.view(-1, grid.features)), planes, *layers[:4], rows, *(layers[4:] or (None,) * 6),
                 out, features, colors, count, _samples(count, rows), self.scale, **self.body, **self.head,
                 TINT=self.tint, SPREAD=footprints is not None, GAINS=self.gains is not None, ROWS=rows is not None,
-                COLOR=color, KEEP=keep, BLOCK=BLOCK, **self.warps,
+                COLOR=color, KEEP=keep, BLOCK=BLOCK, **self.shape,
             )  # fmt: skip
         return out, features, colors, planes
 
     def grid_backward(
-        self, points: Tensor, footprints: Any, rows: Any, layers: Any, planes: Tensor, to_out: Tensor, needs: Any
-    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, list[Tensor]]:
-        """Gradients of points and table, where they are needed, of rows, and of the grid's layers."""
-        count, sizes = len(points), [layer.numel() for layer in layers]
-        many = programs(triton.cdiv(count, BACKWARD_BLOCK), points.device)
-        to_planes, partial = torch.empty_like(planes, dtype=torch.float32), points.new_zeros(many, sum(sizes))
-        to_rows = None if rows is None else points.new_empty(count, self.hidden)
+        self, points: Tensor, footprints: Any, rows: Any, layers: Any, planes: Tensor, to_out: Any, needs: Any,
+        color: Any = None, fade: Any = None,
+    ) -> tuple[Tensor | None, Tensor | None, Tensor | None, list[Tensor]]:  # fmt: skip
+        """Gradients of points and table, where they are needed, of rows, and of the grid's layers.
+
+        Instead of the gradients of outputs, `color` gives what `color_backward` left: features, first weights,
+        gradients behind them, density and the gradient of that. The first weights' gradients then come last.
+        """
+        count, behind = len(points), (None,) * 5 if color is None else color
+        given = [*layers, *([] if color is None else [color[1]])]
+        total = sum(layer.numel() for layer in given)
+        many = programs(triton.cdiv(count, GRID_BLOCK), points.device)
+        to_planes, partial = torch.empty_like(planes, dtype=torch.float32), points.new_zeros(many, total)
+        samples, pooled = _samples(count, rows), _pooled(count, rows, GRID_BLOCK)
+        to_rows = None if rows is None else _room_for_rows(rows, count, pooled)
         if count:
             grid_backward[(many,)](
-                planes, *layers[:3], rows, to_out, to_planes, to_rows, partial, count, _samples(count, rows),
-                sum(sizes), **self.body, **self.head, ROWS=rows is not None, BLOCK=BACKWARD_BLOCK, **self.warps,
+                planes, *layers[:3], rows, to_out, *behind, fade, to_planes, to_rows, partial, count, samples, total,
+                **self.body, **self.head, TINT=self.tint, ROWS=rows is not None, COLOR=color is not None,
+                FADE=fade is not None, POOLED=pooled, BLOCK=GRID_BLOCK, **self.grid_shape,
             )  # fmt: skip
-        to_layers = _split(partial, layers)
+        to_layers = _split(partial, given)
         place = points, footprints, self.gains
         to_points = slopes(*place, self.half, to_planes, self.grid) if needs[0] else None
         to_table = scatter(*place, to_planes, self.grid) if needs[1] else None
         return to_points, to_table, _of_rays(to_rows, rows), to_layers
 
     def color_backward(
-        self, features: Tensor, rows: Tensor, layers: Any, density: Any, to_density: Any, color: Any, to_color: Any,
-        fade: Any,
-    ) -> tuple[Tensor, Tensor, list[Tensor]]:  # fmt: skip
-        """Gradients of features, of rows, and of the color network's layers."""
+        self, features: Tensor, rows: Tensor, layers: Any, color: Any, to_color: Any
+    ) -> tuple[Tensor, Tensor, list[Tensor]]:
+        """Gradients of what the color network's first layer sums up, of rows, and of all but the first weights."""
         c1, d1, c2, d2, c3, d3 = layers
-        given = (c1, c2, d2, c3, d3)
-        count, total = len(density), sum(layer.numel() for layer in given)
-        many = programs(triton.cdiv(count, BACKWARD_BLOCK), density.device)
-        to_features, partial = density.new_empty(count, self.outputs), density.new_zeros(many, total)
-        to_rows = density.new_empty(count, self.tint)
+        given = (c2, d2, c3, d3)
+        count, total = len(color), sum(layer.numel() for layer in given)
+        many = programs(triton.cdiv(count, COLOR_BLOCK), color.device)
+        to_tints, partial = color.new_empty(count, self.tint, dtype=OPERANDS), color.new_zeros(many, total)
+        samples, pooled = _samples(count, rows), _pooled(count, rows, COLOR_BLOCK)
+        to_rows = _room_for_rows(rows, count, pooled)
         if count:
             color_backward[(many,)](
-                features, rows, c1, d1, c2, d2, c3, density, to_density, color, to_color, fade, to_features, to_rows,
-                partial, count, _samples(count, rows), total, **self.head, TINT=self.tint, FADE=fade is not None,
-                BLOCK=BACKWARD_BLOCK, **self.warps,
+                features, rows, c1, d1, c2, d2, c3, color, to_color, to_tints, to_rows, partial, count, samples, total,
+                **self.head, TINT=self.tint, POOLED=pooled, BLOCK=COLOR_BLOCK, **self.color_shape,
             )  # fmt: skip
         own = _of_rays(to_rows, rows)
-        to_c1, *rest = _split(partial, given)
-        return to_features, own, [to_c1, own.sum(0), *rest]
+        return to_tints, own, [own.sum(0), *_split(partial, given)]
 
 
 class _GridNetwork(torch.autograd.Function):
@@ -172,13 +185,15 @@ class _Radiance(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, to_density: Tensor, to_color: Tensor) -> tuple[Tensor | None, ...]:
         points, footprints, rows, fade, planes, density, features, color, *layers = ctx.saved_tensors
-        given = density, to_density.contiguous(), color, to_color.contiguous(), fade
-        to_features, to_rows, to_color_layers = ctx.part.color_backward(features, rows, layers[4:], *given)
-        needs = ctx.needs_input_grad[1], ctx.needs_input_grad[5]
-        to_points, to_table, _, to_layers = ctx.part.grid_backward(
-            points, footprints, None, layers[:4], planes, to_features, needs
+        to_tints, to_rows, to_color_layers = ctx.part.color_backward(
+            features, rows, layers[4:], color, to_color.contiguous()
         )
-        return None, to_points, None, to_rows, None, to_table, *to_layers, *to_color_layers
+        needs = ctx.needs_input_grad[1], ctx.needs_input_grad[5]
+        behind = features, layers[4], to_tints, density, to_density.contiguous()
+        to_points, to_table, _, (*to_layers, to_first) = ctx.part.grid_backward(
+            points, footprints, None, layers[:4], planes, None, needs, behind, fade
+        )
+        return None, to_points, None, to_rows, None, to_table, *to_layers, to_first, *to_color_layers
 
 
 def _split(partial: Tensor, layers: Any) -> list[Tensor]:
@@ -187,9 +202,22 @@ def _split(partial: Tensor, layers: Any) -> list[Tensor]:
     return [part.view(layer.shape) for part, layer in zip(parts, layers, strict=True)]
 
 
+def _pooled(count: int, rows: Any, block: int) -> bool:
+    """Whether the gradients of rays' rows are summed where they are found: a tile then holds parts of 16 rays at most,
+    and a ray lies in two tiles at most."""
+    return rows is not None and _samples(count, rows) <= block <= 14 * _samples(count, rows)
+
+
+def _room_for_rows(rows: Tensor, count: int, pooled: bool) -> Tensor:
+    """Memory for the gradients of rays' rows, or of the same of each sample."""
+    return torch.zeros_like(rows) if pooled else rows.new_empty(count, rows.shape[1])
+
+
 def _of_rays(to_rows: Any, rows: Any) -> Any:
-    """The gradients of rays' rows out of those of their samples."""
-    return None if to_rows is None else to_rows.view(len(rows), _samples(len(to_rows), rows), to_rows.shape[1]).sum(1)
+    """The gradients of rays' rows, out of those of their samples where they are not summed yet."""
+    if to_rows is None or to_rows.shape == rows.shape:
+        return to_rows
+    return to_rows.view(len(rows), _samples(len(to_rows), rows), to_rows.shape[1]).sum(1)
 
 
 def _samples(count: int, rows: Any) -> int:

@@ -53,7 +53,15 @@ def load_tile(halves, at, stride, mask, LEVELS: tl.constexpr, FEATURES: tl.const
     """The features of samples as a matrix, from planes of numbers in half precision."""
     column = tl.arange(0, INPUTS)
     place = (column // FEATURES * stride)[None, :] * FEATURES + at[:, None] * FEATURES + (column % FEATURES)[None, :]
-    return tl.load(halves + place, mask=mask[:, None] & (column < LEVELS * FEATURES)[None, :], other=0.0)
+    return tl.load(halves + place, mask=among(mask, LEVELS * FEATURES, INPUTS), other=0.0)
+
+
+@triton.jit
+@no_type_check
+def among(mask, WIDTH: tl.constexpr, ROOM: tl.constexpr):
+    """Which numbers of a tile of rows are not padding."""
+    # Where nothing is padded, nothing is asked of columns: it would cost an instruction a number.
+    return mask[:, None] if WIDTH == ROOM else mask[:, None] & (tl.arange(0, ROOM) < WIDTH)[None, :]
 
 
 @triton.jit
@@ -61,8 +69,10 @@ def load_tile(halves, at, stride, mask, LEVELS: tl.constexpr, FEATURES: tl.const
 def matrix(weight, ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr):
     """A weight as it is stored, [outputs, inputs], padded by zeros to HIGH x WIDE."""
     row, column = tl.arange(0, HIGH), tl.arange(0, WIDE)
-    mask = (row < ROWS)[:, None] & (column < COLUMNS)[None, :]
-    return tl.load(weight + row[:, None] * COLUMNS + column[None, :], mask=mask, other=0.0)
+    place = weight + row[:, None] * COLUMNS + column[None, :]
+    if ROWS == HIGH and COLUMNS == WIDE:
+        return tl.load(place)
+    return tl.load(place, mask=(row < ROWS)[:, None] & (column < COLUMNS)[None, :], other=0.0)
 
 
 @triton.jit
@@ -70,8 +80,9 @@ def matrix(weight, ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIGH: tl.constexpr
 def turned(weight, ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIGH: tl.constexpr, WIDE: tl.constexpr):
     """The transpose of a weight in half precision, padded by zeros to WIDE x HIGH: what inputs are multiplied by."""
     row, column = tl.arange(0, HIGH), tl.arange(0, WIDE)
+    place = weight + row[None, :] * COLUMNS + column[:, None]
     mask = (row < ROWS)[None, :] & (column < COLUMNS)[:, None]
-    return halve(tl.load(weight + row[None, :] * COLUMNS + column[:, None], mask=mask, other=0.0))
+    return halve(tl.load(place, mask=mask, other=0.0))
 
 
 @triton.jit
@@ -86,9 +97,8 @@ def vector(bias, COUNT: tl.constexpr, ROOM: tl.constexpr):
 @no_type_check
 def of_rays(rows, sample, samples, mask, WIDTH: tl.constexpr, ROOM: tl.constexpr):
     """For each sample the row of its ray."""
-    column = tl.arange(0, ROOM)
-    place = (sample // samples)[:, None] * WIDTH + column[None, :]
-    return tl.load(rows + place, mask=mask[:, None] & (column < WIDTH)[None, :], other=0.0)
+    place = (sample // samples)[:, None] * WIDTH + tl.arange(0, ROOM)[None, :]
+    return tl.load(rows + place, mask=among(mask, WIDTH, ROOM), other=0.0)
 
 
 @triton.jit

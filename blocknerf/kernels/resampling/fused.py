@@ -1,4 +1,4 @@
-"""Resampling in Triton for a GPU, float32: a warp sums up a ray's weights, then looks for each share among the sums."""
+"""Resampling in Triton for a GPU, float32: weights summed up along rays, then each share looked for among the sums."""
 
 from typing import no_type_check
 
@@ -9,6 +9,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.kernels.tiles import ray_tile, search, sum_before, within
+
+RAYS = 4
+"""Of a program, one a warp: a multiprocessor holds too few programs of one warp each to be busy."""
 
 
 def resample(
@@ -25,27 +28,30 @@ def resample(
         tensors = [tensor.contiguous() for tensor in (edges, weights, jitter)]
         widths = {"COARSE": ray_tile(coarse)[1], "FINE": ray_tile(bins + 1)[1], "HALVINGS": coarse.bit_length()}
         cumulative = torch.empty_like(tensors[1])
-        _resample[(rays,)](*tensors, cumulative, out, padding / coarse, coarse, bins + 1, **widths, num_warps=1)
+        grid = (triton.cdiv(rays, RAYS),)
+        _resample[grid](*tensors, cumulative, out, padding / coarse, rays, coarse, bins + 1, RAYS=RAYS, **widths)
     return out
 
 
-@triton.jit
+@triton.jit(do_not_specialize=["rays"])
 @no_type_check
 def _resample(
-    edges, weights, jitter, cumulative, out, padding, bins, finer,
-    COARSE: tl.constexpr, FINE: tl.constexpr, HALVINGS: tl.constexpr,
+    edges, weights, jitter, cumulative, out, padding, rays, bins, finer,
+    RAYS: tl.constexpr, COARSE: tl.constexpr, FINE: tl.constexpr, HALVINGS: tl.constexpr,
 ):  # fmt: skip
-    ray = tl.program_id(0).to(tl.int64)
+    ray = tl.program_id(0).to(tl.int64) * RAYS + tl.arange(0, RAYS)[:, None]
+    there = ray < rays
     edges += ray * (bins + 1)
     cumulative += ray * bins
-    column = tl.arange(0, COARSE)
-    inside = column < bins
+    column = tl.arange(0, COARSE)[None, :]
+    inside = there & (column < bins)
     weight = tl.where(inside, tl.load(weights + ray * bins + column, mask=inside, other=0.0) + padding, 0.0)
-    tl.store(cumulative + column, tl.cumsum(weight, 0) / tl.sum(weight, 0), mask=inside)
-    tl.debug_barrier()  # what the warp stored, all its threads may read
-    column = tl.arange(0, FINE)
-    inside = column < finer
-    share = (column.to(tl.float32) + tl.load(jitter + ray)) / finer
+    total = tl.where(there, tl.sum(weight, 1)[:, None], 1.0)
+    tl.store(cumulative + column, tl.cumsum(weight, 1) / total, mask=inside)
+    tl.debug_barrier()  # what a thread stored, all may read
+    column = tl.arange(0, FINE)[None, :]
+    inside = there & (column < finer)
+    share = (column.to(tl.float32) + tl.load(jitter + ray, mask=there, other=0.0)) / finer
     index = tl.minimum(search(cumulative, bins, share, inside, HALVINGS, True), bins - 1)
     low = sum_before(cumulative, index, inside)
     width = tl.load(cumulative + index, mask=inside, other=1.0) - low

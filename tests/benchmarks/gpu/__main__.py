@@ -9,6 +9,7 @@ processor, with TRITON_INTERPRET=1 its kernels too, with sizes at which its figu
 import argparse
 import json
 import time
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ from blocknerf.kernels.backends import INTERPRETED
 from blocknerf.kernels.devices import device_name, resolve
 from tests.benchmarks.gpu.pictures import HEIGHT, WIDTH, frame_times
 from tests.benchmarks.gpu.training import curve, rate, score, subject
+
+STAGE_RAYS = 1 << 16
+"""Enough to fill the chip."""
 
 
 def main() -> None:
@@ -36,7 +40,7 @@ def main() -> None:
     options = parser.parse_args()
     device = resolve(options.device)
     results: dict[str, Any] = {"device": device_name(device), "torch": torch.__version__, "block": options.block}
-    parts = {"parity": parity, "kernels": kernels, "rates": rates, "quality": quality}
+    parts = {"parity": parity, "kernels": kernels, "rates": rates, "quality": quality, "compiled": compiled}
     for name, part in parts.items():
         if name in options.skip:
             continue
@@ -58,23 +62,19 @@ def parity(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Largest relative difference of each fused operation from its reference."""
     if device.type == "cpu":
         return {"parity": "checked in tests, interpreted"}
-    from tests.kernels.parity import cases
+    from tests.kernels.parity import OPERATIONS, compare
 
-    found = {}
-    for case in cases(device, 4096):
-        errors = [
-            float((one.float() - other.float()).norm() / other.float().norm().clamp_min(1e-12))
-            for one, other in zip(case.fused, case.reference, strict=True)
-        ]
-        good = all(
-            torch.allclose(one.float(), other.float(), *case.tolerance, equal_nan=True)
-            for one, other in zip(case.fused, case.reference, strict=True)
-        )
-        found[case.name] = {"relative": max(errors), "within": good}
-        print(
-            f"{case.name:<24}{max(errors):>10.1e}  {'same' if good else 'DIFFERS'} "
-            + " ".join(f"{e:.0e}" for e in errors)
-        )
+    found: dict[str, Any] = {}
+    for name in OPERATIONS:
+        try:
+            case = compare(name, device, 4096)
+        except Exception as error:  # the others are to be seen all the same
+            found[name] = {"error": str(error).splitlines()[0]}
+            print(f"{name:<24}{type(error).__name__}: {str(error)[:500]}", flush=True)
+            continue
+        found[name] = {"relative": max(case.errors), "within": case.within}
+        errors = " ".join(f"{error:.0e}" for error in case.errors)
+        print(f"{name:<24}{max(case.errors):>10.1e}  {'same' if case.within else 'DIFFERS'} {errors}", flush=True)
     return {"parity": found}
 
 
@@ -88,20 +88,20 @@ def kernels(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
     of = subject(options.run, options.block, device, steps=400, **({"rays": 64} if options.tiny else {}))
     for _ in range(2 if options.tiny else 300):
         of.trainer.advance()
-    spec = of.trainer.field.spec
-    limits = measure(of.trainer.field.base.grid.entries, device)
-    print(
-        f"copy {limits.copy / 1e12:.2f} TB/s, gather {limits.gather / 1e9:.0f} G/s, add {limits.scatter / 1e9:.0f} G/s"
-    )
-    samples = Samples(of.trainer, 4 if options.tiny else 1 << 14)
-    rows = stages(samples, limits)
+    field, spec = of.trainer.field, of.trainer.field.spec
+    limits, small = (measure(grid, device) for grid in (field.base.grid, field.proposals[0].grid))
+    for name, each in (("field", limits), ("proposals", small)):
+        text = f"gather {each.gather / 1e9:.0f} G/s, add {each.scatter / 1e9:.0f} G/s"
+        print(f"ceilings, {name}'s table: copy {each.copy / 1e12:.2f} TB/s, {text}")
+    samples = Samples(of.trainer, 4 if options.tiny else STAGE_RAYS)
+    rows = stages(samples, limits, small)
     for stage in rows:
         print(f"{stage.name:<30}{stage.milliseconds:>9.3f} ms{stage.share:>8.0%} of its ceiling")
-    ways, grids = against_pytorch(samples, compiles=not options.tiny), against_tiny_cuda_nn(samples)
-    for title, rates in (("field", ways), ("grid alone", grids)):
-        print(f"{title}: " + ", ".join(f"{name} {value / 1e6:.1f} M samples/s" for name, value in rates.items()))
+    ways, grids = against_pytorch(samples, ["PyTorch"]), against_tiny_cuda_nn(samples)
+    for title, found in (("field", ways), ("grid alone", grids)):
+        print(f"{title}: " + ", ".join(f"{name} {value / 1e6:.1f} M samples/s" for name, value in found.items()))
     return {
-        "ceilings": {"copy": limits.copy, "gather": limits.gather, "scatter": limits.scatter},
+        "ceilings": {"field": asdict(limits), "proposals": asdict(small)},
         "stages": {stage.name: {"milliseconds": stage.milliseconds, "share": stage.share} for stage in rows},
         "field_samples_per_second": ways,
         "grid_samples_per_second": grids,
@@ -109,15 +109,29 @@ def kernels(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
     }
 
 
+def compiled(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
+    """The field against what torch.compile makes of it. Last, for it takes its time to begin."""
+    if device.type == "cpu":
+        return {}
+    from tests.benchmarks.gpu.stages import Samples, against_pytorch
+
+    of = subject(options.run, options.block, device, steps=400)
+    for _ in range(100):
+        of.trainer.advance()
+    ways = against_pytorch(Samples(of.trainer, STAGE_RAYS), ["torch.compile"])
+    print("field: " + ", ".join(f"{name} {value / 1e6:.1f} M samples/s" for name, value in ways.items()))
+    return {"field_samples_per_second_compiled": ways}
+
+
 def rates(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Rays a second of whole steps, recorded and not."""
     found = {}
-    sizes = ((64, None),) if options.tiny else ((2048, True), (2048, False), (16_384, True), (65_536, True))
+    sizes = ((64, None),) if options.tiny else ((2048, False), (2048, True), (16_384, True), (65_536, True))
     for rays, captured in sizes:
+        name = f"{rays} rays, {'graph' if captured else 'one by one'}"
         of = subject(options.run, options.block, device, steps=300, captured=captured, rays=rays)
         per_second = rate(of, 2, 1) if options.tiny else rate(of, 200)
         spec = of.trainer.field.spec
-        name = f"{rays} rays, {'graph' if captured else 'one by one'}"
         samples = per_second * (spec.proposal_samples + spec.samples)
         print(f"{name:<30}{per_second / 1e6:>8.2f} M rays/s{samples / 1e9:>8.3f} G samples/s", flush=True)
         found[name] = {"rays_per_second": per_second, "samples_per_second": samples}
@@ -130,7 +144,6 @@ def quality(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
     subject(options.run, options.block, device, steps=20, rays=64).trainer.advance()  # compiles
     of = subject(options.run, options.block, device, **tiny)
     draft = curve(of, 1 if options.tiny else 4)
-    print(f"draft: {draft}", flush=True)
     field = of.trainer.field.eval().requires_grad_(False)
     start = time.perf_counter()
     cells = extract_occupancy(field, 8 if options.tiny else 128)
@@ -148,7 +161,6 @@ def quality(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
     speed = rate(subject(options.run, options.block, device, steps=300, rays=8192), 100)
     steps = int(options.seconds * speed / 8192)
     found["longer"] = curve(subject(options.run, options.block, device, steps=steps, rays=8192), 6)
-    print(f"longer: {found['longer']}", flush=True)
     return found
 
 

@@ -10,7 +10,9 @@ import triton
 import triton.language as tl
 
 from blocknerf.kernels.backends import INTERPRETED
-from blocknerf.kernels.hash_grid.fused import _add_vector
+from blocknerf.kernels.hash_grid import GridSpec
+from blocknerf.kernels.hash_grid.fused import _add_entry
+from blocknerf.kernels.tiles import capability
 
 COPIED = 1 << 14 if INTERPRETED else 1 << 29
 """Bytes copied to measure how fast memory is."""
@@ -25,18 +27,28 @@ class Ceilings:
     copy: float
     """Bytes read and written by a copy."""
     gather: float
-    """Reads of 8 bytes at random places of a table."""
+    """Reads of entries, of half-precision features, at random places of a table."""
     scatter: float
-    """Additions of four float32 at random places of a table's gradient."""
+    """Additions of an entry's features, float32, at random places of a table's gradient."""
 
 
-def milliseconds(run: Callable[[], object], repeats: int = 15, warm_up: int = 3) -> float:
-    """Median time of a piece of work on the device, by events; on the processor, of one, by the clock."""
+def milliseconds(run: Callable[[], object], repeats: int = 15, warm_up: int = 3, *, recorded: bool = True) -> float:
+    """Median time of a piece of work on the device, by events; on the processor, of one, by the clock.
+
+    The work is recorded as a CUDA graph where it can be: calling short kernels from Python takes longer than they do.
+    """
     if not torch.cuda.is_available():
         begun = time.perf_counter()
         run()
         return 1e3 * (time.perf_counter() - begun)
     for _ in range(warm_up):
+        run()
+    if recorded:
+        torch.cuda.synchronize()
+        graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(graph):
+            run()
+        run = graph.replay
         run()
     times = []
     for _ in range(repeats):
@@ -49,17 +61,19 @@ def milliseconds(run: Callable[[], object], repeats: int = 15, warm_up: int = 3)
     return median(times)
 
 
-def measure(entries: int, device: torch.device) -> Ceilings:
-    """The ceilings for a table of so many entries of four features."""
+def measure(grid: GridSpec, device: torch.device) -> Ceilings:
+    """The ceilings for a hash grid's table."""
     source = torch.randn(COPIED // 4, device=device)
     target = torch.empty_like(source)
     copy = 2.0 * COPIED / milliseconds(lambda: target.copy_(source))
-    table = torch.randint(0, 1 << 40, (entries,), device=device)
-    sums, out = torch.zeros(entries, 4, device=device), torch.empty(LANES, dtype=torch.int64, device=device)
-    grid, shape = (LANES // 128,), {"ROUNDS": ROUNDS, "BLOCK": 128}
-    vector = not INTERPRETED and torch.cuda.get_device_capability(device)[0] >= 9
-    gather = milliseconds(lambda: _gather[grid](table, out, entries, **shape))
-    scatter = milliseconds(lambda: _scatter[grid](sums, entries, VECTOR=vector, **shape))
+    entries, features = grid.entries, grid.features
+    words = torch.int64 if features == 4 else torch.int32
+    table = torch.randint(0, 1 << 30, (entries,), device=device).to(words)
+    sums, out = torch.zeros(entries, features, device=device), torch.empty(LANES, dtype=words, device=device)
+    lanes, shape = (LANES // 128,), {"ROUNDS": ROUNDS, "BLOCK": 128}
+    vector = capability(device) >= (9, 0)
+    gather = milliseconds(lambda: _gather[lanes](table, out, entries, **shape))
+    scatter = milliseconds(lambda: _scatter[lanes](sums, entries, FEATURES=features, VECTOR=vector, **shape))
     count = LANES * ROUNDS
     return Ceilings(copy=1e3 * copy, gather=1e3 * count / gather, scatter=1e3 * count / scatter)
 
@@ -78,7 +92,7 @@ def _somewhere(state, entries):
 @triton.jit
 def _gather(table, out, entries, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    total = tl.zeros([BLOCK], tl.int64)
+    total = tl.zeros([BLOCK], table.dtype.element_ty)
     for turn in tl.static_range(ROUNDS):
         place, _ = _somewhere((lane * ROUNDS + turn).to(tl.uint32), entries.to(tl.uint32))
         total += tl.load(table + place)
@@ -86,14 +100,9 @@ def _gather(table, out, entries, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
 
 
 @triton.jit
-def _scatter(sums, entries, VECTOR: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
+def _scatter(sums, entries, FEATURES: tl.constexpr, VECTOR: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     value = lane.to(tl.float32) * 1e-6
     for turn in tl.static_range(ROUNDS):
         place, _ = _somewhere((lane * ROUNDS + turn).to(tl.uint32), entries.to(tl.uint32))
-        target = sums + place * 4
-        if VECTOR:
-            _add_vector(target, value, value, value, value, value == value, 4)
-        else:
-            for feature in tl.static_range(4):
-                tl.atomic_add(target + feature, value, sem="relaxed")
+        _add_entry(sums, place, value, value, value, value, value == value, FEATURES, 0.0, VECTOR)

@@ -1,6 +1,6 @@
 """How long each stage of a training step takes on real samples, and what share of its ceiling that is."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -58,8 +58,8 @@ class Samples:
         self.fade = torch.ones_like(self.spreads)
 
 
-def stages(samples: Samples, ceilings: Ceilings) -> list[Stage]:
-    """Every stage of a step that costs."""
+def stages(samples: Samples, ceilings: Ceilings, small_ceilings: Ceilings) -> list[Stage]:
+    """Every stage of a step that costs; the small ceilings are those of the proposals' table."""
     field, spec = samples.field, samples.field.spec
     count, first = len(samples.points), len(samples.first)
     part = fused._Part(field.base.layers, tint=spec.hidden, scale=1.0)
@@ -69,9 +69,8 @@ def stages(samples: Samples, ceilings: Ceilings) -> list[Stage]:
     place = samples.points, samples.spreads
     density, features, color, planes = part.forward(*place, samples.rows, [*layers, *colors], True, color=True)
     slopes = torch.randn_like(density), torch.randn_like(color)
-    to_features, _, _ = part.color_backward(
-        features, samples.rows, colors, density, slopes[0], color, slopes[1], samples.fade
-    )
+    to_tints, _, _ = part.color_backward(features, samples.rows, colors, color, slopes[1])
+    behind = features, colors[0], to_tints, density, slopes[0]
     to_planes = torch.randn(spec.levels, count, spec.features, device=density.device)
     proposed = proposal.forward(samples.first, samples.first_spreads, None, own, True, color=False)
     wide = torch.randn(spec.proposal_levels, first, 2, device=density.device)
@@ -86,22 +85,21 @@ def stages(samples: Samples, ceilings: Ceilings) -> list[Stage]:
     rows = {
         "proposals, forward": (
             lambda: proposal.forward(samples.first, samples.first_spreads, None, own, True, color=False),
-            1e3 * first * small / ceilings.gather,
+            1e3 * first * small / small_ceilings.gather,
         ),
         "field, forward to colors": (
             lambda: part.forward(*place, samples.rows, [*layers, *colors], True, color=True),
             1e3 * count * reads / ceilings.gather,
         ),
         "color network, backward": (
-            lambda: part.color_backward(
-                features, samples.rows, colors, density, slopes[0], color, slopes[1], samples.fade
-            ),
-            # Features, density, colors and their gradients in; gradients of features and of rows out.
-            1e3 * count * (32 + 8 + 24 + 4 + 64 + 4 * spec.hidden) / ceilings.copy,
+            lambda: part.color_backward(features, samples.rows, colors, color, slopes[1]),
+            # Features, colors and their gradients in; gradients behind the first layer out.
+            1e3 * count * (32 + 24 + 2 * spec.hidden) / ceilings.copy,
         ),
         "grid's network, backward": (
-            lambda: part.grid_backward(*place, None, layers, planes, to_features, (False, False)),
-            1e3 * count * (64 + 64 + 128) / ceilings.copy,
+            lambda: part.grid_backward(*place, None, layers, planes, None, (False, False), behind, samples.fade),
+            # Encoded features, features, gradients, density, its gradient and fading in; encoded features' out.
+            1e3 * count * (64 + 32 + 2 * spec.hidden + 12 + 128) / ceilings.copy,
         ),
         "field, scatter": (
             lambda: grid.scatter(*place, None, to_planes, field.base.grid),
@@ -115,7 +113,7 @@ def stages(samples: Samples, ceilings: Ceilings) -> list[Stage]:
         ),
         "proposals, scatter": (
             lambda: grid.scatter(samples.first, samples.first_spreads, None, wide, field.proposals[0].grid),
-            1e3 * first * small / ceilings.scatter,
+            1e3 * first * small / small_ceilings.scatter,
         ),
         "Adam over the table": (
             lambda: adam_step(
@@ -138,8 +136,8 @@ def stages(samples: Samples, ceilings: Ceilings) -> list[Stage]:
     return [Stage(name=name, milliseconds=milliseconds(run), least=least) for name, (run, least) in rows.items()]
 
 
-def against_pytorch(samples: Samples, compiles: bool) -> dict[str, float]:
-    """Samples a second, forward and backward, of the field in one kernel, in plain PyTorch, and in that compiled."""
+def against_pytorch(samples: Samples, others: Sequence[str]) -> dict[str, float]:
+    """Samples a second, forward and backward, of the field in one kernel and otherwise: PyTorch, torch.compile."""
     field = samples.field
     leaves = [field.base.table, *fused._layers(field.base.layers), *fused._layers(field._color_layers)]
     for leaf in leaves:
@@ -156,18 +154,17 @@ def against_pytorch(samples: Samples, compiles: bool) -> dict[str, float]:
         )
         return density.mean() + color.mean()
 
-    ways: dict[str, Callable[..., Tensor]] = {
-        "fused": kernels,
-        "PyTorch": layers,
-    }
-    if compiles:
+    ways: dict[str, Callable[..., Tensor]] = {"fused": kernels}
+    if "PyTorch" in others:
+        ways["PyTorch"] = layers
+    if "torch.compile" in others:
         ways["torch.compile"] = torch.compile(layers)
     given = samples.points, samples.spreads, samples.rows
 
     def both(way: Callable[..., Tensor]) -> None:
         torch.autograd.grad(way(*given), leaves)
 
-    return {name: 1e3 * len(samples.points) / milliseconds(lambda way=way: both(way), 7) for name, way in ways.items()}
+    return {name: 1e3 * len(samples.points) / _called(lambda way=way: both(way)) for name, way in ways.items()}
 
 
 def against_tiny_cuda_nn(samples: Samples) -> dict[str, float]:
@@ -182,4 +179,9 @@ def against_tiny_cuda_nn(samples: Samples) -> dict[str, float]:
         torch.autograd.grad(encoded, table, slope)
 
     names: tuple[Backend, ...] = ("fused", "tcnn")
-    return {name: 1e3 * len(slope) / milliseconds(lambda name=name: both(name)) for name in names if name in usable}
+    return {name: 1e3 * len(slope) / _called(lambda name=name: both(name)) for name in names if name in usable}
+
+
+def _called(run: Callable[[], object]) -> float:
+    """Milliseconds where Python calls each kernel: not everything that is compared can be recorded."""
+    return milliseconds(run, 7, recorded=False)

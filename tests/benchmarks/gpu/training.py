@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from statistics import mean
 
@@ -11,7 +12,9 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import RunFolder, read_city
 from blocknerf.city.photographs import block_photographs
 from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.spec import FieldSpec
 from blocknerf.metrics.similarity import psnr
+from blocknerf.partition.membership import Membership
 from blocknerf.rendering.code_fit import fit_code
 from blocknerf.rendering.image import render_image
 from blocknerf.training.block_spec import default_downscale, spec_for_block
@@ -21,6 +24,8 @@ from blocknerf.training.trainer import Trainer
 
 FIT_RAYS, JUDGED = 1024, 8
 """Rays that a held-out photograph's code is fitted on, and how many photographs are judged."""
+BUDGET = 1 << 30
+"""Bytes of photographs, as many as the training job's."""
 WARM_UP = 60
 """Steps in which kernels are compiled and graphs recorded, and of 300 annealing ends."""
 
@@ -37,18 +42,13 @@ class Subject:
 
 def subject(run: Path, block: str, device: torch.device, *, steps: int | None = None, captured=None, **choices):
     """A block in training on a device, as the training job would set it up."""
-    folder = RunFolder(run)
-    city, whole = read_city(folder.city), read_capture(folder.capture)
-    capture, member = block_photographs(folder, block, whole)
-    downscale = default_downscale(capture, city.preset)
+    city = read_city(RunFolder(run).city)
+    capture, member, source, spec = _photographs(run, block, device)
     pixels = sum(capture.frames[i].intrinsics.width * capture.frames[i].intrinsics.height for i in member.frames)
+    downscale = default_downscale(capture, city.preset)
     config = TrainConfig.preset(city.preset, pixels=pixels // downscale**2, steps=steps, downscale=downscale)
     config = replace(config, **choices)
     torch.manual_seed(config.seed)
-    spec = spec_for_block(capture, city.block(block), member.frames, city.preset)
-    source = DevicePixels(
-        capture, member.frames, downscale=downscale, budget_bytes=config.memory, seed=0, use_depth=True, device=device
-    )
     exposures = [capture.frames[i].exposure or spec.exposure_reference for i in member.frames]
     trainer = Trainer(
         BlockField(spec).to(device), source, torch.tensor(exposures, device=device), config, captured=captured
@@ -58,6 +58,19 @@ def subject(run: Path, block: str, device: torch.device, *, steps: int | None = 
     held = [i for i in range(len(capture)) if bool(near[i]) and i not in set(member.frames)]
     judged = tuple(held[:: max(1, len(held) // JUDGED)])
     return Subject(capture=capture, trainer=trainer, held_out=judged, downscale=downscale)
+
+
+@cache
+def _photographs(run: Path, block: str, device: torch.device) -> tuple[Capture, Membership, DevicePixels, FieldSpec]:
+    """A block's photographs and form, found once for all that train it."""
+    folder = RunFolder(run)
+    city, whole = read_city(folder.city), read_capture(folder.capture)
+    capture, member = block_photographs(folder, block, whole)
+    downscale = default_downscale(capture, city.preset)
+    source = DevicePixels(
+        capture, member.frames, downscale=downscale, budget_bytes=BUDGET, seed=0, use_depth=True, device=device
+    )
+    return capture, member, source, spec_for_block(capture, city.block(block), member.frames, city.preset)
 
 
 def rate(of: Subject, steps: int, warm_up: int = WARM_UP) -> float:
@@ -103,6 +116,7 @@ def curve(of: Subject, points: int) -> list[tuple[float, int, float]]:
         _wait(trainer)
         spent += time.perf_counter() - start
         found.append((round(spent, 2), trainer.step, round(score(of, trainer.field), 2)))
+        print(f"after {spent:.2f} s, {trainer.step} steps: {found[-1][2]:.2f} dB", flush=True)
     return found
 
 

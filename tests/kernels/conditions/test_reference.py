@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from blocknerf.fields.encodings import encode_exposure, spherical_harmonics
+from blocknerf.kernels.conditions.reference import encode_exposure, spherical_harmonics
 from blocknerf.kernels.radiance.activations import truncated_exp
 
 

@@ -1,4 +1,4 @@
-"""Fixed encodings of directions and exposures."""
+"""Fixed encodings of directions and exposures in PyTorch."""
 
 import math
 

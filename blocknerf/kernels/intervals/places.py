@@ -1,0 +1,45 @@
+"""From normalized positions along rays to points of the world, with the backend chosen."""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.cameras import RayBundle
+from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.intervals import reference
+from blocknerf.spacing import Spacing
+
+
+class Places(NamedTuple):
+    """Intervals along rays, in world units."""
+
+    distances: Float[Tensor, "rays edges"]
+    """Of the edges, from the ray's origin."""
+    middles: Float[Tensor, "rays samples"]
+    """Distances of the interval middles."""
+    points: Float[Tensor, "rays samples 3"]
+    """The middles."""
+    footprints: Float[Tensor, "rays samples"]
+    """Radius of the pixel's cone at each point."""
+
+
+def place_intervals(
+    edges: Float[Tensor, "rays edges"], rays: RayBundle, spacing: Spacing, backend: Backend = "auto"
+) -> Places:
+    """The intervals between edges at normalized positions.
+
+    Differentiable in the rays by the reference, which those that need a gradient take; not in the edges.
+
+    Raises:
+        BackendError: the backend asked for cannot be used here.
+    """
+    given = (rays.origins, rays.directions, rays.radii)
+    moves = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
+    chosen = choose("intervals", "reference" if moves and backend == "auto" else backend, edges, *given)
+    if chosen == "fused":
+        from blocknerf.kernels.intervals import fused
+
+        return Places(*fused.place_intervals(edges.detach(), rays.detach(), spacing))
+    return Places(*reference.place_intervals(edges, rays, spacing))

@@ -1,0 +1,57 @@
+"""Intervals along rays: the fused backend against the reference, and what the reference is."""
+
+import pytest
+import torch
+
+from blocknerf.cameras import RayBundle
+from blocknerf.kernels.intervals import place_intervals
+from blocknerf.spacing import Spacing
+from tests.kernels.interpreted import fused
+
+SPACING = Spacing(near=0.5, far=2000.0, knee=17.0)
+
+
+def rays(count: int) -> RayBundle:
+    generator = torch.Generator().manual_seed(count)
+    directions = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
+    origins = torch.randn(count, 3, generator=generator)
+    return RayBundle(origins=origins, directions=directions, radii=torch.rand(count, generator=generator))
+
+
+@pytest.mark.parametrize(
+    ("backend", "count", "bins"), [fused(0, 4), fused(1, 1), fused(3, 48), fused(50, 7), fused(130, 2)]
+)
+def test_the_fused_backend_matches_the_reference(backend: str, count: int, bins: int) -> None:
+    edges = torch.rand(count, bins + 1, generator=torch.Generator().manual_seed(1)).sort(-1).values
+    for value, truth in zip(
+        place_intervals(edges, rays(count), SPACING, backend),
+        place_intervals(edges, rays(count), SPACING, "reference"),
+        strict=True,
+    ):
+        torch.testing.assert_close(value, truth, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["reference", fused()])
+def test_places_worked_out_by_hand(backend: str) -> None:
+    spacing = Spacing(near=0.0, far=1e9, knee=10.0)
+    ray = RayBundle(
+        origins=torch.tensor([[1.0, 2.0, 3.0]]), directions=torch.tensor([[0.0, 0.0, 2.0]]), radii=torch.tensor([0.5])
+    )
+    places = place_intervals(torch.tensor([[0.25, 0.5, 0.75]]), ray, spacing, backend)
+    torch.testing.assert_close(places.distances, torch.tensor([[5.0, 10.0, 20.0]]))
+    torch.testing.assert_close(places.middles, torch.tensor([[7.5, 15.0]]))
+    torch.testing.assert_close(places.points, torch.tensor([[[1.0, 2.0, 18.0], [1.0, 2.0, 33.0]]]))
+    torch.testing.assert_close(places.footprints, torch.tensor([[3.75, 7.5]]))
+
+
+@pytest.mark.parametrize("backend", ["reference", fused()])
+def test_not_a_number_stays_one(backend: str) -> None:
+    places = place_intervals(torch.tensor([[0.1, float("nan"), 0.9]]), rays(1), SPACING, backend)
+    assert places.distances[0].isnan().tolist() == [False, True, False]
+    assert places.points.isnan().all()
+
+
+def test_rays_that_move_get_their_gradient() -> None:
+    moving = rays(3).tracked()
+    place_intervals(torch.rand(3, 5).sort(-1).values, moving, SPACING).points.sum().backward()
+    torch.testing.assert_close(moving.origins.grad, torch.full((3, 3), 4.0))
