@@ -3,8 +3,11 @@
 import importlib
 import importlib.util
 import os
+import shutil
+import sysconfig
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -118,10 +121,23 @@ def _triton() -> tuple[bool, str]:
         return False, f"Triton does not load ({error}); it comes with PyTorch for CUDA"
     if INTERPRETED:
         return True, f"Triton {triton.__version__}, interpreted on the processor for tests"
+    if not _builds_launchers():
+        return False, (
+            "Triton builds its launchers with a C compiler and Python's headers, and there are none; install gcc and "
+            "python3-dev, or set CC to a compiler"
+        )
     major, minor = torch.cuda.get_device_capability()
     if major < 8:
         return False, f"needs compute capability 8.0 or newer, this GPU has {major}.{minor}"
     return True, f"Triton {triton.__version__} on {torch.cuda.get_device_name()}"
+
+
+def _builds_launchers() -> bool:
+    """Whether Triton finds what it builds a kernel's launcher with."""
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
+    # Debian's own scheme for installing names a folder that headers are never in.
+    scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")
+    return bool(compiler) and (Path(sysconfig.get_paths(scheme)["include"]) / "Python.h").is_file()
 
 
 @cache

@@ -9,6 +9,7 @@ import torch
 from blocknerf.errors import BackendError
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS, availability, choose
+from tests.kernels.interpreted import needs_triton
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -56,6 +57,16 @@ def test_without_numba_the_reference_runs_and_the_reason_says_so(monkeypatch: py
     finally:
         for cached in (backends._numba, backends._chosen):
             cached.cache_clear()
+
+
+@needs_triton
+def test_without_a_compiler_the_reason_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "INTERPRETED", False)
+    monkeypatch.setattr(backends.shutil, "which", lambda name: None)
+    monkeypatch.delenv("CC", raising=False)
+    usable, reason = backends._triton.__wrapped__()
+    assert not usable
+    assert "install gcc" in reason
 
 
 def test_importing_the_kernels_loads_no_compiler() -> None:
