@@ -36,6 +36,7 @@ def run(
     radius: float | None = None,
     pose_refinement: bool = False,
     pose_stretch: float = 0.0,
+    pose_rounds: int = 1,
     held_out: int = 8,
     device: Device = "auto",
     deterministic: bool = False,
@@ -59,6 +60,8 @@ def run(
         pose_refinement: correct the poses of each segment together while a block trains.
         pose_stretch: with pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
+        pose_rounds: with pose_refinement, look for poses this many times, each time with a field begun anew from those
+            found before. All but the last take 900 steps at most.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
         device: where to train and render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
         deterministic: add up in a fixed order on a GPU, too, so that the same command gives the same blocks; slower.
@@ -67,7 +70,7 @@ def run(
     Raises:
         BlockNerfError: the capture cannot be used, or the output folder holds another run.
     """
-    check_poses(pose_refinement, pose_stretch)
+    check_poses(pose_refinement, pose_stretch, pose_rounds)
     resolve(device)  # refused before anything is begun
     start = time.monotonic()
     folder = RunFolder(out)
@@ -83,7 +86,8 @@ def run(
             preset=preset,
             held_out=held_out,
         )
-    poses = {"pose_refinement": pose_refinement, "pose_stretch": pose_stretch}
+    rounds = pose_rounds if pose_rounds > 1 else None  # one is what there was before there was a choice
+    poses = {"pose_refinement": pose_refinement, "pose_stretch": pose_stretch, "pose_rounds": rounds}
     _keep_to_settings(folder, city, {"steps": steps, "downscale": downscale, **poses})
     with stage("train"):
         train(
@@ -92,6 +96,7 @@ def run(
             downscale=downscale,
             pose_refinement=pose_refinement,
             pose_stretch=pose_stretch,
+            pose_rounds=pose_rounds,
             device=device,
             deterministic=deterministic,
             view=view,

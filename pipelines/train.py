@@ -65,6 +65,7 @@ def train(
     downscale: int | None = None,
     pose_refinement: bool = False,
     pose_stretch: float = 0.0,
+    pose_rounds: int = 1,
     memory: float = 4.0,
     threads: int | None = None,
     trim: float = 0.0,
@@ -85,6 +86,8 @@ def train(
         pose_refinement: Correct the poses of each segment together while a block trains.
         pose_stretch: With pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
+        pose_rounds: With pose_refinement, look for poses this many times, each time with a field begun anew from those
+            found before. All but the last take 900 steps at most.
         memory: Memory budget of the process in GiB.
         threads: Processor threads; by default every core.
         trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
@@ -102,7 +105,7 @@ def train(
     place, folder = resolve(device), RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
     _check_options(capture, steps, downscale, threads, trim)
-    check_poses(pose_refinement, pose_stretch)
+    check_poses(pose_refinement, pose_stretch, pose_rounds)
     use_threads(threads)
     set_deterministic(deterministic)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
@@ -111,6 +114,7 @@ def train(
         "downscale": downscale or default_downscale(capture, city.preset),
         "pose_refinement": pose_refinement,
         "pose_stretch": pose_stretch,
+        "pose_rounds": pose_rounds,
         "memory": _photograph_bytes(memory),
         "trim": trim,
         "seed": seed,
@@ -125,8 +129,8 @@ def train(
     return todo
 
 
-def check_poses(pose_refinement: bool, pose_stretch: float) -> None:
-    """Refuse stretches that are no length, or that nothing would be corrected over.
+def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int) -> None:
+    """Refuse stretches that are no length, rounds that are none, and either where nothing is corrected.
 
     Raises:
         TrainingError: names the option.
@@ -135,6 +139,10 @@ def check_poses(pose_refinement: bool, pose_stretch: float) -> None:
         raise TrainingError(f"--pose-stretch {pose_stretch:g} is not a length; give 0 for whole segments, or more")
     if pose_stretch and not pose_refinement:
         raise TrainingError("--pose-stretch has no meaning without --pose-refinement; add it")
+    if pose_rounds < 1:
+        raise TrainingError(f"--pose-rounds {pose_rounds} is not positive; give a whole number of at least 1")
+    if pose_rounds > 1 and not pose_refinement:
+        raise TrainingError("--pose-rounds has no meaning without --pose-refinement; add it")
 
 
 def _check_options(
@@ -187,7 +195,7 @@ class _BlockJob:
         trainer = self._trainer()
         if self.state.exists():
             self.seconds = restore_state(trainer, self.state)
-            say(f"{self.name}: resuming at step {trainer.step} of {self.config.steps}")
+            say(f"{self.name}: resuming at step {trainer.step} of {self.config.total_steps}")
         log = _Log(self.folder.log(self.name), trainer.step)
         try:
             self._loop(trainer, log)
@@ -220,11 +228,11 @@ class _BlockJob:
         before = self.seconds
         meter = _Meter(self.name, self.config, trainer.step)
         with meter.bar:
-            while trainer.step < self.config.steps:
+            while trainer.step < self.config.total_steps:
                 report = trainer.advance()
                 now = time.monotonic()
                 self.seconds = before + now - started
-                if trainer.step % LOG_EVERY == 0 or trainer.step == self.config.steps:
+                if trainer.step % LOG_EVERY == 0 or trainer.step == self.config.total_steps:
                     trainer.check()
                     meter.show(report, log.write(report, self.seconds, self.config.rays))
                 if now - saved > CHECKPOINT_SECONDS:
@@ -244,7 +252,7 @@ class _BlockJob:
             self.folder.offsets(self.name).unlink(missing_ok=True)
         occupancy = extract_occupancy(field)
         save_occupancy(occupancy, self.folder.occupancy(self.name))
-        rate = self.config.steps * self.config.rays / max(self.seconds, 1e-9)
+        rate = self.config.total_steps * self.config.rays / max(self.seconds, 1e-9)
         record = {
             "format": RECORD_FORMAT,
             "block": self.name,
@@ -264,7 +272,7 @@ class _BlockJob:
         self._save(trainer, self.folder.field(self.name))
         shutil.rmtree(self.folder.checkpoint(self.name), ignore_errors=True)
         score = "" if psnr is None else f", training PSNR {psnr:.1f} dB"
-        took = f"{self.config.steps} steps in {duration(self.seconds)} ({rate:,.0f} rays/s)"
+        took = f"{self.config.total_steps} steps in {duration(self.seconds)} ({rate:,.0f} rays/s)"
         say(f"{self.name}: {len(self.frames)} frames, {took}{score}")
 
     def _save(self, trainer: Trainer, path: Path) -> None:
@@ -310,7 +318,7 @@ class _Meter:
         figures = TextColumn("{task.fields[figures]}")
         columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), figures, TimeRemainingColumn()
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task(name, total=config.steps, completed=step, figures="")
+        self.task = self.bar.add_task(name, total=config.total_steps, completed=step, figures="")
 
     def show(self, report: StepReport, rate: float) -> None:
         """Show the figures of a step."""
@@ -318,8 +326,8 @@ class _Meter:
         self.bar.update(self.task, completed=report.step, figures=figures)
         if self.bar.disable and time.monotonic() - self.told > TELL_SECONDS:
             self.told = time.monotonic()
-            left = duration((self.config.steps - report.step) * self.config.rays / rate)
-            say(f"{self.name}: step {report.step} of {self.config.steps}, {figures}, {left} left")
+            left = duration((self.config.total_steps - report.step) * self.config.rays / rate)
+            say(f"{self.name}: step {report.step} of {self.config.total_steps}, {figures}, {left} left")
 
 
 def _backends(device: torch.device) -> dict[str, dict[str, str]]:

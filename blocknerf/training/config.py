@@ -9,6 +9,8 @@ RAYS: dict[Preset, int] = {"draft": 2048, "standard": 8192, "fine": 16_384}
 """Rays a step. Small steps learn more from the same rays, as long as a step's fixed cost is small beside them."""
 PASSES: dict[Preset, float] = {"draft": 0.7, "standard": 8.0, "fine": 30.0}
 """How many rays each pixel of a block is worth."""
+POSE_STEPS = 900
+"""Most steps of a round that looks for poses alone: 3,300 came no nearer (drive 0005, raw poses: 14.6 and 14.3 cm)."""
 STEPS: dict[Preset, tuple[int, int]] = {"draft": (900, 6000), "standard": (8000, 40_000), "fine": (30_000, 200_000)}
 """Fewest and most steps, whatever the number of pixels."""
 
@@ -18,7 +20,7 @@ class TrainConfig:
     """Choices of one block's training; everything that shapes the field itself is in `FieldSpec`."""
 
     steps: int
-    """Optimization steps."""
+    """Optimization steps of the field that is kept."""
     rays: int = 2048
     """Rays a step."""
     downscale: int = 1
@@ -45,12 +47,24 @@ class TrainConfig:
     """Whether the poses of each segment are corrected together while the block trains."""
     pose_stretch: float = 0.0
     """About how long a way, in world units, has one correction; 0 gives each segment one."""
+    pose_rounds: int = 1
+    """In how many rounds poses are looked for, each with a field begun anew from the poses of the one before."""
     trim: float = 0.0
     """Share of rays, those with the largest errors, that are ignored where their surroundings err as well."""
     memory: int = 1 << 30
     """Bytes that photographs may take in memory."""
     seed: int = 0
     """Source of every random choice."""
+
+    @property
+    def pose_steps(self) -> int:
+        """Steps of each round but the last, which looks for poses alone."""
+        return min(self.steps, POSE_STEPS)
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of all rounds."""
+        return self.steps + (self.pose_rounds - 1) * self.pose_steps
 
     @classmethod
     def preset(cls, preset: Preset, *, pixels: int, steps: int | None = None, **choices: Any) -> "TrainConfig":

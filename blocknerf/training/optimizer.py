@@ -37,7 +37,7 @@ class FieldOptimizer:
                 value.grad.view(-1),
                 self.first[name].view(-1),
                 self.second[name].view(-1),
-                step=pace.count,
+                step=pace.age,
                 rate=_rate(name, pace),
                 betas=BETAS,
                 epsilon=EPSILON,
@@ -45,6 +45,12 @@ class FieldOptimizer:
                 half=None if shadow is None else shadow.view(-1),
             )
             value.grad = None
+
+    def forget(self) -> None:
+        """Begin as new with the parameters as they are now."""
+        for value in (*self.first.values(), *self.second.values()):
+            value.zero_()
+        self._follow()
 
     def state(self) -> dict[str, Tensor]:
         """Moments by parameter, for a checkpoint."""

@@ -26,6 +26,8 @@ class Pace:
 
     count: int | Float[Tensor, ""]
     """Which step it is, counted from one."""
+    age: int | Float[Tensor, ""]
+    """The same, counted from when the field was begun."""
     annealing: float | Float[Tensor, ""]
     """Exponent on the proposals' weights."""
     shell: float | Float[Tensor, ""]
@@ -37,14 +39,43 @@ class Pace:
     code_rate: float | Float[Tensor, ""]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a step stands in its round: one training, after which poses may be the start of another."""
+
+    step: int
+    """Counted from zero."""
+    steps: int
+    """Of the round."""
+
+    @property
+    def progress(self) -> float:
+        """Share of the round that is done."""
+        return self.step / self.steps
+
+    @property
+    def begins(self) -> bool:
+        return self.step == 0
+
+
+def place_of(step: int, config: TrainConfig) -> Place:
+    """The place of step number `step` of a training, counted from zero."""
+    last = config.total_steps - config.steps
+    if step < last:
+        return Place(step=step % config.pose_steps, steps=config.pose_steps)
+    return Place(step=step - last, steps=config.steps)
+
+
 def pace_at(step: int, config: TrainConfig, fading: int | None = None) -> Pace:
     """The pace of step number `step`, counted from zero; `fading` is the number of hash levels where they fade in."""
-    factor = min(1.0, (step + 1) / WARM_UP_STEPS) * config.final_rate ** (step / config.steps)
+    place = place_of(step, config)
+    factor = min(1.0, (place.step + 1) / WARM_UP_STEPS) * config.final_rate**place.progress
     return Pace(
         count=step + 1,
-        annealing=min(1.0, step / (ANNEAL_SHARE * config.steps)),
-        shell=SHELL_START * (SHELL_END / SHELL_START) ** min(1.0, step / config.steps),
-        levels=None if fading is None else active_levels(step / config.steps, fading),
+        age=place.step + 1,
+        annealing=min(1.0, place.progress / ANNEAL_SHARE),
+        shell=SHELL_START * (SHELL_END / SHELL_START) ** min(1.0, place.progress),
+        levels=None if fading is None else active_levels(place.progress, fading),
         grid_rate=config.grid_rate * factor,
         network_rate=config.network_rate * factor,
         code_rate=config.code_rate * factor,
@@ -53,7 +84,7 @@ def pace_at(step: int, config: TrainConfig, fading: int | None = None) -> Pace:
 
 def learns_proposals(step: int, config: TrainConfig) -> bool:
     """Whether the proposals learn on a step."""
-    return step < ANNEAL_SHARE * config.steps or step % PROPOSAL_EVERY == 0
+    return place_of(step, config).progress < ANNEAL_SHARE or step % PROPOSAL_EVERY == 0
 
 
 class DevicePace:
@@ -61,7 +92,7 @@ class DevicePace:
 
     def __init__(self, config: TrainConfig, fading: int | None, device: torch.device | str) -> None:
         # All steps at once: numbers sent one by one would be waited for, or be overwritten while they are under way.
-        paces = [astuple(pace_at(step, config, fading)) for step in range(config.steps + 1)]
+        paces = [astuple(pace_at(step, config, fading)) for step in range(config.total_steps + 1)]
         # Where all levels are on, nobody asks how many.
         rows = [[math.inf if number is None else float(number) for number in numbers] for numbers in paces]
         self._plan = torch.tensor(rows, device=device)

@@ -69,14 +69,29 @@ class PoseRefiner:
         self.stretches = tuple(sorted(set(stretches), key=lambda stretch: (stretch.segment, stretch.number)))
         numbers = {stretch: number for number, stretch in enumerate(self.stretches)}
         self._of_frame = torch.tensor([numbers[stretch] for stretch in stretches])
-        member = torch.nn.functional.one_hot(self._of_frame, len(self.stretches)).double()
-        self.counts = member.sum(0)
-        self.pivots = member.T @ cameras.centers.double() / self.counts[:, None]
-        self._apart = _without_common_motion(self.pivots / length, self.counts)
-        self._ties = _ties(self.stretches, self.pivots / length)
+        self.counts = torch.nn.functional.one_hot(self._of_frame, len(self.stretches)).double().sum(0)
+        self.before = torch.eye(3, 4, dtype=torch.float64).repeat(len(self.stretches), 1, 1)
+        """The motions that earlier rounds came to; those of this one follow them."""
+        self._first_pivots = self._stand()
         self.tangents = torch.zeros(len(self.stretches), 6, dtype=torch.float64)
         self.gradient = torch.zeros_like(self.tangents)
         self.curvature = torch.zeros(len(self.stretches), 6, 6, dtype=torch.float64)
+
+    def set_out(self) -> None:
+        """Begin another round from the poses that this one came to."""
+        self.before = self.motions
+        self._stand()
+        for value in (self.tangents, self.gradient, self.curvature):
+            value.zero_()
+
+    def _stand(self) -> Float64[Tensor, "stretches 3"]:
+        """Take the stretches to stand where earlier rounds left them, and give their pivots."""
+        centers = compose(self.before[self._of_frame], self.given.camera_to_world.double())[..., 3]
+        member = torch.nn.functional.one_hot(self._of_frame, len(self.stretches)).double()
+        self.pivots = member.T @ centers / self.counts[:, None]
+        self._apart = _without_common_motion(self.pivots / self.length, self.counts)
+        self._ties = _ties(self.stretches, self.pivots / self.length)
+        return self.pivots
 
     @property
     def several(self) -> bool:
@@ -85,11 +100,12 @@ class PoseRefiner:
 
     @property
     def motions(self) -> Float64[Tensor, "stretches 3 4"]:
-        """The motion of each stretch."""
+        """The motion of each stretch, over all rounds."""
         scale = self.tangents.new_tensor([self.length] * 3 + [1.0] * 3)
         moved = se3_exp(self.tangents * scale)
         turn, shift = moved[..., :3], moved[..., 3]
-        return torch.cat([turn, (shift + self.pivots - (turn @ self.pivots[..., None])[..., 0])[..., None]], -1)
+        own = torch.cat([turn, (shift + self.pivots - (turn @ self.pivots[..., None])[..., 0])[..., None]], -1)
+        return compose(own, self.before)
 
     def cameras(self) -> Cameras:
         """The cameras where they are thought to be now."""
@@ -101,7 +117,7 @@ class PoseRefiner:
         found = [
             PoseOffset(stretch=stretch, frames=int(count), motion=Motion.of_matrix(matrix, pivot))
             for stretch, count, matrix, pivot in zip(
-                self.stretches, self.counts.tolist(), self.motions, self.pivots, strict=True
+                self.stretches, self.counts.tolist(), self.motions, self._first_pivots, strict=True
             )
         ]
         return PoseOffsets(length=stretch_length, offsets=tuple(found))
@@ -156,12 +172,13 @@ class PoseRefiner:
 
     def state(self) -> dict[str, Tensor]:
         """All that changes in training, for a checkpoint."""
-        return {name: getattr(self, name) for name in ("tangents", "gradient", "curvature")}
+        return {name: getattr(self, name) for name in ("before", "tangents", "gradient", "curvature")}
 
     def restore(self, state: dict[str, Tensor]) -> None:
         """Take it back from a checkpoint."""
         for name, value in self.state().items():
             value.copy_(state[name])
+        self._stand()
 
     def _twists(self, rays: RayBundle, frames: Int[Tensor, "rays"]) -> Float64[Tensor, "rays 6"]:
         """The gradient of each ray to a further motion of its stretch."""

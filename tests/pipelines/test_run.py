@@ -40,7 +40,7 @@ def test_jobs_run_in_order(tmp_path: Path, stages: list[tuple[str, dict[str, Any
 
 
 def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
-    poses = {"pose_refinement": True, "pose_stretch": 2.5}
+    poses = {"pose_refinement": True, "pose_stretch": 2.5, "pose_rounds": 2}
     run(
         tmp_path / "capture",
         out=tmp_path / "run",

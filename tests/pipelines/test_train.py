@@ -27,6 +27,7 @@ from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pixels import PixelSource
 from pipelines import train as job
 from pipelines.cli import main
+from pipelines.records import read_lines
 from pipelines.train import train
 from tests.tiny import RAYS, shrink_draft
 from tests.tree import tree
@@ -268,6 +269,8 @@ def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: 
         ({"threads": -1}, "--threads -1 is not positive"),
         ({"pose_stretch": -1.0}, "--pose-stretch -1 is not a length; give 0 for whole segments, or more"),
         ({"pose_stretch": 3.0}, "--pose-stretch has no meaning without --pose-refinement; add it"),
+        ({"pose_rounds": 0}, "--pose-rounds 0 is not positive; give a whole number of at least 1"),
+        ({"pose_rounds": 2}, "--pose-rounds has no meaning without --pose-refinement; add it"),
         ({"trim": 1.0}, "--trim 1 is not from 0 to below 1"),
         ({"trim": -0.1}, "--trim -0.1 is not from 0 to below 1"),
         ({"memory": 2.0}, "--memory 2 leaves nothing for photographs; give at least "),
@@ -325,6 +328,13 @@ def test_a_drive_can_be_refined_in_stretches(run: RunFolder) -> None:
     found = read_offsets(run.offsets("b000"))
     assert [(each.stretch.number, each.frames) for each in found.offsets] == [(0, 3), (1, 3), (2, 1)]
     assert found.length == 3.0
+
+
+def test_poses_are_looked_for_in_rounds(run: RunFolder) -> None:
+    in_two_drives(run)
+    train(run.path, block="b000", steps=3, pose_refinement=True, pose_rounds=3)
+    assert list(read_lines(run.log("b000")))[-1]["step"] == 9
+    assert json.loads(run.train_record("b000").read_text())["config"]["pose_rounds"] == 3
 
 
 def test_progress_is_told_where_there_is_no_terminal(

@@ -67,11 +67,14 @@ def in_two_segments(capture: Capture) -> Capture:
     return dataclasses.replace(capture, frames=tuple(frames))
 
 
+@pytest.mark.parametrize(("steps", "rounds"), [(20, 1), (8, 3), (10, 2)])
 def test_a_resumed_training_of_poses_is_the_same_to_the_last_bit(
-    tmp_path: Path, ball: Any, trainer_of: MakeTrainer
+    tmp_path: Path, ball: Any, trainer_of: MakeTrainer, steps: int, rounds: int
 ) -> None:
+    """The last is stopped just before a round begins."""
     capture = in_two_segments(ball.clean)
-    straight, stopped, resumed = (trainer_of(capture, steps=20, pose_refinement=True) for _ in range(3))
+    choices = {"steps": steps, "pose_refinement": True, "pose_rounds": rounds}
+    straight, stopped, resumed = (trainer_of(capture, **choices) for _ in range(3))
     save_state(advance(stopped, 10), tmp_path / "state.safetensors", seconds=1.0)
     restore_state(resumed, tmp_path / "state.safetensors")
     assert torch.equal(resumed.pixels.cameras.camera_to_world, stopped.pixels.cameras.camera_to_world)

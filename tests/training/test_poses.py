@@ -212,6 +212,39 @@ def test_a_displaced_drive_is_found_back_in_training(ball: Any, trainer_of: Make
     assert after[1] < 1.0
 
 
+def test_another_round_forgets_the_field_and_goes_on_from_its_poses(ball: Any, trainer_of: MakeTrainer) -> None:
+    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
+    choices = {"pose_refinement": True, "pose_rounds": 2}
+    trainer = trainer_of(in_two_drives(ball.clean, offset), steps=60, **choices)
+    while trainer.step < 60:
+        trainer.advance()
+    assert trainer.poses is not None
+    table, found = trainer.field.base.table, trainer.poses.motions
+    learned = float(table.detach().abs().max())
+    trainer.advance()
+    assert float(table.detach().abs().max()) < 0.1 * learned
+    assert torch.equal(trainer.poses.before, found)
+    while trainer.step < trainer.config.total_steps:
+        trainer.advance()
+    assert trainer.step == 120
+    assert not torch.equal(trainer.poses.motions, found)
+
+
+def test_setting_out_again_moves_nothing() -> None:
+    poses = refiner()
+    one_update(poses, torch.arange(FRAMES), 1.0)
+    stood, told = poses.cameras().camera_to_world, poses.offsets(0.0)
+    poses.set_out()
+    assert not poses.tangents.any()
+    torch.testing.assert_close(poses.cameras().camera_to_world, stood)
+    for one, other in zip(poses.offsets(0.0).offsets, told.offsets, strict=True):
+        torch.testing.assert_close(one.motion.matrix, other.motion.matrix)
+    other = refiner()
+    other.restore(poses.state())
+    torch.testing.assert_close(other.pivots, poses.pivots)
+    torch.testing.assert_close(other.cameras().camera_to_world, stood)
+
+
 def test_without_refinement_poses_stay(ball: Any, trainer_of: MakeTrainer) -> None:
     offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
     trainer = trainer_of(in_two_drives(ball.clean, offset), steps=10, pose_refinement=False)

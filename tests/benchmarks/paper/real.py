@@ -4,8 +4,7 @@
 
 `adjusted` poses are those of bundle adjustment, `raw` ones of GPS and inertia, whose error wanders along the way: one
 offset for the whole drive cannot follow it, so every few meters (`--stretch`) get their own.
-`raw_refined_again` is another field, trained from the poses that the first came to, as `blocknerf export --poses`
-gives them.
+`raw_refined_thrice` looks for them in three rounds, each with a field begun anew from the poses of the one before.
 `gap_recovered` is how much of what raw poses cost in PSNR is won back by refining them. Distances from the adjusted
 poses are means after one common motion. The capture has neither exposures nor masks: rows of table 1 without them
 have nothing to take out here, and `robust` is to be compared with `adjusted`.
@@ -50,8 +49,6 @@ class Row:
     """Which poses are given, and how the block is trained."""
 
     raw: bool = False
-    after: str | None = None
-    """The row whose poses, as it found them, are given instead of raw ones."""
     options: Mapping[str, Any] = field(default_factory=dict)
     shape: Mapping[str, Any] = field(default_factory=dict)
 
@@ -61,7 +58,7 @@ ROWS = {
     "adjusted_refined": Row(options={"pose_refinement": True}),
     "raw": Row(raw=True),
     "raw_refined": Row(raw=True, options={"pose_refinement": True}),
-    "raw_refined_again": Row(raw=True, after="raw_refined", options={"pose_refinement": True}),
+    "raw_refined_thrice": Row(raw=True, options={"pose_refinement": True, "pose_rounds": 3}),
     "no_appearance": Row(shape={"code_size": 0}),
     "robust": Row(options={"trim": TRIM}),
 }
@@ -93,9 +90,6 @@ def run_row(experiment: Experiment, name: str, seed: int, work: Path) -> dict[st
     """Train and judge one row with one seed; at once where that is done already."""
     row, true, raw, block = ROWS[name], *captures(experiment)
     given = raw if row.raw else true
-    if row.after is not None:
-        run_row(experiment, row.after, seed, work)
-        given = trained_poses(experiment.folder(work, row.after, seed), given)
     fixed = {key: getattr(experiment, key) for key in ("steps", "downscale", "threads")} | {"seed": seed}
     refines = {"pose_stretch": experiment.stretch} if row.options.get("pose_refinement") else {}
     options = {**fixed, **refines, **row.options}
