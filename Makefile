@@ -3,6 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CAPTURE := data_samples/mini_city
 RUN := runs/mini_city
+# Processes that share the tests.
+WORKERS ?= 2
 
 .PHONY: demo test lint clean
 
@@ -12,7 +14,7 @@ demo: .venv/.ready
 	@echo "Report:      $(RUN)/report.html"
 
 test: .venv/.ready
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(WORKERS)
 
 lint: .venv/.ready
 	$(BIN)/ruff check .

@@ -1,8 +1,9 @@
-"""Shape and type checks on for the product, few threads, and the real captures where they lie."""
+"""Shape and type checks on for the product, few threads, tests shared by workers, and where real captures lie."""
 
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -40,6 +41,23 @@ REAL_CAPTURES = REPOSITORY.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; review the difference")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Which worker takes which tests, where several share them (`pytest -n 2`)."""
+    from tests.sharing import Sharing
+
+    config.option.loadscopereorder = False
+    return Sharing(config, log)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where workers share the tests, put them in the order in which they are begun."""
+    if hasattr(config, "workerinput"):
+        from tests.sharing import turn_of
+
+        items.sort(key=lambda item: turn_of(item.nodeid))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A draft preset and seams so small that training and matching take a second."""
+"""A draft preset, seams and fits of codes so small that training, matching and judging take a second."""
 
 from collections.abc import Callable
 from functools import partial
@@ -6,7 +6,9 @@ from functools import partial
 from blocknerf.city import seams
 from blocknerf.fields import spec
 from blocknerf.fields.probing import extract_occupancy
+from blocknerf.rendering.code_fit import fit_code
 from blocknerf.training import config
+from pipelines import evaluate as evaluate_job
 from pipelines import train as train_job
 
 FIELD = {
@@ -28,3 +30,8 @@ def shrink_seams(patch: Callable[[object, str, object], None]) -> None:
     """Match in few small views, and at seams however little is seen of them."""
     for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2), ("LEAST", -1.0)):
         patch(seams, name, value)
+
+
+def shrink_fits(patch: Callable[[object, str, object], None]) -> None:
+    """Fit the code of a photograph that is judged in a few steps: what a field of this size shows hardly needs more."""
+    patch(evaluate_job, "fit_code", partial(fit_code, steps=4))

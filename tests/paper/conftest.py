@@ -7,15 +7,17 @@ from blocknerf.capture.synthetic.shots import SampleSpec
 from tests.benchmarks.paper import trials
 from tests.benchmarks.paper.behind import EmptyTown
 from tests.benchmarks.paper.town import photograph
-from tests.tiny import shrink_draft
+from tests.tiny import shrink_draft, shrink_fits, shrink_seams
 
 COMMIT = 40 * "c"
 
 
 @pytest.fixture(autouse=True)
 def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make the draft preset small enough for a test."""
+    """Make the draft preset, seams and the fits of codes small enough for a test."""
     shrink_draft(monkeypatch.setattr)
+    shrink_seams(monkeypatch.setattr)
+    shrink_fits(monkeypatch.setattr)
 
 
 @pytest.fixture(autouse=True)

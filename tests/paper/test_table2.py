@@ -50,7 +50,7 @@ def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
         assert row["peak"] > 0.0
     assert len({(row["psnr"], row["temporal"]) for row in weighed}) > 1
 
-    strip = day_passing(run, ("drive0_noon", "drive1_dusk"))
+    strip = day_passing(run, ("drive0_noon", "drive1_dusk"), steps=3)
     assert strip.shape == (3 * 14 + 2 * 2, 2 * 24, 3)
     assert run.look("noon").is_file()
     assert run.look("dusk").is_file()

@@ -140,6 +140,26 @@ def held_out_psnr(trainer: Trainer, capture: Capture) -> float:
     return sum(scores) / len(scores)
 
 
+def trained(capture: Capture) -> Trainer:
+    """A trainer after all of 150 steps."""
+    trainer = make_trainer(capture, steps=150)
+    while trainer.step < trainer.config.steps:
+        trainer.advance()
+    return trainer
+
+
+@pytest.fixture(scope="session")
+def trained_clean(ball: BallCaptures) -> Trainer:
+    """A short training where nothing moves. Tests share it and change nothing of it."""
+    return trained(ball.clean)
+
+
+@pytest.fixture(scope="session")
+def trained_masked(ball: BallCaptures) -> Trainer:
+    """A short training with masks over what moves. Tests share it and change nothing of it."""
+    return trained(ball.masked)
+
+
 @pytest.fixture(scope="session")
 def trainer_of() -> Callable[..., Trainer]:
     return make_trainer

@@ -93,15 +93,12 @@ def test_transmittance_at_the_edges_is_that_of_the_density() -> None:
     assert torch.allclose(ends, torch.stack([torch.ones(5), 1.0 - weights.sum(-1)], -1), atol=1e-5)
 
 
-def test_a_short_training_tells_what_is_hidden(ball, trainer_of) -> None:
-    trainer = trainer_of(ball.clean, steps=150)
-    while trainer.step < 150:
-        trainer.advance()
-    rays = trainer.pixels.cameras.rays(torch.arange(8), torch.tensor([[12.0, 8.0]]).expand(8, 2))
+def test_a_short_training_tells_what_is_hidden(trained_clean) -> None:
+    rays = trained_clean.pixels.cameras.rays(torch.arange(8), torch.tensor([[12.0, 8.0]]).expand(8, 2))
     # Every camera looks at the middle of the ball, of radius one, from 3.0 to 3.1 away.
     distances = torch.tensor([1.6, 1.8, 2.6, 3.6])
     points = rays.origins[:, None] + distances[:, None] * rays.directions[:, None]
     with torch.no_grad():
-        predicted = trainer.field.visibility(points, rays.directions).mean(0).tolist()
+        predicted = trained_clean.field.visibility(points, rays.directions).mean(0).tolist()
     assert min(predicted[:2]) > 0.8
     assert max(predicted[2:]) < 0.25

@@ -22,8 +22,8 @@ ARGUMENTS = [
     "--no-first-run",
     "--disable-quic",
 ]
-SECONDS = 30.0
-"""How long to wait for what is to come."""
+SECONDS = 60.0
+"""How long to wait for what is to come, on a machine that has other work."""
 
 
 @contextmanager
@@ -42,6 +42,7 @@ class Page:
 
     def __init__(self, browser: Any, url: str, width: int = 1280, height: int = 720) -> None:
         self.context = browser.new_context(viewport={"width": width, "height": height}, accept_downloads=True)
+        self.context.set_default_timeout(1000 * SECONDS)
         self.page = self.context.new_page()
         self.requests: list[str] = []
         self.stands: list[dict[str, Any]] = []
@@ -91,7 +92,7 @@ class Page:
     def states(self) -> dict[str, str]:
         """What the plan says became of each block."""
         circles = self.page.locator("svg.plan circle")
-        circles.first.wait_for(timeout=1000 * SECONDS)
+        circles.first.wait_for()
         found = circles.evaluate_all("all => all.map(each => [each.dataset.block, each.dataset.state])")
         return dict(found)
 

@@ -93,9 +93,14 @@ def test_blocks_and_photographs_of_the_scene_are_clicked(visit: Callable[..., Pa
 
 
 def clickable(stock: Stock) -> list[tuple[str, int, torch.Tensor]]:
-    """A block and a photograph ahead of where a page begins, with what a click at them leads to."""
+    """A block and a photograph ahead of where a page begins, with what a click at them leads to.
+
+    Things turn up on a page one by one, and a click that comes early hits what stands behind. So nothing clickable
+    stands behind this photograph, unlike the many along the street, which all show at one place; and the block in
+    front of all others is the first that is drawn.
+    """
     block, names = stock.city.blocks[0], [frame.name for frame in stock.capture.frames]
-    photograph = names.index("images/drive2_overcast_000_forward.jpg")
+    photograph = names.index("images/drive2_overcast_001_right.jpg")
     return [
         ("blocks", stock.entrance(block.name), torch.tensor(block.origin)),
         ("photographs", photograph, stock.cameras.centers[photograph]),  # where the lines of its frustum meet
