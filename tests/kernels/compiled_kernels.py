@@ -83,14 +83,14 @@ KERNELS = (
         name="scatter, runs",
         function=hash_grid._runs_to_table,
         arguments=PLACED,
-        constants=GRID | {"FIXED": 0.0, "VECTOR": True, "RUN": hash_grid.RUN},
+        constants=GRID | {"VECTOR": True, "RUN": hash_grid.RUN},
         capabilities=(90,),
     ),
     Kernel(
         name="scatter, runs, a feature at a time",
         function=hash_grid._runs_to_table,
         arguments=PLACED,
-        constants=GRID | {"FIXED": 0.0, "VECTOR": False, "RUN": hash_grid.RUN},
+        constants=GRID | {"VECTOR": False, "RUN": hash_grid.RUN},
         capabilities=(80, 89),
     ),
     Kernel(

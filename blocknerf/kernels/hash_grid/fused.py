@@ -106,13 +106,15 @@ def scatter(
     fixed = torch.are_deterministic_algorithms_enabled()
     out = gradients.new_zeros(spec.entries, spec.features, dtype=torch.int64 if fixed else torch.float32)
     vector = not fixed and capability(points.device) >= (9, 0)
-    kind: dict[str, Any] = {"FIXED": FIXED_POINT if fixed else 0.0, "VECTOR": vector}
-    wide = sum(resolution <= SHARED_RESOLUTION for resolution in spec.resolutions)
+    # Whole numbers may be added in any order; what is summed before would depend on who is whose neighbor.
+    wide = 0 if fixed else sum(resolution <= SHARED_RESOLUTION for resolution in spec.resolutions)
     given = (spec, points, footprints, gains, gradients, out)
     if wide:
-        _launch(_runs_to_table, *given, planes=wide, width=BLOCK * RUN // 8, RUN=RUN, **kind)
+        _launch(_runs_to_table, *given, planes=wide, width=BLOCK * RUN // 8, RUN=RUN, VECTOR=vector)
     if wide < spec.levels:
-        _launch(_to_table, *given, planes=spec.levels - wide, FIRST=wide, **kind)
+        _launch(
+            _to_table, *given, planes=spec.levels - wide, FIRST=wide, FIXED=FIXED_POINT if fixed else 0.0, VECTOR=vector
+        )
     return out.to(torch.float32) / FIXED_POINT if fixed else out
 
 
@@ -234,7 +236,7 @@ def _to_table(
 def _runs_to_table(
     points, footprints, gains, scales, levels, gradients, out, count,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, SPREAD: tl.constexpr, GAINS: tl.constexpr,
-    FIXED: tl.constexpr, VECTOR: tl.constexpr, BLOCK: tl.constexpr, RUN: tl.constexpr,
+    VECTOR: tl.constexpr, BLOCK: tl.constexpr, RUN: tl.constexpr,
 ):  # fmt: skip
     # A thread takes one corner of a run of samples, and adds when it comes to another entry.
     lane, level = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK), tl.program_id(1)
@@ -256,7 +258,7 @@ def _runs_to_table(
         at = tl.where(mask, entry(i, j, k, first, size, side, hashed, corner), held)
         left = at != held
         some = left & (held >= 0) & ((a != 0.0) | (b != 0.0) | (c != 0.0) | (d != 0.0))
-        _add_entry(out, held, a, b, c, d, some, FEATURES, FIXED, VECTOR)
+        _add_entry(out, held, a, b, c, d, some, FEATURES, 0.0, VECTOR)
         u = tl.where(corner & 1 != 0, x, 1.0 - x)
         v = tl.where(corner & 2 != 0, y, 1.0 - y)
         w = tl.where(corner & 4 != 0, z, 1.0 - z)
@@ -265,7 +267,7 @@ def _runs_to_table(
         c, d = tl.where(left, 0.0, c) + weight * r, tl.where(left, 0.0, d) + weight * s
         held = at
     some = (held >= 0) & ((a != 0.0) | (b != 0.0) | (c != 0.0) | (d != 0.0))
-    _add_entry(out, held, a, b, c, d, some, FEATURES, FIXED, VECTOR)
+    _add_entry(out, held, a, b, c, d, some, FEATURES, 0.0, VECTOR)
 
 
 @triton.jit
