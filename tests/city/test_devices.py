@@ -29,7 +29,7 @@ from blocknerf.city.weighting import Weighting
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.rendering.code_fit import fit_code
-from blocknerf.rendering.image import glance, predict_visibility, render_image
+from blocknerf.rendering.image import glance, predict_visibility, render_image, render_view
 
 WEIGHTINGS: tuple[Weighting, ...] = (
     "nearest", "inverse_distance_2d", "inverse_distance_3d", "visibility_image", "visibility_pixel",
@@ -121,7 +121,7 @@ def test_the_city_is_put_together_where_its_fields_lie(
     weighting: Weighting,
 ) -> None:
     # The kernel that marches on a processor knows of no other place.
-    monkeypatch.setattr(module, "render_image", partial(render_image, plain=True))
+    monkeypatch.setattr(module, "render_view", partial(render_view, plain=True))
     moved = Refinement(offsets=PoseOffsets(), place=Motion(pivot=(0.0, 0.0, 0.0), translation=(0.1, 0.0, 0.0)))
     city = replace(route(2), visibility_threshold=1e-6, weighting=weighting)
     renderer = CityRenderer(
