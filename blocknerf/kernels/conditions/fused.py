@@ -8,11 +8,11 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.conditions.reference import EXPOSURE_LEVELS, EXPOSURE_STOPS
+from blocknerf.kernels.conditions.reference import DIRECTION_FEATURES, EXPOSURE_LEVELS, EXPOSURE_STOPS
 from blocknerf.kernels.tiles import BLOCK, within
 
 _LEVELS, _STOPS = tl.constexpr(EXPOSURE_LEVELS), tl.constexpr(EXPOSURE_STOPS)
-_DIRECTIONS = tl.constexpr(16)
+_DIRECTIONS = tl.constexpr(DIRECTION_FEATURES)
 
 
 def encode_rays(
@@ -36,13 +36,12 @@ class _Rows(torch.autograd.Function):
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[None, Tensor, None, None]:
-        start = _DIRECTIONS.value
-        return None, gradients[:, start : start + ctx.codes], None, None
+        return None, gradients[:, DIRECTION_FEATURES : DIRECTION_FEATURES + ctx.codes], None, None
 
 
 def _encode(directions: Tensor, code: Any, exposure: Any, base: float) -> Tensor:
     count, codes = len(directions), 0 if code is None else code.shape[1]
-    width = _DIRECTIONS.value + codes + (0 if exposure is None else 2 * EXPOSURE_LEVELS)
+    width = DIRECTION_FEATURES + codes + (0 if exposure is None else 2 * EXPOSURE_LEVELS)
     out = directions.new_empty(count, width)
     if count:
         # One code may serve all rays: its row is then read again and again.

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+DIRECTION_FEATURES = 16
 EXPOSURE_LEVELS = 4
 EXPOSURE_STOPS = 8.0
 """Stops of exposure, above or below the reference, that the encoding tells apart without repeating."""

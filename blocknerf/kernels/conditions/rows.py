@@ -7,7 +7,6 @@ from torch import Tensor
 from blocknerf.kernels.backends import Backend, choose
 from blocknerf.kernels.conditions import reference
 
-DIRECTION_FEATURES = 16
 EXPOSURE_FEATURES = 2 * reference.EXPOSURE_LEVELS
 
 
