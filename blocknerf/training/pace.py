@@ -53,10 +53,6 @@ class Place:
         """Share of the round that is done."""
         return self.step / self.steps
 
-    @property
-    def begins(self) -> bool:
-        return self.step == 0
-
 
 def place_of(step: int, config: TrainConfig) -> Place:
     """The place of step number `step` of a training, counted from zero."""

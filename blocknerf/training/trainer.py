@@ -19,7 +19,7 @@ from blocknerf.training.crowds import OutlierCrowds
 from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.loss_watch import LossWatch, psnr
 from blocknerf.training.optimizer import FieldOptimizer
-from blocknerf.training.pace import DevicePace, Pace, learns_proposals, pace_at, place_of
+from blocknerf.training.pace import DevicePace, Pace, Place, learns_proposals, pace_at, place_of
 from blocknerf.training.pixels import PixelBatch, PixelSource
 from blocknerf.training.poses import LEARN_EVERY, PoseRefiner
 from blocknerf.training.visibility import visibility_loss
@@ -96,13 +96,13 @@ class Trainer:
             TrainingError: The loss is no longer finite; the step is named. On the processor nothing was updated then;
                 on a GPU it is `check` that finds out.
         """
-        if self.step > 0 and place_of(self.step, self.config).begins:
+        if self.step > 0 and self._place.step == 0:
             self._begin_anew()
         self.pixels.show(self.step)
         seed = self.config.seed * 1_000_003 + self.step
         pace = pace_at(self.step, self.config, self._fading)
         kind = Kind(learns=learns_proposals(self.step, self.config), fades=pace.levels is not None)
-        moves = self._fading is not None and place_of(self.step, self.config).step % LEARN_EVERY == 0
+        moves = self._fading is not None and self._place.step % LEARN_EVERY == 0
         if self._plan is not None:
             pace = self._plan.turn(self.step)
         if self._captured is not None and self._repeats(moves):
@@ -112,6 +112,10 @@ class Trainer:
             self._take(pace, kind, moves)
         self.step += 1
         return StepReport(step=self.step, figures=self.watch.figures.clone())
+
+    @property
+    def _place(self) -> Place:
+        return place_of(self.step, self.config)
 
     def _begin_anew(self) -> None:
         """Forget the field, and go on from the poses that it led to.
@@ -202,7 +206,7 @@ class Trainer:
 
     def _move_poses(self, rays: RayBundle, batch: PixelBatch, squared_error: float) -> None:
         assert self.poses is not None
-        place = place_of(self.step, self.config)
+        place = self._place
         self.poses.update(
             rays,
             batch.frames,
@@ -230,7 +234,7 @@ class Trainer:
         """The rays whose colors to learn from, where outliers are trimmed; None where every ray is trusted."""
         if self.crowds is None:
             return None
-        share = self.config.trim * min(1.0, place_of(self.step, self.config).progress / TRIM_SHARE)
+        share = self.config.trim * min(1.0, self._place.progress / TRIM_SHARE)
         errors = (seen.color.detach() - batch.colors).square().mean(-1)
         return self.crowds.trusted(batch.frames, batch.pixels, errors, share)
 
