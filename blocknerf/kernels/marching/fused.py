@@ -128,6 +128,21 @@ def _occupied(x, y, z, cells, side, mask):
 
 @triton.jit
 @no_type_check
+def _features(
+    origins, directions, radii, ray, middle, mask, east, north, up, scale, cells, side,
+    gains, scales, levels, words, planes, halves, at, stride,
+    LEVELS: tl.constexpr, FEATURES: tl.constexpr, INPUTS: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr,
+):  # fmt: skip
+    """The features of samples as a matrix, and which samples are looked up at all."""
+    x, y, z, spread = _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale)
+    some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
+    encode_tile(x, y, z, spread, gains, scales, levels, words, planes, at, stride, some, LEVELS, FEATURES, GAINS)
+    tl.debug_barrier()
+    return load_tile(halves, at, stride, some, LEVELS, FEATURES, INPUTS), some
+
+
+@triton.jit
+@no_type_check
 def _propose(
     origins, directions, radii, weights, count, samples,
     gains, scales, levels, words, planes, halves, w1, b1, w2, b2,
@@ -154,13 +169,10 @@ def _propose(
                 near = distance_at(sample.to(tl.float32) / samples, low, span, knee)
                 far = distance_at((sample + 1).to(tl.float32) / samples, low, span, knee)
                 middle = 0.5 * (near + far)
-                x, y, z, spread = _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale)
-                some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
-                encode_tile(
-                    x, y, z, spread, gains, scales, levels, words, planes, at, stride, some, LEVELS, FEATURES, GAINS
-                )
-                tl.debug_barrier()
-                inputs = load_tile(halves, at, stride, some, LEVELS, FEATURES, INPUTS)
+                inputs, some = _features(
+                    origins, directions, radii, ray, middle, mask, east, north, up, scale, cells, side,
+                    gains, scales, levels, words, planes, halves, at, stride, LEVELS, FEATURES, INPUTS, GAINS, CELLS,
+                )  # fmt: skip
                 outputs = tl.dot(halve(rectify(tl.dot(inputs, first) + bias)), second) + bias2
                 density = density_of(column_of(outputs, 0, 16), scale)
                 own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
@@ -218,13 +230,10 @@ def _see(
                 near = distance_at(tl.load(place, mask=mask, other=0.0), low, span, knee)
                 far = distance_at(tl.load(place + 1, mask=mask, other=0.0), low, span, knee)
                 middle = 0.5 * (near + far)
-                x, y, z, spread = _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale)
-                some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
-                encode_tile(
-                    x, y, z, spread, gains, scales, levels, words, planes, at, stride, some, LEVELS, FEATURES, GAINS
-                )
-                tl.debug_barrier()
-                inputs = load_tile(halves, at, stride, some, LEVELS, FEATURES, INPUTS)
+                inputs, some = _features(
+                    origins, directions, radii, ray, middle, mask, east, north, up, scale, cells, side,
+                    gains, scales, levels, words, planes, halves, at, stride, LEVELS, FEATURES, INPUTS, GAINS, CELLS,
+                )  # fmt: skip
                 sums = tl.dot(inputs, turned(w1, HIDDEN, LEVELS * FEATURES, WIDE, INPUTS)) + vector(b1, HIDDEN, WIDE)
                 sums = tl.dot(halve(rectify(sums)), turned(w2, OUTPUTS, HIDDEN, ROOM, WIDE))
                 outputs = sums + vector(b2, OUTPUTS, ROOM)
