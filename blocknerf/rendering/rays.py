@@ -7,10 +7,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.intervals import RaySamples
 from blocknerf.kernels.quadrature import composite, weights_from_density
 from blocknerf.kernels.radiance.activations import fade_gradient
 from blocknerf.rendering.protocol import Field, Radiant
-from blocknerf.sampling.proposal import Histogram, RaySamples, sample_proposals
+from blocknerf.sampling.proposal import Histogram, sample_proposals
 from blocknerf.spacing import Spacing
 
 

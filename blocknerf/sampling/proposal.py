@@ -8,7 +8,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.intervals import place_intervals
+from blocknerf.kernels.intervals import RaySamples, place_intervals
 from blocknerf.kernels.quadrature import weights_from_density
 from blocknerf.sampling.intervals import resample, uniform_edges
 from blocknerf.spacing import Spacing
@@ -23,26 +23,6 @@ class Histogram:
 
     edges: Float[Tensor, "rays edges"]
     weights: Float[Tensor, "rays bins"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RaySamples:
-    """Intervals along rays, and their middle points."""
-
-    edges: Float[Tensor, "rays edges"]
-    """Normalized positions in [0, 1]."""
-    distances: Float[Tensor, "rays edges"]
-    """The same edges as distances from the ray's origin, in world units."""
-    middles: Float[Tensor, "rays samples"]
-    """Distances of the interval middles."""
-    points: Float[Tensor, "rays samples 3"]
-    footprints: Float[Tensor, "rays samples"]
-    """Radius of the pixel's cone at each point, in world units."""
-
-
-def samples_at(edges: Float[Tensor, "rays edges"], rays: RayBundle, spacing: Spacing) -> RaySamples:
-    """The samples between given edges (normalized positions)."""
-    return RaySamples(edges=edges, **place_intervals(edges, rays, spacing)._asdict())
 
 
 def sample_proposals(
@@ -73,9 +53,9 @@ def sample_proposals(
     still = rays.detach()
     history: list[Histogram] = []
     for density, count in zip(densities, counts[1:], strict=True):
-        samples = samples_at(edges, still, spacing)
+        samples = place_intervals(edges, still, spacing)
         with torch.set_grad_enabled(train_proposals):
             weights, _ = weights_from_density(density(samples.points, samples.footprints), samples.distances)
         history.append(Histogram(edges=edges, weights=weights))
         edges = resample(edges, weights.detach() ** anneal, count, generator)
-    return samples_at(edges, rays, spacing), history
+    return place_intervals(edges, rays, spacing), history

@@ -5,10 +5,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.intervals import place_intervals
 from blocknerf.rendering.protocol import Field
 from blocknerf.rendering.rays import RayRendering, spacing_of
 from blocknerf.sampling.intervals import uniform_edges
-from blocknerf.sampling.proposal import Histogram, samples_at
+from blocknerf.sampling.proposal import Histogram
 from blocknerf.training import losses
 
 EVERY = 4
@@ -30,7 +31,7 @@ def visibility_loss(
     own, other = slice(0, None, 2 * EVERY), slice(EVERY, None, 2 * EVERY)
     fine = Histogram(edges=seen.samples.edges[other], weights=seen.weights[other].detach())
     spacing, (count, samples) = spacing_of(field), fine.weights.shape
-    even = samples_at(uniform_edges(count, samples, generator, fine.weights.device), rays[other], spacing)
+    even = place_intervals(uniform_edges(count, samples, generator, fine.weights.device), rays[other], spacing)
     left = transmittance_at(fine, spacing.position(even.middles))
     points = torch.cat([seen.samples.points[own].detach(), even.points])
     directions = torch.cat([rays.directions[own], rays.directions[other]])

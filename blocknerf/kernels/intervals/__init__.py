@@ -1,5 +1,5 @@
 """Where intervals along rays lie in the world."""
 
-from blocknerf.kernels.intervals.places import Places, place_intervals
+from blocknerf.kernels.intervals.places import RaySamples, place_intervals
 
-__all__ = ["Places", "place_intervals"]
+__all__ = ["RaySamples", "place_intervals"]

@@ -12,23 +12,24 @@ from blocknerf.kernels.intervals import reference
 from blocknerf.spacing import Spacing
 
 
-class Places(NamedTuple):
-    """Intervals along rays, in world units."""
+class RaySamples(NamedTuple):
+    """Intervals along rays, and their middle points."""
 
+    edges: Float[Tensor, "rays edges"]
+    """Normalized positions in [0, 1]."""
     distances: Float[Tensor, "rays edges"]
-    """Of the edges, from the ray's origin."""
+    """The same edges as distances from the ray's origin, in world units."""
     middles: Float[Tensor, "rays samples"]
     """Distances of the interval middles."""
     points: Float[Tensor, "rays samples 3"]
-    """The middles."""
     footprints: Float[Tensor, "rays samples"]
-    """Radius of the pixel's cone at each point."""
+    """Radius of the pixel's cone at each point, in world units."""
 
 
 def place_intervals(
     edges: Float[Tensor, "rays edges"], rays: RayBundle, spacing: Spacing, backend: Backend = "auto"
-) -> Places:
-    """The intervals between edges at normalized positions.
+) -> RaySamples:
+    """The samples between edges at normalized positions.
 
     Differentiable in the rays by the reference, which those that need a gradient take; not in the edges.
 
@@ -41,5 +42,5 @@ def place_intervals(
     if chosen == "fused":
         from blocknerf.kernels.intervals import fused
 
-        return Places(*fused.place_intervals(edges.detach(), rays.detach(), spacing))
-    return Places(*reference.place_intervals(edges, rays, spacing))
+        return RaySamples(edges, *fused.place_intervals(edges.detach(), rays.detach(), spacing))
+    return RaySamples(edges, *reference.place_intervals(edges, rays, spacing))

@@ -12,12 +12,13 @@ from blocknerf.kernels.adam import adam_step
 from blocknerf.kernels.backends import Backend, availability
 from blocknerf.kernels.hash_grid import encode
 from blocknerf.kernels.hash_grid import fused as grid
+from blocknerf.kernels.intervals import place_intervals
 from blocknerf.kernels.quadrature import composite, weights_from_density
 from blocknerf.kernels.radiance import fused, layered
 from blocknerf.kernels.resampling import PADDING, resample
 from blocknerf.rendering.rays import spacing_of
 from blocknerf.sampling.intervals import uniform_edges
-from blocknerf.sampling.proposal import sample_proposals, samples_at
+from blocknerf.sampling.proposal import sample_proposals
 from blocknerf.training.trainer import Trainer
 from tests.benchmarks.gpu.ceilings import Ceilings, milliseconds
 
@@ -49,7 +50,7 @@ class Samples:
                 field.proposal_densities, self.bundle, spacing_of(field), field.sample_counts, generator=generator
             )
             even = uniform_edges(rays, field.spec.proposal_samples, generator, field.origin.device)
-            first = samples_at(even, self.bundle, spacing_of(field))
+            first = place_intervals(even, self.bundle, spacing_of(field))
             self.points, self.spreads = field.to_cube(found.points, found.footprints)
             self.first, self.first_spreads = field.to_cube(first.points, first.footprints)
             rows = field._row_inputs(self.bundle.directions, field.codes[batch.frames], trainer.exposures[batch.frames])
