@@ -114,7 +114,8 @@ def _shares(facts: np.ndarray, threads: int) -> np.ndarray:
     return np.ascontiguousarray(deal.T)
 
 
-# The bodies of parallel loops are functions of their own: Numba compiles what stands in such a loop several times over.
+# The bodies of parallel loops are functions of their own, since Numba compiles what stands in such a loop several times
+# over, and are given signed indexes: the loop has unsigned ones within, and they would be compiled for both.
 
 
 @njit(parallel=True, cache=True)
@@ -122,14 +123,14 @@ def _shares(facts: np.ndarray, threads: int) -> np.ndarray:
 def _forward(points, table, footprints, scales, levels, out, width):
     for tile in prange((points.shape[0] + TILE * CHUNK - 1) // (TILE * CHUNK)):
         floats, index = np.empty(FLOATS, np.float32), np.empty(INDEXES, np.int32)
-        encode_tile(tile * TILE * CHUNK, points, table, footprints, scales, levels, out, width, floats, index)
+        encode_tile(np.int64(tile) * TILE * CHUNK, points, table, footprints, scales, levels, out, width, floats, index)
 
 
 @njit(parallel=True, cache=True)
 @no_type_check
 def _arrange(gradients, planes, width):
     for chunk in prange((gradients.shape[0] + CHUNK - 1) // CHUNK):
-        start = chunk * CHUNK
+        start = np.int64(chunk) * CHUNK
         arrange(gradients.reshape(-1), start * gradients.shape[1], gradients.shape[1], start, planes, width, CHUNK)
 
 
@@ -139,7 +140,8 @@ def _to_table(points, footprints, planes, scales, levels, shares, out, width):
     count = points.shape[0]
     cells = np.empty(((count + CHUNK - 1) // CHUNK, FRACTION * CHUNK), np.float32)
     for chunk in prange(cells.shape[0]):
-        load(points, footprints, chunk * CHUNK, min(CHUNK, count - chunk * CHUNK), cells[chunk])
+        start = np.int64(chunk) * CHUNK
+        load(points, footprints, start, min(CHUNK, count - start), cells[chunk])
     for thread in prange(shares.shape[0]):
         for level in shares[thread]:
             if level >= 0:
@@ -150,7 +152,7 @@ def _to_table(points, footprints, planes, scales, levels, shares, out, width):
 @no_type_check
 def _to_points(points, table, footprints, planes, scales, levels, out, width):
     for chunk in prange((points.shape[0] + CHUNK - 1) // CHUNK):
-        _chunk_to_points(chunk * CHUNK, points, table, footprints, planes, scales, levels, out, width)
+        _chunk_to_points(np.int64(chunk) * CHUNK, points, table, footprints, planes, scales, levels, out, width)
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")

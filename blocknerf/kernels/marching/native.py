@@ -29,6 +29,7 @@ from blocknerf.kernels.marching.lanes import (
 from blocknerf.kernels.marching.network import RadianceNetwork
 from blocknerf.kernels.marching.scratch import WAVE, allocate, carve, places
 from blocknerf.kernels.mlp.layout import OUTPUT_ROOM, Layout, layout
+from blocknerf.kernels.mlp.tile import NOTHING
 from blocknerf.kernels.radiance import GridLayers
 from blocknerf.kernels.resampling import PADDING
 from blocknerf.kernels.resampling.native import draw
@@ -84,7 +85,8 @@ def _biases(row_bias: Tensor, bias: Tensor, colors: Layout) -> np.ndarray:
     return torch.nn.functional.pad(biases, (0, int(colors.layers[0, OUTPUT_ROOM]) - len(bias))).reshape(-1).numpy()
 
 
-# The bodies of parallel loops are functions of their own: Numba compiles what stands in such a loop several times over.
+# The bodies of parallel loops are functions of their own, since Numba compiles what stands in such a loop several times
+# over, and are given signed indexes: the loop has unsigned ones within, and they would be compiled for both.
 
 
 @njit(parallel=True, cache=True)
@@ -103,8 +105,8 @@ def _march(
         proposal = table1, scales1, levels1, width1, parameters1, layers1
         field = table2, scales2, levels2, width2, parameters2, layers2
         _march_span(
-            span * SPAN * RAYS, origins, directions, radii, biases, sky, proposal, field, (parameters3, layers3),
-            place, cells, side, counts, padding, scratch, color, depth, opacity,
+            np.int64(span) * SPAN * RAYS, origins, directions, radii, biases, sky, proposal, field,
+            (parameters3, layers3), place, cells, side, counts, padding, scratch, color, depth, opacity,
         )  # fmt: skip
 
 
@@ -139,9 +141,9 @@ def _march_span(
 @no_type_check
 def _follow(part, samples, place, cells, side, scratch, keep):
     """Weigh the samples of a tile front to back; gives how many were evaluated and kept."""
-    total, thickness = 0, scratch.thickness
+    total, thickness = NOTHING, scratch.thickness
     for first in range(0, samples, WAVE):
-        last, count = min(first + WAVE, samples), 0
+        last, count = min(first + WAVE, samples), NOTHING
         for sample in range(first, last):
             count = gather(sample, cells, side, scratch, count, total)
         for slot in range(first * RAYS, last * RAYS):

@@ -18,7 +18,7 @@ from blocknerf.compilation import FASTMATH
 from blocknerf.kernels.mlp.backward import go_back
 from blocknerf.kernels.mlp.layout import INPUT_ROOM, INPUTS, OUTPUT_ROOM, TILE, layout
 from blocknerf.kernels.mlp.products import aligned
-from blocknerf.kernels.mlp.tile import CHUNKS, clear, copy_in, copy_out, part, run_layers
+from blocknerf.kernels.mlp.tile import CHUNKS, NOTHING, clear, copy_in, copy_out, part, run_layers
 from blocknerf.kernels.threads import enter_numba
 
 
@@ -67,14 +67,15 @@ class _Mlp(torch.autograd.Function):
         return to_inputs if ctx.needs_input_grad[0] else None, row_gradients, None, *parameters
 
 
-# The bodies of parallel loops are functions of their own: Numba compiles what stands in such a loop several times over.
+# The bodies of parallel loops are functions of their own, since Numba compiles what stands in such a loop several times
+# over, and are given signed indexes: the loop has unsigned ones within, and they would be compiled for both.
 
 
 @njit(parallel=True, cache=True)
 @no_type_check
 def _forward(inputs, rows, parameters, layers, activations, out):
     for chunk in prange(CHUNKS):
-        _forward_part(chunk, inputs, rows, parameters, layers, activations, out)
+        _forward_part(np.int64(chunk), inputs, rows, parameters, layers, activations, out)
 
 
 @njit(parallel=True, cache=True)
@@ -83,8 +84,9 @@ def _backward(inputs, rows, parameters, layers, activations, widest, gradients, 
     for chunk in prange(CHUNKS):
         own = sums[chunk]
         _backward_part(
-            chunk, inputs, rows, parameters, layers, activations, widest, gradients, to_inputs, to_rows, own, learns
-        )
+            np.int64(chunk), inputs, rows, parameters, layers, activations, widest, gradients, to_inputs, to_rows, own,
+            learns,
+        )  # fmt: skip
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")
@@ -97,7 +99,7 @@ def _forward_part(chunk, inputs, rows, parameters, layers, activations, out):
     for start in range(first, last, TILE):
         count = min(TILE, last - start)
         copy_in(flat, start, count, layers[0, INPUTS], room, layers[0, INPUT_ROOM])
-        run_layers(layers, room, 0, start, count, rows, samples, parameters, layers.shape[0], room)
+        run_layers(layers, room, NOTHING, start, count, rows, samples, parameters, layers.shape[0], room)
         copy_out(final, out[start : start + count])
 
 
@@ -116,10 +118,10 @@ def _backward_part(
     for start in range(first, last, TILE):
         count = min(TILE, last - start)
         copy_in(flat, start, count, layers[0, INPUTS], room, width)
-        run_layers(layers, room, 0, start, count, rows, samples, parameters, layers.shape[0] - 1, room)
+        run_layers(layers, room, NOTHING, start, count, rows, samples, parameters, layers.shape[0] - 1, room)
         copy_in(flat_gradients, start, count, gradients.shape[1], above, layers[-1, OUTPUT_ROOM])
         above, below = go_back(
-            layers, room, 0, start, count, samples, parameters, room, above, below, own, to_rows, learns, deep
+            layers, room, NOTHING, start, count, samples, parameters, room, above, below, own, to_rows, learns, deep
         )
         if deep:
             copy_out(above[: TILE * width].reshape(TILE, width), to_inputs[start : start + count])

@@ -12,6 +12,9 @@ from blocknerf.kernels.mlp.products import product
 CHUNKS = 16
 """Parts that points are cut into, whatever the number of threads: what each sums is added in order."""
 
+NOTHING = np.int64(0)
+"""Zero as a number like any other: for a plain 0 Numba compiles what it is given to once more."""
+
 _ZERO = np.float32(0.0)
 
 

@@ -129,7 +129,8 @@ def _lines(rows: int, width: int) -> np.ndarray:
     return floats[first : first + rows * width].reshape(rows, width)
 
 
-# The bodies of parallel loops are functions of their own: Numba compiles what stands in such a loop several times over.
+# The bodies of parallel loops are functions of their own, since Numba compiles what stands in such a loop several times
+# over, and are given signed indexes: the loop has unsigned ones within, and they would be compiled for both.
 
 
 @njit(parallel=True, cache=True)
@@ -139,7 +140,7 @@ def _forward(
     index, encoded, density, color,
 ):  # fmt: skip
     for tile in prange((points.shape[0] + ENCODED * CHUNK - 1) // (ENCODED * CHUNK)):
-        thread, first = get_thread_id(), tile * ENCODED * CHUNK
+        thread, first = get_thread_id(), np.int64(tile) * ENCODED * CHUNK
         corners, hues, room = floats[thread, :FLOATS], floats[thread, FLOATS:HUED], floats[thread, HUED:]
         encode_tile(first, points, table, spread, scales, levels, encoded, width, corners, index[thread])
         through_networks(
@@ -158,7 +159,7 @@ def _backward(
         scratch = floats[get_thread_id()]
         above, below, rest = scratch[:room], scratch[room : 2 * room], scratch[2 * room :]
         back_through_part(
-            chunk, encoded, width, rows, (parameters, layers, rest[:most]), (tints, tint_layers, rest[most:]), fades,
-            density, color, to_density, to_color, above, below, planes, to_rows, field_sums[chunk], tint_sums[chunk],
-            learns, deep,
+            np.int64(chunk), encoded, width, rows, (parameters, layers, rest[:most]),
+            (tints, tint_layers, rest[most:]), fades, density, color, to_density, to_color, above, below, planes,
+            to_rows, field_sums[chunk], tint_sums[chunk], learns, deep,
         )  # fmt: skip
