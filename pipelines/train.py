@@ -120,6 +120,8 @@ def train(
         "seed": seed,
     }
     todo = [name for name in names if not folder.field(name).exists()]
+    if todo and choose("radiance", "auto", torch.empty(0, device=place)) == "native":
+        _compile_kernels(threads)
     with shown(run, view):
         for name in names:
             if name in todo:
@@ -166,6 +168,16 @@ def _photograph_bytes(memory: float) -> int:
         least = RESERVED_BYTES / (1 << 30) + 0.5
         raise TrainingError(f"--memory {memory:g} leaves nothing for photographs; give at least {least:g}")
     return budget
+
+
+def _compile_kernels(processes: int | None) -> None:
+    from blocknerf.kernels.ahead import compile_ahead, compiled_ahead
+
+    if not compiled_ahead():
+        started = time.monotonic()
+        say("kernels: compiling them for this processor; once, and about a minute on two cores")
+        compile_ahead(processes)
+        say(f"kernels: compiled in {duration(time.monotonic() - started)}")
 
 
 class _BlockJob:

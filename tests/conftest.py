@@ -44,6 +44,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Compile the kernels before several workers need them, each for itself."""
+    from blocknerf.kernels.ahead import compile_ahead, compiled_ahead
+
+    if not compiled_ahead():
+        compile_ahead()
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Which worker takes which tests, where several share them (`pytest -n 2`)."""
     from tests.sharing import Sharing

@@ -18,6 +18,22 @@ from blocknerf.city.manifest import RunFolder
 pytestmark = pytest.mark.timeout(900)
 
 STOPS, STEPS = 14, 12
+PRODUCT = sys.executable, "-m", "pipelines"
+
+LISTEN = """
+import sys
+from pathlib import Path
+from pipelines.cli import main
+from numba.core import event
+
+with event.install_recorder("numba:compile") as recorder:
+    try:
+        main(sys.argv[2:])
+    finally:
+        functions = {each.data["dispatcher"].py_func.__qualname__ for _, each in recorder.buffer}
+        Path(sys.argv[1]).write_text(" ".join(sorted(functions)))
+"""
+"""Runs a command, and notes what functions were compiled in its own process."""
 
 
 @pytest.fixture(scope="module")
@@ -35,20 +51,21 @@ def town(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 def command(town: Path) -> list[str]:
     options = ["--steps", str(STEPS), "--downscale", "6", "--radius", "9"]
-    return [sys.executable, "-m", "pipelines", "run", str(town), "--out", str(town.parent / "run"), *options]
+    return ["run", str(town), "--out", str(town.parent / "run"), *options]
 
 
 @pytest.fixture(scope="module")
 def finished(town: Path, repository: Path) -> RunFolder:
     """A run that was killed when its training began, and then finished."""
     folder = RunFolder(town.parent / "run")
-    process = subprocess.Popen(command(town), cwd=repository, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*PRODUCT, *command(town)], cwd=repository, stdout=subprocess.DEVNULL)
     while process.poll() is None and not folder.settings.exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
     assert not folder.report.exists()
-    subprocess.run(command(town), cwd=repository, stdout=subprocess.DEVNULL, check=True)
+    listening = [sys.executable, "-c", LISTEN, str(town.parent / "compiled"), *command(town)]
+    subprocess.run(listening, cwd=repository, stdout=subprocess.DEVNULL, check=True)
     return folder
 
 
@@ -66,6 +83,10 @@ def test_every_product_is_there(finished: RunFolder) -> None:
     assert "<video" in finished.report.read_text()
 
 
+def test_all_was_compiled_ahead(finished: RunFolder, town: Path) -> None:
+    assert (town.parent / "compiled").read_text() == ""
+
+
 def test_nothing_half_written_remains(finished: RunFolder) -> None:
     assert [path for path in finished.path.rglob("*") if ".part" in path.name] == []
 
@@ -74,5 +95,5 @@ def test_a_finished_run_is_left_alone(finished: RunFolder, town: Path, repositor
     kept = [finished.capture, finished.city, finished.evaluation, finished.video("flythrough")]
     kept += [finished.field(name) for name in finished.blocks_done()]
     before = {path: path.stat().st_mtime_ns for path in kept}
-    subprocess.run(command(town), cwd=repository, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([*PRODUCT, *command(town)], cwd=repository, stdout=subprocess.DEVNULL, check=True)
     assert {path: path.stat().st_mtime_ns for path in kept} == before

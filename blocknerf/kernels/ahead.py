@@ -1,0 +1,139 @@
+"""Kernels of the processor compiled ahead, in several processes: else a first block waits for one after the other.
+
+Numba compiles a function for the types that it is called with. Each group calls its kernels on a few numbers, of the
+types that training a block and making its pictures call them with.
+"""
+
+import hashlib
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from itertools import pairwise
+from pathlib import Path
+
+import numba
+import torch
+from llvmlite import binding
+from torch import Tensor
+
+from blocknerf.cameras import RayBundle
+from blocknerf.kernels.adam import adam_step
+from blocknerf.kernels.contraction import to_unit_cube
+from blocknerf.kernels.hash_grid import GridSpec, encode
+from blocknerf.kernels.histograms import distortion, interlevel
+from blocknerf.kernels.marching import RadianceNetwork, march
+from blocknerf.kernels.mlp import mlp
+from blocknerf.kernels.quadrature import composite, weights_from_density
+from blocknerf.kernels.radiance import ColorLayers, GridLayers, radiance
+from blocknerf.kernels.resampling import resample
+from blocknerf.kernels.threads import usable_cores
+from blocknerf.spacing import Spacing
+
+RAYS, SAMPLES, HIDDEN, OUTPUTS = 2, 3, 16, 16
+
+
+def compiled_ahead() -> bool:
+    """Whether all is compiled already."""
+    return _mark().exists()
+
+
+def compile_ahead(processes: int | None = None) -> None:
+    """Compile everything, in as many processes as there are cores; what fails is left to those who call it."""
+    with ThreadPoolExecutor(processes or usable_cores()) as pool:
+        failures = list(pool.map(_compile, GROUPS))
+    if not any(failures):
+        with suppress(OSError):  # where nothing can be kept, as in a package that is read only
+            _mark().touch()
+
+
+def _compile(group: str) -> int:
+    """Compile a group in a process of its own, and give its exit code."""
+    command = [sys.executable, "-m", "blocknerf.kernels.ahead", group]
+    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+
+
+def _mark() -> Path:
+    """The file that says so, beside what is compiled: for this processor and this compiler."""
+    facts = numba.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), sys.version
+    digest = hashlib.sha256(repr(facts).encode()).hexdigest()
+    return Path(os.environ["NUMBA_CACHE_DIR"]) / f"complete-{digest[:16]}"
+
+
+def run_marching() -> None:
+    """Run rays through the networks of a block, for a picture."""
+    network = RadianceNetwork(
+        proposal=_part(2, 1), field=_part(4, OUTPUTS), color=_colors(), origin=(0.0, 0.0, 0.0), half_extent=1.0,
+        spacing=Spacing(near=0.1, far=10.0, knee=1.0), proposal_samples=SAMPLES, samples=SAMPLES, cells=None,
+    )  # fmt: skip
+    rays = RayBundle(origins=torch.zeros(RAYS, 3), directions=torch.ones(RAYS, 3), radii=torch.ones(RAYS))
+    march(network, rays, torch.zeros(RAYS, HIDDEN), torch.zeros(RAYS, 3), "native")
+
+
+def run_radiance() -> None:
+    """Run the field, forward and backward."""
+    points = torch.rand(RAYS * SAMPLES, 3)
+    density, color = radiance(
+        _part(4, OUTPUTS), _colors(), points, points[:, 0].contiguous(), torch.zeros(RAYS, HIDDEN), half_extent=1.0,
+        fade=None, backend="native",
+    )  # fmt: skip
+    (density.sum() + color.sum()).backward()
+
+
+def run_networks() -> None:
+    """Run a small network, forward and backward."""
+    weights, biases = _layers(8, HIDDEN, 1)
+    mlp(torch.rand(RAYS * SAMPLES, 8), weights, biases, torch.zeros(RAYS, HIDDEN), "native").sum().backward()
+
+
+def run_others() -> None:
+    """Run the grids, and what happens along rays, forward and backward; then a step of Adam."""
+    points = torch.rand(RAYS * SAMPLES, 3)
+    cube, spread = to_unit_cube(points, points[:, 0].contiguous(), (0.0, 0.0, 0.0), 1.0, "native")
+    for features in (2, 4):
+        part = _part(features, 1)
+        encode(cube, part.table, part.grid, spread, "native").sum().backward()
+    edges, colors = torch.arange(SAMPLES + 1.0).expand(RAYS, -1).contiguous(), torch.rand(RAYS, SAMPLES, 3)
+    density = torch.ones(RAYS, SAMPLES, requires_grad=True)
+    weights, _ = weights_from_density(density, edges, "native")
+    color = composite(weights, colors.requires_grad_(), torch.zeros(RAYS, 3), "native")
+    finer = resample(edges, weights, torch.rand(RAYS), SAMPLES, 0.01, "native")
+    spread_out = distortion(finer, weights, "native") + interlevel(finer, weights, edges, weights, "native")
+    (color.sum() + spread_out).backward()
+    first, second = torch.zeros(RAYS), torch.zeros(RAYS)
+    adam_step(
+        torch.zeros(RAYS), torch.ones(RAYS), first, second, step=1, rate=0.1, betas=(0.9, 0.99), epsilon=1e-15,
+        backend="native",
+    )  # fmt: skip
+
+
+GROUPS: dict[str, Callable[[], None]] = {
+    "marching": run_marching,
+    "others": run_others,
+    "radiance": run_radiance,
+    "networks": run_networks,
+}
+"""What each process compiles; what takes longest comes first."""
+
+
+def _part(features: int, outputs: int) -> GridLayers:
+    grid = GridSpec(levels=2, features=features, log2_table=6, base_resolution=2, finest_resolution=8)
+    weights, biases = _layers(grid.encoded, HIDDEN, outputs)
+    table = torch.zeros(grid.entries, features, requires_grad=True)
+    return GridLayers(grid=grid, table=table, weights=weights, biases=biases)
+
+
+def _colors() -> ColorLayers:
+    weights, biases = _layers(OUTPUTS, HIDDEN, HIDDEN, 3)
+    return ColorLayers(weights=weights, biases=biases)
+
+
+def _layers(*widths: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
+    weights = tuple(torch.zeros(b, a, requires_grad=True) for a, b in pairwise(widths))
+    return weights, tuple(torch.zeros(width, requires_grad=True) for width in widths[1:])
+
+
+if __name__ == "__main__":
+    GROUPS[sys.argv[1]]()
