@@ -1,6 +1,5 @@
 """What is recorded, replayed and forgotten of small work, on a GPU that is not there."""
 
-import contextlib
 import gc
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from blocknerf.cameras import RayBundle
 from blocknerf.rendering.recorded import RecordedWork
+from tests.absent import stand_in
 
 
 class Machine:
@@ -46,11 +46,8 @@ class Machine:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine, stream = Machine(), SimpleNamespace(wait_stream=lambda other: None)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", machine.graph)
+    machine = Machine()
+    stand_in(monkeypatch, machine.graph)
     return machine
 
 

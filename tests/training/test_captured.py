@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from blocknerf.training.captured import WARM_UP, CapturedSteps, Kind
+from tests.absent import stand_in
 
 LEARNING, RESTING = Kind(learns=True, fades=False), Kind(learns=False, fades=False)
 
@@ -44,11 +45,8 @@ class Machine:
 
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine, stream = Machine(), SimpleNamespace(wait_stream=lambda other: None)
-    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
-    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
-    monkeypatch.setattr(torch.cuda, "CUDAGraph", machine.graph)
+    machine = Machine()
+    stand_in(monkeypatch, machine.graph)
     monkeypatch.setattr(torch.cuda, "graph", machine.record)
     return machine
 

@@ -1,0 +1,18 @@
+"""A GPU that is not there, for tests of what is recorded and replayed on one."""
+
+import contextlib
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+
+def stand_in(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any]) -> None:
+    """Let streams do nothing, and take graphs from `graph`."""
+    stream = SimpleNamespace(wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", graph)
