@@ -22,7 +22,7 @@ def bench(tmp_path: Path, town: Capture, town_spec: SampleSpec, empty_town: Empt
 
 def test_every_row_in_small(bench: Bench, tmp_path: Path) -> None:
     rows = {row["name"]: row for row in bench.run(list(ROWS), [3])}
-    assert list(rows) == ["full", "no_appearance", "no_exposure", "no_pose", "no_masks", "robust"]
+    assert list(rows) == ["full", "no_appearance", "no_exposure", "no_pose", "no_masks", "robust", "full_thrice"]
     assert rows["full"]["below_full"] == 0.0
     assert len({row["psnr_masked"] for row in rows.values()}) > 4
     for name, row in rows.items():
@@ -56,6 +56,7 @@ def test_only_what_a_row_is_named_for_is_taken_out() -> None:
     assert ROWS["no_exposure"] == replace(plain, change=without_exposures)
     assert ROWS["no_pose"] == replace(plain, options={"pose_refinement": False})
     assert ROWS["no_masks"] == replace(plain, change=without_masks)
+    assert ROWS["full_thrice"] == replace(plain, options={"pose_rounds": 3})
     assert ROWS["robust"].change is without_masks
     assert set(ROWS["robust"].options) == {"trim"}
 

@@ -136,7 +136,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--stretch", type=float, default=3.0)
+    parser.add_argument("--stretch", type=float, default=1.0)
     parser.add_argument("--block", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, default=RESULTS / "real.json")

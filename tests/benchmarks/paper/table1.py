@@ -5,7 +5,8 @@
 Six drives pass the block, two of each hour; the exposure wanders by a stop, so that it does not tell the hour;
 a jam crawls in the lane beside each drive; each drive's poses are displaced by 10 cm and 0.3 degrees, otherwise for
 each seed. Components are taken out of the capture (masks, exposures) or of the field's shape (codes); `robust` has
-no masks but the trimmed loss. All rows of a seed share the displacements and are judged with the same masks.
+no masks but the trimmed loss; `full_thrice` looks for poses in three rounds. All rows of a seed share the
+displacements and are judged with the same masks.
 """
 
 import argparse
@@ -75,6 +76,7 @@ ROWS = {
     "no_pose": Row(options={"pose_refinement": False}),
     "no_masks": Row(change=without_masks),
     "robust": Row(change=without_masks, options={"trim": TRIM}),
+    "full_thrice": Row(options={"pose_rounds": 3}),
 }
 
 
