@@ -15,6 +15,8 @@ from pipelines.train import train
 from tests.tiny import shrink_draft, shrink_seams
 from tests.viewer.browsing import CHROMIUM, Page, opened_browser
 from tests.viewer.visitors import TOKEN, Inner
+from viewer import controls
+from viewer.controls import BUDGETS
 from viewer.gate import Gate
 from viewer.view import serving
 
@@ -38,9 +40,11 @@ def town_run(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> RunF
 
 @pytest.fixture(scope="module")
 def gate(town_run: RunFolder) -> Iterator[Gate]:
-    """The viewer of the town."""
-    with serving(town_run) as served:
-        yield served
+    """The viewer of the town; its finished pictures are small."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(controls, "BUDGET", min(BUDGETS))
+        with serving(town_run) as served:
+            yield served
 
 
 @pytest.fixture(scope="module")
