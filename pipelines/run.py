@@ -38,6 +38,7 @@ def run(
     pose_stretch: float = 0.0,
     pose_rounds: int = 1,
     held_out: int = 8,
+    at_once: int | None = None,
     device: Device = "auto",
     deterministic: bool = False,
     view: bool = False,
@@ -63,6 +64,8 @@ def run(
         pose_rounds: with pose_refinement, look for poses this many times, each time with a field begun anew from those
             found before. All but the last take 900 steps at most.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
+        at_once: blocks that train at the same time on a processor; by default as many as there are cores and memory
+            for, and one where it is looked on.
         device: where to train and render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
         deterministic: add up in a fixed order on a GPU, too, so that the same command gives the same blocks; slower.
         view: show the blocks in the browser as they train. Needs the extra `view`.
@@ -97,6 +100,7 @@ def run(
             pose_refinement=pose_refinement,
             pose_stretch=pose_stretch,
             pose_rounds=pose_rounds,
+            at_once=at_once,
             device=device,
             deterministic=deterministic,
             view=view,

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import platform
 import resource
 import shutil
@@ -29,13 +30,14 @@ from blocknerf.fields.probing import extract_occupancy
 from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, availability, choose
 from blocknerf.kernels.devices import Device, device_name, resolve, set_deterministic
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import usable_cores, use_threads
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pixels import PixelSource
 from blocknerf.training.trainer import StepReport, Trainer
+from pipelines.apart import blocks_at_once, train_apart
 from pipelines.job import duration, say
 from pipelines.onlooker import shown
 from pipelines.records import read_lines
@@ -68,11 +70,13 @@ def train(
     pose_rounds: int = 1,
     memory: float = 4.0,
     threads: int | None = None,
+    at_once: int | None = None,
     trim: float = 0.0,
     seed: int = 0,
     device: Device = "auto",
     deterministic: bool = False,
     view: bool = False,
+    beside: int | None = None,
 ) -> list[str]:
     """Train the blocks of a run that are not trained yet, and give their names.
 
@@ -90,12 +94,15 @@ def train(
             found before. All but the last take 900 steps at most.
         memory: Memory budget of the process in GiB.
         threads: Processor threads; by default every core.
+        at_once: Blocks that train at the same time on a processor, each with its share of the threads and a memory
+            budget of its own; by default as many as there are cores and memory for, and one where it is looked on.
         trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
             and are ignored where their surroundings err as well; 0.15 is a good start, 0 trusts every pixel.
         seed: Source of every random choice.
         device: Where to train: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
         deterministic: Add up in a fixed order on a GPU, too, so that the same command gives the same block; slower.
         view: Show the blocks in the browser as they train. Needs the extra `view`.
+        beside: Number of the process that started this one; training stops when that is gone, even if it was killed.
 
     Raises:
         BackendError: There is no such device.
@@ -104,7 +111,9 @@ def train(
     """
     place, folder = resolve(device), RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
-    _check_options(capture, steps, downscale, threads, trim)
+    _check_options(capture, steps, downscale, threads, at_once, trim)
+    if view and at_once and at_once > 1:
+        raise TrainingError(f"--at-once {at_once} does not go with --view, which shows one block; leave one out")
     check_poses(pose_refinement, pose_stretch, pose_rounds)
     use_threads(threads)
     set_deterministic(deterministic)
@@ -122,12 +131,18 @@ def train(
     todo = [name for name in names if not folder.field(name).exists()]
     if todo and choose("radiance", "auto", torch.empty(0, device=place)) == "native":
         _compile_kernels(threads)
+    for name in names:
+        if name not in todo:
+            say(f"{name}: trained already")
+    at_once = min(at_once or _default_at_once(len(todo), threads, memory, place, view), len(todo))
+    if at_once > 1:
+        own = max(1, (threads or usable_cores()) // at_once)
+        options = choices | {"memory": memory, "threads": own, "device": place, "deterministic": deterministic}
+        train_apart(run, todo, at_once, options)
+        return todo
     with shown(run, view):
-        for name in names:
-            if name in todo:
-                _BlockJob(folder, city, capture, name, choices, place, view).run()
-            else:
-                say(f"{name}: trained already")
+        for name in todo:
+            _BlockJob(folder, city, capture, name, choices, place, view, beside).run()
     return todo
 
 
@@ -147,10 +162,15 @@ def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int) ->
         raise TrainingError("--pose-rounds has no meaning without --pose-refinement; add it")
 
 
+def _default_at_once(blocks: int, threads: int | None, memory: float, device: torch.device, view: bool) -> int:
+    return 1 if view or device.type != "cpu" else blocks_at_once(blocks, threads, memory)
+
+
 def _check_options(
-    capture: Capture, steps: int | None, downscale: int | None, threads: int | None, trim: float
+    capture: Capture, steps: int | None, downscale: int | None, threads: int | None, at_once: int | None, trim: float
 ) -> None:
-    for name, value in (("steps", steps), ("downscale", downscale), ("threads", threads)):
+    counts = {"steps": steps, "downscale": downscale, "threads": threads, "at-once": at_once}
+    for name, value in counts.items():
         if value is not None and value < 1:
             raise TrainingError(f"--{name} {value} is not positive; give a whole number of at least 1")
     if not 0.0 <= trim < 1.0:
@@ -192,8 +212,10 @@ class _BlockJob:
         choices: dict[str, Any],
         device: torch.device,
         view: bool,
+        beside: int | None = None,
     ) -> None:
         self.folder, self.city, self.name, self.device, self.view = folder, city, name, device, view
+        self.beside = beside
         self.state = folder.checkpoint(name) / "state.safetensors"
         self.capture, member = block_photographs(folder, name, capture)
         self.frames = member.frames
@@ -241,6 +263,8 @@ class _BlockJob:
         meter = _Meter(self.name, self.config, trainer.step)
         with meter.bar:
             while trainer.step < self.config.total_steps:
+                if self.beside not in (None, os.getppid()):
+                    raise KeyboardInterrupt  # nobody waits for it, and the next who trains the block begins
                 report = trainer.advance()
                 now = time.monotonic()
                 self.seconds = before + now - started

@@ -23,6 +23,7 @@ def shrink_draft(patch: Callable[[object, str, object], None]) -> None:
     """Make the draft preset tiny, by `monkeypatch.setattr` in a test or by `setattr` in a process that ends."""
     patch(spec, "_PRESETS", {**spec._PRESETS, "draft": FIELD})
     patch(config, "RAYS", {**config.RAYS, "draft": RAYS})
+    patch(train_job, "blocks_at_once", lambda *facts: 1)  # other processes have the preset as it is
     patch(train_job, "extract_occupancy", partial(extract_occupancy, resolution=8))
 
 

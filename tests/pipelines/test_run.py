@@ -49,6 +49,7 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
         downscale=3,
         radius=20.0,
         held_out=4,
+        at_once=3,
         device="cpu",
         deterministic=True,
         view=True,
@@ -56,7 +57,8 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
     )
     options = dict(stages)
     where = {"device": "cpu"}
-    assert options["train"] == {"steps": 7, "downscale": 3, **poses, **where, "deterministic": True, "view": True}
+    how = {"at_once": 3, "deterministic": True, "view": True}
+    assert options["train"] == {"steps": 7, "downscale": 3, **poses, **where, **how}
     assert [options[name] for name in ("match", "render", "evaluate")] == [where] * 3
     expected = {"placement": "auto", "blocks_file": None, "streets": None, "radius": 20.0}
     expected |= {"preset": "fine", "held_out": 4}

@@ -1,0 +1,89 @@
+"""Blocks that train at the same time, in processes of their own, as users start them: with the preset as it is."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from blocknerf.capture.capture import Capture
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import TrainingError
+from pipelines import apart
+from pipelines.apart import GIB, blocks_at_once
+from pipelines.train import train
+from tests.pipelines.test_train import make_run, same_weights
+
+
+@pytest.fixture
+def run(tmp_path: Path, balls_capture: Capture) -> RunFolder:
+    return make_run(tmp_path / "run", balls_capture)
+
+
+def test_as_many_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(apart, "usable_cores", lambda: 8)
+    monkeypatch.setattr(apart, "_usable_memory", lambda: 13 * GIB)
+    assert blocks_at_once(2, None, 4.0) == 2
+    assert blocks_at_once(20, None, 4.0) == 3
+    assert blocks_at_once(20, None, 1.5) == 8
+    assert blocks_at_once(20, 5, 1.5) == 5
+    assert blocks_at_once(20, None, 40.0) == 1
+
+
+def test_a_container_may_have_less_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(apart, "LIMIT", tmp_path / "memory.max")
+    whole = apart._usable_memory()
+    (tmp_path / "memory.max").write_text("max\n")
+    assert apart._usable_memory() == whole
+    (tmp_path / "memory.max").write_text(f"{GIB}\n")
+    assert apart._usable_memory() == GIB
+
+
+def test_blocks_are_as_if_trained_one_after_the_other(
+    run: RunFolder, tmp_path: Path, balls_capture: Capture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = make_run(tmp_path / "other", balls_capture)
+    assert train(run.path, steps=3, seed=4, at_once=2) == ["b000", "b001"]
+    told = capfd.readouterr().out
+    assert "training 2 blocks, 2 at once" in told
+    assert "b001: 7 frames, 3 steps" in told
+    assert "1 of 2 blocks trained, about " in told
+    train(other.path, steps=3, seed=4, at_once=1)
+    assert all(same_weights(run.field(name), other.field(name)) for name in ("b000", "b001"))
+
+
+def test_what_one_refuses_ends_all(run: RunFolder) -> None:
+    run.checkpoint("b001").mkdir(parents=True)
+    (run.checkpoint("b001") / "state.safetensors").write_text("broken")
+    with pytest.raises(TrainingError, match=r"state\.safetensors: "):
+        train(run.path, steps=100_000, at_once=2)
+    assert run.blocks_done() == ()
+
+
+def test_one_page_does_not_show_several(run: RunFolder) -> None:
+    with pytest.raises(TrainingError, match="--at-once 2 does not go with --view, which shows one block"):
+        train(run.path, at_once=2, view=True)
+
+
+def test_a_killed_job_leaves_none_behind(run: RunFolder, repository: Path) -> None:
+    if not Path("/proc/self/task").is_dir():
+        pytest.skip("needs Linux's /proc to find a process's children")
+    command = [sys.executable, "-m", "pipelines", "train", str(run.path), "--steps", "100000", "--at-once", "2"]
+    job = subprocess.Popen(command, cwd=repository, stdout=subprocess.DEVNULL)
+    deadline = time.monotonic() + 120.0
+    while not all(run.log(name).exists() and run.log(name).read_text() for name in ("b000", "b001")):
+        assert job.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    children = [
+        Path("/proc") / child
+        for task in Path(f"/proc/{job.pid}/task").iterdir()
+        for child in (task / "children").read_text().split()
+    ]
+    assert len(children) == 2
+    job.kill()
+    job.wait()
+    while any(child.exists() and "State:\tZ" not in (child / "status").read_text() for child in children):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
