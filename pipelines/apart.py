@@ -41,9 +41,11 @@ def train_apart(run: Path, names: Sequence[str], at_once: int, options: Mapping[
     try:
         for done, job in enumerate(as_completed([pool.submit(crew.train, name) for name in names]), start=1):
             job.result()
-            if done < len(names):
-                left = (time.monotonic() - started) / done * (len(names) - done)
-                say(f"{done} of {len(names)} blocks trained, about {duration(left)} left")
+            left = len(names) - done
+            if left:
+                halves = done + 0.5 * min(at_once - 1, left)  # the others at work are half way, on average
+                took = time.monotonic() - started
+                say(f"{done} of {len(names)} blocks trained, about {duration(took / halves * left)} left")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         crew.stop()
