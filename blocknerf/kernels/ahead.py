@@ -24,6 +24,7 @@ from blocknerf.kernels.adam import adam_step
 from blocknerf.kernels.contraction import to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, encode
 from blocknerf.kernels.histograms import distortion, interlevel
+from blocknerf.kernels.intervals import place_intervals
 from blocknerf.kernels.marching import RadianceNetwork, march
 from blocknerf.kernels.mlp import mlp
 from blocknerf.kernels.quadrature import composite, weights_from_density
@@ -33,6 +34,7 @@ from blocknerf.kernels.threads import usable_cores
 from blocknerf.spacing import Spacing
 
 RAYS, SAMPLES, HIDDEN, OUTPUTS = 2, 3, 16, 16
+SPACING = Spacing(near=0.1, far=10.0, knee=1.0)
 
 
 def compiled_ahead() -> bool:
@@ -66,10 +68,9 @@ def run_marching() -> None:
     """Run rays through the networks of a block, for a picture."""
     network = RadianceNetwork(
         proposal=_part(2, 1), field=_part(4, OUTPUTS), color=_colors(), origin=(0.0, 0.0, 0.0), half_extent=1.0,
-        spacing=Spacing(near=0.1, far=10.0, knee=1.0), proposal_samples=SAMPLES, samples=SAMPLES, cells=None,
+        spacing=SPACING, proposal_samples=SAMPLES, samples=SAMPLES, cells=None,
     )  # fmt: skip
-    rays = RayBundle(origins=torch.zeros(RAYS, 3), directions=torch.ones(RAYS, 3), radii=torch.ones(RAYS))
-    march(network, rays, torch.zeros(RAYS, HIDDEN), torch.zeros(RAYS, 3), "native")
+    march(network, _rays(), torch.zeros(RAYS, HIDDEN), torch.zeros(RAYS, 3), "native")
 
 
 def run_radiance() -> None:
@@ -99,6 +100,7 @@ def run_others() -> None:
     density = torch.ones(RAYS, SAMPLES, requires_grad=True)
     weights, _ = weights_from_density(density, edges, "native")
     color = composite(weights, colors.requires_grad_(), torch.zeros(RAYS, 3), "native")
+    place_intervals(edges, _rays(), SPACING, "native")
     finer = resample(edges, weights, torch.rand(RAYS), SAMPLES, 0.01, "native")
     spread_out = distortion(finer, weights, "native") + interlevel(finer, weights, edges, weights, "native")
     (color.sum() + spread_out).backward()
@@ -116,6 +118,10 @@ GROUPS: dict[str, Callable[[], None]] = {
     "networks": run_networks,
 }
 """What each process compiles; what takes longest comes first."""
+
+
+def _rays() -> RayBundle:
+    return RayBundle(origins=torch.zeros(RAYS, 3), directions=torch.ones(RAYS, 3), radii=torch.ones(RAYS))
 
 
 def _part(features: int, outputs: int) -> GridLayers:

@@ -24,7 +24,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "adam": ("fused", "native", "reference"),
     "contraction": ("fused", "native", "reference"),
     "conditions": ("fused", "reference"),
-    "intervals": ("fused", "reference"),
+    "intervals": ("fused", "native", "reference"),
     "resampling": ("fused", "native", "reference"),
     "quadrature": ("fused", "native", "reference"),
     "histograms": ("fused", "native", "reference"),

@@ -43,4 +43,8 @@ def place_intervals(
         from blocknerf.kernels.intervals import fused
 
         return RaySamples(edges, *fused.place_intervals(edges.detach(), rays.detach(), spacing))
+    if chosen == "native":
+        from blocknerf.kernels.intervals import native
+
+        return RaySamples(edges, *native.place_intervals(edges.detach(), rays.detach(), spacing))
     return RaySamples(edges, *reference.place_intervals(edges, rays, spacing))

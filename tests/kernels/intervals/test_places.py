@@ -1,4 +1,4 @@
-"""Intervals along rays: the fused backend against the reference, and what the reference is."""
+"""Intervals along rays: the fast backends against the reference, and what the reference is."""
 
 import pytest
 import torch
@@ -19,9 +19,13 @@ def rays(count: int) -> RayBundle:
 
 
 @pytest.mark.parametrize(
-    ("backend", "count", "bins"), [fused(0, 4), fused(1, 1), fused(3, 48), fused(50, 7), fused(130, 2)]
+    ("backend", "count", "bins"),
+    [
+        *(fused(*sizes) for sizes in ((0, 4), (1, 1), (3, 48), (50, 7), (130, 2))),
+        *(("native", *sizes) for sizes in ((0, 4), (1, 1), (3, 48), (700, 7), (5, 0))),
+    ],
 )
-def test_the_fused_backend_matches_the_reference(backend: str, count: int, bins: int) -> None:
+def test_fast_backends_match_the_reference(backend: str, count: int, bins: int) -> None:
     edges = torch.rand(count, bins + 1, generator=torch.Generator().manual_seed(1)).sort(-1).values
     for value, truth in zip(
         place_intervals(edges, rays(count), SPACING, backend),
@@ -31,7 +35,7 @@ def test_the_fused_backend_matches_the_reference(backend: str, count: int, bins:
         torch.testing.assert_close(value, truth, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["reference", fused()])
+@pytest.mark.parametrize("backend", ["reference", "native", fused()])
 def test_places_worked_out_by_hand(backend: str) -> None:
     spacing = Spacing(near=0.0, far=1e9, knee=10.0)
     ray = RayBundle(
@@ -44,7 +48,7 @@ def test_places_worked_out_by_hand(backend: str) -> None:
     torch.testing.assert_close(places.footprints, torch.tensor([[3.75, 7.5]]))
 
 
-@pytest.mark.parametrize("backend", ["reference", fused()])
+@pytest.mark.parametrize("backend", ["reference", "native", fused()])
 def test_not_a_number_stays_one(backend: str) -> None:
     places = place_intervals(torch.tensor([[0.1, float("nan"), 0.9]]), rays(1), SPACING, backend)
     assert places.distances[0].isnan().tolist() == [False, True, False]
