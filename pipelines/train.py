@@ -92,7 +92,7 @@ def train(
             poses that drift.
         pose_rounds: With pose_refinement, look for poses this many times, each time with a field begun anew from those
             found before. All but the last take 900 steps at most.
-        memory: Memory budget of the process in GiB.
+        memory: Memory budget of each block in GiB.
         threads: Processor threads; by default every core.
         at_once: Blocks that train at the same time on a processor, each with its share of the threads and a memory
             budget of its own; by default as many as there are cores and memory for, and one where it is looked on.

@@ -57,7 +57,7 @@ def measure(count: int) -> None:
     residence.ROTATE_STEPS = 2
     with tempfile.TemporaryDirectory() as folder:
         write_run(Path(folder), count)
-        train(Path(folder), steps=STEPS, downscale=1, memory=BUDGET)
+        train(Path(folder), steps=STEPS, downscale=1, memory=BUDGET, at_once=1)
     unit = 1 if sys.platform == "darwin" else 1024
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30)
 

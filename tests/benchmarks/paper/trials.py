@@ -48,7 +48,7 @@ def run_trial(folder: Path, trial: Trial) -> Evaluation:
     if not run.city.exists():
         prepare(run, trial)
     with shaped(trial.shape):
-        train_job.train(folder, **trial.options)
+        train_job.train(folder, at_once=1, **trial.options)  # the shape is known to this process alone
     write_capture(trial.judged, run.capture)
     return evaluate(folder, threads=trial.options.get("threads"))
 
