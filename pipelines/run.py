@@ -36,7 +36,7 @@ def run(
     radius: float | None = None,
     pose_refinement: bool = False,
     pose_stretch: float = 0.0,
-    pose_rounds: int = 1,
+    pose_rounds: int | None = None,
     held_out: int = 8,
     at_once: int | None = None,
     device: Device = "auto",
@@ -62,7 +62,7 @@ def run(
         pose_stretch: with pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
         pose_rounds: with pose_refinement, look for poses this many times, each time with a field begun anew from those
-            found before. All but the last take 900 steps at most.
+            found before; by default three times. All but the last take 900 steps at most.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
         at_once: blocks that train at the same time on a processor; by default as many as there are cores and memory
             for, and one where it is looked on.
@@ -89,8 +89,7 @@ def run(
             preset=preset,
             held_out=held_out,
         )
-    rounds = pose_rounds if pose_rounds > 1 else None  # one is what there was before there was a choice
-    poses = {"pose_refinement": pose_refinement, "pose_stretch": pose_stretch, "pose_rounds": rounds}
+    poses = {"pose_refinement": pose_refinement, "pose_stretch": pose_stretch, "pose_rounds": pose_rounds}
     _keep_to_settings(folder, city, {"steps": steps, "downscale": downscale, **poses})
     with stage("train"):
         train(

@@ -33,7 +33,7 @@ from blocknerf.kernels.devices import Device, device_name, resolve, set_determin
 from blocknerf.kernels.threads import usable_cores, use_threads
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
-from blocknerf.training.config import TrainConfig
+from blocknerf.training.config import POSE_ROUNDS, TrainConfig
 from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pixels import PixelSource
 from blocknerf.training.trainer import StepReport, Trainer
@@ -67,7 +67,7 @@ def train(
     downscale: int | None = None,
     pose_refinement: bool = False,
     pose_stretch: float = 0.0,
-    pose_rounds: int = 1,
+    pose_rounds: int | None = None,
     memory: float = 4.0,
     threads: int | None = None,
     at_once: int | None = None,
@@ -91,7 +91,7 @@ def train(
         pose_stretch: With pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
         pose_rounds: With pose_refinement, look for poses this many times, each time with a field begun anew from those
-            found before. All but the last take 900 steps at most.
+            found before; by default three times. All but the last take 900 steps at most.
         memory: Memory budget of each block in GiB.
         threads: Processor threads; by default every core.
         at_once: Blocks that train at the same time on a processor, each with its share of the threads and a memory
@@ -123,7 +123,7 @@ def train(
         "downscale": downscale or default_downscale(capture, city.preset),
         "pose_refinement": pose_refinement,
         "pose_stretch": pose_stretch,
-        "pose_rounds": pose_rounds,
+        "pose_rounds": (pose_rounds or POSE_ROUNDS) if pose_refinement else 1,
         "memory": _photograph_bytes(memory),
         "trim": trim,
         "seed": seed,
@@ -137,7 +137,8 @@ def train(
     at_once = min(at_once or _default_at_once(len(todo), threads, memory, place, view), len(todo))
     if at_once > 1:
         own = max(1, (threads or usable_cores()) // at_once)
-        options = choices | {"memory": memory, "threads": own, "device": place, "deterministic": deterministic}
+        poses = {"pose_rounds": pose_rounds}  # as asked for: elsewhere it would be refused
+        options = choices | poses | {"memory": memory, "threads": own, "device": place, "deterministic": deterministic}
         train_apart(run, todo, at_once, options)
         return todo
     with shown(run, view):
@@ -146,7 +147,7 @@ def train(
     return todo
 
 
-def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int) -> None:
+def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int | None) -> None:
     """Refuse stretches that are no length, rounds that are none, and either where nothing is corrected.
 
     Raises:
@@ -156,9 +157,9 @@ def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int) ->
         raise TrainingError(f"--pose-stretch {pose_stretch:g} is not a length; give 0 for whole segments, or more")
     if pose_stretch and not pose_refinement:
         raise TrainingError("--pose-stretch has no meaning without --pose-refinement; add it")
-    if pose_rounds < 1:
+    if pose_rounds is not None and pose_rounds < 1:
         raise TrainingError(f"--pose-rounds {pose_rounds} is not positive; give a whole number of at least 1")
-    if pose_rounds > 1 and not pose_refinement:
+    if pose_rounds is not None and not pose_refinement:
         raise TrainingError("--pose-rounds has no meaning without --pose-refinement; add it")
 
 

@@ -332,9 +332,10 @@ def test_a_drive_can_be_refined_in_stretches(run: RunFolder) -> None:
 
 def test_poses_are_looked_for_in_rounds(run: RunFolder) -> None:
     in_two_drives(run)
-    train(run.path, block="b000", steps=3, pose_refinement=True, pose_rounds=3)
-    assert list(read_lines(run.log("b000")))[-1]["step"] == 9
-    assert json.loads(run.train_record("b000").read_text())["config"]["pose_rounds"] == 3
+    for name, rounds, found in (("b000", None, 3), ("b001", 2, 2)):
+        train(run.path, block=name, steps=3, pose_refinement=True, pose_rounds=rounds)
+        assert list(read_lines(run.log(name)))[-1]["step"] == 3 * found
+        assert json.loads(run.train_record(name).read_text())["config"]["pose_rounds"] == found
 
 
 def test_progress_is_told_where_there_is_no_terminal(

@@ -53,12 +53,13 @@ class Row:
     shape: Mapping[str, Any] = field(default_factory=dict)
 
 
+REFINED = {"pose_refinement": True, "pose_rounds": 1}
 ROWS = {
     "adjusted": Row(),
-    "adjusted_refined": Row(options={"pose_refinement": True}),
+    "adjusted_refined": Row(options=REFINED),
     "raw": Row(raw=True),
-    "raw_refined": Row(raw=True, options={"pose_refinement": True}),
-    "raw_refined_thrice": Row(raw=True, options={"pose_refinement": True, "pose_rounds": 3}),
+    "raw_refined": Row(raw=True, options=REFINED),
+    "raw_refined_thrice": Row(raw=True, options={**REFINED, "pose_rounds": 3}),
     "no_appearance": Row(shape={"code_size": 0}),
     "robust": Row(options={"trim": TRIM}),
 }

@@ -73,7 +73,7 @@ ROWS = {
     "full": Row(),
     "no_appearance": Row(shape={"code_size": 0}),
     "no_exposure": Row(change=without_exposures),
-    "no_pose": Row(options={"pose_refinement": False}),
+    "no_pose": Row(options={"pose_refinement": False, "pose_rounds": None}),
     "no_masks": Row(change=without_masks),
     "robust": Row(change=without_masks, options={"trim": TRIM}),
     "full_thrice": Row(options={"pose_rounds": 3}),
@@ -125,7 +125,7 @@ class Bench:
             capture=seen,
             judged=with_masks_of(given, seen),
             blocks=(BLOCK,),
-            options={**options, "pose_refinement": True, **row.options},
+            options={**options, "pose_refinement": True, "pose_rounds": 1, **row.options},
             shape=row.shape,
         )
         found = scores(run_trial(self.folder(name, seed), trial))
