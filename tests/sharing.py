@@ -3,22 +3,21 @@
 from xdist.scheduler import LoadScopeScheduling
 
 WHOLE = (
+    "tests/viewer",
     "tests/kernels",
-    "tests/capture",
-    "tests/project",
-    "tests/partition",
     "tests/kernels/test_compiled.py",
     "tests/kernels/test_launched.py",
-    "tests/viewer",
     "tests/paper",
+    "tests/capture",
     "tests/training",
+    "tests/project",
+    "tests/partition",
 )
-"""What one worker takes whole, in the order in which it is begun; of all other tests workers take files.
+"""What one worker takes whole, in the order in which it is begun, the longest first; of all other tests workers take
+files.
 
-Compiling the kernels takes minutes where nothing was compiled before. Who begins with it finds nobody else at it: what
-stands between it and the viewer needs hardly any of them, and the rest are compiled when the viewer's run is trained.
-Machine code for a GPU is made by a process of its own. The town's photographs, that run and the browser are one
-worker's.
+Kernels for the processor are compiled before any begins. The town's photographs, a trained run and the browser are one
+worker's, as are the kernels that an interpreter runs; machine code for a GPU is made by processes of its own.
 """
 
 

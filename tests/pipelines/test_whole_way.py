@@ -64,7 +64,8 @@ def finished(town: Path, repository: Path) -> RunFolder:
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
     assert not folder.report.exists()
-    listening = [sys.executable, "-c", LISTEN, str(town.parent / "compiled"), *command(town)]
+    # One block after the other, in the process that listens.
+    listening = [sys.executable, "-c", LISTEN, str(town.parent / "compiled"), *command(town), "--at-once", "1"]
     subprocess.run(listening, cwd=repository, stdout=subprocess.DEVNULL, check=True)
     return folder
 

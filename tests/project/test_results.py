@@ -10,7 +10,7 @@ import pytest
 from tests.benchmarks.paper.page import COLUMNS, filled, flattened
 
 NAMES = {
-    "table1": ["full", "no_appearance", "no_exposure", "no_pose", "no_masks", "robust"],
+    "table1": ["full", "no_appearance", "no_exposure", "no_pose", "no_masks", "robust", "full_thrice"],
     "table3": ["nearest", "inverse_distance_2d", "inverse_distance_3d", "visibility_pixel", "visibility_image"],
     "matching": ["seam_before", "seam_after"],
 }

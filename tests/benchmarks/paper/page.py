@@ -74,6 +74,8 @@ PICTURES = {
     "matching": ("day.jpg", "From one light to another, down and then right; each half of a picture is of one block."),
 }
 """File beside the result, and what it shows."""
+ROUNDS = {"raw_refined": "one round", "raw_refined_thrice": "three rounds"}
+"""Rows of refined poses, and how they are spoken of."""
 BEHIND = {"full": "with masks", "no_masks": "without", "robust": "without but trimmed"}
 
 
@@ -137,10 +139,11 @@ def _table1(rows: Rows) -> str:
     if all(known.get(key, {}).get("behind_cars") is not None for key in BEHIND):
         behind = [f"{known[key]['behind_cars']:.2f} dB {title}" for key, title in BEHIND.items()]
         said.append(f"Behind moving cars: {', '.join(behind)}.")
-    full = known["full"]
+    full, again = known["full"], known.get("full_thrice")
     said.append(
         f"Pose error: {full['centimeters_before']:.1f} cm and {full['degrees_before']:.2f} degrees as given,"
-        f" {full['centimeters']:.1f} cm and {full['degrees']:.2f} degrees refined."
+        f" {full['centimeters']:.1f} cm and {full['degrees']:.2f} degrees refined"
+        + (f", {again['centimeters']:.1f} cm and {again['degrees']:.2f} degrees in three rounds." if again else ".")
     )
     return " ".join(said)
 
@@ -161,16 +164,18 @@ def _table3(rows: Rows) -> str:
 
 def _real(rows: Rows) -> str:
     known = {row["name"]: row for row in rows}
-    if not {"adjusted", "raw", "raw_refined"} <= known.keys():
+    if not {"adjusted", "raw"} <= known.keys():
         return ""
-    raw, refined = known["raw"], known["raw_refined"]
-    gap, recovered = known["adjusted"]["psnr"] - raw["psnr"], refined["gap_recovered"]
-    won = (
-        ""
-        if recovered is None
-        else f"recovers {recovered:.0%} of the {gap:.2f} dB between raw and adjusted poses, and "
-    )
-    return f"Refinement {won}brings the poses from {raw['centimeters']:.1f} cm to {refined['centimeters']:.1f} cm."
+    raw, gap = known["raw"], known["adjusted"]["psnr"] - known["raw"]["psnr"]
+    said = []
+    for name, rounds in ROUNDS.items():
+        if name in known:
+            recovered, centimeters = known[name]["gap_recovered"], known[name]["centimeters"]
+            between = f"of the {gap:.2f} dB between raw and adjusted poses, and "
+            won = "" if recovered is None else f"recovers {recovered:.0%} {between}"
+            moved = f"brings the poses from {raw['centimeters']:.1f} cm to {centimeters:.1f} cm"
+            said.append(f"Refinement in {rounds} {won}{moved}.")
+    return " ".join(said)
 
 
 def _matching(rows: Rows) -> str:
