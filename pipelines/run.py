@@ -62,7 +62,7 @@ def run(
         pose_stretch: with pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
         pose_rounds: with pose_refinement, look for poses this many times, each time with a field begun anew from those
-            found before; by default three times. All but the last take 900 steps at most.
+            found before; by default three times with pose_stretch, else once. All but the last take 900 steps at most.
         held_out: every n-th frame is kept from training and judged; 0 keeps none.
         at_once: blocks that train at the same time on a processor; by default as many as there are cores and memory
             for, and one where it is looked on.

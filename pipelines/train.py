@@ -91,7 +91,7 @@ def train(
         pose_stretch: With pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
         pose_rounds: With pose_refinement, look for poses this many times, each time with a field begun anew from those
-            found before; by default three times. All but the last take 900 steps at most.
+            found before; by default three times with pose_stretch, else once. All but the last take 900 steps at most.
         memory: Memory budget of each block in GiB.
         threads: Processor threads; by default every core.
         at_once: Blocks that train at the same time on a processor, each with its share of the threads and a memory
@@ -123,7 +123,7 @@ def train(
         "downscale": downscale or default_downscale(capture, city.preset),
         "pose_refinement": pose_refinement,
         "pose_stretch": pose_stretch,
-        "pose_rounds": (pose_rounds or POSE_ROUNDS) if pose_refinement else 1,
+        "pose_rounds": pose_rounds or (POSE_ROUNDS if pose_stretch else 1),
         "memory": _photograph_bytes(memory),
         "trim": trim,
         "seed": seed,

@@ -10,10 +10,11 @@ RAYS: dict[Preset, int] = {"draft": 2048, "standard": 8192, "fine": 16_384}
 PASSES: dict[Preset, float] = {"draft": 0.7, "standard": 8.0, "fine": 30.0}
 """How many rays each pixel of a block is worth."""
 POSE_ROUNDS = 3
-"""Rounds in which poses are looked for where they are refined, measured by `tests/benchmarks/paper`.
+"""Rounds in which poses are looked for where stretches of a segment have their own; else one is enough.
 
-Of what raw poses of drive 0005 cost in PSNR three win back 61 %, one 33 %; where every drive of the sample town is
-displaced, three leave 1.4 cm and 0.04 degrees, one 3.2 cm and 0.08 degrees.
+Measured by `tests/benchmarks/paper`: of what raw poses of drive 0005 cost in PSNR three rounds win back 61 %, one 33 %.
+Where every drive of the sample town is displaced as a whole, three leave 1.5 cm and one 1.9 cm, and pictures are no
+better.
 """
 POSE_STEPS = 900
 """Most steps of a round that looks for poses alone: 3,300 came no nearer (drive 0005, raw poses: 14.6 and 14.3 cm)."""

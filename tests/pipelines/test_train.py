@@ -308,6 +308,7 @@ def test_refined_poses_are_kept_with_the_block(run: RunFolder) -> None:
 
 def test_poses_of_a_single_drive_stay_as_they_are(run: RunFolder) -> None:
     train(run.path, block="b000", steps=2, pose_refinement=True)
+    assert json.loads(run.train_record("b000").read_text())["config"]["pose_rounds"] == 1
     (offset,) = read_offsets(run.offsets("b000")).offsets
     assert (offset.frames, offset.motion.shift, offset.motion.turn_degrees) == (7, 0.0, 0.0)
 
@@ -332,8 +333,8 @@ def test_a_drive_can_be_refined_in_stretches(run: RunFolder) -> None:
 
 def test_poses_are_looked_for_in_rounds(run: RunFolder) -> None:
     in_two_drives(run)
-    for name, rounds, found in (("b000", None, 3), ("b001", 2, 2)):
-        train(run.path, block=name, steps=3, pose_refinement=True, pose_rounds=rounds)
+    for name, stretch, rounds, found in (("b000", 3.0, None, 3), ("b001", 0.0, 2, 2)):
+        train(run.path, block=name, steps=3, pose_refinement=True, pose_stretch=stretch, pose_rounds=rounds)
         assert list(read_lines(run.log(name)))[-1]["step"] == 3 * found
         assert json.loads(run.train_record(name).read_text())["config"]["pose_rounds"] == found
 
