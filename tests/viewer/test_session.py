@@ -97,8 +97,8 @@ def test_the_number_of_blocks_and_culling_decide_what_is_rendered(
 
 def test_the_resolution_bounds_the_finished_picture(page: Speaker) -> None:
     page.stand(**BETWEEN, image_width=240, image_height=240)
-    assert page.at_rest(240).shape == (240, 240, 3)
-    assert page.turns("Resolution", "180 lines", 180).shape == (180, 180, 3)
+    assert page.at_rest(180).shape == (180, 180, 3)
+    assert page.turns("Resolution", "270 lines", 240).shape == (240, 240, 3)
 
 
 def test_the_day_passes_from_one_look_into_another(page: Speaker) -> None:

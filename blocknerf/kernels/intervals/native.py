@@ -3,7 +3,6 @@
 from typing import no_type_check
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
@@ -25,8 +24,8 @@ def place_intervals(
     count, width = edges.shape
     enter_numba(most=1 + count // SPAN)
     samples = max(width - 1, 0)
-    distances, middles, footprints = (torch.empty(count, columns) for columns in (width, samples, samples))
-    points = torch.empty(count, samples, 3)
+    distances, middles, footprints = (edges.new_empty(count, columns) for columns in (width, samples, samples))
+    points = edges.new_empty(count, samples, 3)
     low, high = spacing.ends
     given = (edges, rays.origins, rays.directions, rays.radii)
     _place(
