@@ -3,8 +3,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 CAPTURE := data_samples/mini_city
 RUN := runs/mini_city
-# Processes that share the tests.
-WORKERS ?= 2
+# Processes that share the tests: one more than the two cores that they are made for, since tests of the viewer wait.
+WORKERS ?= 3
 
 .PHONY: demo test lint clean
 

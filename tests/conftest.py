@@ -54,7 +54,7 @@ def pytest_xdist_setupnodes() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Which worker takes which tests, where several share them (`pytest -n 2`)."""
+    """Which worker takes which tests, where several share them (`pytest -n 3`)."""
     from tests.sharing import Sharing
 
     config.option.loadscopereorder = False
