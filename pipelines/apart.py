@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from blocknerf.errors import TrainingError
-from blocknerf.kernels.threads import usable_cores
 from pipelines.job import duration, say
 
 GIB = 1 << 30
@@ -24,9 +23,9 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")
 """Where Linux says how much memory a container may take."""
 
 
-def blocks_at_once(blocks: int, threads: int | None, memory: float) -> int:
+def blocks_at_once(threads: int, memory: float) -> int:
     """How many blocks are worth training at the same time: a thread for each, and its memory budget in GiB."""
-    return max(1, min(blocks, threads or usable_cores(), int(_usable_memory() / (memory * GIB))))
+    return max(1, min(threads, int(_usable_memory() / (memory * GIB))))
 
 
 def train_apart(run: Path, names: Sequence[str], at_once: int, options: Mapping[str, Any]) -> None:
@@ -43,9 +42,9 @@ def train_apart(run: Path, names: Sequence[str], at_once: int, options: Mapping[
             job.result()
             left = len(names) - done
             if left:
-                halves = done + 0.5 * min(at_once - 1, left)  # the others at work are half way, on average
+                trained = done + 0.5 * min(at_once - 1, left)  # the others at work are half way, on average
                 took = time.monotonic() - started
-                say(f"{done} of {len(names)} blocks trained, about {duration(took / halves * left)} left")
+                say(f"{done} of {len(names)} blocks trained, about {duration(took / trained * left)} left")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         crew.stop()

@@ -30,7 +30,7 @@ from blocknerf.fields.probing import extract_occupancy
 from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, availability, choose
 from blocknerf.kernels.devices import Device, device_name, resolve, set_deterministic
-from blocknerf.kernels.threads import usable_cores, use_threads
+from blocknerf.kernels.threads import use_threads
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import POSE_ROUNDS, TrainConfig
@@ -115,7 +115,7 @@ def train(
     if view and at_once and at_once > 1:
         raise TrainingError(f"--at-once {at_once} does not go with --view, which shows one block; leave one out")
     check_poses(pose_refinement, pose_stretch, pose_rounds)
-    use_threads(threads)
+    usable = use_threads(threads)
     set_deterministic(deterministic)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
     choices = {
@@ -130,16 +130,15 @@ def train(
     }
     todo = [name for name in names if not folder.field(name).exists()]
     if todo and choose("radiance", "auto", torch.empty(0, device=place)) == "native":
-        _compile_kernels(threads)
+        _compile_kernels(usable)
     for name in names:
         if name not in todo:
             say(f"{name}: trained already")
-    at_once = min(at_once or _default_at_once(len(todo), threads, memory, place, view), len(todo))
+    alone = view or place.type != "cpu"
+    at_once = min(at_once or (1 if alone else blocks_at_once(usable, memory)), len(todo))
     if at_once > 1:
-        own = max(1, (threads or usable_cores()) // at_once)
-        poses = {"pose_rounds": pose_rounds}  # as asked for: elsewhere it would be refused
-        options = choices | poses | {"memory": memory, "threads": own, "device": place, "deterministic": deterministic}
-        train_apart(run, todo, at_once, options)
+        own = {"memory": memory, "threads": max(1, usable // at_once), "device": place, "deterministic": deterministic}
+        train_apart(run, todo, at_once, choices | own)
         return todo
     with shown(run, view):
         for name in todo:
@@ -159,12 +158,8 @@ def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int | N
         raise TrainingError("--pose-stretch has no meaning without --pose-refinement; add it")
     if pose_rounds is not None and pose_rounds < 1:
         raise TrainingError(f"--pose-rounds {pose_rounds} is not positive; give a whole number of at least 1")
-    if pose_rounds is not None and not pose_refinement:
+    if pose_rounds is not None and pose_rounds > 1 and not pose_refinement:
         raise TrainingError("--pose-rounds has no meaning without --pose-refinement; add it")
-
-
-def _default_at_once(blocks: int, threads: int | None, memory: float, device: torch.device, view: bool) -> int:
-    return 1 if view or device.type != "cpu" else blocks_at_once(blocks, threads, memory)
 
 
 def _check_options(
@@ -191,7 +186,7 @@ def _photograph_bytes(memory: float) -> int:
     return budget
 
 
-def _compile_kernels(processes: int | None) -> None:
+def _compile_kernels(processes: int) -> None:
     from blocknerf.kernels.ahead import compile_ahead, compiled_ahead
 
     if not compiled_ahead():

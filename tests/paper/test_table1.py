@@ -54,7 +54,7 @@ def test_only_what_a_row_is_named_for_is_taken_out() -> None:
     plain = ROWS["full"]
     assert ROWS["no_appearance"] == replace(plain, shape={"code_size": 0})
     assert ROWS["no_exposure"] == replace(plain, change=without_exposures)
-    assert ROWS["no_pose"] == replace(plain, options={"pose_refinement": False, "pose_rounds": None})
+    assert ROWS["no_pose"] == replace(plain, options={"pose_refinement": False})
     assert ROWS["no_masks"] == replace(plain, change=without_masks)
     assert ROWS["full_thrice"] == replace(plain, options={"pose_rounds": 3})
     assert ROWS["robust"].change is without_masks

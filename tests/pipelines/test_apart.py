@@ -21,14 +21,10 @@ def run(tmp_path: Path, balls_capture: Capture) -> RunFolder:
     return make_run(tmp_path / "run", balls_capture)
 
 
-def test_as_many_as_cores_and_memory_allow(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(apart, "usable_cores", lambda: 8)
+def test_as_many_as_threads_and_memory_allow(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(apart, "_usable_memory", lambda: 13 * GIB)
-    assert blocks_at_once(2, None, 4.0) == 2
-    assert blocks_at_once(20, None, 4.0) == 3
-    assert blocks_at_once(20, None, 1.5) == 8
-    assert blocks_at_once(20, 5, 1.5) == 5
-    assert blocks_at_once(20, None, 40.0) == 1
+    found = [blocks_at_once(*facts) for facts in ((8, 4.0), (8, 1.5), (5, 1.5), (8, 40.0))]
+    assert found == [3, 8, 5, 1]
 
 
 def test_a_container_may_have_less_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -73,7 +73,7 @@ ROWS = {
     "full": Row(),
     "no_appearance": Row(shape={"code_size": 0}),
     "no_exposure": Row(change=without_exposures),
-    "no_pose": Row(options={"pose_refinement": False, "pose_rounds": None}),
+    "no_pose": Row(options={"pose_refinement": False}),
     "no_masks": Row(change=without_masks),
     "robust": Row(change=without_masks, options={"trim": TRIM}),
     "full_thrice": Row(options={"pose_rounds": 3}),
