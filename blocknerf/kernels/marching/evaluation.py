@@ -12,7 +12,7 @@ from blocknerf.kernels.hash_grid.native import encode_tile
 from blocknerf.kernels.marching.lanes import COLOR, LEAST, RAYS, SEEN
 from blocknerf.kernels.mlp.layout import ACTIVATION, BIAS, INPUT_ROOM, OUTPUT_ROOM, TILE
 from blocknerf.kernels.mlp.products import LANES
-from blocknerf.kernels.mlp.tile import NOTHING, rectify, run_layer
+from blocknerf.kernels.mlp.tile import INDEX_ZERO, rectify, run_layer
 from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
 
 _ONE, _VECTOR = np.float32(1.0), (0,) * LANES
@@ -27,11 +27,11 @@ def evaluate(part, count, scratch, first, keep):
     row, out, logits = layers[0, INPUT_ROOM], layers[-1, OUTPUT_ROOM], scratch.logits
     encoded = scratch.encoded[: count * row].reshape(count, row)
     points, spreads = scratch.points[:count], scratch.spreads[:count]
-    encode_tile(NOTHING, points, table, spreads, scales, levels, encoded, width, scratch.corners, scratch.entries)
+    encode_tile(INDEX_ZERO, points, table, spreads, scales, levels, encoded, width, scratch.corners, scratch.entries)
     for start in range(0, count, TILE):
         last = min(TILE, count - start)
         sums = _run(
-            scratch.encoded, start * row, parameters, layers[0, BIAS], NOTHING, parameters, layers, scratch.room
+            scratch.encoded, start * row, parameters, layers[0, BIAS], INDEX_ZERO, parameters, layers, scratch.room
         )
         for point in range(last):
             logits[start + point] = sums[point * out]
@@ -73,7 +73,7 @@ def color_samples(colors, total, biases, scratch):
     """Add the colors of those of the first `total` samples that weigh enough to their rays."""
     parameters, layers = colors
     slots, weights, lanes, chosen, hues = scratch.slots, scratch.weights, scratch.lanes, scratch.chosen, scratch.hues
-    count, out = NOTHING, layers[-1, OUTPUT_ROOM]
+    count, out = INDEX_ZERO, layers[-1, OUTPUT_ROOM]
     for sample in range(total):
         slot = slots[sample]
         chosen[count] = sample
@@ -82,8 +82,9 @@ def color_samples(colors, total, biases, scratch):
         last = min(TILE, count - first)
         _fetch(chosen[first : first + last], biases, layers[0], scratch)
         sums = _run(
-            scratch.given, NOTHING, scratch.added, NOTHING, layers[0, OUTPUT_ROOM], parameters, layers, scratch.room
-        )
+            scratch.given, INDEX_ZERO, scratch.added, INDEX_ZERO, layers[0, OUTPUT_ROOM], parameters, layers,
+            scratch.room,
+        )  # fmt: skip
         for channel in range(3):
             for point in range(TILE):
                 hues[channel * TILE + point] = sums[point * out + channel]

@@ -29,7 +29,7 @@ from blocknerf.kernels.marching.lanes import (
 from blocknerf.kernels.marching.network import RadianceNetwork
 from blocknerf.kernels.marching.scratch import WAVE, allocate, carve, places
 from blocknerf.kernels.mlp.layout import OUTPUT_ROOM, Layout, layout
-from blocknerf.kernels.mlp.tile import NOTHING
+from blocknerf.kernels.mlp.tile import INDEX_ZERO
 from blocknerf.kernels.radiance import GridLayers
 from blocknerf.kernels.resampling import PADDING
 from blocknerf.kernels.resampling.native import draw
@@ -141,9 +141,9 @@ def _march_span(
 @no_type_check
 def _follow(part, samples, place, cells, side, scratch, keep):
     """Weigh the samples of a tile front to back; gives how many were evaluated and kept."""
-    total, thickness = NOTHING, scratch.thickness
+    total, thickness = INDEX_ZERO, scratch.thickness
     for first in range(0, samples, WAVE):
-        last, count = min(first + WAVE, samples), NOTHING
+        last, count = min(first + WAVE, samples), INDEX_ZERO
         for sample in range(first, last):
             count = gather(sample, cells, side, scratch, count, total)
         for slot in range(first * RAYS, last * RAYS):

@@ -18,7 +18,7 @@ from blocknerf.compilation import FASTMATH
 from blocknerf.kernels.mlp.backward import go_back
 from blocknerf.kernels.mlp.layout import INPUT_ROOM, INPUTS, OUTPUT_ROOM, TILE, layout
 from blocknerf.kernels.mlp.products import aligned
-from blocknerf.kernels.mlp.tile import CHUNKS, NOTHING, clear, copy_in, copy_out, part, run_layers
+from blocknerf.kernels.mlp.tile import CHUNKS, INDEX_ZERO, clear, copy_in, copy_out, part, run_layers
 from blocknerf.kernels.threads import enter_numba
 
 
@@ -99,7 +99,7 @@ def _forward_part(chunk, inputs, rows, parameters, layers, activations, out):
     for start in range(first, last, TILE):
         count = min(TILE, last - start)
         copy_in(flat, start, count, layers[0, INPUTS], room, layers[0, INPUT_ROOM])
-        run_layers(layers, room, NOTHING, start, count, rows, samples, parameters, layers.shape[0], room)
+        run_layers(layers, room, INDEX_ZERO, start, count, rows, samples, parameters, layers.shape[0], room)
         copy_out(final, out[start : start + count])
 
 
@@ -118,10 +118,10 @@ def _backward_part(
     for start in range(first, last, TILE):
         count = min(TILE, last - start)
         copy_in(flat, start, count, layers[0, INPUTS], room, width)
-        run_layers(layers, room, NOTHING, start, count, rows, samples, parameters, layers.shape[0] - 1, room)
+        run_layers(layers, room, INDEX_ZERO, start, count, rows, samples, parameters, layers.shape[0] - 1, room)
         copy_in(flat_gradients, start, count, gradients.shape[1], above, layers[-1, OUTPUT_ROOM])
         above, below = go_back(
-            layers, room, NOTHING, start, count, samples, parameters, room, above, below, own, to_rows, learns, deep
+            layers, room, INDEX_ZERO, start, count, samples, parameters, room, above, below, own, to_rows, learns, deep
         )
         if deep:
             copy_out(above[: TILE * width].reshape(TILE, width), to_inputs[start : start + count])

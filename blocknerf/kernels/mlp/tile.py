@@ -12,8 +12,8 @@ from blocknerf.kernels.mlp.products import product
 CHUNKS = 16
 """Parts that points are cut into, whatever the number of threads: what each sums is added in order."""
 
-NOTHING = np.int64(0)
-"""Zero as a number like any other: for a plain 0 Numba compiles what it is given to once more."""
+INDEX_ZERO = np.int64(0)
+"""For indexes and counts that begin at zero: for a plain 0 Numba compiles what it is given to once more."""
 
 _ZERO = np.float32(0.0)
 

@@ -10,7 +10,7 @@ from blocknerf.kernels.exponential import exp
 from blocknerf.kernels.hash_grid.native import arrange
 from blocknerf.kernels.mlp.backward import go_back
 from blocknerf.kernels.mlp.layout import INPUT_ROOM, OUTPUT_ROOM, TILE
-from blocknerf.kernels.mlp.tile import NOTHING, clear, part, run_layers
+from blocknerf.kernels.mlp.tile import INDEX_ZERO, clear, part, run_layers
 from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
 
 HUES = 4 * TILE
@@ -30,7 +30,7 @@ def through_networks(first, last, encoded, rows, field, tint, hues, scale, densi
     for start in range(first, last, TILE):
         count = min(TILE, last - start)
         features = run_layers(
-            layers, source, start * row, start, count, rows, NOTHING, parameters, layers.shape[0], room
+            layers, source, start * row, start, count, rows, INDEX_ZERO, parameters, layers.shape[0], room
         )
         logits = run_layers(
             tint_layers, room, features, start, count, rows, samples, tints, tint_layers.shape[0], tint_room
@@ -85,7 +85,7 @@ def back_through_part(
     for start in range(first, last, TILE):
         count, end = min(TILE, last - start), min(start + TILE, last)
         place = start * row
-        features = run_layers(layers, source, place, start, count, rows, NOTHING, parameters, layers.shape[0], room)
+        features = run_layers(layers, source, place, start, count, rows, INDEX_ZERO, parameters, layers.shape[0], room)
         run_layers(tint_layers, room, features, start, count, rows, samples, tints, tint_layers.shape[0] - 1, tint_room)
         _to_logits(color[start:end], to_color[start:end], above, tint_layers[-1, OUTPUT_ROOM])
         above, below = go_back(
@@ -97,7 +97,7 @@ def back_through_part(
             if fades.shape[0]:
                 _fade(fades[start:end], above, tint_layers[0, INPUT_ROOM])
             above, below = go_back(
-                layers, source, place, start, count, NOTHING, parameters, room, above, below, field_own, to_rows,
+                layers, source, place, start, count, INDEX_ZERO, parameters, room, above, below, field_own, to_rows,
                 learns, deep,
             )  # fmt: skip
         if deep:
