@@ -22,7 +22,7 @@ from blocknerf.kernels.marching.network import STEP, RadianceNetwork
 from blocknerf.kernels.precision import STORED
 from blocknerf.kernels.radiance import GridLayers
 from blocknerf.kernels.radiance.forward import density_of
-from blocknerf.kernels.radiance.tiles import column_of, encode_tile, halve, load_tile, of_rays, rectify, turned, vector
+from blocknerf.kernels.radiance.tiles import activate, column_of, encode_tile, halve, load_tile, of_rays, turned, vector
 from blocknerf.kernels.resampling import PADDING
 from blocknerf.kernels.resampling.fused import resample
 from blocknerf.kernels.tiles import larger, programs, room
@@ -173,7 +173,7 @@ def _propose(
                     origins, directions, radii, ray, middle, mask, east, north, up, scale, cells, side,
                     gains, scales, levels, words, planes, halves, at, stride, LEVELS, FEATURES, INPUTS, GAINS, CELLS,
                 )  # fmt: skip
-                outputs = tl.dot(halve(rectify(tl.dot(inputs, first) + bias)), second) + bias2
+                outputs = tl.dot(activate(tl.dot(inputs, first) + bias), second) + bias2
                 density = density_of(column_of(outputs, 0, 16), scale)
                 own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
                 weight, light = _stopped(own, light)
@@ -214,6 +214,9 @@ def _see(
 ):  # fmt: skip
     """Color, depth and opacity of rays, a run of samples after the other until their light is spent."""
     RAYS: tl.constexpr = BLOCK // RUN
+    # The last layer's weights are taken up where they are needed: with them, registers would not do on 8.0.
+    first, second = turned(w1, HIDDEN, LEVELS * FEATURES, WIDE, INPUTS), turned(w2, OUTPUTS, HIDDEN, ROOM, WIDE)
+    third, fourth = turned(c1, TINT, OUTPUTS, TINT, ROOM), turned(c2, TINT, TINT, TINT, TINT)
     stride = tl.num_programs(0) * BLOCK
     lane = tl.arange(0, BLOCK)
     at = tl.program_id(0) * BLOCK + lane
@@ -234,16 +237,15 @@ def _see(
                     origins, directions, radii, ray, middle, mask, east, north, up, scale, cells, side,
                     gains, scales, levels, words, planes, halves, at, stride, LEVELS, FEATURES, INPUTS, GAINS, CELLS,
                 )  # fmt: skip
-                sums = tl.dot(inputs, turned(w1, HIDDEN, LEVELS * FEATURES, WIDE, INPUTS)) + vector(b1, HIDDEN, WIDE)
-                sums = tl.dot(halve(rectify(sums)), turned(w2, OUTPUTS, HIDDEN, ROOM, WIDE))
-                outputs = sums + vector(b2, OUTPUTS, ROOM)
+                sums = tl.dot(inputs, first) + vector(b1, HIDDEN, WIDE)
+                outputs = tl.dot(activate(sums), second) + vector(b2, OUTPUTS, ROOM)
                 density = density_of(column_of(outputs, 0, ROOM), scale)
                 own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
                 weight, light = _stopped(own, light)
-                sums = tl.dot(halve(outputs), turned(c1, TINT, OUTPUTS, TINT, ROOM)) + vector(d1, TINT, TINT)
+                sums = tl.dot(halve(outputs), third) + vector(d1, TINT, TINT)
                 sums += of_rays(rows, ray, 1, mask, TINT, TINT)
-                sums = tl.dot(halve(rectify(sums)), turned(c2, TINT, TINT, TINT, TINT)) + vector(d2, TINT, TINT)
-                shown = tl.sigmoid(tl.dot(halve(rectify(sums)), turned(c3, 3, TINT, 16, TINT)) + vector(d3, 3, 16))
+                sums = tl.dot(activate(sums), fourth) + vector(d2, TINT, TINT)
+                shown = tl.sigmoid(tl.dot(activate(sums), turned(c3, 3, TINT, 16, TINT)) + vector(d3, 3, 16))
                 weighed = tl.where(some, tl.reshape(weight, [BLOCK]), 0.0)
                 tints += tl.sum(tl.reshape(weighed[:, None] * shown, [RAYS, RUN, 16]), axis=1)
                 seen += tl.sum(weight, axis=1)

@@ -1,9 +1,9 @@
 """From gradients of outputs and colors back to features and weights, in two Triton kernels.
 
 One takes the color network back to its first layer, one goes on through that and the grid's network to encoded
-features: both in one would need more registers than there are. Activations are computed again. Each program adds up the
-gradients of weights over its tiles in registers and writes them to a row of its own; rows are summed afterwards, in one
-order. What reaches features is left to the scatter of the hash grid.
+features: both in one would need more registers than there are. Activations are computed again. Each program takes the
+weights up once, adds up their gradients over its tiles in registers and writes them to a row of its own; rows are
+summed afterwards, in one order. What reaches features is left to the scatter of the hash grid.
 """
 
 from typing import no_type_check
@@ -13,7 +13,7 @@ import triton
 import triton.language as tl
 
 from blocknerf.kernels.precision import OPERANDS
-from blocknerf.kernels.radiance.tiles import among, halve, load_tile, matrix, of_rays, rectify, turned, vector
+from blocknerf.kernels.radiance.tiles import activate, among, load_tile, matrix, of_rays, turned, vector
 
 SHORT = tl.constexpr(tl.float32 if OPERANDS is torch.float32 else tl.bfloat16)
 
@@ -40,14 +40,6 @@ def _keep(target, value, ROWS: tl.constexpr, COLUMNS: tl.constexpr, HIGH: tl.con
     mask = (row < ROWS)[:, None] & (column < COLUMNS)[None, :]
     tl.store(target + row[:, None] * COLUMNS + column[None, :], value, mask=mask)
     return target + ROWS * COLUMNS
-
-
-@triton.jit
-@no_type_check
-def _keep_row(target, value, COUNT: tl.constexpr, ROOM: tl.constexpr):
-    column = tl.arange(0, ROOM)
-    tl.store(target + column, value, mask=column < COUNT)
-    return target + COUNT
 
 
 @triton.jit
@@ -79,6 +71,16 @@ def _give_rays(
 
 @triton.jit
 @no_type_check
+def _through_sigmoid(color, to_color, sample, mask):
+    """What reaches the logits of colors, sixteen columns of which three are of use, as products take it."""
+    place = sample[:, None] * 3 + tl.arange(0, 16)[None, :]
+    there = among(mask, 3, 16)
+    tint = tl.load(color + place, mask=there, other=0.0)
+    return (tl.load(to_color + place, mask=there, other=0.0) * tint * (1.0 - tint)).to(SHORT)
+
+
+@triton.jit
+@no_type_check
 def color_backward(
     features, rows, c1, d1, c2, d2, c3, color, to_color, to_tints, to_rows, partial, count, samples, total,
     OUTPUTS: tl.constexpr, ROOM: tl.constexpr, TINT: tl.constexpr, POOLED: tl.constexpr, BLOCK: tl.constexpr,
@@ -88,31 +90,30 @@ def color_backward(
     The first bias has no gradient here: it is the sum of those of the rows. `total` is the length of a program's row of
     `partial`.
     """
-    to_c2, to_d2 = tl.zeros([TINT, TINT], tl.float32), tl.zeros([TINT], tl.float32)
-    to_c3, to_d3 = tl.zeros([16, TINT], tl.float32), tl.zeros([16], tl.float32)
+    first, second = turned(c1, TINT, OUTPUTS, TINT, ROOM), turned(c2, TINT, TINT, TINT, TINT)
+    back2, back3 = matrix(c2, TINT, TINT, TINT, TINT).to(SHORT), matrix(c3, 3, TINT, 16, TINT).to(SHORT)
+    bias, bias2 = vector(d1, TINT, TINT), vector(d2, TINT, TINT)
+    to_c2, to_d2 = tl.zeros([TINT, TINT], tl.float32), tl.zeros([16, TINT], tl.float32)
+    to_c3, to_d3 = tl.zeros([16, TINT], tl.float32), tl.zeros([16, 16], tl.float32)
     for tile in range(tl.program_id(0), tl.cdiv(count, BLOCK), tl.num_programs(0)):
         sample = tile * BLOCK + tl.arange(0, BLOCK)
         mask = sample < count
         given = of_rays(features, sample, 1, mask, OUTPUTS, ROOM)
-        sums = tl.dot(given, turned(c1, TINT, OUTPUTS, TINT, ROOM)) + vector(d1, TINT, TINT)
-        one = halve(rectify(sums + of_rays(rows, sample, samples, mask, TINT, TINT)))
-        two = halve(rectify(tl.dot(one, turned(c2, TINT, TINT, TINT, TINT)) + vector(d2, TINT, TINT)))
-        channel = tl.arange(0, 16)
-        place = sample[:, None] * 3 + channel[None, :]
-        tint = tl.load(color + place, mask=among(mask, 3, 16), other=0.0)
-        slope = tl.load(to_color + place, mask=among(mask, 3, 16), other=0.0) * tint * (1.0 - tint)
+        slope = _through_sigmoid(color, to_color, sample, mask)
+        one = activate(tl.dot(given, first) + bias + of_rays(rows, sample, samples, mask, TINT, TINT))
+        two = activate(tl.dot(one, second) + bias2)
         to_c3 += product(tl.trans(slope), two)
-        to_d3 += tl.sum(slope, axis=0)
-        slope = tl.where(two > 0.0, product(slope, matrix(c3, 3, TINT, 16, TINT)), 0.0)
+        to_d3 += summed(slope, BLOCK)
+        slope = tl.where(two > 0.0, product(slope, back3), 0.0)
         to_c2 += product(tl.trans(slope), one)
-        to_d2 += tl.sum(slope, axis=0)
-        slope = tl.where(one > 0.0, product(slope, matrix(c2, TINT, TINT, TINT, TINT)), 0.0)
+        to_d2 += summed(slope, BLOCK)
+        slope = tl.where(one > 0.0, product(slope, back2), 0.0)
         _store_rows(to_tints, slope.to(SHORT), sample, mask, TINT, TINT)
         _give_rays(to_rows, slope, sample, mask, tile * BLOCK, count, samples, TINT, TINT, POOLED, BLOCK)
     row = _keep(partial + tl.program_id(0) * total, to_c2, TINT, TINT, TINT, TINT)
-    row = _keep_row(row, to_d2, TINT, TINT)
+    row = _keep(row, to_d2, 1, TINT, 16, TINT)
     row = _keep(row, to_c3, 3, TINT, 16, TINT)
-    _keep_row(row, to_d3, 3, 16)
+    _keep(row, to_d3, 1, 3, 16, 16)
 
 
 @triton.jit
@@ -130,6 +131,10 @@ def grid_backward(
     come last, and density. `total` is the length of a program's row of `partial`.
     """
     WIDTH: tl.constexpr = LEVELS * FEATURES
+    first, back1 = turned(w1, HIDDEN, WIDTH, WIDE, INPUTS), matrix(w1, HIDDEN, WIDTH, WIDE, INPUTS).to(SHORT)
+    back2 = matrix(w2, OUTPUTS, HIDDEN, ROOM, WIDE).to(SHORT)
+    if COLOR:
+        back3 = matrix(c1, TINT, OUTPUTS, TINT, ROOM).to(SHORT)
     to_w1, to_b1 = tl.zeros([WIDE, INPUTS], tl.float32), tl.zeros([16, WIDE], tl.float32)
     to_w2, to_b2 = tl.zeros([ROOM, WIDE], tl.float32), tl.zeros([16, ROOM], tl.float32)
     to_c1 = tl.zeros([TINT, ROOM], tl.float32)
@@ -137,14 +142,14 @@ def grid_backward(
         sample = tile * BLOCK + tl.arange(0, BLOCK)
         mask = sample < count
         inputs = load_tile(halves, sample, count, mask, LEVELS, FEATURES, INPUTS)
-        sums = tl.dot(inputs, turned(w1, HIDDEN, WIDTH, WIDE, INPUTS)) + vector(b1, HIDDEN, WIDE)
+        sums = tl.dot(inputs, first) + vector(b1, HIDDEN, WIDE)
         if ROWS:
             sums += of_rays(rows, sample, samples, mask, HIDDEN, WIDE)
-        hidden = halve(rectify(sums))
+        hidden = activate(sums)
         if COLOR:
             slope = of_rays(to_tints, sample, 1, mask, TINT, TINT)
             to_c1 += product(tl.trans(slope), of_rays(features, sample, 1, mask, OUTPUTS, ROOM))
-            slope = product(slope, matrix(c1, TINT, OUTPUTS, TINT, ROOM))
+            slope = product(slope, back3)
             logit = tl.load(density + sample, mask=mask, other=0.0)
             logit *= tl.load(to_density + sample, mask=mask, other=0.0)
             slope += tl.where((tl.arange(0, ROOM) == 0)[None, :], logit[:, None], 0.0)
@@ -154,12 +159,12 @@ def grid_backward(
             slope = of_rays(to_out, sample, 1, mask, OUTPUTS, ROOM)
         to_w2 += product(tl.trans(slope), hidden)
         to_b2 += summed(slope, BLOCK)
-        slope = tl.where(hidden > 0.0, product(slope, matrix(w2, OUTPUTS, HIDDEN, ROOM, WIDE)), 0.0)
+        slope = tl.where(hidden > 0.0, product(slope, back2), 0.0)
         if ROWS:
             _give_rays(to_rows, slope, sample, mask, tile * BLOCK, count, samples, HIDDEN, WIDE, POOLED, BLOCK)
         to_w1 += product(tl.trans(slope), inputs)
         to_b1 += summed(slope, BLOCK)
-        slope = product(slope, matrix(w1, HIDDEN, WIDTH, WIDE, INPUTS))
+        slope = product(slope, back1)
         column = tl.arange(0, INPUTS)
         place = (column // FEATURES * count + sample[:, None]) * FEATURES + (column % FEATURES)[None, :]
         tl.store(to_planes + place, slope, mask=among(mask, WIDTH, INPUTS))

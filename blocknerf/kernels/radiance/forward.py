@@ -8,13 +8,13 @@ import triton.language as tl
 from blocknerf.kernels.hash_grid.cells import place
 from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
 from blocknerf.kernels.radiance.tiles import (
+    activate,
     among,
     column_of,
     encode_tile,
     halve,
     load_tile,
     of_rays,
-    rectify,
     turned,
     vector,
 )
@@ -62,7 +62,7 @@ def forward(
         sums = tl.dot(inputs, first) + bias
         if ROWS and not COLOR:
             sums += of_rays(rows, sample, samples, mask, HIDDEN, WIDE)
-        outputs = tl.dot(halve(rectify(sums)), second) + bias2
+        outputs = tl.dot(activate(sums), second) + bias2
         if COLOR:
             tl.store(out + sample, density_of(column_of(outputs, 0, ROOM), scale), mask=mask)
             given = halve(outputs)
@@ -71,8 +71,8 @@ def forward(
                 target = features + sample[:, None] * OUTPUTS + column[None, :]
                 tl.store(target, given, mask=among(mask, OUTPUTS, ROOM))
             sums = tl.dot(given, third) + bias3 + of_rays(rows, sample, samples, mask, TINT, TINT)
-            sums = tl.dot(halve(rectify(sums)), fourth) + bias4
-            tints = tl.sigmoid(tl.dot(halve(rectify(sums)), last) + bias5)
+            sums = tl.dot(activate(sums), fourth) + bias4
+            tints = tl.sigmoid(tl.dot(activate(sums), last) + bias5)
             channel = tl.arange(0, 16)
             target = color + sample[:, None] * 3 + channel[None, :]
             tl.store(target, tints, mask=among(mask, 3, 16))

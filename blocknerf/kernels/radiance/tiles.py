@@ -17,17 +17,18 @@ LARGEST = tl.constexpr(precision.LARGEST)
 
 @triton.jit
 @no_type_check
-def rectify(x):
-    """What is negative made zero; NaN stays NaN."""
-    return tl.where(x < 0.0, 0.0, x)
-
-
-@triton.jit
-@no_type_check
 def halve(x):
     """In half precision, saturated instead of overflowing; NaN stays NaN."""
     x = tl.where(x > LARGEST, LARGEST, x)
     return tl.where(x < -LARGEST, -LARGEST, x).to(tl.float16)
+
+
+@triton.jit
+@no_type_check
+def activate(x):
+    """What a hidden layer passes on: nothing below zero, saturated half precision above; NaN stays NaN."""
+    x = tl.maximum(x, 0.0, propagate_nan=tl.PropagateNan.ALL)
+    return tl.minimum(x, LARGEST, propagate_nan=tl.PropagateNan.ALL).to(tl.float16)
 
 
 @triton.jit
