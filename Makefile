@@ -8,15 +8,16 @@ WORKERS ?= 3
 
 .PHONY: demo test lint clean
 
-demo: .venv/.ready
+demo: .venv/.demo
 	$(BIN)/blocknerf run $(CAPTURE) --out $(RUN)
 	@echo "Fly-through: $(RUN)/renders/flythrough/video.mp4"
 	@echo "Report:      $(RUN)/report.html"
+	@echo "Look around: $(BIN)/blocknerf view $(RUN)"
 
-test: .venv/.ready
+test: .venv/.test
 	$(BIN)/python -m pytest -n $(WORKERS)
 
-lint: .venv/.ready
+lint: .venv/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -25,7 +26,10 @@ lint: .venv/.ready
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-.venv/.ready: pyproject.toml constraints.txt
-	$(PYTHON) -m venv --clear .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+# The demo needs half of what the tests do. Modules are compiled when they are first imported, not all ahead.
+.venv/.demo: EXTRAS := [view]
+.venv/.test: EXTRAS := [test]
+.venv/.demo .venv/.test: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".$(EXTRAS)"
 	@touch $@
