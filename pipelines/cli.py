@@ -4,6 +4,8 @@ import errno
 import functools
 import importlib
 import inspect
+import os
+import select
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_type_hints
@@ -31,7 +33,7 @@ COMMANDS: dict[str, str] = {
 VIEWER = ("view",)
 """Those that are not in `pipelines`."""
 
-USAGE_ERROR, INTERRUPTED = 2, 130
+USAGE_ERROR, INTERRUPTED, UNREAD = 2, 130, 141
 ENVIRONMENT = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
@@ -42,10 +44,19 @@ ENVIRONMENT = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0, 2 for an error a user can act on, 130 when interrupted."""
+    """Run one command and give its exit code: 0, 2 for an error a user can act on, 130 when interrupted.
+
+    141 when who read what it prints has left, as `head` does.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _dispatch(arguments)
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        if not _reader_left():
+            raise
+        return UNREAD
     except BlockNerfError as error:
         return _refuse(str(error), USAGE_ERROR)
     except OSError as error:
@@ -120,6 +131,16 @@ def _call(name: str, arguments: list[str]) -> None:
     job = getattr(importlib.import_module(module_of(name)), name)
     config = (tyro.conf.HelptextFromCommentsOff,)
     tyro.cli(command_of(job), prog=f"blocknerf {name}", args=arguments, config=config)
+
+
+def _reader_left() -> bool:
+    """Whether nobody reads standard output any more; it is then thrown away, or Python would complain at its end."""
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not output.poll(0):
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return True
 
 
 def _refuse(message: str, code: int) -> int:

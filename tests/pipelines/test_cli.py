@@ -133,6 +133,17 @@ def test_a_module_runs_as_the_command(repository: Path) -> None:
     assert told == f"blocknerf {__version__}\n"
 
 
+@pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
+def test_nothing_is_said_where_nobody_reads_on(arguments: list[str], repository: Path) -> None:
+    command = [sys.executable, "-m", "pipelines", *arguments]
+    with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
+        assert job.stdout is not None
+        assert job.stderr is not None
+        job.stdout.close()
+        told = job.stderr.read()
+    assert (job.returncode, told) == (cli.UNREAD, "")
+
+
 def test_errors_share_one_parent() -> None:
     from blocknerf import errors
 
