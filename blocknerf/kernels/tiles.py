@@ -25,11 +25,20 @@ def ray_tile(columns: int) -> tuple[int, int]:
     return max(1, TILE // width), width
 
 
-PROGRAMS = 4
-"""Programs a multiprocessor, of kernels whose programs take tile after tile, where nothing else is known."""
+REGISTERS = 1 << 16
+"""Of a multiprocessor."""
 
 
-def programs(tiles: int, device: torch.device, each: int = PROGRAMS) -> int:
+def resident(warps: int, registers: int) -> int:
+    """Programs of so many warps that a multiprocessor holds at once where a thread takes so many registers.
+
+    >>> resident(2, 255), resident(4, 168)
+    (4, 3)
+    """
+    return max(1, REGISTERS // (32 * warps * registers))
+
+
+def programs(tiles: int, device: torch.device, each: int) -> int:
     """How many programs take so many tiles, `each` a multiprocessor; interpreted, one after the other, one a tile."""
     if INTERPRETED:
         return max(1, tiles)

@@ -148,7 +148,17 @@ KERNELS = (
         arguments=GRID_BACK,
         constants=NETWORK | HEAD | {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64},
         stages=1,
+        registers=168,
+        capabilities=(90,),
+    ),
+    Kernel(
+        name="grid's network, back, more registers",
+        function=backward.grid_backward,
+        arguments=GRID_BACK,
+        constants=NETWORK | HEAD | {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64},
+        stages=1,
         registers=255,
+        capabilities=(80, 89),
     ),
     Kernel(
         name="wide grid's network, back",
@@ -160,7 +170,7 @@ KERNELS = (
         | {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64},
         warps=8,
         stages=1,
-        registers=255,
+        registers=168,
         capabilities=(90,),
     ),
     Kernel(

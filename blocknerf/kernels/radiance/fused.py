@@ -18,13 +18,14 @@ from blocknerf.kernels.precision import OPERANDS, STORED
 from blocknerf.kernels.radiance.backward import color_backward, grid_backward
 from blocknerf.kernels.radiance.forward import forward
 from blocknerf.kernels.radiance.layers import ColorLayers, GridLayers
-from blocknerf.kernels.tiles import capability, programs, room
+from blocknerf.kernels.tiles import capability, programs, resident, room
 
 BLOCK, GRID_BLOCK, COLOR_BLOCK = 128, 64, 32
 """Samples of a tile: forward, back through a grid's network, and back through the color network. The more is held in
 registers, the fewer."""
 FORWARD_PROGRAMS = 16
-"""A multiprocessor: forward, a program has little to set up and nothing to sum."""
+"""A multiprocessor: forward, a program has little to set up and nothing to sum. Backward there are as many as it holds
+at once: of more, the last would be few and alone."""
 
 
 def grid_network(
@@ -65,10 +66,16 @@ class _Part:
         self.gains = gains_on_device(part.grid, part.active_levels, part.table)
         self.outputs, self.hidden = part.weights[1].shape
         # Wide layers take more registers than few warps have, and what is compiled for 8.0 does too.
-        wide, few = max(self.hidden, tint) > 32, 2 if capability(part.table.device) >= (8, 9) else 4
+        version, wide = capability(part.table.device), max(self.hidden, tint) > 32
+        few = 2 if version >= (8, 9) else 4
         self.shape = {"num_warps": 8 if wide else 4, "num_stages": 1}
         self.grid_shape = {"num_warps": 8 if wide else 4 if self.hidden > 16 else 2, "num_stages": 1}
         self.color_shape = {"num_warps": 8 if wide else few, "num_stages": 1}
+        # Bounds of registers that `tests/kernels/compiled_kernels.py` holds them to; fewer do on 9.0, whose matrix
+        # units read weights from shared memory.
+        some = 168 if version >= (9, 0) and self.grid_shape["num_warps"] > 2 else 255
+        self.grid_programs = resident(self.grid_shape["num_warps"], some)
+        self.color_programs = resident(self.color_shape["num_warps"], 255)
         self.head = {"OUTPUTS": self.outputs, "ROOM": room(self.outputs)}
         self.body = {
             "LEVELS": part.grid.levels,
@@ -110,7 +117,7 @@ class _Part:
         count, behind = len(points), (None,) * 5 if color is None else color
         given = [*layers, *([] if color is None else [color[1]])]
         total = sum(layer.numel() for layer in given)
-        many = programs(triton.cdiv(count, GRID_BLOCK), points.device)
+        many = programs(triton.cdiv(count, GRID_BLOCK), points.device, self.grid_programs)
         to_planes, partial = torch.empty_like(planes, dtype=torch.float32), points.new_zeros(many, total)
         samples, pooled = _samples(count, rows), _pooled(count, rows, GRID_BLOCK)
         to_rows = None if rows is None else _room_for_rows(rows, count, pooled)
@@ -133,7 +140,7 @@ class _Part:
         c1, d1, c2, d2, c3, d3 = layers
         given = (c2, d2, c3, d3)
         count, total = len(color), sum(layer.numel() for layer in given)
-        many = programs(triton.cdiv(count, COLOR_BLOCK), color.device)
+        many = programs(triton.cdiv(count, COLOR_BLOCK), color.device, self.color_programs)
         to_tints, partial = color.new_empty(count, self.tint, dtype=OPERANDS), color.new_zeros(many, total)
         samples, pooled = _samples(count, rows), _pooled(count, rows, COLOR_BLOCK)
         to_rows = _room_for_rows(rows, count, pooled)
