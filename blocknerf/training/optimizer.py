@@ -13,15 +13,33 @@ from blocknerf.training.pace import Pace
 BETAS = (0.9, 0.99)
 EPSILON = 1e-15
 """Far below any gradient: table entries that are rarely hit still move at full rate (instant-ngp)."""
+ALIGNED = 64
+"""Numbers to whose multiple each of the small parameters begins, for kernels that read several at once."""
 
 
 class FieldOptimizer:
-    """Adam that leaves table entries without a gradient untouched."""
+    """Adam that leaves table entries without a gradient untouched.
+
+    The weights of the small networks lie side by side in memory, and take their step together: alone, each call would
+    cost more than its work. A field has one optimizer at a time.
+    """
 
     def __init__(self, field: BlockField) -> None:
-        self.parameters = dict(field.named_parameters())
+        self.parameters: dict[str, Tensor] = dict(field.named_parameters())
         self.first = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
         self.second = {name: torch.zeros_like(value) for name, value in self.parameters.items()}
+        self._small = {
+            name: value for name, value in self.parameters.items() if not (name == "codes" or name.endswith("table"))
+        }
+        self._values, values = _side_by_side(self._small)
+        for name, value in self._small.items():
+            values[name].copy_(value.detach())
+            value.data = values[name]
+        self._first, first = _side_by_side(self._small)
+        self._second, second = _side_by_side(self._small)
+        self.first |= first
+        self.second |= second
+        self._nothing = torch.zeros_like(self._values)
         self.shadows = _shadows(field)
         """Copies of tables, which kernels on a GPU read, by the name of the table."""
         self._follow()
@@ -29,22 +47,13 @@ class FieldOptimizer:
     def step(self, pace: Pace) -> None:
         """Apply and clear the gradients of a step."""
         for name, value in self.parameters.items():
-            if value.grad is None:
+            if value.grad is None or name in self._small:
                 continue
             shadow = self.shadows.get(name)
-            adam_step(
-                value.detach().view(-1),
-                value.grad.view(-1),
-                self.first[name].view(-1),
-                self.second[name].view(-1),
-                step=pace.age,
-                rate=_rate(name, pace),
-                betas=BETAS,
-                epsilon=EPSILON,
-                zero_gradient=False,
-                half=None if shadow is None else shadow.view(-1),
-            )
+            tensors = value.detach(), value.grad, self.first[name], self.second[name]
+            _adam_step(*tensors, pace, _rate(name, pace), half=None if shadow is None else shadow.view(-1))
             value.grad = None
+        _adam_step(self._values, self._slopes(), self._first, self._second, pace, pace.network_rate)
 
     def forget(self) -> None:
         """Begin as new with the parameters as they are now."""
@@ -62,16 +71,55 @@ class FieldOptimizer:
             value.copy_(state[key])
         self._follow()
 
+    def _slopes(self) -> Float[Tensor, "numbers"]:
+        """The gradients of the small parameters, in the order in which those lie; cleared where they were."""
+        parts = []
+        for value in self._small.values():
+            slope = self._nothing[:0] if value.grad is None else value.grad.reshape(-1)
+            parts += [slope, self._nothing[: _room(value) - len(slope)]]
+            value.grad = None
+        return torch.cat(parts)
+
     def _follow(self) -> None:
         # A step copies what it moves, and no more.
         for name, shadow in self.shadows.items():
             shadow.copy_(self.parameters[name].detach())
 
 
+def _adam_step(
+    value: Tensor,
+    slope: Tensor,
+    first: Tensor,
+    second: Tensor,
+    pace: Pace,
+    rate: float | Float[Tensor, ""],
+    half: Tensor | None = None,
+) -> None:
+    adam_step(
+        *(tensor.view(-1) for tensor in (value, slope, first, second)),
+        step=pace.age,
+        rate=rate,
+        betas=BETAS,
+        epsilon=EPSILON,
+        zero_gradient=False,
+        half=half,
+    )
+
+
+def _side_by_side(values: dict[str, Tensor]) -> tuple[Float[Tensor, "numbers"], dict[str, Tensor]]:
+    """Zeros in one piece of memory, and the part of it for each of the values, of its shape."""
+    rooms, one = [_room(value) for value in values.values()], next(iter(values.values()))
+    memory = torch.zeros(sum(rooms), dtype=one.dtype, device=one.device)
+    parts = zip(values.items(), memory.split(rooms), strict=True)
+    return memory, {name: part[: value.numel()].view_as(value) for (name, value), part in parts}
+
+
+def _room(value: Tensor) -> int:
+    return -(-value.numel() // ALIGNED) * ALIGNED
+
+
 def _rate(name: str, pace: Pace) -> float | Float[Tensor, ""]:
-    if name.endswith("table"):
-        return pace.grid_rate
-    return pace.code_rate if name == "codes" else pace.network_rate
+    return pace.code_rate if name == "codes" else pace.grid_rate
 
 
 def _shadows(field: BlockField) -> dict[str, Tensor]:

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 
-from blocknerf.training.optimizer import FieldOptimizer
+from blocknerf.kernels.adam import adam_step
+from blocknerf.training.optimizer import BETAS, EPSILON, FieldOptimizer
 from blocknerf.training.pace import WARM_UP_STEPS, pace_at
 from blocknerf.training.trainer import Trainer
 
@@ -56,6 +57,27 @@ def test_entries_without_a_gradient_stay(ball: Any, trainer_of: MakeTrainer) -> 
     assert torch.equal(codes.detach()[still], before[still])
     assert (codes.detach()[1] != before[1]).all()
     assert codes.grad is None or not codes.grad.any()
+
+
+def test_networks_step_as_if_each_were_alone(ball: Any, trainer_of: MakeTrainer) -> None:
+    trainer = trainer_of(ball.clean, steps=10)
+    field, optimizer, pace = trainer.field, trainer.optimizer, pace_at(5, trainer.config)
+    names = [name for name in optimizer.parameters if "layers" in name]
+    alone = {name: optimizer.parameters[name].detach().clone().view(-1) for name in names}
+    generator, moments = torch.Generator().manual_seed(3), {name: torch.zeros(2, len(alone[name])) for name in names}
+    for _ in range(3):
+        for name in names[1:]:  # the first has no gradient, as proposals have none in most steps
+            value = optimizer.parameters[name]
+            value.grad = torch.randn(value.shape, generator=generator)
+            adam_step(
+                alone[name], value.grad.clone().view(-1), *moments[name], step=pace.age, rate=pace.network_rate,
+                betas=BETAS, epsilon=EPSILON,
+            )  # fmt: skip
+        optimizer.step(pace)
+    own = dict(field.named_parameters())
+    assert len(names) > 10
+    assert all(torch.equal(own[name].detach().view(-1), alone[name]) for name in names)
+    assert all(torch.equal(optimizer.first[name].view(-1), moments[name][0]) for name in names)
 
 
 def test_moments_come_back(ball: Any, trainer_of: MakeTrainer) -> None:
