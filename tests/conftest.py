@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 from jaxtyping import install_import_hook
 
+from tests import checks
+
 REPOSITORY = Path(__file__).parents[1]
 PACKAGES = ("blocknerf", "pipelines", "viewer")
 
@@ -27,8 +29,7 @@ def checked_modules() -> list[str]:
     return [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in plain]
 
 
-# An int passes for a float, as for a type checker.
-install_import_hook(checked_modules(), "beartype.beartype(conf=beartype.BeartypeConf(is_pep484_tower=True))")
+install_import_hook(checked_modules(), "tests.checks.first_calls")
 
 # Kernels for a GPU are held to their references here, run as Python; it must be set before any of them loads.
 os.environ.setdefault("TRITON_INTERPRET", "1")
@@ -41,6 +42,11 @@ REAL_CAPTURES = REPOSITORY.parent / "shared" / "data"
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; review the difference")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    checks.begin()
 
 
 @pytest.hookimpl(optionalhook=True)
