@@ -22,9 +22,6 @@ from blocknerf.kernels.devices import device_name, resolve
 from tests.benchmarks.gpu.pictures import HEIGHT, WIDTH, frame_times
 from tests.benchmarks.gpu.training import curve, rate, score, subject
 
-STAGE_RAYS = 1 << 16
-"""Enough to fill the chip."""
-
 
 def main() -> None:
     """Print the tables, and one line of JSON last."""
@@ -83,7 +80,7 @@ def kernels(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
     if device.type == "cpu" and not INTERPRETED:
         return {"stages": "need a GPU, or Triton's interpreter"}
     from tests.benchmarks.gpu.ceilings import measure
-    from tests.benchmarks.gpu.stages import Samples, against_pytorch, against_tiny_cuda_nn, stages
+    from tests.benchmarks.gpu.stages import STAGE_RAYS, Samples, against_pytorch, against_tiny_cuda_nn, stages
 
     of = subject(options.run, options.block, device, steps=400, **({"rays": 64} if options.tiny else {}))
     for _ in range(2 if options.tiny else 300):
@@ -113,7 +110,7 @@ def compiled(options: argparse.Namespace, device: torch.device) -> dict[str, Any
     """The field against what torch.compile makes of it. Last, for it takes its time to begin."""
     if device.type == "cpu":
         return {}
-    from tests.benchmarks.gpu.stages import Samples, against_pytorch
+    from tests.benchmarks.gpu.stages import STAGE_RAYS, Samples, against_pytorch
 
     of = subject(options.run, options.block, device, steps=400)
     for _ in range(100):

@@ -22,6 +22,9 @@ from blocknerf.sampling.proposal import sample_proposals
 from blocknerf.training.trainer import Trainer
 from tests.benchmarks.gpu.ceilings import Ceilings, milliseconds
 
+STAGE_RAYS = 1 << 16
+"""Enough to fill the chip."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stage:
@@ -59,22 +62,50 @@ class Samples:
         self.fade = torch.ones_like(self.spreads)
 
 
+class Kernels:
+    """A step's kernels on the networks and tables, ready to run; shapes of the two parts may be changed between."""
+
+    def __init__(self, samples: Samples) -> None:
+        field, spec = samples.field, samples.field.spec
+        count, first = len(samples.points), len(samples.first)
+        part = self.part = fused._Part(field.base.layers, tint=spec.hidden, scale=1.0)
+        proposal = self.proposal = fused._Part(field.proposals[0].layers)
+        layers, own = fused._layers(field.base.layers), fused._layers(field.proposals[0].layers)
+        colors = fused._layers(field._color_layers)
+        place, places = (samples.points, samples.spreads), (samples.first, samples.first_spreads)
+        density, features, self.color, planes = part.forward(*place, samples.rows, [*layers, *colors], True, color=True)
+        self.density = density
+        slopes = torch.randn_like(density), torch.randn_like(self.color)
+        to_tints, _, _ = part.color_backward(features, samples.rows, colors, self.color, slopes[1])
+        behind = features, colors[0], to_tints, density, slopes[0]
+        to_planes = torch.randn(spec.levels, count, spec.features, device=density.device)
+        proposed = proposal.forward(*places, None, own, True, color=False)
+        wide = torch.randn(spec.proposal_levels, first, 2, device=density.device)
+        self.runs: dict[str, Callable[[], object]] = {
+            "proposals, forward": lambda: proposal.forward(*places, None, own, True, color=False),
+            "field, forward to colors": lambda: part.forward(
+                *place, samples.rows, [*layers, *colors], True, color=True
+            ),
+            "color network, backward": lambda: part.color_backward(
+                features, samples.rows, colors, self.color, slopes[1]
+            ),
+            "grid's network, backward": lambda: part.grid_backward(
+                *place, None, layers, planes, None, (False, False), behind, samples.fade
+            ),
+            "field, scatter": lambda: grid.scatter(*place, None, to_planes, field.base.grid),
+            "proposals, backward": lambda: proposal.grid_backward(
+                *places, None, own, proposed[3], proposed[0], (False, False)
+            ),
+            "proposals, scatter": lambda: grid.scatter(*places, None, wide, field.proposals[0].grid),
+        }
+
+
 def stages(samples: Samples, ceilings: Ceilings, small_ceilings: Ceilings) -> list[Stage]:
     """Every stage of a step that costs; the small ceilings are those of the proposals' table."""
     field, spec = samples.field, samples.field.spec
     count, first = len(samples.points), len(samples.first)
-    part = fused._Part(field.base.layers, tint=spec.hidden, scale=1.0)
-    proposal = fused._Part(field.proposals[0].layers)
-    layers, own = fused._layers(field.base.layers), fused._layers(field.proposals[0].layers)
-    colors = fused._layers(field._color_layers)
-    place = samples.points, samples.spreads
-    density, features, color, planes = part.forward(*place, samples.rows, [*layers, *colors], True, color=True)
-    slopes = torch.randn_like(density), torch.randn_like(color)
-    to_tints, _, _ = part.color_backward(features, samples.rows, colors, color, slopes[1])
-    behind = features, colors[0], to_tints, density, slopes[0]
-    to_planes = torch.randn(spec.levels, count, spec.features, device=density.device)
-    proposed = proposal.forward(samples.first, samples.first_spreads, None, own, True, color=False)
-    wide = torch.randn(spec.proposal_levels, first, 2, device=density.device)
+    kernels = Kernels(samples)
+    density, color = kernels.density, kernels.color
     table = field.base.table.detach().clone()
     moments, half = [torch.rand_like(table) for _ in range(3)], table.half()
     step, rate = (torch.full((), 5.0, device=table.device) for _ in range(2))
@@ -83,39 +114,18 @@ def stages(samples: Samples, ceilings: Ceilings, small_ceilings: Ceilings) -> li
     weights = torch.rand(len(samples.rows), bins, device=table.device)
     jitter = torch.rand(len(samples.rows), device=table.device)
     shape = density.view(len(samples.rows), -1)
-    rows = {
-        "proposals, forward": (
-            lambda: proposal.forward(samples.first, samples.first_spreads, None, own, True, color=False),
-            1e3 * first * small / small_ceilings.gather,
-        ),
-        "field, forward to colors": (
-            lambda: part.forward(*place, samples.rows, [*layers, *colors], True, color=True),
-            1e3 * count * reads / ceilings.gather,
-        ),
-        "color network, backward": (
-            lambda: part.color_backward(features, samples.rows, colors, color, slopes[1]),
-            # Features, colors and their gradients in; gradients behind the first layer out.
-            1e3 * count * (32 + 24 + 2 * spec.hidden) / ceilings.copy,
-        ),
-        "grid's network, backward": (
-            lambda: part.grid_backward(*place, None, layers, planes, None, (False, False), behind, samples.fade),
-            # Encoded features, features, gradients, density, its gradient and fading in; encoded features' out.
-            1e3 * count * (64 + 32 + 2 * spec.hidden + 12 + 128) / ceilings.copy,
-        ),
-        "field, scatter": (
-            lambda: grid.scatter(*place, None, to_planes, field.base.grid),
-            1e3 * count * reads / ceilings.scatter + 1e3 * table.numel() * 4 / ceilings.copy,
-        ),
-        "proposals, backward": (
-            lambda: proposal.grid_backward(
-                samples.first, samples.first_spreads, None, own, proposed[3], proposed[0], (False, False)
-            ),
-            1e3 * first * (20 + 4 + 40) / ceilings.copy,
-        ),
-        "proposals, scatter": (
-            lambda: grid.scatter(samples.first, samples.first_spreads, None, wide, field.proposals[0].grid),
-            1e3 * first * small / small_ceilings.scatter,
-        ),
+    least = {
+        "proposals, forward": first * small / small_ceilings.gather,
+        "field, forward to colors": count * reads / ceilings.gather,
+        # Features, colors and their gradients in; gradients behind the first layer out.
+        "color network, backward": count * (32 + 24 + 2 * spec.hidden) / ceilings.copy,
+        # Encoded features, features, gradients, density, its gradient and fading in; encoded features' out.
+        "grid's network, backward": count * (64 + 32 + 2 * spec.hidden + 12 + 128) / ceilings.copy,
+        "field, scatter": count * reads / ceilings.scatter + table.numel() * 4 / ceilings.copy,
+        "proposals, backward": first * (20 + 4 + 40) / ceilings.copy,
+        "proposals, scatter": first * small / small_ceilings.scatter,
+    }
+    rows = {name: (run, 1e3 * least[name]) for name, run in kernels.runs.items()} | {
         "Adam over the table": (
             lambda: adam_step(
                 table.view(-1), moments[0].view(-1), moments[1].view(-1), moments[2].view(-1), step=step, rate=rate,
