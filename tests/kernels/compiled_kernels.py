@@ -12,6 +12,7 @@ from blocknerf.kernels.intervals import fused as intervals
 from blocknerf.kernels.marching import fused as marching
 from blocknerf.kernels.quadrature import fused as quadrature
 from blocknerf.kernels.radiance import backward, forward
+from blocknerf.kernels.radiance.fused import GRID_REGISTERS, MOST_REGISTERS
 from blocknerf.kernels.resampling import fused as resampling
 from blocknerf.kernels.tiles import BLOCK
 
@@ -62,6 +63,7 @@ SMALL = {"LEVELS": 5, "FEATURES": 2, "INPUTS": 16, "HIDDEN": 16, "WIDE": 16}
 COLOR_BACK = LAYERS | typed(floats="to_color to_rows partial", halves="features", multiples="total") | {
     "to_tints": "*bf16:16"
 }  # fmt: skip
+THROUGH_COLOR = {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64}
 GRID_BACK = COLOR_BACK | typed(floats="to_out density to_density to_planes")
 RAYS = typed(
     floats="origins directions radii weights edges sky depth opacity",
@@ -121,7 +123,7 @@ KERNELS = (
         constants=HEAD | {"POOLED": True, "BLOCK": 32},
         warps=2,
         stages=1,
-        registers=255,
+        registers=MOST_REGISTERS,
         capabilities=(89, 90),
     ),
     Kernel(
@@ -130,7 +132,7 @@ KERNELS = (
         arguments=COLOR_BACK,
         constants=HEAD | {"POOLED": True, "BLOCK": 32},
         stages=1,
-        registers=255,
+        registers=MOST_REGISTERS,
         capabilities=(80,),
     ),
     Kernel(
@@ -140,37 +142,34 @@ KERNELS = (
         constants=HEAD | {"TINT": 64, "POOLED": True, "BLOCK": 32},
         warps=8,
         stages=1,
-        registers=255,
+        registers=MOST_REGISTERS,
     ),
     Kernel(
         name="grid's network, back",
         function=backward.grid_backward,
         arguments=GRID_BACK,
-        constants=NETWORK | HEAD | {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64},
+        constants=NETWORK | HEAD | THROUGH_COLOR,
         stages=1,
-        registers=168,
+        registers=GRID_REGISTERS,
         capabilities=(90,),
     ),
     Kernel(
         name="grid's network, back, more registers",
         function=backward.grid_backward,
         arguments=GRID_BACK,
-        constants=NETWORK | HEAD | {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64},
+        constants=NETWORK | HEAD | THROUGH_COLOR,
         stages=1,
-        registers=255,
+        registers=MOST_REGISTERS,
         capabilities=(80, 89),
     ),
     Kernel(
         name="wide grid's network, back",
         function=backward.grid_backward,
         arguments=GRID_BACK,
-        constants=NETWORK
-        | HEAD
-        | {"HIDDEN": 64, "WIDE": 64, "TINT": 64}
-        | {"ROWS": False, "COLOR": True, "FADE": True, "POOLED": False, "BLOCK": 64},
+        constants=NETWORK | HEAD | THROUGH_COLOR | {"HIDDEN": 64, "WIDE": 64, "TINT": 64},
         warps=8,
         stages=1,
-        registers=168,
+        registers=GRID_REGISTERS,
         capabilities=(90,),
     ),
     Kernel(
@@ -182,7 +181,7 @@ KERNELS = (
         | {"ROWS": True, "COLOR": False, "FADE": False, "POOLED": True, "BLOCK": 64},
         warps=2,
         stages=1,
-        registers=255,
+        registers=MOST_REGISTERS,
     ),
     Kernel(
         name="march, proposals",

@@ -23,6 +23,9 @@ from blocknerf.kernels.tiles import capability, programs, resident, room
 BLOCK, GRID_BLOCK, COLOR_BLOCK = 128, 64, 32
 """Samples of a tile: forward, back through a grid's network, and back through the color network. The more is held in
 registers, the fewer."""
+MOST_REGISTERS, GRID_REGISTERS = 255, 168
+"""A thread's at most, backward, and through the grid's network on 9.0 and newer, whose matrix units read weights from
+shared memory; `tests/kernels/compiled_kernels.py` holds machine code to them."""
 FORWARD_PROGRAMS = 16
 """A multiprocessor: forward, a program has little to set up and nothing to sum. Backward there are as many as it holds
 at once: of more, the last would be few and alone."""
@@ -71,11 +74,9 @@ class _Part:
         self.shape = {"num_warps": 8 if wide else 4, "num_stages": 1}
         self.grid_shape = {"num_warps": 8 if wide else 4 if self.hidden > 16 else 2, "num_stages": 1}
         self.color_shape = {"num_warps": 8 if wide else few, "num_stages": 1}
-        # Bounds of registers that `tests/kernels/compiled_kernels.py` holds them to; fewer do on 9.0, whose matrix
-        # units read weights from shared memory.
-        some = 168 if version >= (9, 0) and self.grid_shape["num_warps"] > 2 else 255
-        self.grid_programs = resident(self.grid_shape["num_warps"], some)
-        self.color_programs = resident(self.color_shape["num_warps"], 255)
+        registers = GRID_REGISTERS if version >= (9, 0) and self.grid_shape["num_warps"] > 2 else MOST_REGISTERS
+        self.grid_programs = resident(self.grid_shape["num_warps"], registers)
+        self.color_programs = resident(self.color_shape["num_warps"], MOST_REGISTERS)
         self.head = {"OUTPUTS": self.outputs, "ROOM": room(self.outputs)}
         self.body = {
             "LEVELS": part.grid.levels,
