@@ -1,4 +1,4 @@
-# Each target sets up what it needs in .venv; `make PYTHON=python3.12 test` chooses another interpreter.
+# Each target sets up what it needs in .venv; `make PYTHON=python3.12 clean test` chooses another interpreter.
 PYTHON ?= python3
 BIN := .venv/bin
 CAPTURE := data_samples/mini_city
@@ -30,6 +30,6 @@ clean:
 .venv/.demo: EXTRAS := [view]
 .venv/.test: EXTRAS := [test]
 .venv/.demo .venv/.test: pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".$(EXTRAS)"
 	@touch $@
