@@ -31,15 +31,14 @@ class FieldOptimizer:
         self._small = {
             name: value for name, value in self.parameters.items() if not (name == "codes" or name.endswith("table"))
         }
-        self._values, values = _side_by_side(self._small)
+        (values, places), (first, means), (second, squares) = (_side_by_side(self._small) for _ in range(3))
         for name, value in self._small.items():
-            values[name].copy_(value.detach())
-            value.data = values[name]
-        self._first, first = _side_by_side(self._small)
-        self._second, second = _side_by_side(self._small)
-        self.first |= first
-        self.second |= second
-        self._nothing = torch.zeros_like(self._values)
+            places[name].copy_(value.detach())
+            value.data = places[name]
+        self.first |= means
+        self.second |= squares
+        self._together = values, first, second
+        self._zeros = torch.zeros_like(values)
         self.shadows = _shadows(field)
         """Copies of tables, which kernels on a GPU read, by the name of the table."""
         self._follow()
@@ -53,7 +52,8 @@ class FieldOptimizer:
             tensors = value.detach(), value.grad, self.first[name], self.second[name]
             _adam_step(*tensors, pace, _rate(name, pace), half=None if shadow is None else shadow.view(-1))
             value.grad = None
-        _adam_step(self._values, self._slopes(), self._first, self._second, pace, pace.network_rate)
+        values, first, second = self._together
+        _adam_step(values, self._slopes(), first, second, pace, pace.network_rate)
 
     def forget(self) -> None:
         """Begin as new with the parameters as they are now."""
@@ -75,8 +75,8 @@ class FieldOptimizer:
         """The gradients of the small parameters, in the order in which those lie; cleared where they were."""
         parts = []
         for value in self._small.values():
-            slope = self._nothing[:0] if value.grad is None else value.grad.reshape(-1)
-            parts += [slope, self._nothing[: _room(value) - len(slope)]]
+            slope = self._zeros[:0] if value.grad is None else value.grad.reshape(-1)
+            parts += [slope, self._zeros[: _room(value) - len(slope)]]
             value.grad = None
         return torch.cat(parts)
 
