@@ -8,7 +8,7 @@ from blocknerf.capture.synthetic.shots import SampleSpec, plan_shots
 from blocknerf.capture.synthetic.town import Town
 from blocknerf.capture.synthetic.traffic import Traffic
 from blocknerf.errors import RunError
-from blocknerf.files import atomic_path
+from blocknerf.files import atomic_folder
 from pipelines.job import say, tracked
 
 
@@ -32,10 +32,10 @@ def sample(
 ) -> Path:
     """Write photographs of a small town, with poses, masks, exposures, points and a street map.
 
-    The same options give the same bytes. A folder that holds such a sample already is replaced.
+    The same options give the same bytes. Nothing is done for a folder that holds this sample already.
 
     Args:
-        out: Folder of the sample; it must be new, empty, or an earlier sample.
+        out: Folder of the sample; it must be new or empty.
         width: Of the photographs, in pixels.
         height: Of the photographs, in pixels.
         drives: How many; they take turns in hour (noon, dusk, overcast) and direction.
@@ -75,10 +75,11 @@ def sample(
         quality=quality,
     )
     _check(spec)
-    _check_free(out)
+    if _holds(out, spec):
+        say(f"done already: {out}")
+        return out
     town = Town.build(seed, changed_building=changed_building)
-    with atomic_path(out) as part:
-        part.mkdir()
+    with atomic_folder(out) as part:
         shots = list(tracked(write_sample(town, part, spec), "photographs", len(plan_shots(spec))))
     say(f"{len(shots)} photographs of {drives} drives in {out}")
     return out
@@ -110,13 +111,18 @@ def _check(spec: SampleSpec) -> None:
         raise RunError("sample: on a tour the car turns left through dense traffic; take light traffic or route main")
 
 
-def _check_free(out: Path) -> None:
-    """Refuse a folder whose content is not a sample.
+def _holds(out: Path, spec: SampleSpec) -> bool:
+    """Whether a folder holds the sample; a folder that holds anything else is refused.
 
     Raises:
         RunError: names the folder.
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: this is a file; give a folder for the sample")
-    if out.is_dir() and any(out.iterdir()) and read_spec(out) is None:
-        raise RunError(f"{out}: holds files that are not a sample city; give a new or empty folder")
+    if not out.is_dir() or not any(out.iterdir()):
+        return False
+    found = read_spec(out)
+    if found == spec:
+        return True
+    held = "files that are not a sample city" if found is None else "a sample city made with other options"
+    raise RunError(f"{out}: holds {held}; give a new or empty folder")

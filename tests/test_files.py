@@ -2,12 +2,25 @@
 
 import errno
 import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from blocknerf.errors import CaptureError, RunError
-from blocknerf.files import atomic_path, check_format, format_json, read_json, write_atomic
+from blocknerf.files import (
+    atomic_folder,
+    atomic_path,
+    check_format,
+    format_json,
+    read_bounded,
+    read_json,
+    read_json_value,
+    write_atomic,
+)
 
 
 def names(folder: Path) -> list[str]:
@@ -49,23 +62,113 @@ def test_a_failure_leaves_the_old_file_and_no_trace(tmp_path, failure):
     assert names(tmp_path) == ["field.bin"]
 
 
-def test_a_folder_is_made_and_replaced_as_one(tmp_path):
-    for generation in ("first", "second"):
-        with atomic_path(tmp_path / "frames") as part:
-            part.mkdir()
-            (part / f"{generation}.png").write_bytes(b"picture")
-        assert names(tmp_path / "frames") == [f"{generation}.png"]
-    with pytest.raises(FileExistsError):
-        write_half_folder(tmp_path / "frames")
-    assert names(tmp_path) == ["frames"]
-    assert names(tmp_path / "frames") == ["second.png"]
+def make_folder(path: Path, name: str) -> None:
+    with atomic_folder(path) as part:
+        (part / name).write_bytes(b"image")
 
 
-def write_half_folder(path: Path) -> None:
-    with atomic_path(path) as part:
-        part.mkdir()
-        (part / "a.png").write_bytes(b"picture")
-        raise FileExistsError("another")
+def test_a_folder_is_made_as_one(tmp_path):
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        make_folder(tmp_path / name, "a.png")
+        assert names(tmp_path / name) == ["a.png"]
+    assert names(tmp_path) == ["empty", "new"]
+
+
+def test_a_folder_with_content_is_never_replaced(tmp_path):
+    make_folder(tmp_path / "frames", "a.png")
+    with pytest.raises(RunError, match=r"frames: exists already; give a new or empty folder$"):
+        make_folder(tmp_path / "frames", "b.png")
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(RunError, match=r"file: exists already"):
+        make_folder(tmp_path / "file", "b.png")
+    assert names(tmp_path) == ["file", "frames"]
+    assert names(tmp_path / "frames") == ["a.png"]
+
+
+@pytest.mark.parametrize("target", ["images", "images/", "images/.", "images/deep/..", "link"])
+def test_a_file_never_takes_the_place_of_a_folder(tmp_path, target):
+    (tmp_path / "images" / "deep").mkdir(parents=True)
+    (tmp_path / "images" / "a.jpg").write_bytes(b"image")
+    (tmp_path / "link").symlink_to(tmp_path / "images")
+    with pytest.raises(RunError, match=r"cannot be written, since it is a folder; give the path of a file$"):
+        write_atomic(f"{tmp_path}/{target}", "{}")
+    assert names(tmp_path / "images") == ["a.jpg", "deep"]
+    assert names(tmp_path) == ["images", "link"]
+
+
+def test_the_working_folder_is_no_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for path in (".", "..", "/"):
+        with pytest.raises(RunError, match="it is a folder"):
+            write_atomic(path, "{}")
+
+
+def test_a_pipe_is_not_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RunError, match="it is not a regular file; give the path of a file"):
+        write_atomic(tmp_path / "pipe", "{}")
+    assert (tmp_path / "pipe").is_fifo()
+
+
+def test_a_link_stays_one_and_its_target_is_written(tmp_path):
+    (tmp_path / "disk").mkdir()
+    (tmp_path / "city.json").symlink_to(tmp_path / "disk" / "city.json")
+    write_atomic(tmp_path / "city.json", "new")
+    assert (tmp_path / "city.json").is_symlink()
+    assert (tmp_path / "disk" / "city.json").read_text() == "new"
+    assert names(tmp_path / "disk") == ["city.json"]
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
+def test_modes_follow_the_umask(tmp_path, mask):
+    before = os.umask(mask)
+    try:
+        write_atomic(tmp_path / "a.json", "{}")
+    finally:
+        os.umask(before)
+    assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o666 & ~mask
+
+
+KILLED = """
+import os, signal, sys
+from blocknerf.files import {kind}
+with {kind}(sys.argv[1]) as part:
+    if part.is_dir():
+        part = part / "a.png"
+    part.write_bytes(b"half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("kind", ["atomic_path", "atomic_folder"])
+def test_the_leftovers_of_a_killed_write_are_swept_at_the_next_start(tmp_path, kind):
+    script = KILLED.format(kind=kind)
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "video.mp4")], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(names(tmp_path)) == 1
+    script = "import sys; from blocknerf.files import write_atomic; write_atomic(sys.argv[1], 'x')"
+    subprocess.run([sys.executable, "-c", script, str(tmp_path / "other.json")], check=True)
+    assert names(tmp_path) == ["other.json"]
+
+
+def test_an_unfinished_write_of_another_host_is_swept_after_a_day(tmp_path):
+    for folder, age in (("fresh", 0.0), ("old", 2 * 24 * 3600.0)):
+        part = tmp_path / folder / ".video.0123abcd-999999-0.part.mp4"
+        part.parent.mkdir()
+        part.write_bytes(b"half")
+        os.utime(part, (time.time() - age,) * 2)
+        write_atomic(tmp_path / folder / "a.json", "{}")
+    assert names(tmp_path / "fresh") == [".video.0123abcd-999999-0.part.mp4", "a.json"]
+    assert names(tmp_path / "old") == ["a.json"]
+
+
+def test_files_that_only_look_alike_are_kept(tmp_path):
+    kept = [".notes.part", ".a.1234.part.json", "video.0123abcd-1-0.part.mp4"]
+    for name in kept:
+        (tmp_path / name).write_text("mine")
+    write_atomic(tmp_path / "a.json", "{}")
+    assert names(tmp_path) == sorted([*kept, "a.json"])
 
 
 @pytest.mark.parametrize(
@@ -123,6 +226,13 @@ def test_json_keeps_its_order_and_its_numbers(tmp_path):
         (b"", "this city file is not valid JSON (line 1 column 1: Expecting value); correct it or write it again"),
         (b'"\xff"', "this city file is not UTF-8 text; correct it or write it again"),
         (b"[1]", "this city file holds a list, not an object; write it again"),
+        (b"[" * 100_000, "this city file is not valid JSON (nested too deeply); correct it or write it again"),
+        (b'{"a":' * 100_000, "this city file is not valid JSON (nested too deeply)"),
+        (b"9" * 5000, "this city file is not valid JSON (an integer of 5000 digits); correct it or write it again"),
+        (b'{"a": -1' + b"0" * 400 + b"}", "this city file is not valid JSON (an integer of 402 digits)"),
+        (b'{"a": "\\ud800"}', "this city file is not valid JSON (\\ud800 is half a character)"),
+        ('{"a": 1}'.encode("utf-16"), "this city file is not UTF-8 text"),
+        (b'{"a": 1}'.decode().encode("utf-32-le"), "this city file is not valid JSON"),
     ],
 )
 def test_json_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, complaint):
@@ -137,8 +247,39 @@ def test_json_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, comp
 
 
 def test_a_folder_is_no_json(tmp_path):
-    with pytest.raises(RunError, match="cannot be read"):
+    with pytest.raises(RunError, match=r"this city file cannot be read \(it is a folder\); check the path"):
         read_json(tmp_path, "city")
+
+
+@pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "pipe"])
+def test_devices_and_pipes_are_not_read(tmp_path, path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(RunError, match=r"cannot be read \(it is not a regular file\)"):
+        read_json(tmp_path / path, "city")
+
+
+def test_a_path_that_no_file_can_have_is_refused(tmp_path):
+    for path in (tmp_path / ("a" * 300), tmp_path / "a\0b"):
+        with pytest.raises(RunError, match="this city file cannot be read"):
+            read_json(path, "city")
+
+
+def test_a_file_over_the_limit_is_refused_unread(tmp_path):
+    path = tmp_path / "points.ply"
+    with path.open("wb") as stream:
+        stream.truncate(1 << 40)
+    with pytest.raises(RunError, match=r"points\.ply: this point file is larger than the 1 MiB that are read"):
+        read_bounded(path, "point file", RunError, 1 << 20)
+    path.write_bytes(b"x" * 10)
+    assert read_bounded(path, "point file", RunError, 10) == b"x" * 10
+    with pytest.raises(RunError, match="is larger"):
+        read_bounded(path, "point file", RunError, 9)
+
+
+def test_json_may_begin_with_a_byte_order_mark_and_hold_any_character(tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(b"\xef\xbb\xbf" + b'["\\ud83d\\ude00", "\\\\ud800"]')
+    assert read_json_value(path, "list") == ["\U0001f600", "\\ud800"]
 
 
 @pytest.mark.parametrize(
@@ -148,6 +289,14 @@ def test_a_foreign_format_is_refused_with_the_remedy(found):
     with pytest.raises(CaptureError) as caught:
         check_format(found, "blocknerf.city/1", "a.json", "write it again", CaptureError)
     assert str(caught.value) == f"a.json: format: {found!r} is not blocknerf.city/1; write it again"
+
+
+def test_an_older_format_is_told_from_a_foreign_one():
+    with pytest.raises(RunError) as caught:
+        check_format("blocknerf.city/1", "blocknerf.city/2", "city.json", "partition again")
+    assert str(caught.value) == (
+        "city.json: format: blocknerf.city/1 is older than this version reads (blocknerf.city/2); partition again"
+    )
 
 
 def test_a_newer_format_asks_for_a_newer_program_and_the_expected_one_passes():

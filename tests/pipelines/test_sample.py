@@ -11,16 +11,27 @@ from pipelines.sample import sample
 TINY = {"width": 16, "height": 9, "drives": 1, "stops": 2}
 
 
-def test_it_writes_a_capture_and_replaces_only_its_own(tmp_path: Path) -> None:
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
     out = tmp_path / "town"
     assert sample(out, **TINY) == out  # type: ignore[arg-type]
-    first = {file.name: file.read_bytes() for file in out.rglob("*") if file.is_file()}
     assert len(read_transforms(out)) == 6
+    assert contents(sample(tmp_path / "again", **TINY)) == contents(out)  # type: ignore[arg-type]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["again", "town"]
+
+
+def test_a_sample_is_never_replaced(tmp_path: Path) -> None:
+    out = tmp_path / "town"
     sample(out, **TINY)  # type: ignore[arg-type]
-    assert {file.name: file.read_bytes() for file in out.rglob("*") if file.is_file()} == first
-    sample(out, **{**TINY, "stops": 1})  # type: ignore[arg-type]
-    assert len(list((out / "images").iterdir())) == 3
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["town"]
+    (out / "images" / "mine.jpg").write_bytes(b"sand")
+    before = contents(out)
+    sample(out, **TINY)  # type: ignore[arg-type]
+    with pytest.raises(RunError, match=r"holds a sample city made with other options; give a new or empty folder$"):
+        sample(out, **{**TINY, "stops": 1})  # type: ignore[arg-type]
+    assert contents(out) == before
 
 
 def test_an_empty_folder_is_used(tmp_path: Path) -> None:

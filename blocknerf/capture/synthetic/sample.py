@@ -15,7 +15,8 @@ from blocknerf.capture.synthetic.map_extract import GEO_ORIGIN, street_map, to_d
 from blocknerf.capture.synthetic.rig import RIG
 from blocknerf.capture.synthetic.shots import SampleSpec, Shot, displaced, plan_shots, shoot
 from blocknerf.capture.synthetic.town import Cast, Town
-from blocknerf.files import format_json, write_atomic
+from blocknerf.errors import RunError
+from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.images import to_uint8
 
 SOURCE = "blocknerf sample"
@@ -73,11 +74,11 @@ def write_shot(town: Town, out: Path, shot: Shot, spec: SampleSpec) -> Taken:
 def read_spec(out: Path) -> SampleSpec | None:
     """What an existing sample holds; None if the folder is not a sample of ours."""
     try:
-        data = json.loads((out / TRANSFORMS).read_text())
+        data = read_json(out / TRANSFORMS, "sample")
         if data["source"] != SOURCE:
             return None
         return SampleSpec(**data["sample"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (RunError, KeyError, TypeError):
         return None
 
 
