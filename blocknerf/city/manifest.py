@@ -24,6 +24,9 @@ _Choice = TypeVar("_Choice", bound=str)
 
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
+RENDERING_KEYS = ("weighting", "power", "selection_radius", "visibility_threshold")
+"""Keys of city.json that rendering alone depends on."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
 """Of blocks, looks and films: their files are called by it."""
 _REMEDY = "partition the capture again into a new run folder"
@@ -88,8 +91,13 @@ class City:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the canonical JSON: fields carry it, so that a field of another city is noticed."""
-        canonical = json.dumps(_to_json(self), sort_keys=True, separators=(",", ":"), allow_nan=False)
+        """SHA-256 of what training depends on: blocks, preset and held-out frames.
+
+        Fields carry it, so that a field of another city is noticed. Settings of rendering alone are left out: they
+        may change after training.
+        """
+        trained = {key: value for key, value in _to_json(self).items() if key not in RENDERING_KEYS}
+        canonical = json.dumps(trained, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @cached_property

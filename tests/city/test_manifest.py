@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.manifest import RENDERING_KEYS, City, RunFolder, read_city, write_city
 from blocknerf.errors import RunError
 from blocknerf.partition.block import Block
 
@@ -41,20 +41,27 @@ def test_a_city_comes_back_exactly(tmp_path: Path) -> None:
     assert again.digest == CITY.digest
 
 
+@pytest.mark.parametrize("changes", [{"blocks": CITY.blocks[:1]}, {"preset": "draft"}, {"held_out": 6}])
+def test_the_digest_tells_cities_apart_that_train_differently(changes: dict[str, Any]) -> None:
+    assert replace(CITY, **changes).digest != CITY.digest
+
+
 @pytest.mark.parametrize(
     "changes",
     [
-        {"blocks": CITY.blocks[:1]},
-        {"preset": "draft"},
-        {"held_out": 6},
         {"weighting": "inverse_distance_2d"},
         {"power": 2.0},
         {"selection_radius": 2.5},
         {"visibility_threshold": 0.0},
     ],
 )
-def test_the_digest_tells_any_two_cities_apart(changes: dict[str, Any]) -> None:
-    assert replace(CITY, **changes).digest != CITY.digest
+def test_settings_of_rendering_do_not_touch_the_digest(changes: dict[str, Any]) -> None:
+    assert replace(CITY, **changes).digest == CITY.digest
+
+
+def test_every_key_either_counts_for_training_or_for_rendering() -> None:
+    counted = {"blocks", "preset", "held_out"}
+    assert counted | set(RENDERING_KEYS) == {field.name for field in fields(City)}
 
 
 def test_the_digest_does_not_depend_on_how_numbers_are_written(tmp_path: Path) -> None:
