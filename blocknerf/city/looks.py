@@ -9,16 +9,17 @@ from typing import Any
 
 import torch
 from jaxtyping import Float
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from blocknerf.city.manifest import RunFolder, check_name
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint, read_header
-from blocknerf.files import atomic_path, check_format
+from blocknerf.files import parse_json
+from blocknerf.tensor_file import TensorFile
 
-LOOK_FORMAT = "blocknerf.look/1"
+FILE = TensorFile(
+    format="blocknerf.look/2", what="look", remedy="remove the file and match the look again", error=RunError
+)
 DEFAULT_LOOK = "default"
 """The look that a film shows where none is asked for."""
 
@@ -54,9 +55,7 @@ class Look:
 def write_look(look: Look, path: Path) -> None:
     """Write a look, whole or not at all."""
     facts = {key: json.dumps(value, sort_keys=True) for key, value in _facts(look).items()}
-    codes = {name: code.detach().cpu().float().contiguous() for name, code in look.codes.items()}
-    with atomic_path(path) as part:
-        save_file(codes, part, metadata={"format": LOOK_FORMAT, **facts})
+    FILE.write(path, {name: code.float() for name, code in look.codes.items()}, facts)
 
 
 def read_look(path: Path) -> Look:
@@ -65,8 +64,10 @@ def read_look(path: Path) -> Look:
     Raises:
         RunError: it is missing, broken, foreign or newer; the message names file, key and remedy.
     """
-    metadata, codes = _read(path)
-    check_format(metadata.get("format"), LOOK_FORMAT, path, "remove the file and match the look again")
+    try:
+        metadata, codes = FILE.read(path)
+    except FileNotFoundError:
+        raise RunError(f"{path}: this look does not exist; run 'blocknerf match'") from None
     facts: dict[str, Any] = {key: _fact(path, metadata, key) for key in _KEYS}
     for name, code in codes.items():
         if code.ndim != 1 or code.dtype != torch.float32 or not code.isfinite().all():
@@ -135,16 +136,6 @@ def _facts(look: Look) -> dict[str, object]:
     return {key: dict(look.fields) if key == "fields" else getattr(look, key) for key in _KEYS}
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
-    try:
-        with safe_open(path, framework="pt") as content:
-            return content.metadata() or {}, {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    except FileNotFoundError:
-        raise RunError(f"{path}: this look does not exist; run 'blocknerf match'") from None
-    except (SafetensorError, OSError) as error:
-        raise RunError(f"{path}: not a readable look ({error}); remove the file and match the look again") from None
-
-
 _KINDS: dict[str, tuple[type, ...]] = {
     "root": (str,),
     "frame": (str, type(None)),
@@ -158,8 +149,8 @@ _KINDS: dict[str, tuple[type, ...]] = {
 def _fact(path: Path, metadata: Mapping[str, str], key: str) -> object:
     """A value of the header, of the kind it should be."""
     try:
-        value = json.loads(metadata[key])
-    except (KeyError, json.JSONDecodeError):
+        value = parse_json(metadata[key])
+    except (KeyError, ValueError):
         raise RunError(f"{path}: {key}: is missing or broken; remove the file and match the look again") from None
     good = isinstance(value, _KINDS[key]) and not isinstance(value, bool)
     if key == "exposure" and value is not None:

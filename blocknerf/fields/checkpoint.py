@@ -1,20 +1,18 @@
 """A block's field as one file: weights, and in its header all that is needed to rebuild it."""
 
-import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from blocknerf.errors import CheckpointError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.files import atomic_path, check_format
+from blocknerf.files import parse_json
+from blocknerf.tensor_file import DIGEST, TensorFile
 
-FORMAT = "blocknerf.field/1"
+FILE = TensorFile(format="blocknerf.field/2", what="field", remedy="train the block again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,42 +24,29 @@ class FieldHeader:
     """Training steps it has seen."""
     city: str
     """Digest of the city it belongs to."""
+    fingerprint: str
+    """Digest of the whole content: what tells a field from any other."""
 
 
 def save_field(field: BlockField, path: Path, *, step: int, city: str) -> None:
-    """Write a field atomically."""
-    header = {
-        "format": FORMAT,
-        "spec": json.dumps(field.spec.to_json()),
-        "step": str(step),
-        "city": city,
-    }
-    weights = {name: value.detach().cpu().contiguous() for name, value in field.state_dict().items()}
-    with atomic_path(path) as part:
-        save_file(weights, part, metadata=header)
+    """Write a field atomically; equal fields are equal files.
+
+    Raises:
+        RunError: the disk is full, or the folder cannot be written to.
+    """
+    FILE.write(path, field.state_dict(), {"spec": json.dumps(field.spec.to_json()), "step": str(step), "city": city})
 
 
 def read_header(path: Path) -> FieldHeader:
     """What a field file says of itself, without its weights.
 
     Raises:
-        CheckpointError: The file is missing, corrupt, of another kind or of a newer format.
+        CheckpointError: The file is missing, corrupt, of another kind or of another format.
     """
     try:
-        with safe_open(path, framework="pt") as content:
-            metadata = content.metadata() or {}
+        return _header(path, FILE.read_metadata(path))
     except FileNotFoundError:
-        raise CheckpointError(f"{path}: no trained field here; run 'blocknerf train'") from None
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: not a readable field ({error}); train the block again") from None
-    check_format(metadata.get("format"), FORMAT, path, "train the block again", CheckpointError)
-    try:
-        spec = FieldSpec.from_json(json.loads(metadata["spec"]))
-        return FieldHeader(spec=spec, step=int(metadata["step"]), city=metadata["city"])
-    except CheckpointError as error:
-        raise CheckpointError(f"{path}: {error}") from None
-    except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: broken header ({error}); train the block again") from None
+        raise _missing(path) from None
 
 
 def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
@@ -70,19 +55,20 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
     The file is the same whichever device trained it.
 
     Raises:
-        CheckpointError: As `read_header`, or the weights do not fit the header's spec.
+        CheckpointError: As `read_header`, or the weights are damaged or do not fit the header's spec.
     """
-    header = read_header(path)
     try:
-        field = BlockField(header.spec)
+        metadata, weights = FILE.read(path)
+    except FileNotFoundError:
+        raise _missing(path) from None
+    try:
+        field = BlockField(_header(path, metadata).spec)
     except (ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: its header describes no field ({reason}); train the block again") from None
     try:
-        with safe_open(path, framework="pt") as content:
-            weights = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
         field.load_state_dict(weights)
-    except (SafetensorError, RuntimeError) as error:
+    except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: weights do not fit the header ({reason}); train the block again") from None
     if not all(torch.isfinite(value).all() for value in weights.values()):
@@ -91,16 +77,24 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
 
 
 def fingerprint(path: Path) -> str:
-    """What tells a field from one trained anew: a digest of its header and codes, read without its other weights.
+    """What tells a field from one trained anew: the digest in its header, of all its content.
 
     Raises:
         CheckpointError: As `read_header`.
     """
-    header = read_header(path)
+    return read_header(path).fingerprint
+
+
+def _header(path: Path, metadata: dict[str, str]) -> FieldHeader:
     try:
-        with safe_open(path, framework="np") as content:
-            codes = content.get_tensor("codes")
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path}: holds no readable codes ({error}); train the block again") from None
-    facts = json.dumps([header.spec.to_json(), header.step, header.city, codes.shape], sort_keys=True)
-    return hashlib.sha256(facts.encode() + codes.tobytes()).hexdigest()
+        spec = FieldSpec.from_json(parse_json(metadata["spec"]))
+        step, city = int(metadata["step"]), metadata["city"]
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    except (KeyError, ValueError) as error:
+        raise CheckpointError(f"{path}: broken header ({error}); train the block again") from None
+    return FieldHeader(spec=spec, step=step, city=city, fingerprint=metadata[DIGEST])
+
+
+def _missing(path: Path) -> CheckpointError:
+    return CheckpointError(f"{path}: no trained field here; run 'blocknerf train'")

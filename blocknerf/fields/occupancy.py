@@ -5,14 +5,13 @@ from pathlib import Path
 
 import torch
 from jaxtyping import Bool, UInt8
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from blocknerf.errors import CheckpointError
-from blocknerf.files import atomic_path, check_format
+from blocknerf.files import parse_json
+from blocknerf.tensor_file import TensorFile
 
-FORMAT = "blocknerf.occupancy/1"
+FILE = TensorFile(format="blocknerf.occupancy/2", what="occupancy grid", remedy="train the block again")
 
 
 class OccupancyGrid(nn.Module):
@@ -36,8 +35,7 @@ def save_occupancy(grid: OccupancyGrid, path: Path) -> None:
     flat = grid.cells.cpu().reshape(-1, 8).to(torch.uint8)
     packed = (flat << _bits()).sum(-1, dtype=torch.uint8)
     facts = {"resolution": grid.cells.shape[0], "origin": list(grid.origin), "half_extent": grid.half_extent}
-    with atomic_path(path) as part:
-        save_file({"cells": packed}, part, metadata={"format": FORMAT, "grid": json.dumps(facts)})
+    FILE.write(path, {"cells": packed}, {"grid": json.dumps(facts)})
 
 
 def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyGrid:
@@ -47,15 +45,12 @@ def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyG
         CheckpointError: The file is missing, corrupt, or of another format.
     """
     try:
-        with safe_open(path, framework="pt") as content:
-            metadata = content.metadata() or {}
-            packed = content.get_tensor("cells")
-        check_format(metadata.get("format"), FORMAT, path, "train the block again", CheckpointError)
-        facts = json.loads(metadata["grid"])
+        metadata, tensors = FILE.read(path)
+        facts = parse_json(metadata["grid"])
         side = int(facts["resolution"])
-        cells = ((packed[:, None] >> _bits()) & 1).bool().view(side, side, side)
+        cells = ((tensors["cells"][:, None] >> _bits()) & 1).bool().view(side, side, side)
         return OccupancyGrid(cells.to(device), tuple(facts["origin"]), facts["half_extent"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: not a readable occupancy grid ({reason}); train the block again") from None
 

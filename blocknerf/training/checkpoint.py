@@ -5,14 +5,13 @@ from dataclasses import asdict
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from blocknerf.errors import CheckpointError, TrainingError
-from blocknerf.files import atomic_path, check_format
+from blocknerf.files import parse_json
+from blocknerf.tensor_file import TensorFile
 from blocknerf.training.trainer import Trainer
 
-FORMAT = "blocknerf.training/1"
+FILE = TensorFile(format="blocknerf.training/2", what="checkpoint", remedy="delete it to train from the start")
 
 
 def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
@@ -30,14 +29,12 @@ def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
                 "check exposures and poses, or take another --seed"
             )
     metadata = {
-        "format": FORMAT,
         "step": str(trainer.step),
         "seconds": repr(seconds),
         "config": json.dumps(asdict(trainer.config)),
         "spec": json.dumps(trainer.field.spec.to_json()),
     }
-    with atomic_path(path) as part:
-        save_file({name: value.cpu() for name, value in state.items()}, part, metadata=metadata)
+    FILE.write(path, state, metadata)
 
 
 def restore_state(trainer: Trainer, path: Path) -> float:
@@ -47,10 +44,8 @@ def restore_state(trainer: Trainer, path: Path) -> float:
         CheckpointError: The file is corrupt, of another format, or of a training with other settings.
     """
     try:
-        with safe_open(path, framework="pt") as content:
-            metadata = content.metadata() or {}
-            _check(trainer, path, metadata)
-            state = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
+        metadata, state = FILE.read(path)
+        _check(trainer, path, metadata)
         if odd := [name for name, value in state.items() if not torch.isfinite(value).all()]:
             raise ValueError(f"{odd[0]} is not finite")
         with torch.no_grad():
@@ -59,15 +54,14 @@ def restore_state(trainer: Trainer, path: Path) -> float:
         trainer.restore(state)
         trainer.step = int(metadata["step"])
         return float(metadata["seconds"])
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RuntimeError) as error:
+    except (FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise CheckpointError(f"{path}: corrupt checkpoint ({reason}); delete it to train from the start") from None
 
 
 def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
-    check_format(metadata.get("format"), FORMAT, path, "delete it to train from the start", CheckpointError)
     for key, mine in (("config", asdict(trainer.config)), ("spec", trainer.field.spec.to_json())):
-        stored = json.loads(metadata[key])
+        stored = parse_json(metadata[key])
         if not isinstance(stored, dict):
             raise ValueError(f"{key} is not an object")
         mine = json.loads(json.dumps(mine))

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from blocknerf.city.looks import (
-    LOOK_FORMAT,
+    FILE,
     Look,
     between,
     exposure_between,
@@ -54,18 +53,17 @@ def test_a_look_comes_back_exactly(tmp_path: Path) -> None:
 def rewritten(path: Path, change: Callable[[dict[str, str], dict[str, torch.Tensor]], object]) -> Path:
     """The file of the look above, with something of it changed."""
     codes = dict(LOOK.codes)
-    metadata = {"format": LOOK_FORMAT} | {
+    metadata = {"format": FILE.format} | {
         key: json.dumps(getattr(LOOK, key)) for key in ("root", "frame", "segment", "exposure", "city", "fields")
     }
     change(metadata, codes)
-    save_file(codes, path, metadata=metadata)
+    replace(FILE, format=metadata.pop("format")).write(path, codes, metadata)
     return path
 
 
 BROKEN: dict[str, tuple[Callable[[dict[str, str], dict[str, torch.Tensor]], object], str]] = {
-    "newer": (lambda m, c: m.update(format="blocknerf.look/2"), "format: .*newer than this version reads .*; update"),
+    "newer": (lambda m, c: m.update(format="blocknerf.look/3"), "format: .*newer than this version reads .*; update"),
     "foreign": (lambda m, c: m.update(format="blocknerf.field/1"), "format: 'blocknerf.field/1' is not blocknerf.look"),
-    "no format": (lambda m, c: m.pop("format"), "format: None is not"),
     "missing key": (lambda m, c: m.pop("segment"), "segment: is missing or broken"),
     "not JSON": (lambda m, c: m.update(exposure="bright"), "exposure: is missing or broken"),
     "text as a number": (lambda m, c: m.update(exposure='"1"'), 'exposure: "1" does not fit'),

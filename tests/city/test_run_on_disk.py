@@ -5,8 +5,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
@@ -15,11 +13,12 @@ from blocknerf.city.manifest import City, RunFolder, write_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import BlockNerfError
 from blocknerf.fields.block_field import BlockField
-from blocknerf.fields.checkpoint import load_field, save_field
+from blocknerf.fields.checkpoint import FILE, load_field, save_field
 from blocknerf.fields.occupancy import OccupancyGrid, save_occupancy
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.partition.membership import Membership, write_membership
 from blocknerf.rendering.image import render_image
+from tests.tensor_files import rewrite
 
 
 def make_frame(index: int) -> Frame:
@@ -127,9 +126,7 @@ def truncate(path: Path) -> None:
 
 
 def make_newer(path: Path) -> None:
-    with safe_open(path, framework="pt") as content:
-        metadata, weights = content.metadata(), {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-    save_file(weights, path, metadata=metadata | {"format": "blocknerf.field/9"})
+    rewrite(FILE, path, format="blocknerf.field/9")
 
 
 def make_empty(path: Path) -> None:

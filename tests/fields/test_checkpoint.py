@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from safetensors import safe_open
 from safetensors.torch import save_file
 
 from blocknerf.errors import CheckpointError, RunError
 from blocknerf.fields.block_field import BlockField
-from blocknerf.fields.checkpoint import load_field, read_header, save_field
+from blocknerf.fields.checkpoint import FILE, fingerprint, load_field, read_header, save_field
+from tests.tensor_files import rewrite
 
 MakeField = Callable[..., BlockField]
 
@@ -21,17 +21,6 @@ def saved(tmp_path: Path, tiny_field: MakeField) -> Path:
     path = tmp_path / "field.safetensors"
     save_field(tiny_field(), path, step=7, city="digest")
     return path
-
-
-def rewrite(path: Path, weights: dict[str, torch.Tensor | None] | None = None, **metadata: str | None) -> None:
-    """Save the file again with some weights or header entries replaced, or removed where None."""
-    with safe_open(path, framework="pt") as content:
-        held = {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
-        header = dict(content.metadata())
-    held |= weights or {}
-    header |= metadata
-    kept = {name: value for name, value in held.items() if value is not None}
-    save_file(kept, path, metadata={key: value for key, value in header.items() if value is not None})
 
 
 def test_a_field_comes_back_bit_equal(saved: Path, tiny_field: MakeField) -> None:
@@ -90,32 +79,55 @@ def test_random_bytes(tmp_path: Path, seed: int) -> None:
 def test_another_programs_file(tmp_path: Path) -> None:
     path = tmp_path / "field.safetensors"
     save_file({"weights": torch.zeros(3)}, path)
-    assert "format: None is not blocknerf.field/1; train the block again" in refusal(path)
+    assert "format: None is not blocknerf.field/2; train the block again" in refusal(path)
 
 
-@pytest.mark.parametrize("found", ["blocknerf.occupancy/1", "blocknerf.field", "blocknerf.field/one", "field/1"])
+@pytest.mark.parametrize("found", ["blocknerf.occupancy/2", "blocknerf.field", "blocknerf.field/one", "field/2"])
 def test_another_format(saved: Path, found: str) -> None:
-    rewrite(saved, format=found)
-    assert f"format: '{found}' is not blocknerf.field/1" in refusal(saved)
+    rewrite(FILE, saved, format=found)
+    assert f"format: '{found}' is not blocknerf.field/2" in refusal(saved)
 
 
 def test_newer_format(saved: Path) -> None:
-    rewrite(saved, format="blocknerf.field/2")
+    rewrite(FILE, saved, format="blocknerf.field/3")
     assert (
-        "format: blocknerf.field/2 is newer than this version reads (blocknerf.field/1); update blocknerf"
+        "format: blocknerf.field/3 is newer than this version reads (blocknerf.field/2); update blocknerf"
         in refusal(saved)
     )
 
 
+def test_older_format(saved: Path) -> None:
+    rewrite(FILE, saved, format="blocknerf.field/1")
+    message = "blocknerf.field/1 is older than this version reads (blocknerf.field/2); train the block again"
+    assert message in refusal(saved)
+
+
+def test_equal_fields_are_equal_files(saved: Path, tmp_path: Path, tiny_field: MakeField) -> None:
+    save_field(tiny_field(), tmp_path / "again.safetensors", step=7, city="digest")
+    assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
+
+
+def test_the_fingerprint_tells_any_two_fields_apart(saved: Path, tmp_path: Path, tiny_field: MakeField) -> None:
+    known, other = fingerprint(saved), tmp_path / "other.safetensors"
+    field = tiny_field()
+    for step, city in ((8, "digest"), (7, "another")):
+        save_field(field, other, step=step, city=city)
+        assert fingerprint(other) != known
+    with torch.no_grad():
+        next(iter(field.parameters())).view(-1)[5] += 1e-3
+    save_field(field, other, step=7, city="digest")
+    assert fingerprint(other) != known
+
+
 @pytest.mark.parametrize("key", ["spec", "step", "city"])
 def test_header_without(saved: Path, key: str) -> None:
-    rewrite(saved, **{key: None})
+    rewrite(FILE, saved, **{key: None})
     assert f"broken header ('{key}')" in refusal(saved)
 
 
 @pytest.mark.parametrize("spec", ["", "{", "[]", "3", "null", '{"levels": 3}'])
 def test_header_with_a_broken_spec(saved: Path, spec: str) -> None:
-    rewrite(saved, spec=spec)
+    rewrite(FILE, saved, spec=spec)
     refusal(saved)
 
 
@@ -123,19 +135,19 @@ def test_header_with_a_broken_spec(saved: Path, spec: str) -> None:
     ("key", "value"), [("levels", 0), ("levels", "3"), ("log2_table", 99), ("hidden", -1), ("origin", [0.0])]
 )
 def test_header_that_describes_no_field(saved: Path, key: str, value: object) -> None:
-    rewrite(saved, spec=json.dumps({**read_header(saved).spec.to_json(), key: value}))
+    rewrite(FILE, saved, spec=json.dumps({**read_header(saved).spec.to_json(), key: value}))
     refusal(saved)
 
 
 def test_weights_of_another_shape(saved: Path) -> None:
-    rewrite(saved, {"codes": torch.zeros(2, 8)})
+    rewrite(FILE, saved, {"codes": torch.zeros(2, 8)})
     assert "weights do not fit the header" in refusal(saved)
 
 
 def test_weights_that_are_missing_or_too_many(saved: Path) -> None:
-    rewrite(saved, {"extra": torch.zeros(1)})
+    rewrite(FILE, saved, {"extra": torch.zeros(1)})
     assert "weights do not fit the header" in refusal(saved)
-    rewrite(saved, {"extra": None, "codes": None})
+    rewrite(FILE, saved, {"extra": None, "codes": None})
     assert "weights do not fit the header" in refusal(saved)
 
 
@@ -143,7 +155,7 @@ def test_weights_that_are_missing_or_too_many(saved: Path) -> None:
 def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
     codes = torch.zeros(3, 8)
     codes[1, 2] = value
-    rewrite(saved, {"codes": codes})
+    rewrite(FILE, saved, {"codes": codes})
     assert "holds values that are not finite" in refusal(saved)
 
 

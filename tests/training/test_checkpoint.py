@@ -8,13 +8,12 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors import safe_open
-from safetensors.torch import save_file
 
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import CheckpointError, TrainingError
-from blocknerf.training.checkpoint import restore_state, save_state
+from blocknerf.training.checkpoint import FILE, restore_state, save_state
 from blocknerf.training.trainer import Trainer
+from tests.tensor_files import rewrite
 
 MakeTrainer = Callable[..., Trainer]
 
@@ -186,26 +185,19 @@ def test_a_truncated_checkpoint_is_refused(saved: Path, ball: Any, trainer_of: M
     content = saved.read_bytes()
     saved.write_bytes(content[: int(share * len(content))])
     trainer = trainer_of(ball.clean, steps=20)
-    assert "corrupt checkpoint" in refusal(trainer, saved)
+    assert "not a readable checkpoint" in refusal(trainer, saved)
     assert trainer.step == 0
 
 
-def rewrite(path: Path, weights: dict[str, torch.Tensor] | None = None, drop: str = "", **metadata: str) -> None:
-    with safe_open(path, framework="pt") as content:
-        held = {name: content.get_tensor(name) for name in content.keys() if name != drop}  # noqa: SIM118
-        header = dict(content.metadata())
-    save_file(held | (weights or {}), path, metadata=header | metadata)
-
-
-@pytest.mark.parametrize("found", ["blocknerf.training/0", "blocknerf.field/1", ""])
+@pytest.mark.parametrize("found", ["blocknerf.training/0", "blocknerf.field/1", "training"])
 def test_another_format_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, found: str) -> None:
-    rewrite(saved, format=found)
-    assert f"format: '{found}' is not blocknerf.training/1" in refusal(trainer_of(ball.clean, steps=20), saved)
+    rewrite(FILE, saved, format=found)
+    assert f"format: '{found}' is not blocknerf.training/2" in refusal(trainer_of(ball.clean, steps=20), saved)
 
 
 @pytest.mark.parametrize("drop", ["field.codes", "first.codes", "second.base.table"])
 def test_a_missing_tensor_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, drop: str) -> None:
-    rewrite(saved, drop=drop)
+    rewrite(FILE, saved, {drop: None})
     assert f"corrupt checkpoint ('{drop}')" in refusal(trainer_of(ball.clean, steps=20), saved)
 
 
@@ -213,15 +205,15 @@ def test_a_missing_tensor_is_refused(saved: Path, ball: Any, trainer_of: MakeTra
     "metadata", [{"step": "ten"}, {"seconds": ""}, {"config": "{"}, {"config": "[]"}, {"spec": "null"}]
 )
 def test_broken_facts_are_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, metadata: dict[str, str]) -> None:
-    rewrite(saved, **metadata)
+    rewrite(FILE, saved, **metadata)
     assert "corrupt checkpoint" in refusal(trainer_of(ball.clean, steps=20), saved)
 
 
 def test_a_tensor_of_another_shape_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer) -> None:
-    rewrite(saved, {"field.codes": torch.zeros(3, 7)})
+    rewrite(FILE, saved, {"field.codes": torch.zeros(3, 7)})
     assert "corrupt checkpoint" in refusal(trainer_of(ball.clean, steps=20), saved)
 
 
 def test_what_is_not_finite_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer) -> None:
-    rewrite(saved, {"field.codes": torch.full((13, 4), float("nan"))})
+    rewrite(FILE, saved, {"field.codes": torch.full((13, 4), float("nan"))})
     assert "corrupt checkpoint" in refusal(trainer_of(ball.clean, steps=20), saved)
