@@ -24,7 +24,7 @@ LIMIT = Path("/sys/fs/cgroup/memory.max")
 
 
 def blocks_at_once(threads: int, memory: float) -> int:
-    """How many blocks are worth training at the same time: a thread for each, and its memory budget in GiB."""
+    """How many blocks are worth training at the same time: a thread for each, and its memory in GiB."""
     return max(1, min(threads, int(_usable_memory() / (memory * GIB))))
 
 

@@ -37,7 +37,7 @@ from blocknerf.training.config import POSE_ROUNDS, TrainConfig
 from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pixels import PixelSource
 from blocknerf.training.trainer import StepReport, Trainer
-from pipelines.apart import blocks_at_once, train_apart
+from pipelines.apart import GIB, blocks_at_once, train_apart
 from pipelines.job import duration, say
 from pipelines.onlooker import shown
 from pipelines.records import read_lines
@@ -49,7 +49,7 @@ CHECKPOINT_SECONDS = 30.0
 TELL_SECONDS = 20.0
 """Between lines on the terminal's stand-in, a file or a pipe."""
 RESERVED_BYTES = 5 << 29
-"""Share of the memory budget for all but photographs: the interpreter, the kernels, the field and one step.
+"""What a training takes besides the image cache: the interpreter, the kernels, the field and one step.
 
 Measured at the peak: 0.75 GiB for a draft block, 0.9 for standard, 1.7 for fine, and 0.4 more with two million points.
 """
@@ -68,7 +68,7 @@ def train(
     pose_refinement: bool = False,
     pose_stretch: float = 0.0,
     pose_rounds: int | None = None,
-    memory: float = 4.0,
+    image_cache_gb: float = 1.5,
     threads: int | None = None,
     at_once: int | None = None,
     trim: float = 0.0,
@@ -92,10 +92,10 @@ def train(
             poses that drift.
         pose_rounds: With pose_refinement, look for poses this many times, each time with a field begun anew from those
             found before; by default three times with pose_stretch, else once. All but the last take 900 steps at most.
-        memory: Memory budget of each block in GiB.
+        image_cache_gb: Memory that the images of a block may take, in GiB.
         threads: Processor threads; by default every core.
-        at_once: Blocks that train at the same time on a processor, each with its share of the threads and a memory
-            budget of its own; by default as many as there are cores and memory for, and one where it is looked on.
+        at_once: Blocks that train at the same time on a processor, each with its share of the threads and an image
+            cache of its own; by default as many as there are cores and memory for, and one where it is looked on.
         trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
             and are ignored where their surroundings err as well; 0.15 is a good start, 0 trusts every pixel.
         seed: Source of every random choice.
@@ -111,7 +111,7 @@ def train(
     """
     place, folder = resolve(device), RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
-    _check_options(capture, steps, downscale, threads, at_once, trim)
+    _check_options(capture, steps, downscale, threads, at_once, trim, image_cache_gb)
     if view and at_once and at_once > 1:
         raise TrainingError(f"--at-once {at_once} does not go with --view, which shows one block; leave one out")
     check_poses(pose_refinement, pose_stretch, pose_rounds)
@@ -124,7 +124,7 @@ def train(
         "pose_refinement": pose_refinement,
         "pose_stretch": pose_stretch,
         "pose_rounds": pose_rounds or (POSE_ROUNDS if pose_stretch else 1),
-        "memory": _photograph_bytes(memory),
+        "memory": int(image_cache_gb * GIB),
         "trim": trim,
         "seed": seed,
     }
@@ -135,10 +135,12 @@ def train(
         if name not in todo:
             say(f"{name}: trained already")
     alone = view or place.type != "cpu"
+    memory = image_cache_gb + RESERVED_BYTES / GIB
     at_once = min(at_once or (1 if alone else blocks_at_once(usable, memory)), len(todo))
     if at_once > 1:
-        own = {"memory": memory, "threads": max(1, usable // at_once), "device": place, "deterministic": deterministic}
-        train_apart(run, todo, at_once, choices | own)
+        own = {"threads": max(1, usable // at_once), "device": place, "deterministic": deterministic}
+        shared = {key: value for key, value in choices.items() if key != "memory"}
+        train_apart(run, todo, at_once, {**shared, "image_cache_gb": image_cache_gb, **own})
         return todo
     with shown(run, view):
         for name in todo:
@@ -163,7 +165,13 @@ def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int | N
 
 
 def _check_options(
-    capture: Capture, steps: int | None, downscale: int | None, threads: int | None, at_once: int | None, trim: float
+    capture: Capture,
+    steps: int | None,
+    downscale: int | None,
+    threads: int | None,
+    at_once: int | None,
+    trim: float,
+    image_cache_gb: float,
 ) -> None:
     counts = {"steps": steps, "downscale": downscale, "threads": threads, "at-once": at_once}
     for name, value in counts.items():
@@ -171,19 +179,12 @@ def _check_options(
             raise TrainingError(f"--{name} {value} is not positive; give a whole number of at least 1")
     if not 0.0 <= trim < 1.0:
         raise TrainingError(f"--trim {trim:g} is not from 0 to below 1; give the share of rays that may be ignored")
+    if not 0.0 < image_cache_gb < math.inf:
+        raise TrainingError(f"--image-cache-gb {image_cache_gb:g} is not a size; give a number of GiB above 0")
     smallest = min(min(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
     if downscale is not None and smallest // downscale < SMALLEST_SIDE:
         most = max(1, smallest // SMALLEST_SIDE)
         raise TrainingError(f"--downscale {downscale} leaves too little of the photographs; give at most {most}")
-
-
-def _photograph_bytes(memory: float) -> int:
-    """What a budget in GiB leaves for photographs."""
-    budget = int(memory * (1 << 30)) - RESERVED_BYTES
-    if budget <= 0:
-        least = RESERVED_BYTES / (1 << 30) + 0.5
-        raise TrainingError(f"--memory {memory:g} leaves nothing for photographs; give at least {least:g}")
-    return budget
 
 
 def _compile_kernels(processes: int) -> None:

@@ -33,7 +33,7 @@ def update(
     capture: Path,
     steps: int | None = None,
     downscale: int | None = None,
-    memory: float = 4.0,
+    image_cache_gb: float = 1.5,
     threads: int | None = None,
     device: Device = "auto",
 ) -> RunFolder:
@@ -49,7 +49,7 @@ def update(
             as they are.
         steps: Optimization steps; by default the preset's.
         downscale: Reduce photographs by this factor; by default the preset's image size decides.
-        memory: Memory budget of the process in GiB.
+        image_cache_gb: Memory that the new images may take, in GiB.
         threads: Processor threads; by default every core.
         device: Where to work: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
@@ -81,7 +81,7 @@ def update(
                 block=name,
                 steps=steps,
                 downscale=downscale,
-                memory=memory,
+                image_cache_gb=image_cache_gb,
                 threads=threads,
                 device=device,
             )

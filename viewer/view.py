@@ -3,6 +3,7 @@
 import contextlib
 import io
 import logging
+import math
 import os
 import signal
 import time
@@ -23,7 +24,7 @@ from blocknerf.kernels.threads import use_threads
 from viewer.gate import Gate, check_binding
 from viewer.views import AHEAD, field_of_view
 
-MIB = 1 << 20
+GIB = 1 << 30
 
 
 def view(
@@ -34,7 +35,7 @@ def view(
     token: str | None = None,
     follow: bool = False,
     beside: int | None = None,
-    memory: int = 2048,
+    block_cache_gb: float = 2.0,
     threads: int | None = None,
     device: Device = "auto",
 ) -> None:
@@ -47,17 +48,20 @@ def view(
         token: Word that visitors must know; the address that is printed has it.
         follow: Show blocks as they train, and before any is trained.
         beside: Number of the process that started this one; the page ends when that is gone, even if it was killed.
-        memory: Mebibytes that loaded blocks may take; others leave when it is full.
+        block_cache_gb: Memory that loaded blocks may take, in GiB; others leave when it is full.
         threads: Processor threads; by default every core.
         device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
     Raises:
         BackendError: there is no such device.
-        RunError: no block is trained, a file is broken, the port is taken, or anybody could look in.
+        RunError: no block is trained, a file is broken, the port is taken, an option is out of range, or anybody could
+            look in.
     """
     place = resolve(device)
+    if not 0.0 < block_cache_gb < math.inf:
+        raise RunError(f"--block-cache-gb {block_cache_gb:g} is not a size; give a number of GiB above 0")
     use_threads(threads)
-    cache_bytes = memory * MIB
+    cache_bytes = int(block_cache_gb * GIB)
     with serving(
         RunFolder(run), port=port, host=host, token=token, follow=follow, cache_bytes=cache_bytes, device=place
     ) as gate:
@@ -77,7 +81,7 @@ def serving(
     host: str = "127.0.0.1",
     token: str | None = None,
     follow: bool = False,
-    cache_bytes: int = 2048 * MIB,
+    cache_bytes: int = 2 * GIB,
     device: torch.device | str = "cpu",
 ) -> Iterator[Gate]:
     """The viewer of a run, at work; gives its door.

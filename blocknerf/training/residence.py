@@ -50,8 +50,8 @@ class ResidentPhotographs:
         self.slots = min(len(self.frames), budget_bytes // (area * (3 + masked + knows_sky) + 12 * sum(points)))
         if self.slots < 1:
             raise TrainingError(
-                f"one photograph of {area} pixels exceeds the memory budget of {budget_bytes >> 20} MiB; "
-                "raise --memory or --downscale"
+                f"one image of {area} pixels exceeds the image cache of {budget_bytes / (1 << 30):.2g} GiB; "
+                "raise --image-cache-gb or --downscale"
             )
         self._order = np.random.default_rng(seed).permutation(len(self.frames))
         self.resident = np.full(self.slots, -1)

@@ -1,7 +1,8 @@
 """The most memory that training holds, for few and many photographs: `python -m tests.benchmarks.memory`.
 
-Blocks of 40 and of 400 photographs (1500x1000, 4.3 MiB each) are trained for a few steps by the job itself, under a
-budget that holds a hundred of the 400; each in a process of its own. The peak has to stay within the budget.
+Blocks of 40 and of 400 photographs (1500x1000, 4.3 MiB each) are trained for a few steps by the job itself, with an
+image cache that holds a hundred of the 400; each in a process of its own. The peak has to stay within that cache and
+what the job reserves besides it.
 """
 
 import json
@@ -12,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-COUNTS, STEPS, BUDGET = (40, 400), 8, 3.0
+COUNTS, STEPS, CACHE = (40, 400), 8, 0.5
 """Photographs, training steps, and GiB."""
 WIDTH, HEIGHT = 1500, 1000
 
@@ -57,23 +58,25 @@ def measure(count: int) -> None:
     residence.ROTATE_STEPS = 2
     with tempfile.TemporaryDirectory() as folder:
         write_run(Path(folder), count)
-        train(Path(folder), steps=STEPS, downscale=1, memory=BUDGET, at_once=1)
+        train(Path(folder), steps=STEPS, downscale=1, image_cache_gb=CACHE, at_once=1)
     unit = 1 if sys.platform == "darwin" else 1024
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30)
 
 
 def main() -> None:
     """Print a table and one line of JSON."""
-    peaks = []
-    print(f"{'photographs':>12}{'GiB of pixels':>15}{'peak GiB':>10}   (budget {BUDGET} GiB)")
+    from pipelines.train import RESERVED_BYTES
+
+    budget, peaks = CACHE + RESERVED_BYTES / 2**30, []
+    print(f"{'photographs':>12}{'GiB of pixels':>15}{'peak GiB':>10}   (budget {budget} GiB)")
     for count in COUNTS:
         told = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.memory", str(count)], capture_output=True, check=True
         )
         peaks.append(round(float(told.stdout.split()[-1]), 3))
         print(f"{count:>12}{count * WIDTH * HEIGHT * 3 / 2**30:>15.2f}{peaks[-1]:>10.2f}")
-    passed = max(peaks) <= BUDGET
-    print(json.dumps({"benchmark": "memory", "peak_gib": peaks, "required": BUDGET, "passed": passed}))
+    passed = max(peaks) <= budget
+    print(json.dumps({"benchmark": "memory", "peak_gib": peaks, "required": budget, "passed": passed}))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -273,7 +274,10 @@ def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: 
         ({"pose_rounds": 2}, "--pose-rounds has no meaning without --pose-refinement; add it"),
         ({"trim": 1.0}, "--trim 1 is not from 0 to below 1"),
         ({"trim": -0.1}, "--trim -0.1 is not from 0 to below 1"),
-        ({"memory": 2.0}, "--memory 2 leaves nothing for photographs; give at least "),
+        ({"image_cache_gb": 0.0}, "--image-cache-gb 0 is not a size; give a number of GiB above 0"),
+        ({"image_cache_gb": -1.0}, "--image-cache-gb -1 is not a size"),
+        ({"image_cache_gb": math.nan}, "--image-cache-gb nan is not a size"),
+        ({"image_cache_gb": math.inf}, "--image-cache-gb inf is not a size"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(run: RunFolder, options: dict[str, Any], told: str) -> None:
@@ -284,10 +288,10 @@ def test_options_that_make_no_sense_are_refused(run: RunFolder, options: dict[st
 
 
 def test_options_reach_the_training(run: RunFolder) -> None:
-    train(run.path, block="b000", steps=2, downscale=2, memory=3.5, seed=5)
+    train(run.path, block="b000", steps=2, downscale=2, image_cache_gb=0.75, seed=5)
     kept = json.loads(run.train_record("b000").read_text())["config"]
     assert (kept["steps"], kept["downscale"], kept["seed"]) == (2, 2, 5)
-    assert kept["memory"] == int(3.5 * 2**30) - job.RESERVED_BYTES
+    assert kept["memory"] == 3 << 28
 
 
 def in_two_drives(run: RunFolder) -> None:

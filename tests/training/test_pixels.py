@@ -167,7 +167,7 @@ def test_a_photograph_stays_while_it_is_in_the_window(ball: Any, monkeypatch: py
 
 
 def test_a_photograph_beyond_the_budget_is_refused(ball: Any) -> None:
-    with pytest.raises(TrainingError, match=r"one photograph of 384 pixels exceeds .*; raise --memory or --downscale"):
+    with pytest.raises(TrainingError, match=r"image of 384 pixels exceeds .* GiB; raise --image-cache-gb or"):
         source(ball.clean, budget_bytes=BYTES - 1)
 
 
