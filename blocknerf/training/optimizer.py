@@ -101,7 +101,6 @@ def _adam_step(
         rate=rate,
         betas=BETAS,
         epsilon=EPSILON,
-        zero_gradient=False,
         half=half,
     )
 

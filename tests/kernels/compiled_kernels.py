@@ -51,9 +51,10 @@ def typed(**names: str) -> dict[str, str]:
 PLACED = typed(
     **{"floats": "points footprints scales gradients out", "*i32:16": "levels", "*i64:16": "words", "i32": "count"}
 )
-GRID = {"LEVELS": 8, "FEATURES": 4, "SPREAD": True, "GAINS": False, "BLOCK": 128}
+GRID = {"FEATURES": 4, "SPREAD": True, "GAINS": False, "BLOCK": 128}
 """The draft preset's, as all below."""
-NETWORK = {"LEVELS": 8, "FEATURES": 4, "INPUTS": 32, "HIDDEN": 32, "WIDE": 32}
+LEVELS = {"LEVELS": 8}
+NETWORK = LEVELS | {"FEATURES": 4, "INPUTS": 32, "HIDDEN": 32, "WIDE": 32}
 HEAD = {"OUTPUTS": 16, "ROOM": 16, "TINT": 32}
 LAYERS = typed(floats="scales w1 b1 w2 b2 c1 d1 c2 d2 c3 d3 rows color fades") | {
     "levels": "*i32:16", "words": "*i64:16", "planes": "*i64:16", "halves": HALVES, "count": "i32", "samples": "i32",
@@ -72,8 +73,8 @@ RAYS = typed(
 ) | {"cells": "*u8:16"}
 
 KERNELS = (
-    Kernel(name="encode", function=hash_grid._forward, arguments=PLACED, constants=GRID),
-    Kernel(name="encode, back to points", function=hash_grid._to_points, arguments=PLACED, constants=GRID),
+    Kernel(name="encode", function=hash_grid._forward, arguments=PLACED, constants=GRID | LEVELS),
+    Kernel(name="encode, back to points", function=hash_grid._to_points, arguments=PLACED, constants=GRID | LEVELS),
     Kernel(
         name="scatter, an entry at once",
         function=hash_grid._to_table,
@@ -284,9 +285,9 @@ KERNELS = (
         arguments=typed(
             floats="parameter gradient first second step rate",
             halves="half",
-            fp32="keep_first keep_second new_first new_second log_first log_second epsilon decay largest",
+            fp32="keep_first keep_second new_first new_second log_first log_second epsilon largest",
             multiples="count",
         ),
-        constants={"STEP_IN_MEMORY": True, "RATE_IN_MEMORY": True, "ZERO_GRADIENT": True, "GROUPS": adam.GROUPS},
+        constants={"STEP_IN_MEMORY": True, "RATE_IN_MEMORY": True, "GROUPS": adam.GROUPS},
     ),
 )

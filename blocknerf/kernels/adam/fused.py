@@ -24,8 +24,6 @@ def adam_step(
     rate: float | Tensor,
     betas: tuple[float, float],
     epsilon: float,
-    weight_decay: float,
-    zero_gradient: bool,
     half: Float16[Tensor, "*shape"] | None,
 ) -> None:
     """What `reference.adam_step` does, in one kernel; entries left alone are not copied either."""
@@ -36,18 +34,18 @@ def adam_step(
     in_memory = [isinstance(number, Tensor) for number in numbers]
     # What is left of one, and logarithms, are taken in double precision: single precision would lose digits.
     rests = [1 - beta for beta in betas]
-    settings = (*betas, *rests, *(math.log(max(beta, 1e-30)) for beta in betas), epsilon, weight_decay, LARGEST)
+    settings = (*betas, *rests, *(math.log(max(beta, 1e-30)) for beta in betas), epsilon, LARGEST)
     tensors = (parameter.detach(), gradient, first, second, half)
     grid = (triton.cdiv(count, 4 * GROUPS),)
-    _step[grid](*tensors, *numbers, *map(float, settings), count, *in_memory, zero_gradient, GROUPS)
+    _step[grid](*tensors, *numbers, *map(float, settings), count, *in_memory, GROUPS)
 
 
 @triton.jit
 @no_type_check
 def _step(
     parameter, gradient, first, second, half, step, rate,
-    keep_first, keep_second, new_first, new_second, log_first, log_second, epsilon, decay, largest, count,
-    STEP_IN_MEMORY: tl.constexpr, RATE_IN_MEMORY: tl.constexpr, ZERO_GRADIENT: tl.constexpr, GROUPS: tl.constexpr,
+    keep_first, keep_second, new_first, new_second, log_first, log_second, epsilon, largest, count,
+    STEP_IN_MEMORY: tl.constexpr, RATE_IN_MEMORY: tl.constexpr, GROUPS: tl.constexpr,
 ):  # fmt: skip
     step, rate = _number(step, STEP_IN_MEMORY), _number(rate, RATE_IN_MEMORY)
     size = rate / absorbed(-step * log_first)
@@ -66,13 +64,11 @@ def _step(
     square = keep_second * before + new_second * slope * slope
     tl.store(second + at, tl.where(touched, square, before), mask=read)
     before = tl.load(parameter + at, mask=read, other=0.0)
-    value = before * (1.0 - rate * decay) - size * mean / (tl.sqrt(square) * scale + epsilon)
+    value = before - size * mean / (tl.sqrt(square) * scale + epsilon)
     value = tl.where(touched, value, before)
     tl.store(parameter + at, value, mask=read)
     if half is not None:
         tl.store(half + at, within(value, -largest, largest).to(tl.float16), mask=read)
-    if ZERO_GRADIENT:
-        tl.store(gradient + at, tl.zeros_like(slope), mask=read)
 
 
 @triton.jit

@@ -28,8 +28,6 @@ def adam_step(
     rate: float | Tensor,
     betas: tuple[float, float],
     epsilon: float,
-    weight_decay: float,
-    zero_gradient: bool,
     half: Float16[Tensor, "*shape"] | None,
 ) -> None:
     """What `reference.adam_step` does, by compiled loops."""
@@ -39,24 +37,21 @@ def adam_step(
     step, rate = int(step), float(rate)
     size = rate / (1 - betas[0] ** step)
     scale = (1 - betas[1] ** step) ** -0.5
-    settings = np.array([*betas, size, scale, epsilon, 1 - rate * weight_decay], np.float32)
-    _step(*arrays, settings, zero_gradient)
+    settings = np.array([*betas, size, scale, epsilon], np.float32)
+    _step(*arrays, settings)
     if half is not None:
         half.copy_(parameter.clamp(-LARGEST, LARGEST))
 
 
 @njit(parallel=True, fastmath={"contract", "nsz"}, error_model="numpy", cache=True)
 @no_type_check
-def _step(parameter, gradient, first, second, settings, zero_gradient):
+def _step(parameter, gradient, first, second, settings):
     count = parameter.shape[0]
     for span in prange((count + SPAN * BLOCK - 1) // (SPAN * BLOCK)):
         for start in range(span * SPAN * BLOCK, min((span + 1) * SPAN * BLOCK, count), BLOCK):
             end = min(start + BLOCK, count)
             if _any(gradient[start:end]):
                 _update(parameter[start:end], gradient[start:end], first[start:end], second[start:end], settings)
-                if zero_gradient:
-                    for index in range(start, end):
-                        gradient[index] = _ZERO
 
 
 @njit
@@ -71,14 +66,13 @@ def _any(gradient):
 @njit(fastmath={"contract", "nsz"}, error_model="numpy")
 @no_type_check
 def _update(parameter, gradient, first, second, settings):
-    keep_first, keep_second, size, scale = settings[0], settings[1], settings[2], settings[3]
-    epsilon, decay = settings[4], settings[5]
+    keep_first, keep_second, size, scale, epsilon = settings[0], settings[1], settings[2], settings[3], settings[4]
     new_first, new_second = np.float32(1) - keep_first, np.float32(1) - keep_second
     for index in range(parameter.shape[0]):
         slope = gradient[index]
         mean = keep_first * first[index] + new_first * slope
         square = keep_second * second[index] + new_second * slope * slope
-        value = decay * parameter[index] - size * mean / (np.sqrt(square) * scale + epsilon)
+        value = parameter[index] - size * mean / (np.sqrt(square) * scale + epsilon)
         # Selected rather than branched on, so that the loop is vector instructions.
         touched = slope != _ZERO
         parameter[index] = value if touched else parameter[index]

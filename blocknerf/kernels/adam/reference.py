@@ -19,8 +19,6 @@ def adam_step(
     rate: float | Tensor,
     betas: tuple[float, float],
     epsilon: float,
-    weight_decay: float,
-    zero_gradient: bool,
     half: Float16[Tensor, "*shape"] | None,
 ) -> None:
     """Update the entries whose gradient is not zero, in place."""
@@ -28,11 +26,9 @@ def adam_step(
     mean = betas[0] * first + (1 - betas[0]) * gradient
     square = betas[1] * second + (1 - betas[1]) * gradient * gradient
     size = square.sqrt() / _correction(betas[1], step) ** 0.5 + epsilon
-    updated = parameter * (1 - rate * weight_decay) - rate / _correction(betas[0], step) * mean / size
+    updated = parameter - rate / _correction(betas[0], step) * mean / size
     for target, value in ((parameter, updated), (first, mean), (second, square)):
         target.copy_(torch.where(touched, value, target))
-    if zero_gradient:
-        gradient.zero_()
     if half is not None:
         half.copy_(parameter.clamp(-LARGEST, LARGEST))
 

@@ -17,16 +17,14 @@ def adam_step(
     rate: float | Tensor,
     betas: tuple[float, float],
     epsilon: float,
-    weight_decay: float = 0.0,
-    zero_gradient: bool = True,
     half: Float16[Tensor, "*shape"] | None = None,
     backend: Backend = "auto",
 ) -> None:
-    """Update a parameter and its two moments in place (Kingma & Ba 2015; decay decoupled, Loshchilov & Hutter 2019).
+    """Update a parameter and its two moments in place (Kingma & Ba 2015).
 
-    An entry whose gradient is exactly zero is left alone - parameter, moments and decay - as instant-ngp does for the
-    entries of a hash table that no sample of the step touched. Bias is corrected by `step`, counted from 1, for all
-    entries alike. A NaN gradient is not zero: it makes its parameter NaN. The gradient is zeroed unless asked not to.
+    An entry whose gradient is exactly zero is left alone, parameter and moments, as instant-ngp does for the entries of a
+    hash table that no sample of the step touched. Bias is corrected by `step`, counted from 1, for all
+    entries alike. A NaN gradient is not zero: it makes its parameter NaN.
 
     `half` is a copy of the parameter in half precision that is kept up to date; it must have been one before, for
     entries left alone may not be copied. `step` and `rate` may be 0-dimensional float32 tensors beside the parameter,
@@ -48,7 +46,7 @@ def adam_step(
         from blocknerf.kernels.adam import native
 
         implementation = native.adam_step
-    implementation(*tensors, step, rate, betas, epsilon, weight_decay, zero_gradient, half)
+    implementation(*tensors, step, rate, betas, epsilon, half)
 
 
 def _check(tensors: tuple[Tensor, ...], step: int | Tensor, rate: float | Tensor) -> None:

@@ -58,7 +58,7 @@ class _Encode(torch.autograd.Function):
     def forward(ctx: Any, points: Tensor, table: Tensor, footprints: Any, gains: Any, half: Any, spec: Any) -> Tensor:
         ctx.spec, ctx.half = spec, halved(table, half)
         out = points.new_empty(len(points), spec.encoded)
-        _launch(_forward, spec, points, footprints, gains, packed(ctx.half), out)
+        _launch(_forward, spec, points, footprints, gains, packed(ctx.half), out, LEVELS=spec.levels)
         ctx.save_for_backward(points, table, footprints, gains)
         return out
 
@@ -91,7 +91,7 @@ def slopes(
 ) -> Float[Tensor, "points 3"]:
     """Gradients of points from those of what they are encoded by."""
     out = torch.empty_like(points)
-    _launch(_to_points, spec, points, footprints, gains, packed(half), gradients, out)
+    _launch(_to_points, spec, points, footprints, gains, packed(half), gradients, out, LEVELS=spec.levels)
     return out
 
 
@@ -132,7 +132,7 @@ def _launch(
     if not len(points):
         return
     grid = (triton.cdiv(len(points), width), planes)
-    sizes = {"LEVELS": spec.levels, "FEATURES": spec.features, "BLOCK": BLOCK}
+    sizes = {"FEATURES": spec.features, "BLOCK": BLOCK}
     given = {"SPREAD": footprints is not None, "GAINS": gains is not None}
     kernel[grid](points, footprints, gains, *facts(spec, points.device), *more, len(points), **sizes, **given, **kind)
 
@@ -209,7 +209,7 @@ def _slope(gradients, place, factor, mask, FEATURES: tl.constexpr):
 @no_type_check
 def _to_table(
     points, footprints, gains, scales, levels, gradients, out, count,
-    LEVELS: tl.constexpr, FEATURES: tl.constexpr, SPREAD: tl.constexpr, GAINS: tl.constexpr,
+    FEATURES: tl.constexpr, SPREAD: tl.constexpr, GAINS: tl.constexpr,
     FIXED: tl.constexpr, VECTOR: tl.constexpr, BLOCK: tl.constexpr, FIRST: tl.constexpr,
 ):  # fmt: skip
     # Programs of one level run about together, so that its part of the table is in the cache.
@@ -235,7 +235,7 @@ def _to_table(
 @no_type_check
 def _runs_to_table(
     points, footprints, gains, scales, levels, gradients, out, count,
-    LEVELS: tl.constexpr, FEATURES: tl.constexpr, SPREAD: tl.constexpr, GAINS: tl.constexpr,
+    FEATURES: tl.constexpr, SPREAD: tl.constexpr, GAINS: tl.constexpr,
     VECTOR: tl.constexpr, BLOCK: tl.constexpr, RUN: tl.constexpr,
 ):  # fmt: skip
     # A thread takes one corner of a run of samples, and adds when it comes to another entry.

@@ -129,7 +129,7 @@ def stages(samples: Samples, ceilings: Ceilings, small_ceilings: Ceilings) -> li
         "Adam over the table": (
             lambda: adam_step(
                 table.view(-1), moments[0].view(-1), moments[1].view(-1), moments[2].view(-1), step=step, rate=rate,
-                betas=(0.9, 0.99), epsilon=1e-15, zero_gradient=False, half=half.view(-1),
+                betas=(0.9, 0.99), epsilon=1e-15, half=half.view(-1),
             ),
             1e3 * table.numel() * (16 + 12 + 2) / ceilings.copy,
         ),

@@ -17,12 +17,11 @@ def gradients(count: int, steps: int, density: float) -> list[Tensor]:
     return [torch.randn(count, generator=generator) * keep for keep in kept]
 
 
-def run(count: int, backend: str, density: float, weight_decay: float = 0.0) -> tuple[Tensor, Tensor, Tensor]:
+def run(count: int, backend: str, density: float) -> tuple[Tensor, Tensor, Tensor]:
     parameter = torch.linspace(-1, 1, count)
     first, second = torch.zeros(count), torch.zeros(count)
     for step, gradient in enumerate(gradients(count, 5, density), 1):
-        adam_step(parameter, gradient, first, second, step=step, weight_decay=weight_decay, backend=backend, **SETTINGS)
-        assert (gradient == 0).all()
+        adam_step(parameter, gradient, first, second, step=step, backend=backend, **SETTINGS)
     return parameter, first, second
 
 
@@ -32,18 +31,18 @@ def run(count: int, backend: str, density: float, weight_decay: float = 0.0) -> 
 )
 @pytest.mark.parametrize("density", [1.0, 0.4, 0.01])
 def test_other_backends_match_the_reference(backend: str, count: int, density: float) -> None:
-    for value, truth in zip(run(count, backend, density, 0.1), run(count, "reference", density, 0.1), strict=True):
+    for value, truth in zip(run(count, backend, density), run(count, "reference", density), strict=True):
         torch.testing.assert_close(value, truth, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("backend", ["reference", "native", fused()])
-def test_dense_gradients_give_pytorchs_adamw(backend: str) -> None:
+def test_dense_gradients_give_pytorchs_adam(backend: str) -> None:
     theirs = torch.linspace(-1, 1, 500).requires_grad_()
-    optimizer = torch.optim.AdamW([theirs], lr=SETTINGS["rate"], betas=SETTINGS["betas"], eps=1e-15, weight_decay=0.1)
+    optimizer = torch.optim.Adam([theirs], lr=SETTINGS["rate"], betas=SETTINGS["betas"], eps=1e-15)
     for gradient in gradients(500, 5, 1.0):
         theirs.grad = gradient.clone()
         optimizer.step()
-    ours, first, _ = run(500, backend, 1.0, 0.1)
+    ours, first, _ = run(500, backend, 1.0)
     torch.testing.assert_close(ours, theirs.detach(), rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(first, optimizer.state[theirs]["exp_avg"])
 
@@ -54,14 +53,12 @@ def test_entries_without_gradient_are_left_alone(backend: str) -> None:
     before = [tensor.clone() for tensor in state]
     gradient = torch.zeros(300, 2)
     gradient[100] = 1.0
-    adam_step(
-        state[0], gradient, *state[1:], step=3, weight_decay=0.5, zero_gradient=False, backend=backend, **SETTINGS
-    )
+    adam_step(state[0], gradient, *state[1:], step=3, backend=backend, **SETTINGS)
     for after, then in zip(state, before, strict=True):
         assert torch.equal(after[:100], then[:100])
         assert torch.equal(after[101:], then[101:])
         assert not torch.isclose(after[100], then[100], rtol=1e-6).any()
-    assert (gradient[100] == 1.0).all()
+    assert gradient.sum() == 2.0, "the gradient itself is only read"
 
 
 @pytest.mark.parametrize("backend", ["reference", "native", fused()])
@@ -86,7 +83,7 @@ def test_step_and_rate_may_lie_in_memory(backend: str, step: int) -> None:
     for as_given in (lambda number: number, lambda number: torch.tensor(float(number))):
         state = [torch.full((5,), value) for value in (1.0, -0.3, 0.5, 0.25)]
         settings = {**SETTINGS, "betas": (0.9, 0.999), "rate": as_given(1e-2)}
-        adam_step(*state, step=as_given(step), weight_decay=0.1, backend=backend, **settings)
+        adam_step(*state, step=as_given(step), backend=backend, **settings)
         found.append(state[0])
     torch.testing.assert_close(*found, rtol=3e-7, atol=0)
 
