@@ -22,8 +22,8 @@ def adam_step(
 ) -> None:
     """Update a parameter and its two moments in place (Kingma & Ba 2015).
 
-    An entry whose gradient is exactly zero is left alone, parameter and moments, as instant-ngp does for the entries of a
-    hash table that no sample of the step touched. Bias is corrected by `step`, counted from 1, for all
+    An entry whose gradient is exactly zero is left alone, parameter and moments, as instant-ngp does for the
+    entries of a hash table that no sample of the step touched. Bias is corrected by `step`, counted from 1, for all
     entries alike. A NaN gradient is not zero: it makes its parameter NaN.
 
     `half` is a copy of the parameter in half precision that is kept up to date; it must have been one before, for
