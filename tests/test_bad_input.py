@@ -98,7 +98,7 @@ def frame_edit(name: str, change: Callable[[Document], object]) -> None:
 frame_edit("non-rigid pose", lambda frame: frame["transform_matrix"][0].__setitem__(0, 2.0))
 frame_edit("mirrored pose", lambda frame: frame["transform_matrix"][0].__setitem__(0, -1.0))
 frame_edit("NaN pose", lambda frame: frame["transform_matrix"][1].__setitem__(3, float("nan")))
-frame_edit("pose of the wrong shape", lambda frame: frame["transform_matrix"].pop(0))
+frame_edit("pose of the wrong shape", lambda frame: [row.pop() for row in frame["transform_matrix"]])
 frame_edit("zero focal length", lambda frame: frame.update(fl_x=0.0))
 frame_edit("negative focal length", lambda frame: frame.update(fl_y=-14.0))
 frame_edit("duplicate frame", lambda frame: frame.update(file_path="images/1.png"))

@@ -126,11 +126,11 @@ class Entry:
 
 @contextmanager
 def within(where: str) -> Iterator[None]:
-    """Put the place before the message of any refusal inside."""
+    """Put the place before the message of any refusal inside that does not name it."""
     try:
         yield
     except CaptureError as error:
-        raise CaptureError(f"{where}: {error}") from None
+        raise CaptureError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
 
 
 def _is_number(value: object) -> TypeGuard[int | float]:

@@ -119,13 +119,16 @@ def rigid_pose(matrix: Sequence[Any] | np.ndarray) -> Pose:
     """The pose in a 3x4 or 4x4 matrix, its rotation made exactly orthonormal.
 
     Raises:
-        CaptureError: the matrix has another shape, or is further than rounding from a rigid motion.
+        CaptureError: the matrix has another shape, holds what is no number, or is further than rounding from a rigid
+            motion.
     """
     try:
         array = np.array(matrix, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         array = np.zeros(0)
-    if array.shape not in ((3, 4), (4, 4)):
+    # NumPy takes text, true and null for numbers.
+    values = [value for row in matrix if isinstance(row, list) for value in row]
+    if array.shape not in ((3, 4), (4, 4)) or any(isinstance(value, str | bool | None) for value in values):
         raise CaptureError("the pose is not a 3x4 or 4x4 matrix of numbers; write one")
     if array.shape == (4, 4) and np.abs(array[3] - (0, 0, 0, 1)).max() > 1e-6:
         raise CaptureError("the pose's last row is not 0 0 0 1; divide it out, or transpose the matrix")

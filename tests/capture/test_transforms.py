@@ -187,6 +187,30 @@ def drop(key: str):
     return lambda data: data.pop(key)
 
 
+ROWS = [[1, 0, 0, 2.0], [0, 0, -1, 3.0], [0, 1, 0, 1.5], [0, 0, 0, 1]]
+NO_MATRICES = {
+    "3x3": [row[:3] for row in ROWS[:3]],
+    "2x4": ROWS[:2],
+    "1x4": ROWS[:1],
+    "4x3": [row[:3] for row in ROWS],
+    "4x5": [[*row, 0] for row in ROWS],
+    "5x4": [*ROWS, ROWS[3]],
+    "flat": [number for row in ROWS for number in row],
+    "empty": [],
+    "empty rows": [[], [], []],
+    "ragged": [ROWS[0], ROWS[1][:2], ROWS[2]],
+    "deeper": [[[number] for number in row] for row in ROWS],
+    "text": [["far", 0, 0, 0], *ROWS[1:]],
+    "numbers as text": [[str(number) for number in row] for row in ROWS],
+    "a text a row": ["1000", "0100", "0010"],
+    "true and false": [[True, False, False, 2.0], *ROWS[1:]],
+    "null": [[None, 0, 0, 2.0], *ROWS[1:]],
+    "objects": [{"x": 1, "y": 0, "z": 0, "w": 0}] * 3,
+    "a number beyond all": [[1, 0, 0, 10**400], *ROWS[1:]],
+}
+"""Poses of the wrong shape, or not of numbers."""
+NO_LISTS = {"none": None, "a word": "identity", "a number": 3, "true": True, "an object": {"rows": 4}}
+
 WRONG = {
     "no frames": (file_has(frames=[]), ": frames is empty; give at least one posed photograph"),
     "frames missing": (drop("frames"), ": frames is missing; add it"),
@@ -221,11 +245,7 @@ WRONG = {
     ),
     "pose mirrored": (mirror_pose, "the pose mirrors (determinant -1); give a right-handed rotation"),
     "pose NaN": (set_pose(1, 3, math.nan), "the pose holds NaN or infinity; correct it or remove the frame"),
-    "pose null": (set_pose(0, 0, None), "the pose holds NaN or infinity"),
     "pose infinite": (set_pose(2, 3, math.inf), "the pose holds NaN or infinity"),
-    "pose text": (set_pose(2, 3, "far"), "the pose is not a 3x4 or 4x4 matrix of numbers; write one"),
-    "pose short": (frame_has(transform_matrix=[[1, 0, 0, 0]]), "the pose is not a 3x4 or 4x4 matrix of numbers"),
-    "pose ragged": (frame_has(transform_matrix=[[1, 0], [0], [1]]), "the pose is not a 3x4 or 4x4 matrix"),
     "pose transposed": (
         set_pose(3, 0, 5.0),
         "the pose's last row is not 0 0 0 1; divide it out, or transpose the matrix",
@@ -272,6 +292,24 @@ WRONG = {
         ": cameras lie 6e+05 from the world's origin, which rounds them by 0.072; subtract an offset from all poses",
     ),
 }
+
+
+@pytest.mark.parametrize("name", NO_MATRICES)
+def test_a_pose_of_the_wrong_shape_is_refused(write_transforms, name):
+    folder = write_transforms(frame_has(transform_matrix=NO_MATRICES[name]))
+    complaint = "the pose is not a 3x4 or 4x4 matrix of numbers; write one"
+    with pytest.raises(CaptureError) as caught:
+        read_transforms(folder)
+    assert str(caught.value) == f"{folder}/transforms.json: frames[1].transform_matrix: {complaint}"
+
+
+@pytest.mark.parametrize("name", NO_LISTS)
+def test_a_pose_that_is_no_list_is_refused(write_transforms, name):
+    folder = write_transforms(frame_has(transform_matrix=NO_LISTS[name]))
+    with pytest.raises(CaptureError) as caught:
+        read_transforms(folder)
+    complaint = f"frames[1].transform_matrix is {NO_LISTS[name]!r}, not a list; correct it"
+    assert str(caught.value) == f"{folder}/transforms.json: {complaint}"
 
 
 @pytest.mark.parametrize("name", WRONG)
