@@ -22,7 +22,7 @@ from blocknerf.city.selection import BlockUse
 from blocknerf.city.sighting import Lookout, Sighting, glanced_sights, sights_of
 from blocknerf.city.weighting import PIXEL_WEIGHTINGS, shares_of
 from blocknerf.errors import RunError
-from blocknerf.rendering.image import Rendering, nothing, predict_visibility, render_view
+from blocknerf.rendering.image import Rendering, nothing, predict_visibility, render_image
 
 MAX_BLOCKS = 3
 CACHE_BYTES = 2 << 30
@@ -259,7 +259,7 @@ class CityRenderer:
         seen, shown = block.view(view, stretch), block_exposure(block.field, exposure)
         # Blocks that kept the poses they were given see the view along the same rays.
         own = rays if seen is view else seen.image_rays(0)
-        return render_view(block.field, own, code.to(self.device), shown, pause=pause)
+        return render_image(block.field, own, code.to(self.device), shown, pause=pause)
 
     def appearance(self, segment: str | None = None, frame: str | None = None) -> Appearance:
         """What a city without a look is shown like: this segment, this photograph, or the reference segment.

@@ -58,26 +58,6 @@ class Glance:
 @torch.no_grad()
 def render_image(
     field: Field,
-    cameras: Cameras,
-    index: int,
-    code: Float[Tensor, "codes"],
-    exposure: float,
-    *,
-    plain: bool = False,
-    pause: Callable[[], None] = nothing,
-) -> Rendering:
-    """What one camera sees of a field, with one appearance code and one exposure.
-
-    Cameras and code lie where the field does, and so does the picture. A field that can march rays by itself does,
-    unless `plain` asks for the way that suits every field; the pictures differ by less than can be seen. `pause` is
-    called before each tile, and may raise to give the picture up.
-    """
-    return render_view(field, cameras.image_rays(index), code, exposure, plain=plain, pause=pause)
-
-
-@torch.no_grad()
-def render_view(
-    field: Field,
     rays: RayBundle,
     code: Float[Tensor, "codes"],
     exposure: float,
@@ -85,7 +65,12 @@ def render_view(
     plain: bool = False,
     pause: Callable[[], None] = nothing,
 ) -> Rendering:
-    """`render_image` along the rays of a picture, as `[height, width]`."""
+    """What a camera sees of a field along the rays of its picture, with one appearance code and one exposure.
+
+    Rays (`Cameras.image_rays`) and code lie where the field does, and so does the picture. A field that can march
+    rays by itself does, unless `plain` asks for the way that suits every field; the pictures differ by less than can be
+    seen. `pause` is called before each tile, and may raise to give the picture up.
+    """
     height, width = rays.radii.shape
     if isinstance(field, Marching) and not plain:
         color, depth, opacity = _march(field, rays, code, exposure, pause)

@@ -80,14 +80,15 @@ def score(block: OneBlock, downscale: int) -> dict[str, float]:
         near = field.codes.detach()[[trained.index(other) for other in beside(index, trained)]].mean(0)
         codes = {"whole": mean, "beside": near}
         found = {
-            name: psnr(render_image(field, cameras, index, code, exposure).color, truth) for name, code in codes.items()
+            name: psnr(render_image(field, cameras.image_rays(index), code, exposure).color, truth)
+            for name, code in codes.items()
         }
         if index in fitted:
             left = torch.arange(truth[..., 0].numel()).view(truth.shape[:2])[:, :middle].flatten()
             left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]]
             rays = cameras.image_rays(index).flatten()[left]
             code = fit_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=mean)
-            right = render_image(field, cameras, index, code, exposure).color[:, middle:]
+            right = render_image(field, cameras.image_rays(index), code, exposure).color[:, middle:]
             found["half"] = psnr(right, truth[:, middle:])
         frames.append(found)
     return mean_scores(frames)

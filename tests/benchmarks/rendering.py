@@ -76,7 +76,9 @@ def compare(
 
 def draw(field: BlockField, plainly: bool, cameras: Cameras, view: int) -> Tensor:
     """A view in the mean light of the block's photographs."""
-    return render_image(field, cameras, view, field.mean_code(), field.spec.exposure_reference, plain=plainly).color
+    return render_image(
+        field, cameras.image_rays(view), field.mean_code(), field.spec.exposure_reference, plain=plainly
+    ).color
 
 
 def summary(rows: list[tuple[list[float], list[float], list[float]]]) -> dict[str, float]:

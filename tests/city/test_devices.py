@@ -29,7 +29,7 @@ from blocknerf.city.weighting import Weighting
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.rendering.code_fit import fit_code
-from blocknerf.rendering.image import glance, predict_visibility, render_image, render_view
+from blocknerf.rendering.image import glance, predict_visibility, render_image
 
 WEIGHTINGS: tuple[Weighting, ...] = (
     "nearest", "inverse_distance_2d", "inverse_distance_3d", "visibility_image", "visibility_pixel",
@@ -68,7 +68,7 @@ def a_view() -> Cameras:
 @pytest.mark.usefixtures("nowhere")
 def test_pictures_are_made_where_the_field_lies(blocks: dict[str, BlockField]) -> None:
     field, cameras = blocks["b000"], a_view()
-    picture = render_image(field, cameras, 1, field.mean_code(), 1.0, plain=True)
+    picture = render_image(field, cameras.image_rays(1), field.mean_code(), 1.0, plain=True)
     seen = glance(field, cameras, 1)
     for image in (picture.color, picture.depth, picture.opacity, seen.visibility, predict_visibility(field, cameras)):
         assert image.device.type == "cpu"
@@ -86,7 +86,7 @@ def test_a_marching_field_is_given_its_rays_where_it_lies(blocks: dict[str, Bloc
     field, cameras = Marcher(blocks["b000"].spec), a_view()
     code = field.mean_code()
     with torch.device("meta"):
-        picture = render_image(field, cameras, 0, code, 1.0)
+        picture = render_image(field, cameras.image_rays(0), code, 1.0)
     assert torch.equal(picture.color, cameras.image_rays(0).directions)
 
 
@@ -121,7 +121,7 @@ def test_the_city_is_put_together_where_its_fields_lie(
     weighting: Weighting,
 ) -> None:
     # The kernel that marches on a processor knows of no other place.
-    monkeypatch.setattr(module, "render_view", partial(render_view, plain=True))
+    monkeypatch.setattr(module, "render_image", partial(render_image, plain=True))
     moved = Refinement(offsets=PoseOffsets(), place=Motion(pivot=(0.0, 0.0, 0.0), translation=(0.1, 0.0, 0.0)))
     city = replace(route(2), visibility_threshold=1e-6, weighting=weighting)
     renderer = CityRenderer(

@@ -37,7 +37,7 @@ def test_blocks_that_agree_blend_to_the_picture_of_one(box_scene, route, view, t
     scene = box_scene(STREET, EYES)
     camera = view((5.0, 0.0, 1.5), (20.0, 1.0, 1.0))
     seen = open_city(route(3), lambda name: scene, tmp_path).render(camera)
-    alone = render_image(scene, camera, 0, torch.zeros(3), 1.0)
+    alone = render_image(scene, camera.image_rays(0), torch.zeros(3), 1.0)
     assert [use.name for use in seen.rendered] == ["b000", "b001"]
     assert [use.weight for use in seen.rendered] == pytest.approx([0.5, 0.5], abs=0.01)
     torch.testing.assert_close(seen.color, alone.color, atol=1e-6, rtol=0.0)
@@ -50,7 +50,8 @@ def test_images_are_blended_by_their_weights(box_scene, route, view, tmp_path: P
     camera = view((7.0, 0.0, 1.5), (20.0, 1.0, 1.0))
     seen = open_city(route(3), scenes.__getitem__, tmp_path).render(camera)
     pictures = [
-        use.weight * render_image(scenes[use.name], camera, 0, torch.zeros(3), 1.0).color for use in seen.rendered
+        use.weight * render_image(scenes[use.name], camera.image_rays(0), torch.zeros(3), 1.0).color
+        for use in seen.rendered
     ]
     assert len(pictures) >= 2
     torch.testing.assert_close(seen.color, sum(pictures), atol=1e-6, rtol=0.0)
@@ -158,7 +159,7 @@ def test_codes_and_exposure_reach_the_blocks(box_scene, route, view, tmp_path: P
     camera = view((0.0, 0.0, 1.5), (20.0, 0.0, 1.0))
     code = torch.tensor([0.05, 0.0, -0.05])
     seen = renderer.render(camera, codes={"b000": code}, exposure=0.5)
-    torch.testing.assert_close(seen.color, render_image(scene, camera, 0, code, 0.5).color)
+    torch.testing.assert_close(seen.color, render_image(scene, camera.image_rays(0), code, 0.5).color)
     assert not torch.allclose(seen.color, renderer.render(camera).color, atol=0.01)
 
 

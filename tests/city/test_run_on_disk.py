@@ -83,7 +83,7 @@ def test_a_run_opens_alone_and_renders_the_reference_segment(run: RunFolder, vie
     for use in seen.rendered:
         field = load_field(run.field(use.name))
         noon = [name for name in field.spec.frames if name in ("f0", "f1", "f2", "f3")]
-        picture = render_image(field, camera, 0, field.mean_code(noon), 0.25)
+        picture = render_image(field, camera.image_rays(0), field.mean_code(noon), 0.25)
         expected += use.weight * picture.color
     torch.testing.assert_close(seen.color, expected, atol=1e-3, rtol=0.0)
 

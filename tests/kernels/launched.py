@@ -55,9 +55,9 @@ def main() -> None:
         for parameter in field.parameters():
             parameter.zero_()
     cameras, code = block.capture.cameras().scaled(0.1), field.mean_code()
-    render_image(field, cameras, 0, code, 1.0)
+    render_image(field, cameras.image_rays(0), code, 1.0)
     field.skip_empty(OccupancyGrid(torch.ones(8, 8, 8, dtype=torch.bool), field.spec.origin, field.spec.half_extent))
-    render_image(field, cameras, 0, code, 1.0)
+    render_image(field, cameras.image_rays(0), code, 1.0)
     glance(field, cameras, 0)
     print(*sorted(names), sep="\n")
 

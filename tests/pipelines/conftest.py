@@ -66,7 +66,7 @@ def _capture(root: Path) -> Capture:
     lens = Intrinsics(width=WIDTH, height=HEIGHT, fx=25.0, fy=25.0, cx=WIDTH / 2, cy=HEIGHT / 2)
     frames = []
     for i in range(FRAMES):
-        picture = render_image(Balls(), cameras, i, light(i), 1.0)
+        picture = render_image(Balls(), cameras.image_rays(i), light(i), 1.0)
         write_image(root / f"photo{i:02d}.png", to_uint8(picture.color))
         pose = tuple(tuple(row) for row in cameras.camera_to_world[i].tolist())
         frames.append(

@@ -63,7 +63,7 @@ def write_capture_of_ball(folder: Path) -> Capture:
     """Photographs, masks and a `transforms.json`; a magenta thing moves through the photographs, under the masks."""
     cameras, frames = ring(), []
     for i in range(FRAMES):
-        picture = to_uint8(render_image(Ball(), cameras, i, torch.zeros(3), 1.0).color)
+        picture = to_uint8(render_image(Ball(), cameras.image_rays(i), torch.zeros(3), 1.0).color)
         write_image(folder / f"clean/{i}.png", picture)
         mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
         row, column = (5 * i) % (HEIGHT - 7), (7 * i) % (WIDTH - 8)
@@ -134,7 +134,7 @@ def held_out_psnr(trainer: Trainer, capture: Capture) -> float:
     """Mean PSNR over the photographs that were not trained on, rendered with the mean code."""
     field, scores = trainer.field, []
     for index in HELD_OUT:
-        picture = render_image(field, capture.cameras(), index, field.mean_code(), 0.01)
+        picture = render_image(field, capture.cameras().image_rays(index), field.mean_code(), 0.01)
         target = torch.from_numpy(capture.read_image(index)).float() / 255.0
         scores.append(float(psnr(picture.color, target)))
     return sum(scores) / len(scores)

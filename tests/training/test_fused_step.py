@@ -59,7 +59,7 @@ def test_a_block_looks_the_same_wherever_it_is_rendered(
     scores = []
     for change in (lambda: None, as_on_a_gpu):
         change()
-        picture = render_image(field, cameras, 3, field.mean_code(), 0.01)
+        picture = render_image(field, cameras.image_rays(3), field.mean_code(), 0.01)
         scores.append(float(psnr(picture.color, truth)))
     print(f"PSNR by the processor's kernels and by a GPU's: {scores[0]:.3f} and {scores[1]:.3f} dB")
     assert scores[0] > 15.0

@@ -101,7 +101,9 @@ def _half(of: Subject, field: BlockField, cameras, index: int, device: torch.dev
     left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]].to(device)
     rays = cameras.image_rays(index).flatten()[left]
     code = fit_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=field.mean_code())
-    return float(psnr(render_image(field, cameras, index, code, exposure).color[:, middle:], truth[:, middle:]))
+    return float(
+        psnr(render_image(field, cameras.image_rays(index), code, exposure).color[:, middle:], truth[:, middle:])
+    )
 
 
 def curve(of: Subject, points: int) -> list[tuple[float, int, float]]:

@@ -65,7 +65,9 @@ def day_passing(run: RunFolder, segments: tuple[str, str], steps: int = STEPS) -
         codes, exposure = between(first, last, share), exposure_between(first.exposure, last.exposure, share)
         blocks = {name: renderer.cache.get(name) for name in names}
         left, right = (
-            render_image(block.field, block.view(view), 0, codes[name], block_exposure(block.field, exposure)).color
+            render_image(
+                block.field, block.view(view).image_rays(0), codes[name], block_exposure(block.field, exposure)
+            ).color
             for name, block in blocks.items()
         )
         pictures.append(np.concatenate([to_uint8(left)[:, :middle], to_uint8(right)[:, middle:]], 1))

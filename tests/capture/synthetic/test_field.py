@@ -69,7 +69,7 @@ def test_dense_quadrature_of_the_field_gives_the_cast_color_and_depth(
 
 
 def test_rendering_with_proposals_gives_the_cast_picture(town: Town, field: TownField, view: Cameras) -> None:
-    seen = render_image(field, view, 0, field.code("noon"), EXPOSURES["noon"])
+    seen = render_image(field, view.image_rays(0), field.code("noon"), EXPOSURES["noon"])
     truth = town.render(view, 0, "noon", EXPOSURES["noon"], supersample=1)
     assert psnr(seen.color, truth.color) > 24.0
     ratio = seen.depth / truth.depth.clamp_max(field.far)
