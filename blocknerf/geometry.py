@@ -1,4 +1,4 @@
-"""Rigid motions, the contraction of unbounded space, and rays against simple solids."""
+"""Rigid motions, and the contraction of unbounded space."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -69,13 +69,6 @@ def invert(motion: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
     return torch.cat([back, -back @ motion[..., 3:]], dim=-1)
 
 
-def transform_points(
-    motion: Float[Tensor, "*batch 3 4"], points: Float[Tensor, "*batch points 3"]
-) -> Float[Tensor, "*batch points 3"]:
-    """Apply rigid motions to points."""
-    return points @ motion[..., :3].transpose(-1, -2) + motion[..., None, :, 3]
-
-
 def is_rigid(motions: Float[Tensor, "*batch 3 4"], tolerance: float = 1e-3) -> Bool[Tensor, "*batch"]:
     """Whether each motion is finite, orthonormal and right-handed within `tolerance`."""
     turn = motions[..., :3]
@@ -84,34 +77,3 @@ def is_rigid(motions: Float[Tensor, "*batch 3 4"], tolerance: float = 1e-3) -> B
     finite = motions.isfinite().all(-1).all(-1)
     right_handed = torch.linalg.det(torch.nan_to_num(turn, 0.0, 0.0, 0.0)) > 0
     return finite & orthonormal & right_handed
-
-
-def ray_box(
-    origins: Float[Tensor, "rays 3"],
-    directions: Float[Tensor, "rays 3"],
-    low: Float[Tensor, "3"],
-    high: Float[Tensor, "3"],
-) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
-    """Distances at which rays enter and leave an axis-aligned box; enter > leave where they miss it.
-
-    Rays that start inside enter at 0. A direction component of exactly zero is handled.
-    """
-    safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
-    first, second = (low - origins) / safe, (high - origins) / safe
-    enter = torch.minimum(first, second).amax(-1).clamp_min(0.0)
-    leave = torch.maximum(first, second).amin(-1)
-    return enter, leave
-
-
-def ray_sphere(
-    origins: Float[Tensor, "rays 3"], directions: Float[Tensor, "rays 3"], center: Float[Tensor, "3"], radius: float
-) -> tuple[Float[Tensor, "rays"], Float[Tensor, "rays"]]:
-    """Distances at which unit-direction rays enter and leave a sphere; enter > leave where they miss it."""
-    offset = origins - center
-    along = (offset * directions).sum(-1)
-    # Squared after the subtraction: the difference of two large squares would lose a small, far sphere.
-    nearest = offset - along[:, None] * directions
-    discriminant = radius**2 - (nearest * nearest).sum(-1)
-    root = discriminant.clamp_min(0.0).sqrt()
-    enter, leave = (-along - root).clamp_min(0.0), -along + root
-    return enter, torch.where(discriminant < 0, torch.full_like(leave, -1.0), leave)

@@ -9,10 +9,16 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras, look_at
 from blocknerf.city.manifest import City
-from blocknerf.geometry import ray_box
 from blocknerf.partition.block import Block
 
 Solid = tuple[tuple[float, float, float], tuple[float, float, float]]
+
+
+def ray_box(eye: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Distances at which rays from an eye enter and leave a box; enter > leave where they miss it."""
+    safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
+    first, second = (low - eye) / safe, (high - eye) / safe
+    return torch.minimum(first, second).amax(-1).clamp_min(0.0), torch.maximum(first, second).amin(-1)
 
 
 class BoxScene:
@@ -50,7 +56,7 @@ class BoxScene:
             distance = offset.norm(dim=-1)
             clear = torch.ones_like(seen)
             for low, high in self.boxes:
-                enter, leave = ray_box(eye.expand_as(flat), offset / distance[:, None], low, high)
+                enter, leave = ray_box(eye, offset / distance[:, None], low, high)
                 clear &= (enter > leave) | (enter > distance - 0.1)
             seen |= clear
         return seen.float().view(points.shape[:-1])

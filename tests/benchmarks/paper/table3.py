@@ -26,13 +26,13 @@ from blocknerf.kernels.threads import use_threads
 use_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import numpy as np  # noqa: E402
+from jaxtyping import Float  # noqa: E402
 
 from blocknerf.capture.capture import read_capture  # noqa: E402
 from blocknerf.city.light import default_look, find_light  # noqa: E402
 from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting  # noqa: E402
 from blocknerf.city.renderer import CityRenderer, CityRendering  # noqa: E402
 from blocknerf.files import read_json  # noqa: E402
-from blocknerf.metrics.change import hand_over_change  # noqa: E402
 from blocknerf.metrics.similarity import psnr, ssim  # noqa: E402
 from pipelines.evaluate import Exam, fit_codes, spread  # noqa: E402
 from pipelines.film import film_size, own_film  # noqa: E402
@@ -95,6 +95,25 @@ def one_block_change(before: Views, after: Views) -> float:
     both = first.keys() & second.keys()
     name = max(both, key=lambda each: float(first[each].weight.mean() + second[each].weight.mean()))
     return float((second[name].picture.color - first[name].picture.color).abs().mean())
+
+
+def hand_over_change(
+    before: Float[np.ndarray, "blocks height width"],
+    after: Float[np.ndarray, "blocks height width"],
+    pictures: Float[np.ndarray, "blocks height width 3"],
+) -> float:
+    """How much a picture of the city changes only because its weights do: mean absolute difference, 0..1.
+
+    Through one block it is zero, however the camera moves. So it tells, where a change between pictures that also
+    move can not, a weighting that flickers or jumps from one that hands over calmly: over the pictures of a passage
+    its sum is least where weights never turn back, its root mean square where they besides take their time.
+
+    Args:
+        before: Weights of the blocks in the picture before; zero for one that was not in it.
+        after: Weights in this picture.
+        pictures: What each block alone shows in this picture.
+    """
+    return float(np.abs(((after - before)[..., None] * pictures).sum(0)).mean())
 
 
 def change_of_hands(before: Views, after: Views, rule: Weighting) -> float:
