@@ -49,7 +49,7 @@ def report(run: Path, *, film: str = "flythrough") -> Path:
     sections = [
         Section(title="Fly-through", body=_film(folder, city, film)),
         Section(title="Photographs it never saw", body=_comparisons(folder, scores)),
-        Section(title="Scores", body=_scores(city, scores)),
+        Section(title="Scores", body=_scores(scores)),
         Section(title="Plan", body=_plan(folder)),
         Section(title="Poses", body=_poses(folder, capture)),
         Section(title="Training", body=_training(folder, city, records)),
@@ -124,7 +124,7 @@ def _comparison(folder: RunFolder, frame: FrameScore) -> str:
     return head + paragraph(line, "faint") + f'<div class="{shape}">{"".join(figures)}</div>'
 
 
-def _scores(city: City, scores: Evaluation | None) -> str:
+def _scores(scores: Evaluation | None) -> str:
     if scores is None:
         return paragraph("Not evaluated yet: blocknerf evaluate", "warn")
     protocol = paragraph(scores.protocol.text, "faint") + paragraph(f"LPIPS: {scores.protocol.lpips}", "faint")

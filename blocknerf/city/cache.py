@@ -57,8 +57,6 @@ class BlockCache:
         self._blocks: OrderedDict[str, LoadedBlock] = OrderedDict()
         self.budget_bytes = budget_bytes
         self.held_bytes = 0
-        self.loads = 0
-        """How many times a block was loaded, again after leaving included."""
 
     def get(self, name: str) -> LoadedBlock:
         """The block of that name.
@@ -91,7 +89,6 @@ class BlockCache:
             self.held_bytes -= oldest.bytes
         self._blocks[name] = block
         self.held_bytes += size
-        self.loads += 1
 
 
 def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:

@@ -88,12 +88,16 @@ def test_visibility_is_asked_for_where_the_blocks_are(
     assert set(places) == {"meta"}
 
 
-def test_blocks_are_held_once_however_they_are_chosen(stock: Stock, gallery: Gallery) -> None:
+def test_blocks_are_held_once_however_they_are_chosen(
+    stock: Stock, gallery: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
     gallery.paint(wish(stock), 0.25, nothing)
-    loads = gallery.renderer.cache.loads
+    cache, loaded = gallery.renderer.cache, []
+    load = cache._load
+    monkeypatch.setattr(cache, "_load", lambda name: loaded.append(name) or load(name))
     for number in range(CITIES + 4):
         gallery.paint(wish(stock, city=stock.shown(frozenset(), 1.0 + 0.5 * number, 0.0)), 0.25, nothing)
-    assert gallery.renderer.cache.loads <= loads + len(stock.city.blocks)
+    assert len(loaded) == len(set(loaded)) <= len(stock.city.blocks)
     assert len(gallery._renderers) == CITIES
 
 

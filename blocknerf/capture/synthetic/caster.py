@@ -11,10 +11,6 @@ from blocknerf.capture.synthetic.shapes import distance, to_local, to_world
 from blocknerf.capture.synthetic.solids import CENTER
 from blocknerf.capture.synthetic.traversal import NOTHING, closest, closest_car, nearest, occluded
 
-# Numba's cache watches this file, not those it calls: the digest makes a change there a change here.
-# `tests/capture/synthetic/test_kernels.py` says what it must be.
-KERNELS_DIGEST = "31adfa53f700e954"
-
 SKY_REACH = 40.0
 """How far something may stand and still take ambient light away (m)."""
 
@@ -32,7 +28,7 @@ def find_rays(scene, cars, origins, directions, far, depth, solids):
 @njit(parallel=True, cache=True)
 @no_type_check
 def find_points(scene, points, gaps, solids):
-    """Write the signed distance of each point to the nearest surface (exact up to REACH), and whose it is."""
+    """Write the signed distance of each point to the nearest surface, exact up to `traversal.REACH`, and whose."""
     for i in prange(len(points)):
         gaps[i], solids[i] = find_point(scene, points[i])
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import atan2, cos, degrees, radians, sin, tan
-from typing import Literal, get_args
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float
@@ -13,7 +13,6 @@ from blocknerf.capture.synthetic.streets import LANE, SIDE_AT
 
 Route = Literal["main", "tour"]
 """`main`: along the main street through both intersections; `tour`: out of one side street and into the other."""
-ROUTES: tuple[Route, ...] = get_args(Route)
 SPEED = 6.0
 """Of the car (m/s)."""
 WANDER = 0.3

@@ -35,9 +35,3 @@ STREETS: tuple[Street, ...] = (
     ),
     Street(name="East Lane", highway="residential", points=((SIDE_AT, -SIDE_END), (SIDE_AT, 0.0), (SIDE_AT, SIDE_END))),
 )
-
-
-def intersections() -> list[tuple[float, float]]:
-    """Points that more than one street passes through, in order."""
-    seen = [point for street in STREETS for point in street.points]
-    return sorted({point for point in seen if seen.count(point) > 1})

@@ -1,27 +1,11 @@
-"""Closed-form shapes against signed distances, the grid against every solid in turn, and the cache's guard."""
-
-import hashlib
-from pathlib import Path
+"""Closed-form shapes against signed distances, the grid against every solid in turn."""
 
 import numpy as np
 import pytest
 
-from blocknerf.capture.synthetic import caster
 from blocknerf.capture.synthetic.shapes import NEVER, distance, enter
 from blocknerf.capture.synthetic.solids import Kind, Solid, SolidTable
 from blocknerf.capture.synthetic.town import FAR, Town, pack_cars
-
-COMPILED_INTO_CASTER = (
-    *("buildings", "facades", "ground", "lighting", "materials", "patterns"),
-    *("shading", "shapes", "solids", "streets", "traversal"),
-)
-
-
-def test_a_change_in_any_kernel_is_a_change_in_the_file_that_numba_watches() -> None:
-    folder = Path(caster.__file__).parent
-    text = "".join((folder / f"{name}.py").read_text() for name in COMPILED_INTO_CASTER)
-    digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-    assert digest == caster.KERNELS_DIGEST, f'write KERNELS_DIGEST = "{digest}" in caster.py'
 
 
 @pytest.mark.parametrize("yaw", [0.0, 35.0])
