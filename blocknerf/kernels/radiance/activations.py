@@ -11,7 +11,7 @@ from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
 
 def density_of(logits: Float[Tensor, "*batch"], half_extent: float) -> Float[Tensor, "*batch"]:
     """Density per world unit from its logit."""
-    # One unit of density in the block's own scale, a touch below at the start so that rays begin clear.
+    # Its unit is one over the half extent, so that fields of blocks of every size begin alike.
     return truncated_exp(logits - DENSITY_SHIFT) / half_extent
 
 
