@@ -96,6 +96,7 @@ def _masked(folder: RunFolder, capture: Capture) -> None:
 def test_masked_scores_leave_out_what_moves(exact_run: RunFolder, balls_capture: Capture) -> None:
     _masked(exact_run, balls_capture)
     found = evaluate(exact_run.path, max_frames=2, threads=1)
+    assert len(found.frames) == 2
     for frame in found.frames:
         assert frame.scores.psnr is not None
         assert frame.scores.psnr_masked is not None

@@ -45,12 +45,19 @@ def test_a_second_time_nothing_is_written(tmp_path, capsys):
     assert capsys.readouterr().out.startswith("done already: ")
 
 
-def test_poses_rounded_differently_by_another_machine_are_the_same(tmp_path):
+def test_poses_rounded_differently_by_another_machine_are_the_same_and_moved_ones_are_not(tmp_path):
     photos, run = folder_of(tmp_path / "photos"), tmp_path / "run"
     ingest(photos, run)
-    text = (run / "capture.json").read_text()
-    (run / "capture.json").write_text(text.replace("1.0", "0.9999999999999998", 1))
-    ingest(photos, run)
+    product = run / "capture.json"
+    document = json.loads(product.read_text())
+    pose = document["frames"][1]["camera_to_world"]
+    pose[3] = float(np.nextafter(pose[3], 2.0))
+    product.write_text(json.dumps(document))
+    assert ingest(photos, run) != read_capture(product)
+    pose[3] += 1e-6
+    product.write_text(json.dumps(document))
+    with pytest.raises(RunError, match="holds another run"):
+        ingest(photos, run)
 
 
 def test_a_run_of_another_capture_is_left_alone(tmp_path):

@@ -118,6 +118,7 @@ def test_the_block_is_trained_on_the_new_photographs_alone(run: RunFolder, later
 
 def test_codes_of_the_block_are_matched_and_those_of_others_kept(run: RunFolder, later: Path) -> None:
     before = {name: read_look(run.look(name)) for name in run.looks_done()}
+    assert before.keys() == {"default", "morning"}
     anew(run, later)
     for name, held in before.items():
         look = open_look(run, name, read_city(run.city).digest)
