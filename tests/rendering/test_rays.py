@@ -112,6 +112,12 @@ def test_proposals_carry_gradients_only_when_asked(slabs: MakeScene, rays_along:
     assert not plainly.proposals[0].weights.requires_grad
 
 
+def test_annealing_reaches_the_samples(slabs: MakeScene, rays_along: MakeRays) -> None:
+    scene, rays = slabs([(2.0, 3.0, 50.0, RED)], sample_counts=(64, 16)), rays_along([1.0])
+    even, gathered = (render_rays(scene, rays, *plain(rays), anneal=anneal).samples.middles for anneal in (0.0, 1.0))
+    assert even.std() > 3.0 * gathered.std()
+
+
 def test_fade_gradient_changes_only_the_way_back() -> None:
     values, factor = torch.tensor([1.0, 2.0, 3.0], requires_grad=True), torch.tensor([0.0, 0.25, 1.0])
     faded = fade_gradient(values, factor)

@@ -1,6 +1,9 @@
+import pytest
 import torch
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.intervals import place_intervals
+from blocknerf.sampling.intervals import uniform_edges
 from blocknerf.sampling.proposal import sample_proposals
 from blocknerf.spacing import Spacing
 
@@ -22,6 +25,17 @@ def test_final_samples_gather_where_the_proposal_is_dense():
     assert samples.middles.shape == (20, 32)
     assert len(history) == 1
     assert ((samples.middles > 4.7) & (samples.middles < 5.6)).float().mean() > 0.8
+
+
+def test_annealing_spreads_samples_until_it_is_one():
+    spacing, shares = Spacing(near=0.1, far=100.0, knee=10.0), []
+    for anneal in (0.0, 0.5, 1.0):
+        fog = [lambda *where: shell(*where) + 0.02]
+        samples, _ = sample_proposals(fog, bundle(20), spacing, (128, 32), anneal=anneal)
+        shares.append(float(((samples.middles > 4.7) & (samples.middles < 5.6)).float().mean()))
+    even = place_intervals(uniform_edges(20, 32), bundle(20), spacing).middles
+    assert shares[0] == pytest.approx(float(((even > 4.7) & (even < 5.6)).float().mean()), abs=0.02)
+    assert shares[0] + 0.1 < shares[1] < shares[2] - 0.1
 
 
 def test_footprints_grow_with_distance():
