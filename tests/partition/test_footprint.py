@@ -38,7 +38,7 @@ def test_ground_height_is_that_of_the_points_or_zero_or_below(flight, with_point
     assert ground_height(survey(flight(eyes, metric=False))) == pytest.approx(10.0)
 
 
-def test_gaze_meets_the_ground_where_an_oblique_camera_looks(orbit, flight) -> None:
+def test_gaze_meets_the_ground_where_an_oblique_camera_looks(orbit) -> None:
     oblique = orbit(torch.tensor([[0.0, -20.0, 20.0], [20.0, 0.0, 20.0]]), torch.tensor([5.0, 5.0, 0.0]))
     assert torch.allclose(gaze_points(survey(oblique)), torch.tensor([[5.0, 5.0], [5.0, 5.0]]), atol=1e-3)
 

@@ -149,7 +149,7 @@ def test_odd_names_are_refused(name: str, exact_run: RunFolder) -> None:
     assert not exact_run.renders.exists()
 
 
-def test_defaults_come_from_the_capture(exact_run: RunFolder, balls_capture: Capture) -> None:
+def test_defaults_come_from_the_capture(balls_capture: Capture) -> None:
     film = own_film(balls_capture, "draft", (40, 24), (), None, None, None, None)
     assert (len(film), film.fps) == (96, 24.0)  # 17 m are shorter than the shortest film of 4 s.
     faster = own_film(balls_capture, "draft", (40, 24), (), None, None, None, 30.0)

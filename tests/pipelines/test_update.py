@@ -291,7 +291,7 @@ def moved(pose: Any) -> Any:
     return tuple((*row[:3], row[3] + 500.0) for row in pose)
 
 
-def test_exposures_must_be_told_where_the_run_has_them(run: RunFolder, later: Path, tmp_path: Path) -> None:
+def test_exposures_must_be_told_where_the_run_has_them(run: RunFolder, later: Path) -> None:
     known = read_capture(run.capture)
     write_capture(replace(known, frames=tuple(replace(f, exposure=1.0) for f in known.frames)), run.capture)
     with pytest.raises(RunError, match=r"photograph photo00\.png does not say its exposure as those of the run do"):

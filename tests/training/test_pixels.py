@@ -75,7 +75,7 @@ def test_masked_pixels_are_never_drawn(ball: Any) -> None:
     assert np.mean(drawn) < 0.9
 
 
-def test_sky_is_known_where_masks_show_it(ball: Any, tmp_path: Path) -> None:
+def test_sky_is_known_where_masks_show_it(ball: Any) -> None:
     assert len(source(ball.clean).batch(0, 100, 0).sky) == 0
     # The masks of moving things stand in for sky masks; the first photograph has none.
     frames = tuple(
