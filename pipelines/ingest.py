@@ -8,6 +8,7 @@ import numpy as np
 from blocknerf.capture import Capture, check_files, read_capture, read_transforms, write_capture
 from blocknerf.capture.capture import CAPTURE_FORMAT
 from blocknerf.city.manifest import RunFolder
+from blocknerf.city.photographs import has_images, relocate
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.files import read_json
 from pipelines.job import is_done, say
@@ -31,7 +32,10 @@ def ingest(capture: Path, run: Path) -> Capture:
     product = RunFolder(run).capture
     if product.exists():
         held = read_capture(product)
-        if not _same(held, found):
+        if not has_images(held) and _same(replace(held, root=found.root), found):
+            relocate(RunFolder(run), found)
+            say(f"{product}: the run or the capture was moved; refers to {found.root} now")
+        elif not _same(held, found):
             raise RunError(f"{run}: holds another run, of {_described(held)} in {held.root}; {ANOTHER}")
         is_done(product)
         return found

@@ -1,10 +1,53 @@
-"""Where a run's photographs stand, and which train a block: some of those, or its own where it was updated."""
+"""A run's images: where they are, from where they were taken, and which of them train a block."""
 
-from blocknerf.capture.capture import Capture, read_capture
+from dataclasses import replace
+from pathlib import Path
+
+from blocknerf.capture.capture import Capture, check_files, read_capture, write_capture
 from blocknerf.capture.offsets import refined
 from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import CaptureError
 from blocknerf.partition.membership import Membership, read_membership
+
+
+def capture_with_images(run: RunFolder, moved_to: Path | None = None) -> Capture:
+    """The capture of a run whose images are there.
+
+    Args:
+        run: The run folder.
+        moved_to: The folder that the capture's images are relative to, or a file in it such as transforms.json, where
+            the run or the capture was moved; capture.json refers to that folder from then on.
+
+    Raises:
+        CaptureError: capture.json is broken, or the images are not where it or `moved_to` says.
+    """
+    capture = read_capture(run.capture)
+    if moved_to is None:
+        if has_images(capture):
+            return capture
+        raise CaptureError(
+            f"{run.capture}: its images are not in {capture.root}; "
+            "if the run or the capture was moved, say with --capture where they are now"
+        )
+    return relocate(run, replace(capture, root=moved_to if moved_to.is_dir() else moved_to.parent))
+
+
+def has_images(capture: Capture) -> bool:
+    """Whether any of the first, middle and last image exists: none does where a run or a capture was moved."""
+    frames = (capture.frames[i] for i in (0, len(capture) // 2, -1))
+    return any((capture.root / frame.image).exists() for frame in frames)
+
+
+def relocate(run: RunFolder, capture: Capture) -> Capture:
+    """Let a run refer to its images at `capture.root`.
+
+    Raises:
+        CaptureError: an image, mask or point file is not there or has another size.
+    """
+    check_files(capture)
+    write_capture(capture, run.capture)
+    return capture
 
 
 def placed_capture(run: RunFolder) -> Capture:

@@ -1,12 +1,15 @@
 """The first job: it writes once, skips what is done, and leaves foreign folders alone."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from blocknerf.capture import read_capture, write_capture
+from blocknerf.city.manifest import RunFolder
+from blocknerf.city.photographs import capture_with_images
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.images import write_image
 from pipelines.ingest import ingest, read_any
@@ -118,3 +121,41 @@ def test_what_is_no_capture_is_refused(tmp_path):
 def test_a_world_that_is_not_z_up_is_pointed_out(tmp_path, capsys, up, warned):
     ingest(folder_of(tmp_path / "photos", up=up), tmp_path / "run")
     assert ("warning: the photographs' up is (" in capsys.readouterr().out) == warned
+
+
+@pytest.fixture
+def capture(tmp_path: Path) -> Path:
+    return folder_of(tmp_path / "capture")
+
+
+def test_a_moved_run_finds_its_images_when_ingested_again(
+    capture: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ingest(capture, tmp_path / "run")
+    (tmp_path / "elsewhere").mkdir()
+    moved, run = tmp_path / "elsewhere" / "capture", tmp_path / "run"
+    capture.rename(moved)
+    with pytest.raises(CaptureError, match=r"capture\.json: its images are not in .*; if the run .* was moved, say"):
+        capture_with_images(RunFolder(run))
+    ingest(moved, run)
+    assert f"the run or the capture was moved; refers to {moved} now" in capsys.readouterr().out
+    assert capture_with_images(RunFolder(run)).root == moved
+
+
+def test_a_moved_run_is_told_where_its_images_are(capture: Path, tmp_path: Path) -> None:
+    ingest(capture, tmp_path / "run")
+    run, before = RunFolder(tmp_path / "run"), (tmp_path / "run" / "capture.json").read_bytes()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CaptureError, match="does not exist"):
+        capture_with_images(run, tmp_path / "empty")
+    assert run.capture.read_bytes() == before
+    moved = capture.rename(tmp_path / "moved")
+    assert capture_with_images(run, moved / "transforms.json").root == moved
+    assert read_capture(run.capture).root == moved
+
+
+def test_other_images_are_still_another_run(capture: Path, tmp_path: Path) -> None:
+    ingest(capture, tmp_path / "run")
+    copy = shutil.copytree(capture, tmp_path / "copy")
+    with pytest.raises(RunError, match="holds another run"):
+        ingest(copy, tmp_path / "run")
