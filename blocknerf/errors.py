@@ -5,6 +5,10 @@ class BlockNerfError(Exception):
     """Any error caused by input or environment; the command line prints it as one line and exits with 2."""
 
 
+class OptionError(BlockNerfError):
+    """A number given as an option is out of range."""
+
+
 class CaptureError(BlockNerfError):
     """A capture (photographs, poses, masks, points) cannot be used as it is."""
 

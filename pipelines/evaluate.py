@@ -16,13 +16,14 @@ from blocknerf.city.appearance import block_code, block_exposure
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, error_colors
-from blocknerf.errors import RunError
 from blocknerf.images import to_float, to_uint8, write_image
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.metrics import perceptual
 from blocknerf.metrics.similarity import psnr, ssim
+from blocknerf.options import check_whole
 from blocknerf.rendering.code_fit import FIT_STEPS, fit_code
+from blocknerf.training.block_spec import check_downscale
 from pipelines.job import say, show, table, tracked
 from pipelines.records import refined_stretches, training_downscale
 from pipelines.scores import (
@@ -69,14 +70,15 @@ def evaluate(
 
     Raises:
         BackendError: There is no such device.
+        OptionError: A number is out of range.
         RunError: A block is not trained, or a file is broken.
     """
     place = resolve(device)
     use_threads(threads)
+    check_whole(max_frames=max_frames)
     folder = RunFolder(run)
     capture, city = read_capture(folder.capture), read_city(folder.city)
-    if max_frames is not None and max_frames < 1:
-        raise RunError(f"evaluate: max-frames is {max_frames}; give at least 1")
+    check_downscale(capture, downscale)
     held_out = [i for i in range(len(capture)) if city.is_held_out(i)]
     chosen = spread(held_out, max_frames or len(held_out))
     scale = training_downscale(folder) if downscale is None else downscale

@@ -9,6 +9,7 @@ from blocknerf.city.matching import STEPS
 from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
+from blocknerf.options import check_whole
 from pipelines.job import is_done, say, show, table, tracked
 from pipelines.meetings import Meetings, SeamChange, Source
 
@@ -38,13 +39,13 @@ def match(
 
     Raises:
         BackendError: There is no such device.
+        OptionError: A number is out of range.
         RunError: No block is trained, there is no such photograph, segment or block, or the look is of another light.
     """
     place = resolve(device)
     use_threads(threads)
     check_name(look, "--look")
-    if steps < 1:
-        raise RunError(f"match: steps is {steps}; give at least 1")
+    check_whole(steps=steps)
     folder = RunFolder(run)
     meetings = Meetings(folder, read_city(folder.city), device=place)
     path = folder.look(look)

@@ -11,9 +11,10 @@ from blocknerf.city.manifest import City, RunFolder, read_city, write_city
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import read_json
 from blocknerf.images import write_image
-from blocknerf.partition.membership import Membership, assign, write_membership
+from blocknerf.partition.membership import Membership, assign, check_held_out, write_membership
 from blocknerf.partition.placement import place
 from blocknerf.partition.plan import draw_plan
+from blocknerf.partition.radius import check_radius
 from blocknerf.partition.report import coverage, coverage_table, write_coverage
 from blocknerf.partition.street_placement import Layout, place_on_streets
 from blocknerf.presets import Preset
@@ -48,10 +49,12 @@ def partition(
 
     Raises:
         CaptureError: The capture cannot be read.
+        OptionError: A number is out of range.
         PlacementError: The blocks cannot be placed, leave a frame out, or hold none, or a file that was given is not
             there; nothing is written.
         RunError: The folder was partitioned otherwise before.
     """
+    check_placement(radius, held_out)
     folder = RunFolder(run)
     capture = read_capture(folder.capture)
     asked = {"placement": placement, "radius": radius, "blocks_file": _digest(blocks_file)}
@@ -71,6 +74,17 @@ def partition(
     _publish(folder, capture, layout, members, asked)
     write_city(city, folder.city)
     return city
+
+
+def check_placement(radius: float | None, held_out: int) -> None:
+    """Refuse a radius that is no length, and what leaves no frame to train on.
+
+    Raises:
+        OptionError: a number is out of range.
+        PlacementError: the numbers cannot be followed.
+    """
+    check_radius(radius)
+    check_held_out(held_out)
 
 
 def _publish(

@@ -25,7 +25,8 @@ from blocknerf.images import read_image, to_uint8, write_image
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.metrics.change import largest_jump, picture_change
-from blocknerf.trajectory.trajectory import Trajectory
+from blocknerf.options import check_number, check_whole
+from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_trajectory
 from blocknerf.video import write_video
 from pipelines.film import as_asked, film_size, own_film
@@ -33,6 +34,9 @@ from pipelines.job import duration, is_done, say, tracked
 from pipelines.records import read_lines
 
 RENDER_FORMAT = "blocknerf.render/1"
+
+LARGEST_SIDE = 65_536
+"""Pixels of a video's side: no encoder takes more."""
 
 _ANOTHER = "choose another --name, or remove the folder"
 
@@ -86,10 +90,15 @@ def render(
 
     Raises:
         BackendError: There is no such device.
+        OptionError: A number is out of range.
         RunError: A block is not trained, a file is broken, or the folder holds another film.
     """
-    place = resolve(device)
+    check_whole(most=MAX_FRAMES, frames=frames)
+    check_whole(most=LARGEST_SIDE, width=width, height=height)
+    check_number(least=0.01, most=1000.0, fps=fps)
+    check_number(least=0.01, seconds=seconds)
     use_threads(threads)
+    place = resolve(device)
     folder, layers = RunFolder(run), _layers(depth, block_weights)
     capture, city = placed_capture(folder), read_city(folder.city)
     check_name(name, "--name")

@@ -14,11 +14,11 @@ from pipelines.evaluate import evaluate
 from pipelines.ingest import ingest
 from pipelines.job import duration, say, stage
 from pipelines.match import match
-from pipelines.partition import partition
+from pipelines.partition import check_placement, partition
 from pipelines.reconcile import reconcile
 from pipelines.render import render
 from pipelines.report import report
-from pipelines.train import check_poses, train
+from pipelines.train import check_poses, check_training, train
 
 SETTINGS_FORMAT = "blocknerf.run/1"
 
@@ -73,8 +73,11 @@ def run(
     Raises:
         BlockNerfError: the capture cannot be used, or the output folder holds another run.
     """
+    # All that can be refused before anything is begun.
+    check_training(steps=steps, downscale=downscale, at_once=at_once, view=view)
     check_poses(pose_refinement, pose_stretch, pose_rounds)
-    resolve(device)  # refused before anything is begun
+    check_placement(radius, held_out)
+    resolve(device)
     start = time.monotonic()
     folder = RunFolder(out)
     with stage("ingest"):

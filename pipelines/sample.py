@@ -9,6 +9,7 @@ from blocknerf.capture.synthetic.town import Town
 from blocknerf.capture.synthetic.traffic import Traffic
 from blocknerf.errors import RunError
 from blocknerf.files import atomic_folder
+from blocknerf.options import check_number, check_whole
 from pipelines.job import say, tracked
 
 
@@ -56,7 +57,8 @@ def sample(
         The folder.
 
     Raises:
-        RunError: the folder holds something else, or an option is out of range.
+        OptionError: an option is out of range.
+        RunError: the folder holds something else.
     """
     spec = SampleSpec(
         width=width,
@@ -89,7 +91,8 @@ def _check(spec: SampleSpec) -> None:
     """Refuse options out of range.
 
     Raises:
-        RunError: names the option and its range.
+        OptionError: names the option and its range.
+        RunError: the route and the traffic do not go together.
     """
     ranges = {
         "width": (8, 8192),
@@ -103,10 +106,9 @@ def _check(spec: SampleSpec) -> None:
         "supersample": (1, 8),
         "quality": (1, 95),
     }
-    for name, (low, high) in ranges.items():
-        value = getattr(spec, name)
-        if not low <= value <= high:
-            raise RunError(f"sample: {name} is {value}; give a number from {low} to {high}")
+    for name, (least, most) in ranges.items():
+        check_number(least=least, most=most, **{name: getattr(spec, name)})
+    check_whole(least=0, seed=spec.seed, changed_building=spec.changed_building)
     if spec.traffic == "dense" and spec.route != "main":
         raise RunError("sample: on a tour the car turns left through dense traffic; take light traffic or route main")
 

@@ -1,7 +1,6 @@
 """The training job: one block at a time, each as if it were alone."""
 
 import json
-import math
 import os
 import platform
 import resource
@@ -22,7 +21,7 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.offsets import write_offsets
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.city.photographs import block_photographs
-from blocknerf.errors import TrainingError
+from blocknerf.errors import OptionError, TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import save_field
 from blocknerf.fields.occupancy import save_occupancy
@@ -31,7 +30,8 @@ from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, availability, choose
 from blocknerf.kernels.devices import Device, device_name, resolve, set_deterministic
 from blocknerf.kernels.threads import use_threads
-from blocknerf.training.block_spec import default_downscale, spec_for_block
+from blocknerf.options import check_number, check_positive, check_whole
+from blocknerf.training.block_spec import check_downscale, default_downscale, spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import POSE_ROUNDS, TrainConfig
 from blocknerf.training.device_pixels import DevicePixels
@@ -55,8 +55,6 @@ Measured at the peak: 0.75 GiB for a draft block, 0.9 for standard, 1.7 for fine
 """
 PREVIEW_SECONDS = 15.0
 """How often what is trained so far is written for who looks on."""
-SMALLEST_SIDE = 8
-"""Pixels that a photograph asked to be shrunk must keep, either way."""
 
 
 def train(
@@ -106,16 +104,24 @@ def train(
 
     Raises:
         BackendError: There is no such device.
-        TrainingError: An option is out of range, or training met a number that is not finite.
+        OptionError: A number is out of range.
+        TrainingError: Options do not go together, or training met a number that is not finite.
         RunError: The folder is not partitioned, or a file of it is broken or of a training with other settings.
     """
-    place, folder = resolve(device), RunFolder(run)
-    city, capture = read_city(folder.city), read_capture(folder.capture)
-    _check_options(capture, steps, downscale, threads, at_once, trim, image_cache_gb)
-    if view and at_once and at_once > 1:
-        raise TrainingError(f"--at-once {at_once} does not go with --view, which shows one block; leave one out")
+    check_training(
+        steps=steps,
+        downscale=downscale,
+        at_once=at_once,
+        image_cache_gb=image_cache_gb,
+        trim=trim,
+        seed=seed,
+        view=view,
+    )
     check_poses(pose_refinement, pose_stretch, pose_rounds)
-    usable = use_threads(threads)
+    check_whole(beside=beside)
+    usable, place, folder = use_threads(threads), resolve(device), RunFolder(run)
+    city, capture = read_city(folder.city), read_capture(folder.capture)
+    check_downscale(capture, downscale)
     set_deterministic(deterministic)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
     choices = {
@@ -148,43 +154,46 @@ def train(
     return todo
 
 
+def check_training(
+    *,
+    steps: int | None = None,
+    downscale: int | None = None,
+    at_once: int | None = None,
+    image_cache_gb: float = 1.5,
+    trim: float = 0.0,
+    seed: int = 0,
+    view: bool = False,
+) -> None:
+    """Refuse options of `train` that are out of range, or do not go together.
+
+    Raises:
+        OptionError: names the option and its range.
+        TrainingError: names the options.
+    """
+    check_whole(steps=steps, downscale=downscale, at_once=at_once)
+    check_whole(least=0, seed=seed)
+    check_positive(image_cache_gb=image_cache_gb)
+    if not 0.0 <= trim < 1.0:
+        raise OptionError(f"--trim {trim:g} is not from 0 to below 1; give the share of rays that may be ignored")
+    if view and at_once and at_once > 1:
+        raise TrainingError(f"--at-once {at_once} does not go with --view, which shows one block; leave one out")
+
+
 def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int | None) -> None:
     """Refuse stretches that are no length, rounds that are none, and either where nothing is corrected.
 
     Raises:
-        TrainingError: names the option.
+        OptionError: names the option and its range.
+        TrainingError: names the options that do not go together.
     """
-    if not 0.0 <= pose_stretch < math.inf:
-        raise TrainingError(f"--pose-stretch {pose_stretch:g} is not a length; give 0 for whole segments, or more")
+    check_number(pose_stretch=pose_stretch)
+    check_whole(pose_rounds=pose_rounds)
     if pose_stretch and not pose_refinement:
         raise TrainingError("--pose-stretch has no meaning without --pose-refinement; add it")
-    if pose_rounds is not None and pose_rounds < 1:
-        raise TrainingError(f"--pose-rounds {pose_rounds} is not positive; give a whole number of at least 1")
     if pose_rounds is not None and pose_rounds > 1 and not pose_refinement:
         raise TrainingError("--pose-rounds has no meaning without --pose-refinement; add it")
 
 
-def _check_options(
-    capture: Capture,
-    steps: int | None,
-    downscale: int | None,
-    threads: int | None,
-    at_once: int | None,
-    trim: float,
-    image_cache_gb: float,
-) -> None:
-    counts = {"steps": steps, "downscale": downscale, "threads": threads, "at-once": at_once}
-    for name, value in counts.items():
-        if value is not None and value < 1:
-            raise TrainingError(f"--{name} {value} is not positive; give a whole number of at least 1")
-    if not 0.0 <= trim < 1.0:
-        raise TrainingError(f"--trim {trim:g} is not from 0 to below 1; give the share of rays that may be ignored")
-    if not 0.0 < image_cache_gb < math.inf:
-        raise TrainingError(f"--image-cache-gb {image_cache_gb:g} is not a size; give a number of GiB above 0")
-    smallest = min(min(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
-    if downscale is not None and smallest // downscale < SMALLEST_SIDE:
-        most = max(1, smallest // SMALLEST_SIDE)
-        raise TrainingError(f"--downscale {downscale} leaves too little of the photographs; give at most {most}")
 
 
 def _compile_kernels(processes: int) -> None:

@@ -16,11 +16,13 @@ from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.files import write_atomic
 from blocknerf.kernels.devices import Device, resolve
+from blocknerf.kernels.threads import use_threads
 from blocknerf.partition.membership import assign, read_membership, write_membership
+from blocknerf.training.block_spec import check_downscale
 from pipelines.ingest import read_any
 from pipelines.job import is_done, say, stage
 from pipelines.meetings import Meetings, Source
-from pipelines.train import train
+from pipelines.train import check_training, train
 
 FEW = 0.5
 """New photographs fewer than this share of the old ones deserve a warning."""
@@ -55,11 +57,14 @@ def update(
 
     Raises:
         BackendError: There is no such device.
+        OptionError: A number is out of range.
         RunError: The block is not trained yet, another update of it was begun, or the new capture is not measured like
             the run's.
         CaptureError: The new capture cannot be used.
         PlacementError: None of the new photographs shows the block.
     """
+    check_training(steps=steps, downscale=downscale, image_cache_gb=image_cache_gb)
+    use_threads(threads)
     place, folder = resolve(device), RunFolder(run)
     city = read_city(folder.city)
     name = city.block(block).name
@@ -67,6 +72,7 @@ def update(
         raise RunError(f"{folder.field(name)}: block {name} is not trained; run 'blocknerf train --block {name}'")
     begun = folder.update(name)
     fresh = _comparable(read_any(capture), read_capture(folder.capture), name)
+    check_downscale(fresh, downscale)
     own = folder.own_capture(name, _mark(fresh))
     if not begun.city.is_file():
         if read_membership(folder.frames(name)).capture == own.name and is_done(own):

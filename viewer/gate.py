@@ -145,8 +145,6 @@ class Gate:
         Raises:
             RunError: it is in use, or cannot be opened.
         """
-        if not 0 <= self.port < 1 << 16:
-            raise RunError(f"view: --port {self.port} is not 0 to 65535; give another")
         host, ready = LOOPBACK if self.host.lower() == "localhost" else self.host, threading.Event()
         try:
             door = socket.create_server((host, self.port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)

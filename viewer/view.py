@@ -3,7 +3,6 @@
 import contextlib
 import io
 import logging
-import math
 import os
 import signal
 import time
@@ -21,10 +20,12 @@ from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
+from blocknerf.options import check_positive, check_whole
 from viewer.gate import Gate, check_binding
 from viewer.views import AHEAD, field_of_view
 
 GIB = 1 << 30
+LAST_PORT = (1 << 16) - 1
 
 
 def view(
@@ -54,13 +55,13 @@ def view(
 
     Raises:
         BackendError: there is no such device.
-        RunError: no block is trained, a file is broken, the port is taken, an option is out of range, or anybody could
-            look in.
+        OptionError: a number is out of range.
+        RunError: no block is trained, a file is broken, the port is taken, or anybody could look in.
     """
-    place = resolve(device)
-    if not 0.0 < block_cache_gb < math.inf:
-        raise RunError(f"--block-cache-gb {block_cache_gb:g} is not a size; give a number of GiB above 0")
+    check_positive(block_cache_gb=block_cache_gb)
+    check_whole(beside=beside)
     use_threads(threads)
+    place = resolve(device)
     cache_bytes = int(block_cache_gb * GIB)
     with serving(
         RunFolder(run), port=port, host=host, token=token, follow=follow, cache_bytes=cache_bytes, device=place
@@ -87,8 +88,9 @@ def serving(
     """The viewer of a run, at work; gives its door.
 
     Raises:
-        RunError: as `view` does.
+        OptionError, RunError: as `view` does.
     """
+    check_whole(least=0, most=LAST_PORT, port=port)
     check_binding(host, token)
     viser = _viser()
     from viewer.filming import Studio

@@ -11,6 +11,7 @@ from blocknerf.city.looks import DEFAULT_LOOK, Look, between, exposure_between, 
 from blocknerf.city.manifest import City, RunFolder
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import RunError
+from blocknerf.options import MOST
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,5 +80,5 @@ def _check_exposure(capture: Capture, exposure: float | None) -> None:
     known: Sequence[float] = [frame.exposure for frame in capture.frames if frame.exposure is not None]
     if not known:
         raise RunError("render: --exposure has no meaning here: the photographs do not say theirs; leave it out")
-    if not 0.0 < exposure < float("inf"):
+    if not 0.0 < exposure <= MOST:
         raise RunError(f"render: --exposure {exposure:g} is not a positive number; give one like {known[0]:g}")

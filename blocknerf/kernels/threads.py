@@ -7,6 +7,8 @@ made passive before either loads OpenMP: import this module before `torch` where
 import os
 import sys
 
+from blocknerf.options import check_whole
+
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.setdefault("KMP_BLOCKTIME", "0")
 
@@ -27,11 +29,10 @@ def use_threads(count: int | None = None) -> int:
     (measured in training on two cores: 29,000 rays a second with two, 33,000 with one).
 
     Raises:
-        ValueError: `count` is less than one.
+        OptionError: `count` is no number of threads.
     """
     global _count
-    if count is not None and count < 1:
-        raise ValueError(f"threads: {count} is not a count of at least 1")
+    check_whole(threads=count)
     import torch
 
     _count = min(count or usable_cores(), usable_cores())

@@ -12,6 +12,7 @@ from torch import Tensor
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
+from blocknerf.options import check_whole
 from blocknerf.partition.block import Block
 from blocknerf.partition.placement import listed
 from blocknerf.partition.sight import sight_shares
@@ -65,8 +66,7 @@ def assign(
     Raises:
         PlacementError: a frame is in no block (unless `allow_orphans`), or a block has no frames.
     """
-    if held_out < 0 or held_out == 1:
-        raise PlacementError(f"partition: held-out {held_out} leaves nothing to train on; give 0 or at least 2")
+    check_held_out(held_out)
     known = survey(capture)
     shares = sight_shares(known, blocks)
     near = torch.stack([block.contains(known.centers, MARGIN) for block in blocks], -1)
@@ -78,6 +78,18 @@ def assign(
     members = [_membership(known, tracks, b, stands[:, i], sees[:, i], reserved) for i, b in enumerate(blocks)]
     _check_empty(members)
     return tuple(members)
+
+
+def check_held_out(held_out: int) -> None:
+    """Refuse to hold out what leaves nothing to train on.
+
+    Raises:
+        PlacementError: every frame would be held out.
+        OptionError: it is no count of frames.
+    """
+    check_whole(least=0, held_out=held_out)
+    if held_out == 1:
+        raise PlacementError("--held-out 1 leaves nothing to train on; give 0 or at least 2")
 
 
 def write_membership(membership: Membership, capture: Capture, path: Path) -> None:

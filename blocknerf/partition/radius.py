@@ -1,6 +1,7 @@
 """Radii that no placement can follow: what is no length, and what asks for countless blocks."""
 
 from blocknerf.errors import PlacementError
+from blocknerf.options import MOST
 
 MOST_BLOCKS = 20_000
 
@@ -9,10 +10,10 @@ def check_radius(radius: float | None) -> None:
     """Refuse what is no length; None leaves the radius to the placement.
 
     Raises:
-        PlacementError: it is not positive and finite.
+        PlacementError: it is not positive, or larger than any place.
     """
-    if radius is not None and not 0 < radius < float("inf"):
-        raise PlacementError(f"placement: radius {radius:g} is not a positive length; leave it out or give one")
+    if radius is not None and not 0 < radius <= MOST:
+        raise PlacementError(f"--radius {radius:g} is not a positive length; leave it out or give one")
 
 
 def check_count(count: float, radius: float) -> None:

@@ -8,7 +8,9 @@ import numpy as np
 import torch
 
 from blocknerf.capture.capture import Capture
+from blocknerf.errors import OptionError
 from blocknerf.fields.spec import FieldSpec
+from blocknerf.options import check_whole
 from blocknerf.partition.block import Block
 from blocknerf.presets import Preset
 from blocknerf.training.depths import distances_in_view
@@ -19,6 +21,8 @@ FAR_SHARE = 100.0
 PROBED_FRAMES = 12
 NEAREST_SHARE = 1e-3
 """Share of points in view, stray ones, that rays may begin behind."""
+SMALLEST_SIDE = 8
+"""Pixels that a photograph asked to be shrunk must keep, either way."""
 LONG_SIDE: dict[Preset, float] = {"draft": 400, "standard": 1600, "fine": math.inf}
 """Longest image side, in pixels, that a preset learns from."""
 
@@ -41,6 +45,19 @@ def default_downscale(capture: Capture, preset: Preset) -> int:
     """The smallest factor that brings every photograph within the preset's size."""
     longest = max(max(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
     return max(1, math.ceil(longest / LONG_SIDE[preset]))
+
+
+def check_downscale(capture: Capture, downscale: int | None) -> None:
+    """Refuse a factor that is none, or leaves too little of the smallest photograph.
+
+    Raises:
+        OptionError: naming the largest that will do.
+    """
+    check_whole(downscale=downscale)
+    smallest = min(min(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
+    if downscale is not None and smallest // downscale < SMALLEST_SIDE:
+        most = max(1, smallest // SMALLEST_SIDE)
+        raise OptionError(f"--downscale {downscale} leaves too little of the photographs; give at most {most}")
 
 
 def _nearest_distance(capture: Capture, frames: Sequence[int]) -> float:

@@ -8,6 +8,7 @@ import numba
 import pytest
 import torch
 
+from blocknerf.errors import OptionError
 from blocknerf.kernels.threads import enter_numba, usable_cores, use_threads
 
 
@@ -27,7 +28,7 @@ def test_small_work_can_ask_for_fewer() -> None:
 
 
 def test_no_threads_are_refused() -> None:
-    with pytest.raises(ValueError, match="at least 1"):
+    with pytest.raises(OptionError, match=r"--threads 0 .* at least 1"):
         use_threads(0)
 
 

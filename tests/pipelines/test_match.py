@@ -123,7 +123,7 @@ def test_blocks_without_a_seam_keep_their_own_idea(
         (["--from", "nowhere"], "has neither a photograph nor a segment 'nowhere'; its segments are drive"),
         (["--look", "../x"], "--look '../x' is not letters"),
         (["--block", "b9"], "no block 'b9'"),
-        (["--steps", "0"], "steps is 0; give at least 1"),
+        (["--steps", "0"], "--steps 0 is out of range; give a whole number of at least 1"),
     ],
 )
 def test_bad_requests_are_refused_in_one_line(

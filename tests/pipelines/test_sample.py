@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from blocknerf.capture.transforms import read_transforms
-from blocknerf.errors import RunError
+from blocknerf.errors import OptionError, RunError
 from pipelines.sample import sample
 
 TINY = {"width": 16, "height": 9, "drives": 1, "stops": 2}
@@ -57,7 +57,7 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
     ("name", "value"), [("width", 0), ("stops", 0), ("quality", 100), ("pose_error", -1.0), ("exposure_wander", 5.0)]
 )
 def test_an_option_out_of_range_is_refused_before_anything_is_written(tmp_path: Path, name: str, value: float) -> None:
-    with pytest.raises(RunError, match=f"sample: {name} is {value}; give a number from"):
+    with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} {value:g} is out of range; give a number "):
         sample(tmp_path / "town", **{**TINY, name: value})  # type: ignore[arg-type]
     assert not (tmp_path / "town").exists()
 

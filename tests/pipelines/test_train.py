@@ -18,7 +18,7 @@ from safetensors import safe_open
 from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.capture.offsets import read_offsets
 from blocknerf.city.manifest import City, RunFolder, read_city, write_city
-from blocknerf.errors import CheckpointError, TrainingError
+from blocknerf.errors import CheckpointError, OptionError, TrainingError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.kernels.backends import OPERATIONS
@@ -264,25 +264,25 @@ def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: 
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"steps": 0}, "--steps 0 is not positive"),
-        ({"downscale": 0}, "--downscale 0 is not positive"),
+        ({"steps": 0}, "--steps 0 is out of range"),
+        ({"downscale": 0}, "--downscale 0 is out of range"),
         ({"downscale": 9}, "--downscale 9 leaves too little of the photographs; give at most 3"),
-        ({"threads": -1}, "--threads -1 is not positive"),
-        ({"pose_stretch": -1.0}, "--pose-stretch -1 is not a length; give 0 for whole segments, or more"),
+        ({"threads": -1}, "--threads -1 is out of range"),
+        ({"pose_stretch": -1.0}, "--pose-stretch -1 is out of range; give a number of at least 0"),
         ({"pose_stretch": 3.0}, "--pose-stretch has no meaning without --pose-refinement; add it"),
-        ({"pose_rounds": 0}, "--pose-rounds 0 is not positive; give a whole number of at least 1"),
+        ({"pose_rounds": 0}, "--pose-rounds 0 is out of range; give a whole number of at least 1"),
         ({"pose_rounds": 2}, "--pose-rounds has no meaning without --pose-refinement; add it"),
         ({"trim": 1.0}, "--trim 1 is not from 0 to below 1"),
         ({"trim": -0.1}, "--trim -0.1 is not from 0 to below 1"),
-        ({"image_cache_gb": 0.0}, "--image-cache-gb 0 is not a size; give a number of GiB above 0"),
-        ({"image_cache_gb": -1.0}, "--image-cache-gb -1 is not a size"),
-        ({"image_cache_gb": math.nan}, "--image-cache-gb nan is not a size"),
-        ({"image_cache_gb": math.inf}, "--image-cache-gb inf is not a size"),
+        ({"image_cache_gb": 0.0}, "--image-cache-gb 0 is out of range; give a number above 0"),
+        ({"image_cache_gb": -1.0}, "--image-cache-gb -1 is out of range"),
+        ({"image_cache_gb": math.nan}, "--image-cache-gb nan is out of range"),
+        ({"image_cache_gb": math.inf}, "--image-cache-gb inf is out of range"),
     ],
 )
 def test_options_that_make_no_sense_are_refused(run: RunFolder, options: dict[str, Any], told: str) -> None:
     before = tree(run.path)
-    with pytest.raises(TrainingError, match=told):
+    with pytest.raises((OptionError, TrainingError), match=told):
         train(run.path, **options)
     assert tree(run.path) == before
 

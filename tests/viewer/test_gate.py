@@ -78,8 +78,6 @@ def test_pages_are_only_read(free: Gate, inner: Inner, method: str) -> None:
 def test_a_port_in_use_is_told(free: Gate) -> None:
     with pytest.raises(RunError, match=rf"^view: port {free.port} of 127\.0\.0\.1 is in use; give another --port"):
         Gate("127.0.0.1", free.port, 1, None).start()
-    with pytest.raises(RunError, match=r"^view: --port 70000 is not 0 to 65535; give another$"):
-        Gate("127.0.0.1", 70000, 1, None).start()
     with pytest.raises(RunError, match=r"^view: port 0 of 203\.0\.113\.1 cannot be opened \(.*\); give another --port"):
         Gate("203.0.113.1", 0, 1, TOKEN).start()
 

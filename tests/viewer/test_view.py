@@ -41,7 +41,7 @@ def test_open_doors_are_refused_first(tmp_path: Path, capsys: pytest.CaptureFixt
 @pytest.mark.parametrize("size", ["0", "-1", "nan", "inf"])
 def test_a_cache_of_no_size_is_refused(size: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["view", str(tmp_path), "--block-cache-gb", size]) == 2
-    assert f"--block-cache-gb {size} is not a size; give a number of GiB above 0" in capsys.readouterr().err
+    assert f"--block-cache-gb {size} is out of range; give a number above 0" in capsys.readouterr().err
 
 
 def test_the_missing_extra_is_named(

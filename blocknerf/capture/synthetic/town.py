@@ -67,7 +67,9 @@ class Town:
         """
         count = len(draw_plan(seed, None).buildings)
         if changed_building is not None and not 0 <= changed_building < count:
-            raise CaptureError(f"no building {changed_building} in the sample city: choose one from 0 to {count - 1}")
+            raise CaptureError(
+                f"--changed-building {changed_building}: there is no such building; give 0 to {count - 1}"
+            )
         return cls(draw_plan(seed, changed_building))
 
     @property

@@ -105,7 +105,7 @@ def test_a_changed_building_changes_itself_and_little_else(town: Town) -> None:
 
 
 def test_a_building_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(CaptureError, match=r"no building 999 in the sample city: choose one from 0 to \d+"):
+    with pytest.raises(CaptureError, match=r"--changed-building 999: there is no such building; give 0 to \d+"):
         Town.build(0, changed_building=999)
 
 
