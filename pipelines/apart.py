@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from blocknerf.errors import TrainingError
+from blocknerf.processes import Crew
 from pipelines.job import duration, say
 
 GIB = 1 << 30
@@ -34,7 +34,7 @@ def train_apart(run: Path, names: Sequence[str], at_once: int, options: Mapping[
     Raises:
         TrainingError: one of them failed; the others were stopped, and go on from their checkpoints next time.
     """
-    crew = _Crew(run, options)
+    crew = _Trainers(run, options)
     pool, started = ThreadPoolExecutor(at_once), time.monotonic()
     say(f"training {len(names)} blocks, {at_once} at once")
     try:
@@ -51,37 +51,25 @@ def train_apart(run: Path, names: Sequence[str], at_once: int, options: Mapping[
         pool.shutdown()
 
 
-class _Crew:
+class _Trainers(Crew):
     """Processes that train a block each."""
 
     def __init__(self, run: Path, options: Mapping[str, Any]) -> None:
+        super().__init__()
         self.command = [sys.executable, "-m", "pipelines", "train", str(run), "--beside", str(os.getpid())]
         self.command += _flags(options)
-        self.processes: list[subprocess.Popen[str]] = []
-        self.stopped = threading.Event()
 
     def train(self, name: str) -> None:
         """Train a block, and tell what its process tells."""
         with tempfile.TemporaryFile("w+") as complaint:
-            process = subprocess.Popen(
-                [*self.command, "--block", name], stdout=subprocess.PIPE, stderr=complaint, text=True
-            )
-            self.processes.append(process)
-            if self.stopped.is_set():
-                process.terminate()
+            process = self.start([*self.command, "--block", name], stdout=subprocess.PIPE, stderr=complaint, text=True)
             assert process.stdout is not None
             with process.stdout:
                 for line in process.stdout:
                     say(line.rstrip("\n"))
-            if process.wait() and not self.stopped.is_set():
+            if process.wait() and not self.stopped:
                 complaint.seek(0)
                 raise TrainingError(_reason(name, process.returncode, complaint.read()))
-
-    def stop(self) -> None:
-        """End those that are still at it."""
-        self.stopped.set()
-        for process in self.processes:
-            process.terminate()
 
 
 def _flags(options: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from typing import Annotated, Any, get_type_hints
 
 from blocknerf import __version__
 from blocknerf.errors import BlockNerfError
+from blocknerf.processes import INTERRUPTED, ended_by_signals
 
 COMMANDS: dict[str, str] = {
     "run": "everything below, from a capture to a fly-through and a report; skips what is done",
@@ -33,7 +34,8 @@ COMMANDS: dict[str, str] = {
 VIEWER = ("view",)
 """Those that are not in `pipelines`."""
 
-USAGE_ERROR, INTERRUPTED, UNREAD = 2, 130, 141
+USAGE_ERROR, UNREAD = 2, 141
+STOPPED = "interrupted; the same command goes on from here"
 ENVIRONMENT = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
@@ -44,15 +46,17 @@ ENVIRONMENT = {
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0, 2 for an error a user can act on, 130 when interrupted.
+    """Run one command and give its exit code: 0, 2 for an error a user can act on, 130 when interrupted,
+    by Ctrl-C or by SIGTERM.
 
     141 when who read what it prints has left, as `head` does.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     try:
-        code = _dispatch(arguments)
-        sys.stdout.flush()
-        return code
+        with ended_by_signals():
+            code = _dispatch(arguments)
+            sys.stdout.flush()
+            return code
     except BrokenPipeError:
         if not _reader_left():
             raise
@@ -64,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         return _refuse(f"{error.filename or 'output'}: {error.strerror}; {ENVIRONMENT[error.errno]}", USAGE_ERROR)
     except KeyboardInterrupt:
-        return _refuse("interrupted; the same command goes on from here", INTERRUPTED)
+        return _refuse(STOPPED, INTERRUPTED)
 
 
 def module_of(name: str) -> str:

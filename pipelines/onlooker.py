@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from blocknerf.errors import RunError
+from blocknerf.processes import stop
 
 
 @contextmanager
@@ -31,5 +32,5 @@ def shown(run: Path, wanted: bool) -> Iterator[None]:
         print(address, end="", flush=True)
         yield
     finally:
-        process.terminate()
-        process.communicate()  # and close the pipe
+        stop(process)
+        process.communicate()  # close the pipe

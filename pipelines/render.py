@@ -26,6 +26,7 @@ from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.metrics.change import largest_jump, picture_change
 from blocknerf.options import check_number, check_whole
+from blocknerf.processes import end_with
 from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_trajectory
 from blocknerf.video import write_video
@@ -61,6 +62,7 @@ def render(
     block_weights: bool = False,
     threads: int | None = None,
     device: Device = "auto",
+    beside: int | None = None,
 ) -> Path:
     """Render a film of the city, and give its path.
 
@@ -87,6 +89,7 @@ def render(
         block_weights: Also make blocks.mp4, which shows by color which blocks a picture is from.
         threads: Processor threads; by default every core.
         device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
+        beside: Number of the process that started this one; rendering stops when that is gone, even if it was killed.
 
     Raises:
         BackendError: There is no such device.
@@ -97,6 +100,8 @@ def render(
     check_whole(most=LARGEST_SIDE, width=width, height=height)
     check_number(least=0.01, most=1000.0, fps=fps)
     check_number(least=0.01, seconds=seconds)
+    check_whole(beside=beside)
+    end_with(beside)
     use_threads(threads)
     place = resolve(device)
     folder, layers = RunFolder(run), _layers(depth, block_weights)

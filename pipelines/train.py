@@ -1,7 +1,6 @@
 """The training job: one block at a time, each as if it were alone."""
 
 import json
-import os
 import platform
 import resource
 import shutil
@@ -31,6 +30,7 @@ from blocknerf.kernels.backends import OPERATIONS, availability, choose
 from blocknerf.kernels.devices import Device, device_name, resolve, set_deterministic
 from blocknerf.kernels.threads import use_threads
 from blocknerf.options import check_number, check_positive, check_whole
+from blocknerf.processes import end_with
 from blocknerf.training.block_spec import check_downscale, default_downscale, spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import POSE_ROUNDS, TrainConfig
@@ -119,6 +119,7 @@ def train(
     )
     check_poses(pose_refinement, pose_stretch, pose_rounds)
     check_whole(beside=beside)
+    end_with(beside)
     usable, place, folder = use_threads(threads), resolve(device), RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
     check_downscale(capture, downscale)
@@ -135,7 +136,8 @@ def train(
         "seed": seed,
     }
     todo = [name for name in names if not folder.field(name).exists()]
-    if todo and choose("radiance", "auto", torch.empty(0, device=place)) == "native":
+    # Who started this one has compiled them already, or could not.
+    if todo and beside is None and choose("radiance", "auto", torch.empty(0, device=place)) == "native":
         _compile_kernels(usable)
     for name in names:
         if name not in todo:
@@ -150,7 +152,7 @@ def train(
         return todo
     with shown(run, view):
         for name in todo:
-            _BlockJob(folder, city, capture, name, choices, place, view, beside).run()
+            _BlockJob(folder, city, capture, name, choices, place, view).run()
     return todo
 
 
@@ -218,10 +220,8 @@ class _BlockJob:
         choices: dict[str, Any],
         device: torch.device,
         view: bool,
-        beside: int | None = None,
     ) -> None:
         self.folder, self.city, self.name, self.device, self.view = folder, city, name, device, view
-        self.beside = beside
         self.state = folder.checkpoint(name) / "state.safetensors"
         self.capture, member = block_photographs(folder, name, capture)
         self.frames = member.frames
@@ -269,8 +269,6 @@ class _BlockJob:
         meter = _Meter(self.name, self.config, trainer.step)
         with meter.bar:
             while trainer.step < self.config.total_steps:
-                if self.beside not in (None, os.getppid()):
-                    raise KeyboardInterrupt  # nobody waits for it, and the next who trains the block begins
                 report = trainer.advance()
                 now = time.monotonic()
                 self.seconds = before + now - started

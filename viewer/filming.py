@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -12,6 +13,7 @@ from typing import Literal
 
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
+from blocknerf.processes import stop
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import write_trajectory
 
@@ -28,7 +30,7 @@ class Filming:
         path, self._errors = (Path(self._folder.name) / name for name in ("trajectory.json", "errors.txt"))
         write_trajectory(film, path)
         command = [sys.executable, "-m", "pipelines", "render", str(run.path), "--name", self.name]
-        command += ["--trajectory", str(path), *options]
+        command += ["--trajectory", str(path), "--beside", str(os.getpid()), *options]
         with self._errors.open("wb") as errors:
             self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         self._cancelled = False
@@ -68,8 +70,7 @@ class Filming:
         """Stop it; the pictures that are there stay."""
         if self._process.poll() is None:
             self._cancelled = True
-            self._process.terminate()
-            self._process.wait()
+            stop(self._process)
 
     def close(self) -> None:
         """Stop it, and give its temporary files back, and its name where nothing came of it."""

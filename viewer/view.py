@@ -3,8 +3,6 @@
 import contextlib
 import io
 import logging
-import os
-import signal
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -21,6 +19,7 @@ from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.options import check_positive, check_whole
+from blocknerf.processes import end_with
 from viewer.gate import Gate, check_binding
 from viewer.views import AHEAD, field_of_view
 
@@ -60,6 +59,7 @@ def view(
     """
     check_positive(block_cache_gb=block_cache_gb)
     check_whole(beside=beside)
+    end_with(beside)
     use_threads(threads)
     place = resolve(device)
     cache_bytes = int(block_cache_gb * GIB)
@@ -68,9 +68,8 @@ def view(
     ) as gate:
         print(f"{run}: {gate.url}", flush=True)
         print("Stop with Ctrl-C.", flush=True)
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # to leave by the same way
         with contextlib.suppress(KeyboardInterrupt):
-            while beside is None or os.getppid() == beside:
+            while True:
                 time.sleep(1.0)
 
 

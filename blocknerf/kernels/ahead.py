@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -31,6 +32,7 @@ from blocknerf.kernels.quadrature import composite, weights_from_density
 from blocknerf.kernels.radiance import ColorLayers, GridLayers, radiance
 from blocknerf.kernels.resampling import resample
 from blocknerf.kernels.threads import usable_cores
+from blocknerf.processes import Crew, end_with
 from blocknerf.spacing import Spacing
 
 RAYS, SAMPLES, HIDDEN, OUTPUTS = 2, 3, 16, 16
@@ -44,17 +46,22 @@ def compiled_ahead() -> bool:
 
 def compile_ahead(processes: int | None = None) -> None:
     """Compile everything, in as many processes as there are cores; what fails is left to those who call it."""
-    with ThreadPoolExecutor(processes or usable_cores()) as pool:
-        failures = list(pool.map(_compile, GROUPS))
+    crew, pool = Crew(), ThreadPoolExecutor(processes or usable_cores())
+    try:
+        failures = list(pool.map(partial(_compile, crew), GROUPS))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+        crew.stop()
+        pool.shutdown()
     if not any(failures):
         with suppress(OSError):  # where nothing can be kept, as in a package that is read only
             _mark().touch()
 
 
-def _compile(group: str) -> int:
+def _compile(crew: Crew, group: str) -> int:
     """Compile a group in a process of its own, and give its exit code."""
-    command = [sys.executable, "-m", "blocknerf.kernels.ahead", group]
-    return subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).returncode
+    command = [sys.executable, "-m", "blocknerf.kernels.ahead", group, str(os.getpid())]
+    return crew.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait()
 
 
 def _mark() -> Path:
@@ -142,4 +149,5 @@ def _layers(*widths: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
 
 
 if __name__ == "__main__":
+    end_with(int(sys.argv[2]))
     GROUPS[sys.argv[1]]()

@@ -1,8 +1,11 @@
 """Blocks that train at the same time, in processes of their own, as users start them: with the preset as it is."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,8 +13,10 @@ import pytest
 from blocknerf.capture.capture import Capture
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import TrainingError
+from blocknerf.processes import INTERRUPTED
 from pipelines import apart
 from pipelines.apart import GIB, blocks_at_once
+from pipelines.cli import STOPPED
 from pipelines.train import train
 from tests.pipelines.test_train import make_run, same_weights
 
@@ -62,24 +67,57 @@ def test_one_page_does_not_show_several(run: RunFolder) -> None:
         train(run.path, at_once=2, view=True)
 
 
-def test_a_killed_job_leaves_none_behind(run: RunFolder, repository: Path) -> None:
+def children_of(process: int) -> list[Path]:
+    """Where Linux tells of the processes that a process has started."""
+    tasks = Path(f"/proc/{process}/task")
     if not Path("/proc/self/task").is_dir():
         pytest.skip("needs Linux's /proc to find a process's children")
-    command = [sys.executable, "-m", "pipelines", "train", str(run.path), "--steps", "100000", "--at-once", "2"]
-    job = subprocess.Popen(command, cwd=repository, stdout=subprocess.DEVNULL)
+    return [Path("/proc") / child for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+
+
+def wait_until(condition: Callable[[], bool], job: "subprocess.Popen[str] | None" = None) -> None:
     deadline = time.monotonic() + 120.0
-    while not all(run.log(name).exists() and run.log(name).read_text() for name in ("b000", "b001")):
-        assert job.poll() is None
+    while not condition():
+        assert job is None or job.poll() is None
         assert time.monotonic() < deadline
         time.sleep(0.05)
-    children = [
-        Path("/proc") / child
-        for task in Path(f"/proc/{job.pid}/task").iterdir()
-        for child in (task / "children").read_text().split()
-    ]
-    assert len(children) == 2
-    job.kill()
-    job.wait()
-    while any(child.exists() and "State:\tZ" not in (child / "status").read_text() for child in children):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+
+
+def are_gone(processes: list[Path]) -> bool:
+    """Whether all are; a zombie is one that nobody has asked for."""
+    return all(not each.exists() or "State:\tZ" in (each / "status").read_text() for each in processes)
+
+
+def start_training(run: RunFolder, repository: Path, **environment: str) -> "subprocess.Popen[str]":
+    command = [sys.executable, "-m", "pipelines", "train", str(run.path), "--steps", "100000", "--at-once", "2"]
+    pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, cwd=repository, env={**os.environ, **environment}, **pipes)  # type: ignore[call-overload]
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_job_that_ends_leaves_none_behind(run: RunFolder, repository: Path, number: signal.Signals) -> None:
+    with start_training(run, repository) as job:
+        logs = [run.log(name) for name in ("b000", "b001")]
+        wait_until(lambda: all(log.exists() and log.read_text() for log in logs), job)
+        children = children_of(job.pid)
+        assert len(children) == 2
+        job.send_signal(number)
+        _, told = job.communicate(timeout=60)
+    wait_until(lambda: are_gone(children))
+    expected = (-number, "") if number is signal.SIGKILL else (INTERRUPTED, f"blocknerf: error: {STOPPED}\n")
+    assert (job.returncode, told) == expected
+    assert not list(run.path.rglob("*.part*"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_processes_that_compile_end_with_the_job(
+    run: RunFolder, tmp_path: Path, repository: Path, number: signal.Signals
+) -> None:
+    with start_training(run, repository, NUMBA_CACHE_DIR=str(tmp_path / "kernels")) as job:
+        wait_until(lambda: bool(children_of(job.pid)), job)
+        children = children_of(job.pid)
+        assert b"blocknerf.kernels.ahead" in (children[0] / "cmdline").read_bytes()
+        job.send_signal(number)
+        job.communicate(timeout=60)
+    wait_until(lambda: are_gone(children))
+    assert job.returncode == (INTERRUPTED if number is signal.SIGTERM else -number)
