@@ -196,8 +196,6 @@ def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int | N
         raise TrainingError("--pose-rounds has no meaning without --pose-refinement; add it")
 
 
-
-
 def _compile_kernels(processes: int) -> None:
     from blocknerf.kernels.ahead import compile_ahead, compiled_ahead
 

@@ -79,6 +79,7 @@ def base(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
         module, _, name = work.rpartition(".")
         monkeypatch.setattr(importlib.import_module(module), name, stop)
     monkeypatch.setattr("pipelines.train.train_apart", stop)
+    monkeypatch.setattr("blocknerf.processes._watch", lambda parent: None)
     monkeypatch.setattr("pipelines.train._compile_kernels", lambda processes: None)
     monkeypatch.setattr("pipelines.render._check_fields", lambda folder, city: None)
 
