@@ -13,11 +13,12 @@ from jaxtyping import Bool, Float, UInt8
 
 from blocknerf.cameras import CameraModel, Cameras
 from blocknerf.capture.entry import Entry, within
-from blocknerf.capture.frame import Frame, Intrinsics, check_inside, pose_rows
+from blocknerf.capture.frame import Frame, Intrinsics, check_inside, check_path, pose_rows
 from blocknerf.capture.points import PointCloud, read_ply
 from blocknerf.errors import CaptureError
 from blocknerf.files import check_format, read_json, write_atomic
 from blocknerf.images import check_size, image_size, read_image, read_mask, read_share
+from blocknerf.values import finite, shown, spelled
 
 CAPTURE_FORMAT = "blocknerf.capture/1"
 _REMEDY = "ingest the capture again"
@@ -53,10 +54,11 @@ class Capture:
         for kind in ("name", "image"):
             twice = _first_repeated([getattr(frame, kind) for frame in self.frames])
             if twice is not None:
-                raise CaptureError(f"duplicate frame {twice}; list each photograph once")
+                raise CaptureError(f"duplicate frame {spelled(twice)}; list each photograph once")
         for path in (self.points, self.lidar):
             if path is not None:
                 check_inside(path)
+        _check_geo_origin(self.geo_origin)
         _check_precision(self)
 
     def __len__(self) -> int:
@@ -199,6 +201,7 @@ def read_capture(path: Path | str) -> Capture:
     root, facts = entry.text("root"), _read_facts(entry)
     entry.finish()
     with within(str(path)):
+        check_path(root)
         return Capture(root=Path(os.path.normpath(path.parent.resolve() / root)), frames=tuple(frames), **facts)
 
 
@@ -215,7 +218,9 @@ def _read_facts(entry: Entry) -> dict[str, Any]:
 def _read_lens(entry: Entry) -> Intrinsics:
     model = entry.text("model")
     if model not in CameraModel.__members__:
-        raise CaptureError(f"{entry.place('model')} is {model!r}; write one of {', '.join(CameraModel.__members__)}")
+        raise CaptureError(
+            f"{entry.place('model')} is {shown(model)}; write one of {', '.join(CameraModel.__members__)}"
+        )
     k1, k2, p1, p2, k3, k4 = entry.numbers("distortion", 6)
     facts: dict[str, Any] = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
     facts |= {key: entry.whole(key) for key in ("width", "height")}
@@ -273,6 +278,13 @@ def _first_repeated(names: Sequence[str]) -> str | None:
 def _half_diagonal(capture: Capture) -> float:
     centers = np.array([frame.center for frame in capture.frames])
     return float(np.linalg.norm(np.ptp(centers, axis=0)) / 2)
+
+
+def _check_geo_origin(origin: tuple[float, float, float] | None) -> None:
+    """Refuse what is no place on the earth, or in the air above it."""
+    for name, number, most in zip(("latitude", "longitude", "altitude"), origin or (), (90, 360, 1e5), strict=False):
+        if finite(number, most) is None:
+            raise CaptureError(f"geographic origin: {name} {number:g} is not from -{most:g} to {most:g}; correct it")
 
 
 def _check_precision(capture: Capture) -> None:

@@ -1,15 +1,15 @@
-"""One JSON object being read: values with their kind checked, and refusals that name file and key."""
+"""One JSON object being read: values with their kind and range checked, and refusals that name file and key."""
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, TypeGuard
+from typing import Any
 
-from blocknerf.errors import CaptureError
+from blocknerf import values
+from blocknerf.errors import BlockNerfError, CaptureError
 
 
 class Entry:
-    """A JSON object of a capture's file.
+    """A JSON object of a file.
 
     A key asked for as optional may be null; where there is no `remedy`, it may also be absent.
 
@@ -18,26 +18,32 @@ class Entry:
     blocknerf.errors.CaptureError: capture.json: frames[0].h is missing; add it
     """
 
-    def __init__(self, data: object, where: str, *, remedy: str | None = None) -> None:
+    def __init__(
+        self, data: object, where: str, *, remedy: str | None = None, error: type[BlockNerfError] = CaptureError
+    ) -> None:
         """Begin to read an object.
 
         Args:
             data: What stands in the file.
             where: The file, and which object in it, as the start of a message.
             remedy: How the file is made again, where it is one that blocknerf writes; a key is then never absent.
+            error: The kind of its refusals.
         """
         if not isinstance(data, dict):
-            raise CaptureError(f"{where} is not an object; write {{...}} there")
+            raise error(f"{where} is not an object; write {{...}} there")
         self._data: dict[str, Any] = data
         self._seen: set[str] = set()
-        self.where, self.remedy = where, remedy
+        self.where, self.remedy, self.error = where, remedy, error
 
     def __contains__(self, key: str) -> bool:
         return self._data.get(key) is not None
 
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._data)
+
     def place(self, key: str) -> str:
         """File and key, as the start of a message."""
-        return f"{self.where}{'.' if self.where.endswith(']') else ': '}{key}"
+        return f"{self.where}{'.' if self.where.endswith(']') else ': '}{values.spelled(key)}"
 
     def advice(self, mend: str) -> str:
         """What to do about a key, as the end of a message."""
@@ -63,22 +69,21 @@ class Entry:
         return value
 
     def number(self, key: str) -> float:
-        value = self._value(key)
-        if not _is_number(value):
-            raise self._wrong(key, value, "a number")
-        return float(value)
+        return self._number(key, self._value(key))
 
-    def whole(self, key: str) -> int:
-        value = self.number(key)
-        if not math.isfinite(value) or value != int(value):
-            raise self._wrong(key, value, "a whole number")
-        return int(value)
+    def whole(self, key: str, least: int = 0) -> int:
+        """A whole number, also one that is written with a point, as 96.0."""
+        value = self._value(key)
+        number = values.whole(value, least)
+        if number is None:
+            raise self._wrong(key, value, f"a whole number of {least} or more")
+        return number
 
     def numbers(self, key: str, count: int) -> tuple[float, ...]:
         value = self._value(key)
-        if not isinstance(value, list) or len(value) != count or not all(_is_number(item) for item in value):
+        if not isinstance(value, list) or len(value) != count:
             raise self._wrong(key, value, f"a list of {count} numbers")
-        return tuple(float(item) for item in value)
+        return tuple(self._number(f"{key}[{i}]", item) for i, item in enumerate(value))
 
     def triple(self, key: str) -> tuple[float, float, float]:
         first, second, third = self.numbers(key, 3)
@@ -90,14 +95,23 @@ class Entry:
             raise self._wrong(key, value, "a list")
         return value
 
+    def texts(self, key: str) -> tuple[str, ...]:
+        value = self._value(key)
+        if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+            raise self._wrong(key, value, "a list of texts")
+        return tuple(value)
+
     def objects(self, key: str) -> list["Entry"]:
-        return [Entry(item, f"{self.place(key)}[{i}]", remedy=self.remedy) for i, item in enumerate(self.items(key))]
+        return [self._inner(item, f"{key}[{i}]") for i, item in enumerate(self.items(key))]
+
+    def inner(self, key: str) -> "Entry":
+        return self._inner(self._value(key), key)
 
     def has(self, key: str, *, added: bool = False) -> bool:
         """Whether an optional key holds a value; one `added` to the format later may be absent from any file.
 
         Raises:
-            CaptureError: the entry has a remedy, and lacks the key.
+            CaptureError: (or the kind given as `error`) the entry has a remedy, and lacks the key.
         """
         if self.remedy is not None and not added and key not in self._data:
             raise self._missing(key)
@@ -108,7 +122,7 @@ class Entry:
         """Refuse keys that nobody asked for: a misspelt key must not pass as an absent one."""
         unknown = sorted(self._data.keys() - self._seen)
         if unknown:
-            raise CaptureError(f"{self.place(unknown[0])} is an unknown key; {self.advice('remove it')}")
+            raise self.error(f"{self.place(unknown[0])} is an unknown key; {self.advice('remove it')}")
 
     def _value(self, key: str) -> Any:
         if key not in self._data:
@@ -116,12 +130,21 @@ class Entry:
         self._seen.add(key)
         return self._data[key]
 
-    def _missing(self, key: str) -> CaptureError:
-        return CaptureError(f"{self.place(key)} is missing; {self.advice('add it')}")
+    def _number(self, key: str, value: object) -> float:
+        number = values.finite(value)
+        if number is None:
+            kind = f"a finite number below {values.LARGEST:.2g}" if isinstance(value, int | float) else "a number"
+            raise self._wrong(key, value, kind)
+        return number
 
-    def _wrong(self, key: str, value: object, kind: str) -> CaptureError:
-        shown = repr(value) if len(repr(value)) < 40 else repr(value)[:36] + " ..."
-        return CaptureError(f"{self.place(key)} is {shown}, not {kind}; {self.advice('correct it')}")
+    def _inner(self, data: object, key: str) -> "Entry":
+        return Entry(data, self.place(key), remedy=self.remedy, error=self.error)
+
+    def _missing(self, key: str) -> BlockNerfError:
+        return self.error(f"{self.place(key)} is missing; {self.advice('add it')}")
+
+    def _wrong(self, key: str, value: object, kind: str) -> BlockNerfError:
+        return self.error(f"{self.place(key)} is {values.shown(value)}, not {kind}; {self.advice('correct it')}")
 
 
 @contextmanager
@@ -131,7 +154,3 @@ def within(where: str) -> Iterator[None]:
         yield
     except CaptureError as error:
         raise CaptureError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, int | float) and not isinstance(value, bool)

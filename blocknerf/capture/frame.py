@@ -1,6 +1,5 @@
 """One posed photograph."""
 
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,10 +11,17 @@ from jaxtyping import Float64
 
 from blocknerf.cameras import CameraModel
 from blocknerf.errors import CaptureError
+from blocknerf.values import FARTHEST, LONGEST_SIDE, finite, positive, shown, spelled
 
 Pose = tuple[tuple[float, float, float, float], tuple[float, float, float, float], tuple[float, float, float, float]]
 """Camera to world, three rows; OpenCV axes."""
 _DRIVE = re.compile("[A-Za-z]:")  # of a Windows path, which is absolute although it does not begin with a slash
+_LENS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4")
+LARGEST_INTRINSIC = 1e6
+"""Size of the largest number of a lens; beyond it single precision says nothing of a ray, and no lens is like that."""
+LONGEST_PART, LONGEST_PATH = 255, 2_000
+"""Bytes of the longest part of a path, and of the longest path, that file systems take."""
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 RIGID_TOLERANCE = 1e-3
 """How far R R^T may differ from one: files round to a few digits; a scale or a shear is a different error."""
 
@@ -42,10 +48,14 @@ class Intrinsics:
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise CaptureError(f"image size {self.width}x{self.height} is not positive; give its width and height")
-        numbers = (self.fx, self.fy, self.cx, self.cy, *self.distortion)
-        if not all(math.isfinite(number) for number in numbers):
-            raise CaptureError("an intrinsic is not a finite number; correct focal length, center and distortion")
-        if self.fx <= 0 or self.fy <= 0:
+        if max(self.size) > LONGEST_SIDE:
+            raise CaptureError(
+                f"image size {self.width}x{self.height} is beyond {LONGEST_SIDE} pixels; correct w and h"
+            )
+        for key, number in zip(_LENS, (self.fx, self.fy, self.cx, self.cy, *self.distortion), strict=True):
+            if finite(number, LARGEST_INTRINSIC) is None:
+                raise CaptureError(f"{key} {number:g} is not finite, or beyond {LARGEST_INTRINSIC:g}; correct the lens")
+        if positive(self.fx) is None or positive(self.fy) is None:
             raise CaptureError(f"focal length ({self.fx:g}, {self.fy:g}) is not positive; give it in pixels")
 
 
@@ -87,7 +97,7 @@ class Frame:
             check_rigid(np.array(self.camera_to_world, dtype=np.float64))
             _check_facts(self)
         except CaptureError as error:
-            raise CaptureError(f"frame {self.name}: {error}") from None
+            raise CaptureError(f"frame {spelled(self.name)}: {error}") from None
 
     @property
     def center(self) -> tuple[float, float, float]:
@@ -97,16 +107,26 @@ class Frame:
 
 
 def check_inside(path: str) -> None:
-    """Refuse a path that is absolute or climbs out of the capture's folder."""
+    """Refuse a path that is absolute, climbs out of the capture's folder, or cannot be one of a file."""
+    check_path(path)
     parts = PurePosixPath(path).parts
     if not parts or parts[0].startswith("/") or ".." in parts or "\\" in path or _DRIVE.fullmatch(parts[0]):
-        raise CaptureError(f"path {path!r} leaves the capture's folder; give one relative to it, without '..'")
+        raise CaptureError(f"path {shown(path)} leaves the capture's folder; give one relative to it, without '..'")
+
+
+def check_path(path: str) -> None:
+    """Refuse a path that no file system takes: too long, or with characters that are not of a name."""
+    sizes = [len(part.encode("utf-8", "surrogatepass")) for part in path.split("/")]
+    if max(sizes) > LONGEST_PART or sum(sizes) + len(sizes) > LONGEST_PATH or _CONTROL.search(path):
+        raise CaptureError(f"path {shown(path)} is too long or holds a control character; give the path of a file")
 
 
 def check_rigid(matrix: Float64[np.ndarray, "rows 4"]) -> None:
     """Refuse a pose that is not finite, orthonormal within `RIGID_TOLERANCE` and right-handed."""
     if not np.isfinite(matrix).all():
         raise CaptureError("the pose holds NaN or infinity; correct it or remove the frame")
+    if np.abs(matrix).max() > FARTHEST:
+        raise CaptureError(f"the pose holds a number beyond {FARTHEST:g}; subtract an offset from poses and points")
     turn = matrix[:3, :3]
     if np.abs(turn @ turn.T - np.eye(3)).max() > RIGID_TOLERANCE:
         scale = np.cbrt(np.linalg.det(turn))
@@ -146,7 +166,7 @@ def pose_rows(numbers: Sequence[float]) -> Pose:
 
 def _check_facts(frame: Frame) -> None:
     numbers = (frame.timestamp, frame.exposure, *(frame.gps or ()))
-    if not all(math.isfinite(number) for number in numbers if number is not None):
+    if any(finite(number) is None for number in numbers if number is not None):
         raise CaptureError("timestamp, exposure or gps is not a finite number; correct or remove it")
-    if frame.exposure is not None and frame.exposure <= 0:
+    if frame.exposure is not None and positive(frame.exposure) is None:
         raise CaptureError(f"exposure {frame.exposure:g} is not positive; correct or remove it")

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.entry import Entry
-from blocknerf.errors import CaptureError
 from blocknerf.geometry import compose
 
 Triple = tuple[float, float, float]
@@ -79,12 +78,9 @@ def read_motion(entry: Entry) -> Motion:
     """The motion of an object that has one.
 
     Raises:
-        CaptureError: a part is missing or not three finite numbers.
+        CaptureError: a part is missing or not three numbers.
     """
-    values = {key: entry.triple(key) for key in _KEYS}
-    if not np.isfinite(list(values.values())).all():
-        raise CaptureError(f"{entry.where}: its motion is not finite; {entry.advice('correct it')}")
-    return Motion(**values)
+    return Motion(**{key: entry.triple(key) for key in _KEYS})
 
 
 def _triple(values: list[float]) -> Triple:

@@ -109,9 +109,7 @@ def read_offset_list(entry: Entry) -> tuple[PoseOffset, ...]:
 
 
 def _read_offset(entry: Entry) -> PoseOffset:
-    stretch, frames = Stretch(segment=entry.text("segment"), number=entry.whole("stretch")), entry.whole("frames")
-    if frames < 1:
-        raise CaptureError(f"{entry.place('frames')} is {frames}, not 1 or more; {entry.advice('correct it')}")
-    found = PoseOffset(stretch=stretch, frames=frames, motion=read_motion(entry))
+    stretch = Stretch(segment=entry.text("segment"), number=entry.whole("stretch"))
+    found = PoseOffset(stretch=stretch, frames=entry.whole("frames", least=1), motion=read_motion(entry))
     entry.finish()
     return found

@@ -10,6 +10,9 @@ from jaxtyping import Float
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame
 
+MOST_PIECES = 1e9
+"""Of a segment: with more, each frame has long had a stretch of its own."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stretch:
@@ -32,7 +35,7 @@ def stretches(capture: Capture, length: float = 0.0) -> tuple[Stretch, ...]:
         frames = [capture.frames[i] for i in indices]
         way = _ways(frames) if length > 0.0 else np.zeros(len(frames))
         total = float(way.max())
-        pieces = max(1, round(total / length)) if total > 0.0 else 1
+        pieces = max(1, round(min(total / length, MOST_PIECES))) if total > 0.0 else 1
         numbers = np.minimum((way / max(total, 1e-12) * pieces).astype(int), pieces - 1)
         found |= {i: Stretch(segment=segment, number=n) for i, n in zip(indices, numbers.tolist(), strict=True)}
     return tuple(found[i] for i in range(len(capture)))

@@ -16,6 +16,7 @@ from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_inside, pose_
 from blocknerf.errors import CaptureError
 from blocknerf.files import read_json
 from blocknerf.images import image_size
+from blocknerf.values import positive, spelled
 
 _PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
@@ -147,7 +148,7 @@ def _focal_along(source: Entry, focal: str, angle: str, size: int) -> float | No
     if not source.has(angle):
         return None
     radians = source.number(angle)
-    if not 0 < radians < math.pi:
+    if positive(radians) is None or radians >= math.pi:
         raise CaptureError(f"{source.place(angle)} is {radians:g}; give an angle of view in radians, below pi")
     return size / 2 / math.tan(radians / 2)
 
@@ -165,7 +166,9 @@ def _model(source: Entry, top: Entry, coefficients: tuple[float, ...]) -> Camera
     name = source.text("camera_model").upper() if source.has("camera_model") else default
     if name not in _PERSPECTIVE + _FISHEYE:
         known = ", ".join(_PERSPECTIVE + _FISHEYE)
-        raise CaptureError(f"{source.place('camera_model')} is {name}; undistort the pictures to one of {known}")
+        raise CaptureError(
+            f"{source.place('camera_model')} is {spelled(name)}; undistort the pictures to one of {known}"
+        )
     fisheye = name in _FISHEYE
     unused = {key: value for key, value in zip(_COEFFICIENTS, coefficients, strict=True) if value}
     for key in ("p1", "p2") if fisheye else ("k4",):

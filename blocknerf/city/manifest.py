@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import math
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from functools import cached_property
@@ -12,8 +10,9 @@ from typing import Any, Literal, TypeVar, get_args
 
 from blocknerf.errors import RunError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
-from blocknerf.partition.block import Block
+from blocknerf.partition.block import LONGEST_NAME, Block, is_file_name
 from blocknerf.presets import PRESETS, Preset
+from blocknerf.values import FARTHEST, LARGEST, finite, positive, shown, spelled, whole
 
 CITY_FORMAT = "blocknerf.city/1"
 
@@ -27,8 +26,6 @@ WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 RENDERING_KEYS = ("weighting", "power", "selection_radius", "visibility_threshold")
 """Keys of city.json that rendering alone depends on."""
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
-"""Of blocks, looks and films: their files are called by it."""
 _REMEDY = "partition the capture again into a new run folder"
 
 
@@ -276,8 +273,8 @@ def _complaints(city: City) -> Iterator[tuple[str, str | None]]:
     for i, block in enumerate(city.blocks):
         key = f"blocks[{i}]"
         yield f"{key}.name", _not_name(block.name)
-        finite = all(math.isfinite(number) for number in block.origin)
-        yield f"{key}.origin", None if finite else "is not finite"
+        near = all(finite(number, FARTHEST) is not None for number in block.origin)
+        yield f"{key}.origin", None if near else f"is not finite, or beyond {FARTHEST:g}"
         yield f"{key}.radius", _not_positive(block.radius)
     yield "held_out", None if city.held_out == 0 or city.held_out > 1 else f"{city.held_out} is neither 0 nor 2 or more"
     yield "power", _not_positive(city.power)
@@ -287,11 +284,13 @@ def _complaints(city: City) -> Iterator[tuple[str, str | None]]:
 
 
 def _not_name(name: str) -> str | None:
-    return None if _NAME.fullmatch(name) else f"{name!r} is not letters, digits, '-' and '_'"
+    if len(name) > LONGEST_NAME:
+        return f"{shown(name)} is longer than {LONGEST_NAME} characters"
+    return None if is_file_name(name) else f"{shown(name)} is not letters, digits, '-' and '_'"
 
 
 def _not_positive(number: float) -> str | None:
-    return None if math.isfinite(number) and number > 0 else f"{number} is not a positive number"
+    return None if positive(number) is not None else f"{number} is not a positive number"
 
 
 def _to_json(city: City) -> dict[str, Any]:
@@ -328,7 +327,7 @@ def _from_json(document: Mapping[str, Any]) -> City:
 def _check_keys(document: Mapping[str, Any], known: set[str], prefix: str) -> None:
     for key in sorted(document.keys() ^ known):
         complaint = "is missing" if key in known else "is unknown"
-        raise RunError(f"city: {prefix}{key}: {complaint}; {_REMEDY}")
+        raise RunError(f"city: {prefix}{spelled(key)}: {complaint}; {_REMEDY}")
 
 
 def _block(document: object, key: str) -> Block:
@@ -347,7 +346,7 @@ def _block(document: object, key: str) -> Block:
 def _text(document: Mapping[str, Any], key: str, prefix: str = "") -> str:
     value = document[key]
     if not isinstance(value, str):
-        raise RunError(f"city: {prefix}{key}: {value!r} is not text; {_REMEDY}")
+        raise RunError(f"city: {prefix}{key}: {shown(value)} is not text; {_REMEDY}")
     return value
 
 
@@ -356,17 +355,18 @@ def _one_of(choices: tuple[_Choice, ...], document: Mapping[str, Any], key: str)
     for choice in choices:
         if value == choice:
             return choice
-    raise RunError(f"city: {key}: {value!r} is none of {', '.join(choices)}; {_REMEDY}")
+    raise RunError(f"city: {key}: {shown(value)} is none of {', '.join(choices)}; {_REMEDY}")
 
 
 def _integer(document: Mapping[str, Any], key: str) -> int:
-    value = document[key]
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise RunError(f"city: {key}: {value!r} is not a whole number; {_REMEDY}")
-    return value
+    number = whole(document[key])
+    if number is None:
+        raise RunError(f"city: {key}: {shown(document[key])} is not a whole number; {_REMEDY}")
+    return number
 
 
 def _number(value: object, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise RunError(f"city: {key}: {value!r} is not a number; {_REMEDY}")
-    return float(value)
+    number = finite(value)
+    if number is None:
+        raise RunError(f"city: {key}: {shown(value)} is not a number below {LARGEST:.2g}; {_REMEDY}")
+    return number

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from blocknerf.capture.capture import Capture, check_files, read_capture, write_capture
+from blocknerf.capture.entry import within
 from blocknerf.capture.offsets import refined
 from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.city.manifest import RunFolder
@@ -57,7 +58,11 @@ def placed_capture(run: RunFolder) -> Capture:
         CaptureError: the capture or the run's poses are broken.
     """
     capture = read_capture(run.capture)
-    return refined(capture, read_reconciliation(run.poses).trajectory) if run.poses.is_file() else capture
+    if not run.poses.is_file():
+        return capture
+    found = read_reconciliation(run.poses)
+    with within(str(run.poses)):
+        return refined(capture, found.trajectory)
 
 
 def block_photographs(run: RunFolder, name: str, capture: Capture) -> tuple[Capture, Membership]:

@@ -1,9 +1,22 @@
 """A block: the stretch of the world that one field is responsible for."""
 
+import re
 from dataclasses import dataclass
 
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+LONGEST_NAME = 100
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]*")
+
+
+def is_file_name(name: object) -> bool:
+    """Whether files and folders can be called by a name of a block, an appearance preset or a video.
+
+    >>> is_file_name("b000"), is_file_name("../b"), is_file_name("b" * 300)
+    (True, False, False)
+    """
+    return isinstance(name, str) and _NAME.fullmatch(name) is not None and len(name) <= LONGEST_NAME
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

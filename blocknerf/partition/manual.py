@@ -1,14 +1,15 @@
 """Placement by hand: origins and radii from a JSON or GeoJSON file."""
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from blocknerf.errors import PlacementError
+from blocknerf.files import read_json_value
 from blocknerf.geodesy import east_north
-from blocknerf.partition.block import Block
+from blocknerf.partition.block import LONGEST_NAME, Block, is_file_name
+from blocknerf.values import FARTHEST, finite, positive, shown
 
 Position = tuple[float, float, float]
 
@@ -24,7 +25,7 @@ def read_blocks(path: Path, *, radius: float | None, height: float, geo_origin: 
     Raises:
         PlacementError: the file cannot be used; the message names the entry.
     """
-    content = _load(path)
+    content = read_json_value(path, "blocks", PlacementError)
     geographic = isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature")
     entries = _features(content, path, geo_origin) if geographic else _entries(content, path)
     if not entries:
@@ -32,20 +33,6 @@ def read_blocks(path: Path, *, radius: float | None, height: float, geo_origin: 
     blocks = [_block(entry, i, path, radius, height) for i, entry in enumerate(entries)]
     _check_distinct(blocks, path)
     return blocks
-
-
-def _load(path: Path) -> Any:
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise PlacementError(
-            f"{path}: cannot be read ({error.strerror}); check the path given as blocks file"
-        ) from None
-    except UnicodeDecodeError:
-        raise PlacementError(f"{path}: is not UTF-8 text; give JSON or GeoJSON") from None
-    except json.JSONDecodeError as error:
-        where = f"line {error.lineno} column {error.colno}: {error.msg}"
-        raise PlacementError(f"{path}: is not valid JSON ({where}); correct it") from None
 
 
 def _entries(content: Any, path: Path) -> Sequence[Any]:
@@ -62,13 +49,14 @@ def _block(entry: Any, index: int, path: Path, radius: float | None, height: flo
     if not isinstance(entry, dict):
         raise PlacementError(f"{where}: is not an object; give name, origin and radius")
     if odd := sorted(entry.keys() - {"name", "origin", "radius"}):
-        raise PlacementError(f"{where}: unknown key '{odd[0]}'; known are name, origin and radius")
+        raise PlacementError(f"{where}: unknown key {shown(odd[0])}; known are name, origin and radius")
     name = entry.get("name", f"b{index:03d}")
-    usable = isinstance(name, str) and name.replace("-", "").replace("_", "").isalnum() and name.isascii()
-    if not usable or name[0] in "-_":
-        raise PlacementError(f"{where}: name {name!r} cannot name a folder; use letters, digits, '-' and '_'")
+    if not is_file_name(name):
+        raise PlacementError(
+            f"{where}: name {shown(name)} cannot name a folder; use at most {LONGEST_NAME} letters, digits, '-' and '_'"
+        )
     size = _number(entry.get("radius", radius), f"{where} ({name}): radius")
-    if size <= 0:
+    if positive(size) is None:
         raise PlacementError(f"{where} ({name}): radius {size:g} is not positive; give its size in world units")
     origin = entry.get("origin")
     if not isinstance(origin, list) or len(origin) not in (2, 3):
@@ -80,10 +68,11 @@ def _block(entry: Any, index: int, path: Path, radius: float | None, height: flo
 
 
 def _number(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        shown = "is missing" if value is None else f"{value!r} is not a finite number"
-        raise PlacementError(f"{where} {shown}; write it in the file (or give --radius for all)")
-    return float(value)
+    number = finite(value, FARTHEST)
+    if number is None:
+        fault = "is missing" if value is None else f"{shown(value)} is not a finite number below {FARTHEST:g}"
+        raise PlacementError(f"{where} {fault}; write it in the file (or give --radius for all)")
+    return number
 
 
 def _features(content: dict[str, Any], path: Path, geo_origin: Position | None) -> list[Any]:
@@ -103,7 +92,7 @@ def _feature(feature: Any, where: str, geo_origin: Position | None) -> dict[str,
     geometry: dict[str, Any] = found if isinstance(found, dict) else {}
     kind = geometry.get("type")
     if kind not in ("Point", "Polygon"):
-        raise PlacementError(f"{where}: geometry is {kind!r}; give a Point or a Polygon")
+        raise PlacementError(f"{where}: geometry is {shown(kind)}; give a Point or a Polygon")
     listed = geometry.get("coordinates")
     ring = [listed] if kind == "Point" else listed[0] if isinstance(listed, list) and listed else None
     if (

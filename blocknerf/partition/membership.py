@@ -10,14 +10,16 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.entry import Entry
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.options import check_whole
-from blocknerf.partition.block import Block
+from blocknerf.partition.block import Block, is_file_name
 from blocknerf.partition.placement import listed
 from blocknerf.partition.sight import sight_shares
 from blocknerf.partition.survey import Survey, survey
 from blocknerf.partition.thinning import moving
+from blocknerf.values import shown
 
 MEMBERSHIP_FORMAT = "blocknerf.membership/1"
 MARGIN = 0.1
@@ -116,40 +118,44 @@ def read_membership(path: Path, capture: Capture | None = None) -> Membership:
     Raises:
         RunError: the file is missing, broken, foreign or newer, or names other frames than the capture.
     """
-    document = read_json(path, "membership")
-    check_format(document.get("format"), MEMBERSHIP_FORMAT, path, "partition again")
-    try:
-        return Membership(
-            block=str(document["block"]),
-            frames=tuple(_index(entry, capture, path) for entry in document["frames"]),
-            reasons=tuple(_reason(entry["reason"], path) for entry in document["frames"]),
-            held_out=tuple(_index(entry, capture, path) for entry in document["held_out"]),
-            thinned=tuple(_index(entry, capture, path) for entry in document["thinned"]),
-            capture=_beside(document.get("capture"), path),
-        )
-    except (KeyError, TypeError) as error:
-        raise RunError(f"{path}: key {error} is missing or of the wrong kind; partition again") from None
+    entry = Entry(read_json(path, "membership"), str(path), remedy="partition again", error=RunError)
+    check_format(entry.text("format"), MEMBERSHIP_FORMAT, path, "partition again")
+    frames = entry.objects("frames")
+    found = Membership(
+        block=entry.text("block"),
+        frames=tuple(_index(item, capture) for item in frames),
+        reasons=tuple(_reason(item) for item in frames),
+        held_out=tuple(_index(item, capture) for item in entry.objects("held_out")),
+        thinned=tuple(_index(item, capture) for item in entry.objects("thinned")),
+        capture=_beside(entry) if entry.has("capture", added=True) else None,
+    )
+    entry.finish()
+    listed = [*found.frames, *found.held_out, *found.thinned]
+    if len(set(listed)) < len(listed):
+        raise RunError(f"{path}: a frame is listed twice; partition again")
+    return found
 
 
-def _index(entry: dict[str, Any], capture: Capture | None, path: Path) -> int:
-    index, name = entry["index"], entry["name"]
-    if isinstance(index, bool) or not isinstance(index, int) or index < 0:
-        raise RunError(f"{path}: frame index {index!r} is not a whole number; partition again")
+def _index(entry: Entry, capture: Capture | None) -> int:
+    index, name = entry.whole("index"), entry.text("name")
     if capture is not None and (index >= len(capture) or capture.frames[index].name != name):
-        raise RunError(f"{path}: frame {name!r} is not number {index} of the capture; partition it again")
+        raise RunError(f"{entry.where}: frame {shown(name)} is not number {index} of the capture; partition it again")
     return index
 
 
-def _beside(found: Any, path: Path) -> str | None:
-    if found is not None and (not isinstance(found, str) or found != Path(found).name):
-        raise RunError(f"{path}: capture: {found!r} is not the name of a file beside it; partition again")
-    return found
+def _beside(entry: Entry) -> str:
+    name = entry.text("capture")
+    if not is_file_name(name.removesuffix(".json")):
+        raise RunError(f"{entry.place('capture')} is {shown(name)}, not the name of a file beside it; partition again")
+    return name
 
 
-def _reason(found: Any, path: Path) -> Reason:
-    if found not in REASONS:
-        raise RunError(f"{path}: reason {found!r} is none of {', '.join(REASONS)}; partition again")
-    return found
+def _reason(entry: Entry) -> Reason:
+    found = entry.text("reason")
+    for reason in REASONS:
+        if found == reason:
+            return reason
+    raise RunError(f"{entry.place('reason')} is {shown(found)}, none of {', '.join(REASONS)}; partition again")
 
 
 def _from_air(

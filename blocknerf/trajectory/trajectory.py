@@ -9,6 +9,7 @@ from torch import Tensor
 from blocknerf.cameras import Cameras
 from blocknerf.errors import RunError
 from blocknerf.geometry import is_rigid
+from blocknerf.values import positive
 
 MAX_FRAMES = 1_000_000
 """More than this is a mistake in a file, not a film: eleven hours at 24 pictures a second."""
@@ -75,7 +76,7 @@ def _fault(trajectory: Trajectory) -> str | None:
         return f"it has {count} frames; give 1 to {MAX_FRAMES}"
     if trajectory.width < 1 or trajectory.height < 1:
         return f"its size is {trajectory.width}x{trajectory.height}; give at least 1x1 pixels"
-    if not 0.0 < trajectory.fps <= 1000.0:
+    if positive(trajectory.fps, 1000.0) is None:
         return f"fps is {trajectory.fps}; give more than 0 and at most 1000 frames a second"
     rigid = is_rigid(trajectory.camera_to_world)
     if not rigid.all():

@@ -11,6 +11,7 @@ from torch import Tensor
 from blocknerf.errors import RunError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
+from blocknerf.values import FARTHEST, LARGEST, LONGEST_SIDE, finite, positive, shown, spelled, whole
 
 TRAJECTORY_FORMAT = "blocknerf.trajectory/1"
 
@@ -69,7 +70,7 @@ def _from_document(document: dict[str, Any]) -> Trajectory:
     known = {"format", "fps", "width", "height", "frames"}
     for key in sorted(document.keys() ^ known):
         complaint = "is missing" if key in known else "is unknown"
-        raise RunError(f"trajectory: {key}: {complaint}; {_REMEDY}")
+        raise RunError(f"trajectory: {spelled(key)}: {complaint}; {_REMEDY}")
     frames = _list(document["frames"], "frames")
     views = [_view(frame, i) for i, frame in enumerate(frames)]
     return Trajectory(
@@ -88,7 +89,7 @@ def _view(frame: object, position: int) -> tuple[list[list[float]], float]:
     rows = frame["camera_to_world"]
     if not isinstance(rows, list) or len(rows) != 3 or any(not isinstance(r, list) or len(r) != 4 for r in rows):
         raise RunError(f"trajectory: {key}.camera_to_world: is not 3 rows of 4 numbers; {_REMEDY}")
-    pose = [[_number(value, f"{key}.camera_to_world") for value in row] for row in rows]
+    pose = [[_number(value, f"{key}.camera_to_world", FARTHEST) for value in row] for row in rows]
     return pose, _number(frame["focal"], f"{key}.focal")
 
 
@@ -96,13 +97,15 @@ def _from_camera_path(document: dict[str, Any]) -> Trajectory:
     """A nerfstudio camera path; its world must be the capture's (nerfstudio's own viewer recenters and rescales)."""
     kind = document.get("camera_type", "perspective")
     if kind != "perspective":
-        raise RunError(f"trajectory: camera_type: {kind!r} is not supported; export the path with a perspective camera")
+        raise RunError(
+            f"trajectory: camera_type: {shown(kind)} is not supported; export the path with a perspective camera"
+        )
     width, height = (_integer(document.get(key), key) for key in ("render_width", "render_height"))
     views = _list(document["camera_path"], "camera_path")
     poses = [_matrix(view, f"camera_path[{i}]") for i, view in enumerate(views)]
     angles = [_number(view.get("fov"), f"camera_path[{i}].fov") for i, view in enumerate(views)]
     for i, angle in enumerate(angles):
-        if not 0.0 < angle < 180.0:
+        if positive(angle) is None or angle >= 180.0:
             raise RunError(f"trajectory: camera_path[{i}].fov: {angle} is not between 0 and 180 degrees; {_REMEDY}")
     focals = [height / (2 * math.tan(math.radians(angle) / 2)) for angle in angles]
     return Trajectory(
@@ -121,7 +124,7 @@ def _rate(document: dict[str, Any], count: int) -> float:
     if document.get("seconds") is None:
         return 24.0
     seconds = _number(document["seconds"], "seconds")
-    if seconds <= 0.0:
+    if positive(seconds) is None:
         raise RunError(f"trajectory: seconds: {seconds} is not a positive number; {_REMEDY}")
     return count / seconds
 
@@ -132,7 +135,7 @@ def _matrix(view: object, key: str) -> list[float]:
     values = view.get("camera_to_world")
     if not isinstance(values, list) or len(values) != 16:
         raise RunError(f"trajectory: {key}.camera_to_world: is not 16 numbers, row by row; {_REMEDY}")
-    return [_number(value, f"{key}.camera_to_world") for value in values]
+    return [_number(value, f"{key}.camera_to_world", FARTHEST) for value in values]
 
 
 def _square(motion: Float[Tensor, "frames 3 4"]) -> Float[Tensor, "frames 4 4"]:
@@ -152,12 +155,14 @@ def _list(value: object, key: str) -> list[Any]:
 
 
 def _integer(value: object, key: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= 65_536:
-        raise RunError(f"trajectory: {key}: {value!r} is not a whole number of 1 to 65536; {_REMEDY}")
-    return value
+    number = whole(value, 1, LONGEST_SIDE)
+    if number is None:
+        raise RunError(f"trajectory: {key}: {shown(value)} is not a whole number of 1 to {LONGEST_SIDE}; {_REMEDY}")
+    return number
 
 
-def _number(value: object, key: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise RunError(f"trajectory: {key}: {value!r} is not a finite number; {_REMEDY}")
-    return float(value)
+def _number(value: object, key: str, most: float = LARGEST) -> float:
+    number = finite(value, most)
+    if number is None:
+        raise RunError(f"trajectory: {key}: {shown(value)} is not a finite number below {most:.2g}; {_REMEDY}")
+    return number

@@ -215,7 +215,7 @@ CORRUPT = {
     ),
     "long wrong kind": (
         lambda d: d.update(geo_origin="x" * 60),
-        ": geo_origin is 'xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx ..., not a list of 3 numbers; correct it",
+        ": geo_origin is 'xxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxx', not a list of 3 numbers; correct it",
     ),
     "unknown frame key": (set_frame("colour", 1), ": frames[1].colour is an unknown key"),
     "missing frame key": (lambda d: d["frames"][1].pop("gps"), ": frames[1].gps is missing"),
@@ -224,7 +224,10 @@ CORRUPT = {
         ": frames[1].intrinsics is 2, out of range; there are 2 cameras",
     ),
     "short pose": (set_frame("camera_to_world", [1.0] * 11), "not a list of 12 numbers; correct it"),
-    "pose NaN": (set_frame("camera_to_world", [float("nan")] * 12), "frame straße/2: the pose holds NaN or infinity"),
+    "pose NaN": (
+        set_frame("camera_to_world", [float("nan")] * 12),
+        ": frames[1].camera_to_world[0] is nan, not a finite number",
+    ),
     "path": (set_frame("image", "../../secret"), "path '../../secret' leaves the capture's folder"),
     "duplicate": (set_frame("name", "b"), ": duplicate frame b"),
     "no frames": (lambda d: d.update(frames=[]), ": the capture has no frames"),

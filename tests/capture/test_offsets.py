@@ -102,7 +102,7 @@ def offset_of(**changes: object) -> dict:
         ({"format": "other"}, "format: 'other' is not blocknerf.poses/1; train the block again"),
         ({"offsets": 3}, "offsets is 3, not a list; correct it, or train the block again"),
         ({"offsets": []}, "offsets is empty; list at least one, or train the block again"),
-        ({"offsets": [offset_of(frames=0)]}, r"offsets\[0\].frames is 0, not 1 or more; correct it, or train"),
+        ({"offsets": [offset_of(frames=0)]}, r"offsets\[0\].frames is 0, not a whole number of 1 or more; correct"),
         ({"offsets": [{"segment": "b"}]}, r"offsets\[0\].stretch is missing"),
         ({"more": 1}, "more is an unknown key; remove it, or train the block again"),
     ],
@@ -120,5 +120,5 @@ def test_a_motion_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "poses.json"
     write_offsets(offsets(), path)
     path.write_text(path.read_text().replace("0.5", "Infinity"))
-    with pytest.raises(CaptureError, match=r"offsets\[0\]: its motion is not finite"):
+    with pytest.raises(CaptureError, match=r"offsets\[0\].translation\[1\] is inf, not a finite number"):
         read_offsets(path)

@@ -255,7 +255,7 @@ WRONG = {
         ": frames[0]: focal length (0, 11) is not positive; give it in pixels",
     ),
     "focal negative": (frame_has(fl_y=-4, fl_x=4), ": frames[1]: focal length (4, -4) is not positive"),
-    "focal NaN": (file_has(fl_x=math.nan), ": frames[0]: an intrinsic is not a finite number"),
+    "focal NaN": (file_has(fl_x=math.nan), ": fl_x is nan, not a finite number below 9.2e+18; correct it"),
     "focal missing": (
         lambda data: [data.pop("fl_x"), data.pop("fl_y")],
         ": frames[0].fl_x is missing; give fl_x or camera_angle_x, there or for the whole file",
@@ -269,7 +269,7 @@ WRONG = {
         file_has(w=24, h=16),
         ".png: the picture is 12x8 but its camera says 24x16; rescale the picture or correct w, h and the focal length",
     ),
-    "size broken": (file_has(w=12.5), ": w is 12.5, not a whole number; correct it"),
+    "size broken": (file_has(w=12.5), ": w is 12.5, not a whole number of 0 or more; correct it"),
     "size zero": (file_has(w=0), ": frames[0]: image size 0x8 is not positive"),
     "camera model": (
         file_has(camera_model="EQUIRECTANGULAR"),
@@ -284,7 +284,7 @@ WRONG = {
     "gps short": (frame_has(gps=[1, 2]), ": frames[1].gps is [1, 2], not a list of 3 numbers; correct it"),
     "gps infinite": (
         frame_has(gps=[1, 2, math.inf]),
-        "frame images/1.png: timestamp, exposure or gps is not a finite number",
+        ": frames[1].gps[2] is inf, not a finite number below 9.2e+18",
     ),
     "camera id a list": (frame_has(camera_id=[1]), ": frames[1].camera_id is [1], not text or a whole number"),
     "far from the origin": (

@@ -96,7 +96,10 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "name is a number": (lambda d: d["blocks"][0].update(name=0), r"blocks\[0\].name: 0 is not text"),
     "flat origin": (lambda d: d["blocks"][0].update(origin=[1, 2]), r"blocks\[0\].origin: is not three numbers"),
     "text in origin": (lambda d: d["blocks"][0].update(origin=[1, 2, "3"]), r"blocks\[0\].origin: '3' is not a number"),
-    "NaN origin": (lambda d: d["blocks"][0].update(origin=[1, 2, float("nan")]), r"blocks\[0\].origin: is not finite"),
+    "NaN origin": (
+        lambda d: d["blocks"][0].update(origin=[1, 2, float("nan")]),
+        r"blocks\[0\].origin: nan is not a number",
+    ),
     "zero radius": (lambda d: d["blocks"][1].update(radius=0), r"blocks\[1\].radius: 0.0 is not a positive"),
     "infinite radius": (lambda d: d["blocks"][1].update(radius=float("inf")), r"blocks\[1\].radius: inf is not"),
     "odd preset": (lambda d: d.update(preset="huge"), "preset: 'huge' is none of draft, standard, fine"),

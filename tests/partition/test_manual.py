@@ -92,5 +92,5 @@ def test_unusable_files_are_refused_in_one_line(blocks_file, name: str) -> None:
 
 
 def test_a_missing_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(PlacementError, match="cannot be read"):
+    with pytest.raises(PlacementError, match="does not exist"):
         read_blocks(tmp_path / "none.json", radius=None, height=0.0)

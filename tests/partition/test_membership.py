@@ -141,8 +141,11 @@ def test_a_membership_is_read_as_written(drive, tmp_path: Path) -> None:
 
 BROKEN = {
     "format": ({"format": "blocknerf.membership/2"}, "is newer than this version reads"),
-    "no frames": ({"frames": None}, "of the wrong kind"),
-    "reason": ({"frames": [{"index": 0, "name": "frame0", "reason": "luck"}]}, "reason 'luck'"),
+    "no frames": ({"frames": None}, "frames is None, not a list"),
+    "reason": (
+        {"frames": [{"index": 0, "name": "frame0", "reason": "luck"}]},
+        "reason is 'luck', none of position, sight",
+    ),
     "name": ({"held_out": [{"index": 1, "name": "frame7"}]}, "is not number 1"),
     "index": ({"held_out": [{"index": -1, "name": "frame7"}]}, "not a whole number"),
     "beyond": ({"thinned": [{"index": 81, "name": "frame81"}]}, "is not number 81"),
@@ -165,5 +168,5 @@ def test_a_missing_key_is_named(drive, tmp_path: Path) -> None:
     write_membership(MEMBER, drive(STREET), path)
     document = json.loads(path.read_text())
     path.write_text(json.dumps({key: document[key] for key in document if key != "thinned"}))
-    with pytest.raises(RunError, match="'thinned'"):
+    with pytest.raises(RunError, match="thinned is missing"):
         read_membership(path)
