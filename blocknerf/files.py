@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from blocknerf.errors import BlockNerfError, RunError
+from blocknerf.values import shown
 
 LARGEST_JSON = 1 << 30
 """Bytes of a JSON file; a capture of a million frames takes about 700 MB."""
@@ -130,11 +131,10 @@ def read_bounded(path: Path | str, what: str, error: type[BlockNerfError], limit
         BlockNerfError: (of the kind given as `error`) it cannot be read, is no regular file, or is too large.
     """
     with open_regular(path, what, error) as (stream, size):
-        data = stream.read(limit + 1) if size <= limit else b""
-        if max(size, len(data)) > limit:
+        if size > limit:
             most = f"{limit / 2**20:,.0f} MiB"
             raise error(f"{path}: this {what} is larger than the {most} that are read; check the path")
-        return data
+        return stream.read(size)  # not `limit`: so many bytes would be allocated first
 
 
 def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> dict[str, Any]:
@@ -198,12 +198,12 @@ def check_format(
     if found == expected:
         return
     name, _, version = expected.partition("/")
-    match = re.fullmatch(rf"{re.escape(name)}/(\d+)", found) if isinstance(found, str) else None
+    match = re.fullmatch(rf"{re.escape(name)}/(\d{{1,9}})", found) if isinstance(found, str) else None
     if match and int(match[1]) > int(version):
         raise error(f"{where}: format: {found} is newer than this version reads ({expected}); update blocknerf")
     if match and 0 < int(match[1]) < int(version):
         raise error(f"{where}: format: {found} is older than this version reads ({expected}); {remedy}")
-    raise error(f"{where}: format: {found!r} is not {expected}; {remedy}")
+    raise error(f"{where}: format: {shown(found)} is not {expected}; {remedy}")
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")

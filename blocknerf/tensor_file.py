@@ -18,6 +18,7 @@ from torch import Tensor
 
 from blocknerf.errors import BlockNerfError, CheckpointError
 from blocknerf.files import check_format, open_regular, parse_json, read_bounded, write_atomic
+from blocknerf.values import first_line
 
 LARGEST_FILE = 16 << 30
 """Bytes; a block of the largest preset takes about 200 MB, its checkpoint three times as much."""
@@ -79,7 +80,7 @@ class TensorFile:
         try:
             return metadata, load(data)
         except (SafetensorError, ValueError, RuntimeError, TypeError) as error:
-            raise self._refusal(path, str(error)) from None
+            raise self._refusal(path, first_line(error)) from None
 
     @property
     def _name(self) -> str:
@@ -102,7 +103,7 @@ class TensorFile:
         return metadata | {DIGEST: found}, end
 
     def _refusal(self, path: Path, reason: str) -> BlockNerfError:
-        return self.error(f"{path}: not a readable {self.what} ({reason.splitlines()[0]}); {self.remedy}")
+        return self.error(f"{path}: not a readable {self.what} ({reason}); {self.remedy}")
 
 
 def _header_length(head: bytes) -> int:

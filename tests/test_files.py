@@ -274,6 +274,7 @@ def test_a_file_over_the_limit_is_refused_unread(tmp_path):
     assert read_bounded(path, "point file", RunError, 10) == b"x" * 10
     with pytest.raises(RunError, match="is larger"):
         read_bounded(path, "point file", RunError, 9)
+    assert len(read_bounded(path, "point file", RunError, 1 << 60)) == 10, "the memory of the file, not of the limit"
 
 
 def test_json_may_begin_with_a_byte_order_mark_and_hold_any_character(tmp_path):

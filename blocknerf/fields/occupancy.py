@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from blocknerf.errors import CheckpointError
 from blocknerf.files import parse_json
 from blocknerf.tensor_file import TensorFile
+from blocknerf.values import first_line
 
 FILE = TensorFile(format="blocknerf.occupancy/2", what="occupancy grid", remedy="train the block again")
 
@@ -51,8 +52,9 @@ def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyG
         cells = ((tensors["cells"][:, None] >> _bits()) & 1).bool().view(side, side, side)
         return OccupancyGrid(cells.to(device), tuple(facts["origin"]), facts["half_extent"])
     except (FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: not a readable occupancy grid ({reason}); train the block again") from None
+        raise CheckpointError(
+            f"{path}: not a readable occupancy grid ({first_line(error)}); train the block again"
+        ) from None
 
 
 def _bits() -> UInt8[Tensor, "8"]:

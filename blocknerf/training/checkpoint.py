@@ -10,6 +10,7 @@ from blocknerf.errors import CheckpointError, TrainingError
 from blocknerf.files import parse_json
 from blocknerf.tensor_file import TensorFile
 from blocknerf.training.trainer import Trainer
+from blocknerf.values import first_line, shown
 
 FILE = TensorFile(format="blocknerf.training/2", what="checkpoint", remedy="delete it to train from the start")
 
@@ -55,8 +56,9 @@ def restore_state(trainer: Trainer, path: Path) -> float:
         trainer.step = int(metadata["step"])
         return float(metadata["seconds"])
     except (FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: corrupt checkpoint ({reason}); delete it to train from the start") from None
+        raise CheckpointError(
+            f"{path}: corrupt checkpoint ({first_line(error)}); delete it to train from the start"
+        ) from None
 
 
 def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
@@ -67,6 +69,6 @@ def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
         mine = json.loads(json.dumps(mine))
         if odd := [name for name in mine if stored.get(name) != mine[name]]:
             raise CheckpointError(
-                f"{path}: was trained with {odd[0]} = {stored.get(odd[0])}, now {mine[odd[0]]}; "
+                f"{path}: was trained with {odd[0]} = {shown(stored.get(odd[0]))}, now {shown(mine[odd[0]])}; "
                 "use the same settings, or delete it to train from the start"
             )
