@@ -1,6 +1,7 @@
 """A block's field as one file: weights, and in its header all that is needed to rebuild it."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.files import parse_json
 from blocknerf.tensor_file import DIGEST, TensorFile
+from blocknerf.values import first_line, spelled
 
 FILE = TensorFile(format="blocknerf.field/2", what="field", remedy="train the block again")
 
@@ -61,18 +63,18 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
         metadata, weights = FILE.read(path)
     except FileNotFoundError:
         raise _missing(path) from None
+    spec = _header(path, metadata).spec
     try:
-        field = BlockField(_header(path, metadata).spec)
+        shapes = _shapes(spec)
     except (ValueError, RuntimeError) as error:
-        reason = str(error).splitlines()[0]
+        reason = first_line(error)
         raise CheckpointError(f"{path}: its header describes no field ({reason}); train the block again") from None
-    try:
-        field.load_state_dict(weights)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise CheckpointError(f"{path}: weights do not fit the header ({reason}); train the block again") from None
+    if odd := _difference(shapes, {name: (value.shape, value.dtype) for name, value in weights.items()}):
+        raise CheckpointError(f"{path}: weights do not fit the header ({spelled(odd)}); train the block again")
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise CheckpointError(f"{path}: holds values that are not finite; train the block again")
+    field = BlockField(spec)
+    field.load_state_dict(weights)
     return field.eval().requires_grad_(False).to(device)
 
 
@@ -92,8 +94,19 @@ def _header(path: Path, metadata: dict[str, str]) -> FieldHeader:
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
     except (KeyError, ValueError) as error:
-        raise CheckpointError(f"{path}: broken header ({error}); train the block again") from None
+        raise CheckpointError(f"{path}: broken header ({first_line(error)}); train the block again") from None
     return FieldHeader(spec=spec, step=step, city=city, fingerprint=metadata[DIGEST])
+
+
+def _shapes(spec: FieldSpec) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Shape and type of each tensor of a field; nothing is allocated, however large a broken header says it is."""
+    with torch.device("meta"):
+        return {name: (value.shape, value.dtype) for name, value in BlockField(spec).state_dict().items()}
+
+
+def _difference(first: Mapping[str, object], second: Mapping[str, object]) -> str | None:
+    """The first key by name that is only in one of two mappings, or has another value there."""
+    return next((key for key in sorted({**first, **second}) if first.get(key) != second.get(key)), None)
 
 
 def _missing(path: Path) -> CheckpointError:

@@ -1,12 +1,11 @@
 """Everything that fixes the shape of a block's field, stored with its weights."""
 
-import json
-import math
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args, get_origin
 
 from blocknerf.errors import CheckpointError
 from blocknerf.presets import Preset
+from blocknerf.values import FARTHEST, finite, positive, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,9 @@ class FieldSpec:
             raise CheckpointError("field spec: it is not a JSON object; use the version that wrote it")
         known = {field.name: field.type for field in fields(cls)}
         if odd := sorted(known.keys() ^ content.keys()):
-            raise CheckpointError(f"field spec: key '{odd[0]}' is missing or unknown; use the version that wrote it")
+            raise CheckpointError(
+                f"field spec: key {shown(odd[0])} is missing or unknown; use the version that wrote it"
+            )
         return cls(**{name: _stored(name, kind, content[name]) for name, kind in known.items()})
 
     def to_json(self) -> dict[str, Any]:
@@ -67,16 +68,25 @@ class FieldSpec:
 
 
 def _stored(name: str, kind: object, value: Any) -> Any:
-    """A value as its field wants it: JSON knows neither tuples nor whether 5 is a float."""
-    if kind is float and type(value) in (int, float) and math.isfinite(value):
-        return float(value)
-    if kind in (int, str, bool) and type(value) is kind:
+    """A value as its field wants it, in range: JSON knows neither tuples nor whether 5 is a float."""
+    if kind is float:
+        number = finite(value, FARTHEST) if name == "origin" else positive(value)
+        if number is not None:
+            return number
+    if kind is int and type(value) is int and 1 <= value <= _largest(name):
+        return value
+    if kind is str and isinstance(value, str):
         return value
     if get_origin(kind) is tuple and isinstance(value, list | tuple):
         kinds = get_args(kind)
         if kinds[-1] is Ellipsis or len(kinds) == len(value):
             return tuple(_stored(name, kinds[0], item) for item in value)
-    raise CheckpointError(f"field spec: {name}: {json.dumps(value)} does not fit; use the version that wrote it")
+    raise CheckpointError(f"field spec: {name}: {shown(value)} does not fit; use the version that wrote it")
+
+
+def _largest(name: str) -> int:
+    """Beyond what any field has; with more, building one would not end."""
+    return 2**24 if name.endswith("resolution") else 64 if name.endswith("levels") else 4096
 
 
 _PRESETS: dict[Preset, dict[str, Any]] = {
