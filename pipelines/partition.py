@@ -1,7 +1,6 @@
 """Where a run's blocks lie and which frames train each: from `capture.json` to `city.json`."""
 
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -19,6 +18,7 @@ from blocknerf.partition.report import coverage, coverage_table, write_coverage
 from blocknerf.partition.street_placement import Layout, place_on_streets
 from blocknerf.presets import Preset
 from pipelines.job import is_done, say, show
+from pipelines.records import difference
 
 ANOTHER = "choose another output folder, or remove this one"
 
@@ -117,10 +117,8 @@ def _kept(folder: RunFolder, asked: dict[str, Any]) -> City:
     written = read_json(folder.coverage, "coverage").get("parameters")
     if not isinstance(written, dict):
         raise RunError(f"{folder.coverage}: key 'parameters' is missing, so it cannot be compared; {ANOTHER}")
-    for key in sorted(written.keys() | asked.keys()):
-        if written.get(key) != asked.get(key):
-            was, now = json.dumps(written.get(key)), json.dumps(asked.get(key))
-            raise RunError(f"{folder.city}: was partitioned with {key} {was}, not {now}; {ANOTHER}")
+    if differs := difference(written, asked):
+        raise RunError(f"{folder.city}: was partitioned with {differs}; {ANOTHER}")
     is_done(folder.city)
     return city
 

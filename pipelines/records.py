@@ -1,29 +1,71 @@
 """What earlier jobs wrote into a run, as later ones read it."""
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
+import textwrap
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.entry import Entry
 from blocknerf.capture.offsets import read_offsets
 from blocknerf.capture.stretches import Stretch, stretches
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
-from blocknerf.files import read_json
+from blocknerf.files import LARGEST_JSON, parse_json, read_bounded, read_json
+from blocknerf.values import spelled
+
+_REMEDY = "train the block again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
-    """How the training of one block went."""
+class TrainingRecord:
+    """What `train.json` says of a block, as far as others read it; None is what it does not say."""
 
-    block: str
-    steps: tuple[int, ...]
-    seconds: tuple[float, ...]
-    loss: tuple[float, ...]
-    psnr: tuple[float, ...]
-    rays_per_second: tuple[float, ...]
+    downscale: int = 1
+    """By how much its photographs were shrunk."""
+    frames: int | None = None
+    """Photographs that train it."""
+    seconds: float = 0.0
+    device: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogLine:
+    """A line of a block's `log.jsonl`: how training stood after a step."""
+
+    step: int
+    loss: float
+    psnr: float
+    """In dB, of the pixels of the step."""
+    rays_per_second: float
+    seconds: float
+    """Since training began."""
+
+    @property
+    def text(self) -> str:
+        """The line as it is written."""
+        return json.dumps(asdict(self)) + "\n"
+
+
+def read_training_record(path: Path) -> TrainingRecord:
+    """Read a block's `train.json`.
+
+    Raises:
+        RunError: it is missing or broken; the message names file, key and remedy.
+    """
+    entry = Entry(read_json(path, "training record"), str(path), remedy=_REMEDY, error=RunError)
+    config = entry.inner("config")
+    versions = entry.inner("versions") if entry.has("versions", added=True) else None
+    return TrainingRecord(
+        downscale=config.whole("downscale", least=1),
+        frames=entry.whole("frames") if entry.has("frames", added=True) else None,
+        seconds=entry.number("seconds") if entry.has("seconds", added=True) else 0.0,
+        device=entry.text("device") if entry.has("device", added=True) else None,
+        versions={key: versions.text(key) for key in versions} if versions is not None else {},
+    )
 
 
 def training_downscale(folder: RunFolder) -> int:
@@ -32,15 +74,9 @@ def training_downscale(folder: RunFolder) -> int:
     Raises:
         RunError: its record is broken.
     """
-    for name in folder.blocks_done():
-        path = folder.train_record(name)
-        if path.is_file():
-            config = read_json(path, "training record").get("config")
-            downscale = config.get("downscale") if isinstance(config, dict) else None
-            if not isinstance(downscale, int) or isinstance(downscale, bool) or downscale < 1:
-                raise RunError(f"{path}: config.downscale: {downscale!r} is not a whole number; train the block again")
-            return downscale
-    return 1
+    paths = (folder.train_record(name) for name in folder.blocks_done())
+    path = next((path for path in paths if path.is_file()), None)
+    return 1 if path is None else read_training_record(path).downscale
 
 
 def refined_stretches(folder: RunFolder, capture: Capture) -> tuple[Stretch, ...] | None:
@@ -54,30 +90,40 @@ def refined_stretches(folder: RunFolder, capture: Capture) -> tuple[Stretch, ...
     return None if path is None else stretches(capture, read_offsets(path).length)
 
 
-def read_curve(folder: RunFolder, name: str) -> Curve | None:
-    """The training log of a block; None where there is none or it is empty."""
-    rows = list(read_lines(folder.log(name)))
-    if not rows:
-        return None
-    try:
-        return Curve(
-            block=name,
-            steps=tuple(int(row["step"]) for row in rows),
-            seconds=tuple(float(row["seconds"]) for row in rows),
-            loss=tuple(float(row["loss"]) for row in rows),
-            psnr=tuple(float(row["psnr"]) for row in rows),
-            rays_per_second=tuple(float(row["rays_per_second"]) for row in rows),
-        )
-    except (KeyError, TypeError, ValueError) as fault:
-        raise RunError(f"{folder.log(name)}: a line lacks {fault}; train the block again") from None
+def read_log(path: Path) -> tuple[LogLine, ...]:
+    """Read a block's `log.jsonl`; there are no lines where there is no file.
+
+    Raises:
+        RunError: a line holds something else; the message names file, line and key.
+    """
+    found = []
+    for number, row in enumerate(read_lines(path), start=1):
+        entry = Entry(row, f"{path}: line[{number}]", remedy=_REMEDY, error=RunError)
+        figures = {key: entry.number(key) for key in ("loss", "psnr", "rays_per_second", "seconds")}
+        found.append(LogLine(step=entry.whole("step"), **figures))
+    return tuple(found)
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines; a last line cut short by a kill is left out."""
-    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+    """The objects of a file of JSON lines; lines that are none, as one cut short by a kill, are left out.
+
+    Raises:
+        RunError: the file cannot be read.
+    """
+    content = read_bounded(path, "log", RunError, LARGEST_JSON) if path.is_file() else b""
+    for line in content.splitlines():
         try:
-            row = json.loads(line)
-        except json.JSONDecodeError:
-            return
+            row = parse_json(line)
+        except ValueError:
+            continue
         if isinstance(row, dict):
             yield row
+
+
+def difference(written: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
+    """The first parameter, by name, that a run has otherwise than it is asked for, with both values."""
+    for key in sorted(written.keys() | asked.keys()):
+        if written.get(key) != asked.get(key):
+            was, now = (textwrap.shorten(json.dumps(each.get(key)), 80) for each in (written, asked))
+            return f"{spelled(key)} {was} and not {now}"
+    return None

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
 from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
@@ -13,11 +12,12 @@ from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.colormaps import block_color
 from blocknerf.files import read_json, write_atomic
 from blocknerf.images import image_size
+from blocknerf.partition.report import read_coverage
 from pipelines.charts import Series, legend, line_chart, ribbon
 from pipelines.disagreement import CAPTION, HEAD, disagreement_rows
 from pipelines.job import duration, say
 from pipelines.page import Section, definitions, document, figure, paragraph, picture, player, table, tiles
-from pipelines.records import Curve, read_curve
+from pipelines.records import LogLine, TrainingRecord, read_log, read_training_record
 from pipelines.scores import Evaluation, FrameScore, read_evaluation
 
 KINDS = {
@@ -45,7 +45,8 @@ def report(run: Path, *, film: str = "flythrough") -> Path:
     folder = RunFolder(run)
     capture, city = read_capture(folder.capture), read_city(folder.city)
     scores = read_evaluation(folder.evaluation) if folder.evaluation.exists() else None
-    records = {block.name: _record(folder, block.name) for block in city.blocks}
+    paths = {block.name: folder.train_record(block.name) for block in city.blocks}
+    records = {name: read_training_record(path) for name, path in paths.items() if path.exists()}
     sections = [
         Section(title="Fly-through", body=_film(folder, city, film)),
         Section(title="Photographs it never saw", body=_comparisons(folder, scores)),
@@ -67,8 +68,8 @@ def _place(capture: Capture) -> str:
     return capture.root.name or "capture"
 
 
-def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapping[str, dict[str, Any]]) -> str:
-    seconds = sum(float(record.get("seconds", 0.0)) for record in records.values())
+def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapping[str, TrainingRecord]) -> str:
+    seconds = sum(record.seconds for record in records.values())
     judged = f", {scores.protocol.held_out_frames} held out, {len(scores.frames)} of these judged" if scores else ""
     size = f"{2 * capture.extent:.3g} {'m' if capture.metric else 'units'}"
     text = f"{len(capture)} photographs over {size}{judged}; preset {city.preset}."
@@ -158,20 +159,20 @@ def _plan(folder: RunFolder) -> str:
         body += figure(plan, "Blocks, photographs, their path and measured points, from above.", "plan wide")
     if not folder.coverage.exists():
         return body
-    coverage = read_json(folder.coverage, "coverage")
+    coverage = read_coverage(folder.coverage)
     head = ("block", "photographs", "by sight", "held out", "megapixels", "segments", "overlap", "neighbors")
     rows = [
         (
-            row["block"],
-            *(str(row[key]) for key in ("frames", "by_sight", "held_out")),
-            f"{row['pixels'] / 1e6:.1f}",
-            str(row["segments"]),
-            f"{row['overlap']:.0%}",
-            ", ".join(row["neighbors"]),
+            row.block,
+            *map(str, (row.frames, row.by_sight, row.held_out)),
+            f"{row.pixels / 1e6:.1f}",
+            str(row.segments),
+            f"{row.overlap:.0%}",
+            ", ".join(row.neighbors),
         )
-        for row in coverage["blocks"]
+        for row in coverage.blocks
     ]
-    warnings = "".join(paragraph(warning, "warn") for warning in coverage["warnings"])
+    warnings = "".join(paragraph(warning, "warn") for warning in coverage.warnings)
     return body + warnings + table(head, rows)
 
 
@@ -182,38 +183,41 @@ def _poses(folder: RunFolder, capture: Capture) -> str:
     return paragraph(CAPTION, "faint") + table(HEAD, rows, last)
 
 
-def _training(folder: RunFolder, city: City, records: Mapping[str, dict[str, Any]]) -> str:
+def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecord]) -> str:
     colors = _colors(city)
-    curves = [curve for block in city.blocks if (curve := read_curve(folder, block.name)) is not None]
-    if not curves:
+    logs = {block.name: lines for block in city.blocks if (lines := read_log(folder.log(block.name)))}
+    if not logs:
         return paragraph("Not trained yet: blocknerf train", "warn")
-    loss = line_chart(_lines(curves, colors, "loss"), label="loss", x_label="step", y_label="loss", log=True)
-    psnr = line_chart(_lines(curves, colors, "psnr"), label="PSNR", x_label="step", y_label="PSNR of batches, dB")
+    loss = line_chart(_series(logs, colors, "loss"), label="loss", x_label="step", y_label="loss", log=True)
+    psnr = line_chart(_series(logs, colors, "psnr"), label="PSNR", x_label="step", y_label="PSNR of batches, dB")
     charts = f'<div class="pair">{figure(loss, "Loss.")}{figure(psnr, "PSNR of the training pixels.")}</div>'
     head = ("block", "steps", "photographs", "time", "rays a second", "training PSNR")
-    rows = [_training_row(curve, records[curve.block]) for curve in curves]
-    return charts + legend({curve.block: colors[curve.block] for curve in curves}) + table(head, rows)
+    rows = [_training_row(name, lines, records.get(name, TrainingRecord())) for name, lines in logs.items()]
+    return charts + legend({name: colors[name] for name in logs}) + table(head, rows)
 
 
-def _lines(curves: Sequence[Curve], colors: Mapping[str, str], key: str) -> list[Series]:
-    return [Series(name=c.block, color=colors[c.block], x=c.steps, y=getattr(c, key)) for c in curves]
+def _series(logs: Mapping[str, Sequence[LogLine]], colors: Mapping[str, str], key: str) -> list[Series]:
+    return [
+        Series(name=name, color=colors[name], x=[line.step for line in lines], y=[getattr(line, key) for line in lines])
+        for name, lines in logs.items()
+    ]
 
 
-def _training_row(curve: Curve, record: Mapping[str, Any]) -> tuple[str, ...]:
-    tail = curve.psnr[-max(1, len(curve.psnr) // 10) :]
+def _training_row(name: str, lines: Sequence[LogLine], record: TrainingRecord) -> tuple[str, ...]:
+    tail = lines[-max(1, len(lines) // 10) :]
     return (
-        curve.block,
-        f"{curve.steps[-1]:,}",
-        str(record.get("frames", "")),
-        duration(curve.seconds[-1]),
-        f"{mean(curve.rays_per_second):,.0f}",
-        f"{mean(tail):.2f}",
+        name,
+        f"{lines[-1].step:,}",
+        "" if record.frames is None else str(record.frames),
+        duration(lines[-1].seconds),
+        f"{mean(line.rays_per_second for line in lines):,.0f}",
+        f"{mean(line.psnr for line in tail):.2f}",
     )
 
 
-def _provenance(capture: Capture, city: City, records: Mapping[str, dict[str, Any]]) -> str:
-    versions: dict[str, Any] = next((record["versions"] for record in records.values() if "versions" in record), {})
-    devices = sorted({str(record["device"]) for record in records.values() if "device" in record})
+def _provenance(capture: Capture, city: City, records: Mapping[str, TrainingRecord]) -> str:
+    versions = next((record.versions for record in records.values() if record.versions), {})
+    devices = sorted({record.device for record in records.values() if record.device is not None})
     facts = [
         ("Source", capture.source),
         ("Unit", "metres" if capture.metric else "the capture's own"),
@@ -225,11 +229,6 @@ def _provenance(capture: Capture, city: City, records: Mapping[str, dict[str, An
         ("City digest", city.digest),
     ]
     return definitions(facts)
-
-
-def _record(folder: RunFolder, name: str) -> dict[str, Any]:
-    path = folder.train_record(name)
-    return read_json(path, "training record") if path.exists() else {}
 
 
 def _colors(city: City) -> dict[str, str]:

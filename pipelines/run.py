@@ -1,6 +1,5 @@
 """The whole way in one command: from posed photographs to a fly-through and a report."""
 
-import json
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -16,11 +15,13 @@ from pipelines.job import duration, say, stage
 from pipelines.match import match
 from pipelines.partition import check_placement, partition
 from pipelines.reconcile import reconcile
+from pipelines.records import difference
 from pipelines.render import render
 from pipelines.report import report
 from pipelines.train import check_poses, check_training, train
 
 SETTINGS_FORMAT = "blocknerf.run/1"
+ANOTHER = "choose another output folder, or remove this one"
 
 
 def run(
@@ -133,14 +134,19 @@ def _keep_to_settings(folder: RunFolder, city: City, settings: dict[str, Any]) -
     if not (begun and folder.settings.exists()):
         write_atomic(folder.settings, format_json({"format": SETTINGS_FORMAT, **settings}))
         return
-    another = "choose another output folder, or remove this one"
-    written = read_json(folder.settings, "settings")
-    check_format(written.pop("format", None), SETTINGS_FORMAT, folder.settings, another)
-    written = _chosen(written)
-    for key in sorted(written.keys() | settings.keys()):
-        if written.get(key) != settings.get(key):
-            was, now = json.dumps(written.get(key)), json.dumps(settings.get(key))
-            raise RunError(f"{folder.path}: holds another run, with {key} {was} and not {now}; {another}")
+    if differs := difference(read_settings(folder.settings), settings):
+        raise RunError(f"{folder.path}: holds another run, with {differs}; {ANOTHER}")
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings of `run.json` that are neither off nor left to the preset.
+
+    Raises:
+        RunError: it is missing, broken or of another format.
+    """
+    written = read_json(path, "settings")
+    check_format(written.pop("format", None), SETTINGS_FORMAT, path, ANOTHER)
+    return _chosen(written)
 
 
 def _chosen(settings: dict[str, Any]) -> dict[str, Any]:

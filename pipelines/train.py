@@ -1,6 +1,5 @@
 """The training job: one block at a time, each as if it were alone."""
 
-import json
 import platform
 import resource
 import shutil
@@ -40,7 +39,7 @@ from blocknerf.training.trainer import StepReport, Trainer
 from pipelines.apart import GIB, blocks_at_once, train_apart
 from pipelines.job import duration, say
 from pipelines.onlooker import shown
-from pipelines.records import read_lines
+from pipelines.records import LogLine, read_log
 
 RECORD_FORMAT = "blocknerf.training-record/1"
 LOG_EVERY = 20
@@ -322,29 +321,29 @@ class _Log:
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
-        self.lines = [line for line in read_lines(path) if line["step"] <= step]
-        write_atomic(path, "".join(json.dumps(line) + "\n" for line in self.lines))
+        self.lines = [line for line in read_log(path) if line.step <= step]
+        write_atomic(path, "".join(line.text for line in self.lines))
 
     def write(self, report: StepReport, seconds: float, rays: int) -> float:
         """Append a line, and give the rays a second since the line before."""
-        last = self.lines[-1] if self.lines else {"step": 0, "seconds": 0.0}
-        rate = (report.step - last["step"]) * rays / max(seconds - last["seconds"], 1e-9)
-        line = {
-            "step": report.step,
-            "loss": report.loss,
-            "psnr": report.psnr,
-            "rays_per_second": round(rate, 1),
-            "seconds": round(seconds, 3),
-        }
+        step, since = (self.lines[-1].step, self.lines[-1].seconds) if self.lines else (0, 0.0)
+        rate = (report.step - step) * rays / max(seconds - since, 1e-9)
+        line = LogLine(
+            step=report.step,
+            loss=report.loss,
+            psnr=report.psnr,
+            rays_per_second=round(rate, 1),
+            seconds=round(seconds, 3),
+        )
         self.lines.append(line)
         with self.path.open("a") as stream:
-            stream.write(json.dumps(line) + "\n")
+            stream.write(line.text)
         return rate
 
     def mean_psnr(self) -> float | None:
         """Training PSNR over the last tenth of the log; None where there is no log."""
         tail = self.lines[-max(1, len(self.lines) // 10) :]
-        return round(sum(line["psnr"] for line in tail) / len(tail), 3) if tail else None
+        return round(sum(line.psnr for line in tail) / len(tail), 3) if tail else None
 
 
 class _Meter:

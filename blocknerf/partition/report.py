@@ -11,7 +11,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
-from blocknerf.files import format_json, write_atomic
+from blocknerf.capture.entry import Entry
+from blocknerf.errors import RunError
+from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership
 
@@ -96,6 +98,23 @@ def write_coverage(report: Coverage, path: Path, parameters: dict[str, Any]) -> 
     write_atomic(path, format_json({**head, "warnings": list(report.warnings), "blocks": rows}))
 
 
+def read_coverage(path: Path) -> Coverage:
+    """Read `coverage.json`, but for the parameters.
+
+    Raises:
+        RunError: it is missing, broken or of another format; the message names file, key and remedy.
+    """
+    remedy = "partition the capture again into a new run folder"
+    entry = Entry(read_json(path, "coverage"), str(path), remedy=remedy, error=RunError)
+    check_format(entry.text("format"), COVERAGE_FORMAT, path, remedy)
+    return Coverage(
+        frames=entry.whole("frames"),
+        unused=entry.whole("unused"),
+        blocks=tuple(_read_row(item) for item in entry.objects("blocks")),
+        dropped=entry.whole("dropped"),
+    )
+
+
 def coverage_table(report: Coverage) -> "Table":
     """The figures as a table for the terminal."""
     from rich.box import SIMPLE_HEAD
@@ -127,6 +146,17 @@ def _row(
         neighbors=tuple(blocks[i].name for i in meeting),
         overlap=float(overlaps.max()),
         warning=_warning(len(frames), typical),
+    )
+
+
+def _read_row(entry: Entry) -> BlockCoverage:
+    counts = {key: entry.whole(key) for key in ("frames", "by_sight", "held_out", "thinned", "pixels", "segments")}
+    return BlockCoverage(
+        block=entry.text("block"),
+        **counts,
+        neighbors=entry.texts("neighbors"),
+        overlap=entry.number("overlap"),
+        warning=entry.text("warning") if entry.has("warning") else None,
     )
 
 

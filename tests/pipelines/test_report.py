@@ -99,7 +99,7 @@ def test_a_run_without_blocks_is_refused(tmp_path: Path) -> None:
 
 def test_a_broken_log_is_refused(exact_run: RunFolder) -> None:
     exact_run.log("b000").write_text('{"step": 1}\n')
-    with pytest.raises(RunError, match=r"log\.jsonl: a line lacks 'seconds'"):
+    with pytest.raises(RunError, match=r"log\.jsonl: line\[1\]\.loss is missing; add it, or train the block again"):
         report(exact_run.path)
 
 
