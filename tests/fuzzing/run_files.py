@@ -1,0 +1,172 @@
+"""Readers of the JSON files of a run, each with a valid file: what jobs write, and later ones read."""
+
+import json
+from pathlib import Path
+
+from blocknerf.capture.capture import read_capture, write_capture
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets, read_offsets, refined, write_offsets
+from blocknerf.capture.reconciled import read_reconciliation, write_reconciliation
+from blocknerf.capture.reconciliation import reconcile
+from blocknerf.capture.stretches import Stretch
+from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.photographs import placed_capture
+from blocknerf.files import format_json, write_atomic
+from blocknerf.partition.block import Block
+from blocknerf.partition.membership import Membership, read_membership, write_membership
+from blocknerf.partition.report import coverage, read_coverage, write_coverage
+from pipelines.charts import Series, line_chart
+from pipelines.disagreement import disagreement_rows
+from pipelines.job import duration
+from pipelines.records import LogLine, read_log, read_training_record
+from pipelines.run import SETTINGS_FORMAT, read_settings
+from pipelines.scores import FrameScore, Protocol, Scores, read_evaluation, summarize, write_evaluation
+from tests.fuzzing.mutations import changed_bytes, changed_json, encoded
+from tests.fuzzing.subjects import Subject, json_subject, small_capture, use_capture, use_city
+
+
+def capture_json(folder: Path) -> Subject:
+    path = folder / "run" / "capture.json"
+    write_capture(small_capture(folder), path)
+    return json_subject(path, lambda: use_capture(read_capture(path), folder))
+
+
+def city_json(folder: Path) -> Subject:
+    path = folder / "run" / "city.json"
+    write_city(City(blocks=_blocks(), held_out=4), path)
+    return json_subject(path, lambda: use_city(read_city(path), folder))
+
+
+def _blocks() -> tuple[Block, ...]:
+    return tuple(Block(name=f"b{i:03d}", origin=(8.0 * i, 0.0, 1.5), radius=8.0) for i in range(2))
+
+
+def run_json(folder: Path) -> Subject:
+    path = folder / "run" / "run.json"
+    write_atomic(path, format_json({"format": SETTINGS_FORMAT, "steps": 20, "pose_refinement": True}))
+    return json_subject(path, lambda: format_json(read_settings(path)))
+
+
+def frames_json(folder: Path) -> Subject:
+    capture, path = small_capture(folder), folder / "run" / "frames.json"
+    write_membership(_membership(), capture, path)
+
+    def use() -> None:
+        found = read_membership(path, capture)
+        assert len(capture.select(found.frames or (0,)))
+        again = folder / "again" / "frames.json"
+        write_membership(found, capture, again)
+        assert read_membership(again, capture) == found
+
+    return json_subject(path, use)
+
+
+def _membership() -> Membership:
+    return Membership(block="b000", frames=(0, 1), reasons=("position", "sight"), held_out=(2,), thinned=(3,))
+
+
+def coverage_json(folder: Path) -> Subject:
+    path = folder / "run" / "coverage.json"
+    other = Membership(block="b001", frames=(1,), reasons=("sight",))
+    write_coverage(coverage(small_capture(folder), _blocks(), [_membership(), other]), path, {"radius": 8.0})
+
+    def use() -> None:
+        for row in read_coverage(path).blocks:
+            assert f"{row.pixels / 1e6:.1f} {row.overlap:.0%} {', '.join(row.neighbors)}"
+
+    return json_subject(path, use)
+
+
+def poses_of_a_block(folder: Path) -> Subject:
+    path = folder / "run" / "poses.json"
+    write_offsets(_offsets(0.1), path)
+
+    def use() -> None:
+        found = read_offsets(path)
+        assert refined(small_capture(folder), found).cameras().camera_to_world.isfinite().all()
+        assert reconcile({"b000": found, "b001": found}).disagreements
+
+    return json_subject(path, use)
+
+
+def poses_of_a_run(folder: Path) -> Subject:
+    run = RunFolder(folder / "run")
+    write_capture(small_capture(folder), run.capture)
+    write_reconciliation(reconcile({"b000": _offsets(0.1), "b001": _offsets(0.2)}), run.poses)
+
+    def use() -> None:
+        assert placed_capture(run).cameras().camera_to_world.isfinite().all()
+        found = read_reconciliation(run.poses)
+        assert all(motion.matrix.isfinite().all() for motion in found.places.values())
+        assert disagreement_rows(found, metric=True)
+
+    return json_subject(run.poses, use)
+
+
+def _offsets(shift: float) -> PoseOffsets:
+    motion = Motion(pivot=(1.0, 0.0, 1.5), rotation=(0.0, 0.0, 0.01), translation=(shift, 0.0, 0.0))
+    return PoseOffsets(offsets=(PoseOffset(stretch=Stretch(segment="drive"), frames=4, motion=motion),))
+
+
+def train_json(folder: Path) -> Subject:
+    path = folder / "run" / "train.json"
+    record = {"config": {"downscale": 2, "seed": 0}, "frames": 12, "psnr": 21.5, "seconds": 61.0, "device": "cpu"}
+    write_atomic(path, format_json({**record, "versions": {"torch": "2.5"}, "backends": {}}))
+
+    def use() -> None:
+        found = read_training_record(path)
+        assert 10 // found.downscale >= 0
+        assert duration(found.seconds)
+
+    return json_subject(path, use)
+
+
+def log_jsonl(folder: Path) -> Subject:
+    path = folder / "log.jsonl"
+    rows = [{"step": 5 * i, "loss": 0.1 / i, "psnr": 15.0, "rays_per_second": 1e4, "seconds": 2.0} for i in (1, 2, 3)]
+    lines = [(json.dumps(row) + "\n").encode() for row in rows]
+    path.write_bytes(b"".join(lines))
+    middle = changed_json(rows[1]).flatmap(encoded).map(lambda line: lines[0] + line + b"\n" + lines[2])
+    return Subject(path=path, read=lambda: _use_log(read_log(path)), contents=middle | changed_bytes(b"".join(lines)))
+
+
+def _use_log(lines: tuple[LogLine, ...]) -> None:
+    for key in ("loss", "psnr"):
+        steps, figures = [line.step for line in lines], [getattr(line, key) for line in lines]
+        series = Series(name="b000", color="#123456", x=steps, y=figures)
+        line_chart([series], label=key, x_label="step", y_label=key, log=key == "loss")
+    assert all(json.loads(line.text) for line in lines)
+
+
+def evaluation_json(folder: Path) -> Subject:
+    path, again = folder / "run" / "evaluation.json", folder / "again" / "evaluation.json"
+    scores = Scores(psnr=20.0, ssim=0.8, psnr_masked=None, psnr_full=19.0, lpips=0.2)
+    weights = {"b000": 0.7, "b001": 0.3}
+    frames = [FrameScore(name="2.png", index=2, scores=scores, blocks=weights, block_psnr=weights, pictures="00002")]
+    protocol = Protocol(
+        text="a test", held_out=4, held_out_frames=1, scored_frames=1, downscale=1, fit_half="left", fit_rays=9,
+        fit_steps=9, scored_half="right", lpips="none",
+    )  # fmt: skip
+    write_evaluation(summarize(protocol, frames), path)
+
+    def use() -> None:
+        found = read_evaluation(path)
+        assert all(f"{block.psnr:.2f} {block.weight:.0%} {block.frames:,}" for block in found.blocks.values())
+        write_evaluation(found, again)
+        assert read_evaluation(again) == found
+
+    return json_subject(path, use)
+
+
+RUN_FILES = (
+    capture_json,
+    city_json,
+    run_json,
+    frames_json,
+    coverage_json,
+    poses_of_a_block,
+    poses_of_a_run,
+    train_json,
+    log_jsonl,
+    evaluation_json,
+)
