@@ -8,7 +8,7 @@ import torch
 from blocknerf.cameras import RayBundle
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.rendering.code_fit import fit_code, freeze_rays
+from blocknerf.rendering.code_fit import fit_code, fit_frozen, freeze_rays
 from blocknerf.rendering.rays import render_rays
 
 MakeScene = Callable[..., Any]
@@ -31,6 +31,36 @@ def test_the_start_is_left_as_it_is(slabs: MakeScene, rays_along: MakeRays) -> N
     assert torch.equal(fit_code(scene, rays, target, 1.0, start=start, steps=0), start)
     fit_code(scene, rays, target, 1.0, start=start, steps=3)
     assert torch.equal(start, torch.zeros(3))
+
+
+def test_the_best_of_several_starts_is_taken(slabs: MakeScene, rays_along: MakeRays) -> None:
+    scene, rays = slabs([(2.0, 6.0, 0.3, (0.4, 0.3, 0.2))]), rays_along(SLOPES)
+    frozen, starts = freeze_rays(scene, rays, 1.0), [torch.full((3,), value) for value in (0.5, 0.1, -0.3)]
+    found = fit_frozen(scene, frozen, frozen.color(scene, torch.zeros(3)), starts=starts, steps=0)
+    assert torch.equal(found, starts[1])
+
+
+def test_a_code_is_held_near_its_start(slabs: MakeScene, rays_along: MakeRays) -> None:
+    """The code is added to every channel, so that a weight of a third holds it as firmly as the colors pull."""
+    scene, rays = slabs([(2.0, 6.0, 0.3, (0.4, 0.3, 0.2))]), rays_along(SLOPES)
+    frozen, wanted, start = freeze_rays(scene, rays, 1.0), torch.tensor([0.2, -0.1, 0.0]), torch.full((3,), 0.1)
+    target = frozen.color(scene, wanted)
+    for hold, expected in ((0.0, wanted), (1.0 / 3.0, (wanted + start) / 2), (1e3, start)):
+        found = fit_frozen(scene, frozen, target, starts=[start], hold=hold, steps=200)
+        assert torch.allclose(found, expected, atol=3e-3)
+
+
+def test_rays_count_by_their_weights(slabs: MakeScene, rays_along: MakeRays) -> None:
+    scene, rays = slabs([(2.0, 6.0, 0.3, (0.4, 0.3, 0.2))]), rays_along(SLOPES)
+    frozen, codes = freeze_rays(scene, rays, 1.0), (torch.tensor([0.2, 0.0, 0.0]), torch.tensor([0.0, 0.0, 0.1]))
+    target = torch.cat(
+        [frozen.color(scene, code)[part] for code, part in zip(codes, (slice(3), slice(3, 6)), strict=True)]
+    )
+    for shares in ((1.0, 1.0), (3.0, 1.0), (0.0, 2.0)):
+        weights = torch.tensor(shares).repeat_interleave(3)
+        found = fit_frozen(scene, frozen, target, starts=[torch.zeros(3)], weights=weights, steps=200)
+        expected = (shares[0] * codes[0] + shares[1] * codes[1]) / sum(shares)
+        assert torch.allclose(found, expected, atol=3e-3)
 
 
 def test_frozen_rays_show_what_rendering_shows(slabs: MakeScene, rays_along: MakeRays) -> None:
