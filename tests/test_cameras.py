@@ -74,6 +74,18 @@ def test_rays_go_through_their_pixels(lens, dtype, tolerance):
 
 
 @lens_names
+def test_radii_are_half_the_way_from_a_pixel_to_the_next(lens):
+    cameras, middle = camera(lens), torch.tensor([[322.0, 238.0]], dtype=torch.float64)
+    steps = []
+    for step in ([1.0, 0.0], [0.0, 1.0]):
+        pixels = torch.cat([middle, middle + torch.tensor([step])])
+        bundle = cameras.rays(torch.zeros(2, dtype=torch.int64), pixels)
+        steps.append(float((bundle.directions[1] - bundle.directions[0]).norm()))
+    assert bundle.radii.tolist() == pytest.approx([sum(steps) / 4] * 2, rel=1e-3)
+    assert torch.equal(cameras.image_rays(0).radii, bundle.radii[:1].expand(480, 640))
+
+
+@lens_names
 def test_undistort_inverts_distort(lens):
     model, coefficients = LENSES[lens]
     plane = torch.rand(500, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64) * 1.6 - 0.8
