@@ -23,6 +23,7 @@ LOOPBACK = "127.0.0.1"
 REQUEST_LINE = re.compile(r"([A-Za-z-]+) (/(?![/\\])[!-~]*) HTTP/1\.1")
 HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*")
 HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
+PASS = "X-Blocknerf-Gate"  # the header with the secret that the inner server asks for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,11 +43,12 @@ class Request:
         """Whether it asks for a websocket."""
         return any("websocket" in value.lower() for value in self.values("upgrade"))
 
-    def encoded(self) -> bytes:
+    def encoded(self, secret: str = "") -> bytes:
         """The head for the viewer; that of a page asks it to close, since later requests would pass unseen."""
-        others = [line for line in self.headers if not line.lower().startswith("connection:")]
-        headers = self.headers if self.is_upgrade else [*others, "Connection: close"]
-        return "\r\n".join([f"{self.method} {self.target} HTTP/1.1", *headers, "", ""]).encode("latin-1")
+        dropped = (PASS.lower(),) if self.is_upgrade else (PASS.lower(), "connection")
+        kept = [line for line in self.headers if line.partition(":")[0].lower() not in dropped]
+        added = [*([] if self.is_upgrade else ["Connection: close"]), *([f"{PASS}: {secret}"] if secret else [])]
+        return "\r\n".join([f"{self.method} {self.target} HTTP/1.1", *kept, *added, "", ""]).encode("latin-1")
 
 
 def parse_head(head: bytes) -> Request | None:
@@ -116,11 +118,12 @@ def check_binding(host: str, token: str | None) -> None:
 class Gate:
     """A server in a thread of its own, on a port or any (0), that pipes to the viewer's what `decide` lets through."""
 
-    def __init__(self, host: str, port: int, inner_port: int, token: str | None) -> None:
+    def __init__(self, host: str, port: int, inner_port: int, token: str | None, secret: str = "") -> None:
+        """`secret` is what the viewer's server asks of every request (`viewer.inner`)."""
         check_binding(host, token)
         self.host, self.port, self._inner, self._token = host, port, (LOOPBACK, inner_port), token
+        self._secret = secret
         self._visits: set[asyncio.Task[None]] = set()
-        self._links: set[tuple[str, int]] = set()
         self._thread: threading.Thread | None = None
 
     @property
@@ -134,10 +137,6 @@ class Gate:
     def connections(self) -> int:
         """How many are open."""
         return len(self._visits)
-
-    def has_link(self, address: tuple[str, int]) -> bool:
-        """Whether it is this gate that speaks to the viewer from there, for somebody who was let in."""
-        return address in self._links
 
     def start(self) -> None:
         """Open the port.
@@ -183,7 +182,7 @@ class Gate:
         server.close()
 
     def _enter(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._stopping.is_set() or len(self._visits) >= MOST_CONNECTIONS:
+        if self._stopping.is_set() or self.connections >= MOST_CONNECTIONS:
             writer.write(answer("503 Service Unavailable", "Too many visitors; try again later.\n"))
             return writer.close()
         visit = self._loop.create_task(self._visit(reader, writer))
@@ -219,9 +218,7 @@ class Gate:
                 far_reader, far_writer = await asyncio.wait_for(asyncio.open_connection(*self._inner), STALL_SECONDS)
                 stack.callback(far_writer.transport.abort)
                 far_writer.transport.set_write_buffer_limits(0)
-                stack.callback(self._links.discard, link := far_writer.get_extra_info("sockname"))
-                self._links.add(link)
-                await _send(far_writer, request.encoded())
+                await _send(far_writer, request.encoded(self._secret))
                 status = await asyncio.wait_for(far_reader.readuntil(b"\n"), STALL_SECONDS)
             except (OSError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError):
                 return await _send(writer, answer("502 Bad Gateway", "The viewer does not answer.\n"))

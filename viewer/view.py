@@ -1,8 +1,7 @@
 """The web viewer of one run: a page for each visitor, one painter for all."""
 
 import contextlib
-import io
-import logging
+import secrets
 import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -15,12 +14,12 @@ from blocknerf.cameras import Cameras
 from blocknerf.city.cache import open_growing
 from blocknerf.city.manifest import RunFolder
 from blocknerf.city.renderer import CityRenderer
-from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.options import check_positive, check_whole
 from blocknerf.processes import end_with
 from viewer.gate import Gate, check_binding
+from viewer.inner import import_viser, open_inner, stop_inner
 from viewer.views import AHEAD, field_of_view
 
 GIB = 1 << 30
@@ -91,7 +90,7 @@ def serving(
     """
     check_whole(least=0, most=LAST_PORT, port=port)
     check_binding(host, token)
-    viser = _viser()
+    import_viser()
     from viewer.filming import Studio
     from viewer.following import Follower
     from viewer.painter import Painter
@@ -111,17 +110,14 @@ def serving(
         gallery.outdate(names)
         painter.again()
 
-    with contextlib.redirect_stdout(io.StringIO()):  # it announces an address that is not for visitors
-        server = viser.ViserServer(host="127.0.0.1", port=0, label="blocknerf", verbose=False)
-    gate = Gate(host, port, server.get_port(), token)
-    _close_side_doors(server)
+    secret = secrets.token_urlsafe(32)
+    server = open_inner(secret)
+    gate = Gate(host, port, server.get_port(), token, secret)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
     _stand_at(server.initial_camera, stock.photograph(stock.way[0]), stock.scale)
 
     @server.on_client_connect
     def _(client: Any) -> None:
-        if not gate.has_link(_address(server, client)):  # another process of this machine, not asked for a token
-            return
         sessions[client.client_id] = Session(client, stock, painter, studio)
         if client.client_id not in server.get_clients():  # gone before all was ready
             leave(client)
@@ -143,14 +139,7 @@ def serving(
             session.close()
         studio.close()
         painter.close()
-        with contextlib.redirect_stdout(io.StringIO()):
-            server.stop()
-
-
-def _address(server: Any, client: Any) -> Any:
-    """From where a page speaks to viser; None where it is gone."""
-    connection = server._websock_server._live_connections.get(client.client_id)
-    return None if connection is None else connection.remote_address
+        stop_inner(server)
 
 
 def _stand_at(initial: Any, camera: Cameras, scale: float) -> None:
@@ -158,20 +147,3 @@ def _stand_at(initial: Any, camera: Cameras, scale: float) -> None:
     initial.position = (scale * camera.centers[0]).numpy()
     initial.look_at = (scale * (camera.centers[0] + AHEAD * camera.camera_to_world[0, :, 2])).numpy()
     initial.fov = field_of_view(camera)
-
-
-def _viser() -> Any:
-    try:
-        import viser
-    except ImportError:
-        raise RunError("view: needs the extra 'view'; run: pip install 'blocknerf[view]'") from None
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a visitor's broken message ends that visit, no more
-    return viser
-
-
-def _close_side_doors(server: Any) -> None:
-    """Visitors may not ask the server for a public tunnel to itself."""
-    from viser import _messages
-
-    for message in (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect):
-        server._websock_server.unregister_handler(message)

@@ -15,6 +15,8 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 SECONDS = 30.0
+PANEL = "GuiHtmlMessage"
+"""Kind of a message that a visitor with a session is sent."""
 CAMERA: dict[str, Any] = {
     "kind": "ViewerCameraMessage",
     "wxyz": (0.5, -0.5, 0.5, -0.5),

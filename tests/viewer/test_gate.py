@@ -1,12 +1,13 @@
 """The door to the viewer: who is let in."""
 
+import re
 import socket
 
 import pytest
 
 from blocknerf.errors import RunError
 from tests.viewer.visitors import TOKEN, UPGRADE, Inner, ask, connect, cookie, head, read_until, wait_for, websocket
-from viewer.gate import Gate, check_binding, is_loopback
+from viewer.gate import PASS, Gate, check_binding, is_loopback
 
 
 @pytest.mark.parametrize(
@@ -44,6 +45,15 @@ def test_a_websocket_comes_in_with_the_cookie_or_the_token(locked: Gate, inner: 
             visitor.sendall(b"frame")
             assert read_until(visitor, b"frame") == b"frame"
         assert inner.heads[-1] == head(locked, target, UPGRADE + more)
+
+
+def test_the_secret_of_the_inner_server_is_the_gates_alone(inner: Inner) -> None:
+    with Gate("127.0.0.1", 0, inner.server_address[1], None, "inner-secret") as gate:
+        for more in ("", UPGRADE, f"{PASS}: guessed\r\n", f"{UPGRADE}{PASS.lower()}: guessed\r\n"):
+            with connect(gate) as visitor:
+                visitor.sendall(head(gate, "/", more))
+                assert b"inner-secret" not in read_until(visitor, b"\r\n\r\n")
+            assert re.findall(rb"(?i)\r\nx-blocknerf-gate: *([^\r]*)", inner.heads[-1]) == [b"inner-secret"]
 
 
 def test_the_page_of_another_site_cannot_open_a_websocket(free: Gate, locked: Gate, inner: Inner) -> None:

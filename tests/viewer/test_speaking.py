@@ -7,8 +7,6 @@ from tests.viewer.speaking import CAMERA, Speaker, speaker
 from viewer.gate import Gate
 from viewer.uploads import LARGEST_FILE, MOST_PARTS
 
-PANEL = "GuiHtmlMessage"
-
 
 def button(page: Speaker) -> str:
     """The one by which a path is loaded."""
@@ -82,12 +80,3 @@ def test_one_file_is_sent_at_a_time(gate: Gate) -> None:
         assert acks(page, "first") == [500]
         assert acks(page, "second") == [4]
         assert panel_says(page, "Not done:")  # it is no path
-
-
-def test_a_process_of_this_machine_that_goes_around_the_gate_sees_nothing(gate: Gate) -> None:
-    with speaker(gate._inner[1]) as stranger, speaker(gate.port) as visitor:
-        visitor.wait_for_picture()
-        stranger.listen(2.0)
-        assert stranger.pictures() == 0
-        told = [{each["type"] for each in page.told} for page in (visitor, stranger)]
-        assert [PANEL in kinds for kinds in told] == [True, False]

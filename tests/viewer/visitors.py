@@ -91,8 +91,12 @@ def wait_for(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
+def connect_to(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=15)
+
+
 def connect(gate: Gate) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", gate.port), timeout=15)
+    return connect_to(gate.port)
 
 
 def head(gate: Gate, target: str = "/", more: str = "", method: str = "GET", host: str = "") -> bytes:
