@@ -11,6 +11,7 @@ from blocknerf.city.manifest import WEIGHTINGS, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.errors import BlockNerfError, RunError
 from viewer.facts import facts_table
+from viewer.markup import STYLE, paragraph
 from viewer.pictures import LAYERS, Picture, Wish
 from viewer.plan import draw_plan, table
 from viewer.stock import Stock
@@ -78,9 +79,9 @@ class Controls:
             self._threshold = self._input(gui.add_slider("Culled below", *THRESHOLDS, 0.005, threshold))
             hint = "Names with spaces between them"
             self._hidden = self._input(gui.add_text("Hidden", "", hint=hint))
-            self._table, self._facts = gui.add_markdown(""), gui.add_markdown("")
-        self._notice = gui.add_markdown("", visible=False)
-        gui.add_html(LOW_PANEL)
+            self._table, self._facts = gui.add_html(""), gui.add_html("")
+        self._notice = gui.add_html("", visible=False)
+        gui.add_html(LOW_PANEL + STYLE)
 
     @property
     def budget(self) -> int:
@@ -154,7 +155,7 @@ class Controls:
         if not own:
             logging.getLogger(__name__).error("no picture", exc_info=error)
         why = self._stock.told(error) if own else "see the server's terminal"
-        self._notice.content = f"**No picture:** {why}"
+        self._notice.content = paragraph(why, "No picture:")
         self._notice.visible = True
 
     def _leave_for(self) -> None:

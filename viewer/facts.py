@@ -11,6 +11,7 @@ from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import read_json
 from viewer.following import Stamp, stamp
+from viewer.markup import table
 
 UNKNOWN = "-"
 
@@ -35,18 +36,19 @@ class BlockFacts:
 
 
 def facts_table(run: RunFolder, names: Iterable[str]) -> str:
-    """What is known of these blocks, as Markdown."""
-    rows = ["| block | photos | PSNR | trained | MiB |", "|---|---|---|---|---|"]
+    """What is known of these blocks, as HTML."""
+    rows = []
     for name in names:
         facts = BlockFacts.of(run, name)
-        cells = [
+        cells = (
+            name,
             UNKNOWN if facts.frames is None else f"{facts.frames}",
             UNKNOWN if facts.psnr is None else f"{facts.psnr:.1f}",
             UNKNOWN if facts.trained is None else f"{facts.trained:%Y-%m-%d}",
             UNKNOWN if facts.size is None else f"{facts.size / 2**20:.1f}",
-        ]
-        rows.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        )
+        rows.append(cells)
+    return table(("block", "photos", "PSNR", "trained", "MiB"), rows)
 
 
 @lru_cache(maxsize=4096)

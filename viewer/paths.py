@@ -16,6 +16,7 @@ from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path
 from viewer.filming import Filming
+from viewer.markup import paragraph
 from viewer.uploads import LARGEST_FILE, hold_uploads
 from viewer.views import held
 
@@ -65,14 +66,16 @@ class Paths:
             gui.add_button("Preview").on_click(lambda _: self._apart(self._preview))
             gui.add_button("Save trajectory.json").on_click(lambda _: self._try(self._save))
             gui.add_button("Save camera path").on_click(lambda _: self._try(self._save_camera_path))
-            hold_uploads(client, self._refuse)
+            hold_uploads(
+                client, lambda: self._refuse(f"the file is larger than {LARGEST_FILE >> 20} MiB.", "Not loaded:")
+            )
             self._upload = gui.add_upload_button("Load a path", mime_type="application/json")
             self._upload.on_upload(lambda _: self._try(self._load))
             gui.add_button("Render film").on_click(lambda _: self._apart(self._render))
             self._cancel = gui.add_button("Cancel", visible=False)
             self._cancel.on_click(lambda _: self._filming.cancel() if self._filming else None)
             self._bar = gui.add_progress_bar(0.0, visible=False)
-            self._say = gui.add_markdown("No keyframes yet.")
+            self._say = gui.add_html(paragraph("No keyframes yet."))
 
     def close(self) -> None:
         """The visitor has left: their film is stopped; its pictures stay."""
@@ -107,7 +110,7 @@ class Paths:
 
     def _tell(self) -> None:
         count = len(self._keyframes)
-        self._say.content = f"{count} keyframe{'' if count == 1 else 's'}."
+        self._say.content = paragraph(f"{count} keyframe{'' if count == 1 else 's'}.")
 
     def _preview(self) -> None:
         film, self._previews = self.film(), self._previews + 1
@@ -133,10 +136,10 @@ class Paths:
             path = Path(folder) / "path.json"
             path.write_bytes(content)
             self._loaded = read_trajectory(path)
-        self._say.content = f"A path of {len(self._loaded)} pictures, {self._loaded.seconds:.1f} s."
+        self._say.content = paragraph(f"A path of {len(self._loaded)} pictures, {self._loaded.seconds:.1f} s.")
 
-    def _refuse(self) -> None:
-        self._say.content = f"**Not loaded:** the file is larger than {LARGEST_FILE >> 20} MiB."
+    def _refuse(self, why: str, head: str = "Not done:") -> None:
+        self._say.content = paragraph(why, head)
 
     def _render(self) -> None:
         filming = self._filming = self._begin(self.film())
@@ -153,16 +156,16 @@ class Paths:
             share = filming.share
             self._bar.value = 100.0 * share  # type: ignore[misc]
             left = f", {(time.monotonic() - start) * (1.0 / share - 1.0):.0f} s left" if share > 0.02 else ""
-            self._say.content = f"Rendering {filming.name}{left}."
+            self._say.content = paragraph(f"Rendering {filming.name}{left}.")
         if self._gone.is_set():
             return
         self._bar.visible = self._cancel.visible = False
         if filming.state == "done":
-            self._say.content = f"{filming.name} is done."
+            self._say.content = paragraph(f"{filming.name} is done.")
             self._client.send_file_download(f"{filming.name}.mp4", filming.video.read_bytes())
         else:
             why = f": {filming.complaint}" if filming.state == "failed" else ""
-            self._say.content = self._told(RunError(f"{filming.name} {filming.state}{why}"))
+            self._say.content = paragraph(self._told(RunError(f"{filming.name} {filming.state}{why}")))
 
     def _apart(self, what: Callable[[], None]) -> None:
         """Do what takes long in a thread of its own: those that call back are for all visitors."""
@@ -172,7 +175,7 @@ class Paths:
         try:
             what()
         except BlockNerfError as error:
-            self._say.content = f"**Not done:** {self._told(error)}"
+            self._refuse(self._told(error))
         except Exception:
             logging.getLogger(__name__).exception("a visitor's path")
-            self._say.content = "**Not done:** see the server's terminal."
+            self._refuse("see the server's terminal.")

@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from blocknerf.cameras import Cameras
 from blocknerf.city.selection import BlockUse
 from blocknerf.colormaps import block_color
+from viewer import markup
+from viewer.markup import escape
 from viewer.stock import Stock
 
 SIDE = 300
@@ -59,8 +61,9 @@ def draw_plan(stock: Stock, uses: Sequence[BlockUse], camera: Cameras) -> str:
         use = known.get(block.name)
         (cx, cy), radius = at(*block.origin[:2]), block.radius * unit
         parts.append(
-            f'<circle data-block="{block.name}" data-state="{use.reason if use else "far"}" cx="{cx:.1f}" cy="{cy:.1f}"'
-            f' r="{radius:.1f}" {_look(use, places[block.name])}><title>{block.name}</title></circle>'
+            f'<circle data-block="{escape(block.name)}" data-state="{use.reason if use else "far"}" cx="{cx:.1f}"'
+            f' cy="{cy:.1f}" r="{radius:.1f}" {_look(use, places[block.name])}><title>{escape(block.name)}</title>'
+            "</circle>"
         )
     centers = stock.cameras.centers[list(stock.way), :2].tolist()
     way = " ".join(f"{px:.1f},{py:.1f}" for px, py in (at(*center) for center in centers))
@@ -76,12 +79,12 @@ def draw_plan(stock: Stock, uses: Sequence[BlockUse], camera: Cameras) -> str:
 
 
 def table(uses: Sequence[BlockUse]) -> str:
-    """Each considered block, and what became of it, as Markdown."""
-    rows = ["| block | share | visible | |", "|---|---|---|---|"]
-    for use in sorted(uses, key=lambda use: -use.weight):
-        seen = "" if use.visibility is None else f"{use.visibility:.2f}"
-        rows.append(f"| {use.name} | {use.weight:.0%} | {seen} | {STATES[use.reason]} |")
-    return "\n".join(rows)
+    """Each considered block, and what became of it, as HTML."""
+    rows = [
+        (use.name, f"{use.weight:.0%}", "" if use.visibility is None else f"{use.visibility:.2f}", STATES[use.reason])
+        for use in sorted(uses, key=lambda use: -use.weight)
+    ]
+    return markup.table(("block", "share", "visible", ""), rows)
 
 
 def _window(stock: Stock, x: float, y: float, radius: float) -> tuple[float, float, float, float]:

@@ -11,6 +11,7 @@ from blocknerf.images import read_image
 from blocknerf.trajectory.trajectory import Trajectory
 from viewer.controls import Controls
 from viewer.filming import Filming, Studio
+from viewer.markup import paragraph
 from viewer.painter import Painter
 from viewer.paths import Paths
 from viewer.pictures import Picture, Wish
@@ -59,7 +60,7 @@ class Session:
             self._photograph.image = read_image(capture.root / frame.image, downscale, frame.intrinsics.size)
         except BlockNerfError as error:
             self._photograph.visible, self._missing.visible = False, True
-            self._missing.content = f"**No photograph:** {self._stock.told(error)}"
+            self._missing.content = paragraph(self._stock.told(error), "No photograph:")
             return
         self._photograph.label = frame.name
         self._photograph.visible, self._missing.visible = True, False
@@ -82,7 +83,7 @@ class Session:
         street.on_click(lambda _: self.go_to(self._stock.nearest_photograph(self._position())))
         above.on_click(lambda _: self._look_down())
         self._photograph = gui.add_image(np.zeros((1, 1, 3), np.uint8), label="photograph", visible=False)
-        self._missing = gui.add_markdown("", visible=False)
+        self._missing = gui.add_html("", visible=False)
 
     def _position(self) -> tuple[float, float, float]:
         """Where the visitor stands, in world units."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from datetime import datetime
 from pathlib import Path
@@ -28,13 +29,17 @@ def record(run: RunFolder, text: str) -> BlockFacts:
     return BlockFacts.of(run, "b000")
 
 
+def row(run: RunFolder, name: str) -> list[str]:
+    return re.findall(r"<td>([^<]*)</td>", facts_table(run, [name]))
+
+
 def test_facts_are_those_of_the_training(run: RunFolder) -> None:
     facts = BlockFacts.of(run, "b000")
     told = json.loads(run.train_record("b000").read_text())
     assert (facts.frames, facts.psnr) == (told["frames"], told["psnr"])
     assert (facts.trained, facts.size) == (WHEN, run.field("b000").stat().st_size)
-    row = f"| b000 | {facts.frames} | {facts.psnr:.1f} | 2024-02-29 | {facts.size / 2**20:.1f} |"
-    assert facts_table(run, ["b000", "b001"]).splitlines()[2] == row
+    cells = [facts.frames, f"{facts.psnr:.1f}", "2024-02-29", f"{facts.size / 2**20:.1f}"]
+    assert row(run, "b000") == ["b000", *map(str, cells)]
 
 
 def test_a_block_that_is_trained_anew_tells_anew(run: RunFolder) -> None:
@@ -49,8 +54,8 @@ def test_a_block_that_is_trained_anew_tells_anew(run: RunFolder) -> None:
 def test_a_broken_record_hides_no_block(run: RunFolder, text: str) -> None:
     facts = record(run, text)
     assert (facts.frames, facts.psnr, facts.trained) == (None, None, WHEN)
-    assert facts_table(run, ["b000"]).splitlines()[2].startswith("| b000 | - | - | 2024-02-29 | ")
+    assert row(run, "b000")[:4] == ["b000", "-", "-", "2024-02-29"]
 
 
 def test_a_block_without_files_has_a_row(run: RunFolder) -> None:
-    assert facts_table(run, ["b007"]).splitlines()[2] == "| b007 | - | - | - | - |"
+    assert row(run, "b007") == ["b007", "-", "-", "-", "-"]

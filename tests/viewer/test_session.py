@@ -161,19 +161,19 @@ def test_no_name_of_a_look_leads_out_of_the_run(page: Speaker, outside: Path, to
     set_keyframes(page)
     films = set(town_run.renders.glob("*"))
     for name in names(outside):
-        page.answers("Light", name, "No picture:** view: there is no look")
-        page.answers("Light", LEARNED + name, "No picture:** appearance: the capture has no segment")
+        page.answers("Light", name, "No picture:</b> view: there is no look")
+        page.answers("Light", LEARNED + name, "No picture:</b> appearance: the capture has no segment")
         page.turns("Light", "noon")
-        page.answers("Passes into", name, "No picture:** view: there is no look")
-        page.answers("Render film", True, "Not done:** view: there is no look")
+        page.answers("Passes into", name, "No picture:</b> view: there is no look")
+        page.answers("Render film", True, "Not done:</b> view: there is no look")
         page.turns("Passes into", "nothing")
     assert set(town_run.renders.glob("*")) == films
 
 
 def test_no_other_word_of_a_visitor_becomes_an_option(page: Speaker, outside: Path, town_run: RunFolder) -> None:
     set_keyframes(page)
-    page.answers("Weighting", f"--trajectory={outside}", "No picture:** view: there is no weighting")
-    page.answers("Render film", True, "Not done:** view: there is no weighting")
+    page.answers("Weighting", f"--trajectory={outside}", "No picture:</b> view: there is no weighting")
+    page.answers("Render film", True, "Not done:</b> view: there is no weighting")
     still, before = page.turns("Weighting", "nearest"), len(page.told)
     for name in names(outside):
         page.set("Go to block", name)
