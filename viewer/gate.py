@@ -8,7 +8,7 @@ import ipaddress
 import re
 import socket
 import threading
-from collections.abc import Callable
+import time
 from dataclasses import dataclass
 
 from blocknerf.errors import RunError
@@ -227,7 +227,7 @@ class Gate:
             if not request.is_upgrade or status.split()[1:2] != [b"101"]:
                 await _pipe(far_reader, writer, STALL_SECONDS)
                 return
-            inward, outward = _pipe(reader, far_writer, fits=Meter().fits), _pipe(far_reader, writer)
+            inward, outward = _pipe(reader, far_writer, meter=Meter()), _pipe(far_reader, writer)
             pipes = [asyncio.create_task(inward), asyncio.create_task(outward)]
             try:
                 ended, _ = await asyncio.wait(pipes, return_when=asyncio.FIRST_COMPLETED)
@@ -243,16 +243,21 @@ async def _pipe(
     reader: asyncio.StreamReader,
     writer: asyncio.StreamWriter,
     silence: float | None = None,
-    fits: Callable[[bytes], bool] | None = None,
+    meter: Meter | None = None,
 ) -> bool:
     """Bytes one way, with their end unless they break off (False).
 
-    `silence` is how many seconds it may last; bytes that do not fit are not passed on, and nothing after them.
+    `silence` is how many seconds it may last. A `meter` holds back bytes that come too fast, which in time holds back
+    who sends them. Bytes with a message that is too long, or so many that they would be held back longer than
+    `STALL_SECONDS`, are not passed on, and nothing after them.
     """
     with contextlib.suppress(OSError, asyncio.TimeoutError):
         while chunk := await asyncio.wait_for(reader.read(CHUNK_BYTES), silence):
-            if fits is not None and not fits(chunk):
-                return False
+            if meter is not None:
+                fits, delay = meter.fits(chunk), meter.delay(time.monotonic())
+                if not fits or delay > STALL_SECONDS:
+                    return False
+                await asyncio.sleep(delay)
             await _send(writer, chunk)
         writer.write_eof()
         return True

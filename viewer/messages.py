@@ -1,7 +1,10 @@
-"""How long a visitor's message may be, told from the heads of websocket frames before anybody holds the message."""
+"""How long a visitor's messages may be, and how many: told from the heads of websocket frames, before they are held."""
 
 LARGEST = 1 << 20
 """Bytes of a message; a page sends half of it at most, a part of a file."""
+RATE, BURST = 100.0, 300.0
+"""Frames a second that are passed on for long, and how many more at once, as after a stretch without network. A page
+sends a camera every 20 ms and a slider's value every 50 ms at most."""
 CONTROL, END, MASKED = 0x08, 0x80, 0x80
 """Bits of a frame's head (RFC 6455, section 5.2): of its kind, its message's last one, and followed by a mask."""
 
@@ -22,6 +25,25 @@ class Meter:
         """Bytes of the present frame that are yet to come."""
         self._size = 0
         """Of the present message, in the frames that have come."""
+        self._new = 0
+        """Frames that have come since `delay` was asked."""
+        self._ahead, self._now = 0.0, 0.0
+        """How many were too early at that time."""
+
+    def delay(self, now: float) -> float:
+        """Seconds to hold the bytes that came last, so that no more than `RATE` frames a second pass for long.
+
+        `now` is a time in seconds that never goes back.
+
+        >>> meter = Meter()
+        >>> meter.fits(bytes([0x82, 0x00]) * 500)
+        True
+        >>> meter.delay(10.0), meter.delay(12.0)
+        (2.0, 0.0)
+        """
+        self._ahead = max(0.0, self._ahead - RATE * (now - self._now)) + self._new
+        self._new, self._now = 0, now
+        return max(0.0, self._ahead - BURST) / RATE
 
     def fits(self, chunk: bytes) -> bool:
         """Whether no message up to here is too long, as far as is known after these bytes."""
@@ -45,6 +67,7 @@ class Meter:
         return taken
 
     def _begin(self, head: bytes) -> bool:
+        self._new += 1
         short = head[1] & 0x7F
         self._left = int.from_bytes(head[2 : 2 + _extended(short)], "big") if short > 125 else short
         if head[0] & CONTROL:

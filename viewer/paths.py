@@ -5,6 +5,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -15,9 +16,10 @@ from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path
+from viewer.errands import Errand
 from viewer.filming import Filming
 from viewer.markup import paragraph
-from viewer.uploads import LARGEST_FILE, hold_uploads
+from viewer.uploads import LARGEST_FILE, hold_uploads, take_upload
 from viewer.views import held
 
 SIZES = {"320x180": (320, 180), "640x360": (640, 360), "1280x720": (1280, 720)}
@@ -27,8 +29,16 @@ POLL = 0.3
 """Seconds between looks at the rendering job."""
 LONGEST_PREVIEW = 120.0
 """Seconds; a longer path is passed faster."""
+MOST_KEYFRAMES = 200
+"""Keyframes of a visitor."""
+MOST_FRAMES = 14_400
+"""Frames of a path: ten minutes at 24 a second."""
+MOST_VIDEOS = 20
+"""Videos that one visitor may begin."""
 
 Begin = Callable[[Trajectory], Filming]
+_reading = threading.Lock()
+"""Held by who reads a file: as numbers and lists it takes many times its size."""
 
 
 class Paths:
@@ -55,7 +65,11 @@ class Paths:
         self._keyframes: list[Cameras] = []
         self._loaded: Trajectory | None = None
         self._filming: Filming | None = None
-        self._gone, self._previews = threading.Event(), 0
+        self._gone, self._previews, self._videos = threading.Event(), 0, 0
+        preview, save, save_camera_path, load, cancel = (
+            self._errand(each) for each in (self._preview, self._save, self._save_camera_path, self._load, self._stop)
+        )
+        self._rendering = self._errand(self._render)
         gui = client.gui
         with gui.add_folder("Path", expand_by_default=False):
             gui.add_button("Add keyframe").on_click(lambda _: self._add())
@@ -63,17 +77,17 @@ class Paths:
             self._seconds = gui.add_number("Seconds", 6.0, min=0.5, max=600.0, step=0.5)
             self._rate = gui.add_number("Pictures a second", 24.0, min=1.0, max=60.0, step=1.0)
             self._size = gui.add_dropdown("Size", tuple(SIZES), initial_value="640x360")
-            gui.add_button("Preview").on_click(lambda _: self._apart(self._preview))
-            gui.add_button("Save trajectory.json").on_click(lambda _: self._try(self._save))
-            gui.add_button("Save camera path").on_click(lambda _: self._try(self._save_camera_path))
+            gui.add_button("Preview").on_click(lambda _: self._begin_preview(preview))
+            gui.add_button("Save trajectory.json").on_click(lambda _: save.ask())
+            gui.add_button("Save camera path").on_click(lambda _: save_camera_path.ask())
             hold_uploads(
                 client, lambda: self._refuse(f"the file is larger than {LARGEST_FILE >> 20} MiB.", "Not loaded:")
             )
             self._upload = gui.add_upload_button("Load a path", mime_type="application/json")
-            self._upload.on_upload(lambda _: self._try(self._load))
-            gui.add_button("Render film").on_click(lambda _: self._apart(self._render))
+            self._upload.on_upload(lambda _: load.ask())
+            gui.add_button("Render film").on_click(lambda _: self._try(self._begin_rendering))
             self._cancel = gui.add_button("Cancel", visible=False)
-            self._cancel.on_click(lambda _: self._filming.cancel() if self._filming else None)
+            self._cancel.on_click(lambda _: cancel.ask())
             self._bar = gui.add_progress_bar(0.0, visible=False)
             self._say = gui.add_html(paragraph("No keyframes yet."))
 
@@ -85,20 +99,22 @@ class Paths:
         """The path that is loaded, or that leads through the keyframes.
 
         Raises:
-            RunError: there are fewer than two keyframes, or two neighbors are the same.
+            RunError: there are fewer than two keyframes, two neighbors are the same, or it has too many frames.
         """
         width, height = SIZES[self._size.value]
         if self._loaded is not None:
             return self._loaded.resized(width, height)
         seconds, rate = held(self._seconds.value, 0.5, 600.0), held(self._rate.value, 1.0, 60.0)
-        frames = max(2, round(seconds * rate))
+        frames = _few_enough(max(2, round(seconds * rate)))
         poses = [camera.camera_to_world for camera in self._keyframes] or [torch.zeros(0, 3, 4)]
         focals = torch.tensor([float(each.intrinsics[0, 1] / each.height[0]) * height for each in self._keyframes])
         return through_keyframes(torch.cat(poses), focals, frames=frames, width=width, height=height, fps=rate)
 
     def _add(self) -> None:
         camera = self._here()
-        if camera is not None:
+        if len(self._keyframes) >= MOST_KEYFRAMES:
+            self._refuse(f"{MOST_KEYFRAMES} keyframes are the most of a path; remove one first.")
+        elif camera is not None:
             self._loaded = None
             self._keyframes.append(camera)
             self._tell()
@@ -112,9 +128,13 @@ class Paths:
         count = len(self._keyframes)
         self._say.content = paragraph(f"{count} keyframe{'' if count == 1 else 's'}.")
 
+    def _begin_preview(self, preview: Errand[[]]) -> None:
+        self._previews += 1  # ends the one that is shown
+        preview.ask()
+
     def _preview(self) -> None:
-        film, self._previews = self.film(), self._previews + 1
-        number, cameras = self._previews, film.cameras
+        number, film = self._previews, self.film()
+        cameras = film.cameras
         steps = max(2, round(min(film.seconds, LONGEST_PREVIEW) * PREVIEW_RATE))
         for step in range(steps):
             if self._gone.wait(1.0 / PREVIEW_RATE) or number != self._previews:
@@ -131,18 +151,30 @@ class Paths:
             self._client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
 
     def _load(self) -> None:
-        content = self._upload.value.content
-        with tempfile.TemporaryDirectory() as folder:
+        content = take_upload(self._upload)
+        if content is None:
+            return
+        with _reading, tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "path.json"
             path.write_bytes(content)
-            self._loaded = read_trajectory(path)
+            loaded = read_trajectory(path)
+        _few_enough(len(loaded))
+        self._loaded = loaded
         self._say.content = paragraph(f"A path of {len(self._loaded)} pictures, {self._loaded.seconds:.1f} s.")
 
     def _refuse(self, why: str, head: str = "Not done:") -> None:
         self._say.content = paragraph(why, head)
 
+    def _begin_rendering(self) -> None:
+        if self._rendering.busy:
+            raise RunError("view: another film is being rendered; begin yours when that is done")
+        if self._videos >= MOST_VIDEOS:
+            raise RunError(f"view: {MOST_VIDEOS} videos are the most that one visitor may begin; download what is done")
+        self._rendering.ask()
+
     def _render(self) -> None:
         filming = self._filming = self._begin(self.film())
+        self._videos += 1
         try:
             self._watch(filming)
         finally:
@@ -167,9 +199,12 @@ class Paths:
             why = f": {filming.complaint}" if filming.state == "failed" else ""
             self._say.content = paragraph(self._told(RunError(f"{filming.name} {filming.state}{why}")))
 
-    def _apart(self, what: Callable[[], None]) -> None:
-        """Do what takes long in a thread of its own: those that call back are for all visitors."""
-        threading.Thread(target=self._try, args=(what,), daemon=True).start()
+    def _stop(self) -> None:
+        if self._filming is not None:
+            self._filming.cancel()
+
+    def _errand(self, what: Callable[[], None]) -> Errand[[]]:
+        return Errand(partial(self._try, what))
 
     def _try(self, what: Callable[[], None]) -> None:
         try:
@@ -179,3 +214,9 @@ class Paths:
         except Exception:
             logging.getLogger(__name__).exception("a visitor's path")
             self._refuse("see the server's terminal.")
+
+
+def _few_enough(frames: int) -> int:
+    if frames > MOST_FRAMES:
+        raise RunError(f"view: the path has {frames} frames, more than {MOST_FRAMES}; shorten it, or lower its rate")
+    return frames

@@ -1,7 +1,5 @@
 """One visitor: their camera and panel on one side, the painter on the other."""
 
-import threading
-
 import numpy as np
 import viser
 
@@ -10,6 +8,7 @@ from blocknerf.errors import BlockNerfError
 from blocknerf.images import read_image
 from blocknerf.trajectory.trajectory import Trajectory
 from viewer.controls import Controls
+from viewer.errands import Errand
 from viewer.filming import Filming, Studio
 from viewer.markup import paragraph
 from viewer.painter import Painter
@@ -35,16 +34,17 @@ class Session:
         self, client: viser.ClientHandle, stock: Stock, painter: Painter[Wish, Picture], studio: Studio
     ) -> None:
         self._client, self._stock, self._painter, self._studio = client, stock, painter, studio
-        self._lock, self._ready = threading.Lock(), False
-        self._controls = Controls(client, stock, self._ask, self._go_to_block)
-        self._scene = Scene(client, stock, self.go_to)
+        self._ready = False
+        self._asking, self._going, self._drawing = Errand(self._ask), Errand(self.go_to), Errand(self._draw)
+        self._controls = Controls(client, stock, self._asking.ask, self._go_to_block)
+        self._scene = Scene(client, stock, self._going.ask)
         with client.gui.add_folder("Places"):
             self._add_places()
         self._paths = Paths(client, self._camera, self._stand, self._begin_film, stock.told)
         self._visit = painter.add(self._show, self._complain)
         self._ready = True
-        client.camera.on_update(lambda _: self._ask())
-        self._ask()
+        client.camera.on_update(lambda _: self._asking.ask())
+        self._asking.ask()
 
     def close(self) -> None:
         """The visitor has left."""
@@ -67,23 +67,23 @@ class Session:
 
     def _go_to_block(self, name: str) -> None:
         if self._ready:
-            self.go_to(self._stock.entrance(name))
+            self._going.ask(self._stock.entrance(name))
 
     def _add_places(self) -> None:
         gui = self._client.gui
-        for kind in self._scene.kinds:
-            box = gui.add_checkbox(f"Show {kind}", False)
-
-            @box.on_update
-            def _(_: object, kind: str = kind, box: viser.GuiInputHandle[bool] = box) -> None:
-                self._scene.show(kind, box.value)
-                self._ask()
-
+        self._boxes = {kind: gui.add_checkbox(f"Show {kind}", False) for kind in self._scene.kinds}
+        for box in self._boxes.values():
+            box.on_update(lambda _: self._drawing.ask())
         street, above = gui.add_button("To the street"), gui.add_button("From above")
-        street.on_click(lambda _: self.go_to(self._stock.nearest_photograph(self._position())))
+        street.on_click(lambda _: self._going.ask(self._stock.nearest_photograph(self._position())))
         above.on_click(lambda _: self._look_down())
         self._photograph = gui.add_image(np.zeros((1, 1, 3), np.uint8), label="photograph", visible=False)
         self._missing = gui.add_html("", visible=False)
+
+    def _draw(self) -> None:
+        for kind, box in self._boxes.items():
+            self._scene.show(kind, box.value)
+        self._asking.ask()
 
     def _position(self) -> tuple[float, float, float]:
         """Where the visitor stands, in world units."""
@@ -120,15 +120,13 @@ class Session:
         return self._studio.begin(film, *self._controls.film_options())
 
     def _ask(self) -> None:
-        # Pages call back from many threads: who comes last must ask last, and with the newest of all.
-        with self._lock:
-            view = self._camera() if self._ready else None
-            if view is None:
-                return
-            try:
-                self._painter.ask(self._visit, self._controls.wish(view))
-            except BlockNerfError as error:
-                self._complain(error)
+        view = self._camera() if self._ready else None
+        if view is None:
+            return
+        try:
+            self._painter.ask(self._visit, self._controls.wish(view))
+        except BlockNerfError as error:
+            self._complain(error)
 
     def _show(self, picture: Picture, level: float) -> None:
         quality = QUALITY if level == 1.0 else DRAFT_QUALITY

@@ -12,6 +12,9 @@ MOST_PARTS = LARGEST_FILE >> 18
 """Pieces that it may come in; a page makes them of half a mebibyte."""
 
 
+_TAKEN = viser.UploadedFile(name="", content=b"")
+
+
 def hold_uploads(client: viser.ClientHandle, refused: Callable[[], None]) -> None:
     """Let a visitor send one file at a time, and no more of it than they said and than is allowed.
 
@@ -37,6 +40,12 @@ def hold_uploads(client: viser.ClientHandle, refused: Callable[[], None]) -> Non
     for kind, handler in ((_messages.FileTransferStartUpload, begin), (_messages.FileTransferPart, go_on)):
         connection.unregister_handler(kind)
         connection.register_handler(kind, handler)  # type: ignore[arg-type]
+
+
+def take_upload(button: viser.GuiUploadButtonHandle) -> bytes | None:
+    """The file that a visitor loaded last, which is held no longer; None where it was taken before."""
+    file, button._impl.value = button.value, _TAKEN
+    return None if file is _TAKEN else file.content
 
 
 def _all_arrived(message: _messages.FileTransferStartUpload) -> _messages.FileTransferPartAck:

@@ -121,6 +121,19 @@ def test_a_message_that_is_too_long_ends_its_connection_only(free: Gate, frames:
     wait_for(lambda: free.connections == 0)
 
 
+def test_a_flood_of_messages_ends_its_connection_or_is_held_back(free: Gate) -> None:
+    with websocket(free) as other, websocket(free) as visitor, websocket(free) as flooder:
+        data = frame(b"") * 50_000  # each read of these would be held back for longer than a page may stall
+        with suppress(ConnectionError):
+            flooder.sendall(data)
+            assert len(read_all(flooder)) < len(data)
+        fitting = frame(b"") * 290
+        visitor.sendall(fitting + frame(b"hello"))
+        assert read_until(visitor, b"hello").startswith(fitting)
+        other.sendall(b"still here")
+        assert read_until(other, b"still here") == b"still here"
+
+
 def test_silence_ends_its_connection_only(free: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(gate_module, "HEAD_SECONDS", 0.1)
     with websocket(free) as other:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.viewer.visitors import frame
 from viewer import messages
-from viewer.messages import LARGEST, Meter
+from viewer.messages import BURST, LARGEST, RATE, Meter
 
 PIECE = 1 << 16
 
@@ -53,3 +53,25 @@ def test_small_messages_that_come_together_are_told_apart(monkeypatch: pytest.Mo
     monkeypatch.setattr(messages.Meter, "_begin", lambda meter, head: begun.append(len(head)) or begin(meter, head))
     assert Meter().fits(frame(b"1") * 10_000)
     assert begun == [6] * 10_000
+
+
+def test_what_a_page_says_is_never_held_back() -> None:
+    meter = Meter()
+    for tick in range(10_000):
+        assert meter.fits(frame(bytes(150)))  # a camera every 20 ms, and a slider's value every 50 ms
+        assert tick % 5 or (meter.fits(frame(bytes(60)) * 2))
+        assert meter.delay(0.02 * tick) == 0.0
+    assert meter.fits(frame(bytes(150)) * int(BURST))
+    assert meter.delay(0.02 * 10_000) < 1.0
+
+
+@pytest.mark.parametrize("payload", [b"", bytes(150)])
+def test_a_flood_is_held_back_to_the_rate(payload: bytes) -> None:
+    meter, now, piece = Meter(), 7.0, frame(payload) * 50
+    for _ in range(200):
+        assert meter.fits(piece)
+        now += meter.delay(now)
+    assert pytest.approx(BURST + RATE * (now - 7.0), abs=1.0) == 200 * 50
+    assert meter.delay(now + 1e6) == 0.0, "silence makes up for it"
+    assert meter.fits(frame(payload) * int(BURST + RATE))
+    assert meter.delay(now + 1e6) == pytest.approx(1.0), "but is not saved up"

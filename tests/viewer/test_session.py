@@ -13,9 +13,11 @@ from blocknerf.city import sighting
 from blocknerf.city.manifest import RunFolder
 from blocknerf.city.selection import visibility_presence
 from tests.viewer.speaking import SECONDS, Speaker, speaker
+from viewer import paths
 from viewer.gate import Gate
 from viewer.session import ABOVE
 from viewer.stock import LEARNED, Stock
+from viewer.uploads import take_upload
 from viewer.views import AHEAD
 
 BETWEEN = {"position": (-0.2, -1.6, 2.3), "wxyz": (0.5, -0.5, 0.5, -0.5)}
@@ -188,3 +190,27 @@ def test_a_file_is_loaded_whatever_it_is_called_and_left_nowhere(page: Speaker, 
         upload(page, json.dumps(CAMERA_PATH | {"fps": 2.0 / seconds}).encode(), name)
         page.wait_to_hear(f"A path of 2 pictures, {seconds}.0 s.")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_keyframes_frames_and_videos_of_a_visitor_are_bounded(page: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_keyframes(page)
+    monkeypatch.setattr(paths, "MOST_KEYFRAMES", 2)
+    page.answers("Add keyframe", True, "2 keyframes are the most of a path; remove one first.")
+    page.set("Seconds", 600.0)
+    page.set("Pictures a second", 60.0)
+    page.answers("Preview", True, "view: the path has 36000 frames, more than 14400; shorten it, or lower its rate")
+    page.set("Seconds", 6.0)
+    monkeypatch.setattr(paths, "MOST_VIDEOS", 0)
+    page.answers("Render film", True, "view: 0 videos are the most that one visitor may begin")
+    monkeypatch.setattr(paths, "MOST_FRAMES", 1)
+    upload(page, json.dumps(CAMERA_PATH).encode())
+    page.wait_to_hear("view: the path has 2 frames, more than 1;")
+
+
+def test_a_file_is_not_held_once_it_is_read(page: Speaker, monkeypatch: pytest.MonkeyPatch) -> None:
+    buttons = []
+    monkeypatch.setattr(paths, "take_upload", lambda button: buttons.append(button) or take_upload(button))
+    upload(page, json.dumps(CAMERA_PATH).encode())
+    page.wait_to_hear("A path of 2 pictures")
+    assert buttons[0].value.content == b""
+    assert take_upload(buttons[0]) is None

@@ -1,10 +1,15 @@
 """What visitors say that no page would say: it ends their own session, or has no effect."""
 
+import threading
+
+import msgspec
 import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.viewer.speaking import CAMERA, Speaker, speaker
+from viewer import messages
 from viewer.gate import Gate
+from viewer.session import Session
 from viewer.uploads import LARGEST_FILE, MOST_PARTS
 
 
@@ -80,3 +85,43 @@ def test_one_file_is_sent_at_a_time(gate: Gate) -> None:
         assert acks(page, "first") == [500]
         assert acks(page, "second") == [4]
         assert panel_says(page, "Not done:")  # it is no path
+
+
+def test_a_flood_of_cameras_is_not_looked_at_one_by_one(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ask = [], Session._ask
+
+    def counted(session: Session) -> None:
+        asked.append(session)
+        ask(session)
+
+    monkeypatch.setattr(Session, "_ask", counted)
+    monkeypatch.setattr(messages, "RATE", 1e9)  # the gate lets all of them in
+    with speaker(gate.port) as flooder, speaker(gate.port) as other:
+        for each in (flooder, other):
+            each.wait_for_picture()
+        before = len(asked)
+        camera = {"type": CAMERA["kind"], **{key: value for key, value in CAMERA.items() if key != "kind"}}
+        flood = [msgspec.msgpack.encode(camera | {"fov": 0.5 + i / 4000}) for i in range(2000)]
+        thread = threading.Thread(target=lambda: [flooder.connection.send(each) for each in flood])
+        thread.start()
+        for fov in (1.0, 1.1, 1.2):
+            other.stand(fov=fov)
+            other.wait_for_picture()
+        thread.join()
+        flooder.wait_for_picture()
+        assert len(asked) - before < len(flood) / 2
+
+
+def test_what_one_visitor_says_of_a_form_is_not_repeated_to_others(gate: Gate) -> None:
+    with speaker(gate.port) as page, speaker(gate.port) as other:
+        for each in (page, other):
+            each.wait_for_picture()
+        for number in range(20):
+            page.say("GuiFormDirtyMessage", uuid=f"form {number}")
+        page.stand(fov=1.0)
+        page.wait_for_picture()
+        other.listen(0.5)
+        assert "GuiFormDirtyMessage" not in {each["type"] for each in other.told}
+    with speaker(gate.port) as later:
+        later.wait_for_picture()
+        assert "GuiFormDirtyMessage" not in {each["type"] for each in later.told}
