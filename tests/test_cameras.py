@@ -1,5 +1,7 @@
 """Cameras by round trip, against OpenCV, and at the awkward points."""
 
+import dataclasses
+
 import cv2
 import numpy as np
 import pytest
@@ -136,6 +138,28 @@ def test_a_fisheye_sees_sideways():
     assert camera("pinhole").project(sideways)[0][0, 0] > cameras.project(sideways)[0][0, 0]
 
 
+def test_a_wide_fisheye_sees_past_its_shoulder_but_not_straight_back():
+    wide = dataclasses.replace(
+        camera("fisheye"),
+        intrinsics=torch.tensor([[100.0, 100.0, 320.0, 240.0]]).double(),
+        distortion=torch.zeros(1, 6).double(),
+    )
+    angles = torch.tensor([80.0, 100.0, 175.0]).double().deg2rad()
+    local = torch.stack([angles.sin(), 0 * angles, angles.cos()], -1)
+    points = wide.centers + 3.0 * local @ wide.camera_to_world[0, :, :3].T
+    pixels, depth, seen = wide.project(points)
+    assert seen.tolist() == [True, True, False]
+    assert torch.allclose(pixels[:2, 0], 320.0 + 100.0 * angles[:2])
+    assert depth[1] < 0.0
+
+
+def test_the_view_ends_before_the_pixel_after_the_last():
+    plain = Cameras.pinhole(torch.eye(3, 4)[None], focal=8.0, width=16, height=8)
+    edges = [(0.0, 0.0, True), (15.99, 7.99, True), (16.0, 4.0, False), (4.0, 8.0, False), (-0.01, 4.0, False)]
+    points = torch.tensor([[(x - 8.0) / 8.0, (y - 4.0) / 8.0, 1.0] for x, y, _ in edges])
+    assert plain.project(points)[2].tolist() == [inside for _, _, inside in edges]
+
+
 @lens_names
 def test_gradients_to_poses_are_finite_on_the_axis(lens):
     cameras = camera(lens)
@@ -199,6 +223,12 @@ def test_frusta_corners_project_to_the_images_corners():
     assert frusta_corners(camera("fisheye"), 1.0).isfinite().all()
 
 
+def test_frusta_corners_of_a_lens_that_sees_backward_stop_ahead_of_infinity():
+    wide = dataclasses.replace(camera("fisheye"), intrinsics=torch.tensor([[200.0, 200.0, 320.0, 240.0]]).double())
+    distances = (frusta_corners(wide, 2.0)[0] - wide.centers).norm(dim=-1)
+    assert torch.allclose(distances, torch.full((4,), 20.0).double())
+
+
 def test_points_seen_each_by_a_camera_of_its_own():
     lenses = list(LENSES)
     cameras = Cameras.joined([camera(lens) for lens in lenses])
@@ -224,6 +254,16 @@ def test_known_lenses_give_the_same_rays_and_projections(lens):
     points = plain.origins + 4.0 * plain.directions
     for one, other in zip(both.project(points, indices), both.project(points, indices, both.lenses()), strict=True):
         assert torch.allclose(one.float(), other.float(), atol=1e-3)
+
+
+@lens_names
+def test_iterations_of_known_lenses_are_enough_all_over_the_picture(lens):
+    cameras = camera(lens)
+    pixels = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    plane = (pixels * torch.tensor([640.0, 480.0]) - cameras.intrinsics[:, 2:]) / cameras.intrinsics[:, :2]
+    lenses = cameras.distortion.expand(4000, 6), cameras.model.expand(4000)
+    found = undistort(plane, *lenses, cameras.lenses().iterations)
+    assert (distort(found, *lenses) - plane).abs().max() < 1e-14
 
 
 def test_lenses_are_known_by_their_cameras():

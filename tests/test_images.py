@@ -40,6 +40,13 @@ def test_jpeg_round_trip_is_close(tmp_path):
     assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - ramp).mean() < 1.5
 
 
+def test_jpeg_keeps_the_colors_of_single_pixels(tmp_path):
+    columns = np.zeros((16, 16, 3), np.uint8)
+    columns[:, ::2, 0], columns[:, 1::2, 2] = 255, 255
+    write_image(tmp_path / "a.jpg", columns)
+    assert np.abs(read_image(tmp_path / "a.jpg").astype(int) - columns).max() < 40
+
+
 @pytest.mark.parametrize("downscale", [1, 2, 4])
 def test_downscaling_averages_areas(tmp_path, downscale):
     image = noise(16, 24)
@@ -103,6 +110,13 @@ def test_masks_say_what_is_usable(tmp_path, white):
     assert small.tolist() == [[False, False, True]] * 2
 
 
+def test_a_pixel_is_usable_where_all_that_it_covers_is(tmp_path):
+    mask = np.full((2, 8), 255, np.uint8)
+    mask[0, 2], mask[:, 4:6] = 0, 0  # a quarter and all of what two pixels cover
+    Image.fromarray(mask).save(tmp_path / "mask.png")
+    assert read_mask(tmp_path / "mask.png", 2).tolist() == [[True, False, False, True]]
+
+
 def test_a_black_mask_leaves_nothing_and_a_white_one_all(tmp_path):
     for value, usable in ((0, False), (255, True)):
         Image.fromarray(np.full((4, 4), value, np.uint8)).save(tmp_path / "mask.png")
@@ -146,7 +160,8 @@ def test_a_size_that_is_not_the_cameras_is_refused_even_when_downscaled(tmp_path
 def test_bytes_and_values_round_trip():
     values = np.arange(256, dtype=np.uint8).reshape(16, 16)
     assert np.array_equal(to_uint8(to_float(values)), values)
-    assert to_uint8(np.array([1.7, -0.2])).tolist() == [255, 0]
+    for kind in (np.array, torch.tensor):
+        assert to_uint8(kind([1.7, -0.2, 100.4 / 255, 100.6 / 255])).tolist() == [255, 0, 100, 101]
 
 
 def test_resizing_works_on_values_too():
