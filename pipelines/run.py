@@ -108,6 +108,10 @@ def run(
             deterministic=deterministic,
             view=view,
         )
+    if missing := [block.name for block in city.blocks if not folder.field(block.name).exists()]:
+        raise RunError(
+            f"{out}: other processes train {', '.join(missing)}; run the same command again when they are done"
+        )
     with stage("reconcile"):
         reconcile(out)
     with stage("match"):

@@ -28,6 +28,7 @@ from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, availability, choose
 from blocknerf.kernels.devices import Device, device_name, resolve, set_deterministic
 from blocknerf.kernels.threads import use_threads
+from blocknerf.locks import LockedError, exclusive
 from blocknerf.options import check_number, check_positive, check_whole
 from blocknerf.processes import end_with
 from blocknerf.training.block_spec import check_downscale, default_downscale, spec_for_block
@@ -77,7 +78,8 @@ def train(
 ) -> list[str]:
     """Train the blocks of a run that are not trained yet, and give their names.
 
-    A block that was stopped goes on from its last checkpoint, exactly as if it had not been.
+    A block that was stopped goes on from its last checkpoint, exactly as if it had not been. Blocks that another
+    process trains at the same time are left to it.
 
     Args:
         run: Run folder, partitioned.
@@ -106,6 +108,7 @@ def train(
         OptionError: A number is out of range.
         TrainingError: Options do not go together, or training met a number that is not finite.
         RunError: The folder is not partitioned, or a file of it is broken or of a training with other settings.
+        LockedError: Another process trains the one block that was asked for.
     """
     check_training(
         steps=steps,
@@ -148,11 +151,31 @@ def train(
         own = {"threads": max(1, usable // at_once), "device": place, "deterministic": deterministic}
         shared = {key: value for key, value in choices.items() if key != "memory"}
         train_apart(run, todo, at_once, {**shared, "image_cache_gb": image_cache_gb, **own})
-        return todo
-    with shown(run, view):
-        for name in todo:
-            _BlockJob(folder, city, capture, name, choices, place, view).run()
-    return todo
+    else:
+        with shown(run, view):
+            for name in todo:
+                _train_alone(
+                    _BlockJob(folder, city, capture, name, choices, place, view), wanted=bool(block) and beside is None
+                )
+    return [name for name in todo if folder.field(name).exists()]
+
+
+def _train_alone(job: "_BlockJob", *, wanted: bool) -> None:
+    """Train a block that no other process trains; one that is not `wanted` in particular is left to that.
+
+    Raises:
+        LockedError: another process trains the block that is wanted.
+    """
+    try:
+        with exclusive(job.folder.training_lock(job.name), f"block {job.name}: training") as before:
+            if before is not None:
+                say(f"{job.name}: takes over from {before}, which was killed")
+            if not job.folder.field(job.name).exists():
+                job.run()
+    except LockedError as error:
+        if wanted:
+            raise
+        say(f"skipping {error}")
 
 
 def check_training(

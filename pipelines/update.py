@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,6 +18,7 @@ from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.files import write_atomic
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
+from blocknerf.locks import exclusive
 from blocknerf.partition.membership import assign, read_membership, write_membership
 from blocknerf.training.block_spec import check_downscale
 from pipelines.ingest import read_any
@@ -70,32 +72,38 @@ def update(
     name = city.block(block).name
     if not folder.field(name).is_file():
         raise RunError(f"{folder.field(name)}: block {name} is not trained; run 'blocknerf train --block {name}'")
-    begun = folder.update(name)
     fresh = _comparable(read_any(capture), read_capture(folder.capture), name)
     check_downscale(fresh, downscale)
-    own = folder.own_capture(name, _mark(fresh))
+    training = {
+        "steps": steps,
+        "downscale": downscale,
+        "image_cache_gb": image_cache_gb,
+        "threads": threads,
+        "device": device,
+    }
+    with exclusive(folder.training_lock(name), f"block {name}: update"):
+        _update(folder, city, name, fresh, place, training)
+    return folder
+
+
+def _update(
+    folder: RunFolder, city: City, name: str, fresh: Capture, device: torch.device, training: Mapping[str, Any]
+) -> None:
+    """Train the block on the new capture, match it, and put it in the place of the old one; resumes."""
+    begun, own = folder.update(name), folder.own_capture(name, _mark(fresh))
     if not begun.city.is_file():
         if read_membership(folder.frames(name)).capture == own.name and is_done(own):
-            return folder
+            return
         _prepare(folder, city, name, fresh)
     elif _mark(read_capture(begun.capture)) != _mark(fresh):
         raise RunError(f"{begun.path}: an update from another capture was begun; finish that, or remove the folder")
     if begun.frames(name).is_file():
         with stage("train"):
-            train(
-                begun.path,
-                block=name,
-                steps=steps,
-                downscale=downscale,
-                image_cache_gb=image_cache_gb,
-                threads=threads,
-                device=device,
-            )
+            train(begun.path, block=name, **training)
         with stage("match"):
-            _match(folder, city, name, place)
+            _match(folder, city, name, device)
     _publish(folder, name, own)
     say(f"{name}: updated; films, scores and report are still of the old block: remove them to make them again")
-    return folder
 
 
 def _comparable(fresh: Capture, known: Capture, block: str) -> Capture:

@@ -156,6 +156,10 @@ class RunFolder:
         """The folder of resumable training state, removed when the block is done."""
         return self.block_folder(name) / "checkpoint"
 
+    def training_lock(self, name: str) -> Path:
+        """Held by the process that trains or updates the block."""
+        return self.block_folder(name) / "training.lock"
+
     def preview(self, name: str) -> Path:
         """The field as far as it is trained, for looking at; gone with the checkpoint."""
         return self.checkpoint(name) / "preview.safetensors"
@@ -203,6 +207,10 @@ class RunFolder:
 
     def video(self, name: str, layer: str = "frames") -> Path:
         return self.render_folder(name) / ("video.mp4" if layer == "frames" else f"{layer}.mp4")
+
+    def render_lock(self, name: str) -> Path:
+        """Held by the process that renders the video."""
+        return self.render_folder(name) / "render.lock"
 
     def render_record(self, name: str) -> Path:
         """What each picture of a film was made from; a film is done when this file is there."""

@@ -1,5 +1,6 @@
 """Blocks that train at the same time, in processes of their own, as users start them: with the preset as it is."""
 
+import json
 import os
 import signal
 import subprocess
@@ -13,10 +14,12 @@ import pytest
 from blocknerf.capture.capture import Capture
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import TrainingError
+from blocknerf.locks import LockedError, exclusive
 from blocknerf.processes import INTERRUPTED
 from pipelines import apart
 from pipelines.apart import GIB, blocks_at_once
 from pipelines.cli import STOPPED
+from pipelines.records import read_lines
 from pipelines.train import train
 from tests.pipelines.test_train import make_run, same_weights
 
@@ -121,3 +124,35 @@ def test_processes_that_compile_end_with_the_job(
         job.communicate(timeout=60)
     wait_until(lambda: are_gone(children))
     assert job.returncode == (INTERRUPTED if number is signal.SIGTERM else -number)
+
+
+def test_two_trainings_of_one_run_share_its_blocks(run: RunFolder) -> None:
+    """Each block is trained once, in whichever process, and its log has each line once."""
+    command = [sys.executable, "-m", "pipelines", "train", str(run.path), "--steps", "60", "--at-once", "1"]
+    jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
+    told = [job.communicate(timeout=240)[0] for job in jobs]
+    assert [job.returncode for job in jobs] == [0, 0], told
+    assert run.blocks_done() == ("b000", "b001")
+    for name in run.blocks_done():
+        assert sum(f"{name}: 7 frames, 60 steps" in each for each in told) == 1, told
+        assert [row["step"] for row in read_lines(run.log(name))] == [20, 40, 60]
+    assert not list(run.path.rglob("*.lock"))
+
+
+def test_a_block_in_training_is_left_alone_or_refused(run: RunFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    with exclusive(run.training_lock("b000"), "block b000: training"):
+        assert train(run.path, steps=3, at_once=1) == ["b001"]
+        assert f"skipping block b000: training is under way already, by process {os.getpid()}" in capfd.readouterr().out
+        with pytest.raises(
+            LockedError, match=f"block b000: training is under way already, by process {os.getpid()} on"
+        ):
+            train(run.path, steps=3, block="b000")
+    assert train(run.path, steps=3, at_once=1) == ["b000"]
+
+
+def test_a_lock_of_a_killed_training_is_taken_over(run: RunFolder, capfd: pytest.CaptureFixture[str]) -> None:
+    facts = {"host": "another", "pid": 12345, "since": 1.7e9}
+    run.training_lock("b000").write_text(json.dumps(facts))
+    train(run.path, steps=3, block="b000")
+    assert "b000: takes over from process 12345 on another since 2023" in capfd.readouterr().out
+    assert not run.training_lock("b000").exists()
