@@ -1,7 +1,15 @@
 """Pictures and masks on disk, read whole or refused, and their scaling by area."""
 
+import io
+import re
+import struct
+import threading
+import warnings
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 import torch
@@ -9,7 +17,7 @@ from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from blocknerf.errors import CaptureError
-from blocknerf.files import atomic_path
+from blocknerf.files import atomic_path, open_regular
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -17,16 +25,40 @@ else:
     Picture = Any  # Pillow loads with the first picture, not with the library.
 
 JPEG_QUALITY = 92
+FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
+"""Formats that are read, whatever the suffix, in Pillow's names; JPEG includes MPO.
+
+Cameras and the programs behind them write these. Pillow's other decoders are not run on files of unknown origin: that
+of EPS starts Ghostscript.
+"""
+LARGEST_IMAGE = 160_000_000
+"""Pixels of an image: the largest sensor on drones has 151 million, and decoding takes up to 18 bytes a pixel."""
+LARGEST_FILE = 1 << 30
+"""Bytes of an image's file: as many pixels of three 16-bit channels take 0.9 GiB without compression."""
 
 
 def image_size(path: Path | str) -> tuple[int, int]:
     """Width and height of a picture as stored, from its header alone.
 
     Raises:
-        CaptureError: it is missing or not a picture.
+        CaptureError: it is missing, too large, or not an image of one of `FORMATS`.
     """
-    with _open(path) as picture:
+    with _opened(path) as (picture, _):
         return picture.size
+
+
+def check_image(path: Path | str, size: tuple[int, int] | None = None) -> None:
+    """Refuse an image or mask that `read_image` or `read_mask` would refuse, in less time.
+
+    All its pixels are decoded, those of a JPEG at an eighth of the size, which reads all its data.
+
+    Raises:
+        CaptureError: it is missing, not an image, broken, cut short, or of another size.
+    """
+    with _opened(path) as (picture, stream):
+        check_size(path, picture.size, size)
+        picture.draft("L", (picture.width // 8, picture.height // 8))
+        _load(picture, stream)
 
 
 def read_image(
@@ -41,9 +73,10 @@ def read_image(
     Raises:
         CaptureError: it is missing, not a picture, broken, or of another size.
     """
-    with _open(path) as picture:
+    with _opened(path) as (picture, stream):
         check_size(path, picture.size, size)
-        pixels = _rgb(picture, path)
+        _load(picture, stream)
+        pixels = _rgb(picture)
     return resize_area(pixels, *scaled_size(pixels.shape[1], pixels.shape[0], downscale))
 
 
@@ -72,9 +105,10 @@ def read_share(
     Raises:
         CaptureError: it is missing, not a picture, broken, or of another size.
     """
-    with _open(path) as picture:
+    with _opened(path) as (picture, stream):
         check_size(path, picture.size, size)
-        gray = _gray(picture, path)
+        _load(picture, stream)
+        gray = _gray(picture)
     white = gray > gray.max() / 2
     width, height = scaled_size(gray.shape[1], gray.shape[0], downscale)
     return resize_area(white.astype(np.float32), width, height)
@@ -141,55 +175,199 @@ def to_float(image: UInt8[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.from_numpy(np.ascontiguousarray(image)).float() / 255.0
 
 
-def _open(path: Path | str) -> Picture:
-    """An opened picture whose header has been read.
+_OPENING = threading.Lock()
+"""Held while an image is opened: filters of warnings and Pillow's limit, which the process has once, differ then."""
+_KINDS = {
+    b"%!PS": "EPS", b"\xc5\xd0\xd3\xc6": "EPS", b"%PDF": "PDF", b"8BPS": "PSD", b"GIF8": "GIF",
+    b"v/1\x01": "OpenEXR", b"\x00\x00\x00\x0cjP": "JPEG 2000", b"\x00\x00\x00\x0cJXL": "JPEG XL",
+    **{b"P%d" % number: "Netpbm" for number in range(1, 8)},
+}  # fmt: skip
+"""How files begin that are no image, or one that is not read."""
+
+
+@contextmanager
+def _opened(path: Path | str) -> Iterator[tuple[Picture, BinaryIO]]:
+    """An image whose header has been read, and its file; whatever fails inside is refused in one line.
 
     Raises:
-        CaptureError: it is missing or not a picture.
+        CaptureError: it is missing, empty, too large, not an image of one of `FORMATS`, or broken.
     """
-    from PIL import Image
-
     try:
-        if Path(path).stat().st_size == 0:
-            raise CaptureError(f"{path}: the file is empty (zero size); replace it or remove its frame")
-        picture = Image.open(path)
-        if 0 in picture.size:
-            raise CaptureError(f"{path}: the picture has zero size; replace it or remove its frame")
-        return picture
-    except IsADirectoryError:
-        raise CaptureError(f"{path}: not a readable picture (it is a folder); correct the path") from None
+        with open_regular(path, "image", CaptureError) as (stream, size):
+            if size == 0:
+                raise CaptureError(f"{path}: the file is empty (zero size); replace it or remove its frame")
+            with _in_one_line(path, "not a readable picture"):
+                if size > LARGEST_FILE:
+                    raise ValueError(f"{size >> 20:,} MiB; at most {LARGEST_FILE >> 20:,} MiB are read")
+                picture = _identified(stream)
+            _check_area(path, picture.size)
+            with _in_one_line(path, "the picture is broken"):
+                yield picture, stream
     except FileNotFoundError:
         raise CaptureError(f"{path}: this picture does not exist; restore it or remove its frame") from None
-    except (OSError, ValueError, SyntaxError) as fault:
-        raise CaptureError(
-            f"{path}: not a readable picture ({_first_line(fault)}); replace it or remove its frame"
-        ) from None
 
 
-def _rgb(picture: Picture, path: Path | str) -> UInt8[np.ndarray, "height width 3"]:
+@contextmanager
+def _in_one_line(path: Path | str, what: str) -> Iterator[None]:
+    try:
+        yield
+    except CaptureError:
+        raise
+    except Exception as fault:  # Decoders of broken files raise errors of any kind.
+        reason = next(iter(str(fault).splitlines()), "") or type(fault).__name__
+        raise CaptureError(f"{path}: {what} ({reason}); replace it or remove its frame") from None
+
+
+def _identified(stream: BinaryIO) -> Picture:
+    """The image of a file, its pixels not decoded."""
     from PIL import Image
 
-    try:
-        if picture.mode.startswith("I"):
-            return np.repeat((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
-        if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
-            picture = picture.convert("RGBA")
-            picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
-        return np.array(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as fault:
+    with _OPENING, warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours stands in its place
+        try:
+            picture = Image.open(stream, formats=FORMATS)
+        except Image.UnidentifiedImageError:
+            raise ValueError(f"{_kind(stream)}, not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
+    # Elsewhere these are of metadata that nobody reads; the directory of a TIFF says where its pixels are.
+    if picture.format == "TIFF" and any(re.search("truncated|corrupt", str(each.message), re.I) for each in told):
+        raise ValueError("its directory is damaged")
+    return picture
+
+
+def _kind(stream: BinaryIO) -> str:
+    """What a file that is not read begins as."""
+    stream.seek(0)
+    head = stream.read(12)
+    if head[4:8] == b"ftyp":  # a family of formats: HEIC and AVIF images, MP4 videos
+        return head[8:].decode("ascii", "replace").strip().upper()
+    return next((kind for start, kind in _KINDS.items() if head.startswith(start)), "of another format")
+
+
+def _check_area(path: Path | str, size: tuple[int, int]) -> None:
+    if 0 in size:
+        raise CaptureError(f"{path}: the picture has zero size; replace it or remove its frame")
+    if size[0] * size[1] > LARGEST_IMAGE:
+        most = f"at most {LARGEST_IMAGE // 1_000_000} million pixels are read"
         raise CaptureError(
-            f"{path}: the picture is broken ({_first_line(fault)}); replace it or remove its frame"
-        ) from None
+            f"{path}: the image is too large ({size[0]}x{size[1]}; {most}); scale down images, w, h and lenses alike"
+        )
 
 
-def _gray(picture: Picture, path: Path | str) -> UInt8[np.ndarray, "height width"] | Int[np.ndarray, "height width"]:
+def _load(picture: Picture, stream: BinaryIO) -> None:
+    """Decode all pixels, and refuse what Pillow fills in silence where a file ends early.
+
+    Raises:
+        Exception: of any kind, by decoders.
+    """
+    kind = picture.format
+    if kind == "TIFF":
+        _check_tiff(picture, stream)
+    picture.load()
+    if kind == "PNG":
+        _check_png(stream)
+    elif kind in ("JPEG", "MPO") and (picture.info.get("progressive") or _ends_gray(picture)):
+        _check_jpeg(stream)
+
+
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+"""First column and row of each pass of an interlaced PNG, and the steps from one to the next."""
+
+
+def _check_png(stream: BinaryIO) -> None:
+    """Refuse a PNG of which a chunk is damaged, the end is missing, or rows are: their zlib stream may end early.
+
+    Raises:
+        ValueError: saying which.
+    """
+    stream.seek(8)
+    kind, missing, inflater = b"", 0, zlib.decompressobj()
+    while kind != b"IEND":
+        length, kind = struct.unpack(">I4s", _exactly(stream, 8))
+        body = _exactly(stream, length)
+        if zlib.crc32(body, zlib.crc32(kind)) != int.from_bytes(_exactly(stream, 4), "big"):
+            raise ValueError(f"wrong checksum in its chunk {kind!r}")
+        if kind == b"IHDR":
+            missing = _png_bytes(body)
+        while kind == b"IDAT" and body and missing > 0:
+            missing -= len(inflater.decompress(body, 1 << 20))
+            body = inflater.unconsumed_tail
+    if missing > 0:
+        raise ValueError("its rows are not all there")
+
+
+def _exactly(stream: BinaryIO, length: int) -> bytes:
+    data = stream.read(length)
+    if len(data) < length:
+        raise ValueError("it is cut short")
+    return data
+
+
+def _png_bytes(header: bytes) -> int:
+    """Bytes of a PNG's pixels before compression: each row follows the number of its filter."""
+    width, height, depth, color, *_, interlaced = struct.unpack(">IIBBBBB", header)
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    total = 0
+    for left, top, across, down in _ADAM7 if interlaced else ((0, 0, 1, 1),):
+        columns, rows = -((left - width) // across), -((top - height) // down)
+        total += rows * (1 + (columns * bits + 7) // 8) if columns > 0 and rows > 0 else 0
+    return total
+
+
+def _ends_gray(picture: Picture) -> bool:
+    """Whether the last pixel may be where libjpeg had no data left: it then gives mid gray, and says nothing."""
+    width, height = picture.size
+    corner = np.asarray(picture.crop((width - 1, height - 1, width, height)).convert("L"))
+    # The color of neighbors reaches into that pixel, its brightness stays, but for rounding.
+    return abs(int(corner[0, 0]) - 128) <= 3
+
+
+def _check_jpeg(stream: BinaryIO) -> None:
+    """Refuse a JPEG whose data end before its last pixel, by FFmpeg's decoder, which tells.
+
+    Raises:
+        ValueError: it does.
+    """
+    import av
+
+    decoder = av.CodecContext.create("mjpeg", "r")
+    decoder.options = {"err_detect": "explode"}
+    stream.seek(0)
     try:
-        return np.asarray(picture).astype(np.int64) if picture.mode.startswith("I") else np.array(picture.convert("L"))
-    except (OSError, ValueError, SyntaxError) as fault:
-        raise CaptureError(
-            f"{path}: the mask is broken ({_first_line(fault)}); replace it or remove its frame"
-        ) from None
+        decoder.decode(av.Packet(stream.read()))
+    except av.error.InvalidDataError:
+        raise ValueError("its data end before its last pixel") from None
+    except av.error.FFmpegError:  # a kind of JPEG that FFmpeg does not know
+        return
 
 
-def _first_line(fault: Exception) -> str:
-    return str(fault).splitlines()[0] if str(fault) else type(fault).__name__
+def _check_tiff(picture: Picture, stream: BinaryIO) -> None:
+    """Refuse a TIFF whose strips reach beyond its end, on which libtiff would comment, or not to the last row.
+
+    Raises:
+        ValueError: saying which.
+    """
+    if all(tile.extents[3] < picture.height for tile in getattr(picture, "tile", ())):
+        raise ValueError("its rows are not all there")
+    size, tags = stream.seek(0, io.SEEK_END), getattr(picture, "tag_v2", {})
+    for offsets, lengths in ((273, 279), (324, 325)):
+        parts = zip(tags.get(offsets, ()), tags.get(lengths, ()), strict=False)
+        if any(offset + length > size for offset, length in parts):
+            raise ValueError("it is cut short")
+
+
+def _rgb(picture: Picture) -> UInt8[np.ndarray, "height width 3"]:
+    from PIL import Image
+
+    if picture.mode.startswith("I"):
+        return np.repeat((np.asarray(picture).astype(np.int64) >> 8).astype(np.uint8)[..., None], 3, axis=-1)
+    if picture.mode in ("RGBA", "LA", "PA") or "transparency" in picture.info:
+        picture = picture.convert("RGBA")
+        picture = Image.alpha_composite(Image.new("RGBA", picture.size, "white"), picture)
+    return np.array(picture if picture.mode == "RGB" else picture.convert("RGB"))
+
+
+def _gray(picture: Picture) -> UInt8[np.ndarray, "height width"] | Int[np.ndarray, "height width"]:
+    return np.asarray(picture).astype(np.int64) if picture.mode.startswith("I") else np.array(picture.convert("L"))

@@ -136,7 +136,7 @@ def jpeg() -> bytes:
     [
         (None, "this picture does not exist; restore it or remove its frame"),
         (b"", "the file is empty (zero size); replace it or remove its frame"),
-        (b"GIF? no, text", "not a readable picture ("),
+        (b"GIF? no, text", "not a readable picture (of another format, not PNG, JPEG, TIFF, WEBP or BMP)"),
         (jpeg()[:900], "is broken (image file is truncated"),
     ],
 )
