@@ -1,13 +1,18 @@
 """Point clouds, read from and written to PLY."""
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
 from blocknerf.errors import CaptureError
-from blocknerf.files import write_atomic
+from blocknerf.files import open_regular, write_atomic
 
 _KINDS = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
@@ -16,6 +21,10 @@ _KINDS = {
 }  # fmt: skip
 _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 _LONGEST_HEADER = 1 << 16
+_LONGEST_WORD = 64
+"""Characters of a header's words that are read, and repeated in a message."""
+LARGEST_CLOUD = 2 << 30
+"""Bytes of points in a file: 140 million with colors. Reading them takes three times as much memory."""
 _REMEDY = "write it again as a PLY of vertices"
 
 
@@ -49,18 +58,20 @@ def read_ply(path: Path | str) -> PointCloud:
     """The vertices of a PLY (ascii or binary); properties other than position and color are skipped.
 
     Raises:
-        CaptureError: it is missing, not a PLY, cut short, or holds positions that are not finite.
+        CaptureError: it is missing, not a PLY, too large, cut short, or holds positions that are not finite.
     """
-    try:
-        data = Path(path).read_bytes()
-    except OSError as fault:
-        raise CaptureError(f"{path}: points cannot be read ({fault.strerror}); restore the file or its path") from None
-    try:
-        header = _read_header(data)
-        vertices = _read_body(data, header)
-        return _cloud(vertices)
-    except ValueError as fault:
-        raise CaptureError(f"{path}: not a usable point cloud ({fault}); {_REMEDY}") from None
+    with _opened(path) as (stream, header):
+        return _cloud(_read_body(stream, header))
+
+
+def check_ply(path: Path | str) -> None:
+    """Refuse a point file that is missing, not a PLY, too large or cut short, by its header and its length alone.
+
+    Raises:
+        CaptureError: saying which.
+    """
+    with _opened(path):
+        pass
 
 
 def write_ply(cloud: PointCloud, path: Path | str) -> None:
@@ -81,16 +92,43 @@ def write_ply(cloud: PointCloud, path: Path | str) -> None:
     write_atomic(path, "\n".join(lines).encode("ascii") + vertices.tobytes())
 
 
+@contextmanager
+def _opened(path: Path | str) -> Iterator[tuple[BinaryIO, _Header]]:
+    """A file that is long enough for the points that its header declares; what is wrong with it becomes one line."""
+    try:
+        with open_regular(path, "point file", CaptureError) as (stream, size):
+            try:
+                header = _read_header(stream.read(_LONGEST_HEADER))
+                _check_length(header, size)
+                yield stream, header
+            except ValueError as fault:
+                raise CaptureError(f"{path}: not a usable point cloud ({fault}); {_REMEDY}") from None
+    except FileNotFoundError:
+        raise CaptureError(f"{path}: this point file does not exist; restore it or remove its key") from None
+
+
+def _check_length(header: _Header, size: int) -> None:
+    """Refuse what is too large to be read, or binary and shorter than it says, before memory is taken for it."""
+    length = size if header.encoding == "ascii" else header.count * header.layout.itemsize
+    if length > size - header.offset and header.encoding != "ascii":
+        raise ValueError(f"cut short: {(size - header.offset) // header.layout.itemsize} of {header.count} points")
+    if length > LARGEST_CLOUD:
+        raise ValueError(
+            f"{length >> 20:,} MiB of points, of which at most {LARGEST_CLOUD >> 20:,} are read; thin them"
+        )
+
+
 def _read_header(data: bytes) -> _Header:
-    end = data.find(b"end_header", 0, _LONGEST_HEADER)
+    end = data.find(b"end_header")
     offset = data.find(b"\n", end) + 1
     if not data.startswith(b"ply") or end < 0 or offset == 0:
         raise ValueError("no PLY header")
-    lines = [line.split() for line in data[:end].decode("ascii", "replace").splitlines()[1:]]
+    lines = data[:end].decode("ascii", "replace").splitlines()[1:]
+    words = [[word[:_LONGEST_WORD] for word in line.split()] for line in lines]
     try:
-        encoding = next((words[1] for words in lines if words[:1] == ["format"]), "")
-        elements = [(words[1], int(words[2])) for words in lines if words[:1] == ["element"]]
-        properties = _vertex_properties(lines)
+        encoding = next((line[1] for line in words if line[:1] == ["format"]), "")
+        elements = [(line[1], int(line[2])) for line in words if line[:1] == ["element"]]
+        properties = _vertex_properties(words)
     except (IndexError, ValueError):
         raise ValueError("its header is damaged") from None
     count = _vertex_count(elements)
@@ -111,7 +149,9 @@ def _vertex_properties(lines: list[list[str]]) -> list[tuple[str, str]]:
 
 def _vertex_count(elements: list[tuple[str, int]]) -> int:
     for name, count in elements:
-        if name == "vertex" and count >= 0:
+        if not 0 <= count <= sys.maxsize:
+            raise ValueError(f"an impossible number of {name!r}")
+        if name == "vertex":
             return count
         if count:
             raise ValueError(f"element {name!r} stands before the vertices")
@@ -133,34 +173,35 @@ def _check_header(encoding: str, properties: list[tuple[str, str]]) -> None:
         raise ValueError(f"vertices have no {missing[0]!r}")
 
 
-def _read_body(data: bytes, header: _Header) -> np.ndarray:
+def _read_body(stream: BinaryIO, header: _Header) -> np.ndarray:
+    stream.seek(header.offset)
     if header.encoding == "ascii":
-        return _read_ascii(data, header)
-    found = (len(data) - header.offset) // header.layout.itemsize
-    if found < header.count:
-        raise ValueError(f"cut short: {found} of {header.count} points")
-    return np.frombuffer(data, header.layout, header.count, header.offset)
+        return _read_ascii(stream, header)
+    return np.fromfile(stream, header.layout, header.count)
 
 
-def _read_ascii(data: bytes, header: _Header) -> np.ndarray:
-    rows = data[header.offset :].decode("ascii", "replace").splitlines()
-    rows = [row for row in rows if row.strip()][: header.count]
-    if len(rows) < header.count:
-        raise ValueError(f"cut short: {len(rows)} of {header.count} points")
-    width = len(header.properties)
-    try:
-        table = np.array([row.split()[:width] for row in rows], np.float64).reshape(header.count, width)
-    except ValueError:
-        raise ValueError(f"a point is not {width} numbers") from None
+def _read_ascii(stream: BinaryIO, header: _Header) -> np.ndarray:
+    rows = islice((line for line in stream if not line.isspace()), header.count)
+    width, first = len(header.properties), next(rows, None)
+    if first is None:
+        table = np.empty((0, width))
+    else:
+        try:
+            table = np.loadtxt(chain([first], rows), comments=None, usecols=range(width), ndmin=2, encoding="latin-1")
+        except ValueError:
+            raise ValueError(f"a point is not {width} numbers") from None
+    if len(table) < header.count:
+        raise ValueError(f"cut short: {len(table)} of {header.count} points")
     vertices = np.zeros(header.count, header.layout)
-    with np.errstate(invalid="ignore"):  # a property that nobody reads may hold anything
+    with np.errstate(invalid="ignore", over="ignore"):  # a property that nobody reads may hold anything
         for column, (name, _) in enumerate(header.properties):
             vertices[name] = table[:, column]
     return vertices
 
 
 def _cloud(vertices: np.ndarray) -> PointCloud:
-    positions = np.stack([vertices[axis] for axis in "xyz"], -1).astype(np.float32)
+    with np.errstate(over="ignore"):  # infinite then, and refused
+        positions = np.stack([vertices[axis] for axis in "xyz"], -1).astype(np.float32)
     broken = int((~np.isfinite(positions)).any(-1).sum())
     if broken:
         raise ValueError(f"{broken} of {len(positions)} positions are not finite")

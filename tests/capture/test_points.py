@@ -1,9 +1,11 @@
 """PLY files: what is written is read, what others write is read, what is broken is named."""
 
+import os
+
 import numpy as np
 import pytest
 
-from blocknerf.capture.points import PointCloud, read_ply, write_ply
+from blocknerf.capture.points import PointCloud, check_ply, read_ply, write_ply
 from blocknerf.errors import CaptureError
 
 
@@ -65,6 +67,7 @@ def test_colors_from_zero_to_one_become_bytes(tmp_path):
 
 
 HEAD = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty float y\nproperty float z\nend_header\n"
+BINARY = HEAD.replace("ascii", "binary_little_endian")
 
 
 @pytest.mark.parametrize(
@@ -78,7 +81,7 @@ HEAD = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty floa
         (HEAD + "0 0 0\n1 1\n", "a point is not 3 numbers"),
         (HEAD + "0 0 0\n1 one 1\n", "a point is not 3 numbers"),
         (HEAD + "0 0 0\nnan 1 1\n", "1 of 2 positions are not finite"),
-        (HEAD.replace("ascii", "binary_little_endian") + "12345678", "cut short: 0 of 2 points"),
+        (BINARY + "12345678", "cut short: 0 of 2 points"),
         (HEAD.replace("ascii", "morse"), "format 'morse' is unknown"),
         (HEAD.replace("vertex 2", "vertex two"), "its header is damaged"),
         (HEAD.replace("vertex 2", "vertex"), "its header is damaged"),
@@ -87,6 +90,16 @@ HEAD = "ply\nformat ascii 1.0\nelement vertex 2\nproperty float x\nproperty floa
         (HEAD.replace("float z", "float y"), "property 'y' stands twice"),
         (HEAD.replace("element vertex 2\n", "element face 1\nelement vertex 2\n"), "'face' stands before the vertices"),
         ("ply\nformat ascii 1.0\nend_header\n", "it declares no vertices"),
+        (HEAD.replace("vertex 2", "vertex -2"), "an impossible number of 'vertex'"),
+        (HEAD.replace("vertex 2", "vertex 99999999999999999999"), "an impossible number of 'vertex'"),
+        (HEAD.replace("vertex 2", "vertex " + "9" * 5000), "an impossible number of 'vertex'"),
+        (HEAD.replace("vertex 2", "vertex 4000000000000") + "0 0 0\n" * 3, "cut short: 3 of 4000000000000 points"),
+        (BINARY.replace("vertex 2", "vertex 4000000000000"), "cut short: 0 of 4000000000000 points"),
+        (HEAD.replace("float z", "x" * 9000 + " z"), "property 'z' is of kind 'xxx"),
+        (HEAD + "0 0 0\n1e39 1 1\n", "1 of 2 positions are not finite"),
+        (HEAD.replace("float x", "double x") + "0 0 0\n1e300 1 1\n", "1 of 2 positions are not finite"),
+        (HEAD + "0 0 0\n" + "1" * 3_000_000, "a point is not 3 numbers"),
+        (HEAD + " \n\n", "cut short: 0 of 2 points"),
     ],
 )
 def test_broken_files_are_refused_in_one_line(tmp_path, content, complaint):
@@ -98,8 +111,38 @@ def test_broken_files_are_refused_in_one_line(tmp_path, content, complaint):
     assert complaint in str(caught.value)
     assert str(caught.value).endswith("; write it again as a PLY of vertices")
     assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < len(str(path)) + 200
+
+
+@pytest.mark.parametrize("content", [BINARY.replace("vertex 2", "vertex 200000000"), HEAD])
+@pytest.mark.parametrize("reader", [read_ply, check_ply])
+def test_more_points_than_memory_is_meant_for_are_refused_unread(tmp_path, content, reader):
+    path = tmp_path / "lidar.ply"
+    with path.open("wb") as stream:
+        stream.write(content.encode())
+        stream.truncate(40 << 30)
+    with pytest.raises(CaptureError, match=r"MiB of points, of which at most 2,048 are read; thin them"):
+        reader(path)
+
+
+@pytest.mark.parametrize("reader", [read_ply, check_ply])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, reader):
+    os.mkfifo(tmp_path / "pipe.ply")
+    (tmp_path / "endless.ply").symlink_to("/dev/zero")
+    for name in ("pipe", "endless"):
+        with pytest.raises(CaptureError, match=rf"{name}\.ply: this point file cannot be read \(it is not a regular"):
+            reader(tmp_path / f"{name}.ply")
+
+
+def test_a_check_reads_the_header_alone(tmp_path):
+    write_ply(cloud(3), tmp_path / "a.ply")
+    check_ply(tmp_path / "a.ply")
+    content = (tmp_path / "a.ply").read_bytes()
+    (tmp_path / "a.ply").write_bytes(content[:-1])
+    with pytest.raises(CaptureError, match="cut short: 2 of 3 points"):
+        check_ply(tmp_path / "a.ply")
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(CaptureError, match=r"gone\.ply: points cannot be read \(No such file"):
+    with pytest.raises(CaptureError, match=r"gone\.ply: this point file does not exist; restore it"):
         read_ply(tmp_path / "gone.ply")
