@@ -18,6 +18,7 @@ from torch import Tensor
 
 from blocknerf.errors import CaptureError
 from blocknerf.files import atomic_path, open_regular
+from blocknerf.values import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image as Picture
@@ -214,8 +215,7 @@ def _in_one_line(path: Path | str, what: str) -> Iterator[None]:
     except CaptureError:
         raise
     except Exception as fault:  # Decoders of broken files raise errors of any kind.
-        reason = next(iter(str(fault).splitlines()), "") or type(fault).__name__
-        raise CaptureError(f"{path}: {what} ({reason}); replace it or remove its frame") from None
+        raise CaptureError(f"{path}: {what} ({first_line(fault)}); replace it or remove its frame") from None
 
 
 def _identified(stream: BinaryIO) -> Picture:

@@ -1,5 +1,7 @@
 """From somebody's posed photographs to a run's `capture.json`."""
 
+from collections import deque
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +13,14 @@ from blocknerf.city.manifest import RunFolder
 from blocknerf.city.photographs import has_images, relocate
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.files import read_json
-from pipelines.job import is_done, say
+from blocknerf.images import check_image
+from blocknerf.kernels.threads import usable_cores
+from pipelines.job import is_done, say, tracked
 
 ANOTHER = "choose another output folder, or remove this one"
 FAMILY = CAPTURE_FORMAT.split("/")[0]
+DECODING_BYTES = 2 << 30
+"""Memory for images that are checked at once, each of which takes about eight bytes a pixel; one always fits."""
 
 
 def ingest(capture: Path, run: Path) -> Capture:
@@ -40,6 +46,7 @@ def ingest(capture: Path, run: Path) -> Capture:
         is_done(product)
         return found
     _check_free(run)
+    check_pixels(found)
     write_capture(found, product)
     for line in summary(found):
         say(line)
@@ -65,6 +72,25 @@ def read_any(path: Path) -> Capture:
     found = read_capture(file)
     check_files(found)
     return found
+
+
+def check_pixels(capture: Capture) -> None:
+    """Decode every image and mask of a capture once: one that is cut short must not come to light in training.
+
+    Raises:
+        CaptureError: naming the first that is broken.
+    """
+    files = dict.fromkeys(
+        (capture.root / path, frame.intrinsics.size)
+        for frame in capture.frames
+        for path in (frame.image, frame.mask, frame.sky)
+        if path is not None
+    )
+    largest = max(width * height for _, (width, height) in files)
+    at_once = max(1, min(usable_cores(), DECODING_BYTES // (8 * largest)))
+    with ThreadPoolExecutor(at_once) as pool:
+        checks = pool.map(lambda file: check_image(*file), files)
+        deque(tracked(checks, "checking images", len(files)), maxlen=0)
 
 
 def summary(capture: Capture) -> list[str]:

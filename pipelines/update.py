@@ -21,7 +21,7 @@ from blocknerf.kernels.threads import use_threads
 from blocknerf.locks import exclusive
 from blocknerf.partition.membership import assign, read_membership, write_membership
 from blocknerf.training.block_spec import check_downscale
-from pipelines.ingest import read_any
+from pipelines.ingest import check_pixels, read_any
 from pipelines.job import is_done, say, stage
 from pipelines.meetings import Meetings, Source
 from pipelines.train import check_training, train
@@ -145,6 +145,7 @@ def _mark(capture: Capture) -> str:
 def _prepare(folder: RunFolder, city: City, name: str, fresh: Capture) -> None:
     """Lay out a run of the one block, its city.json last: when that is there, the update is begun."""
     begun = folder.update(name)
+    check_pixels(fresh)
     (member,) = assign(fresh, [city.block(name)], held_out=city.held_out, allow_orphans=True)
     before = len(read_membership(folder.frames(name)).frames)
     say(f"{name}: {len(member.frames)} new photographs in place of {before}")

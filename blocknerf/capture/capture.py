@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from blocknerf.cameras import CameraModel, Cameras
 from blocknerf.capture.entry import Entry, within
 from blocknerf.capture.frame import Frame, Intrinsics, check_inside, check_path, pose_rows
-from blocknerf.capture.points import PointCloud, read_ply
+from blocknerf.capture.points import PointCloud, check_ply, read_ply
 from blocknerf.errors import CaptureError
 from blocknerf.files import check_format, read_json, write_atomic
 from blocknerf.images import check_size, image_size, read_image, read_mask, read_share
@@ -151,9 +151,9 @@ class Capture:
 
 
 def check_files(capture: Capture) -> None:
-    """Refuse a capture of which a photograph, mask or point file is missing or has the wrong size.
+    """Refuse a capture of which a photograph, mask or point file is missing, is none, or has the wrong size.
 
-    Only the pictures' headers are read.
+    Only the headers of images and points are read.
 
     Raises:
         CaptureError: naming the first such file.
@@ -163,8 +163,8 @@ def check_files(capture: Capture) -> None:
             if path is not None:
                 check_size(capture.root / path, image_size(capture.root / path), frame.intrinsics.size)
     for path in (capture.points, capture.lidar):
-        if path is not None and not (capture.root / path).is_file():
-            raise CaptureError(f"{capture.root / path}: the point file does not exist; restore it or remove its key")
+        if path is not None:
+            check_ply(capture.root / path)
 
 
 def write_capture(capture: Capture, path: Path | str) -> None:

@@ -236,7 +236,7 @@ WRONG = {
     "mask missing": (frame_has(mask_path="masks/9.png"), "/masks/9.png: this picture does not exist"),
     "points missing": (
         file_has(ply_file_path="b.ply"),
-        "/b.ply: the point file does not exist; restore it or remove its key",
+        "/b.ply: this point file does not exist; restore it or remove its key",
     ),
     "duplicate": (frame_has(file_path="images/0.png"), ": duplicate frame images/0.png; list each photograph once"),
     "pose scaled": (

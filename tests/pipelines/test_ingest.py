@@ -94,6 +94,28 @@ def test_a_bad_capture_leaves_no_folder(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("key", ["file_path", "mask_path", "sky_mask_path"])
+def test_an_image_or_mask_that_is_cut_short_is_refused_at_once(tmp_path, key):
+    photos = folder_of(tmp_path / "photos")
+    write_image(photos / "cut.png", np.random.default_rng(0).integers(0, 256, (4, 6), np.uint8))
+    (photos / "cut.png").write_bytes((photos / "cut.png").read_bytes()[:-20])
+    document = json.loads((photos / "transforms.json").read_text())
+    document["frames"][1][key] = "cut.png"
+    (photos / "transforms.json").write_text(json.dumps(document))
+    with pytest.raises(CaptureError, match=r"cut\.png: the picture is broken \(.*\); replace it"):
+        ingest(photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_are_decoded_once(tmp_path, monkeypatch):
+    photos, run, checked = folder_of(tmp_path / "photos"), tmp_path / "run", []
+    monkeypatch.setattr("pipelines.ingest.check_image", lambda path, size: checked.append((path.name, size)))
+    ingest(photos, run)
+    assert sorted(checked) == [(f"{i}.png", (6, 4)) for i in range(3)]
+    ingest(photos, run)
+    assert len(checked) == 3
+
+
 def test_a_capture_json_is_a_capture_too(tmp_path):
     capture = ingest(folder_of(tmp_path / "photos"), tmp_path / "run")
     assert read_any(tmp_path / "run") == read_any(tmp_path / "run" / "capture.json") == capture
