@@ -1,15 +1,17 @@
 """The scores of held-out photographs (`evaluation.json`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from blocknerf.capture.entry import Entry
 from blocknerf.errors import RunError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
 
 EVALUATION_FORMAT = "blocknerf.evaluation/1"
+_REMEDY = "remove the file and evaluate again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,17 +111,15 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         RunError: it is missing, broken or of another format.
     """
-    document = read_json(path, "evaluation")
-    check_format(document.get("format"), EVALUATION_FORMAT, path, "remove the file and evaluate again")
-    try:
-        return Evaluation(
-            protocol=Protocol(**document["protocol"]),
-            mean=_read_scores(document["mean"]),
-            blocks={name: BlockScore(**block) for name, block in document["blocks"].items()},
-            frames=tuple(_read_frame(frame) for frame in document["frames"]),
-        )
-    except (KeyError, TypeError, AttributeError) as fault:
-        raise RunError(f"{path}: broken ({fault}); remove the file and evaluate again") from None
+    entry = Entry(read_json(path, "evaluation"), str(path), remedy=_REMEDY, error=RunError)
+    check_format(entry.text("format"), EVALUATION_FORMAT, path, _REMEDY)
+    blocks = entry.inner("blocks")
+    return Evaluation(
+        protocol=Protocol(**_flat(Protocol, entry.inner("protocol"))),
+        mean=_read_scores(entry.inner("mean")),
+        blocks={name: BlockScore(**_flat(BlockScore, blocks.inner(name))) for name in blocks},
+        frames=tuple(_read_frame(frame) for frame in entry.objects("frames")),
+    )
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
@@ -144,10 +144,23 @@ def _frame_data(frame: FrameScore) -> dict[str, Any]:
     return head | tail
 
 
-def _read_scores(data: dict[str, Any]) -> Scores:
-    return Scores(lpips=data.get("lpips"), **{key: data[key] for key in ("psnr", "ssim", "psnr_masked", "psnr_full")})
+def _flat(kind: type, entry: Entry) -> dict[str, Any]:
+    """The values of a record of plain facts, each of the type that its field has."""
+    readers: dict[Any, Callable[[str], Any]] = {int: entry.whole, float: entry.number, str: entry.text}
+    return {field.name: readers[field.type](field.name) for field in fields(kind)}
 
 
-def _read_frame(data: dict[str, Any]) -> FrameScore:
-    keys = ("name", "index", "blocks", "block_psnr", "pictures")
-    return FrameScore(scores=_read_scores(data), **{key: data[key] for key in keys})
+def _read_scores(entry: Entry) -> Scores:
+    known = {key: entry.has(key, added=key == "lpips") for key in (field.name for field in fields(Scores))}
+    return Scores(**{key: entry.number(key) if there else None for key, there in known.items()})
+
+
+def _read_frame(entry: Entry) -> FrameScore:
+    return FrameScore(
+        name=entry.text("name"),
+        index=entry.whole("index"),
+        scores=_read_scores(entry),
+        blocks=entry.numbers_by_name("blocks"),
+        block_psnr=entry.numbers_by_name("block_psnr"),
+        pictures=entry.text("pictures") if entry.has("pictures") else None,
+    )

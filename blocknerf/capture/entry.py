@@ -89,6 +89,10 @@ class Entry:
         first, second, third = self.numbers(key, 3)
         return first, second, third
 
+    def numbers_by_name(self, key: str) -> dict[str, float]:
+        inner = self.inner(key)
+        return {name: inner.number(name) for name in inner}
+
     def items(self, key: str) -> list[Any]:
         value = self._value(key)
         if not isinstance(value, list):

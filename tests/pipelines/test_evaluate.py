@@ -160,7 +160,7 @@ def test_broken_requests_and_files_are_refused(exact_run: RunFolder) -> None:
     with pytest.raises(RunError, match="max-frames is 0"):
         evaluate(exact_run.path, max_frames=0, threads=1)
     exact_run.evaluation.write_text('{"format": "blocknerf.evaluation/1", "protocol": {}}')
-    with pytest.raises(RunError, match=r"evaluation.json: broken \(.*\); remove the file"):
+    with pytest.raises(RunError, match=r"evaluation.json: blocks is missing; add it, or remove the file"):
         evaluate(exact_run.path, threads=1)
     exact_run.evaluation.write_text('{"format": "other"}')
     with pytest.raises(RunError, match=r"'other' is not blocknerf\.evaluation/1"):
