@@ -12,6 +12,7 @@ import numpy as np
 from blocknerf.errors import PlacementError
 from blocknerf.geodesy import east_north
 from blocknerf.partition.street_network import Line, Street, StreetNetwork, line_length, without_waypoints
+from blocknerf.values import first_line
 
 if TYPE_CHECKING:
     from networkx import MultiDiGraph
@@ -25,7 +26,7 @@ NO_STREETS = ("driveway", "parking", "parking_aisle", "private", "emergency_acce
 """Values of the tag `service` that are no streets."""
 JUNCTION = 10.0
 """Nodes of a map whose circles of this radius (m) touch are one junction: two divided roads cross in four nodes."""
-UNREADABLE = (OSError, EOFError, ParseError, SAXException, KeyError, TypeError, ValueError)
+UNREADABLE = (OSError, EOFError, ParseError, SAXException, LookupError, TypeError, ValueError)
 """What osmnx raises on files that are no extract."""
 
 
@@ -69,7 +70,7 @@ def _read_graph(path: Path) -> "MultiDiGraph":
         if "missing nodes" in str(error):
             remedy = "its ways refer to nodes that it does not hold; cut it from the map with complete ways"
             raise PlacementError(f"{path}: {remedy}") from None
-        reason = f"({error}); give .osm XML, plain or as .bz2 or .gz"
+        reason = f"({first_line(error)}); give .osm XML, plain or as .bz2 or .gz"
         raise PlacementError(f"{path}: is not a readable OpenStreetMap extract {reason}") from None
 
 

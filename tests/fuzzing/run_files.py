@@ -5,7 +5,7 @@ from pathlib import Path
 
 from blocknerf.capture.capture import read_capture, write_capture
 from blocknerf.capture.motion import Motion
-from blocknerf.capture.offsets import PoseOffset, PoseOffsets, read_offsets, refined, write_offsets
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets, read_offsets, write_offsets
 from blocknerf.capture.reconciled import read_reconciliation, write_reconciliation
 from blocknerf.capture.reconciliation import reconcile
 from blocknerf.capture.stretches import Stretch
@@ -83,7 +83,7 @@ def poses_of_a_block(folder: Path) -> Subject:
 
     def use() -> None:
         found = read_offsets(path)
-        assert refined(small_capture(folder), found).cameras().camera_to_world.isfinite().all()
+        assert all(offset.motion.matrix.isfinite().all() for offset in found.offsets)
         assert reconcile({"b000": found, "b001": found}).disagreements
 
     return json_subject(path, use)
@@ -153,7 +153,6 @@ def evaluation_json(folder: Path) -> Subject:
         found = read_evaluation(path)
         assert all(f"{block.psnr:.2f} {block.weight:.0%} {block.frames:,}" for block in found.blocks.values())
         write_evaluation(found, again)
-        assert read_evaluation(again) == found
 
     return json_subject(path, use)
 
