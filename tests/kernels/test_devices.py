@@ -1,5 +1,7 @@
 """Devices by name: what is there, what is not and why, and the settings that results depend on."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 
 import pytest
@@ -57,9 +59,9 @@ def test_what_is_no_device_is_refused(name: str) -> None:
 
 @pytest.fixture
 def deterministic() -> Iterator[None]:
-    before = torch.are_deterministic_algorithms_enabled(), torch.utils.deterministic.fill_uninitialized_memory
+    before = torch.get_deterministic_debug_mode(), torch.utils.deterministic.fill_uninitialized_memory
     yield
-    torch.use_deterministic_algorithms(before[0])
+    torch.set_deterministic_debug_mode(before[0])
     torch.utils.deterministic.fill_uninitialized_memory = before[1]
 
 
@@ -69,3 +71,25 @@ def test_kernels_can_ask_whether_order_is_to_be_fixed(monkeypatch: pytest.Monkey
     for wanted in (True, False):
         set_deterministic(wanted)
         assert torch.are_deterministic_algorithms_enabled() is wanted
+
+
+@pytest.mark.usefixtures("deterministic")
+@pytest.mark.parametrize("wanted", [True, False])
+@pytest.mark.parametrize("before", ["default", "warn", "error"])
+def test_the_order_is_as_wanted_whatever_it_was(monkeypatch: pytest.MonkeyPatch, before: str, wanted: bool) -> None:
+    monkeypatch.setenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.set_deterministic_debug_mode(before)
+    set_deterministic(wanted)
+    assert torch.get_deterministic_debug_mode() == (2 if wanted else 0)
+    assert not torch.utils.deterministic.fill_uninitialized_memory
+
+
+def test_a_training_in_any_order_imports_no_compiler_of_pytorch() -> None:
+    lines = [
+        "import sys",
+        "import pipelines.train",
+        "from blocknerf.kernels.devices import set_deterministic",
+        "set_deterministic(False)",
+        "assert 'torch._inductor' not in sys.modules",
+    ]
+    subprocess.run([sys.executable, "-c", "\n".join(lines)], check=True, timeout=120)
