@@ -42,8 +42,8 @@ def set_deterministic(wanted: bool) -> None:
     """
     if wanted:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # Not where nothing changes: the call imports PyTorch's compiler, some 800 modules. The mode is 0 for any order, 1 to
-    # warn, 2 to raise.
+    # Not where nothing changes: the call imports PyTorch's compiler, some 800 modules. The mode is 0 for any order, 1
+    # for a warning, 2 for an error.
     if torch.get_deterministic_debug_mode() != (2 if wanted else 0):
         torch.use_deterministic_algorithms(wanted)
     # Else every tensor that is made without values is filled with some first, to no purpose here.
