@@ -219,13 +219,17 @@ def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int | N
 
 
 def _compile_kernels(processes: int) -> None:
-    from blocknerf.kernels.ahead import compile_ahead, compiled_ahead
+    from blocknerf.kernels.ahead import GROUPS, compile_ahead, compiled_ahead
 
     if not compiled_ahead():
         started = time.monotonic()
         say("kernels: compiling them for this processor; once, and about a minute on two cores")
-        compile_ahead(processes)
-        say(f"kernels: compiled in {duration(time.monotonic() - started)}")
+        failures = compile_ahead(processes)
+        groups = f"{len(GROUPS) - len(failures)} of {len(GROUPS)} groups " if failures else ""
+        say(f"kernels: {groups}compiled in {duration(time.monotonic() - started)}")
+        for failure in failures:
+            after = "its kernels compile when they are first called, or fail there with the full error"
+            say(f"kernels: the group {failure.group} failed to compile: {failure.reason}; {after}")
 
 
 class _BlockJob:

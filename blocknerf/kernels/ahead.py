@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -44,24 +45,45 @@ def compiled_ahead() -> bool:
     return _mark().exists()
 
 
-def compile_ahead(processes: int | None = None) -> None:
-    """Compile everything, in as many processes as there are cores; what fails is left to those who call it."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failure:
+    """A group of kernels that did not compile."""
+
+    group: str
+    reason: str
+    """The last line of its error, or how its process ended."""
+
+
+def compile_ahead(processes: int | None = None) -> tuple[Failure, ...]:
+    """Compile everything, in as many processes as there are cores; gives what failed, which is left to its callers."""
     crew, pool = Crew(), ThreadPoolExecutor(processes or usable_cores())
     try:
-        failures = list(pool.map(partial(_compile, crew), GROUPS))
+        found = pool.map(partial(_compile, crew), GROUPS)
+        failures = tuple(failure for failure in found if failure is not None)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         crew.stop()
         pool.shutdown()
-    if not any(failures):
+    if not failures:
         with suppress(OSError):  # where nothing can be kept, as in a package that is read only
             _mark().touch()
+    return failures
 
 
-def _compile(crew: Crew, group: str) -> int:
-    """Compile a group in a process of its own, and give its exit code."""
+def _compile(crew: Crew, group: str) -> Failure | None:
+    """Compile a group in a process of its own."""
     command = [sys.executable, "-m", "blocknerf.kernels.ahead", group, str(os.getpid())]
-    return crew.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL).wait()
+    process = crew.start(
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="backslashreplace"
+    )
+    _, complaint = process.communicate()
+    code = process.returncode
+    if not code:
+        return None
+    ending = f"its process was ended by signal {-code}" if code < 0 else f"its process failed with code {code}"
+    # A process that a signal ended may have left a warning, which is not why.
+    last = complaint.strip().rpartition("\n")[2].strip() if code > 0 else ""
+    return Failure(group=group, reason=last or ending)
 
 
 def _mark() -> Path:
