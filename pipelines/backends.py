@@ -11,6 +11,9 @@ from pipelines.job import show
 def backends(*, device: Device = "auto") -> None:
     """Print, for every operation, which backends can be used here and why; the first usable one is taken.
 
+    The last column tells the limits of a backend. What is beyond them, the next one does; a warning says so, except
+    where a gradient is needed.
+
     Args:
         device: Also tell of this device: auto, cpu, cuda, or cuda:1; by default of a GPU where there is one.
 
@@ -24,8 +27,9 @@ def backends(*, device: Device = "auto") -> None:
 
 
 def _table(device: torch.device, name: str) -> Table:
-    table = Table("operation", "backend", "usable", "reason", title=f"Kernels for float32 on {name}")
+    table = Table("operation", "backend", "usable", "reason", "only for", title=f"Kernels for float32 on {name}")
     for operation in OPERATIONS:
         for verdict in availability(operation, device):
-            table.add_row(verdict.operation, verdict.backend, "yes" if verdict.usable else "no", verdict.reason)
+            usable = "yes" if verdict.usable else "no"
+            table.add_row(verdict.operation, verdict.backend, usable, verdict.reason, verdict.takes)
     return table

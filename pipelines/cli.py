@@ -7,6 +7,7 @@ import inspect
 import os
 import select
 import sys
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, get_type_hints
 
@@ -133,8 +134,20 @@ def _call(name: str, arguments: list[str]) -> None:
     import tyro
 
     job = getattr(importlib.import_module(module_of(name)), name)
+    warnings.showwarning = functools.partial(_warn, warnings.showwarning)
     config = (tyro.conf.HelptextFromCommentsOff,)
     tyro.cli(command_of(job), prog=f"blocknerf {name}", args=arguments, config=config)
+
+
+def _warn(usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
+    """Print what a job warns of as the line that it is, and other warnings as usual."""
+    from blocknerf.kernels.backends import BackendWarning
+    from pipelines.job import say
+
+    if issubclass(category, BackendWarning):
+        say(f"warning: {message}")
+    else:
+        usual(message, category, *place)
 
 
 def _reader_left() -> bool:

@@ -25,7 +25,7 @@ from blocknerf.fields.checkpoint import save_field
 from blocknerf.fields.occupancy import save_occupancy
 from blocknerf.fields.probing import extract_occupancy
 from blocknerf.files import format_json, write_atomic
-from blocknerf.kernels.backends import OPERATIONS, availability, choose
+from blocknerf.kernels.backends import OPERATIONS, choose, explain
 from blocknerf.kernels.devices import Device, device_name, resolve, set_deterministic
 from blocknerf.kernels.threads import use_threads
 from blocknerf.locks import LockedError, exclusive
@@ -36,7 +36,7 @@ from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import POSE_ROUNDS, TrainConfig
 from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pixels import PixelSource
-from blocknerf.training.trainer import StepReport, Trainer
+from blocknerf.training.trainer import MOVING, StepReport, Trainer
 from pipelines.apart import GIB, blocks_at_once, train_apart
 from pipelines.job import duration, say
 from pipelines.onlooker import shown
@@ -260,6 +260,9 @@ class _BlockJob:
         if self.state.exists():
             self.seconds = restore_state(trainer, self.state)
             say(f"{self.name}: resuming at step {trainer.step} of {self.config.total_steps}")
+        used, reason = trainer.replay
+        if self.device.type != "cpu" and not used:
+            say(f"{self.name}: warning: steps run kernel by kernel and not from CUDA graphs: {reason}")
         log = _Log(self.folder.log(self.name), trainer.step)
         try:
             self._loop(trainer, log)
@@ -329,7 +332,8 @@ class _BlockJob:
             "peak_memory": _peak_bytes(),
             "device": device_name(self.device),
             "deterministic": self.device.type == "cpu" or torch.are_deterministic_algorithms_enabled(),
-            "backends": _backends(self.device),
+            "backends": _backends(field, self.device, trainer.moves_poses),
+            "cuda_graphs": dict(zip(("used", "reason"), trainer.replay, strict=True)),
             "versions": {"blocknerf": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
         write_atomic(self.folder.train_record(self.name), format_json(record))
@@ -394,13 +398,13 @@ class _Meter:
             say(f"{self.name}: step {report.step} of {self.config.total_steps}, {figures}, {left} left")
 
 
-def _backends(device: torch.device) -> dict[str, dict[str, str]]:
-    """The kernels that ran, and why those."""
-    sample, found = torch.empty(0, device=device), {}
+def _backends(field: BlockField, device: torch.device, moves: bool) -> dict[str, dict[str, str]]:
+    """The kernels that ran for a field, and why those."""
+    found = {}
     for name in OPERATIONS:
-        backend = choose(name, "auto", sample)
-        reason = next(verdict.reason for verdict in availability(name, device) if verdict.backend == backend)
-        found[name] = {"backend": backend, "reason": reason}
+        taken = explain(name, device, field.unfit.get(name, {}))
+        poses = "; 'reference' in steps that move poses" if moves and name in MOVING else ""
+        found[name] = {"backend": taken.backend, "reason": taken.reason + poses}
     return found
 
 

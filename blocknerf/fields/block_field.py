@@ -14,9 +14,9 @@ from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.kernels.conditions import DIRECTION_FEATURES, EXPOSURE_FEATURES, encode_directions, encode_rays
 from blocknerf.kernels.contraction import to_unit_cube
-from blocknerf.kernels.hash_grid import GridSpec
+from blocknerf.kernels.hash_grid import GridSpec, unfit_grid
 from blocknerf.kernels.marching import RadianceNetwork, march
-from blocknerf.kernels.radiance import ColorLayers, radiance
+from blocknerf.kernels.radiance import ColorLayers, radiance, unfit
 from blocknerf.kernels.radiance.activations import density_of
 from blocknerf.spacing import Spacing
 
@@ -72,6 +72,12 @@ class BlockField(nn.Module):
     def proposal_densities(self) -> Sequence:
         """The cheap density functions that place samples."""
         return [partial(self._proposal_density, network) for network in self.proposals]
+
+    @property
+    def unfit(self) -> dict[str, dict[str, str]]:
+        """What of this field is beyond a backend, by operation and backend (`kernels.backends.LIMITS`)."""
+        form = unfit(self.base.layers, self._color_layers)
+        return {"hash_grid": unfit_grid(self.base.grid), "radiance": form, "marching": form}
 
     def to_cube(
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]

@@ -5,9 +5,12 @@ import importlib.util
 import os
 import shutil
 import sysconfig
-from dataclasses import dataclass
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from types import MappingProxyType
 from typing import Literal
 
 import torch
@@ -32,8 +35,32 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 }
 """The backends of each operation, fastest first. A new one is added here and to `_verdict`."""
 
+_FORM = "grids of 2 or 4 features an entry under 2 layers, and 3 color layers of 16, 32 or 64"
+
+FIXED = {"contraction": "footprints", "conditions": "directions and exposures", "intervals": "rays"}
+"""What no backend but the reference differentiates by, where it does."""
+
+LIMITS: dict[tuple[str, str], str] = {
+    ("hash_grid", "fused"): "grids of 2 or 4 features an entry",
+    ("hash_grid", "tcnn"): "grids of 1, 2, 4 or 8 features an entry",
+    ("radiance", "fused"): _FORM,
+    ("marching", "fused"): _FORM,
+    **{(name, fast): f"{what} that need no gradient" for name, what in FIXED.items() for fast in ("native", "fused")},
+}
+"""What a backend takes where it does not take everything; the operation tells `choose` what it was given beyond it."""
+
+WRITTEN_FOR = {"cpu": "native", "cuda": "fused"}
+"""The backend that is expected to run on each kind of device, where an operation has it."""
+
+FITTING: Mapping[str, str] = MappingProxyType({})
+"""Nothing is beyond the limits of any backend."""
+
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether Triton kernels run as Python on the processor, to test their arithmetic: only where asked for by name."""
+
+
+class BackendWarning(UserWarning):
+    """A slower backend runs than the one written for the device; the command line prints it as one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +71,8 @@ class Availability:
     backend: str
     usable: bool
     reason: str
+    takes: str
+    """What it takes, as in `LIMITS`; empty where it takes everything."""
 
 
 def availability(
@@ -59,12 +88,16 @@ def availability(
     verdicts = []
     for backend in OPERATIONS[operation]:
         usable, reason = _verdict(backend, torch.device(device).type, dtype)
-        verdicts.append(Availability(operation=operation, backend=backend, usable=usable, reason=reason))
+        takes = LIMITS.get((operation, backend), "")
+        verdicts.append(Availability(operation=operation, backend=backend, usable=usable, reason=reason, takes=takes))
     return tuple(verdicts)
 
 
-def choose(operation: str, backend: str, *tensors: torch.Tensor) -> str:
+def choose(operation: str, backend: str, *tensors: torch.Tensor, unfit: Mapping[str, str] = FITTING) -> str:
     """The backend to run for these tensors: the fastest usable for `auto`, else the one asked for.
+
+    `unfit` names the backends whose `LIMITS` the call is beyond, each with what is beyond them. Where `auto` takes
+    another than the one written for the device, a BackendWarning says why, once.
 
     Raises:
         BackendError: the backend asked for does not exist or cannot be used here, or the tensors are mixed.
@@ -76,21 +109,79 @@ def choose(operation: str, backend: str, *tensors: torch.Tensor) -> str:
                 f"{operation}: tensors of {dtype} on {device} and of {tensor.dtype} on {tensor.device}; "
                 "give all the same type and place"
             )
-    return _chosen(operation, backend, device.type, dtype)
+    chosen = _chosen(operation, backend, device.type, dtype)
+    if chosen not in unfit:
+        return chosen
+    if backend != "auto":
+        limit = _limit(chosen, unfit[chosen], LIMITS[operation, chosen])
+        raise BackendError(f"{operation}: backend {backend!r} cannot be used: {limit}; use 'auto'")
+    verdicts = availability(operation, device, dtype)
+    taken = _fastest(verdicts, device.type, unfit)
+    _tell(operation, taken.backend, chosen, _missed(verdicts, taken, device.type, unfit))
+    return taken.backend
+
+
+def choose_fixed(operation: str, backend: str, *tensors: torch.Tensor, moves: bool) -> str:
+    """The same for an operation of `FIXED`; where what should be fixed moves, `auto` takes the reference on purpose.
+
+    Raises:
+        BackendError: as `choose`; or it moves, and the backend asked for would give no gradient.
+    """
+    if moves and backend == "auto":
+        return choose(operation, "reference", *tensors)
+    given = dict.fromkeys(("native", "fused"), f"{FIXED[operation]} that need a gradient") if moves else FITTING
+    return choose(operation, backend, *tensors, unfit=given)
+
+
+def explain(operation: str, device: torch.device | str, unfit: Mapping[str, str] = FITTING) -> Availability:
+    """The backend that `auto` takes for float32, and why; `unfit` is that of `choose`.
+
+    Where it is not the one written for the device, the reason tells what is against that.
+    """
+    kind, verdicts = torch.device(device).type, availability(operation, device)
+    taken = _fastest(verdicts, kind, unfit)
+    missed = _missed(verdicts, taken, kind, unfit)
+    return replace(taken, reason=f"{taken.reason}; not {WRITTEN_FOR[kind]!r}: {missed}") if missed else taken
 
 
 @cache
 def _chosen(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
     verdicts = availability(operation, device, dtype)
     if backend == "auto":
-        slow = "fused" if device == "cpu" else None
-        return next(verdict.backend for verdict in verdicts if verdict.usable and verdict.backend != slow)
+        taken = _fastest(verdicts, device, FITTING)
+        if dtype == torch.float32:
+            _tell("kernels", taken.backend, WRITTEN_FOR.get(device, ""), _missed(verdicts, taken, device, FITTING))
+        return taken.backend
     for verdict in verdicts:
         if verdict.backend == backend and verdict.usable:
             return backend
         if verdict.backend == backend:
             raise BackendError(f"{operation}: backend {backend!r} cannot be used: {verdict.reason}; use 'auto'")
     raise BackendError(f"{operation}: no backend named {backend!r}; use {', '.join(OPERATIONS[operation])} or 'auto'")
+
+
+def _fastest(verdicts: Sequence[Availability], device: str, unfit: Mapping[str, str]) -> Availability:
+    out = {*unfit, "fused"} if device == "cpu" else set(unfit)
+    return next(verdict for verdict in verdicts if verdict.usable and verdict.backend not in out)
+
+
+def _missed(verdicts: Sequence[Availability], taken: Availability, device: str, unfit: Mapping[str, str]) -> str | None:
+    """What is against the backend written for a device; None where it is taken, or there is none."""
+    for verdict in verdicts:
+        if verdict.backend == WRITTEN_FOR.get(device) and verdict != taken:
+            beyond = unfit.get(verdict.backend) if verdict.usable else None
+            return _limit(verdict.backend, beyond, verdict.takes) if beyond else verdict.reason
+    return None
+
+
+def _limit(backend: str, given: str, takes: str) -> str:
+    return f"given {given}, and {backend!r} takes {takes}"
+
+
+@cache
+def _tell(what: str, taken: str, expected: str, reason: str | None) -> None:
+    if reason is not None:
+        warnings.warn(f"{what}: {taken!r} runs instead of {expected!r}: {reason}", BackendWarning, stacklevel=2)
 
 
 def _verdict(backend: str, device: str, dtype: torch.dtype) -> tuple[bool, str]:

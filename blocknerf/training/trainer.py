@@ -28,6 +28,10 @@ NEAR_FADE = 0.15
 """Gradients fade below this share of the block's half extent from the camera."""
 TRIM_SHARE = 0.3
 """Share of training over which the trimmed share of rays rises: at first the static errs no less than what moves."""
+MOVING = ("intervals", "conditions")
+"""Operations that steps which move poses differentiate by rays: only the reference does (`kernels.backends.FIXED`)."""
+TRIMMED = "a trimmed loss asks for the errors of each step on the processor"
+"""Why no step of it can be replayed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -73,11 +77,13 @@ class Trainer:
             captured: Whether steps become CUDA graphs; by default on a GPU.
 
         Raises:
-            BackendError: the pixels lie elsewhere than the field, or there is no GPU to capture steps on.
+            BackendError: the pixels lie elsewhere than the field, or steps that are to be captured cannot be.
         """
         self.field, self.pixels, self.exposures, self.config = field, pixels, exposures, config
         self.device = field.origin.device
         _check_places(self.device, pixels, captured)
+        if captured and config.trim:
+            raise BackendError(f"trainer: steps cannot be captured with trim {config.trim:g}: {TRIMMED}")
         self.optimizer = FieldOptimizer(field)
         self.crowds = OutlierCrowds(pixels.given) if config.trim else None
         self.step = 0
@@ -102,7 +108,7 @@ class Trainer:
         seed = self.config.seed * 1_000_003 + self.step
         pace = pace_at(self.step, self.config, self._fading)
         kind = Kind(learns=learns_proposals(self.step, self.config), fades=pace.levels is not None)
-        moves = self._fading is not None and self._place.step % LEARN_EVERY == 0
+        moves = self.moves_poses and self._place.step % LEARN_EVERY == 0
         if self._plan is not None:
             pace = self._plan.turn(self.step)
         if self._captured is not None and self._repeats(moves):
@@ -112,6 +118,20 @@ class Trainer:
             self._take(pace, kind, moves)
         self.step += 1
         return StepReport(step=self.step, figures=self.watch.figures.clone())
+
+    @property
+    def moves_poses(self) -> bool:
+        """Whether some steps move poses."""
+        return self._fading is not None
+
+    @property
+    def replay(self) -> tuple[bool, str]:
+        """Whether steps are replayed from CUDA graphs, and which, or why not."""
+        if self._captured is None:
+            return False, "captured is False" if self.device.type == "cuda" else "CUDA graphs need a GPU"
+        if self.crowds is not None:
+            return False, TRIMMED
+        return True, "all but those that move poses" if self.moves_poses else "all steps"
 
     @property
     def _place(self) -> Place:
@@ -145,8 +165,7 @@ class Trainer:
     def _repeats(self, moves: bool) -> bool:
         """Whether a step does to the letter what others did, so that a graph can take it.
 
-        Here is all that cannot: a step that moves poses solves for them on the processor, and a trimmed loss looks at
-        the errors of each step there.
+        Here is all that cannot: a step that moves poses solves for them on the processor, and see TRIMMED.
         """
         return not moves and self.crowds is None
 

@@ -2,14 +2,39 @@
 
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 import torch
 
+from blocknerf.cameras import RayBundle
 from blocknerf.errors import BackendError
 from blocknerf.kernels import backends
-from blocknerf.kernels.backends import OPERATIONS, availability, choose
-from tests.kernels.interpreted import needs_triton
+from blocknerf.kernels.backends import LIMITS, OPERATIONS, BackendWarning, availability, choose, explain
+from blocknerf.kernels.conditions import encode_directions, encode_rays
+from blocknerf.kernels.contraction import to_unit_cube
+from blocknerf.kernels.intervals import place_intervals
+from blocknerf.spacing import Spacing
+from tests.kernels.interpreted import fused, needs_triton
+
+TOLD = (backends._numba, backends._triton, backends._chosen, backends._tell)
+
+
+@pytest.fixture
+def fresh() -> Iterator[None]:
+    """Nothing is known of what can be used, and nothing was warned of."""
+    for cached in TOLD:
+        cached.cache_clear()
+    yield
+    for cached in TOLD:
+        cached.cache_clear()
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
+    """A GPU, and Triton for it."""
+    monkeypatch.setattr(backends, "INTERPRETED", False)
+    monkeypatch.setattr(backends, "_triton", lambda: (True, "Triton on a GPU"))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
@@ -46,17 +71,86 @@ def test_mixed_tensors_are_refused() -> None:
         choose("mlp", "auto", torch.zeros(1), torch.zeros(1).double())
 
 
-def test_without_numba_the_reference_runs_and_the_reason_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("fresh")
+def test_without_numba_the_reference_runs_and_one_warning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    for cached in (backends._numba, backends._chosen):
-        cached.cache_clear()
-    try:
-        assert choose("mlp", "auto", torch.zeros(1)) == "reference"
-        with pytest.raises(BackendError, match="pip install numba"):
-            choose("mlp", "native", torch.zeros(1))
-    finally:
-        for cached in (backends._numba, backends._chosen):
-            cached.cache_clear()
+    with pytest.warns(BackendWarning, match="'reference' runs instead of 'native': .*pip install numba") as told:
+        assert {choose(name, "auto", torch.zeros(1)) for name in OPERATIONS} == {"reference"}
+    assert len(told) == 1
+    with pytest.raises(BackendError, match="pip install numba"):
+        choose("mlp", "native", torch.zeros(1))
+
+
+@pytest.mark.usefixtures("gpu")
+def test_on_a_gpu_without_triton_one_warning_and_every_record_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backends, "_triton", lambda: (False, "install gcc"))
+    with pytest.warns(BackendWarning, match="kernels: 'reference' runs instead of 'fused': install gcc") as told:
+        assert {backends._chosen(name, "auto", "cuda", torch.float32) for name in OPERATIONS} == {"reference"}
+    assert len(told) == 1
+    for name in OPERATIONS:
+        assert explain(name, "cuda").reason.endswith("; not 'fused': install gcc") == ("fused" in OPERATIONS[name])
+
+
+@pytest.mark.usefixtures("gpu")
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_what_is_expected_to_run_is_told_without_more(operation: str) -> None:
+    for device, name in backends.WRITTEN_FOR.items():
+        expected = name if name in OPERATIONS[operation] else "reference"
+        verdict = explain(operation, device)
+        assert (verdict.backend, "not '" in verdict.reason) == (expected, False)
+
+
+@pytest.mark.usefixtures("fresh")
+def test_what_is_beyond_a_backend_is_given_to_the_next_with_one_warning() -> None:
+    unfit = {"native": "rays of wood"}
+    with pytest.warns(BackendWarning) as told:
+        assert [choose("intervals", "auto", torch.zeros(1), unfit=unfit) for _ in range(2)] == ["reference"] * 2
+    limit = "given rays of wood, and 'native' takes rays that need no gradient"
+    assert [str(each.message) for each in told] == [f"intervals: 'reference' runs instead of 'native': {limit}"]
+    assert explain("intervals", "cpu", unfit).reason.endswith(f"; not 'native': {limit}")
+    assert choose("intervals", "reference", torch.zeros(1), unfit=unfit) == "reference"
+    with pytest.raises(BackendError, match=f"intervals: backend 'native' cannot be used: {limit}; use 'auto'"):
+        choose("intervals", "native", torch.zeros(1), unfit=unfit)
+
+
+def test_a_backend_says_what_it_takes() -> None:
+    told = {(each.operation, each.backend): each.takes for name in OPERATIONS for each in availability(name)}
+    assert {key: takes for key, takes in told.items() if takes} == {
+        key: takes for key, takes in LIMITS.items() if key[1] in OPERATIONS[key[0]]
+    }
+
+
+def moving_intervals(backend: str) -> torch.Tensor:
+    ray = RayBundle(origins=torch.zeros(1, 3), directions=torch.ones(1, 3), radii=torch.ones(1)).tracked()
+    return place_intervals(torch.tensor([[0.0, 1.0]]), ray, Spacing(near=0.1, far=9.0, knee=1.0), backend).points
+
+
+def moving_directions(backend: str) -> torch.Tensor:
+    return encode_directions(torch.ones(1, 3).requires_grad_(), backend)
+
+
+def moving_exposure(backend: str) -> torch.Tensor:
+    return encode_rays(torch.ones(1, 3), torch.ones(1, 4), torch.ones(1).requires_grad_(), 1.0, backend)
+
+
+def widening_footprints(backend: str) -> torch.Tensor:
+    return to_unit_cube(torch.ones(1, 3), torch.ones(1).requires_grad_(), (0.0, 0.0, 0.0), 1.0, backend)[1]
+
+
+@pytest.mark.parametrize(
+    ("backend", "run"),
+    [
+        ("native", moving_intervals),
+        ("native", widening_footprints),
+        *(fused(run) for run in (moving_intervals, widening_footprints, moving_directions, moving_exposure)),
+    ],
+)
+def test_a_gradient_that_a_backend_asked_for_does_not_give_is_refused(
+    backend: str, run: Callable[[str], torch.Tensor]
+) -> None:
+    with pytest.raises(BackendError, match=f"{backend!r} cannot be used: given .* that need a gradient"):
+        run(backend)
+    assert run("auto").requires_grad  # and no warning
 
 
 @needs_triton

@@ -4,6 +4,7 @@ import errno
 import inspect
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -12,6 +13,7 @@ import pytest
 
 from blocknerf import __version__
 from blocknerf.errors import BlockNerfError, CaptureError
+from blocknerf.kernels.backends import BackendWarning
 from pipelines import cli
 
 
@@ -32,6 +34,9 @@ def bake(cake: Path, *, oven: Path, heat: Literal["low", "high"] = "low", minute
         raise OSError(errno.ENOSPC, "No space left on device", "oven/full")
     if cake.name == "stop":
         raise KeyboardInterrupt
+    if cake.name == "slow":
+        warnings.warn("oven: 'fire' runs instead of 'gas'", BackendWarning, stacklevel=2)
+        warnings.warn("others as usual", UserWarning, stacklevel=2)
     if cake.name == "bug":
         raise OSError(errno.EBADF, "Bad file descriptor")
     print(cake, oven, heat, minutes)
@@ -150,3 +155,11 @@ def test_errors_share_one_parent() -> None:
     kinds = [kind for kind in vars(errors).values() if inspect.isclass(kind)]
     assert len(kinds) > 5
     assert all(issubclass(kind, BlockNerfError) for kind in kinds)
+
+
+@pytest.mark.usefixtures("bakery")
+def test_a_backend_that_is_replaced_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match="others as usual") as usual:
+        assert cli.main(["bake", "slow", "--oven", "o"]) == 0
+    assert len(usual) == 1
+    assert capsys.readouterr().out.splitlines()[0] == "warning: oven: 'fire' runs instead of 'gas'"

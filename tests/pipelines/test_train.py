@@ -121,6 +121,7 @@ def test_the_record_tells_how_it_was_trained(trained: RunFolder) -> None:
     for chosen in record["backends"].values():
         assert chosen["backend"] in ("native", "reference")
         assert chosen["reason"]
+    assert record["cuda_graphs"] == {"used": False, "reason": "CUDA graphs need a GPU"}
     assert set(record["versions"]) == {"blocknerf", "torch", "python"}
     # The processor adds up in a fixed order, whether it is asked to or not.
     assert (record["device"], record["deterministic"]) == ("cpu", True)

@@ -14,11 +14,12 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.errors import BackendError, TrainingError
 from blocknerf.fields.block_field import BlockField
+from blocknerf.kernels import backends
 from blocknerf.training import optimizer as optimizer_module
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pace import pace_at
-from blocknerf.training.trainer import Trainer
+from blocknerf.training.trainer import MOVING, TRIMMED, Trainer
 
 MakeTrainer = Callable[..., Trainer]
 Score = Callable[[Trainer, Capture], float]
@@ -151,6 +152,44 @@ def test_steps_are_captured_on_a_gpu_alone(ball: Any, trainer_of: MakeTrainer) -
     trainer = trainer_of(ball.clean, steps=20)
     with pytest.raises(BackendError, match="steps cannot be captured on cpu; leave captured out"):
         Trainer(trainer.field, trainer.pixels, trainer.exposures, trainer.config, captured=True)
+
+
+@pytest.mark.parametrize(
+    ("choices", "replay"),
+    [
+        ({}, (True, "all steps")),
+        ({"pose_refinement": True}, (True, "all but those that move poses")),
+        ({"trim": 0.3}, (False, TRIMMED)),
+    ],
+)
+def test_what_keeps_steps_from_being_captured_is_told(
+    ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, choices: dict[str, Any], replay: Any
+) -> None:
+    trainer = trainer_of(in_two_segments(ball.clean), steps=20, **choices)
+    assert trainer.replay == (False, "CUDA graphs need a GPU")
+    trainer._captured = object()  # as on a GPU
+    assert trainer.replay == replay
+    monkeypatch.setattr("blocknerf.training.trainer._check_places", lambda *_: None)
+    if choices.get("trim"):
+        with pytest.raises(BackendError, match=r"steps cannot be captured with trim 0\.3: a trimmed loss asks"):
+            Trainer(trainer.field, trainer.pixels, trainer.exposures, trainer.config, captured=True)
+
+
+@pytest.mark.parametrize("moves", [True, False])
+def test_the_reference_is_asked_for_where_poses_move(
+    ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, moves: bool
+) -> None:
+    chosen, asked = backends._chosen, set()
+
+    def choose(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
+        asked.update([operation] if backend == "reference" else [])
+        return chosen(operation, backend, device, dtype)
+
+    monkeypatch.setattr(backends, "_chosen", choose)
+    trainer = trainer_of(in_two_segments(ball.clean), steps=20, pose_refinement=moves)
+    trainer.advance()
+    assert trainer.moves_poses is moves
+    assert asked == (set(MOVING) if moves else set())
 
 
 def test_copies_in_half_precision_follow_their_tables(

@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.backends import Backend, choose_fixed
 from blocknerf.kernels.conditions import reference
 
 EXPOSURE_FEATURES = 2 * reference.EXPOSURE_LEVELS
@@ -48,4 +48,4 @@ def encode_directions(directions: Float[Tensor, "rays 3"], backend: Backend = "a
 def _choose(backend: Backend, directions: Tensor, *more: Tensor) -> str:
     fixed = (directions, *more[1:])
     moves = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in fixed)
-    return choose("conditions", "reference" if moves and backend == "auto" else backend, directions, *more)
+    return choose_fixed("conditions", backend, directions, *more, moves=moves)

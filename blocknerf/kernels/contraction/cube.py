@@ -4,7 +4,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.backends import Backend, choose_fixed
 from blocknerf.kernels.contraction import reference
 
 
@@ -25,7 +25,7 @@ def to_unit_cube(
         BackendError: the backend asked for cannot be used here.
     """
     widens = torch.is_grad_enabled() and footprints.requires_grad
-    chosen = choose("contraction", "reference" if widens and backend == "auto" else backend, points, footprints)
+    chosen = choose_fixed("contraction", backend, points, footprints, moves=widens)
     if chosen == "fused":
         from blocknerf.kernels.contraction import fused
 

@@ -34,7 +34,7 @@ def encode(
     check_table(table, spec)
     footprints = None if footprints is None else footprints.detach()
     tensors = (points, table) if footprints is None else (points, table, footprints)
-    chosen = choose("hash_grid", backend, *tensors)
+    chosen = choose("hash_grid", backend, *tensors, unfit=unfit_grid(spec))
     if chosen == "fused":
         from blocknerf.kernels.hash_grid import fused
 
@@ -49,6 +49,12 @@ def encode(
 
         return native.encode(points, table, spec, footprints, gains)
     return reference.encode(points, table, spec, footprints, gains)
+
+
+def unfit_grid(spec: GridSpec) -> dict[str, str]:
+    """What of a grid is beyond a backend, by backend (`backends.LIMITS`)."""
+    known = {"fused": (2, 4), "tcnn": (1, 2, 4, 8)}
+    return {name: f"{spec.features} features an entry" for name in known if spec.features not in known[name]}
 
 
 def check_table(table: Tensor, spec: GridSpec) -> None:

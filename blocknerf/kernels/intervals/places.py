@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.backends import Backend, choose_fixed
 from blocknerf.kernels.intervals import reference
 from blocknerf.spacing import Spacing
 
@@ -38,7 +38,7 @@ def place_intervals(
     """
     given = (rays.origins, rays.directions, rays.radii)
     moves = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in given)
-    chosen = choose("intervals", "reference" if moves and backend == "auto" else backend, edges, *given)
+    chosen = choose_fixed("intervals", backend, edges, *given, moves=moves)
     if chosen == "fused":
         from blocknerf.kernels.intervals import fused
 

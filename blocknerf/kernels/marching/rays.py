@@ -7,7 +7,7 @@ from blocknerf.cameras import RayBundle
 from blocknerf.kernels.backends import Backend, choose
 from blocknerf.kernels.marching import reference
 from blocknerf.kernels.marching.network import RadianceNetwork
-from blocknerf.kernels.radiance.samples import fits
+from blocknerf.kernels.radiance import unfit
 
 
 def march(
@@ -27,8 +27,8 @@ def march(
         BackendError: the backend asked for cannot be used here.
     """
     tensors = (rays.origins, rays.directions, rays.radii, row_bias, sky, network.field.table)
-    chosen = choose("marching", backend, *tensors)
-    if chosen == "fused" and fits(network.field, network.color, backend) and fits(network.proposal, None, backend):
+    chosen = choose("marching", backend, *tensors, unfit=unfit(network.proposal) | unfit(network.field, network.color))
+    if chosen == "fused":
         from blocknerf.kernels.marching import fused
 
         return fused.march(network, rays, row_bias, sky)

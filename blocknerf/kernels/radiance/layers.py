@@ -37,3 +37,15 @@ class ColorLayers:
 
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
+
+
+def unfit(part: GridLayers, color: ColorLayers | None = None) -> dict[str, str]:
+    """What of the form of networks is beyond a backend, by backend (`backends.LIMITS`)."""
+    found = [] if part.grid.features in (2, 4) else [f"{part.grid.features} features an entry"]
+    if len(part.weights) != 2:
+        found.append(f"{len(part.weights)} layers on a grid")
+    if color is not None and len(color.weights) != 3:
+        found.append(f"{len(color.weights)} color layers")
+    if color is not None and len(color.weights[0]) not in (16, 32, 64):
+        found.append(f"color layers of {len(color.weights[0])}")
+    return {"fused": ", ".join(found)} if found else {}

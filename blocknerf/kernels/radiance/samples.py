@@ -5,7 +5,7 @@ from torch import Tensor
 
 from blocknerf.kernels.backends import Backend, choose
 from blocknerf.kernels.radiance import layered
-from blocknerf.kernels.radiance.layers import ColorLayers, GridLayers
+from blocknerf.kernels.radiance.layers import ColorLayers, GridLayers, unfit
 
 
 def grid_network(
@@ -22,7 +22,7 @@ def grid_network(
     Raises:
         BackendError: the backend asked for cannot be used here.
     """
-    if choose("radiance", backend, points, part.table) == "fused" and fits(part, None, backend):
+    if choose("radiance", backend, points, part.table, unfit=unfit(part)) == "fused":
         from blocknerf.kernels.radiance import fused
 
         return fused.grid_network(part, points, footprints, row_bias)
@@ -49,8 +49,8 @@ def radiance(
         BackendError: the backend asked for cannot be used here.
         ValueError: the shapes do not fit each other.
     """
-    chosen = choose("radiance", backend, points, field.table, row_bias)
-    if chosen == "fused" and fits(field, color, backend):
+    chosen = choose("radiance", backend, points, field.table, row_bias, unfit=unfit(field, color))
+    if chosen == "fused":
         from blocknerf.kernels.radiance import fused
 
         return fused.radiance(field, color, points, footprints, row_bias, half_extent, fade)
@@ -59,20 +59,3 @@ def radiance(
 
         return native.radiance(field, color, points, footprints, row_bias, half_extent, fade)
     return layered.radiance(field, color, points, footprints, row_bias, half_extent, fade, backend)
-
-
-def fits(part: GridLayers, color: ColorLayers | None, backend: Backend) -> bool:
-    """Whether the fused kernels know networks of this form: what was asked for by name is never replaced.
-
-    Raises:
-        ValueError: they do not, and were asked for.
-    """
-    depths = len(part.weights) == 2 and (color is None or len(color.weights) == 3)
-    tint = color.weights[0].shape[0] if color else 16
-    if depths and part.grid.features in (2, 4) and tint in (16, 32, 64):
-        return True
-    if backend == "fused":
-        raise ValueError(
-            "radiance: the fused kernels know 2 or 4 features an entry, 2 layers, and 3 color layers of 16, 32 or 64"
-        )
-    return False

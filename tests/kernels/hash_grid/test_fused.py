@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from blocknerf.errors import BackendError
 from blocknerf.kernels.hash_grid import GridSpec, encode
 from tests.kernels.hash_grid.test_encoding import SPEC, awkward_points, make_table, relative_error
 from tests.kernels.interpreted import needs_triton
@@ -83,5 +84,5 @@ def test_deterministic_sums_are_the_same_to_the_fixed_point(monkeypatch: pytest.
 
 def test_other_numbers_of_features_are_refused_by_name() -> None:
     spec = GridSpec(levels=2, features=1, log2_table=9, base_resolution=5, finest_resolution=20)
-    with pytest.raises(ValueError, match="2 or 4 features"):
+    with pytest.raises(BackendError, match="given 1 features an entry, and 'fused' takes grids of 2 or 4 features"):
         encode(awkward_points(3), make_table(spec), spec, backend="fused")

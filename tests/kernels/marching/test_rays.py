@@ -9,13 +9,14 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.errors import BackendError
+from blocknerf.kernels.backends import BackendWarning
 from blocknerf.kernels.hash_grid import GridSpec
 from blocknerf.kernels.marching import RadianceNetwork, march
 from blocknerf.kernels.marching.network import STEP
 from blocknerf.kernels.marching.reference import stopping_weights
 from blocknerf.kernels.radiance import ColorLayers, GridLayers
 from blocknerf.spacing import Spacing
-from tests.kernels.interpreted import needs_triton
+from tests.kernels.interpreted import needs_triton, prefer_fused
 
 PLACE, HALF, FAR = (10.0, -20.0, 2.0), 5.0, 500.0
 
@@ -218,3 +219,18 @@ def test_on_another_device_nothing_touches_the_processor() -> None:
     results = march(network, move_rays(rays, "meta", torch.float32), bias.to("meta"), sky.to("meta"))
     assert [result.device.type for result in results] == ["meta"] * 3
     assert [tuple(result.shape) for result in results] == [(50, 3), (50,), (50,)]
+
+
+@needs_triton
+def test_networks_that_the_fused_kernels_do_not_take_are_refused_by_name_and_warned_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given = make_network(hidden=24), *make_rays(3, hidden=24)
+    limit = "given color layers of 24, and 'fused' takes .* 3 color layers of 16, 32 or 64"
+    with pytest.raises(BackendError, match=f"marching: backend 'fused' cannot be used: {limit}"):
+        march(*given, backend="fused")
+    prefer_fused(monkeypatch)
+    with pytest.warns(BackendWarning, match=f"marching: 'reference' runs instead of 'fused': {limit}"):
+        found = march(*given)
+    for one, other in zip(found, march(*given, backend="reference"), strict=True):
+        assert torch.equal(one, other)

@@ -1,15 +1,18 @@
 """Grid features through small networks: the kernels for a GPU, interpreted, against the layers one after the other."""
 
+import dataclasses
 from collections.abc import Sequence
 
 import pytest
 import torch
 from torch import Tensor
 
+from blocknerf.errors import BackendError
+from blocknerf.kernels.backends import Backend, BackendWarning
 from blocknerf.kernels.hash_grid import GridSpec
 from blocknerf.kernels.precision import LARGEST
-from blocknerf.kernels.radiance import ColorLayers, GridLayers, grid_network, radiance
-from tests.kernels.interpreted import fused, needs_triton
+from blocknerf.kernels.radiance import ColorLayers, GridLayers, grid_network, radiance, unfit
+from tests.kernels.interpreted import fused, needs_triton, prefer_fused
 
 SPEC = GridSpec(levels=3, features=4, log2_table=9, base_resolution=4, finest_resolution=30)
 SAMPLES, HALF_EXTENT = 5, 3.0
@@ -28,6 +31,11 @@ def grid_layers(spec: GridSpec, widths: Sequence[int]) -> GridLayers:
     for tensor in (table, *weights, *biases):
         tensor.requires_grad_()
     return GridLayers(grid=spec, table=table, weights=weights, biases=biases)
+
+
+def color_layers(widths: Sequence[int]) -> ColorLayers:
+    weights, biases = layers(widths, torch.Generator().manual_seed(1))
+    return ColorLayers(weights=weights, biases=biases)
 
 
 def points(rays: int) -> tuple[Tensor, Tensor]:
@@ -55,21 +63,18 @@ def assert_close(values: Sequence[Tensor], truths: Sequence[Tensor]) -> None:
 def colored(backend: str, rays: int, *, fade: bool = True, hidden: int = 16) -> tuple[Tensor, ...]:
     """Density and color, and the gradients of everything."""
     part = grid_layers(SPEC, (hidden, 16))
-    weights, biases = layers((16, hidden, hidden, 3), torch.Generator().manual_seed(1))
+    color = color_layers((16, hidden, hidden, 3))
     generator = torch.Generator().manual_seed(2)
     bias = torch.randn(rays, hidden, generator=generator)
     place, footprints = points(rays)
-    leaves = [place, bias, part.table, *part.weights, *part.biases, *weights, *biases]
+    leaves = [place, bias, part.table, *part.weights, *part.biases, *color.weights, *color.biases]
     for leaf in leaves:
         leaf.requires_grad_()
     fades = torch.rand(rays * SAMPLES, generator=generator) if fade else None
-    density, color = radiance(
-        part, ColorLayers(weights=weights, biases=biases), place, footprints, bias, half_extent=HALF_EXTENT,
-        fade=fades, backend=backend,
-    )  # fmt: skip
+    density, hues = radiance(part, color, place, footprints, bias, half_extent=HALF_EXTENT, fade=fades, backend=backend)
     slopes = torch.rand(rays * SAMPLES, 4, generator=generator) - 0.3
-    loss = (density * slopes[:, 0]).sum() + (color * slopes[:, 1:]).sum()
-    return density.detach(), color.detach(), *torch.autograd.grad(loss, leaves)
+    loss = (density * slopes[:, 0]).sum() + (hues * slopes[:, 1:]).sum()
+    return density.detach(), hues.detach(), *torch.autograd.grad(loss, leaves)
 
 
 @needs_triton
@@ -116,8 +121,42 @@ def test_activations_saturate_instead_of_overflowing() -> None:
 
 
 @needs_triton
-def test_networks_of_another_form_are_refused_by_name_and_run_in_layers_otherwise() -> None:
-    part = grid_layers(SPEC, (16, 16, 16))
-    with pytest.raises(ValueError, match="2 layers"):
-        grid_network(part, *points(2), backend="fused")
-    assert grid_network(part, *points(2)).shape == (2 * SAMPLES, 16)
+@pytest.mark.parametrize(
+    ("features", "widths", "color", "given"),
+    [
+        (4, (16, 16, 16), None, "3 layers on a grid"),
+        (3, (16, 16), None, "3 features an entry"),
+        (8, (16, 16), (16, 16, 3), "8 features an entry"),
+        (4, (16, 16), (24, 24, 3), "color layers of 24"),
+        (1, (16, 16, 16), (128, 3), "1 features an entry, 3 layers on a grid, 2 color layers, color layers of 128"),
+    ],
+)
+def test_networks_of_another_form_are_refused_by_name_and_run_in_layers_with_a_warning_otherwise(
+    monkeypatch: pytest.MonkeyPatch, features: int, widths: tuple[int, ...], color: tuple[int, ...] | None, given: str
+) -> None:
+    part = grid_layers(dataclasses.replace(SPEC, features=features), widths)
+    tint = None if color is None else color_layers((widths[-1], *color))
+    assert unfit(part, tint) == {"fused": given}
+
+    def run(backend: Backend) -> Tensor:
+        if tint is None:
+            return grid_network(part, *points(2), backend=backend)
+        rows = torch.zeros(2, len(tint.weights[0]))
+        return radiance(part, tint, *points(2), rows, half_extent=1.0, backend=backend)[0]
+
+    limit = f"given {given}, and 'fused' takes grids of 2 or 4 features an entry under 2 layers"
+    with pytest.raises(BackendError, match=f"radiance: backend 'fused' cannot be used: {limit}"):
+        run("fused")
+    prefer_fused(monkeypatch)
+    with pytest.warns(BackendWarning) as told:
+        again = run("auto"), run("auto")
+    assert str(told[0].message).startswith(f"radiance: 'reference' runs instead of 'fused': {limit}")
+    assert [str(each.message).split(":")[0] for each in told] == ["radiance", "hash_grid"][: 1 + (features != 4)]
+    assert_close([value.detach() for value in again], [run("reference").detach()] * 2)
+
+
+@pytest.mark.parametrize("features", [2, 4])
+@pytest.mark.parametrize("tint", [16, 32, 64])
+def test_networks_of_the_usual_form_fit(features: int, tint: int) -> None:
+    part = grid_layers(dataclasses.replace(SPEC, features=features), (16, 16))
+    assert unfit(part, color_layers((16, tint, tint, 3))) == unfit(part) == {}
