@@ -220,14 +220,14 @@ def _in_one_line(path: Path | str, what: str) -> Iterator[None]:
 
 def _identified(stream: BinaryIO) -> Picture:
     """The image of a file, its pixels not decoded."""
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     with _OPENING, warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None  # ours stands in its place
         try:
             picture = Image.open(stream, formats=FORMATS)
-        except Image.UnidentifiedImageError:
+        except UnidentifiedImageError:
             raise ValueError(f"{_kind(stream)}, not {', '.join(FORMATS[:-1])} or {FORMATS[-1]}") from None
         finally:
             Image.MAX_IMAGE_PIXELS = limit
