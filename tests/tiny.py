@@ -8,6 +8,7 @@ from blocknerf.fields import spec
 from blocknerf.fields.probing import extract_occupancy
 from blocknerf.rendering.code_fit import fit_code
 from blocknerf.training import config
+from pipelines import block_training
 from pipelines import evaluate as evaluate_job
 from pipelines import train as train_job
 
@@ -24,7 +25,7 @@ def shrink_draft(patch: Callable[[object, str, object], None]) -> None:
     patch(spec, "_PRESETS", {**spec._PRESETS, "draft": FIELD})
     patch(config, "RAYS", {**config.RAYS, "draft": RAYS})
     patch(train_job, "blocks_at_once", lambda *facts: 1)  # other processes have the preset as it is
-    patch(train_job, "extract_occupancy", partial(extract_occupancy, resolution=8))
+    patch(block_training, "extract_occupancy", partial(extract_occupancy, resolution=8))
 
 
 def shrink_seams(patch: Callable[[object, str, object], None]) -> None:

@@ -12,7 +12,7 @@ from blocknerf.capture.synthetic.shots import SampleSpec
 from blocknerf.city.manifest import RunFolder
 from blocknerf.images import image_size
 from blocknerf.training.trainer import Trainer
-from pipelines import train as train_job
+from pipelines import block_training
 from tests.benchmarks.paper.behind import EmptyTown
 from tests.benchmarks.paper.table1 import BLOCK, ROWS, TRIM, Bench, Experiment, table
 from tests.benchmarks.paper.trials import in_blocks
@@ -33,7 +33,7 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Trainer]:
         made.append(Trainer(*facts))
         return made[-1]
 
-    monkeypatch.setattr(train_job, "Trainer", make)
+    monkeypatch.setattr(block_training, "Trainer", make)
     return made
 
 

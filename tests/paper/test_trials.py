@@ -9,6 +9,7 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import RunFolder
 from blocknerf.fields.checkpoint import load_field
 from blocknerf.partition.block import Block
+from pipelines import block_training
 from pipelines import train as train_job
 from tests.benchmarks.paper import trials
 from tests.benchmarks.paper.town import without_masks
@@ -46,7 +47,7 @@ def test_what_is_done_is_not_done_again(tmp_path: Path, trial: Trial, monkeypatc
     def refuse(*_: Any, **__: Any) -> None:
         raise AssertionError("trained again")
 
-    monkeypatch.setattr(train_job, "_BlockJob", refuse)
+    monkeypatch.setattr(train_job, "BlockTraining", refuse)
     assert scores(run_trial(tmp_path / "run", trial)) == scores(first)
 
 
@@ -66,12 +67,12 @@ def test_a_trial_that_was_stopped_before_judging_goes_on(
 
 
 def test_a_shape_lasts_only_as_long_as_it_is_asked_for() -> None:
-    own = train_job.spec_for_block
+    own = block_training.spec_for_block
     with shaped({"code_size": 0}):
-        assert train_job.spec_for_block is not own
+        assert block_training.spec_for_block is not own
     with shaped({}):
-        assert train_job.spec_for_block is own
-    assert train_job.spec_for_block is own
+        assert block_training.spec_for_block is own
+    assert block_training.spec_for_block is own
 
 
 def test_other_settings_are_other_trials(tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, read_membership, write_membership
 from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pixels import PixelSource
-from pipelines import train as job
+from pipelines import block_training as job
+from pipelines import train as train_job
 from pipelines.cli import main
 from pipelines.records import read_lines
 from pipelines.train import train
@@ -359,7 +360,7 @@ def test_pixels_lie_where_the_field_does(trained: RunFolder) -> None:
     city, capture = read_city(trained.city), read_capture(trained.capture)
     choices = {"steps": 4, "downscale": 1}
     for device, source in ((torch.device("cpu"), PixelSource), (torch.device("meta"), DevicePixels)):
-        trainer = job._BlockJob(trained, city, capture, "b000", choices, device, False)._trainer()
+        trainer = job.BlockTraining(trained, city, capture, "b000", choices, device, False)._trainer()
         assert isinstance(trainer.pixels, source)
         assert trainer.device == trainer.exposures.device == trainer.pixels.cameras.centers.device == device
 
@@ -378,7 +379,7 @@ def test_a_device_that_is_not_there_is_refused_before_anything_is_begun(
 
 def test_a_fixed_order_is_asked_for_by_option(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[bool] = []
-    monkeypatch.setattr(job, "set_deterministic", asked.append)
+    monkeypatch.setattr(train_job, "set_deterministic", asked.append)
     for wanted in (True, False):
         train(trained.path, deterministic=wanted)
     assert asked == [True, False]

@@ -10,7 +10,7 @@ from blocknerf.city.manifest import RunFolder
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.training.trainer import MOVING
-from pipelines import train as job
+from pipelines import block_training as job
 from tests.fields.conftest import make_field
 
 
@@ -32,16 +32,16 @@ def test_the_record_of_backends_is_of_the_blocks_own_form(monkeypatch: pytest.Mo
 def test_steps_that_are_not_captured_on_a_gpu_are_told(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    block = object.__new__(job._BlockJob)
+    block = object.__new__(job.BlockTraining)
     block.folder, block.name, block.device = RunFolder(tmp_path), "b000", torch.device("cuda")
     block.folder.block_folder("b000").mkdir(parents=True)
     block.state = tmp_path / "none"
     monkeypatch.setattr(job, "save_state", lambda *_, **__: None)
     for name in ("_loop", "_publish"):
-        monkeypatch.setattr(job._BlockJob, name, lambda *_: None)
+        monkeypatch.setattr(job.BlockTraining, name, lambda *_: None)
     for replay, told in (((False, "of trim"), ["CUDA graphs: of trim"]), ((True, "all steps"), [])):
         trainer = SimpleNamespace(replay=replay, step=0)
-        monkeypatch.setattr(job._BlockJob, "_trainer", lambda _, made=trainer: made)
+        monkeypatch.setattr(job.BlockTraining, "_trainer", lambda _, made=trainer: made)
         block.seconds = 0.0
         block.run()
         lines = capsys.readouterr().out.splitlines()

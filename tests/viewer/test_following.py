@@ -17,7 +17,7 @@ from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, save_field
 from blocknerf.rendering.image import nothing
-from pipelines import onlooker
+from pipelines import block_training, onlooker
 from pipelines import train as train_job
 from tests.tiny import shrink_draft
 from tests.viewer.visitors import wait_for
@@ -107,7 +107,7 @@ def test_training_leaves_a_preview_only_while_it_is_looked_at(
     growing: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shrink_draft(monkeypatch.setattr)
-    monkeypatch.setattr(train_job, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(block_training, "PREVIEW_SECONDS", 0.0)
     monkeypatch.setattr(onlooker, "subprocess", None)
     seen = []
 
@@ -115,7 +115,7 @@ def test_training_leaves_a_preview_only_while_it_is_looked_at(
         seen.append(wanted)
         return onlooker.shown(run, False)
 
-    saved = train_job.save_field
+    saved = block_training.save_field
     paths: list[Path] = []
 
     def noted(field: object, path: Path, **facts: object) -> None:
@@ -123,7 +123,7 @@ def test_training_leaves_a_preview_only_while_it_is_looked_at(
         saved(field, path, **facts)
 
     monkeypatch.setattr(train_job, "shown", watched)
-    monkeypatch.setattr(train_job, "save_field", noted)
+    monkeypatch.setattr(block_training, "save_field", noted)
     for name, view in (("b000", True), ("b001", False)):
         train_job.train(growing.path, block=name, steps=4, downscale=4, threads=1, view=view)
     assert seen == [True, False]

@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from blocknerf.city.manifest import RunFolder
-from pipelines import cli
+from pipelines import block_training, cli
 from pipelines import run as run_job
-from pipelines import train as train_job
 from tests.tiny import shrink_draft
 from tests.viewer.speaking import Speaker, speaker
 
@@ -41,10 +40,10 @@ def test_a_run_is_looked_at_while_its_blocks_train(
     tmp_path: Path, repository: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shrink_draft(monkeypatch.setattr)
-    monkeypatch.setattr(train_job, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(block_training, "PREVIEW_SECONDS", 0.0)
     for name in AFTER_TRAINING:
         monkeypatch.setattr(run_job, name, lambda *_, **__: None)
-    save = train_job.save_field
+    save = block_training.save_field
     with ExitStack() as stack:
         onlooker = Onlooker(stack, capsys)
 
@@ -52,7 +51,7 @@ def test_a_run_is_looked_at_while_its_blocks_train(
             save(field, path, **facts)
             onlooker.saved(path)
 
-        monkeypatch.setattr(train_job, "save_field", noted)
+        monkeypatch.setattr(block_training, "save_field", noted)
         town = str(repository / "data_samples" / "mini_city")
         words = ["run", town, "--out", str(tmp_path / "run"), "--steps", "4", "--downscale", "4", "--radius", "40"]
         assert cli.main([*words, "--view"]) == 0

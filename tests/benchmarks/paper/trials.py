@@ -16,6 +16,7 @@ from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import assign, write_membership
 from blocknerf.training.block_spec import spec_for_block
+from pipelines import block_training
 from pipelines import train as train_job
 from pipelines.evaluate import Exam, evaluate
 from pipelines.records import refined_stretches, training_downscale
@@ -122,7 +123,7 @@ def shaped(shape: Mapping[str, Any]) -> Iterator[None]:
         return replace(spec_for_block(*facts), **shape)
 
     given: Callable[..., Any] = spec if shape else spec_for_block
-    with patch.object(train_job, "spec_for_block", given):
+    with patch.object(block_training, "spec_for_block", given):
         yield
 
 
