@@ -105,6 +105,14 @@ def test_an_outweighed_block_would_have_had_no_share(nearer, further: float, pre
         assert float(weights[-1]) == 0.0
 
 
+@pytest.mark.parametrize("power", [1.0, 4.0])
+def test_a_block_is_outweighed_from_where_its_share_cannot_be_seen(power: float) -> None:
+    edge = (1.0 / MIN_WEIGHT) ** (1.0 / power)
+    assert is_outweighed(1.01 * edge, [(1.0, 1.0)], power)
+    assert not is_outweighed(0.99 * edge, [(1.0, 1.0)], power)
+    assert float(weigh([1.0, 0.97 * edge], [1.0, 1.0], power=power)[-1]) > 0.0
+
+
 def test_a_block_is_not_outweighed_by_hardly_present_ones() -> None:
     assert not is_outweighed(100.0, [(1.0, 0.01)], 4.0)
     assert not is_outweighed(100.0, [], 4.0)

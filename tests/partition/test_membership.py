@@ -69,6 +69,20 @@ def test_from_the_air_sight_decides_and_position_does_not(orbit, with_points) ->
     assert 4 in far.frames
 
 
+def test_a_frame_from_the_air_that_sees_nothing_belongs_where_it_flies(orbit, with_points) -> None:
+    ground = np.stack([*np.meshgrid(np.linspace(-50, 250, 151), np.linspace(-60, 60, 61)), np.zeros((61, 151))], -1)
+    eyes = torch.tensor([[x, 0.0, 40.0] for x in range(0, 180, 20)])
+    capture = orbit(eyes, torch.zeros(3), **with_points(ground.reshape(-1, 3)))
+    aims = [eye + torch.tensor([1.0, 0.0, 40.0 if i == 2 else -40.0]) for i, eye in enumerate(eyes)]
+    poses = [orbit(eye[None], aim).frames[0].camera_to_world for eye, aim in zip(eyes, aims, strict=True)]
+    frames = (replace(frame, camera_to_world=pose) for frame, pose in zip(capture.frames, poses, strict=True))
+    near, far = assign(
+        replace(capture, frames=tuple(frames)), [block(40, 45, "near"), block(140, 45, "far")], held_out=0
+    )
+    assert joined(near, "position") == [2]
+    assert joined(far, "position") == []
+
+
 def test_held_out_frames_are_set_aside_in_every_block(drive) -> None:
     capture = drive(STREET)
     members = assign(capture, place(capture, radius=20.0), held_out=8)
