@@ -8,7 +8,7 @@ from typing import Any, Literal
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import City, RunFolder, read_city, write_city
 from blocknerf.errors import PlacementError, RunError
-from blocknerf.files import read_json
+from blocknerf.files import LARGEST_JSON, read_bounded, read_json
 from blocknerf.images import write_image
 from blocknerf.partition.membership import Membership, assign, check_held_out, write_membership
 from blocknerf.partition.placement import place
@@ -127,10 +127,11 @@ def _digest(file: Path | None) -> str | None:
     """What a blocks file or a map says, in short, so that a changed one is noticed wherever it lies; None if none.
 
     Raises:
-        PlacementError: it is not there, which must not pass for "none was given".
+        PlacementError: it is not there, which must not pass for "none was given", or cannot be read.
     """
     if file is None:
         return None
-    if not file.is_file():
-        raise PlacementError(f"{file}: this file does not exist; check the path")
-    return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
+    try:
+        return hashlib.sha256(read_bounded(file, "file", PlacementError, LARGEST_JSON)).hexdigest()[:16]
+    except FileNotFoundError:
+        raise PlacementError(f"{file}: this file does not exist; check the path") from None

@@ -1,15 +1,17 @@
 """Streets from an OpenStreetMap extract, read by osmnx without a network."""
 
+import bz2
+import gzip
 import importlib.util
+import tempfile
 import warnings
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-from xml.etree.ElementTree import ParseError
-from xml.sax import SAXException
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from blocknerf.errors import PlacementError
+from blocknerf.files import open_regular
 from blocknerf.geodesy import east_north
 from blocknerf.partition.street_network import Line, Street, StreetNetwork, line_length, without_waypoints
 from blocknerf.values import first_line
@@ -26,8 +28,9 @@ NO_STREETS = ("driveway", "parking", "parking_aisle", "private", "emergency_acce
 """Values of the tag `service` that are no streets."""
 JUNCTION = 10.0
 """Nodes of a map whose circles of this radius (m) touch are one junction: two divided roads cross in four nodes."""
-UNREADABLE = (OSError, EOFError, ParseError, SAXException, LookupError, TypeError, ValueError)
-"""What osmnx raises on files that are no extract."""
+LARGEST_MAP = 128 << 20
+"""Bytes of a map, unpacked: a hundred square kilometers of a city. Osmnx takes 22 times as much memory to read them,
+and one and a half minutes."""
 
 
 def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNetwork:
@@ -37,7 +40,7 @@ def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNe
     nor an end are passed over.
 
     Raises:
-        PlacementError: osmnx is not installed, or the file cannot be read or holds no street.
+        PlacementError: osmnx is not installed, or the file cannot be read, is too large or holds no street.
     """
     if importlib.util.find_spec("osmnx") is None:
         raise PlacementError("streets: osmnx, which reads maps, is not installed; pip install 'blocknerf[streets]'")
@@ -57,21 +60,68 @@ def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNe
 
 def _read_graph(path: Path) -> "MultiDiGraph":
     """Every way of the file as edges of a graph, both ways, in degrees."""
+    try:
+        with (
+            open_regular(path, "street map", PlacementError) as (stream, size),
+            tempfile.TemporaryDirectory() as folder,
+        ):
+            graph = _parsed(path, stream, size, Path(folder))
+    except FileNotFoundError:
+        raise PlacementError(f"{path}: this street map does not exist; check the path") from None
+    for name, node in graph.nodes.items():
+        if not (-180.0 <= node["x"] <= 180.0 and -90.0 <= node["y"] <= 90.0):
+            place = f"latitude {node['y']}, longitude {node['x']}"
+            raise PlacementError(f"{path}: node {name} lies at {place}, which is nowhere on earth; correct the map")
+    return graph
+
+
+def _parsed(path: Path, stream: BinaryIO, size: int, folder: Path) -> "MultiDiGraph":
+    """What osmnx makes of a map, which is unpacked into the folder first; whatever fails is one line.
+
+    Raises:
+        PlacementError: it is too large, or cannot be read.
+    """
     import osmnx
 
-    if not path.is_file():
-        raise PlacementError(f"{path}: this street map does not exist; check the path")
     try:
+        plain = _plain(path, stream, size, folder)
         with warnings.catch_warnings():
-            # Of files that osmnx itself wrote, which it then reads all the same.
-            warnings.simplefilter("ignore", UserWarning)
-            return osmnx.graph_from_xml(path, bidirectional=True, simplify=False, retain_all=True)
-    except UNREADABLE as error:
+            # Of files that osmnx itself wrote, which it then reads all the same, and of places that are no numbers.
+            warnings.simplefilter("ignore")
+            return osmnx.graph_from_xml(plain, bidirectional=True, simplify=False, retain_all=True)
+    except PlacementError:
+        raise
+    except Exception as error:  # Files that are no extract make osmnx and decompressors raise errors of any kind.
         if "missing nodes" in str(error):
-            remedy = "its ways refer to nodes that it does not hold; cut it from the map with complete ways"
+            remedy = "its ways refer to nodes that it does not hold or place; cut it from the map with complete ways"
             raise PlacementError(f"{path}: {remedy}") from None
         reason = f"({first_line(error)}); give .osm XML, plain or as .bz2 or .gz"
         raise PlacementError(f"{path}: is not a readable OpenStreetMap extract {reason}") from None
+
+
+def _plain(path: Path, stream: BinaryIO, size: int, folder: Path) -> Path:
+    """The map as a file that is not packed, and that is no larger than is read.
+
+    Raises:
+        PlacementError: it is larger.
+    """
+    unpack = {".bz2": bz2.open, ".gz": gzip.open}.get(path.suffix)
+    if unpack is None:
+        _check_length(path, size)
+        return path
+    plain, length = folder / "map.osm", 0
+    with unpack(stream) as packed, plain.open("wb") as unpacked:
+        while piece := packed.read(1 << 20):
+            length += len(piece)
+            _check_length(path, length)
+            unpacked.write(piece)
+    return plain
+
+
+def _check_length(path: Path, length: int) -> None:
+    if length > LARGEST_MAP:
+        most = f"it is larger than the {LARGEST_MAP >> 20} MiB (unpacked) that are read"
+        raise PlacementError(f"{path}: {most}; cut the part around the capture out of it")
 
 
 def _is_street(tags: dict[str, Any]) -> bool:

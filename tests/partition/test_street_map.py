@@ -2,6 +2,7 @@
 
 import bz2
 import gzip
+import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -143,6 +144,16 @@ def test_real_maps_share_half_of_every_street(
 
 
 TOWN = street_map()
+
+
+def bomb(levels: int, text: str, entity: str | None = "ha") -> str:
+    """A map that refers to entities, each ten times the one before, the first of them this text or this machine's."""
+    first = 'SYSTEM "file:///etc/hostname"' if entity is None else f'"{entity}"'
+    parts = [f"<!ENTITY a0 {first}>"]
+    parts += [f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, levels + 1)]
+    return f"<!DOCTYPE osm [{''.join(parts)}]><osm><node id='1' lat='48' lon='9'/>{text}</osm>"
+
+
 BROKEN = {
     "an empty file": ("", "not a readable OpenStreetMap extract"),
     "text": ("streets", "not a readable OpenStreetMap extract"),
@@ -151,6 +162,17 @@ BROKEN = {
     "a latitude that is no number": (TOWN.replace('lat="47.5', 'lat="north'), "not a readable OpenStreetMap extract"),
     "ways cut off": (TOWN.replace('<nd ref="8" />', '<nd ref="99" />'), "complete ways"),
     "no streets": (TOWN.replace("highway", "waterway"), "holds no streets"),
+    "an unknown encoding": ('<?xml version="1.0" encoding="klingon"?>' + TOWN, "not a readable OpenStreetMap extract"),
+    "a number of 5000 digits": (TOWN.replace('node id="1"', f'node id="{"9" * 5000}"'), "not a readable OpenStreetMap"),
+    "a tag of nothing": ('<osm><tag k="a" v="b"/></osm>', "not a readable OpenStreetMap extract"),
+    "an infinite latitude": (
+        TOWN.replace(' lat="47.5', ' lat="1e400" x="'),
+        "latitude inf, longitude 9.*nowhere on earth",
+    ),
+    "a latitude beyond the pole": (TOWN.replace(' lat="47.5', ' lat="122.5'), "latitude 122.*nowhere on earth"),
+    "entities of entities": (bomb(11, "&a11;"), "not a readable OpenStreetMap extract"),
+    "a long entity many times": (bomb(0, "&a0;" * 100_000, "x" * 100_000), "not a readable OpenStreetMap extract"),
+    "an entity from a file": (bomb(0, "&a0;", None), "not a readable OpenStreetMap extract"),
 }
 
 
@@ -171,6 +193,45 @@ def test_a_map_that_is_not_there_or_not_packed_is_refused(tmp_path: Path) -> Non
     (tmp_path / "town.osm.bz2").write_text(TOWN)
     with pytest.raises(PlacementError, match="not a readable OpenStreetMap extract"):
         read_streets(tmp_path / "town.osm.bz2", GEO_ORIGIN)
+
+
+@pytest.mark.parametrize(("suffix", "pack"), [(".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
+def test_a_map_that_unpacks_to_gigabytes_is_refused_on_the_way(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / f"town{suffix}"
+    path.write_bytes(pack(b"<osm>") + pack(b" " * (1 << 20)) * 3000)
+    with pytest.raises(
+        PlacementError, match=r"town\.osm\.\w+: it is larger than the 128 MiB \(unpacked\) that are read"
+    ):
+        read_streets(path, GEO_ORIGIN)
+
+
+def test_a_map_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "town.osm").open("wb") as stream:
+        stream.truncate(3 << 30)
+    with pytest.raises(PlacementError, match="larger than the 128 MiB"):
+        read_streets(tmp_path / "town.osm", GEO_ORIGIN)
+
+
+@pytest.mark.parametrize("damage", [lambda packed: packed[:-20], lambda packed: packed[:60] + b"?" * 9 + packed[69:]])
+@pytest.mark.parametrize(("suffix", "pack"), [(".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
+def test_a_damaged_archive_is_refused_in_one_line(
+    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes], damage: Callable[[bytes], bytes]
+) -> None:
+    path = tmp_path / f"town{suffix}"
+    path.write_bytes(damage(pack(TOWN.encode())))
+    with pytest.raises(PlacementError, match="is not a readable OpenStreetMap extract"):
+        read_streets(path, GEO_ORIGIN)
+
+
+@pytest.mark.parametrize("suffix", [".osm", ".osm.bz2", ".osm.gz"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, suffix: str) -> None:
+    os.mkfifo(tmp_path / f"pipe{suffix}")
+    (tmp_path / f"endless{suffix}").symlink_to("/dev/zero")
+    for name in ("pipe", "endless"):
+        with pytest.raises(PlacementError, match=r"this street map cannot be read \(it is not a regular file\)"):
+            read_streets(tmp_path / f"{name}{suffix}", GEO_ORIGIN)
 
 
 def test_a_graph_is_not_taken_for_a_map(real_captures: Path) -> None:

@@ -1,6 +1,7 @@
 """The partition job: what it writes, what it skips, what it refuses."""
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -185,3 +186,11 @@ def test_a_missing_coverage_file_is_named(run: Path) -> None:
     RunFolder(run).coverage.unlink()
     with pytest.raises(RunError, match=r"coverage\.json"):
         partition(run)
+
+
+@pytest.mark.parametrize("option", ["blocks_file", "streets"])
+def test_a_given_file_that_is_no_regular_file_is_refused_at_once(run: Path, tmp_path: Path, option: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(PlacementError, match=r"pipe: this file cannot be read \(it is not a regular file\)"):
+        partition(run, **{option: tmp_path / "pipe"})
+    assert not RunFolder(run).city.exists()
