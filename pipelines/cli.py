@@ -1,19 +1,20 @@
 """The `blocknerf` command: one sub-command a job, made from the job's signature and docstring."""
 
-import errno
 import functools
 import importlib
 import inspect
-import os
-import select
 import sys
 import warnings
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Annotated, Any, get_type_hints
 
 from blocknerf import __version__
-from blocknerf.errors import BlockNerfError
+from blocknerf.errors import BlockNerfError, OptionError
+from blocknerf.printable import printable
 from blocknerf.processes import INTERRUPTED, ended_by_signals
+from pipelines.refusals import check_address_space, refusal_of
+from pipelines.streams import end_with_line, prepare_streams, reader_left
 
 COMMANDS: dict[str, str] = {
     "run": "everything below, from a capture to a fly-through and a report; skips what is done",
@@ -36,14 +37,8 @@ VIEWER = ("view",)
 """Those that are not in `pipelines`."""
 
 USAGE_ERROR, UNREAD = 2, 141
+NAMED = "rename it, or set PYTHONUTF8=1 where its name is in UTF-8"
 STOPPED = "interrupted; the same command goes on from here"
-ENVIRONMENT = {
-    errno.ENOSPC: "free some space and run the same command again",
-    errno.EDQUOT: "free some space and run the same command again",
-    errno.EROFS: "choose another folder",
-    errno.EACCES: "correct its permissions or choose another folder",
-    errno.EPERM: "correct its permissions or choose another folder",
-}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -53,23 +48,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     141 when who read what it prints has left, as `head` does.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    prepare_streams()
     try:
         with ended_by_signals():
             code = _dispatch(arguments)
             sys.stdout.flush()
             return code
     except BrokenPipeError:
-        if not _reader_left():
+        if not reader_left():
             raise
         return UNREAD
-    except BlockNerfError as error:
-        return _refuse(str(error), USAGE_ERROR)
-    except OSError as error:
-        if error.errno not in ENVIRONMENT:
-            raise
-        return _refuse(f"{error.filename or 'output'}: {error.strerror}; {ENVIRONMENT[error.errno]}", USAGE_ERROR)
     except KeyboardInterrupt:
         return _refuse(STOPPED, INTERRUPTED)
+    except Exception as error:
+        message = refusal_of(error, _parameters(arguments))
+        if message is None:
+            raise
+        return _refuse(message, USAGE_ERROR)
 
 
 def module_of(name: str) -> str:
@@ -105,6 +100,7 @@ def command_of(job: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(job)
     def command(*positional: Any, **options: Any) -> Any:
+        _check_paths([*positional, *options.values()])
         return job(*positional, **options)
 
     signature = inspect.signature(job)
@@ -130,13 +126,18 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def _call(name: str, arguments: list[str]) -> None:
+    check_address_space()
     import blocknerf.kernels.threads  # noqa: F401, I001  # decides how threads wait, so it comes before torch
     import tyro
 
     job = getattr(importlib.import_module(module_of(name)), name)
     warnings.showwarning = functools.partial(_warn, warnings.showwarning)
     config = (tyro.conf.HelptextFromCommentsOff,)
-    tyro.cli(command_of(job), prog=f"blocknerf {name}", args=arguments, config=config)
+    try:
+        tyro.cli(command_of(job), prog=f"blocknerf {name}", args=arguments, config=config)
+    except SystemExit:
+        sys.stdout.flush()  # a failure here is one to tell of, too
+        raise
 
 
 def _warn(usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
@@ -150,16 +151,21 @@ def _warn(usual: Callable[..., None], message: Warning | str, category: type[War
         usual(message, category, *place)
 
 
-def _reader_left() -> bool:
-    """Whether nobody reads standard output any more; it is then thrown away, or Python would complain at its end."""
-    output = select.poll()
-    output.register(sys.stdout, 0)
-    if not output.poll(0):
-        return False
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return True
+def _check_paths(values: Sequence[Any]) -> None:
+    """Refuse a path that could not be named in any file of a run, before hours of work lead to one."""
+    for path in values:
+        if isinstance(path, Path) and any("\ud800" <= each <= "\udfff" for each in str(path)):
+            raise OptionError(f"{path}: this path is not text in {sys.getfilesystemencoding()}; {NAMED}")
+
+
+def _parameters(arguments: list[str]) -> list[str]:
+    """The parameters of the command, as far as it was loaded."""
+    name = arguments[0] if arguments else ""
+    job = getattr(sys.modules.get(module_of(name)), name, None)
+    return list(inspect.signature(job).parameters) if callable(job) else []
 
 
 def _refuse(message: str, code: int) -> int:
-    print(f"blocknerf: error: {' '.join(message.split())}", file=sys.stderr)
+    """Tell why a command ends, as one line, and give its exit code."""
+    end_with_line(f"blocknerf: error: {printable(' '.join(message.split()))}")
     return code

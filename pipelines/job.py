@@ -7,9 +7,13 @@ from pathlib import Path
 from typing import TypeVar
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Console
+from rich.console import Console, ConsoleOptions
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
 from rich.table import Table
+
+from blocknerf.printable import printable
 
 Item = TypeVar("Item")
 PAGE_WIDTH = 120
@@ -17,7 +21,7 @@ PAGE_WIDTH = 120
 
 def say(message: str) -> None:
     """Print one line for the user."""
-    Console(soft_wrap=True, highlight=False).print(message, markup=False)
+    print(printable(message), flush=True)
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
@@ -33,7 +37,18 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
 def show(table: Table) -> None:
     """Print a table, in full width where a file or a pipe has no width of its own."""
     terminal = Console()
-    (terminal if terminal.is_terminal else Console(width=PAGE_WIDTH)).print(table)
+    (terminal if terminal.is_terminal else Console(width=PAGE_WIDTH)).print(_Printable(table))
+
+
+class _Printable:
+    """What names in a table show of themselves."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for text, style, control in console.render(self._table, options):
+            yield Segment(text if control or text == "\n" else printable(text), style, control)
 
 
 def is_done(product: Path) -> bool:
@@ -58,7 +73,7 @@ def tracked(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
     console = Console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
-        yield from progress.track(items, total=total, description=what)
+        yield from progress.track(items, total=total, description=escape(printable(what)))
 
 
 def duration(seconds: float) -> str:

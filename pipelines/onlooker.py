@@ -9,6 +9,7 @@ from pathlib import Path
 
 from blocknerf.errors import RunError
 from blocknerf.processes import stop
+from pipelines.job import say
 
 
 @contextmanager
@@ -29,7 +30,7 @@ def shown(run: Path, wanted: bool) -> Iterator[None]:
         address = process.stdout.readline()
         if not address:
             raise RunError("train: the viewer did not start; see its message above, or leave out --view")
-        print(address, end="", flush=True)
+        say(address.rstrip("\n"))
         yield
     finally:
         stop(process)

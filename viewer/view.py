@@ -17,6 +17,7 @@ from blocknerf.city.renderer import CityRenderer
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.options import check_positive, check_whole
+from blocknerf.printable import printable
 from blocknerf.processes import end_with
 from viewer.gate import Gate, check_binding
 from viewer.inner import import_viser, open_inner, stop_inner
@@ -65,7 +66,7 @@ def view(
     with serving(
         RunFolder(run), port=port, host=host, token=token, follow=follow, cache_bytes=cache_bytes, device=place
     ) as gate:
-        print(f"{run}: {gate.url}", flush=True)
+        print(printable(f"{run}: {gate.url}"), flush=True)
         print("Stop with Ctrl-C.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while True:

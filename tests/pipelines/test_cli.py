@@ -32,6 +32,10 @@ def bake(cake: Path, *, oven: Path, heat: Literal["low", "high"] = "low", minute
         raise CaptureError("sand: cannot be baked;\nuse flour")
     if cake.name == "full":
         raise OSError(errno.ENOSPC, "No space left on device", "oven/full")
+    if cake.name == "huge":
+        raise MemoryError("Unable to allocate 9 EiB")
+    if cake.name == "hostile":
+        raise CaptureError("images/\x1b]0;owned\x07\u202egnp.exe: is no picture; replace it")
     if cake.name == "stop":
         raise KeyboardInterrupt
     if cake.name == "slow":
@@ -87,6 +91,16 @@ def test_wrong_options_exit_with_2(arguments: list[str]) -> None:
             "full",
             2,
             "blocknerf: error: oven/full: No space left on device; free some space and run the same command again\n",
+        ),
+        (
+            "huge",
+            2,
+            "blocknerf: error: memory ran out (Unable to allocate 9 EiB); close other programs or raise its limit\n",
+        ),
+        (
+            "hostile",
+            2,
+            "blocknerf: error: images/\\x1b]0;owned\\x07\\u202egnp.exe: is no picture; replace it\n",
         ),
         ("stop", 130, "blocknerf: error: interrupted; the same command goes on from here\n"),
     ],
