@@ -5,8 +5,9 @@ import gzip
 import importlib.util
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 
@@ -31,6 +32,11 @@ JUNCTION = 10.0
 LARGEST_MAP = 128 << 20
 """Bytes of a map, unpacked: a hundred square kilometers of a city. Osmnx takes 22 times as much memory to read them,
 and one and a half minutes."""
+
+UNPACKERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
+    ".bz2": lambda stream: cast(BinaryIO, bz2.open(stream)),
+    ".gz": lambda stream: cast(BinaryIO, gzip.open(stream)),
+}
 
 
 def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNetwork:
@@ -105,7 +111,7 @@ def _plain(path: Path, stream: BinaryIO, size: int, folder: Path) -> Path:
     Raises:
         PlacementError: it is larger.
     """
-    unpack = {".bz2": bz2.open, ".gz": gzip.open}.get(path.suffix)
+    unpack = UNPACKERS.get(path.suffix)
     if unpack is None:
         _check_length(path, size)
         return path
