@@ -34,8 +34,8 @@ LARGEST_MAP = 128 << 20
 and one and a half minutes."""
 
 UNPACKERS: dict[str, Callable[[BinaryIO], BinaryIO]] = {
-    ".bz2": lambda stream: cast(BinaryIO, bz2.open(stream)),
-    ".gz": lambda stream: cast(BinaryIO, gzip.open(stream)),
+    ".bz2": lambda stream: cast(BinaryIO, bz2.BZ2File(stream)),
+    ".gz": lambda stream: cast(BinaryIO, gzip.GzipFile(fileobj=stream)),
 }
 
 
