@@ -3,7 +3,7 @@
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,25 +11,13 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.entry import Entry
 from blocknerf.capture.offsets import read_offsets
 from blocknerf.capture.stretches import Stretch, stretches
+from blocknerf.city.extras import read_training_record
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
-from blocknerf.files import LARGEST_JSON, parse_json, read_bounded, read_json
+from blocknerf.files import LARGEST_JSON, parse_json, read_bounded
 from blocknerf.values import spelled
 
 _REMEDY = "train the block again"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingRecord:
-    """What `train.json` says of a block, as far as others read it; None is what it does not say."""
-
-    downscale: int = 1
-    """By how much its photographs were shrunk."""
-    frames: int | None = None
-    """Photographs that train it."""
-    seconds: float = 0.0
-    device: str | None = None
-    versions: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,24 +36,6 @@ class LogLine:
     def text(self) -> str:
         """The line as it is written."""
         return json.dumps(asdict(self)) + "\n"
-
-
-def read_training_record(path: Path) -> TrainingRecord:
-    """Read a block's `train.json`.
-
-    Raises:
-        RunError: it is missing or broken; the message names file, key and remedy.
-    """
-    entry = Entry(read_json(path, "training record"), str(path), remedy=_REMEDY, error=RunError)
-    config = entry.inner("config")
-    versions = entry.inner("versions") if entry.has("versions", added=True) else None
-    return TrainingRecord(
-        downscale=config.whole("downscale", least=1),
-        frames=entry.whole("frames") if entry.has("frames", added=True) else None,
-        seconds=entry.number("seconds") if entry.has("seconds", added=True) else 0.0,
-        device=entry.text("device") if entry.has("device", added=True) else None,
-        versions={key: versions.text(key) for key in versions} if versions is not None else {},
-    )
 
 
 def training_downscale(folder: RunFolder) -> int:

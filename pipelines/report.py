@@ -8,7 +8,8 @@ from statistics import mean
 from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.reconciled import read_reconciliation
-from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.extras import Extras, TrainingRecord
+from blocknerf.city.manifest import City, RunFolder, check_name, read_city
 from blocknerf.colormaps import block_color
 from blocknerf.files import read_json, write_atomic
 from blocknerf.images import image_size
@@ -17,7 +18,7 @@ from pipelines.charts import Series, legend, line_chart, ribbon
 from pipelines.disagreement import CAPTION, HEAD, disagreement_rows
 from pipelines.job import duration, say
 from pipelines.page import Section, definitions, document, figure, paragraph, picture, player, table, tiles
-from pipelines.records import LogLine, TrainingRecord, read_log, read_training_record
+from pipelines.records import LogLine, read_log
 from pipelines.scores import Evaluation, FrameScore, read_evaluation
 
 KINDS = {
@@ -42,12 +43,16 @@ def report(run: Path, *, film: str = "flythrough") -> Path:
     Raises:
         RunError: A file of the run is missing or broken.
     """
+    check_name(film, "--film")
     folder = RunFolder(run)
     capture, city = read_capture(folder.capture), read_city(folder.city)
     scores = read_evaluation(folder.evaluation) if folder.evaluation.exists() else None
-    paths = {block.name: folder.train_record(block.name) for block in city.blocks}
-    records = {name: read_training_record(path) for name, path in paths.items() if path.exists()}
+    extras = Extras.read(folder, city, capture)
+    records = extras.records
+    for fault in extras.faults:
+        say(f"warning: not used: {fault}")
     sections = [
+        Section(title="Files that were not used", body=_faults(folder, capture, extras.faults)),
         Section(title="Fly-through", body=_film(folder, city, film)),
         Section(title="Photographs it never saw", body=_comparisons(folder, scores)),
         Section(title="Scores", body=_scores(scores)),
@@ -61,6 +66,15 @@ def report(run: Path, *, film: str = "flythrough") -> Path:
     write_atomic(folder.report, document(title, lead, sections))
     say(f"{folder.report}: {folder.report.stat().st_size / 1e6:.1f} MB, opens in any browser")
     return folder.report
+
+
+def _faults(folder: RunFolder, capture: Capture, faults: Sequence[str]) -> str:
+    """A warning for each, with its file's place in the run or the capture."""
+    roots = {f"{root}/" for path in (folder.path, capture.root) for root in (path.absolute(), path)}
+    shown = faults
+    for root in sorted(roots, key=len, reverse=True):
+        shown = [fault.replace(root, "") for fault in shown]
+    return "".join(paragraph(fault, "warn") for fault in shown)
 
 
 def _place(capture: Capture) -> str:

@@ -1,7 +1,7 @@
 """The panel of one visitor: what is shown of the city, and how."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import viser
@@ -10,7 +10,7 @@ from blocknerf.cameras import Cameras
 from blocknerf.city.manifest import WEIGHTINGS, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.errors import BlockNerfError, RunError
-from viewer.facts import facts_table
+from viewer.facts import BlockFacts, facts_table
 from viewer.markup import STYLE, paragraph
 from viewer.pictures import LAYERS, Picture, Wish
 from viewer.plan import draw_plan, table
@@ -27,6 +27,8 @@ POWERS, THRESHOLDS, MOST = (0.5, 16.0), (0.0, 0.495), 8
 ALONE = "nothing"
 LOW_PANEL = '<style>div[style*="max-height: 60%"] { max-height: 38% !important; }</style>'
 """On a narrow page viser's panel is a sheet at the bottom, open and 60 % high, which no setting of its changes."""
+MOST_FAULTS = 4
+"""Files with faults that are listed."""
 LONGEST_LIST = 10_000
 """Letters of the list of hidden blocks that are read."""
 
@@ -56,6 +58,8 @@ class Controls:
         hint = "The name of a block, or click at it on the plan"
         self._target = gui.add_text("Go to block", "", hint=hint)  # right after the plan, which fills it
         self._target.on_update(lambda _: self._leave_for())
+        self._faults = dict.fromkeys(stock.faults)
+        self._warnings = gui.add_html(self._listed_faults(), visible=bool(self._faults))
         with gui.add_folder("Light"):
             self._light = self._input(gui.add_dropdown("Light", stock.lights))
             self._into = self._input(
@@ -146,7 +150,9 @@ class Controls:
         """Show what became of the blocks around a camera."""
         self._plan.content = draw_plan(self._stock, picture.uses, picture.camera)
         self._table.content = table(picture.uses)
-        self._facts.content = facts_table(self._stock.run, sorted(use.name for use in picture.uses))
+        names = sorted(use.name for use in picture.uses)
+        self._facts.content = facts_table(self._stock.run, names)
+        self._warn(fault for name in names if (fault := BlockFacts.of(self._stock.run, name).fault) is not None)
         self._notice.visible = False
 
     def complain(self, error: Exception) -> None:
@@ -157,6 +163,18 @@ class Controls:
         why = self._stock.told(error) if own else "see the server's terminal"
         self._notice.content = paragraph(why, "No picture:")
         self._notice.visible = True
+
+    def _warn(self, faults: Iterable[str]) -> None:
+        new = [fault for fault in faults if fault not in self._faults]
+        if new:
+            self._faults.update(dict.fromkeys(new))
+            self._warnings.content, self._warnings.visible = self._listed_faults(), True
+
+    def _listed_faults(self) -> str:
+        """Files that are broken or outdated, as HTML, without the folders of the server."""
+        shown = [paragraph(self._stock.told(fault), "Not used:") for fault in list(self._faults)[:MOST_FAULTS]]
+        left = len(self._faults) - len(shown)
+        return "".join(shown) + (paragraph(f"And {left} more: see the server's terminal.") if left else "")
 
     def _leave_for(self) -> None:
         name = self._target.value.strip()

@@ -1,15 +1,13 @@
 """What is known of each trained block: photographs, score, date and size of its file."""
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
-from typing import Any
 
+from blocknerf.city.extras import TrainingRecord, read_training_record
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
-from blocknerf.files import read_json
 from viewer.following import Stamp, stamp
 from viewer.markup import table
 
@@ -28,6 +26,8 @@ class BlockFacts:
     """When its field was written, by this machine's clock."""
     size: int | None
     """Bytes of its field."""
+    fault: str | None
+    """What is wrong with its training record."""
 
     @classmethod
     def of(cls, run: RunFolder, name: str) -> "BlockFacts":
@@ -53,23 +53,16 @@ def facts_table(run: RunFolder, names: Iterable[str]) -> str:
 
 @lru_cache(maxsize=4096)
 def _read(run: RunFolder, name: str, record: Stamp | None, field: Stamp | None) -> BlockFacts:
-    document = _record(run, name) if record is not None and field is not None else {}
-    frames = _number(document.get("frames"))
+    found, fault = TrainingRecord(), None
+    if field is not None:
+        try:
+            found = read_training_record(run.train_record(name))
+        except RunError as error:
+            fault = str(error)
     return BlockFacts(
-        frames=None if frames is None else int(frames),
-        psnr=_number(document.get("psnr")),
+        frames=found.frames,
+        psnr=found.psnr,
         trained=None if field is None else datetime.fromtimestamp(field[0] / 1e9),
         size=None if field is None else field[1],
+        fault=fault,
     )
-
-
-def _record(run: RunFolder, name: str) -> dict[str, Any]:
-    try:
-        return read_json(run.train_record(name), "training record")
-    except RunError:  # the city is shown without it
-        return {}
-
-
-def _number(value: Any) -> float | None:
-    known = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if known else None

@@ -1,6 +1,5 @@
 """What stands in the page's scene besides the picture: blocks, photographs, their way and the capture's points."""
 
-import math
 from collections.abc import Callable
 
 import numpy as np
@@ -8,12 +7,11 @@ import viser
 from jaxtyping import Float
 
 from blocknerf.colormaps import block_color
-from blocknerf.errors import BlockNerfError
 from viewer.stock import Stock
 from viewer.views import field_of_view, quaternion
 
-FRUSTA, POINTS, RING = 80, 20_000, 48
-"""Most photographs and points that are drawn; corners of a block's circle."""
+FRUSTA, RING = 80, 48
+"""Most photographs that are drawn; corners of a block's circle."""
 
 
 class Scene:
@@ -82,15 +80,11 @@ class Scene:
             )  # fmt: skip
 
     def _draw_points(self) -> None:
-        try:
-            cloud = self._stock.capture.read_points()
-        except BlockNerfError:  # the photographs' folder may be elsewhere by now, and the city does not need it
-            cloud = None
+        cloud = self._stock.points
         if cloud is None or not len(cloud.positions):
             return
-        every = max(1, math.ceil(len(cloud.positions) / POINTS))
-        positions = self._scale * np.asarray(cloud.positions[::every], np.float32)
-        colors = np.full_like(positions, 128, np.uint8) if cloud.colors is None else cloud.colors[::every]
+        positions = self._scale * np.asarray(cloud.positions, np.float32)
+        colors = np.full_like(positions, 128, np.uint8) if cloud.colors is None else cloud.colors
         self._scene.add_point_cloud("/points/cloud", positions, colors, point_size=self._scale * 0.05)
 
     def _on_click(self, node: viser.SceneNodeHandle, photograph: int) -> None:

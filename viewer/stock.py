@@ -1,5 +1,7 @@
 """What a run offers to look at, read once for all visitors."""
 
+import math
+import re
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -10,16 +12,22 @@ import torch
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.points import PointCloud
+from blocknerf.city.extras import Extras
 from blocknerf.city.light import Light
-from blocknerf.city.looks import DEFAULT_LOOK, Look, open_look
+from blocknerf.city.looks import Look
 from blocknerf.city.manifest import City, RunFolder, read_city
 from blocknerf.city.photographs import placed_capture
 from blocknerf.errors import RunError
 from blocknerf.trajectory.flythrough import ideal_focals
 from blocknerf.trajectory.passage import reference_passage
 
+POINTS = 20_000
+"""Most points that are drawn."""
 LEARNED = "as learned: "
 """Before the segments whose light every block shows as it learned it."""
+FOLDERS = re.compile(r"(?<![\w.<>/:])/(?:[^\s/:'\"<>]+/)+")
+"""Of a path that begins at the root, all but its last part."""
 DEEPEST = 160.0
 """Units of the page that a city may measure across: viser sends depth as 24 bits, the last of which stands at 168."""
 
@@ -42,6 +50,10 @@ class Stock:
     """Units of the page to one of the world: 1, or less in a city so large that depth would not reach across it."""
     opened: Mapping[str, Look]
     """Stored looks that fit the blocks as they are, by name, the default one first."""
+    points: PointCloud | None
+    """At most `POINTS` of the capture's; None where it has none that can be read."""
+    faults: tuple[str, ...]
+    """What is wrong with files of the run that it can be shown without, a line each."""
 
     @classmethod
     def of(cls, run: RunFolder, *, follow: bool = False) -> "Stock":
@@ -54,9 +66,8 @@ class Stock:
         city = read_city(run.city)
         if not follow and not run.blocks_done():
             raise RunError(f"{run.path}: no block is trained; run 'blocknerf train' first")
-        names = sorted(run.looks_done(), key=lambda name: (name != DEFAULT_LOOK, name))
-        fitting = {name: look for name in names if (look := _opened(run, name, city)) is not None}
         capture = placed_capture(run)
+        extras = Extras.read(run, city, capture)
         cameras, known = capture.cameras(), [frame.exposure for frame in capture.frames if frame.exposure is not None]
         return cls(
             run=run,
@@ -66,7 +77,9 @@ class Stock:
             way=reference_passage(cameras, capture.frames).frames,
             exposure=median(known) if known else None,
             scale=_scale(city, cameras),
-            opened=fitting,
+            opened=extras.looks,
+            points=None if extras.points is None else _thinned(extras.points),
+            faults=extras.faults,
         )
 
     @property
@@ -109,14 +122,14 @@ class Stock:
         """The photograph to begin at in a block: that nearest to its middle."""
         return self.nearest_photograph(self.city.block(name).origin)
 
-    def told(self, error: Exception) -> str:
+    def told(self, error: Exception | str) -> str:
         """What a visitor is told of an error: no folder of the server's."""
         text = str(error)
         folders = (self.run.path, self.capture.root, Path(tempfile.gettempdir()))
-        paths = {path for folder in folders for path in (folder.absolute(), folder.resolve())}
-        for path in sorted(paths, key=lambda path: -len(path.parts)):  # one may lie in another
+        paths = {path for folder in folders for path in (folder, folder.absolute(), folder.resolve()) if path.name}
+        for path in sorted(paths, key=lambda path: -len(str(path))):  # one may lie in another
             text = text.replace(str(path), path.name)
-        return text
+        return FOLDERS.sub("", text)
 
     def shown(self, hidden: frozenset[str], power: float, threshold: float) -> City:
         """The city without some blocks, weighed and culled otherwise; with all where none would be left."""
@@ -132,8 +145,7 @@ def _scale(city: City, cameras: Cameras) -> float:
     return min(1.0, DEEPEST / across)
 
 
-def _opened(run: RunFolder, name: str, city: City) -> Look | None:
-    try:
-        return open_look(run, name, city.digest)
-    except RunError:
-        return None
+def _thinned(cloud: PointCloud) -> PointCloud:
+    every = max(1, math.ceil(len(cloud) / POINTS))
+    colors = None if cloud.colors is None else cloud.colors[::every].copy()
+    return PointCloud(positions=cloud.positions[::every].copy(), colors=colors)

@@ -117,6 +117,7 @@ def _make_run(path: Path, capture: Capture) -> RunFolder:
         write_membership(member, capture, folder.frames(member.block))
         folder.field(member.block).write_bytes(b"stands for the weights")
         record = {"config": {"downscale": 1}, "seconds": 61.0, "frames": len(member.frames), "device": "cpu"}
+        record |= {"psnr": 30.0, "versions": {"blocknerf": "1.0"}}
         write_atomic(folder.train_record(member.block), format_json(record))
     write_coverage(coverage(capture, blocks, members), folder.coverage, {})
     return folder

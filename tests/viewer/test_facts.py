@@ -37,14 +37,15 @@ def test_facts_are_those_of_the_training(run: RunFolder) -> None:
     facts = BlockFacts.of(run, "b000")
     told = json.loads(run.train_record("b000").read_text())
     assert (facts.frames, facts.psnr) == (told["frames"], told["psnr"])
+    assert facts.fault is None
     assert (facts.trained, facts.size) == (WHEN, run.field("b000").stat().st_size)
     cells = [facts.frames, f"{facts.psnr:.1f}", "2024-02-29", f"{facts.size / 2**20:.1f}"]
     assert row(run, "b000") == ["b000", *map(str, cells)]
 
 
 def test_a_block_that_is_trained_anew_tells_anew(run: RunFolder) -> None:
-    assert record(run, '{"frames": 1, "psnr": 20.0}').frames == 1
-    assert record(run, '{"frames": 17, "psnr": 20.0}').frames == 17
+    for frames in (1, 17):
+        assert record(run, json.dumps({"config": {"downscale": 1}, "frames": frames, "psnr": 20.0})).frames == frames
     before = BlockFacts.of(run, "b000").size
     shutil.copyfile(run.train_record("b001"), run.field("b000"))
     assert BlockFacts.of(run, "b000").size != before
@@ -54,6 +55,7 @@ def test_a_block_that_is_trained_anew_tells_anew(run: RunFolder) -> None:
 def test_a_broken_record_hides_no_block(run: RunFolder, text: str) -> None:
     facts = record(run, text)
     assert (facts.frames, facts.psnr, facts.trained) == (None, None, WHEN)
+    assert str(facts.fault).startswith(f"{run.train_record('b000')}: ")
     assert row(run, "b000")[:4] == ["b000", "-", "-", "2024-02-29"]
 
 

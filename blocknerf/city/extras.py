@@ -1,0 +1,92 @@
+"""What a run can be shown without: looks, points and training records, and which of their files are broken."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import TypeVar
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.entry import Entry
+from blocknerf.capture.points import PointCloud
+from blocknerf.city.looks import DEFAULT_LOOK, Look, open_look
+from blocknerf.city.manifest import City, RunFolder
+from blocknerf.errors import BlockNerfError, RunError
+from blocknerf.files import read_json
+
+_Read = TypeVar("_Read")
+_REMEDY = "train the block again"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingRecord:
+    """What `train.json` says of a block, as far as others read it; None is what it does not say."""
+
+    downscale: int = 1
+    """By how much its images were shrunk."""
+    frames: int | None = None
+    """Images that train it."""
+    psnr: float | None = None
+    """In training, over its last tenth, in dB."""
+    seconds: float = 0.0
+    device: str | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_training_record(path: Path) -> TrainingRecord:
+    """Read a block's `train.json`.
+
+    Raises:
+        RunError: it is missing or broken; the message names file, key and remedy.
+    """
+    entry = Entry(read_json(path, "training record"), str(path), remedy=_REMEDY, error=RunError)
+    config = entry.inner("config")
+    versions = entry.inner("versions") if entry.has("versions", added=True) else None
+    return TrainingRecord(
+        downscale=config.whole("downscale", least=1),
+        frames=entry.whole("frames") if entry.has("frames", added=True) else None,
+        psnr=entry.number("psnr") if entry.has("psnr", added=True) else None,
+        seconds=entry.number("seconds") if entry.has("seconds", added=True) else 0.0,
+        device=entry.text("device") if entry.has("device", added=True) else None,
+        versions={key: versions.text(key) for key in versions} if versions is not None else {},
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extras:
+    """Those of one run that can be used, and what is wrong with the others."""
+
+    looks: Mapping[str, Look]
+    """That fit the blocks as they are, by name, the default one first."""
+    points: PointCloud | None
+    """None where the capture has none, too."""
+    records: Mapping[str, TrainingRecord]
+    """By trained block, as far as they can be read."""
+    faults: tuple[str, ...]
+    """One line for each file that is broken or outdated: which, what is wrong, and what to do."""
+
+    @classmethod
+    def read(cls, run: RunFolder, city: City, capture: Capture) -> "Extras":
+        """Read all of a run's; a file that cannot be used is named, and the rest is there."""
+        faults: list[str] = []
+        looks: dict[str, Look] = {}
+        for name in sorted(run.looks_done(), key=lambda name: (name != DEFAULT_LOOK, name)):
+            look = _tried(partial(open_look, run, name, city.digest), run.look(name), faults)
+            if look is not None:
+                looks[name] = look
+        points = _tried(capture.read_points, capture.root / (capture.points or ""), faults)
+        names = sorted({block.name for block in city.blocks} & set(run.blocks_done()))
+        paths = {name: run.train_record(name) for name in names}
+        records = {name: _tried(partial(read_training_record, path), path, faults) for name, path in paths.items()}
+        found = {name: record for name, record in records.items() if record is not None}
+        return cls(looks=looks, points=points, records=found, faults=tuple(faults))
+
+
+def _tried(read: Callable[[], _Read], path: Path, faults: list[str]) -> _Read | None:
+    """What `read` gives of a file; None where it cannot, and then a fault that begins with the file's path."""
+    try:
+        return read()
+    except BlockNerfError as error:
+        why = str(error)
+        faults.append(why if why.startswith(str(path)) else f"{path}: {why}")
+        return None

@@ -1,0 +1,122 @@
+"""What a run can be shown without: what is right of it is there, and what is broken is named with its remedy."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.city.extras import Extras, TrainingRecord, read_training_record
+from blocknerf.city.looks import DEFAULT_LOOK, Look, write_look
+from blocknerf.city.manifest import RunFolder, read_city, write_city
+from blocknerf.errors import RunError
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.checkpoint import fingerprint, save_field
+from blocknerf.fields.spec import FieldSpec
+
+GOOD = {
+    "config": {"downscale": 2},
+    "frames": 7,
+    "psnr": 21.5,
+    "seconds": 3.0,
+    "device": "cpu",
+    "versions": {"torch": "2.0"},
+}
+
+SPEC = FieldSpec(
+    origin=(0.0, 0.0, 0.0), half_extent=5.0, near=0.1, far=100.0, frames=("a",), exposure_reference=1.0, levels=2,
+    log2_table=6, code_size=4, proposal_levels=2, proposal_log2_table=6, visibility_log2_table=6,
+)  # fmt: skip
+FRAME = Frame(
+    name="a", image="a.png", intrinsics=Intrinsics(width=8, height=8, fx=8.0, fy=8.0, cx=4.0, cy=4.0),
+    camera_to_world=((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)), segment="s", camera="front",
+)  # fmt: skip
+
+
+def record(path: Path, text: str, name: str = "b000") -> TrainingRecord:
+    run = RunFolder(path)
+    run.block_folder(name).mkdir(parents=True, exist_ok=True)
+    run.train_record(name).write_text(text)
+    return read_training_record(run.train_record(name))
+
+
+def test_a_whole_record_is_read(tmp_path: Path) -> None:
+    facts = {"frames": 7, "psnr": 21.5, "seconds": 3.0, "device": "cpu", "versions": {"torch": "2.0"}}
+    assert record(tmp_path, json.dumps(GOOD | {"more": 1})) == TrainingRecord(downscale=2, **facts)
+    assert record(tmp_path, json.dumps({"config": {"downscale": 2}, "psnr": None})) == TrainingRecord(downscale=2)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("config", {}), ("frames", -1), ("frames", 1.5), ("frames", True), ("frames", "7"), ("psnr", "high"),
+        ("psnr", [1.0]), ("psnr", True), ("psnr", 1e308), ("seconds", "long"), ("device", 3), ("versions", ["torch"]),
+        ("versions", {"torch": 2}),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_of_a_record_is_named(tmp_path: Path, key: str, value: object) -> None:
+    with pytest.raises(RunError, match=rf"train\.json: {key}[^\n]* is [^\n]*; [^\n]*$"):
+        record(tmp_path, json.dumps(GOOD | {key: value}))
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[1]", '{"psnr": NaN}', "{}", "[" * 100_000, '{"frames": 1e999}'])
+def test_a_record_that_is_none_is_named(tmp_path: Path, text: str) -> None:
+    with pytest.raises(RunError, match=r"^[^\n]*train\.json: [^\n]*$"):
+        record(tmp_path, text)
+
+
+@pytest.fixture
+def run(route, tmp_path: Path) -> RunFolder:
+    """Two blocks that are trained, so to say, two looks that fit them, and whole records."""
+    run, city = RunFolder(tmp_path / "run"), route(2)
+    write_city(city, run.city)
+    for block in city.blocks:
+        save_field(BlockField(SPEC), run.field(block.name), step=1, city=city.digest)
+        record(run.path, json.dumps(GOOD), block.name)
+    marks = {block.name: fingerprint(run.field(block.name)) for block in city.blocks}
+    codes = {name: torch.zeros(4) for name in marks}
+    look = Look(root="b000", frame=None, segment="s", exposure=None, city=city.digest, fields=marks, codes=codes)
+    for name in ("dusk", DEFAULT_LOOK):
+        write_look(look, run.look(name))
+    return run
+
+
+def read(run: RunFolder, points: str | None = None) -> Extras:
+    capture = Capture(root=run.path, frames=(FRAME,), metric=True, source="test", points=points)
+    return Extras.read(run, read_city(run.city), capture)
+
+
+def test_a_whole_run_has_no_faults(run: RunFolder) -> None:
+    whole = read(run)
+    assert (whole.faults, list(whole.looks), set(whole.records)) == ((), [DEFAULT_LOOK, "dusk"], {"b000", "b001"})
+    assert whole.points is None
+
+
+def test_all_of_a_run_that_is_broken_or_outdated_is_named_once(run: RunFolder) -> None:
+    run.look(DEFAULT_LOOK).write_bytes(b"no look")
+    run.look("dusk").rename(run.look("no name"))
+    run.train_record("b000").unlink()
+    run.train_record("b001").write_text("{}")
+    run.look("dusk").write_bytes(run.look("no name").read_bytes())
+    save_field(BlockField(SPEC), run.field("b001"), step=2, city=read_city(run.city).digest)
+    broken = read(run, "missing.ply")
+    assert (dict(broken.looks), broken.points) == ({}, None)
+    starts = [
+        f"{run.look(DEFAULT_LOOK)}: ",
+        f"{run.look('dusk')}: block b001 was trained anew since; run 'blocknerf match' with --look dusk again",
+        f"{run.look('no name')}: --look 'no name' is not letters, digits, '-' and '_'",
+        f"{run.path / 'missing.ply'}: points cannot be read",
+        f"{run.train_record('b000')}: this training record file does not exist",
+        f"{run.train_record('b001')}: config is missing",
+    ]
+    assert len(broken.faults) == len(starts)
+    assert [start for start, fault in zip(starts, broken.faults, strict=True) if not fault.startswith(start)] == []
+    assert all("; " in fault and "\n" not in fault for fault in broken.faults)
+
+
+def test_a_block_that_is_not_trained_lacks_no_record(run: RunFolder) -> None:
+    run.train_record("b001").unlink()
+    run.field("b001").unlink()
+    assert not [fault for fault in read(run).faults if "train.json" in fault]
