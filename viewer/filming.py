@@ -2,7 +2,10 @@
 
 import itertools
 import json
+import logging
 import os
+import re
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,6 +21,12 @@ from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import write_trajectory
 
 State = Literal["rendering", "done", "failed", "cancelled"]
+MOST_VIDEOS, MOST_BYTES = 100, 20 << 30
+"""Videos that visitors made of a run, finished or not, and bytes that these take on its disk. None of them is removed
+for another: who would make too many is refused."""
+REFUSED = 2
+"""Exit code of a command that says in one line why it did not do what it was asked for."""
+_OURS = re.compile(r"web\d{3,}")
 
 
 class Filming:
@@ -58,9 +67,12 @@ class Filming:
 
     @property
     def complaint(self) -> str:
-        """The last line that a failed film left behind."""
+        """Why a film failed: what the command refused; the words of any other end go to the server's terminal."""
         lines = self._errors.read_text(errors="replace").strip().splitlines()
-        return lines[-1] if lines else "no message"
+        if self._process.poll() == REFUSED and lines:
+            return lines[-1]
+        logging.getLogger(__name__).error("%s ended with %s: %s", self.name, self._process.poll(), "\n".join(lines))
+        return "see the server's terminal"
 
     @property
     def video(self) -> Path:
@@ -84,26 +96,51 @@ class Studio:
     """Where all visitors' films are made, one at a time: a film takes the whole machine."""
 
     def __init__(self, run: RunFolder) -> None:
-        self._run, self._lock = run, threading.Lock()
+        self._run, self._lock, self._closed = run, threading.Lock(), False
         self._filming: Filming | None = None
 
     def begin(self, film: Trajectory, *options: str) -> Filming:
         """Begin a film, as `Filming` does.
 
         Raises:
-            RunError: another one is being made.
+            RunError: another one is being made, visitors have made too many, or the viewer is being stopped.
         """
         with self._lock:
+            if self._closed:
+                raise RunError("view: the viewer is being stopped; render your video when it runs again")
             if self._filming is not None and self._filming.state == "rendering":
                 raise RunError("view: another film is being rendered; begin yours when that is done")
+            _check_room(self._run, film)
             self._filming = Filming(self._run, film, *options)
             return self._filming
 
     def close(self) -> None:
-        """Stop what is being made."""
+        """Stop what is being made, and begin nothing more."""
         with self._lock:
+            self._closed = True
             if self._filming is not None:
                 self._filming.close()
+
+
+def _check_room(run: RunFolder, film: Trajectory) -> None:
+    """Refuse a film for which visitors' videos leave no room, by what its frames take at most."""
+    made = [folder for folder in run.renders.glob("web*") if _OURS.fullmatch(folder.name)]
+    remedy = f"have some of {run.renders.name}/web* removed"
+    if len(made) >= MOST_VIDEOS:
+        raise RunError(f"view: visitors have made {len(made)} videos of this run, the most that are kept; {remedy}")
+    needed = 3 * len(film) * film.width * film.height
+    left = MOST_BYTES - sum(_size(path) for folder in made for path in folder.rglob("*"))
+    if needed > left:
+        sizes = f"may take {needed / 2**30:.1f} GiB, and {max(0.0, left / 2**30):.1f} GiB are left for visitors"
+        raise RunError(f"view: this video {sizes}; make it shorter or smaller, or {remedy}")
+
+
+def _size(path: Path) -> int:
+    try:
+        facts = path.lstat()
+    except OSError:  # it was a part of a file, and is whole by now
+        return 0
+    return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
 
 
 def _take_name(run: RunFolder) -> str:

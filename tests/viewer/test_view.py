@@ -14,6 +14,7 @@ from pipelines.cli import main
 from pipelines.ingest import ingest
 from pipelines.partition import partition
 from tests.viewer.visitors import wait_for
+from viewer import filming
 from viewer.filming import Filming, Studio, _take_name
 from viewer.stock import Stock
 from viewer.view import view
@@ -76,6 +77,51 @@ def test_one_film_is_made_at_a_time(town_run: RunFolder) -> None:
     assert second.state == "cancelled"
 
 
+def test_nothing_is_begun_once_the_viewer_stops(town_run: RunFolder) -> None:
+    studio, before = Studio(town_run), set(town_run.renders.glob("*"))
+    studio.close()
+    with pytest.raises(RunError, match="the viewer is being stopped"):
+        studio.begin(film(Stock.of(town_run), 3))
+    assert set(town_run.renders.glob("*")) == before
+
+
+def test_what_visitors_render_is_bounded_and_never_removed(
+    town_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, path = RunFolder(tmp_path), film(Stock.of(town_run), 100)
+    made = []
+    monkeypatch.setattr(filming, "Filming", lambda run, film, *options: made.append(_take_name(run)))
+    studio = Studio(run)
+    monkeypatch.setattr(filming, "MOST_VIDEOS", 2)
+    for name in ("flythrough", "website", "web1", "webs/web007"):  # none of them a visitor's
+        run.render_folder(name).mkdir(parents=True)
+    for _ in range(2):
+        studio.begin(path)
+    with pytest.raises(RunError, match=r"^view: visitors have made 2 videos .*; have some of renders/web\* removed$"):
+        studio.begin(path)
+    monkeypatch.setattr(filming, "MOST_VIDEOS", 3)
+    monkeypatch.setattr(filming, "MOST_BYTES", 3 * 100 * 32 * 18 + 4)
+    picture = run.pictures("web002") / "00000.png"
+    picture.parent.mkdir()
+    picture.write_bytes(bytes(5))
+    with pytest.raises(RunError, match=r"^view: this video may take 0\.0 GiB, and 0\.0 GiB are left .*; make it short"):
+        studio.begin(path)
+    picture.write_bytes(bytes(4))
+    studio.begin(path)
+    assert made == ["web001", "web002", "web003"]
+    assert picture.exists()
+
+
+def test_words_of_a_crash_go_to_the_terminal(town_run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+    making = Filming(town_run, film(Stock.of(town_run), 3), "--look", "midnight")
+    wait_for(lambda: making.state == "failed")
+    making._errors.write_text("Traceback\n  File '/srv/app.py'\nValueError: /srv/secret")
+    making._process.returncode = 1
+    assert making.complaint == "see the server's terminal"
+    assert "ValueError: /srv/secret" in caplog.text
+    making.close()
+
+
 def test_names_are_taken_by_one_film_each(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(lambda _: _take_name(RunFolder(tmp_path)), range(40)))
@@ -83,8 +129,8 @@ def test_names_are_taken_by_one_film_each(tmp_path: Path) -> None:
 
 
 def test_a_film_that_cannot_be_made_says_why(town_run: RunFolder) -> None:
-    filming = Filming(town_run, film(Stock.of(town_run), 3), "--look", "midnight")
-    wait_for(lambda: filming.state == "failed")
-    assert "midnight" in filming.complaint
-    filming.close()
-    assert not town_run.render_folder(filming.name).exists()
+    making = Filming(town_run, film(Stock.of(town_run), 3), "--look", "midnight")
+    wait_for(lambda: making.state == "failed")
+    assert "midnight" in making.complaint
+    making.close()
+    assert not town_run.render_folder(making.name).exists()
