@@ -62,7 +62,9 @@ svg .axis { text-anchor: middle; } .ribbon svg { height: 22px; margin-top: 0.4re
   dd { margin-bottom: 0.5rem; } th, td { padding: 0.35rem 0.55rem; } }
 """
 
-POLICY = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+POLICY = (
+    "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
+)
 """Browsers enforce what the page promises: it asks nobody for anything."""
 
 
@@ -75,16 +77,20 @@ class Section:
 
 
 def document(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """A whole page; `lead` is HTML, section titles and the page's title are text."""
+    """A whole page; `lead` is HTML, section titles and the page's title are text.
+
+    What of a file's name is no text, as a byte that is not UTF-8, becomes a question mark.
+    """
     shown = [section for section in sections if section.body]
     parts = [f"<section><h2>{escape(section.title)}</h2>{section.body}</section>\n" for section in shown]
-    return (
+    page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">'
         f"<title>{escape(title)}</title><style>{STYLE}</style></head>\n"
         f"<body><main><header><h1>{escape(title)}</h1>{lead}</header>\n{''.join(parts)}</main></body></html>\n"
     )
+    return page.encode("utf-8", "replace").decode()
 
 
 def paragraph(text: str, kind: str = "") -> str:
