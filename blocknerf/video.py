@@ -9,6 +9,11 @@ from jaxtyping import UInt8
 from blocknerf.errors import RunError
 from blocknerf.files import atomic_path
 
+ENCODER_SIDE = 16_384
+"""Pixels of the longest side that the encoder, x264, takes."""
+SLOWEST, FASTEST = 0.01, 1000.0
+"""Frames a second for which the times of frames stay whole numbers that MP4 can hold."""
+
 
 def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, fps: float = 24.0) -> int:
     """Write RGB pictures as an MP4 that every browser plays; gives their number.
@@ -17,10 +22,12 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]
     sizes: an odd last row or column is repeated. Whole or not at all.
 
     Raises:
-        RunError: there are no pictures, their sizes differ, or the disk is full.
+        RunError: there are no pictures, sizes differ, the encoder takes no such size or rate, or the disk is full.
     """
     import imageio.v3
 
+    if not SLOWEST <= fps <= FASTEST:
+        raise RunError(f"{path}: {fps} frames a second cannot be encoded; give {SLOWEST} to {FASTEST:g}")
     count = 0
     size: tuple[int, ...] | None = None
     with atomic_path(path) as part:
@@ -31,6 +38,7 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]
             for frame in frames:
                 if size is None:
                     size = frame.shape
+                    _check_size(path, size)
                     film.init_video_stream("libx264", fps=fps, pixel_format="yuv420p")
                 if frame.shape != size:
                     raise RunError(
@@ -53,6 +61,11 @@ def even_size(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "
     if height % 2 == 0 and width % 2 == 0:
         return np.ascontiguousarray(image)
     return np.pad(image, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def _check_size(path: Path, shape: tuple[int, ...]) -> None:
+    if max(shape) > ENCODER_SIDE:
+        raise RunError(f"{path}: frames of {_size(shape)} cannot be encoded; give at most {ENCODER_SIDE} pixels a side")
 
 
 def _size(shape: tuple[int, ...]) -> str:

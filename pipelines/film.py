@@ -50,8 +50,7 @@ def film_size(
     first = reference_passage(capture.cameras(), capture.frames, segment).frames[0]
     lens = capture.frames[first].intrinsics
     if width is not None or height is not None:
-        wide = width if width is not None else round((height or 0) * lens.width / lens.height)
-        return wide, height if height is not None else round(wide * lens.height / lens.width)
+        return _in_shape(lens.width / lens.height, width, height)
     factor = min(1.0 / training_downscale(folder), LONGEST_SIDE / max(lens.width, lens.height))
     return max(1, round(lens.width * factor)), max(1, round(lens.height * factor))
 
@@ -91,6 +90,11 @@ def _pace(usual: tuple[int, float], frames: int | None, seconds: float | None, f
 def as_asked(film: Trajectory, fps: float | None, width: int | None, height: int | None) -> Trajectory:
     """A given film at another size or pace; one of width and height gives the other."""
     if width is not None or height is not None:
-        wide = width if width is not None else round((height or 0) * film.width / film.height)
-        film = film.resized(wide, height if height is not None else round(wide * film.height / film.width))
+        film = film.resized(*_in_shape(film.width / film.height, width, height))
     return film if fps is None else replace(film, fps=fps)
+
+
+def _in_shape(aspect: float, width: int | None, height: int | None) -> tuple[int, int]:
+    """Both sides, of which at least one is given; the other is at least one pixel."""
+    wide = max(1, round((height or 0) * aspect)) if width is None else width
+    return wide, max(1, round(wide / aspect)) if height is None else height

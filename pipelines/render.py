@@ -27,7 +27,7 @@ from blocknerf.kernels.threads import use_threads
 from blocknerf.metrics.change import largest_jump, picture_change
 from blocknerf.options import check_number, check_whole
 from blocknerf.processes import end_with
-from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
+from blocknerf.trajectory.trajectory import MAX_FPS, MAX_FRAMES, MAX_SIDE, MIN_FPS, Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_trajectory
 from blocknerf.video import write_video
 from pipelines.film import as_asked, film_size, own_film
@@ -35,9 +35,6 @@ from pipelines.job import duration, is_done, say, tracked
 from pipelines.records import read_lines
 
 RENDER_FORMAT = "blocknerf.render/1"
-
-LARGEST_SIDE = 65_536
-"""Pixels of a video's side: no encoder takes more."""
 
 _ANOTHER = "choose another --name, or remove the folder"
 
@@ -97,8 +94,8 @@ def render(
         RunError: A block is not trained, a file is broken, or the folder holds another film.
     """
     check_whole(most=MAX_FRAMES, frames=frames)
-    check_whole(most=LARGEST_SIDE, width=width, height=height)
-    check_number(least=0.01, most=1000.0, fps=fps)
+    check_whole(most=MAX_SIDE, width=width, height=height)
+    check_number(least=MIN_FPS, most=MAX_FPS, fps=fps)
     check_number(least=0.01, seconds=seconds)
     check_whole(beside=beside)
     end_with(beside)

@@ -1,5 +1,6 @@
 """Films that are written can be watched, and half-written ones never appear."""
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from blocknerf.errors import RunError
-from blocknerf.video import even_size, write_video
+from blocknerf.video import ENCODER_SIDE, FASTEST, SLOWEST, even_size, write_video
 
 
 def _pictures(count: int, height: int, width: int) -> Iterator[np.ndarray]:
@@ -69,3 +70,27 @@ def test_no_pictures_or_mixed_sizes_are_refused(tmp_path: Path) -> None:
     with pytest.raises(RunError, match="picture 1 is 18x16, not 16x16"):
         write_video(tmp_path / "film.mp4", mixed)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fps", [0.0, -1.0, 1e-300, 0.009, 1001.0, 1e300, math.inf, math.nan])
+def test_rates_that_cannot_be_encoded_are_refused_first(fps: float, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"film\.mp4: .* frames a second cannot be encoded; give 0\.01 to 1000"):
+        write_video(tmp_path / "film.mp4", _pictures(2, 16, 16), fps=fps)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("fps", [SLOWEST, FASTEST])
+def test_rates_at_the_bounds_are_encoded(fps: float, tmp_path: Path) -> None:
+    write_video(tmp_path / "film.mp4", _pictures(3, 16, 16), fps=fps)
+    assert imageio.v3.immeta(tmp_path / "film.mp4", plugin="pyav")["fps"] == pytest.approx(fps)
+
+
+@pytest.mark.parametrize("shape", [(ENCODER_SIDE + 1, 2), (2, ENCODER_SIDE + 1)])
+def test_frames_beyond_the_encoder_are_refused(shape: tuple[int, int], tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"cannot be encoded; give at most 16384 pixels a side"):
+        write_video(tmp_path / "film.mp4", [np.zeros((*shape, 3), np.uint8)])
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_longest_frames_of_the_encoder_are_encoded(tmp_path: Path) -> None:
+    assert write_video(tmp_path / "film.mp4", [np.zeros((16, ENCODER_SIDE, 3), np.uint8)]) == 1

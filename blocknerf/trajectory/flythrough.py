@@ -10,9 +10,8 @@ from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
-from blocknerf.errors import RunError
 from blocknerf.trajectory.passage import Shot, reference_passage, usual_step
-from blocknerf.trajectory.trajectory import Trajectory
+from blocknerf.trajectory.trajectory import Trajectory, check_video
 
 SMOOTHING = 1.0 / 80.0
 """Standard deviation of the smoothing of positions, as a share of the way; at least the photographs' spacing."""
@@ -57,8 +56,7 @@ def along_path(
     Raises:
         RunError: there is no way to follow, or a size or count is impossible.
     """
-    if frames < 1 or width < 1 or height < 1:
-        raise RunError(f"trajectory: {frames} frames of {width}x{height} pixels; give at least 1 of each")
+    check_video(frames, width, height, fps)
     followed = list(reference_passage(cameras, shots, segment).frames)
     poses = smooth_poses(cameras.camera_to_world[followed].double().numpy(), frames)
     focals = ideal_focals(cameras[torch.tensor(followed)], width, height)

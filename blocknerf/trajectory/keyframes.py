@@ -8,7 +8,7 @@ from scipy.spatial.transform import Rotation, RotationSpline
 from torch import Tensor
 
 from blocknerf.errors import RunError
-from blocknerf.trajectory.trajectory import Trajectory
+from blocknerf.trajectory.trajectory import Trajectory, check_video
 
 
 def through_keyframes(
@@ -35,10 +35,11 @@ def through_keyframes(
         fps: Pictures a second.
 
     Raises:
-        RunError: there are fewer than two keyframes, or two neighbors are the same.
+        RunError: there are fewer than two keyframes, two neighbors are the same, or a size or count is impossible.
     """
     if len(camera_to_world) < 2 or frames < 2:
         raise RunError(f"trajectory: {len(camera_to_world)} keyframes and {frames} frames; give at least 2 of each")
+    check_video(frames, width, height, fps)
     poses = camera_to_world.double().numpy()
     turns = Rotation.from_matrix(poses[:, :, :3])
     times = _times(poses[:, :, 3], turns)

@@ -9,10 +9,30 @@ from torch import Tensor
 from blocknerf.cameras import Cameras
 from blocknerf.errors import RunError
 from blocknerf.geometry import is_rigid
-from blocknerf.values import positive
 
-MAX_FRAMES = 1_000_000
-"""More than this is a mistake in a file, not a film: eleven hours at 24 pictures a second."""
+MAX_FRAMES = 100_000
+"""Frames of a video: more than an hour at 24 a second, and their files are numbered with five digits."""
+MAX_SIDE = 8192
+"""Pixels of a frame's side: 8K."""
+MAX_PIXELS = 8192 * 4352
+"""Pixels of a frame: 139,264 macroblocks of 16x16, all that H.264 allows (level 6.2); encoding them takes 6 GiB."""
+MIN_FPS, MAX_FPS = 0.01, 1000.0
+"""Frames a second that MP4 and its players count with."""
+
+
+def check_video(frames: int, width: int, height: int, fps: float) -> None:
+    """Refuse a video that is empty or larger than can be encoded, before anything of that size is made.
+
+    Raises:
+        RunError: names the bound.
+    """
+    if not 0 < frames <= MAX_FRAMES:
+        raise RunError(f"trajectory: it has {frames} frames; give 1 to {MAX_FRAMES}")
+    if not (1 <= width <= MAX_SIDE and 1 <= height <= MAX_SIDE and width * height <= MAX_PIXELS):
+        most = f"at most {MAX_SIDE} pixels a side and {MAX_PIXELS} in all, as {MAX_SIDE}x{MAX_PIXELS // MAX_SIDE}"
+        raise RunError(f"trajectory: its size is {width}x{height}; give at least 1x1 pixels, {most}")
+    if not MIN_FPS <= fps <= MAX_FPS:
+        raise RunError(f"trajectory: fps is {fps}; give {MIN_FPS} to {MAX_FPS:g} frames a second")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +53,7 @@ class Trajectory:
     """Frames a second."""
 
     def __post_init__(self) -> None:
+        check_video(len(self.focals), self.width, self.height, self.fps)
         if fault := _fault(self):
             raise RunError(f"trajectory: {fault}")
 
@@ -71,13 +92,8 @@ class Trajectory:
 
 def _fault(trajectory: Trajectory) -> str | None:
     """What makes a trajectory impossible, with its place and remedy; None if nothing does."""
-    count = len(trajectory.focals)
-    if not 0 < count <= MAX_FRAMES or len(trajectory.camera_to_world) != count:
-        return f"it has {count} frames; give 1 to {MAX_FRAMES}"
-    if trajectory.width < 1 or trajectory.height < 1:
-        return f"its size is {trajectory.width}x{trajectory.height}; give at least 1x1 pixels"
-    if positive(trajectory.fps, 1000.0) is None:
-        return f"fps is {trajectory.fps}; give more than 0 and at most 1000 frames a second"
+    if len(trajectory.camera_to_world) != len(trajectory.focals):
+        return f"it has {len(trajectory.camera_to_world)} poses and {len(trajectory.focals)} focals; give one of each"
     rigid = is_rigid(trajectory.camera_to_world)
     if not rigid.all():
         first = int((~rigid).nonzero()[0])

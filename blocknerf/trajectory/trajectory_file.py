@@ -1,6 +1,7 @@
 """Trajectories on disk: our own `trajectory.json`, and nerfstudio's camera paths in both directions."""
 
 import math
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.errors import RunError
-from blocknerf.files import check_format, format_json, read_json, write_atomic
-from blocknerf.trajectory.trajectory import MAX_FRAMES, Trajectory
-from blocknerf.values import FARTHEST, LARGEST, LONGEST_SIDE, finite, positive, shown, spelled, whole
+from blocknerf.files import check_format, format_json, open_regular, read_json, write_atomic
+from blocknerf.trajectory.trajectory import MAX_FRAMES, MAX_SIDE, Trajectory
+from blocknerf.values import FARTHEST, LARGEST, finite, positive, shown, spelled, whole
 
 TRAJECTORY_FORMAT = "blocknerf.trajectory/1"
+
+LARGEST_FILE = 128 << 20
+"""Bytes of a trajectory; one of `MAX_FRAMES` takes about 50 million."""
 
 _REMEDY = "correct it, or write the file again"
 
@@ -41,8 +45,9 @@ def read_trajectory(path: Path) -> Trajectory:
     """Read a trajectory from `trajectory.json` or from a nerfstudio camera path, told apart by content.
 
     Raises:
-        RunError: the file is missing, broken, foreign or newer; the message names file, key and remedy.
+        RunError: the file is missing, too large, broken, foreign or newer; the message names file, key and remedy.
     """
+    _check_length(path)
     document = read_json(path, "trajectory")
     try:
         if "camera_path" in document:
@@ -50,6 +55,13 @@ def read_trajectory(path: Path) -> Trajectory:
         return _from_document(document)
     except RunError as error:
         raise RunError(f"{path}: {str(error).removeprefix('trajectory: ')}") from None
+
+
+def _check_length(path: Path) -> None:
+    with suppress(FileNotFoundError), open_regular(path, "trajectory file", RunError) as (_, size):
+        if size > LARGEST_FILE:
+            most = f"larger than the {LARGEST_FILE >> 20} MiB that are read"
+            raise RunError(f"{path}: this trajectory file is {most}; give at most {MAX_FRAMES} frames")
 
 
 def write_camera_path(trajectory: Trajectory, path: Path) -> None:
@@ -155,9 +167,9 @@ def _list(value: object, key: str) -> list[Any]:
 
 
 def _integer(value: object, key: str) -> int:
-    number = whole(value, 1, LONGEST_SIDE)
+    number = whole(value, 1, MAX_SIDE)
     if number is None:
-        raise RunError(f"trajectory: {key}: {shown(value)} is not a whole number of 1 to {LONGEST_SIDE}; {_REMEDY}")
+        raise RunError(f"trajectory: {key}: {shown(value)} is not a whole number of 1 to {MAX_SIDE}; {_REMEDY}")
     return number
 
 

@@ -1,6 +1,8 @@
 """Films are what the city looks like, are resumed picture by picture, and are never mixed."""
 
 import json
+import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,10 @@ import torch
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting
 from blocknerf.city.renderer import CityRenderer
-from blocknerf.errors import CaptureError, RunError
+from blocknerf.errors import BlockNerfError, CaptureError, RunError
 from blocknerf.images import read_image, to_uint8
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path
-from pipelines.film import film_timing, own_film
+from pipelines.film import as_asked, film_size, film_timing, own_film
 from pipelines.render import render
 
 SMALL: dict[str, Any] = {"frames": 6, "width": 20, "threads": 1}
@@ -140,6 +142,54 @@ def test_chosen_photographs_are_flown_through(exact_run: RunFolder) -> None:
     assert torch.allclose(film.camera_to_world[[0, 2, 4]], cameras.camera_to_world[[0, 5, 10]], atol=1e-4)
     with pytest.raises(CaptureError, match="no frame is named 'other'"):
         render(exact_run.path, through=("photo00.png", "other"), name="none", threads=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        ({"width": 10**9}, r"--width 1000000000 is out of range; give a whole number from 1 to 8192"),
+        (
+            {"width": 8192, "height": 8192},
+            "its size is 8192x8192; give .* at most 8192 pixels a side and 35651584 in all",
+        ),
+        ({"height": 8000}, "its size is 13333x8000; give"),
+        ({"frames": 10**9}, "--frames 1000000000 is out of range; give a whole number from 1 to 100000"),
+        ({"seconds": 1e6}, "it has 24000000 frames; give 1 to 100000"),
+        ({"seconds": math.inf}, "--seconds inf is out of range"),
+        ({"seconds": math.nan}, "--seconds nan is out of range"),
+        ({"fps": 1e300}, r"--fps 1e\+300 is out of range"),
+        ({"seconds": 1000.0, "fps": 1000.0}, "it has 1000000 frames; give"),
+    ],
+)
+def test_videos_that_cannot_be_encoded_are_refused_first(
+    exact_run: RunFolder, count_renderings: list[int], options: dict[str, Any], complaint: str
+) -> None:
+    with pytest.raises(BlockNerfError, match=complaint) as caught:
+        render(exact_run.path, threads=1, **options)
+    assert "\n" not in str(caught.value)
+    assert count_renderings == []
+    assert not exact_run.renders.exists()
+
+
+def test_a_camera_path_that_asks_for_too_much_is_refused_first(exact_run: RunFolder, tmp_path: Path) -> None:
+    film = own_film(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
+    write_camera_path(film, tmp_path / "path.json")
+    path = json.loads((tmp_path / "path.json").read_text())
+    (tmp_path / "path.json").write_text(json.dumps(path | {"render_width": 20_000, "render_height": 20_000}))
+    with pytest.raises(RunError, match=r"path\.json: render_width: 20000 is not a whole number of 1 to 8192"):
+        render(exact_run.path, trajectory=tmp_path / "path.json", threads=1)
+    assert not exact_run.renders.exists()
+
+
+@pytest.mark.parametrize("side", ["width", "height"])
+def test_one_pixel_of_one_side_is_at_least_one_of_the_other(
+    exact_run: RunFolder, balls_capture: Capture, side: str
+) -> None:
+    sizes: dict[str, Any] = {"width": None, "height": None, side: 1}
+    wide, high = film_size(balls_capture, exact_run, None, **sizes)
+    assert min(wide, high) == 1
+    film = own_film(balls_capture, "draft", (16, 10), (), None, 3, None, 8.0)
+    assert as_asked(replace(film, width=80, focals=film.focals), None, **sizes).height >= 1
 
 
 @pytest.mark.parametrize("name", ["", "../escape", "a b", ".hidden"])

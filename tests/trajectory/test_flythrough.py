@@ -166,7 +166,7 @@ def test_a_lens_too_wide_to_flatten_is_filmed_through_its_middle() -> None:
 
 
 def test_impossible_requests_are_refused() -> None:
-    with pytest.raises(RunError, match="0 frames of 100x50"):
+    with pytest.raises(RunError, match="it has 0 frames; give 1 to"):
         along_path(_street(), _photos(40), frames=0, width=100, height=50)
     with pytest.raises(RunError, match="no photographs"):
         along_path(_street()[:0], [], frames=5, width=100, height=50)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,8 +75,17 @@ def _broken(change: Callable[[dict], object]) -> dict:
         (lambda d: d.update(format="other"), "is not blocknerf.trajectory/1; nor is it a camera path"),
         (lambda d: d.update(frames=[]), "frames: is not a list of 1 to"),
         (lambda d: d.update(width=0), "width: 0 is not a whole number"),
+        (lambda d: d.update(width=20_000), "width: 20000 is not a whole number of 1 to 8192"),
+        (lambda d: d.update(height=10**9), "height: 1000000000 is not a whole number of 1 to 8192"),
+        (
+            lambda d: d.update(width=8192, height=8192),
+            "its size is 8192x8192; .*at most 8192 pixels a side and 35651584",
+        ),
+        (lambda d: d.update(fps=1e300), "fps: 1e\\+300 is not a finite number below"),
+        (lambda d: d.update(fps=1e9), "fps is 1000000000.0; give 0.01 to 1000 frames"),
+        (lambda d: d.update(frames=[0] * 100_001), "frames: is not a list of 1 to 100000 views"),
         (lambda d: d.update(width=True), "width: True is not a whole number"),
-        (lambda d: d.update(fps=0.0), "fps is 0.0; give more than 0"),
+        (lambda d: d.update(fps=0.0), "fps is 0.0; give 0.01 to 1000 frames"),
         (lambda d: d.update(fps="24"), "fps: '24' is not a finite number"),
         (lambda d: d["frames"][0].pop("focal"), r"frames\[0\]: is not an object"),
         (lambda d: d["frames"][0].update(focal=-1.0), "frame 0: focal is -1.0"),
@@ -97,6 +107,11 @@ def test_broken_files_are_refused_in_one_line(change: Callable[[dict], object], 
     ("keys", "message"),
     [
         ({"camera_type": "equirectangular"}, "'equirectangular' is not supported"),
+        ({"render_width": 20_000, "render_height": 20_000}, "render_width: 20000 is not a whole number of 1 to 8192"),
+        ({"render_width": 8192, "render_height": 8192}, "its size is 8192x8192"),
+        ({"seconds": 1e9}, "fps is 1e-09; give 0.01"),
+        ({"fps": 1e12}, "fps is 1000000000000.0; give"),
+        ({"camera_path": [None] * 100_001}, "camera_path: is not a list of 1 to 100000 views"),
         ({"render_width": None}, "render_width: None is not a whole number"),
         ({"camera_path": [{"camera_to_world": [1.0] * 12, "fov": 60}]}, "is not 16 numbers"),
         ({"camera_path": [{"camera_to_world": [1.0] * 16, "fov": 180}]}, "180.0 is not between 0 and 180"),
@@ -110,4 +125,17 @@ def test_broken_camera_paths_are_refused(keys: dict, message: str, tmp_path: Pat
     document = {"render_width": 8, "render_height": 6, "camera_path": [{"camera_to_world": eye, "fov": 60.0}]}
     (tmp_path / "path.json").write_text(json.dumps(document | keys))
     with pytest.raises(RunError, match=message):
+        read_trajectory(tmp_path / "path.json")
+
+
+def test_a_file_of_more_than_any_video_is_refused_unread(tmp_path: Path) -> None:
+    with (tmp_path / "path.json").open("wb") as stream:
+        stream.truncate(900 << 20)
+    with pytest.raises(RunError, match=r"path\.json: this trajectory file is larger than the 128 MiB that are read"):
+        read_trajectory(tmp_path / "path.json")
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "path.json")
+    with pytest.raises(RunError, match=r"path\.json: this trajectory file cannot be read \(it is not a regular file\)"):
         read_trajectory(tmp_path / "path.json")
