@@ -7,6 +7,8 @@ escaped: it searches the finished text for them. In HTML escaping is complete.
 from collections.abc import Sequence
 from html import escape as escape_html
 
+from blocknerf.printable import printable
+
 LONGEST = 1000
 """Letters of a text that are shown."""
 STYLE = """<style>
@@ -21,13 +23,13 @@ table.told { width: calc(100% - 1.5rem); border-collapse: collapse; font-size: 0
 def escape(text: str) -> str:
     """HTML that shows a text letter by letter, as content or as the value of an attribute.
 
-    Half a surrogate pair, which no encoding of a page can hold, becomes a question mark.
+    What is not seen, but acts, such as a mark that turns the direction of letters, is shown as its code.
 
     >>> escape('<b title="x">')
     '&lt;b title=&quot;x&quot;&gt;'
     """
     cut = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
-    return escape_html(cut.encode("utf-8", "replace").decode())
+    return escape_html(printable(cut))
 
 
 def paragraph(text: str, head: str = "") -> str:

@@ -102,7 +102,7 @@ def serving(
 
     stock = Stock.of(run, follow=follow)
     for fault in stock.faults:
-        print(f"view: not used: {_visible(fault)}", file=sys.stderr, flush=True)
+        print(printable(f"view: not used: {fault}"), file=sys.stderr, flush=True)
     load = open_growing(run, stock.city, device) if follow else None
     renderer = CityRenderer(run, city=stock.city, load=load, cache_bytes=cache_bytes, device=device, allow_missing=True)
     gallery = Gallery(renderer)
@@ -144,11 +144,6 @@ def serving(
         studio.close()
         painter.close()
         stop_inner(server)
-
-
-def _visible(text: str) -> str:
-    """The text in one line, without letters that would steer a terminal."""
-    return "".join(letter if letter.isprintable() else letter.encode("unicode_escape").decode() for letter in text)
 
 
 def _stand_at(initial: Any, camera: Cameras, scale: float) -> None:

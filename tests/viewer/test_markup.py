@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from blocknerf.printable import printable
 from viewer.markup import LONGEST, escape, paragraph, table
 
 HOSTILE = [
@@ -17,7 +18,7 @@ HOSTILE = [
     "http://elsewhere.example/ www.elsewhere.example me@elsewhere.example `code` {fallen = 1} | a | b |",
     "one\ntwo\r\nthree & &lt;b&gt; &#60; --> ]]> </p></table></svg>",
     '" onmouseover="fallen = 1',
-    "half a pair: \ud800, and nothing: \x00",
+    "half a pair: \ud800, nothing: \x00, and turned: \u202e",
 ]
 PIECES = st.sampled_from([*HOSTILE, *"<>&\"'`=/|{}[]()!#\n", "--", "<!--", "]]>", "script", "on", "&#x3c;"])
 TEXTS = st.lists(PIECES | st.characters(), max_size=12).map("".join)
@@ -47,8 +48,7 @@ class Page(HTMLParser):
 
 def literal(text: str) -> str:
     """What is to be read of a text."""
-    shown = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
-    return shown.encode("utf-8", "replace").decode()
+    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
 
 
 @pytest.mark.parametrize(
