@@ -4,12 +4,12 @@ from pathlib import Path
 
 from blocknerf.capture.transforms_file import write_transforms
 from blocknerf.city.manifest import RunFolder
-from blocknerf.city.photographs import placed_capture
+from blocknerf.city.photographs import capture_with_images, placed_capture
 from blocknerf.errors import RunError
 from pipelines.job import say
 
 
-def export(run: Path, *, poses: Path) -> Path:
+def export(run: Path, *, poses: Path, capture: Path | None = None) -> Path:
     """Write the refined poses as a transforms.json, and give its path.
 
     It is nerfstudio's form, and a capture like any other: `blocknerf run FILE --out ANOTHER` takes it.
@@ -17,15 +17,17 @@ def export(run: Path, *, poses: Path) -> Path:
     Args:
         run: The run folder, its poses reconciled.
         poses: The file to write, in the photographs' folder or above it.
+        capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
 
     Raises:
         RunError: The run's poses were not refined, or are not reconciled yet.
         CaptureError: The photographs do not lie below the file's folder, or a file is broken.
     """
     folder = RunFolder(run)
-    capture = placed_capture(folder)
+    capture_with_images(folder, capture)
+    refined = placed_capture(folder)
     if not folder.poses.is_file():
         raise RunError(f"{folder.poses}: there are no reconciled poses; run 'blocknerf reconcile' after training")
-    write_transforms(capture, poses)
-    say(f"{poses}: {len(capture)} photographs with refined poses")
+    write_transforms(refined, poses)
+    say(f"{poses}: {len(refined)} photographs with refined poses")
     return poses

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from blocknerf.capture.capture import read_capture
 from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.photographs import capture_with_images
 from blocknerf.errors import OptionError, TrainingError
 from blocknerf.kernels.backends import choose
 from blocknerf.kernels.devices import Device, resolve, set_deterministic
@@ -44,6 +44,7 @@ def train(
     seed: int = 0,
     device: Device = "auto",
     deterministic: bool = False,
+    capture: Path | None = None,
     view: bool = False,
     beside: int | None = None,
 ) -> list[str]:
@@ -71,6 +72,7 @@ def train(
         seed: Source of every random choice.
         device: Where to train: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
         deterministic: Add up in a fixed order on a GPU, too, so that the same command gives the same block; slower.
+        capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
         view: Show the blocks in the browser as they train. Needs the extra `view`.
         beside: Number of the process that started this one; training stops when that is gone, even if it was killed.
 
@@ -94,13 +96,13 @@ def train(
     check_whole(beside=beside)
     end_with(beside)
     usable, place, folder = use_threads(threads), resolve(device), RunFolder(run)
-    city, capture = read_city(folder.city), read_capture(folder.capture)
-    check_downscale(capture, downscale)
+    city, images = read_city(folder.city), capture_with_images(folder, capture)
+    check_downscale(images, downscale)
     set_deterministic(deterministic)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
     choices = {
         "steps": steps,
-        "downscale": downscale or default_downscale(capture, city.preset),
+        "downscale": downscale or default_downscale(images, city.preset),
         "pose_refinement": pose_refinement,
         "pose_stretch": pose_stretch,
         "pose_rounds": pose_rounds or (POSE_ROUNDS if pose_stretch else 1),
@@ -126,7 +128,7 @@ def train(
         with shown(run, view):
             for name in todo:
                 _train_alone(
-                    BlockTraining(folder, city, capture, name, choices, place, view),
+                    BlockTraining(folder, city, images, name, choices, place, view),
                     wanted=bool(block) and beside is None,
                 )
     return [name for name in todo if folder.field(name).exists()]

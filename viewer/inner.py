@@ -23,7 +23,7 @@ def import_viser() -> Any:
     try:
         import viser
     except ImportError:
-        raise RunError("view: needs the extra 'view'; run: pip install 'blocknerf[view]'") from None
+        raise RunError("view: needs viser; install it with: pip install 'viser==1.1.*'") from None
     if not viser.__version__.startswith(SERIES):
         raise RunError(f"view: viser {viser.__version__} is not {SERIES}*; run: pip install 'viser=={SERIES}*'")
     logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a visitor's broken message ends that visit, no more

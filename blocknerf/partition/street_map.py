@@ -49,7 +49,9 @@ def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNe
         PlacementError: osmnx is not installed, or the file cannot be read, is too large or holds no street.
     """
     if importlib.util.find_spec("osmnx") is None:
-        raise PlacementError("streets: osmnx, which reads maps, is not installed; pip install 'blocknerf[streets]'")
+        raise PlacementError(
+            "streets: osmnx, which reads maps, is not installed; install it with: pip install 'osmnx>=2,<3'"
+        )
     import osmnx
 
     graph = _read_graph(path)
