@@ -50,7 +50,7 @@ def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNe
     """
     if importlib.util.find_spec("osmnx") is None:
         raise PlacementError(
-            "streets: osmnx, which reads maps, is not installed; install it with: pip install 'osmnx>=2,<3'"
+            "streets: maps need osmnx; install it with: pip install 'osmnx>=2,<3'"
         )
     import osmnx
 
