@@ -1,5 +1,9 @@
 """Errors a user can act on: each message says what is wrong, where, and what to do."""
 
+from typing import TypeVar
+
+_Choice = TypeVar("_Choice", bound=str)
+
 
 class BlockNerfError(Exception):
     """Any error caused by input or environment; the command line prints it as one line and exits with 2."""
@@ -31,3 +35,26 @@ class TrainingError(BlockNerfError):
 
 class BackendError(BlockNerfError):
     """A kernel backend asked for by name cannot be used here."""
+
+
+def one_of(
+    value: object,
+    choices: tuple[_Choice, ...],
+    what: str,
+    error: type[BlockNerfError] = RunError,
+    remedy: str = "choose one of them",
+) -> _Choice:
+    """The choice that a value is; `what` names the value's role in a message.
+
+    Type hints bind no caller at run time, and a value that no branch knows must not end in the last one.
+
+    >>> one_of("b", ("a", "b"), "letter")
+    'b'
+
+    Raises:
+        RunError: (or the kind given as `error`) it is none of them; the message lists them.
+    """
+    for choice in choices:
+        if value == choice:
+            return choice
+    raise error(f"{what} {value!r:.80} is none of {', '.join(choices)}; {remedy}")

@@ -13,9 +13,11 @@ from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city.appearance import block_code, block_exposure
-from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.cache import open_blocks
+from blocknerf.city.manifest import City, RunFolder, Weighting, read_city, rendering_settings, with_rendering
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, error_colors
+from blocknerf.errors import RunError
 from blocknerf.images import to_float, to_uint8, write_image
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
@@ -24,7 +26,7 @@ from blocknerf.metrics.similarity import psnr, ssim
 from blocknerf.options import check_whole
 from blocknerf.rendering.code_fit import FIT_STEPS, fit_code
 from blocknerf.training.block_spec import check_downscale
-from pipelines.job import say, show, table, tracked
+from pipelines.job import is_done, say, show, table, tracked
 from pipelines.records import refined_stretches, training_downscale
 from pipelines.scores import (
     Evaluation,
@@ -35,6 +37,7 @@ from pipelines.scores import (
     summarize,
     write_evaluation,
 )
+from pipelines.staleness import CurrentInputs, changes
 
 FIT_RAYS = 1024
 """Pixels on which an appearance code is fitted: 32 numbers need no more, and the time goes with them."""
@@ -53,44 +56,74 @@ def evaluate(
     *,
     downscale: int | None = None,
     max_frames: int | None = None,
+    weighting: Weighting | None = None,
+    power: float | None = None,
+    selection_radius: float | None = None,
+    visibility_threshold: float | None = None,
     threads: int | None = None,
     device: Device = "auto",
 ) -> Evaluation:
     """Score the held-out photographs of a run, and give the scores.
 
     For each photograph and each block in its picture an appearance code is fitted on the left half; PSNR, SSIM
-    and LPIPS (where its weights are installed) are taken on the right half. Deterministic.
+    and LPIPS (where its weights are installed) are taken on the right half. Deterministic. Scores that are there
+    already are kept while the blocks that they are of stay the same.
 
     Args:
         run: The run folder, with trained blocks.
         downscale: Whole number by which photographs are shrunk; by default as in training.
         max_frames: Score no more photographs than this, evenly spread over the held-out ones.
+        weighting: How blocks share the picture; by default as city.json says.
+        power: Exponent of the inverse distance by which blocks are weighed; by default as city.json says.
+        selection_radius: Take a block while the camera is within this many of its radii; by default as city.json says.
+        visibility_threshold: Leave out blocks whose mean predicted visibility is below; by default as city.json says.
         threads: Processor threads; by default every core.
         device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
     Raises:
         BackendError: There is no such device.
         OptionError: A number is out of range.
-        RunError: A block is not trained, or a file is broken.
+        RunError: A block is not trained, a setting is out of range, or a file is broken.
     """
     place = resolve(device)
     use_threads(threads)
     check_whole(max_frames=max_frames)
     folder = RunFolder(run)
-    capture, city = read_capture(folder.capture), read_city(folder.city)
+    capture = read_capture(folder.capture)
+    city = with_rendering(
+        read_city(folder.city),
+        weighting=weighting,
+        power=power,
+        selection_radius=selection_radius,
+        visibility_threshold=visibility_threshold,
+    )
     check_downscale(capture, downscale)
     held_out = [i for i in range(len(capture)) if city.is_held_out(i)]
     chosen = spread(held_out, max_frames or len(held_out))
     scale = training_downscale(folder) if downscale is None else downscale
     own = refined_stretches(folder, capture)
     protocol = _protocol(city, len(held_out), len(chosen), scale, refined=own is not None)
-    if folder.evaluation.exists() and (found := read_evaluation(folder.evaluation)).protocol == protocol:
-        say(f"done already: {folder.evaluation}")
-    else:
+    found = _valid_scores(folder, protocol)
+    if found is None:
         stretches = {i: None if own is None else own[i] for i in chosen}
-        found = _score(CityRenderer(folder, city=city, device=place), capture, stretches, protocol)
+        found = _score(folder, city, place, capture, stretches, protocol)
         write_evaluation(found, folder.evaluation)
     _print(found)
+    return found
+
+
+def _valid_scores(folder: RunFolder, protocol: Protocol) -> Evaluation | None:
+    """The scores that are there, if they are by this protocol and of the run as it is; else says why they are not."""
+    if not folder.evaluation.exists():
+        return None
+    found = read_evaluation(folder.evaluation)
+    if found.protocol != protocol:
+        say(f"{folder.evaluation}: is by another protocol; scoring again")
+        return None
+    if why := changes(folder, found.inputs):
+        say(f"{folder.evaluation}: stale: {'; '.join(why)}; scoring again")
+        return None
+    is_done(folder.evaluation)
     return found
 
 
@@ -112,8 +145,10 @@ def _protocol(city: City, held_out: int, scored: int, downscale: int, *, refined
         f"{kept}; scored: {part}. For each and for each block in its picture, an appearance code is fitted on its "
         f"left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen); scores are taken on its right half, "
         f"photographs shrunk by {downscale}. Masked scores count only pixels that masks call static, and equal the "
-        f"others where there are no masks. {poses} Means are over photographs; those of a block alone are "
-        f"over the photographs of which it makes at least {JUDGED_SHARE:.0%}."
+        f"others where there are no masks. Blocks are weighed by {city.weighting} with power {city.power:g}, within "
+        f"{city.selection_radius:g} radii, and culled below a visibility of {city.visibility_threshold:g}. {poses} "
+        f"Means are over photographs; those of a block alone are over the photographs of which it makes at least "
+        f"{JUDGED_SHARE:.0%}."
     )
     known = perceptual.weights_path() is not None
     return Protocol(
@@ -126,21 +161,32 @@ def _protocol(city: City, held_out: int, scored: int, downscale: int, *, refined
         fit_rays=FIT_RAYS,
         fit_steps=FIT_STEPS,
         scored_half="right",
+        **rendering_settings(city),
         lpips="AlexNet, v0.1" if known else f"not computed: {perceptual.REASON}",
     )
 
 
 def _score(
-    renderer: CityRenderer, capture: Capture, chosen: Mapping[int, Stretch | None], protocol: Protocol
+    folder: RunFolder,
+    city: City,
+    device: torch.device,
+    capture: Capture,
+    chosen: Mapping[int, Stretch | None],
+    protocol: Protocol,
 ) -> Evaluation:
-    shown, frames = set(spread(list(chosen), SHOWN)), []
+    now = CurrentInputs(folder)
+    renderer = CityRenderer(folder, city=city, load=now.noted(open_blocks(folder, city, device)), device=device)
+    shown, frames, inputs = set(spread(list(chosen), SHOWN)), [], []
     for i, stretch in tracked(chosen.items(), "evaluate", len(chosen)):
         exam = Exam.of(capture, i, protocol.downscale, stretch)
         seen = answer(renderer, exam)
         frames.append(_frame_score(exam, seen, keep=i in shown))
+        inputs.append(now.of(seen.considered))
         if i in shown:
-            _write_pictures(renderer.run, exam, seen)
-    return summarize(protocol, frames)
+            _write_pictures(folder, exam, seen)
+    if why := changes(folder, *inputs):
+        raise RunError(f"evaluate: {'; '.join(why)}, while it was scored; run the same command again")
+    return summarize(protocol, now.of(name for part in inputs for name in part.blocks), frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

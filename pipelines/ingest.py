@@ -17,7 +17,7 @@ from blocknerf.images import check_image
 from blocknerf.kernels.threads import usable_cores
 from pipelines.job import is_done, say, tracked
 
-ANOTHER = "choose another output folder, or remove this one"
+ANOTHER = "choose another output folder"
 FAMILY = CAPTURE_FORMAT.split("/")[0]
 DECODING_BYTES = 2 << 30
 """Memory for images that are checked at once, each of which takes about eight bytes a pixel; one always fits."""

@@ -20,7 +20,7 @@ from blocknerf.presets import Preset
 from pipelines.job import is_done, say, show
 from pipelines.records import difference
 
-ANOTHER = "choose another output folder, or remove this one"
+ANOTHER = "choose another output folder"
 
 
 def partition(

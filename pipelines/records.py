@@ -17,7 +17,8 @@ from blocknerf.errors import RunError
 from blocknerf.files import LARGEST_JSON, parse_json, read_bounded
 from blocknerf.values import spelled
 
-_REMEDY = "train the block again"
+_REMEDY = "restore the file"
+"""The trained weights are good without either record."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

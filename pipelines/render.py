@@ -1,42 +1,39 @@
-"""Films of the city: along the capture's own way, through chosen views, or along a given camera path."""
+"""Videos of the city: along the capture's own way, through chosen views, or along a given camera path."""
 
-import json
-import time
-from collections.abc import Iterator, Mapping
-from dataclasses import replace
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import UInt8
 
-from blocknerf.cameras import Cameras
+from blocknerf.capture.capture import Capture
+from blocknerf.city.appearance import reference_segment
 from blocknerf.city.cache import open_blocks
-from blocknerf.city.light import Light, default_look, find_light
-from blocknerf.city.manifest import City, RunFolder, Weighting, check_name, read_city
-from blocknerf.city.photographs import placed_capture
-from blocknerf.city.renderer import CityRenderer, CityRendering
-from blocknerf.colormaps import depth_colors, weight_colors
+from blocknerf.city.light import default_look, find_light
+from blocknerf.city.manifest import (
+    City,
+    RunFolder,
+    Weighting,
+    check_name,
+    read_city,
+    rendering_settings,
+    with_rendering,
+)
+from blocknerf.city.photographs import placed_capture, trained_frames
+from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.errors import RunError
-from blocknerf.files import format_json, read_json, write_atomic
-from blocknerf.images import read_image, to_uint8, write_image
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
-from blocknerf.metrics.change import largest_jump, picture_change
 from blocknerf.options import check_number, check_whole
 from blocknerf.processes import end_with
 from blocknerf.trajectory.trajectory import MAX_FPS, MAX_FRAMES, MAX_SIDE, MIN_FPS, Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_trajectory
-from blocknerf.video import write_video
 from pipelines.film import as_asked, film_size, own_film
-from pipelines.job import duration, is_done, say, tracked
-from pipelines.records import read_lines
+from pipelines.render_record import ANOTHER, PathOptions, RenderRecord, VideoSettings, begin_log, read_progress
+from pipelines.staleness import CurrentInputs
+from pipelines.video_job import VideoJob
 
-RENDER_FORMAT = "blocknerf.render/1"
-
-_ANOTHER = "choose another --name, or remove the folder"
+MOST_BLOCKS = 1000
+"""That a frame can be blended from."""
 
 
 def render(
@@ -52,9 +49,16 @@ def render(
     width: int | None = None,
     height: int | None = None,
     look: str | None = None,
+    mix: float | None = None,
+    codes_of: str | None = None,
     exposure: float | None = None,
     block: str | None = None,
+    hide: tuple[str, ...] = (),
+    max_blocks: int = MAX_BLOCKS,
     weighting: Weighting | None = None,
+    power: float | None = None,
+    selection_radius: float | None = None,
+    visibility_threshold: float | None = None,
     depth: bool = False,
     block_weights: bool = False,
     threads: int | None = None,
@@ -63,7 +67,8 @@ def render(
 ) -> Path:
     """Render a film of the city, and give its path.
 
-    Pictures are kept one by one, so a film that was interrupted goes on where it stopped.
+    Pictures are kept one by one, so a film that was interrupted goes on where it stopped. Frames of blocks that were
+    retrained since, and files that were damaged, are rendered again, with a line that says so.
 
     Args:
         run: The run folder, with trained blocks.
@@ -79,9 +84,16 @@ def render(
         look: A stored look (`blocknerf match`), or several with colons between them, as noon:dusk, that pass into one
             another along the film; by default the look named default. Without any, blocks show the segment that is
             followed, or trains the most blocks, as each of them learned it.
+        mix: With two looks, show this mix in every frame, from 0 for the first to 1 for the second.
+        codes_of: In place of a look, a segment of the capture: blocks show it as each of them learned it.
         exposure: Show this exposure, in the capture's unit; by default that of the photographs around each camera.
         block: Render this block alone, to compare hand-overs with.
+        hide: Blocks to leave out.
+        max_blocks: How many blocks a frame is blended from at most.
         weighting: How blocks share the picture; by default as city.json says.
+        power: Exponent of the inverse distance by which blocks are weighed; by default as city.json says.
+        selection_radius: Take a block while the camera is within this many of its radii; by default as city.json says.
+        visibility_threshold: Leave out blocks whose mean predicted visibility is below; by default as city.json says.
         depth: Also make depth.mp4.
         block_weights: Also make blocks.mp4, which shows by color which blocks a picture is from.
         threads: Processor threads; by default every core.
@@ -91,19 +103,30 @@ def render(
     Raises:
         BackendError: There is no such device.
         OptionError: A number is out of range.
-        RunError: A block is not trained, a file is broken, or the folder holds another film.
+        RunError: A block is not trained, a setting is out of range, a file is broken, or the folder holds another film.
     """
     check_whole(most=MAX_FRAMES, frames=frames)
     check_whole(most=MAX_SIDE, width=width, height=height)
     check_number(least=MIN_FPS, most=MAX_FPS, fps=fps)
     check_number(least=0.01, seconds=seconds)
+    check_whole(most=MOST_BLOCKS, max_blocks=max_blocks)
     check_whole(beside=beside)
     end_with(beside)
     use_threads(threads)
     place = resolve(device)
-    folder, layers = RunFolder(run), _layers(depth, block_weights)
+    folder = RunFolder(run)
     capture, city = placed_capture(folder), read_city(folder.city)
     check_name(name, "--name")
+    path = PathOptions(
+        given=trajectory is not None,
+        through=through,
+        segment=segment,
+        frames=frames,
+        seconds=seconds,
+        fps=fps,
+        width=width,
+        height=height,
+    )
     if trajectory is not None:
         _refuse_beside("trajectory", through=through, segment=segment, frames=frames, seconds=seconds)
         film = as_asked(read_trajectory(trajectory), fps, width, height)
@@ -111,24 +134,46 @@ def render(
         _refuse_beside("through", segment=segment if through else None)
         size = film_size(capture, folder, segment, width, height)
         film = own_film(capture, city.preset, size, through, segment, frames, seconds, fps)
-    settings: dict[str, Any] = {
-        "look": look or default_look(folder, segment),
-        "segment": segment,
-        "exposure": exposure,
-        "block": block,
-        "weighting": weighting,
-    }
+    city = with_rendering(
+        city,
+        weighting=weighting,
+        power=power,
+        selection_radius=selection_radius,
+        visibility_threshold=visibility_threshold,
+    )
+    _check_blocks(city, block, hide)
     _check_fields(folder, city)
-    light = find_light(folder, city, capture, settings["look"], segment, exposure)
-    _claim(folder, name, film, settings)
-    if all(folder.video(name, layer).exists() for layer in layers) and is_done(folder.render_record(name)):
-        return folder.video(name)
-    _Film(folder, city, name, film, layers, settings, light, place).make()
+    if codes_of is not None:
+        _refuse_beside("codes-of", look=look)
+    elif look is None and (look := default_look(folder, segment)) is None:
+        codes_of = segment or _reference_segment(folder, city, capture, block)
+    settings = VideoSettings(
+        look=look,
+        codes_of=codes_of,
+        mix=mix,
+        exposure=exposure,
+        block=block,
+        hide=tuple(sorted(set(hide))),
+        max_blocks=max_blocks,
+        **rendering_settings(city),
+    )
+    light = find_light(folder, city, capture, look, codes_of, exposure, mix)
+    known = _claim(folder, name, film, RenderRecord(settings=settings, path=path))
+    VideoJob(folder, name, film, known, _layers(depth, block_weights), city, light, place).make()
     return folder.video(name)
 
 
 def _layers(depth: bool, block_weights: bool) -> tuple[str, ...]:
     return ("frames", *(["depth"] if depth else []), *(["blocks"] if block_weights else []))
+
+
+def _check_blocks(city: City, block: str | None, hide: tuple[str, ...]) -> None:
+    for name in (*hide, *([] if block is None else [block])):
+        city.block(name)
+    if block is not None and hide:
+        raise RunError("render: --hide has no meaning beside --block; give one of them")
+    if len(set(hide)) == len(city.blocks):
+        raise RunError("render: --hide leaves no block to render; name fewer")
 
 
 def _check_fields(folder: RunFolder, city: City) -> None:
@@ -145,20 +190,36 @@ def _refuse_beside(kind: str, **others: Any) -> None:
             raise RunError(f"render: --{key} has no meaning beside --{kind}; give one of them")
 
 
-def _claim(folder: RunFolder, name: str, film: Trajectory, settings: Mapping[str, Any]) -> None:
-    """Write the trajectory into the film's folder, or find that the same one is there already."""
-    path = folder.trajectory(name)
-    if not path.exists():
+def _reference_segment(folder: RunFolder, city: City, capture: Capture, block: str | None) -> str:
+    """The segment that blocks show where neither a preset nor a segment is asked for."""
+    blocks = city.blocks if block is None else (city.block(block),)
+    return reference_segment(capture, trained_frames(folder, blocks, capture))
+
+
+def _claim(folder: RunFolder, name: str, film: Trajectory, asked: RenderRecord) -> RenderRecord:
+    """What is there of the video, once its folder has the trajectory.
+
+    Raises:
+        RunError: the folder holds a video along another camera path, or with other settings.
+    """
+    path, known = folder.trajectory(name), read_progress(folder, name)
+    if known is not None and (difference := known.settings.difference(asked.settings)):
+        raise RunError(f"{path.parent}: holds a video with {difference}; {ANOTHER}")
+    if not path.exists() or not _same(read_trajectory(path), film):
+        if path.exists() and not _is_derived_anew(folder, known, asked):
+            raise RunError(f"{path}: is another camera path under this name; {ANOTHER}")
         write_trajectory(film, path)
-        write_atomic(folder.render_log(name), json.dumps({"settings": settings}) + "\n")
-        return
-    if not _same(read_trajectory(path), film):
-        raise RunError(f"{path}: is of another film under this name; {_ANOTHER}")
-    record = folder.render_record(name)
-    first = read_json(record, "render") if record.exists() else next(read_lines(folder.render_log(name)), {})
-    written = first.get("settings", settings)
-    if any(written.get(key) != value for key, value in settings.items()):
-        raise RunError(f"{path.parent}: holds this film with another look, exposure, block or weighting; {_ANOTHER}")
+    if known is None:
+        begin_log(folder, name, asked)
+    return asked if known is None else known
+
+
+def _is_derived_anew(folder: RunFolder, known: RenderRecord | None, asked: RenderRecord) -> bool:
+    """Whether the same options gave another camera path only because the run's poses were aligned anew."""
+    if known is None or asked.path.given or known.path != asked.path:
+        return False
+    poses = CurrentInputs(folder).of(()).poses
+    return all(row.inputs.poses != poses for row in known.frames.values())
 
 
 def _same(first: Trajectory, second: Trajectory) -> bool:
@@ -167,137 +228,3 @@ def _same(first: Trajectory, second: Trajectory) -> bool:
         return False
     # Another machine may round the last digits otherwise.
     return torch.allclose(first.camera_to_world, second.camera_to_world, rtol=1e-5, atol=1e-4)
-
-
-class _Film:
-    """One film in the making: its pictures, then its videos, then its record."""
-
-    def __init__(
-        self,
-        folder: RunFolder,
-        city: City,
-        name: str,
-        film: Trajectory,
-        layers: tuple[str, ...],
-        settings: Mapping[str, Any],
-        light: Light,
-        device: torch.device,
-    ) -> None:
-        self.light = light
-        self.folder, self.name, self.film, self.layers, self.settings = folder, name, film, layers, settings
-        self.positions = {block.name: i for i, block in enumerate(city.blocks)}
-        shown = city
-        if settings["block"] is not None:
-            shown = replace(city, blocks=(city.block(settings["block"]),))
-        if settings["weighting"] is not None:
-            shown = replace(shown, weighting=settings["weighting"])
-        self.renderer = CityRenderer(folder, city=shown, load=open_blocks(folder, city, device), device=device)
-        self.rows = {row["frame"]: row for row in self._old_rows()}
-
-    def make(self) -> None:
-        """Render the missing pictures, then write videos and record."""
-        missing = [i for i in range(len(self.film)) if not self._is_made(i)]
-        size = f"{self.film.width}x{self.film.height}"
-        kept = f", {len(self.film) - len(missing)} are there already" if len(missing) < len(self.film) else ""
-        say(f"{self.name}: {len(self.film)} pictures of {size}, {self.film.seconds:.1f} s{kept}")
-        if missing:
-            near, far = self._depth_range()
-            self._make_pictures(missing, near, far)
-        changes = self._write_videos()
-        self._write_record(changes)
-
-    def _make_pictures(self, missing: list[int], near: float, far: float) -> None:
-        cameras = self.film.cameras
-        for done, i in enumerate(tracked(missing, self.name, len(missing))):
-            start = time.monotonic()
-            seen = self._render(cameras, i)
-            weights = {use.name: round(use.weight, 6) for use in seen.rendered}
-            for layer in self.layers:
-                write_image(self._picture(i, layer), self._colors(seen, layer, weights, near, far))
-            taken = time.monotonic() - start
-            row = {"frame": i, "seconds": round(taken, 4), "blocks": weights}
-            self.rows[i] = row
-            with self.folder.render_log(self.name).open("a") as log:
-                log.write(json.dumps(row) + "\n")
-            if done == 1:  # The first picture also loads blocks and compiles kernels.
-                say(f"   about {duration(taken * len(missing))}")
-
-    def _render(self, cameras: Cameras, frame: int) -> CityRendering:
-        share = frame / max(1, len(self.film) - 1)
-        return self.renderer.render(cameras, frame, **self.light.at(share, self.renderer, cameras[frame]))
-
-    def _colors(
-        self, seen: CityRendering, layer: str, weights: Mapping[str, float], near: float, far: float
-    ) -> UInt8[np.ndarray, "height width 3"]:
-        if layer == "depth":
-            return depth_colors(seen.depth.cpu().numpy(), near, far)
-        color = to_uint8(seen.color)
-        if layer == "blocks":
-            return weight_colors(color, [(self.positions[name], weight) for name, weight in weights.items()])
-        return color
-
-    def _depth_range(self) -> tuple[float, float]:
-        """Distances that depth colors span, the same for the whole film: those of a glance at it, widened."""
-        if "depth" not in self.layers:
-            return 1.0, 2.0
-        side = max(self.film.width, self.film.height)
-        cameras = self.film.cameras.scaled(min(1.0, 48 / side))
-        found = []
-        for i in sorted({0, len(self.film) // 2, len(self.film) - 1}):
-            seen = self._render(cameras, i)
-            found.append(seen.depth[seen.opacity > 0.5].cpu())
-        depths = torch.cat(found)
-        if not len(depths):
-            return 1.0, 100.0
-        return 0.8 * float(depths.quantile(0.02)), 1.5 * float(depths.quantile(0.98))
-
-    def _picture(self, frame: int, layer: str) -> Path:
-        return self.folder.pictures(self.name, layer) / f"{frame:05d}.png"
-
-    def _is_made(self, frame: int) -> bool:
-        return frame in self.rows and all(self._picture(frame, layer).exists() for layer in self.layers)
-
-    def _old_rows(self) -> list[dict[str, Any]]:
-        record = self.folder.render_record(self.name)
-        rows = read_json(record, "render")["frames"] if record.exists() else []
-        return [*rows, *(row for row in read_lines(self.folder.render_log(self.name)) if "frame" in row)]
-
-    def _write_videos(self) -> list[float]:
-        """Videos of all layers; gives the change between each picture and the one before."""
-        changes: list[float] = []
-        for layer in self.layers:
-            pictures = self._measured(changes) if layer == "frames" else self._read(layer)
-            write_video(self.folder.video(self.name, layer), pictures, fps=self.film.fps)
-        return changes
-
-    def _read(self, layer: str) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-        return (read_image(self._picture(i, layer)) for i in range(len(self.film)))
-
-    def _measured(self, changes: list[float]) -> Iterator[UInt8[np.ndarray, "height width 3"]]:
-        before = None
-        for picture in self._read("frames"):
-            if before is not None:
-                changes.append(round(picture_change(before, picture), 6))
-            before = picture
-            yield picture
-
-    def _write_record(self, changes: list[float]) -> None:
-        rows = [self.rows[i] for i in range(len(self.film))]
-        spent = sum(row["seconds"] for row in rows)
-        record = {
-            "format": RENDER_FORMAT,
-            "settings": self.settings,
-            "width": self.film.width,
-            "height": self.film.height,
-            "fps": self.film.fps,
-            "seconds": round(spent, 3),
-            "pixels_per_second": round(len(rows) * self.film.width * self.film.height / max(spent, 1e-9)),
-            "mean_change": round(mean(changes), 6) if changes else 0.0,
-            "largest_jump": round(largest_jump(changes), 4),
-            "changes": changes,
-            "frames": rows,
-        }
-        write_atomic(self.folder.render_record(self.name), format_json(record))
-        self.folder.render_log(self.name).unlink(missing_ok=True)
-        rate = f"{record['pixels_per_second']:,} pixels/s, largest jump {record['largest_jump']:.2f} x the usual change"
-        say(f"{self.folder.video(self.name)}: {rate}")

@@ -11,7 +11,7 @@ from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.city.extras import Extras, TrainingRecord
 from blocknerf.city.manifest import City, RunFolder, check_name, read_city
 from blocknerf.colormaps import block_color
-from blocknerf.files import read_json, write_atomic
+from blocknerf.files import write_atomic
 from blocknerf.images import image_size
 from blocknerf.partition.report import read_coverage
 from pipelines.charts import Series, legend, line_chart, ribbon
@@ -19,7 +19,9 @@ from pipelines.disagreement import CAPTION, HEAD, disagreement_rows
 from pipelines.job import duration, say
 from pipelines.page import Section, definitions, document, figure, paragraph, picture, player, table, tiles
 from pipelines.records import LogLine, read_log
+from pipelines.render_record import RenderRecord, read_record
 from pipelines.scores import Evaluation, FrameScore, read_evaluation
+from pipelines.staleness import changes
 
 KINDS = {
     "photo": "Photograph; the half right of the line is scored.",
@@ -51,18 +53,21 @@ def report(run: Path, *, film: str = "flythrough") -> Path:
     records = extras.records
     for fault in extras.faults:
         say(f"warning: not used: {fault}")
+    outdated = () if scores is None else changes(folder, scores.inputs)
+    for clause in outdated:
+        say(f"warning: {folder.evaluation}: stale: {clause}; run 'blocknerf evaluate' again")
     sections = [
         Section(title="Files that were not used", body=_faults(folder, capture, extras.faults)),
         Section(title="Fly-through", body=_film(folder, city, film)),
-        Section(title="Photographs it never saw", body=_comparisons(folder, scores)),
-        Section(title="Scores", body=_scores(scores)),
+        Section(title="Photographs it never saw", body=_stale("evaluate", outdated) + _comparisons(folder, scores)),
+        Section(title="Scores", body=_stale("evaluate", outdated) + _scores(scores)),
         Section(title="Plan", body=_plan(folder)),
         Section(title="Poses", body=_poses(folder, capture)),
         Section(title="Training", body=_training(folder, city, records)),
         Section(title="Provenance", body=_provenance(capture, city, records)),
     ]
     title = f"{_place(capture)}: {_counted(len(city.blocks), 'block')}"
-    lead = _lead(capture, city, scores, records)
+    lead = _lead(capture, city, None if outdated else scores, records)
     write_atomic(folder.report, document(title, lead, sections))
     say(f"{folder.report}: {folder.report.stat().st_size / 1e6:.1f} MB, opens in any browser")
     return folder.report
@@ -100,24 +105,42 @@ def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapp
 def _film(folder: RunFolder, city: City, name: str) -> str:
     if not folder.render_record(name).exists():
         return paragraph(f"Not rendered yet: blocknerf render {folder.path.name} --name {name}", "warn")
-    record = read_json(folder.render_record(name), "render")
-    count, size = len(record["frames"]), f"{record['width']}x{record['height']}"
-    colors = _colors(city)
-    shares = [frame["blocks"] for frame in record["frames"]]
+    record = read_record(folder.render_record(name))
+    outdated = changes(folder, record.inputs)
+    for clause in outdated:
+        say(f"warning: {folder.render_folder(name)}: stale: {clause}; run 'blocknerf render' again")
+    body = _stale(f"render --name {name}", outdated)
+    figures, colors = record.statistics, _colors(city)
+    assert figures is not None  # of a finished video
+    shares = [row.blocks for _, row in sorted(record.frames.items())]
     used = {block: color for block, color in colors.items() if any(block in share for share in shares)}
-    caption = f"{count} pictures of {size} at {record['fps']:g} a second."
-    body = figure(player(folder.video(name), f"film {name}"), caption)
+    caption = f"{len(shares)} pictures of {figures.width}x{figures.height} at {figures.fps:g} a second."
+    body += _video(folder, record, name, "frames", caption)
     stripe = ribbon(shares, used, label="blocks along the film")
     body += figure(stripe, "The blocks that the pictures are blended from, along the film.", "ribbon") + legend(used)
     body += paragraph(
-        f"Hand-over: pictures change by {record['mean_change']:.4f} from one to the next on average (display values "
-        f"0 to 1); the largest jump is {record['largest_jump']:.2f} times the usual change around it. Rendered at "
-        f"{record['pixels_per_second']:,} pixels a second.",
+        f"Hand-over: pictures change by {figures.mean_change:.4f} from one to the next on average (display values "
+        f"0 to 1); the largest jump is {figures.largest_jump:.2f} times the usual change around it. Rendered at "
+        f"{figures.pixels_per_second:,} pixels a second.",
         "faint",
     )
-    there = [layer for layer in LAYERS if folder.video(name, layer).exists()]
-    others = "".join(figure(player(folder.video(name, layer), LAYERS[layer]), LAYERS[layer]) for layer in there)
+    others = "".join(_video(folder, record, name, layer, LAYERS[layer]) for layer in LAYERS if layer in record.videos)
     return body + (f'<div class="pair">{others}</div>' if others else "")
+
+
+def _video(folder: RunFolder, record: RenderRecord, name: str, layer: str, caption: str) -> str:
+    """A video of that name and layer, or what is wrong with its file."""
+    path = folder.video(name, layer)
+    if damage := record.videos[layer].damage(path):
+        complaint = f"{path.name} {damage}; run 'blocknerf render --name {name}' to write it again from its frames"
+        say(f"warning: {path.parent}: {complaint}")
+        return paragraph(complaint, "warn")
+    return figure(player(path, f"video {name}: {layer}"), caption)
+
+
+def _stale(command: str, outdated: Sequence[str]) -> str:
+    """A warning above what is not of the run as it is; nothing where all is."""
+    return paragraph(f"Stale: {'; '.join(outdated)}. Run: blocknerf {command}", "warn") if outdated else ""
 
 
 def _comparisons(folder: RunFolder, scores: Evaluation | None) -> str:

@@ -21,7 +21,7 @@ from pipelines.report import report
 from pipelines.train import check_poses, check_training, train
 
 SETTINGS_FORMAT = "blocknerf.run/1"
-ANOTHER = "choose another output folder, or remove this one"
+ANOTHER = "choose another output folder"
 
 
 def run(

@@ -7,10 +7,12 @@ from statistics import mean
 from typing import Any
 
 from blocknerf.capture.entry import Entry
-from blocknerf.errors import RunError
+from blocknerf.city.manifest import WEIGHTINGS, Weighting
+from blocknerf.errors import RunError, one_of
 from blocknerf.files import check_format, format_json, read_json, write_atomic
+from pipelines.staleness import Inputs
 
-EVALUATION_FORMAT = "blocknerf.evaluation/1"
+EVALUATION_FORMAT = "blocknerf.evaluation/2"
 _REMEDY = "remove the file and evaluate again"
 
 
@@ -29,6 +31,10 @@ class Protocol:
     fit_rays: int
     fit_steps: int
     scored_half: str
+    weighting: Weighting
+    power: float
+    selection_radius: float
+    visibility_threshold: float
     lpips: str
     """Which LPIPS, or why there is none."""
 
@@ -78,19 +84,21 @@ class Evaluation:
     """All scores of a run."""
 
     protocol: Protocol
+    inputs: Inputs
+    """Blocks and poses that they are of."""
     mean: Scores
     """Means over photographs."""
     blocks: Mapping[str, BlockScore]
     frames: tuple[FrameScore, ...]
 
 
-def summarize(protocol: Protocol, frames: Sequence[FrameScore]) -> Evaluation:
+def summarize(protocol: Protocol, inputs: Inputs, frames: Sequence[FrameScore]) -> Evaluation:
     """The evaluation of some photographs, with means over photographs and by block."""
     keys = [field.name for field in fields(Scores)]
     means = {key: _mean([getattr(frame.scores, key) for frame in frames]) for key in keys}
     names = sorted({name for frame in frames for name in frame.block_psnr})
     blocks = {name: _block_score([frame for frame in frames if name in frame.block_psnr], name) for name in names}
-    return Evaluation(protocol=protocol, mean=Scores(**means), blocks=blocks, frames=tuple(frames))
+    return Evaluation(protocol=protocol, inputs=inputs, mean=Scores(**means), blocks=blocks, frames=tuple(frames))
 
 
 def write_evaluation(evaluation: Evaluation, path: Path) -> None:
@@ -98,6 +106,7 @@ def write_evaluation(evaluation: Evaluation, path: Path) -> None:
     document = {
         "format": EVALUATION_FORMAT,
         "protocol": asdict(evaluation.protocol),
+        "inputs": evaluation.inputs.to_json(),
         "mean": _scores_data(evaluation.mean),
         "blocks": {name: asdict(block) for name, block in evaluation.blocks.items()},
         "frames": [_frame_data(frame) for frame in evaluation.frames],
@@ -116,6 +125,7 @@ def read_evaluation(path: Path) -> Evaluation:
     blocks = entry.inner("blocks")
     return Evaluation(
         protocol=Protocol(**_flat(Protocol, entry.inner("protocol"))),
+        inputs=Inputs.read(entry.inner("inputs")),
         mean=_read_scores(entry.inner("mean")),
         blocks={name: BlockScore(**_flat(BlockScore, blocks.inner(name))) for name in blocks},
         frames=tuple(_read_frame(frame) for frame in entry.objects("frames")),
@@ -146,7 +156,12 @@ def _frame_data(frame: FrameScore) -> dict[str, Any]:
 
 def _flat(kind: type, entry: Entry) -> dict[str, Any]:
     """The values of a record of plain facts, each of the type that its field has."""
-    readers: dict[Any, Callable[[str], Any]] = {int: entry.whole, float: entry.number, str: entry.text}
+    readers: dict[Any, Callable[[str], Any]] = {
+        int: entry.whole,
+        float: entry.number,
+        str: entry.text,
+        Weighting: lambda key: one_of(entry.text(key), WEIGHTINGS, entry.place(key), remedy=_REMEDY),
+    }
     return {field.name: readers[field.type](field.name) for field in fields(kind)}
 
 

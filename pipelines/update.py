@@ -103,7 +103,7 @@ def _update(
         with stage("match"):
             _match(folder, city, name, device)
     _publish(folder, name, own)
-    say(f"{name}: updated; films, scores and report are still of the old block: remove them to make them again")
+    say(f"{name}: updated; run 'blocknerf render', 'evaluate' and 'report' again to replace what shows the old block")
 
 
 def _comparable(fresh: Capture, known: Capture, block: str) -> Capture:

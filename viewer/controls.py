@@ -9,12 +9,12 @@ import viser
 from blocknerf.cameras import Cameras
 from blocknerf.city.manifest import WEIGHTINGS, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS
-from blocknerf.errors import BlockNerfError, RunError
+from blocknerf.errors import BlockNerfError, RunError, one_of
 from viewer.facts import BlockFacts, facts_table
 from viewer.markup import STYLE, paragraph
 from viewer.pictures import LAYERS, Picture, Wish
 from viewer.plan import draw_plan, table
-from viewer.stock import Stock
+from viewer.stock import LEARNED, Stock
 from viewer.views import held
 
 BUDGETS = (180, 270, 360, 540, 720, 1080)
@@ -66,6 +66,8 @@ class Controls:
                 gui.add_dropdown("Passes into", (ALONE, *stock.looks), visible=len(stock.looks) > 1)
             )
             self._passed = self._input(gui.add_slider("Passed", 0.0, 1.0, 0.01, 0.0, visible=len(stock.looks) > 1))
+            hint = "A video passes from the first to the second; else it shows the mix that is seen here"
+            self._along = gui.add_checkbox("Pass along the video", False, visible=len(stock.looks) > 1, hint=hint)
             known = stock.exposure is not None
             self._own = self._input(gui.add_checkbox("Exposure of the surroundings", True, visible=known))
             hint = "In powers of two from the photographs' middle one"
@@ -77,7 +79,8 @@ class Controls:
         with gui.add_folder("Blocks"):
             city, most = stock.city, max(2, min(MOST, len(stock.city.blocks)))
             self._weighting = self._input(gui.add_dropdown("Weighting", WEIGHTINGS, initial_value=city.weighting))
-            self._power = self._input(gui.add_slider("Power", *POWERS, 0.5, held(city.power, *POWERS)))
+            self._powers = min(POWERS[0], city.power), max(POWERS[1], city.power)
+            self._power = self._input(gui.add_slider("Power", *self._powers, 0.5, city.power))
             self._most = self._input(gui.add_slider("At most", 1, most, 1, min(MAX_BLOCKS, most)))
             threshold = held(city.visibility_threshold, *THRESHOLDS)
             self._threshold = self._input(gui.add_slider("Culled below", *THRESHOLDS, 0.005, threshold))
@@ -93,19 +96,35 @@ class Controls:
         return BUDGETS[tuple(f"{height} lines" for height in BUDGETS).index(self._budget.value)]
 
     def film_options(self) -> list[str]:
-        """What the panel says of a film, as options of `blocknerf render`.
+        """What the panel shows, as options of `blocknerf render`.
 
         Raises:
-            RunError: the light is none that a film can show, or the run has no such look or weighting.
+            RunError: the run has no such look, segment or weighting.
         """
-        names = [self._light.value] + ([] if self._into.value == ALONE else [self._into.value])
-        options = ["--weighting", self.weighting]
-        if names[0] in self._stock.looks:
-            self._stock.light(names[0], None if self._into.value == ALONE else self._into.value, None)
-            options += ["--look", ":".join(names)]
-        elif self._stock.looks:
-            raise RunError(f"view: a film shows a stored look; choose {' or '.join(self._stock.looks)} under Light")
-        return options + ([] if self.exposure is None else ["--exposure", repr(self.exposure)])
+        shown = {
+            "weighting": self.weighting,
+            "power": self._held_power,
+            "selection-radius": self._stock.city.selection_radius,
+            "visibility-threshold": self._held_threshold,
+            "max-blocks": self._max_blocks,
+            **self._light_options(),
+            **({} if self.exposure is None else {"exposure": self.exposure}),
+        }
+        options = [f"--{name}={value}" for name, value in shown.items()]
+        hidden = self._stock.hidden(self._names_hidden)
+        return options + (["--hide", *hidden] if hidden else [])
+
+    def _light_options(self) -> dict[str, object]:
+        """Which appearance the panel shows, checked: a page can say anything."""
+        light, into = self._light.value, self._into.value
+        if light in self._stock.looks and into != ALONE:
+            self._stock.light(light, into, None)
+            return {"look": f"{light}:{into}"} | ({} if self._along.value else {"mix": self._held_passed})
+        if light in self._stock.looks:
+            return {"look": light}
+        if light not in self._stock.lights:
+            raise RunError(f"view: there is no light {light!r}; choose one of {', '.join(self._stock.lights)}")
+        return {"codes-of": light.removeprefix(LEARNED)}
 
     @property
     def weighting(self) -> Weighting:
@@ -114,11 +133,7 @@ class Controls:
         Raises:
             RunError: the page says what is none of the ways.
         """
-        asked = self._weighting.value
-        for known in WEIGHTINGS:
-            if asked == known:
-                return known
-        raise RunError(f"view: there is no weighting {asked!r}; choose one of {', '.join(WEIGHTINGS)}")
+        return one_of(self._weighting.value, WEIGHTINGS, "view: weighting")
 
     @property
     def exposure(self) -> float | None:
@@ -133,18 +148,38 @@ class Controls:
         Raises:
             RunError: there is no such look or weighting.
         """
-        hidden, stock = frozenset(self._hidden.value[:LONGEST_LIST].split()), self._stock
+        stock = self._stock
         light, into = self._light.value, self._into.value
         passes = into != ALONE and light in stock.looks
         return Wish(
             view=view,
             light=stock.light(light, into if passes else None, self.exposure),
-            passed=held(self._passed.value, 0.0, 1.0),
-            city=stock.shown(hidden, held(self._power.value, *POWERS), held(self._threshold.value, *THRESHOLDS)),
+            passed=self._held_passed,
+            city=stock.shown(self._names_hidden, self._held_power, self._held_threshold),
             weighting=self.weighting,
-            max_blocks=int(held(self._most.value, 1, MOST)),
+            max_blocks=self._max_blocks,
             layer=self._layer.value,
         )
+
+    @property
+    def _names_hidden(self) -> frozenset[str]:
+        return frozenset(self._hidden.value[:LONGEST_LIST].split())
+
+    @property
+    def _held_power(self) -> float:
+        return held(self._power.value, *self._powers)
+
+    @property
+    def _held_threshold(self) -> float:
+        return held(self._threshold.value, *THRESHOLDS)
+
+    @property
+    def _held_passed(self) -> float:
+        return held(self._passed.value, 0.0, 1.0)
+
+    @property
+    def _max_blocks(self) -> int:
+        return int(held(self._most.value, 1, MOST))
 
     def tell(self, picture: Picture) -> None:
         """Show what became of the blocks around a camera."""

@@ -95,8 +95,10 @@ class Filming:
 class Studio:
     """Where all visitors' films are made, one at a time: a film takes the whole machine."""
 
-    def __init__(self, run: RunFolder) -> None:
-        self._run, self._lock, self._closed = run, threading.Lock(), False
+    def __init__(self, run: RunFolder, *options: str) -> None:
+        """`options` of `blocknerf render` hold for all videos."""
+        self._run, self._options = run, options
+        self._lock, self._closed = threading.Lock(), False
         self._filming: Filming | None = None
 
     def begin(self, film: Trajectory, *options: str) -> Filming:
@@ -111,7 +113,7 @@ class Studio:
             if self._filming is not None and self._filming.state == "rendering":
                 raise RunError("view: another film is being rendered; begin yours when that is done")
             _check_room(self._run, film)
-            self._filming = Filming(self._run, film, *options)
+            self._filming = Filming(self._run, film, *self._options, *options)
             return self._filming
 
     def close(self) -> None:

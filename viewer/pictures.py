@@ -16,6 +16,7 @@ from blocknerf.city.manifest import City, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS, CityRenderer, CityRendering
 from blocknerf.city.selection import BlockUse
 from blocknerf.colormaps import depth_colors, turbo, weight_colors
+from blocknerf.errors import one_of
 from blocknerf.images import to_uint8
 from blocknerf.rendering.image import nothing, predict_visibility
 from viewer.painter import LEVELS
@@ -81,8 +82,9 @@ class Gallery:
         """The picture of a wish at a share of its size; `pause` is called between tiles, and may raise.
 
         Raises:
-            RunError: a block's file is broken.
+            RunError: a block's file is broken, or there is no such layer.
         """
+        one_of(wish.layer, LAYERS, "view: layer")
         while self._outdated:
             self.renderer.cache.drop(self._outdated.pop())
         renderer, view = self._renderer(wish.city), wish.view.scaled(level)

@@ -56,14 +56,16 @@ class Stock:
     """What is wrong with files of the run that it can be shown without, a line each."""
 
     @classmethod
-    def of(cls, run: RunFolder, *, follow: bool = False) -> "Stock":
+    def of(cls, run: RunFolder, city: City | None = None, *, follow: bool = False) -> "Stock":
         """Read a run; one that is followed may still be without any trained block.
+
+        `city` is the run's with other settings of rendering, where panels begin with others than its own.
 
         Raises:
             RunError: no block is trained, or a file is missing or broken.
             CaptureError: its photographs' list is.
         """
-        city = read_city(run.city)
+        city = read_city(run.city) if city is None else city
         if not follow and not run.blocks_done():
             raise RunError(f"{run.path}: no block is trained; run 'blocknerf train' first")
         capture = placed_capture(run)
@@ -131,9 +133,15 @@ class Stock:
             text = text.replace(str(path), path.name)
         return FOLDERS.sub("", text)
 
+    def hidden(self, names: frozenset[str]) -> tuple[str, ...]:
+        """Those of some names that are blocks; none where no block would be left."""
+        found = tuple(block.name for block in self.city.blocks if block.name in names)
+        return found if len(found) < len(self.city.blocks) else ()
+
     def shown(self, hidden: frozenset[str], power: float, threshold: float) -> City:
         """The city without some blocks, weighed and culled otherwise; with all where none would be left."""
-        blocks = tuple(block for block in self.city.blocks if block.name not in hidden) or self.city.blocks
+        left_out = set(self.hidden(hidden))
+        blocks = tuple(block for block in self.city.blocks if block.name not in left_out)
         return replace(self.city, blocks=blocks, power=power, visibility_threshold=threshold)
 
 

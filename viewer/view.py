@@ -13,7 +13,7 @@ import torch
 
 from blocknerf.cameras import Cameras
 from blocknerf.city.cache import open_growing
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.manifest import City, RunFolder, Weighting, read_city, with_rendering
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
@@ -37,6 +37,10 @@ def view(
     follow: bool = False,
     beside: int | None = None,
     block_cache_gb: float = 2.0,
+    weighting: Weighting | None = None,
+    power: float | None = None,
+    selection_radius: float | None = None,
+    visibility_threshold: float | None = None,
     threads: int | None = None,
     device: Device = "auto",
 ) -> None:
@@ -50,6 +54,11 @@ def view(
         follow: Show blocks as they train, and before any is trained.
         beside: Number of the process that started this one; the page ends when that is gone, even if it was killed.
         block_cache_gb: Memory that loaded blocks may take, in GiB; others leave when it is full.
+        weighting: How blocks share the picture at first; by default as city.json says. The panel changes it.
+        power: Exponent of the inverse distance at first; by default as city.json says. The panel changes it.
+        selection_radius: Take a block while the camera is within this many of its radii; by default as city.json says.
+        visibility_threshold: Leave out blocks whose mean predicted visibility is below, at first; by default as
+            city.json says. The panel changes it.
         threads: Processor threads; by default every core.
         device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
 
@@ -64,8 +73,24 @@ def view(
     use_threads(threads)
     place = resolve(device)
     cache_bytes = int(block_cache_gb * GIB)
+    folder = RunFolder(run)
+    city = with_rendering(
+        read_city(folder.city),
+        weighting=weighting,
+        power=power,
+        selection_radius=selection_radius,
+        visibility_threshold=visibility_threshold,
+    )
     with serving(
-        RunFolder(run), port=port, host=host, token=token, follow=follow, cache_bytes=cache_bytes, device=place
+        folder,
+        city=city,
+        port=port,
+        host=host,
+        token=token,
+        follow=follow,
+        cache_bytes=cache_bytes,
+        device=place,
+        threads=threads,
     ) as gate:
         print(printable(f"{run}: {gate.url}"), flush=True)
         print("Stop with Ctrl-C.", flush=True)
@@ -78,14 +103,19 @@ def view(
 def serving(
     run: RunFolder,
     *,
+    city: City | None = None,
     port: int = 0,
     host: str = "127.0.0.1",
     token: str | None = None,
     follow: bool = False,
     cache_bytes: int = 2 * GIB,
     device: torch.device | str = "cpu",
+    threads: int | None = None,
 ) -> Iterator[Gate]:
     """The viewer of a run, at work; gives its door.
+
+    `city` is the run's, with the settings of rendering that panels begin with. Videos are rendered on the same device
+    with as many threads.
 
     Raises:
         OptionError, RunError: as `view` does.
@@ -100,7 +130,7 @@ def serving(
     from viewer.session import Session
     from viewer.stock import Stock
 
-    stock = Stock.of(run, follow=follow)
+    stock = Stock.of(run, city, follow=follow)
     for fault in stock.faults:
         print(printable(f"view: not used: {fault}"), file=sys.stderr, flush=True)
     load = open_growing(run, stock.city, device) if follow else None
@@ -108,7 +138,8 @@ def serving(
     gallery = Gallery(renderer)
     if not follow:
         gallery.prepare(stock)
-    painter, studio, sessions = Painter(gallery.paint), Studio(run), {}
+    alike = [f"--device={device}", *([] if threads is None else [f"--threads={threads}"])]
+    painter, studio, sessions = Painter(gallery.paint), Studio(run, *alike), {}
 
     def renew(names: Iterable[str]) -> None:
         gallery.outdate(names)

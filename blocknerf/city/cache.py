@@ -14,7 +14,7 @@ from blocknerf.city.refinement import Refinement, open_refinements
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.grid_network import GridNetwork
-from blocknerf.fields.occupancy import load_occupancy
+from blocknerf.fields.occupancy import REMEDY, load_occupancy
 from blocknerf.kernels.precision import STORED
 from blocknerf.rendering.protocol import Field
 
@@ -100,13 +100,16 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
         if not path.is_file():
             raise FileNotFoundError(path)
         if read_header(path).city != city.digest:
-            raise RunError(f"{path}: was trained for another {run.city.name}; remove {path.parent} and train it again")
+            raise RunError(
+                f"{path}: was trained with other blocks, another preset or other held-out frames than {run.city} "
+                f"says; restore that {run.city.name}, or partition and train into a new run folder"
+            )
         field, grid = load_field(path, device), run.occupancy(name)
         if grid.is_file():
             try:
                 field.skip_empty(load_occupancy(grid, device))
             except ValueError as error:
-                raise RunError(f"{grid}: {error}; train the block again") from None
+                raise RunError(f"{grid}: {error}; {REMEDY}") from None
         return LoadedBlock(field=field, refinement=refinement_of(name))
 
     return load

@@ -24,12 +24,14 @@ class Light:
     """Of the capture; None takes the one that trains the most blocks."""
     exposure: float | None = None
     """In the capture's unit; None shows that of the photographs around each camera."""
+    mix: float | None = None
+    """0..1: how far on the way through the looks every frame is; None passes along the video."""
 
     def at(self, share: float, renderer: CityRenderer, view: Cameras) -> dict[str, Any]:
         """How to render a camera at that share of the film: options of `CityRenderer.render`."""
         if not self.looks:
             return {"segment": self.segment, "exposure": self.exposure}
-        first, second, passed = self._between(share)
+        first, second, passed = self._between(share if self.mix is None else self.mix)
         exposure = self.exposure
         if exposure is None:
             around = [renderer.appearance(look.segment).exposure_at(view.centers[0]) for look in (first, second)]
@@ -47,7 +49,13 @@ class Light:
 
 
 def find_light(
-    folder: RunFolder, city: City, capture: Capture, look: str | None, segment: str | None, exposure: float | None
+    folder: RunFolder,
+    city: City,
+    capture: Capture,
+    look: str | None,
+    segment: str | None,
+    exposure: float | None,
+    mix: float | None = None,
 ) -> Light:
     """The light that is asked for.
 
@@ -58,15 +66,24 @@ def find_light(
         look: Names of stored looks, with colons between those that pass into one another.
         segment: Whose light to show where no look is named.
         exposure: In the capture's unit.
+        mix: Show this mix of two looks, 0..1, in every frame.
 
     Raises:
-        RunError: there is no such look, it is broken or out of date, or the exposure cannot be shown.
+        RunError: there is no such look or segment, a look is broken or out of date, or the exposure or the mix cannot
+            be shown.
     """
     _check_exposure(capture, exposure)
+    if mix is not None and (look is None or look.count(":") != 1):
+        raise RunError("render: --mix is of two presets; give them as --look FIRST:SECOND, or leave it out")
+    if mix is not None and not 0.0 <= mix <= 1.0:
+        raise RunError(f"render: --mix {mix:g} is not from 0 to 1; give the share of the second preset")
     if look is None:
+        if segment is not None and segment not in capture.segments:
+            known = ", ".join(list(capture.segments)[:8])
+            raise RunError(f"render: the capture has no segment {segment!r}; name one of {known}")
         return Light(looks=(), segment=segment, exposure=exposure)
     looks = tuple(open_look(folder, name, city.digest) for name in look.split(":"))
-    return Light(looks=looks, exposure=exposure)
+    return Light(looks=looks, exposure=exposure, mix=mix)
 
 
 def default_look(folder: RunFolder, segment: str | None) -> str | None:

@@ -3,12 +3,12 @@
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args
+from typing import Any, Literal, get_args
 
-from blocknerf.errors import RunError
+from blocknerf.errors import RunError, one_of
 from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.partition.block import LONGEST_NAME, Block, is_file_name
 from blocknerf.presets import PRESETS, Preset
@@ -19,14 +19,13 @@ CITY_FORMAT = "blocknerf.city/1"
 Weighting = Literal["nearest", "inverse_distance_2d", "inverse_distance_3d", "visibility_pixel", "visibility_image"]
 """How the pictures of several blocks are weighed against each other (`blocknerf.city.weighting`)."""
 
-_Choice = TypeVar("_Choice", bound=str)
-
 WEIGHTINGS: tuple[Weighting, ...] = get_args(Weighting)
 
 RENDERING_KEYS = ("weighting", "power", "selection_radius", "visibility_threshold")
 """Keys of city.json that rendering alone depends on."""
 
-_REMEDY = "partition the capture again into a new run folder"
+_REMEDY = "restore the file, or partition the capture into a new run folder"
+_RENDERING_REMEDY = "correct it; the trained blocks stay as they are"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +62,7 @@ class City:
     def __post_init__(self) -> None:
         for key, complaint in _complaints(self):
             if complaint:
-                raise RunError(f"city: {key}: {complaint}; {_REMEDY}")
+                raise RunError(f"city: {key}: {complaint}; {_remedy(key)}")
 
     def is_held_out(self, index: int) -> bool:
         """Whether frame `index` of the capture is kept from training.
@@ -244,6 +243,33 @@ class RunFolder:
         return tuple(sorted(file.stem for file in files if not file.name.startswith(".")))
 
 
+def with_rendering(
+    city: City,
+    *,
+    weighting: Weighting | None = None,
+    power: float | None = None,
+    selection_radius: float | None = None,
+    visibility_threshold: float | None = None,
+) -> City:
+    """The city with other settings of rendering, where they are given; its trained blocks stay good.
+
+    Raises:
+        RunError: a setting is out of range; the message names its option.
+    """
+    asked = zip(RENDERING_KEYS, (weighting, power, selection_radius, visibility_threshold), strict=True)
+    given: dict[str, Any] = {key: value for key, value in asked if value is not None}
+    for key, value in given.items():
+        if complaint := _rendering_complaint(key, value):
+            option, kept = key.replace("_", "-"), getattr(city, key)
+            raise RunError(f"--{option} {complaint}; give another, or leave it out for {kept}")
+    return replace(city, **given)
+
+
+def rendering_settings(city: City) -> dict[str, Any]:
+    """How a city's blocks are chosen and weighed, by the keys of `city.json`."""
+    return {key: getattr(city, key) for key in RENDERING_KEYS}
+
+
 def check_name(name: str, option: str) -> None:
     """Refuse a name, given as an option like `--look`, by which no file can be called.
 
@@ -285,10 +311,20 @@ def _complaints(city: City) -> Iterator[tuple[str, str | None]]:
         yield f"{key}.origin", None if near else f"is not finite, or beyond {FARTHEST:g}"
         yield f"{key}.radius", _not_positive(block.radius)
     yield "held_out", None if city.held_out == 0 or city.held_out > 1 else f"{city.held_out} is neither 0 nor 2 or more"
-    yield "power", _not_positive(city.power)
-    yield "selection_radius", _not_positive(city.selection_radius)
-    fits = 0.0 <= city.visibility_threshold < 0.5
-    yield "visibility_threshold", None if fits else f"{city.visibility_threshold} is not from 0 to below 0.5"
+    yield "preset", None if city.preset in PRESETS else f"{city.preset!r} is none of {', '.join(PRESETS)}"
+    yield from ((key, _rendering_complaint(key, value)) for key, value in rendering_settings(city).items())
+
+
+def _rendering_complaint(key: str, value: Any) -> str | None:
+    if key == "weighting":
+        return None if value in WEIGHTINGS else f"{value!r} is none of {', '.join(WEIGHTINGS)}"
+    if key == "visibility_threshold":
+        return None if 0.0 <= value < 0.5 else f"{value} is not from 0 to below 0.5"
+    return _not_positive(value)
+
+
+def _remedy(key: str) -> str:
+    return _RENDERING_REMEDY if key in RENDERING_KEYS else _REMEDY
 
 
 def _not_name(name: str) -> str | None:
@@ -307,10 +343,7 @@ def _to_json(city: City) -> dict[str, Any]:
         "format": CITY_FORMAT,
         "preset": city.preset,
         "held_out": city.held_out,
-        "weighting": city.weighting,
-        "power": float(city.power),
-        "selection_radius": float(city.selection_radius),
-        "visibility_threshold": float(city.visibility_threshold),
+        **rendering_settings(city),
         "blocks": blocks,
     }
 
@@ -323,9 +356,9 @@ def _from_json(document: Mapping[str, Any]) -> City:
         raise RunError(f"city: blocks: is not a list; {_REMEDY}")
     return City(
         blocks=tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(blocks)),
-        preset=_one_of(PRESETS, document, "preset"),
+        preset=one_of(_text(document, "preset"), PRESETS, "city: preset:", remedy=_REMEDY),
         held_out=_integer(document, "held_out"),
-        weighting=_one_of(WEIGHTINGS, document, "weighting"),
+        weighting=one_of(_text(document, "weighting"), WEIGHTINGS, "city: weighting:", remedy=_RENDERING_REMEDY),
         power=_number(document["power"], "power"),
         selection_radius=_number(document["selection_radius"], "selection_radius"),
         visibility_threshold=_number(document["visibility_threshold"], "visibility_threshold"),
@@ -335,7 +368,7 @@ def _from_json(document: Mapping[str, Any]) -> City:
 def _check_keys(document: Mapping[str, Any], known: set[str], prefix: str) -> None:
     for key in sorted(document.keys() ^ known):
         complaint = "is missing" if key in known else "is unknown"
-        raise RunError(f"city: {prefix}{spelled(key)}: {complaint}; {_REMEDY}")
+        raise RunError(f"city: {prefix}{spelled(key)}: {complaint}; {_remedy(key)}")
 
 
 def _block(document: object, key: str) -> Block:
@@ -354,16 +387,8 @@ def _block(document: object, key: str) -> Block:
 def _text(document: Mapping[str, Any], key: str, prefix: str = "") -> str:
     value = document[key]
     if not isinstance(value, str):
-        raise RunError(f"city: {prefix}{key}: {shown(value)} is not text; {_REMEDY}")
+        raise RunError(f"city: {prefix}{key}: {shown(value)} is not text; {_remedy(key)}")
     return value
-
-
-def _one_of(choices: tuple[_Choice, ...], document: Mapping[str, Any], key: str) -> _Choice:
-    value = _text(document, key)
-    for choice in choices:
-        if value == choice:
-            return choice
-    raise RunError(f"city: {key}: {shown(value)} is none of {', '.join(choices)}; {_REMEDY}")
 
 
 def _integer(document: Mapping[str, Any], key: str) -> int:
@@ -376,5 +401,5 @@ def _integer(document: Mapping[str, Any], key: str) -> int:
 def _number(value: object, key: str) -> float:
     number = finite(value)
     if number is None:
-        raise RunError(f"city: {key}: {shown(value)} is not a number below {LARGEST:.2g}; {_REMEDY}")
+        raise RunError(f"city: {key}: {shown(value)} is not a number below {LARGEST:.2g}; {_remedy(key)}")
     return number

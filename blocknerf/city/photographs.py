@@ -1,5 +1,6 @@
 """A run's images: where they are, from where they were taken, and which of them train a block."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from blocknerf.capture.offsets import refined
 from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import CaptureError
+from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, read_membership
 
 
@@ -81,3 +83,13 @@ def block_photographs(run: RunFolder, name: str, capture: Capture) -> tuple[Capt
     own = read_membership(path).capture
     found = capture if own is None else read_capture(path.with_name(own))
     return found, read_membership(path, found)
+
+
+def trained_frames(run: RunFolder, blocks: Iterable[Block], capture: Capture) -> list[tuple[int, ...]]:
+    """Of each block that the run's own images train, their positions in the capture.
+
+    Raises:
+        CaptureError, RunError: as `block_photographs` does.
+    """
+    found = (block_photographs(run, block.name, capture) for block in blocks)
+    return [member.frames for own, member in found if own is capture]

@@ -16,12 +16,12 @@ from blocknerf.city.appearance import Appearance, block_code, block_exposure, ci
 from blocknerf.city.cache import BlockCache, Loader, open_blocks
 from blocknerf.city.compositing import admit_pixels, blend, limit_blocks, stand_in, trust_in
 from blocknerf.city.looks import Look
-from blocknerf.city.manifest import City, RunFolder, Weighting, read_city
-from blocknerf.city.photographs import block_photographs
+from blocknerf.city.manifest import WEIGHTINGS, City, RunFolder, Weighting, read_city
+from blocknerf.city.photographs import trained_frames
 from blocknerf.city.selection import BlockUse
 from blocknerf.city.sighting import Lookout, Sighting, glanced_sights, sights_of
 from blocknerf.city.weighting import PIXEL_WEIGHTINGS, shares_of
-from blocknerf.errors import RunError
+from blocknerf.errors import RunError, one_of
 from blocknerf.rendering.image import Rendering, nothing, predict_visibility, render_image
 
 MAX_BLOCKS = 3
@@ -63,6 +63,11 @@ class CityRendering:
     def rendered(self) -> tuple[BlockUse, ...]:
         """The blocks that are in the picture; their weights sum to one."""
         return tuple(use for use in self.uses if use.kept)
+
+    @property
+    def considered(self) -> tuple[str, ...]:
+        """Names of the blocks on whose fields the picture depends: those in it, and those that visibility left out."""
+        return tuple(use.name for use in self.uses if use.kept or use.visibility is not None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -169,9 +174,10 @@ class CityRenderer:
                 want only a part of it.
 
         Raises:
-            RunError: a block around the camera is not trained or its file is broken, or there is no such look.
+            RunError: a block around the camera is not trained or its file is broken, or there is no such look or
+                weighting.
         """
-        view, rule = cameras[index].to(self.device), weighting or self.city.weighting
+        view, rule = cameras[index].to(self.device), self._rule(weighting)
         sightings = self._lookout.sight(view, rule)
         choice = self._choose(sightings, view, rule, max_blocks).kept()
         appearance = self.appearance(segment, frame) if look is None else self.appearance(look.segment, None)
@@ -200,12 +206,18 @@ class CityRenderer:
         """Which blocks a view takes, with what weight, and why each of the others is left out.
 
         The weights that a rule for pixels gives are their means at low resolution.
+
+        Raises:
+            RunError: as `render` does.
         """
-        view, rule = view.to(self.device), weighting or self.city.weighting
+        view, rule = view.to(self.device), self._rule(weighting)
         sightings = self._lookout.sight(view, rule)
         choice = self._choose(sightings, view, rule, max_blocks)
         shares = {seen.name: weight for seen, weight in zip(choice.sightings, choice.weights, strict=True)}
         return tuple(seen.use(shares.get(seen.name, 0.0)) for seen in sightings)
+
+    def _rule(self, weighting: str | None) -> Weighting:
+        return self.city.weighting if weighting is None else one_of(weighting, WEIGHTINGS, "render: weighting")
 
     def _choose(self, sightings: Sequence[Sighting], view: Cameras, rule: Weighting, max_blocks: int) -> _Choice:
         """The weights of the blocks in a picture, as far as low resolution tells."""
@@ -274,7 +286,7 @@ class CityRenderer:
     def _find_appearance(self, segment: str | None, frame: str | None) -> Appearance:
         asked = segment is not None or frame is not None
         if self.run.capture.is_file():
-            trained = [] if asked else self._trained_frames()
+            trained = [] if asked else trained_frames(self.run, self.city.blocks, self._capture)
             return city_appearance(self._capture, trained, segment=segment, frame=frame)
         if not asked:
             return Appearance()
@@ -283,8 +295,3 @@ class CityRenderer:
     @cached_property
     def _capture(self) -> Capture:
         return read_capture(self.run.capture)
-
-    def _trained_frames(self) -> list[tuple[int, ...]]:
-        """Of each block that the run's own photographs train, their places in the capture."""
-        found = (block_photographs(self.run, block.name, self._capture) for block in self.city.blocks)
-        return [member.frames for own, member in found if own is self._capture]

@@ -12,7 +12,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.city.manifest import Weighting
+from blocknerf.city.manifest import WEIGHTINGS, Weighting
+from blocknerf.errors import one_of
 
 PIXEL_WEIGHTINGS: tuple[Weighting, ...] = ("inverse_distance_3d", "visibility_pixel")
 """Rules that weigh each pixel on its own."""
@@ -51,7 +52,11 @@ def shares_of(weighting: Weighting, sights: Sights, power: float) -> Float[Tenso
     """What a rule gives each block of the picture, or of each pixel; shares sum to one.
 
     `nearest` switches hard and is there for comparison; all others are continuous in everything they look at.
+
+    Raises:
+        RunError: there is no such rule.
     """
+    one_of(weighting, WEIGHTINGS, "city: weighting")
     if weighting == "nearest":
         return _nearest(sights.distances, sights.presence)
     if weighting == "inverse_distance_2d":

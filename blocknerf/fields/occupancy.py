@@ -12,7 +12,9 @@ from blocknerf.files import parse_json
 from blocknerf.tensor_file import TensorFile
 from blocknerf.values import first_line
 
-FILE = TensorFile(format="blocknerf.occupancy/2", what="occupancy grid", remedy="train the block again")
+REMEDY = "restore the file, or move it away: the block renders without it, only more slowly"
+"""The trained weights need no grid."""
+FILE = TensorFile(format="blocknerf.occupancy/2", what="occupancy grid", remedy=REMEDY)
 
 
 class OccupancyGrid(nn.Module):
@@ -52,9 +54,8 @@ def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyG
         cells = ((tensors["cells"][:, None] >> _bits()) & 1).bool().view(side, side, side)
         return OccupancyGrid(cells.to(device), tuple(facts["origin"]), facts["half_extent"])
     except (FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError) as error:
-        raise CheckpointError(
-            f"{path}: not a readable occupancy grid ({first_line(error)}); train the block again"
-        ) from None
+        reason = first_line(error)
+        raise CheckpointError(f"{path}: not a readable occupancy grid ({reason}); {REMEDY}") from None
 
 
 def _bits() -> UInt8[Tensor, "8"]:

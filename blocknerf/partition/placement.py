@@ -2,14 +2,14 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
-from blocknerf.errors import PlacementError
+from blocknerf.errors import PlacementError, one_of
 from blocknerf.partition import grid, route
 from blocknerf.partition.block import Block
 from blocknerf.partition.footprint import focus, footprint, gaze_points, ground_height, looks_at_ground
@@ -18,6 +18,7 @@ from blocknerf.partition.radius import check_count, check_radius
 from blocknerf.partition.survey import Survey, survey
 
 Placement = Literal["auto", "route", "grid"]
+PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
 
 
 def place(
@@ -30,8 +31,9 @@ def place(
     cover every frame: membership says which it leaves out. Without a `radius` one is derived from the capture.
 
     Raises:
-        PlacementError: the radius or the file is unusable, or a frame is left out.
+        PlacementError: the kind, the radius or the file is unusable, or a frame is left out.
     """
+    one_of(kind, PLACEMENTS, "placement: kind", PlacementError)
     check_radius(radius)
     known = survey(capture)
     if file is not None:

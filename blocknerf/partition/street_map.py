@@ -49,9 +49,7 @@ def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNe
         PlacementError: osmnx is not installed, or the file cannot be read, is too large or holds no street.
     """
     if importlib.util.find_spec("osmnx") is None:
-        raise PlacementError(
-            "streets: maps need osmnx; install it with: pip install 'osmnx>=2,<3'"
-        )
+        raise PlacementError("streets: maps need osmnx; install it with: pip install 'osmnx>=2,<3'")
     import osmnx
 
     graph = _read_graph(path)

@@ -1,5 +1,6 @@
 """A city on disk and in memory, and the names of a run's files."""
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -8,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import RENDERING_KEYS, City, RunFolder, read_city, write_city
+from blocknerf.city.manifest import RENDERING_KEYS, City, RunFolder, read_city, with_rendering, write_city
 from blocknerf.errors import RunError
 from blocknerf.partition.block import Block
 
@@ -175,3 +176,44 @@ def test_a_block_is_done_when_its_field_is_there(tmp_path: Path) -> None:
     for name in ("b002", "b000"):
         run.field(name).touch()
     assert run.blocks_done() == ("b000", "b002")
+
+
+def test_options_replace_settings_of_rendering_alone() -> None:
+    other = with_rendering(CITY, power=2.0, weighting="inverse_distance_3d")
+    assert (other.power, other.weighting) == (2.0, "inverse_distance_3d")
+    assert (other.selection_radius, other.visibility_threshold) == (2.0, 0.1)
+    assert other.digest == CITY.digest
+    assert with_rendering(CITY) == CITY
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        *((option, value) for option in ("power", "selection_radius") for value in (0.0, -1.0, float("nan"), 1e300)),
+        *(("visibility_threshold", value) for value in (-0.1, 0.5, float("nan"))),
+    ],
+)
+def test_an_option_out_of_range_is_named(option: str, value: float) -> None:
+    with pytest.raises(RunError, match=rf"^--{option.replace('_', '-')} .*; give another, or leave it out for "):
+        with_rendering(CITY, **{option: value})
+
+
+@pytest.mark.parametrize("key", ["power", "selection_radius", "visibility_threshold", "weighting"])
+def test_a_broken_setting_of_rendering_asks_for_no_training(key: str, tmp_path: Path) -> None:
+    for change in (lambda d: d.pop(key), lambda d: d.update({key: "odd"})):
+        with pytest.raises(RunError, match="; correct it; the trained blocks stay as they are"):
+            read_city(write_changed(tmp_path / "city.json", change))
+
+
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("weighting", "weighting: 'mine' is none of nearest, .*, visibility_image; correct it"),
+        ("preset", "preset: 'mine' is none of draft, standard, fine; "),
+    ],
+)
+def test_a_word_that_is_no_choice_is_refused_in_memory(key: str, message: str) -> None:
+    city = copy.copy(CITY)
+    object.__setattr__(city, key, "mine")  # as without the type checks of tests
+    with pytest.raises(RunError, match=message):
+        city.__post_init__()

@@ -1,5 +1,6 @@
 """Pictures of a city of exact scenes: equal to one block's where blocks agree, culled behind walls, no seams."""
 
+import inspect
 import itertools
 from collections.abc import Callable
 from pathlib import Path
@@ -63,8 +64,9 @@ def test_a_block_behind_a_wall_is_culled(box_scene, route, view, tmp_path: Path)
         "b000": box_scene([*STREET, WALL], [(-3.0, 0.0, 2.0)]),
         "b001": box_scene([*STREET, WALL], [(12.0, 0.0, 2.0)]),
     }
-    renderer = open_city(route(2), scenes.__getitem__, tmp_path)
-    near, behind = renderer.render(view((5.0, 0.0, 2.0), (6.0, 0.0, 1.9))).uses
+    seen = open_city(route(2), scenes.__getitem__, tmp_path).render(view((5.0, 0.0, 2.0), (6.0, 0.0, 1.9)))
+    near, behind = seen.uses
+    assert seen.considered == ("b000", "b001"), "retrained, the second might be seen"
     assert (near.name, near.reason, near.weight) == ("b000", "blended", 1.0)
     assert (behind.name, behind.reason, behind.kept) == ("b001", "culled", False)
     assert near.visibility > 0.8
@@ -224,3 +226,14 @@ def test_a_look_is_refused_where_there_is_no_capture(box_scene, route, view, tmp
     renderer = open_city(route(1), lambda name: box_scene([], []), tmp_path)
     with pytest.raises(RunError, match=r"capture\.json: is not there"):
         renderer.render(view((0.0, 0.0, 1.5), (20.0, 0.0, 1.0)), segment="noon")
+
+
+@pytest.mark.parametrize("ask", ["render", "select"])
+@pytest.mark.parametrize("weighting", ["mine", ""])
+def test_a_weighting_that_there_is_not_is_refused(
+    ask: str, weighting: str, box_scene, route, view, tmp_path: Path
+) -> None:
+    renderer = open_city(route(2), lambda name: box_scene(STREET, EYES), tmp_path)
+    method = inspect.unwrap(getattr(CityRenderer, ask))  # as without the type checks of tests
+    with pytest.raises(RunError, match=f"weighting {weighting!r} is none of {', '.join(WEIGHTINGS)}"):
+        method(renderer, view((5.0, 0.0, 1.5), (20.0, 1.0, 1.0)), weighting=weighting)

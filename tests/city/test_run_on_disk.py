@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -9,7 +10,7 @@ import torch
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city.cache import open_blocks
-from blocknerf.city.manifest import City, RunFolder, write_city
+from blocknerf.city.manifest import City, RunFolder, with_rendering, write_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import BlockNerfError
 from blocknerf.fields.block_field import BlockField
@@ -105,7 +106,9 @@ def test_the_grid_of_what_is_empty_is_used_and_not_missed(run: RunFolder, route)
 
 def test_the_grid_of_another_block_is_refused(run: RunFolder, route) -> None:
     shutil.copy(run.occupancy("b001"), run.occupancy("b000"))
-    with pytest.raises(BlockNerfError, match=r"b000.occupancy\.safetensors: .* is not this field's.*; train the block"):
+    with pytest.raises(
+        BlockNerfError, match=r"b000.occupancy\.safetensors: .* is not this field's.*; restore the file, or"
+    ):
         open_blocks(run, route(2))("b000")
 
 
@@ -117,8 +120,22 @@ def test_each_block_takes_its_own_bytes(run: RunFolder, route) -> None:
 
 
 def test_a_field_of_another_city_is_refused(run: RunFolder, route) -> None:
-    with pytest.raises(BlockNerfError, match=r"was trained for another city\.json; remove .*b000 and train it again"):
+    with pytest.raises(
+        BlockNerfError, match="was trained with other blocks, another preset or other held-out"
+    ) as caught:
         open_blocks(run, route(3))("b000")
+    assert str(caught.value).endswith("; restore that city.json, or partition and train into a new run folder")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"power": 1.0}, {"selection_radius": 3.0}, {"visibility_threshold": 0.1}, {"weighting": "nearest"}],
+)
+def test_a_setting_of_rendering_leaves_trained_blocks_good(
+    run: RunFolder, changes: dict[str, Any], route, view
+) -> None:
+    write_city(with_rendering(route(2), **changes), run.city)
+    assert CityRenderer(run).render(view((5.0, 0.0, 1.5), (9.0, 0.0, 1.0), size=6)).rendered
 
 
 def truncate(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The five rules: shares of one, each its formula, and no jumps but those of `nearest`."""
 
+import inspect
 import math
 from typing import Any
 
@@ -18,6 +19,7 @@ from blocknerf.city.weighting import (
     shares_of,
     visibility_shares,
 )
+from blocknerf.errors import RunError
 
 HEIGHT, WIDTH = 3, 4
 
@@ -130,3 +132,10 @@ def test_what_nobody_saw_is_shared_as_the_picture_is() -> None:
 def test_a_camera_on_an_origin_sees_that_block_alone() -> None:
     shares = inverse_distance_shares(torch.tensor([0.0, 1e-6, 10.0]), torch.ones(3), 100.0)
     assert shares.tolist() == [1.0, 0.0, 0.0]
+
+
+@pytest.mark.parametrize("weighting", ["mine", "", "Nearest"])
+def test_a_rule_that_there_is_not_is_refused_with_the_five(weighting: str) -> None:
+    with pytest.raises(RunError, match=", ".join(WEIGHTINGS)) as caught:
+        inspect.unwrap(shares_of)(weighting, make_sights(3, 0), 4.0)  # as without the type checks of tests
+    assert "\n" not in str(caught.value)

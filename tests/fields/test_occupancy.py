@@ -37,7 +37,7 @@ def refusal(path: Path) -> str:
     message = str(caught.value)
     assert message.startswith(f"{path}: ")
     assert "\n" not in message
-    assert message.endswith("; train the block again")
+    assert message.endswith("; restore the file, or move it away: the block renders without it, only more slowly")
     return message
 
 

@@ -1,5 +1,6 @@
 """The choice of a placement, its cover of the capture, and its defaults on real captures."""
 
+import inspect
 import json
 import math
 from dataclasses import replace
@@ -124,3 +125,8 @@ def test_several_drives_of_one_street_are_placed_once(drive) -> None:
     )
     both = replace(there, frames=there.frames + again)
     assert len(place(both, "route", 20.0)) == len(place(there, "route", 20.0)) == 4
+
+
+def test_a_placement_that_there_is_not_is_refused(drive) -> None:
+    with pytest.raises(PlacementError, match="kind 'spiral' is none of auto, route, grid; choose one of them"):
+        inspect.unwrap(place)(drive(STREET), "spiral")  # as without the type checks of tests

@@ -14,16 +14,20 @@ from blocknerf.cameras import Cameras, look_at
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city import cache, renderer
-from blocknerf.city.manifest import City, RunFolder, write_city
+from blocknerf.city.manifest import City, RunFolder, read_city, write_city
 from blocknerf.city.refinement import open_refinements
+from blocknerf.fields.checkpoint import save_field
 from blocknerf.files import format_json, write_atomic
 from blocknerf.images import to_uint8, write_image
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, write_membership
 from blocknerf.partition.report import coverage, write_coverage
 from blocknerf.rendering.image import render_image
+from pipelines import evaluate as evaluate_job
 from pipelines import render as render_job
+from pipelines import video_job
 from pipelines.evaluate import evaluate
+from tests.fields.conftest import make_field
 
 FRAMES, WIDTH, HEIGHT = 18, 40, 24
 
@@ -113,14 +117,19 @@ def _make_run(path: Path, capture: Capture) -> RunFolder:
     write_capture(capture, folder.capture)
     write_city(city, folder.city)
     members = [_member(city, block, capture) for block in blocks]
-    for member in members:
+    for seed, member in enumerate(members):
         write_membership(member, capture, folder.frames(member.block))
-        folder.field(member.block).write_bytes(b"stands for the weights")
+        retrain(folder, member.block, seed)
         record = {"config": {"downscale": 1}, "seconds": 61.0, "frames": len(member.frames), "device": "cpu"}
         record |= {"psnr": 30.0, "versions": {"blocknerf": "1.0"}}
         write_atomic(folder.train_record(member.block), format_json(record))
     write_coverage(coverage(capture, blocks, members), folder.coverage, {})
     return folder
+
+
+def retrain(folder: RunFolder, block: str, seed: int) -> None:
+    """Put another field in the place of a block's."""
+    save_field(make_field(seed), folder.field(block), step=1, city=read_city(folder.city).digest)
 
 
 def _member(city: City, block: Block, capture: Capture) -> Membership:
@@ -146,7 +155,7 @@ def _replace_fields(monkeypatch: pytest.MonkeyPatch) -> None:
         refinement_of = open_refinements(run)
         return lambda name: cache.LoadedBlock(field=Balls(), refinement=refinement_of(name))
 
-    for module in (renderer, render_job):
+    for module in (renderer, render_job, evaluate_job, video_job):
         monkeypatch.setattr(module, "open_blocks", open_exact)
 
 

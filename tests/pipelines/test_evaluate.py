@@ -12,10 +12,13 @@ from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.city.manifest import RunFolder, read_city, write_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import RunError
+from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.images import read_image, to_uint8, write_image
 from blocknerf.metrics.similarity import psnr
+from pipelines import evaluate as evaluate_job
 from pipelines.evaluate import Exam, answer, evaluate, spread
 from pipelines.scores import read_evaluation
+from tests.pipelines.conftest import retrain
 
 
 def test_a_perfect_city_scores_near_the_limit_of_bytes(exact_run: RunFolder) -> None:
@@ -159,11 +162,11 @@ def test_nothing_held_out_is_nothing_to_judge(exact_run: RunFolder) -> None:
 def test_broken_requests_and_files_are_refused(exact_run: RunFolder) -> None:
     with pytest.raises(RunError, match="max-frames is 0"):
         evaluate(exact_run.path, max_frames=0, threads=1)
-    exact_run.evaluation.write_text('{"format": "blocknerf.evaluation/1", "protocol": {}}')
+    exact_run.evaluation.write_text('{"format": "blocknerf.evaluation/2", "protocol": {}}')
     with pytest.raises(RunError, match=r"evaluation.json: blocks is missing; add it, or remove the file"):
         evaluate(exact_run.path, threads=1)
     exact_run.evaluation.write_text('{"format": "other"}')
-    with pytest.raises(RunError, match=r"'other' is not blocknerf\.evaluation/1"):
+    with pytest.raises(RunError, match=r"'other' is not blocknerf\.evaluation/2"):
         evaluate(exact_run.path, threads=1)
 
 
@@ -177,3 +180,62 @@ def test_bytes_limit_what_can_be_scored() -> None:
     """Rounding to bytes costs about 59 dB, so 45 dB above is nearly exact."""
     values = torch.rand(40, 40, 3, generator=torch.Generator().manual_seed(0))
     assert psnr(torch.from_numpy(to_uint8(values)).float() / 255, values) == pytest.approx(58.9, abs=0.5)
+
+
+def test_scores_carry_the_fingerprints_of_their_blocks(exact_run: RunFolder) -> None:
+    evaluate(exact_run.path, threads=1)
+    document = json.loads(exact_run.evaluation.read_text())
+    marks = {name: fingerprint(exact_run.field(name)) for name in ("b000", "b001", "b002")}
+    assert document["inputs"]["blocks"] == marks
+
+
+def test_a_retrained_block_is_scored_again(
+    exact_run: RunFolder, count_renderings: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(exact_run.path, threads=1)
+    retrain(exact_run, "b001", seed=9)
+    count_renderings.clear()
+    capsys.readouterr()
+    found = evaluate(exact_run.path, threads=1)
+    assert len(count_renderings) == 4
+    assert found.inputs.blocks["b001"] == fingerprint(exact_run.field("b001"))
+    assert "stale: block b001 was retrained since; scoring again" in capsys.readouterr().out
+    count_renderings.clear()
+    evaluate(exact_run.path, threads=1)
+    assert count_renderings == []
+    assert "done already" in capsys.readouterr().out
+
+
+def test_a_block_that_is_retrained_meanwhile_leaves_no_scores(
+    exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = evaluate_job.answer
+
+    def answer_late(*arguments: Any) -> Any:
+        seen = original(*arguments)
+        retrain(exact_run, "b000", seed=9)
+        return seen
+
+    monkeypatch.setattr(evaluate_job, "answer", answer_late)
+    with pytest.raises(RunError, match="block b000 was retrained since, while it was scored; run the same command"):
+        evaluate(exact_run.path, threads=1)
+    assert not exact_run.evaluation.exists()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [("weighting", "nearest"), ("power", 1.5), ("selection_radius", 2.0), ("visibility_threshold", 0.1)],
+)
+def test_a_setting_of_rendering_is_an_option_and_part_of_the_protocol(
+    key: str, value: object, exact_run: RunFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluate(exact_run.path, max_frames=1, threads=1)
+    found = evaluate(exact_run.path, max_frames=1, threads=1, **{key: value})
+    assert getattr(found.protocol, key) == value
+    assert json.loads(exact_run.evaluation.read_text())["protocol"][key] == value
+    assert "is by another protocol; scoring again" in capsys.readouterr().out
+
+
+def test_a_setting_out_of_range_is_refused(exact_run: RunFolder) -> None:
+    with pytest.raises(RunError, match=r"^--power 0\.0 is not a positive number"):
+        evaluate(exact_run.path, threads=1, power=0.0)

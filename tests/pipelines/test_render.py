@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting
+from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting, read_city, rendering_settings
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.errors import BlockNerfError, CaptureError, RunError
 from blocknerf.images import read_image, to_uint8
@@ -61,7 +61,7 @@ def test_a_finished_film_is_not_rendered_again(exact_run: RunFolder, count_rende
 def test_an_interrupted_film_goes_on_where_it_stopped(
     exact_run: RunFolder, count_renderings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from pipelines import render as module
+    from pipelines import video_job as module
 
     original = module.write_image
 
@@ -86,10 +86,16 @@ def test_an_interrupted_film_goes_on_where_it_stopped(
 
 def test_another_film_under_the_same_name_is_refused(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL)
-    with pytest.raises(RunError, match=r"another film under this name; choose another --name"):
+    with pytest.raises(RunError, match=r"another camera path under this name; choose another --name"):
         render(exact_run.path, frames=7, width=20, threads=1)
-    with pytest.raises(RunError, match="another look, exposure, block or weighting"):
-        render(exact_run.path, **SMALL, block="b001")
+    for asked, difference in (
+        ({"block": "b001"}, 'block null, not "b001"'),
+        ({"power": 2.0}, "power 4.0, not 2.0"),
+        ({"hide": ("b001",)}, r'hide \[\], not \["b001"\]'),
+        ({"weighting": "nearest"}, 'weighting "inverse_distance_2d", not "nearest"'),
+    ):
+        with pytest.raises(RunError, match=f"flythrough: holds a video with {difference}; choose another --name"):
+            render(exact_run.path, **SMALL, **asked)
     assert render(exact_run.path, name="second", frames=2, width=20, threads=1).exists()
 
 
@@ -214,3 +220,62 @@ def test_long_films_of_large_pictures_are_kept_within_the_preset() -> None:
     assert fps == 12.0
     assert film_timing(500.0, True, 320 * 240, "fine") == (720, 24.0)
     assert film_timing(1e-3, False, 100, "draft") == (288, 24.0)
+
+
+SETTINGS = {"weighting": "nearest", "power": 1.5, "selection_radius": 2.0, "visibility_threshold": 0.1}
+
+
+@pytest.mark.parametrize("key", SETTINGS)
+def test_a_setting_of_rendering_is_an_option_and_is_recorded(key: str, exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL, **{key: SETTINGS[key]})
+    settings = json.loads(exact_run.render_record("flythrough").read_text())["settings"]
+    plain = rendering_settings(read_city(exact_run.city))
+    assert {name: settings[name] for name in SETTINGS} == plain | {key: SETTINGS[key]}
+
+
+def test_power_and_the_number_of_blocks_decide_the_weights(exact_run: RunFolder) -> None:
+    shares = {}
+    for name, options in {"even": {"power": 0.5}, "sharp": {"power": 8.0}, "one": {"max_blocks": 1}}.items():
+        render(exact_run.path, **SMALL, name=name, **options)
+        record = json.loads(exact_run.render_record(name).read_text())
+        shares[name] = sum(max(row["blocks"].values()) for row in record["frames"]) / len(record["frames"])
+    assert shares["even"] < shares["sharp"] < shares["one"] == 1.0
+
+
+def test_hidden_blocks_are_in_no_frame(exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL, hide=("b001",))
+    record = json.loads(exact_run.render_record("flythrough").read_text())
+    assert {name for row in record["frames"] for name in row["blocks"]} == {"b000", "b002"}
+    assert record["settings"]["hide"] == ["b001"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"power": -1.0}, "--power -1.0 is not a positive number"),
+        ({"selection_radius": float("nan")}, "--selection-radius nan is not a positive number"),
+        ({"visibility_threshold": 0.5}, "--visibility-threshold 0.5 is not from 0 to below 0.5"),
+        ({"max_blocks": 0}, "--max-blocks 0 is out of range"),
+        ({"hide": ("b009",)}, "no block 'b009'"),
+        ({"hide": ("b000", "b001", "b002")}, "--hide leaves no block to render"),
+        ({"hide": ("b000",), "block": "b001"}, "--hide has no meaning beside --block"),
+        ({"mix": 0.5}, "--mix is of two presets"),
+        ({"mix": 2.0, "look": "noon:dusk"}, "--mix 2 is not from 0 to 1"),
+        ({"codes_of": "drive", "look": "noon"}, "--look has no meaning beside --codes-of"),
+        ({"codes_of": "night"}, "the capture has no segment 'night'; name one of drive"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_anything_is_written(
+    options: dict[str, Any], message: str, exact_run: RunFolder
+) -> None:
+    with pytest.raises(RunError, match=message):
+        render(exact_run.path, **SMALL, **options)
+    assert not exact_run.renders.exists()
+
+
+def test_a_record_of_an_older_version_is_refused(exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL)
+    path = exact_run.render_record("flythrough")
+    path.write_text(path.read_text().replace("blocknerf.render/2", "blocknerf.render/1"))
+    with pytest.raises(RunError, match=r"render\.json: format: .*; choose another --name, or remove the folder"):
+        render(exact_run.path, **SMALL)

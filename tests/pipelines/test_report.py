@@ -2,16 +2,20 @@
 
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from blocknerf.capture.capture import read_capture, write_capture
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
 from pipelines.charts import MOST_POINTS, Series, line_chart, ribbon, thinned, ticks
 from pipelines.report import report
+from tests.pipelines.conftest import retrain
 
 
 class _Reader(HTMLParser):
@@ -99,7 +103,7 @@ def test_a_run_without_blocks_is_refused(tmp_path: Path) -> None:
 
 def test_a_broken_log_is_refused(exact_run: RunFolder) -> None:
     exact_run.log("b000").write_text('{"step": 1}\n')
-    with pytest.raises(RunError, match=r"log\.jsonl: line\[1\]\.loss is missing; add it, or train the block again"):
+    with pytest.raises(RunError, match=r"log\.jsonl: line\[1\]\.loss is missing; add it, or restore the file"):
         report(exact_run.path)
 
 
@@ -138,3 +142,45 @@ def test_the_ribbon_is_full_everywhere() -> None:
     ]
     assert tops == [[0.0, 21.0, 28.0], [0.0, 0.0, 0.0]]
     assert ribbon(rows[:1], {"a": "#ff0000"}, label="blocks") == ""
+
+
+@pytest.fixture
+def judged_run(finished_run: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy of the finished run, to change."""
+    shutil.copytree(finished_run.path, tmp_path / "run")
+    write_capture(read_capture(finished_run.capture), tmp_path / "run" / "capture.json")
+    return RunFolder(tmp_path / "run")
+
+
+def test_scores_and_videos_of_a_retrained_block_are_called_stale(judged_run: RunFolder, capsys: Any) -> None:
+    psnr = f"{json.loads(judged_run.evaluation.read_text())['mean']['psnr']:.2f}"
+    tile = f"<b>{psnr}</b>"
+    assert tile in report(judged_run.path).read_text()
+    retrain(judged_run, "b001", seed=9)
+    text = report(judged_run.path).read_text()
+    assert tile not in text
+    assert text.count("Stale: block b001 was retrained since. Run: blocknerf evaluate") == 2
+    assert text.count("Stale: block b001 was retrained since. Run: blocknerf render --name flythrough") == 1
+    told = capsys.readouterr().out
+    assert "evaluation.json: stale: block b001 was retrained since" in told
+    assert "flythrough: stale: block b001 was retrained since" in told
+
+
+def test_nothing_is_called_stale_in_a_run_as_it_was_made(judged_run: RunFolder, capsys: Any) -> None:
+    assert "Stale" not in report(judged_run.path).read_text()
+    assert "warning" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("layer", ["frames", "depth"])
+def test_a_damaged_video_is_named_and_not_shown(layer: str, judged_run: RunFolder, capsys: Any) -> None:
+    path = judged_run.video("flythrough", layer)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    page = _read(report(judged_run.path))
+    assert page.counts["video"] == 1
+    assert f"{path.name} is damaged: it has" in page.text
+    assert "run 'blocknerf render --name flythrough' to write it again from its frames" in capsys.readouterr().out
+
+
+def test_an_untrained_block_makes_its_scores_stale(judged_run: RunFolder) -> None:
+    judged_run.field("b002").unlink()
+    assert "Stale: block b002 is no longer trained." in _read(report(judged_run.path)).text

@@ -174,8 +174,8 @@ def test_no_name_of_a_look_leads_out_of_the_run(page: Speaker, outside: Path, to
 
 def test_no_other_word_of_a_visitor_becomes_an_option(page: Speaker, outside: Path, town_run: RunFolder) -> None:
     set_keyframes(page)
-    page.answers("Weighting", f"--trajectory={outside}", "No picture:</b> view: there is no weighting")
-    page.answers("Render film", True, "Not done:</b> view: there is no weighting")
+    page.answers("Weighting", f"--trajectory={outside}", "No picture:</b> view: weighting ")
+    page.answers("Render film", True, "Not done:</b> view: weighting ")
     still, before = page.turns("Weighting", "nearest"), len(page.told)
     for name in names(outside):
         page.set("Go to block", name)

@@ -3,13 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import atan2, cos, degrees, radians, sin, tan
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float
 
 from blocknerf.capture.synthetic.lighting import EXPOSURES, HOURS, Hour
 from blocknerf.capture.synthetic.streets import LANE, SIDE_AT
+from blocknerf.errors import CaptureError, one_of
 
 Route = Literal["main", "tour"]
 """`main`: along the main street through both intersections; `tour`: out of one side street and into the other."""
@@ -63,7 +64,12 @@ class Drive:
 
 
 def plan_drives(count: int, route: Route) -> list[Drive]:
-    """Drives that take turns in the hour and in the direction, each through the whole route."""
+    """Drives that take turns in the hour and in the direction, each through the whole route.
+
+    Raises:
+        CaptureError: there is no such route.
+    """
+    one_of(route, get_args(Route), "sample: route", CaptureError)
     drives = []
     for number in range(count):
         hour = HOURS[number % len(HOURS)]

@@ -1,14 +1,16 @@
 """Cars that move while a drive is made."""
 
-from typing import Literal
+from typing import Literal, get_args
 
 from blocknerf.capture.synthetic.furniture import BODIES, car
 from blocknerf.capture.synthetic.rig import Drive
 from blocknerf.capture.synthetic.solids import Solid
 from blocknerf.capture.synthetic.streets import LANE, SIDE_AT
+from blocknerf.errors import CaptureError, one_of
 
 Traffic = Literal["light", "dense"]
 """On the main street: two cars that come toward the rig, or a jam in the whole of the lane beside it."""
+TRAFFICS: tuple[Traffic, ...] = get_args(Traffic)
 ONCOMING, CROSSING, JAMMED = 7.0, 8.0, 1.0
 """Speeds (m/s)."""
 SPACING = 12.0
@@ -21,7 +23,11 @@ def positions(drive: Drive, seconds: float, traffic: Traffic = "light") -> list[
 
     Light traffic: two come toward the rig on the main street; one crosses it on a side street. Dense traffic: a jam
     crawls beside it, in every drive with its cars elsewhere, and nothing crosses.
+
+    Raises:
+        CaptureError: there is no such traffic.
     """
+    one_of(traffic, TRAFFICS, "sample: traffic", CaptureError)
     # A drive westward sees the picture of one eastward turned by half a circle.
     sign = 1.0 if drive.waypoints[0][0] < 0 else -1.0
     heading = 0.0 if sign < 0 else 180.0

@@ -1,5 +1,6 @@
 """Drives: evenly spaced, through both intersections, clear of houses and of other cars."""
 
+import inspect
 from itertools import pairwise
 from math import dist, hypot
 from typing import get_args
@@ -14,6 +15,7 @@ from blocknerf.capture.synthetic.rig import RIG, SPEED, Route, camera_pose, plac
 from blocknerf.capture.synthetic.streets import LANE, SIDE_AT
 from blocknerf.capture.synthetic.town import Town
 from blocknerf.capture.synthetic.traffic import moving_cars, positions
+from blocknerf.errors import CaptureError
 from blocknerf.geometry import is_rigid
 
 DRIVES = [(route, number) for route in get_args(Route) for number in range(2)]
@@ -97,3 +99,11 @@ def test_dense_traffic_is_a_jam_beside_the_rig_and_elsewhere_in_each_drive() -> 
             assert min(b[0] - a[0] for a, b in pairwise(cars)) > 11.0
         places.append(early[5][0])
     assert len({round(place, 1) for place in places}) == 6
+
+
+def test_a_route_or_traffic_that_there_is_not_is_refused() -> None:
+    with pytest.raises(CaptureError, match="route 'ring' is none of main, tour; choose one of them"):
+        inspect.unwrap(plan_drives)(1, "ring")  # as without the type checks of tests
+    (drive,) = plan_drives(1, "main")
+    with pytest.raises(CaptureError, match="traffic 'none' is none of light, dense; choose one of them"):
+        inspect.unwrap(positions)(drive, 0.0, "none")

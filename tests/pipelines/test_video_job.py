@@ -1,0 +1,276 @@
+"""A video is of the run as it is: frames of what changed are rendered again, damaged files made again, others kept."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.capture.motion import Motion
+from blocknerf.capture.offsets import PoseOffset, PoseOffsets, write_offsets
+from blocknerf.capture.stretches import Stretch
+from blocknerf.city.looks import Look, read_look, write_look
+from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.errors import RunError
+from blocknerf.fields.checkpoint import fingerprint
+from pipelines import video_job
+from pipelines.reconcile import reconcile
+from pipelines.render import render
+from tests.pipelines.conftest import retrain
+from tests.tree import tree
+
+SMALL: dict[str, Any] = {"frames": 6, "width": 20, "threads": 1}
+NAME = "flythrough"
+
+
+def record_of(run: RunFolder) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(run.render_record(NAME).read_text())
+    return content
+
+
+def frames_of(run: RunFolder, block: str) -> list[int]:
+    """The frames of a finished video that depend on a block."""
+    return [row["frame"] for row in record_of(run)["frames"] if block in row["considered"]]
+
+
+def image(run: RunFolder, frame: int, layer: str = "frames") -> Path:
+    return run.pictures(NAME, layer) / f"{frame:05d}.png"
+
+
+def store_preset(run: RunFolder, shifted: str | None = None) -> None:
+    """An appearance preset that fits the run's blocks; the code of one may be another."""
+    names = ("b000", "b001", "b002")
+    codes = {name: torch.full((3,), 0.1 if name == shifted else 0.0) for name in names}
+    marks = {name: fingerprint(run.field(name)) for name in names}
+    city = read_city(run.city).digest
+    look = Look(root="b000", frame=None, segment="drive", exposure=None, city=city, fields=marks, codes=codes)
+    write_look(look, run.look("noon"))
+
+
+def test_the_record_carries_the_fingerprints_of_its_blocks(exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL)
+    inputs = record_of(exact_run)["inputs"]
+    assert inputs["blocks"] == {name: fingerprint(exact_run.field(name)) for name in ("b000", "b001", "b002")}
+    assert (inputs["presets"], inputs["poses"]) == ({}, None)
+
+
+def test_frames_of_a_retrained_block_are_rendered_again_and_others_kept(
+    exact_run: RunFolder, count_renderings: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    render(exact_run.path, **SMALL)
+    concerned = frames_of(exact_run, "b002")
+    assert 0 < len(concerned) < 6
+    retrain(exact_run, "b002", seed=9)
+    count_renderings.clear()
+    capsys.readouterr()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == concerned
+    assert f"stale: block b002 was retrained since: rendering {len(concerned)} of 6 frames" in capsys.readouterr().out
+    assert record_of(exact_run)["inputs"]["blocks"]["b002"] == fingerprint(exact_run.field("b002"))
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == []
+    assert "done already" in capsys.readouterr().out
+
+
+def interrupt_at(frame: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None] | None = None) -> None:
+    """Stop before an image is written, or do something else at that moment, once."""
+    original, done = video_job.write_image, list[int]()
+
+    def write(path: Path, image: np.ndarray) -> None:
+        if path.name == f"{frame:05d}.png" and not done:
+            done.append(frame)
+            if act is None:
+                raise KeyboardInterrupt
+            act()
+        original(path, image)
+
+    monkeypatch.setattr(video_job, "write_image", write)
+
+
+def test_an_unfinished_video_does_not_mix_old_and_new_blocks(
+    exact_run: RunFolder, count_renderings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(4, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        render(exact_run.path, **SMALL)
+    rows = [json.loads(line) for line in exact_run.render_log(NAME).read_text().splitlines()[1:]]
+    old = [row["frame"] for row in rows if "b000" in row["considered"]]
+    assert 0 < len(old) < 4
+    retrain(exact_run, "b000", seed=9)
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == [*old, 4, 5]
+    assert record_of(exact_run)["inputs"]["blocks"]["b000"] == fingerprint(exact_run.field("b000"))
+
+
+def test_a_video_that_was_stopped_while_it_was_made_again_goes_on(
+    exact_run: RunFolder, count_renderings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    render(exact_run.path, **SMALL)
+    first, second, *others = frames_of(exact_run, "b002")
+    retrain(exact_run, "b002", seed=9)
+    interrupt_at(second, monkeypatch)
+    with pytest.raises(KeyboardInterrupt):
+        render(exact_run.path, **SMALL)
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == [second, *others]
+    assert first not in count_renderings
+
+
+def test_a_block_that_is_retrained_meanwhile_is_noticed(
+    exact_run: RunFolder, count_renderings: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    interrupt_at(5, monkeypatch, lambda: retrain(exact_run, "b000", seed=9))
+    with pytest.raises(RunError, match="block b000 was retrained since, while it was rendered; run the same command"):
+        render(exact_run.path, **SMALL)
+    assert not exact_run.render_record(NAME).exists()
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert 0 in count_renderings
+    assert 5 not in count_renderings
+    assert record_of(exact_run)["inputs"]["blocks"]["b000"] == fingerprint(exact_run.field("b000"))
+
+
+def test_frames_of_a_preset_that_was_matched_anew_are_rendered_again(
+    exact_run: RunFolder, count_renderings: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    store_preset(exact_run)
+    render(exact_run.path, **SMALL, look="noon")
+    concerned = frames_of(exact_run, "b002")
+    store_preset(exact_run, shifted="b002")
+    count_renderings.clear()
+    render(exact_run.path, **SMALL, look="noon")
+    assert count_renderings == concerned
+    assert "stale: preset noon was matched again since" in capsys.readouterr().out
+    # Exposures are those of the preset's segment.
+    write_look(replace(read_look(exact_run.look("noon")), frame="photo01.png"), exact_run.look("noon"))
+    count_renderings.clear()
+    render(exact_run.path, **SMALL, look="noon")
+    assert count_renderings == [], "whose light it is said to be changes nothing"
+
+
+def learn_poses(run: RunFolder, shift: float) -> None:
+    """As if all blocks had refined the drive's poses by so much to the side."""
+    motion = Motion(pivot=(8.0, 0.0, 0.0), translation=(0.0, shift, 0.0))
+    offset = PoseOffset(stretch=Stretch(segment="drive"), frames=18, motion=motion)
+    for name in ("b000", "b001", "b002"):
+        write_offsets(PoseOffsets(offsets=(offset,)), run.offsets(name))
+    reconcile(run.path)
+
+
+def test_a_path_along_poses_that_were_aligned_anew_is_rendered_anew(
+    exact_run: RunFolder, count_renderings: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    learn_poses(exact_run, 0.5)
+    render(exact_run.path, **SMALL)
+    before = exact_run.trajectory(NAME).read_bytes()
+    learn_poses(exact_run, 0.7)
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == list(range(6))
+    assert "the poses of the run were aligned again since" in capsys.readouterr().out
+    assert exact_run.trajectory(NAME).read_bytes() != before
+    learn_poses(exact_run, 0.5)
+    with pytest.raises(RunError, match="is another camera path under this name"):
+        render(exact_run.path, frames=7, width=20, threads=1)
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def flip(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (truncate, r"is damaged: it has \d+ bytes and not \d+"),
+        (flip, "is damaged: its content"),
+        (Path.unlink, "missing"),
+    ],
+)
+@pytest.mark.parametrize("layer", ["frames", "depth"])
+def test_a_damaged_video_is_written_again_from_its_frames(
+    damage: Callable[[Path], None],
+    message: str,
+    layer: str,
+    exact_run: RunFolder,
+    count_renderings: list[int],
+    capsys: Any,
+) -> None:
+    render(exact_run.path, **SMALL, depth=True)
+    path = exact_run.video(NAME, layer)
+    whole = path.read_bytes()
+    damage(path)
+    count_renderings.clear()
+    capsys.readouterr()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == []
+    assert path.read_bytes() == whole
+    told = capsys.readouterr().out
+    assert f"{path}: " in told
+    assert "writing it again from its frames" in told
+
+
+@pytest.mark.parametrize("damage", [truncate, flip])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_damaged_frame_is_rendered_again(
+    damage: Callable[[Path], None], finished: bool, exact_run: RunFolder, count_renderings: list[int],
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    if finished:
+        render(exact_run.path, **SMALL)
+    else:
+        interrupt_at(4, monkeypatch)
+        with pytest.raises(KeyboardInterrupt):
+            render(exact_run.path, **SMALL)
+    whole = image(exact_run, 2).read_bytes()
+    damage(image(exact_run, 2))
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == ([2] if finished else [2, 4, 5])
+    assert image(exact_run, 2).read_bytes() == whole
+    assert "00002.png: is damaged" in capsys.readouterr().out
+
+
+def test_frames_may_be_removed_from_a_finished_video(exact_run: RunFolder, count_renderings: list[int]) -> None:
+    render(exact_run.path, **SMALL)
+    image(exact_run, 1).unlink()
+    count_renderings.clear()
+    render(exact_run.path, **SMALL)
+    assert count_renderings == []
+    truncate(exact_run.video(NAME))
+    render(exact_run.path, **SMALL)
+    assert count_renderings == [1], "a new video needs it"
+
+
+def test_a_depth_video_is_made_anew_with_the_frames_and_keeps_its_colors(
+    exact_run: RunFolder, count_renderings: list[int]
+) -> None:
+    render(exact_run.path, **SMALL, depth=True)
+    before, kept = record_of(exact_run), image(exact_run, 0, "depth").read_bytes()
+    retrain(exact_run, "b002", seed=9)
+    render(exact_run.path, **SMALL)
+    after = record_of(exact_run)
+    assert after["depth_range"] == before["depth_range"]
+    assert after["videos"].keys() == {"frames", "depth"}
+    assert image(exact_run, 0, "depth").read_bytes() == kept
+    # The scene is the same, and so are the colors of its distances.
+    assert after["videos"] == before["videos"]
+
+
+def test_nothing_is_written_where_all_is_well(exact_run: RunFolder) -> None:
+    render(exact_run.path, **SMALL, depth=True, block_weights=True)
+    before = tree(exact_run.path)
+    render(exact_run.path, **SMALL)
+    assert tree(exact_run.path) == before
