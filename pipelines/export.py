@@ -26,7 +26,7 @@ def export(run: Path, *, poses: Path, capture: Path | None = None) -> Path:
     folder = RunFolder(run)
     capture_with_images(folder, capture)
     refined = placed_capture(folder)
-    if not folder.poses.is_file():
+    if not folder.poses.exists():
         raise RunError(f"{folder.poses}: there are no reconciled poses; run 'blocknerf reconcile' after training")
     write_transforms(refined, poses)
     say(f"{poses}: {len(refined)} photographs with refined poses")

@@ -27,11 +27,11 @@ def reconcile(run: Path) -> Reconciliation | None:
     """
     folder = RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
-    missing = [block.name for block in city.blocks if not folder.field(block.name).is_file()]
+    missing = [block.name for block in city.blocks if not folder.field(block.name).exists()]
     if missing:
         raise RunError(f"{folder.path}: block {missing[0]} is not trained; run 'blocknerf train' first")
     paths = {block.name: folder.offsets(block.name) for block in city.blocks}
-    offsets = {name: read_offsets(path) for name, path in paths.items() if path.is_file()}
+    offsets = {name: read_offsets(path) for name, path in paths.items() if path.exists()}
     if not offsets:
         # A trajectory of an earlier training is none of these fields'.
         folder.poses.unlink(missing_ok=True)

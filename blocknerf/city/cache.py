@@ -97,7 +97,7 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
 
     def load(name: str) -> LoadedBlock:
         path = run.field(name)
-        if not path.is_file():
+        if not path.exists():
             raise FileNotFoundError(path)
         if read_header(path).city != city.digest:
             raise RunError(
@@ -105,7 +105,7 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
                 f"says; restore that {run.city.name}, or partition and train into a new run folder"
             )
         field, grid = load_field(path, device), run.occupancy(name)
-        if grid.is_file():
+        if grid.exists():
             try:
                 field.skip_empty(load_occupancy(grid, device))
             except ValueError as error:

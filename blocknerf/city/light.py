@@ -88,7 +88,7 @@ def find_light(
 
 def default_look(folder: RunFolder, segment: str | None) -> str | None:
     """The look of a film for which none is named: the default one, if it is stored and no segment is followed."""
-    return DEFAULT_LOOK if segment is None and folder.look(DEFAULT_LOOK).is_file() else None
+    return DEFAULT_LOOK if segment is None and folder.look(DEFAULT_LOOK).exists() else None
 
 
 def _check_exposure(capture: Capture, exposure: float | None) -> None:

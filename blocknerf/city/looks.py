@@ -84,7 +84,7 @@ def outdated(look: Look, run: RunFolder, city: str) -> Iterator[tuple[str, str]]
         yield look.root, "belongs to another city.json"
         return
     for name, known in look.fields.items():
-        if not run.field(name).is_file():
+        if not run.field(name).exists():
             yield name, "is no longer trained"
         elif fingerprint(run.field(name)) != known:
             yield name, "was trained anew since"
@@ -102,7 +102,7 @@ def open_look(run: RunFolder, name: str, city: str) -> Look:
     """
     check_name(name, "--look")
     path = run.look(name)
-    if not path.is_file():
+    if not path.exists():
         known = ", ".join(run.looks_done()) or "none yet"
         raise RunError(f"{path}: there is no such look, the run has {known}; run 'blocknerf match' with --look {name}")
     look = read_look(path)

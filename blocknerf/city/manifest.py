@@ -235,7 +235,7 @@ class RunFolder:
     def blocks_done(self) -> tuple[str, ...]:
         """Names of the trained blocks, sorted."""
         folders = self.blocks.iterdir() if self.blocks.is_dir() else ()
-        return tuple(sorted(folder.name for folder in folders if self.field(folder.name).is_file()))
+        return tuple(sorted(folder.name for folder in folders if self.field(folder.name).exists()))
 
     def looks_done(self) -> tuple[str, ...]:
         """Names of the stored looks, sorted."""

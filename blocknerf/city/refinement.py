@@ -48,11 +48,11 @@ def open_refinements(run: RunFolder) -> Callable[[str], Refinement | None]:
         CaptureError: a file of poses is broken.
         RunError: a frames.json is broken.
     """
-    common = read_reconciliation(run.poses) if run.poses.is_file() else None
+    common = read_reconciliation(run.poses) if run.poses.exists() else None
 
     def read(name: str) -> Refinement | None:
         path = run.offsets(name)
-        if not path.is_file():
+        if not path.exists():
             if common is None or not _is_updated(run, name):
                 return None
             return Refinement(offsets=PoseOffsets(), trajectory=common.trajectory)
