@@ -34,7 +34,7 @@ from blocknerf.training.device_pixels import DevicePixels
 from blocknerf.training.pixels import PixelSource
 from blocknerf.training.trainer import MOVING, StepReport, Trainer
 from pipelines.job import duration, say
-from pipelines.records import LogLine, read_log
+from pipelines.records import LogLine, log_digest, read_log
 
 RECORD_FORMAT = "blocknerf.training-record/1"
 LOG_EVERY = 20
@@ -127,7 +127,8 @@ class BlockTraining:
         """Write the finished files, the field last: when it is there, the block is done."""
         started, field = time.monotonic(), trainer.field
         if trainer.poses is not None:
-            write_offsets(trainer.poses.offsets(self.config.pose_stretch), self.folder.offsets(self.name))
+            found = trainer.poses.offsets(self.config.pose_stretch)
+            write_offsets(found, self.folder.offsets(self.name), block=self.name)
         else:
             # Those of an earlier training would move cameras of this field.
             self.folder.offsets(self.name).unlink(missing_ok=True)
@@ -139,6 +140,7 @@ class BlockTraining:
             "block": self.name,
             "config": asdict(self.config),
             "frames": len(self.frames),
+            "log_sha256": log_digest(self.folder.log(self.name)),
             "psnr": psnr,
             "seconds": round(self.seconds, 3),
             "rays_per_second": round(rate, 1),

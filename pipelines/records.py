@@ -1,5 +1,6 @@
 """What earlier jobs wrote into a run, as later ones read it."""
 
+import hashlib
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
@@ -46,7 +47,7 @@ def training_downscale(folder: RunFolder) -> int:
         RunError: its record is broken.
     """
     paths = (folder.train_record(name) for name in folder.blocks_done())
-    path = next((path for path in paths if path.is_file()), None)
+    path = next((path for path in paths if path.exists()), None)
     return 1 if path is None else read_training_record(path).downscale
 
 
@@ -57,38 +58,59 @@ def refined_stretches(folder: RunFolder, capture: Capture) -> tuple[Stretch, ...
         CaptureError: its file of poses is broken.
     """
     paths = (folder.offsets(name) for name in folder.blocks_done())
-    path = next((path for path in paths if path.is_file()), None)
+    path = next((path for path in paths if path.exists()), None)
     return None if path is None else stretches(capture, read_offsets(path).length)
 
 
-def read_log(path: Path) -> tuple[LogLine, ...]:
-    """Read a block's `log.jsonl`; there are no lines where there is no file.
+def read_log(path: Path, digest: str | None = None) -> tuple[LogLine, ...]:
+    """Read a block's `log.jsonl`; there are no lines where there is no file, and one that a kill cut short is left out.
+
+    Args:
+        path: The file.
+        digest: SHA-256 of the whole file, where training is finished.
 
     Raises:
-        RunError: a line holds something else; the message names file, line and key.
+        RunError: a line holds something else, or the file is not that of the digest; the message names file, line and
+            key.
     """
+    if digest is not None and path.exists() and log_digest(path) != digest:
+        raise RunError(f"{path}: damaged: its content is not what training wrote; restore or remove the file")
     found = []
-    for number, row in enumerate(read_lines(path), start=1):
+    for number, row in enumerate(_rows(path), start=1):
+        if row is None:
+            raise RunError(f"{path}: line {number} is damaged; remove the line, or {_REMEDY}")
         entry = Entry(row, f"{path}: line[{number}]", remedy=_REMEDY, error=RunError)
         figures = {key: entry.number(key) for key in ("loss", "psnr", "rays_per_second", "seconds")}
         found.append(LogLine(step=entry.whole("step"), **figures))
     return tuple(found)
 
 
+def log_digest(path: Path) -> str:
+    """SHA-256 of a block's `log.jsonl`."""
+    return hashlib.sha256(read_bounded(path, "log", RunError, LARGEST_JSON)).hexdigest()
+
+
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines; lines that are none, as one cut short by a kill, are left out.
+    """The objects of a file of JSON lines; lines that are none, as those that a kill cut short, are left out.
 
     Raises:
         RunError: the file cannot be read.
     """
-    content = read_bounded(path, "log", RunError, LARGEST_JSON) if path.is_file() else b""
-    for line in content.splitlines():
+    return (row for row in _rows(path) if row is not None)
+
+
+def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
+    """The object of each line, or None where it is none; a last line without an end is left out."""
+    content = read_bounded(path, "log", RunError, LARGEST_JSON) if path.exists() else b""
+    for line in content.splitlines(keepends=True):
         try:
             row = parse_json(line)
         except ValueError:
-            continue
+            row = None
         if isinstance(row, dict):
             yield row
+        elif line.endswith(b"\n"):
+            yield None
 
 
 def difference(written: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:

@@ -222,7 +222,8 @@ def _poses(folder: RunFolder, capture: Capture) -> str:
 
 def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecord]) -> str:
     colors = _colors(city)
-    logs = {block.name: lines for block in city.blocks if (lines := read_log(folder.log(block.name)))}
+    digests = {block.name: records[block.name].log if block.name in records else None for block in city.blocks}
+    logs = {name: lines for name, digest in digests.items() if (lines := read_log(folder.log(name), digest))}
     if not logs:
         return paragraph("Not trained yet: blocknerf train", "warn")
     loss = line_chart(_series(logs, colors, "loss"), label="loss", x_label="step", y_label="loss", log=True)

@@ -15,6 +15,7 @@ from blocknerf.capture.stretches import Stretch, stretches
 from blocknerf.errors import CaptureError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.geometry import compose
+from blocknerf.values import shown
 
 POSES_FORMAT = "blocknerf.poses/1"
 
@@ -54,10 +55,11 @@ def refined(capture: Capture, offsets: PoseOffsets) -> Capture:
     return replace(capture, frames=tuple(frames))
 
 
-def write_offsets(offsets: PoseOffsets, path: Path) -> None:
-    """Write a block's `poses.json`, whole or not at all."""
+def write_offsets(offsets: PoseOffsets, path: Path, block: str | None = None) -> None:
+    """Write a block's `poses.json`, whole or not at all; with the block's name, another's file is told from it."""
     document = {
         "format": POSES_FORMAT,
+        **({} if block is None else {"block": block}),
         "stretch_length": offsets.length,
         "offsets": offsets_data(offsets.offsets),
     }
@@ -68,9 +70,11 @@ def read_offsets(path: Path) -> PoseOffsets:
     """Read a block's `poses.json`, strictly.
 
     Raises:
-        CaptureError: the file is missing, broken or of another format.
+        CaptureError: the file is missing, broken, of another format or of another block.
     """
     entry = open_entry(path, POSES_FORMAT, "train the block again")
+    if entry.has("block", added=True) and entry.text("block") != path.parent.name:
+        raise CaptureError(f"{entry.place('block')} is {shown(entry.text('block'))}, another block; {entry.remedy}")
     length, offsets = entry.number("stretch_length"), read_offset_list(entry)
     entry.finish()
     return PoseOffsets(length=length, offsets=offsets)

@@ -13,6 +13,7 @@ from blocknerf.city.looks import DEFAULT_LOOK, Look, open_look
 from blocknerf.city.manifest import City, RunFolder
 from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.files import read_json
+from blocknerf.values import shown
 
 _Read = TypeVar("_Read")
 _REMEDY = "train the block again"
@@ -26,6 +27,8 @@ class TrainingRecord:
     """By how much its images were shrunk."""
     frames: int | None = None
     """Images that train it."""
+    log: str | None = None
+    """SHA-256 of its `log.jsonl`."""
     psnr: float | None = None
     """In training, over its last tenth, in dB."""
     seconds: float = 0.0
@@ -41,10 +44,13 @@ def read_training_record(path: Path) -> TrainingRecord:
     """
     entry = Entry(read_json(path, "training record"), str(path), remedy=_REMEDY, error=RunError)
     config = entry.inner("config")
+    if entry.has("block", added=True) and entry.text("block") != path.parent.name:
+        raise RunError(f"{entry.place('block')} is {shown(entry.text('block'))}, another block; restore the file")
     versions = entry.inner("versions") if entry.has("versions", added=True) else None
     return TrainingRecord(
         downscale=config.whole("downscale", least=1),
         frames=entry.whole("frames") if entry.has("frames", added=True) else None,
+        log=entry.text("log_sha256") if entry.has("log_sha256", added=True) else None,
         psnr=entry.number("psnr") if entry.has("psnr", added=True) else None,
         seconds=entry.number("seconds") if entry.has("seconds", added=True) else 0.0,
         device=entry.text("device") if entry.has("device", added=True) else None,

@@ -9,9 +9,10 @@ from blocknerf.capture.entry import within
 from blocknerf.capture.offsets import refined
 from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.city.manifest import RunFolder
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, RunError
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, read_membership
+from blocknerf.values import shown
 
 
 def capture_with_images(run: RunFolder, moved_to: Path | None = None) -> Capture:
@@ -60,7 +61,7 @@ def placed_capture(run: RunFolder) -> Capture:
         CaptureError: the capture or the run's poses are broken.
     """
     capture = read_capture(run.capture)
-    if not run.poses.is_file():
+    if not run.poses.exists():
         return capture
     found = read_reconciliation(run.poses)
     with within(str(run.poses)):
@@ -80,7 +81,10 @@ def block_photographs(run: RunFolder, name: str, capture: Capture) -> tuple[Capt
         RunError: its frames.json is missing or broken, or is about another capture.
     """
     path = run.frames(name)
-    own = read_membership(path).capture
+    member = read_membership(path)
+    if member.block != name:
+        raise RunError(f"{path}: block is {shown(member.block)}, another block; restore the file, or partition again")
+    own = member.capture
     found = capture if own is None else read_capture(path.with_name(own))
     return found, read_membership(path, found)
 
