@@ -15,12 +15,14 @@ from blocknerf.capture.stretches import Stretch
 from blocknerf.city.appearance import block_code, block_exposure
 from blocknerf.city.cache import open_blocks
 from blocknerf.city.manifest import City, RunFolder, Weighting, read_city, rendering_settings, with_rendering
+from blocknerf.city.photographs import capture_with_images
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.colormaps import depth_colors, error_colors
 from blocknerf.errors import RunError
 from blocknerf.images import to_float, to_uint8, write_image
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
+from blocknerf.locks import exclusive
 from blocknerf.metrics import perceptual
 from blocknerf.metrics.similarity import psnr, ssim
 from blocknerf.options import check_whole
@@ -54,6 +56,7 @@ SHOWN = 6
 def evaluate(
     run: Path,
     *,
+    capture: Path | None = None,
     downscale: int | None = None,
     max_frames: int | None = None,
     weighting: Weighting | None = None,
@@ -71,6 +74,7 @@ def evaluate(
 
     Args:
         run: The run folder, with trained blocks.
+        capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
         downscale: Whole number by which photographs are shrunk; by default as in training.
         max_frames: Score no more photographs than this, evenly spread over the held-out ones.
         weighting: How blocks share the picture; by default as city.json says.
@@ -83,13 +87,15 @@ def evaluate(
     Raises:
         BackendError: There is no such device.
         OptionError: A number is out of range.
+        CaptureError: The capture is broken, or its images are not where it says.
+        LockedError: Another process evaluates the run.
         RunError: A block is not trained, a setting is out of range, or a file is broken.
     """
     place = resolve(device)
     use_threads(threads)
     check_whole(max_frames=max_frames)
     folder = RunFolder(run)
-    capture = read_capture(folder.capture)
+    known = read_capture(folder.capture)
     city = with_rendering(
         read_city(folder.city),
         weighting=weighting,
@@ -97,17 +103,19 @@ def evaluate(
         selection_radius=selection_radius,
         visibility_threshold=visibility_threshold,
     )
-    check_downscale(capture, downscale)
-    held_out = [i for i in range(len(capture)) if city.is_held_out(i)]
+    check_downscale(known, downscale)
+    held_out = [i for i in range(len(known)) if city.is_held_out(i)]
     chosen = spread(held_out, max_frames or len(held_out))
     scale = training_downscale(folder) if downscale is None else downscale
-    own = refined_stretches(folder, capture)
+    own = refined_stretches(folder, known)
     protocol = _protocol(city, len(held_out), len(chosen), scale, refined=own is not None)
     found = _valid_scores(folder, protocol)
     if found is None:
         stretches = {i: None if own is None else own[i] for i in chosen}
-        found = _score(folder, city, place, capture, stretches, protocol)
-        write_evaluation(found, folder.evaluation)
+        images = capture_with_images(folder, capture)
+        with exclusive(folder.evaluation_lock, "evaluation"):
+            found = _score(folder, city, place, images, stretches, protocol)
+            write_evaluation(found, folder.evaluation)
     _print(found)
     return found
 

@@ -9,6 +9,7 @@ from blocknerf.city.matching import STEPS
 from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
+from blocknerf.locks import exclusive
 from blocknerf.options import check_whole
 from pipelines.job import is_done, say, show, table, tracked
 from pipelines.meetings import Meetings, SeamChange, Source
@@ -40,6 +41,7 @@ def match(
     Raises:
         BackendError: There is no such device.
         OptionError: A number is out of range.
+        LockedError: Another process matches the look.
         RunError: No block is trained, there is no such photograph, segment or block, or the look is of another light.
     """
     place = resolve(device)
@@ -54,8 +56,9 @@ def match(
         is_done(path)
         return held
     source = meetings.source(from_) if held is None else Source(frame=held.frame, segment=held.segment)
-    made = _make(meetings, source, block if held is None else held.root, steps)
-    write_look(made, path)
+    with exclusive(folder.look_lock(look), f"look {look}: matching"):
+        made = _make(meetings, source, block if held is None else held.root, steps)
+        write_look(made, path)
     say(f"{path}: the light of {source.frame or source.segment}, from block {made.root}")
     return made
 

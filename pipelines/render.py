@@ -23,6 +23,7 @@ from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
+from blocknerf.locks import exclusive
 from blocknerf.options import check_number, check_whole
 from blocknerf.processes import end_with
 from blocknerf.trajectory.trajectory import MAX_FPS, MAX_FRAMES, MAX_SIDE, MIN_FPS, Trajectory
@@ -103,6 +104,7 @@ def render(
     Raises:
         BackendError: There is no such device.
         OptionError: A number is out of range.
+        LockedError: Another process renders the video.
         RunError: A block is not trained, a setting is out of range, a file is broken, or the folder holds another film.
     """
     check_whole(most=MAX_FRAMES, frames=frames)
@@ -159,7 +161,8 @@ def render(
     )
     light = find_light(folder, city, capture, look, codes_of, exposure, mix)
     known = _claim(folder, name, film, RenderRecord(settings=settings, path=path))
-    VideoJob(folder, name, film, known, _layers(depth, block_weights), city, light, place).make()
+    with exclusive(folder.render_lock(name), f"video {name}: rendering"):
+        VideoJob(folder, name, film, known, _layers(depth, block_weights), city, light, place).make()
     return folder.video(name)
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import torch
 
+from blocknerf.capture.capture import read_capture
 from blocknerf.city.manifest import RunFolder, read_city
 from blocknerf.city.photographs import capture_with_images
 from blocknerf.errors import OptionError, TrainingError
@@ -96,13 +97,13 @@ def train(
     check_whole(beside=beside)
     end_with(beside)
     usable, place, folder = use_threads(threads), resolve(device), RunFolder(run)
-    city, images = read_city(folder.city), capture_with_images(folder, capture)
-    check_downscale(images, downscale)
+    city, known = read_city(folder.city), read_capture(folder.capture)
+    check_downscale(known, downscale)
     set_deterministic(deterministic)
     names = [city.block(block).name] if block else [each.name for each in city.blocks]
     choices = {
         "steps": steps,
-        "downscale": downscale or default_downscale(images, city.preset),
+        "downscale": downscale or default_downscale(known, city.preset),
         "pose_refinement": pose_refinement,
         "pose_stretch": pose_stretch,
         "pose_rounds": pose_rounds or (POSE_ROUNDS if pose_stretch else 1),
@@ -111,6 +112,7 @@ def train(
         "seed": seed,
     }
     todo = [name for name in names if not folder.field(name).exists()]
+    images = capture_with_images(folder, capture) if todo else known
     # Who started this one has compiled them already, or could not.
     if todo and beside is None and choose("radiance", "auto", torch.empty(0, device=place)) == "native":
         _compile_kernels(usable)

@@ -14,6 +14,7 @@ import torch
 from blocknerf.cameras import Cameras
 from blocknerf.city.cache import open_growing
 from blocknerf.city.manifest import City, RunFolder, Weighting, read_city, with_rendering
+from blocknerf.city.photographs import capture_with_images
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
@@ -31,6 +32,7 @@ LAST_PORT = (1 << 16) - 1
 def view(
     run: Path,
     *,
+    capture: Path | None = None,
     port: int = 8080,
     host: str = "127.0.0.1",
     token: str | None = None,
@@ -48,6 +50,7 @@ def view(
 
     Args:
         run: The run folder, with trained blocks.
+        capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
         port: Of the page; 0 takes any that is free.
         host: Address to listen at; another than this machine's own needs a token.
         token: Word that visitors must know; the address that is printed has it.
@@ -74,6 +77,8 @@ def view(
     place = resolve(device)
     cache_bytes = int(block_cache_gb * GIB)
     folder = RunFolder(run)
+    if capture is not None:
+        capture_with_images(folder, capture)
     city = with_rendering(
         read_city(folder.city),
         weighting=weighting,

@@ -186,6 +186,10 @@ class RunFolder:
         """One appearance code a block."""
         return self.looks / f"{name}.safetensors"
 
+    def look_lock(self, name: str) -> Path:
+        """Held by the process that matches codes for it."""
+        return self.looks / f"{name}.lock"
+
     def update(self, name: str) -> "RunFolder":
         """A small run in which a block is trained anew; it is gone when that has taken the old one's place."""
         return RunFolder(self.path / "updates" / name)
@@ -222,6 +226,11 @@ class RunFolder:
     @property
     def evaluation(self) -> Path:
         return self.path / "evaluation.json"
+
+    @property
+    def evaluation_lock(self) -> Path:
+        """Held by the process that scores."""
+        return self.path / "evaluation.lock"
 
     @property
     def evaluation_pictures(self) -> Path:

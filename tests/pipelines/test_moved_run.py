@@ -1,0 +1,68 @@
+"""A run that was moved away from its images: every job that reads them says so, and takes their new place."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.city.manifest import RunFolder
+from blocknerf.errors import CaptureError
+from pipelines.evaluate import evaluate
+from pipelines.export import export
+from pipelines.train import train
+from viewer.view import view
+
+JOBS: dict[str, Callable[..., Any]] = {
+    "train": lambda run, capture: train(run, block="b000", steps=2, threads=1, capture=capture),
+    "evaluate": lambda run, capture: evaluate(run, max_frames=1, threads=1, capture=capture),
+    "export": lambda run, capture: export(run, poses=run.parent / "poses.json", capture=capture),
+    "view": lambda run, capture: view(run, host="0.0.0.0", threads=1, capture=capture),
+}
+
+
+@pytest.fixture
+def moved(exact_run: RunFolder, balls_capture: Capture, tmp_path: Path) -> RunFolder:
+    """A run that refers to images where there are none."""
+    write_capture(replace(balls_capture, root=tmp_path / "gone"), exact_run.capture)
+    return exact_run
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "export"])
+def test_a_job_that_reads_images_says_that_they_are_elsewhere(name: str, moved: RunFolder) -> None:
+    moved.field("b000").unlink()
+    with pytest.raises(CaptureError, match=r"capture\.json: its images are not in .*gone; .* say with --capture"):
+        JOBS[name](moved.path, None)
+
+
+@pytest.mark.parametrize("name", JOBS)
+def test_the_new_place_is_noted_before_the_work(
+    name: str, moved: RunFolder, balls_capture: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    moved.field("b000").unlink()
+
+    def stop(*_: object, **__: object) -> None:
+        raise ZeroDivisionError
+
+    for stage in ("train.BlockTraining", "evaluate._score", "export.placed_capture"):
+        monkeypatch.setattr(f"pipelines.{stage}", stop)
+    monkeypatch.setattr("viewer.view.serving", stop)
+    monkeypatch.setattr("pipelines.train._compile_kernels", lambda processes: None)
+    with pytest.raises(ZeroDivisionError):
+        JOBS[name](moved.path, balls_capture.root)
+    assert read_capture(moved.capture).root == balls_capture.root
+
+
+def test_what_is_done_needs_no_images(moved: RunFolder) -> None:
+    assert train(moved.path, threads=1) == []
+
+
+def test_a_place_without_the_images_is_refused_and_not_noted(moved: RunFolder, tmp_path: Path) -> None:
+    before = moved.capture.read_bytes()
+    (tmp_path / "empty").mkdir()
+    moved.field("b000").unlink()
+    with pytest.raises(CaptureError, match="does not exist"):
+        train(moved.path, threads=1, capture=tmp_path / "empty")
+    assert moved.capture.read_bytes() == before
