@@ -122,3 +122,12 @@ def test_a_motion_that_is_not_finite_is_refused(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace("0.5", "Infinity"))
     with pytest.raises(CaptureError, match=r"offsets\[0\].translation\[1\] is inf, not a finite number"):
         read_offsets(path)
+
+
+def test_the_file_of_another_block_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "b000" / "poses.json"
+    write_offsets(offsets(), path, block="b000")
+    assert read_offsets(path) == offsets()
+    path.write_text(path.read_text().replace('"b000"', '"b001"'))
+    with pytest.raises(CaptureError, match=r"poses\.json: block is 'b001', another block; train the block again"):
+        read_offsets(path)

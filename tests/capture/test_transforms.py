@@ -269,6 +269,16 @@ WRONG = {
         ".png: the picture is 12x8 but its camera says 24x16; rescale the picture or correct w, h and the focal length",
     ),
     "size broken": (file_has(w=12.5), ": w is 12.5, not a whole number of 0 or more; correct it"),
+    "size beyond all": (file_has(w=10**9), ": frames[0]: image size 1000000000x8 is beyond 65536 pixels"),
+    "center beyond all": (file_has(cx=1e15), ": frames[0]: cx 1e+15 is not finite, or beyond 1e+06"),
+    "focal beyond single precision": (file_has(fl_x=1e308), ": fl_x is 1e+308, not a finite number below 9.2e+18"),
+    "pose beyond all": (set_pose(0, 3, 1e300), "the pose holds a number beyond 1e+12; subtract an offset"),
+    "path part too long": (frame_has(file_path="x" * 300 + ".png"), "is too long or holds a control character"),
+    "path of two lines": (frame_has(file_path="images/a\nb.png"), "'images/a\\nb.png' is too long or holds a control"),
+    "latitude beyond the pole": (
+        file_has(gps_origin_lat_lon_alt=[122.0, 9.0, 400.0]),
+        ": geographic origin: latitude 122 is not from -90 to 90; correct it",
+    ),
     "size zero": (file_has(w=0), ": frames[0]: image size 0x8 is not positive"),
     "camera model": (
         file_has(camera_model="EQUIRECTANGULAR"),

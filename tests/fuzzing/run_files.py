@@ -9,7 +9,8 @@ from blocknerf.capture.offsets import PoseOffset, PoseOffsets, read_offsets, wri
 from blocknerf.capture.reconciled import read_reconciliation, write_reconciliation
 from blocknerf.capture.reconciliation import reconcile
 from blocknerf.capture.stretches import Stretch
-from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.extras import read_training_record
+from blocknerf.city.manifest import City, RunFolder, read_city, rendering_settings, write_city
 from blocknerf.city.photographs import placed_capture
 from blocknerf.files import format_json, write_atomic
 from blocknerf.partition.block import Block
@@ -18,9 +19,20 @@ from blocknerf.partition.report import coverage, read_coverage, write_coverage
 from pipelines.charts import Series, line_chart
 from pipelines.disagreement import disagreement_rows
 from pipelines.job import duration
-from pipelines.records import LogLine, read_log, read_training_record
+from pipelines.records import LogLine, read_log
+from pipelines.render_record import (
+    FileMark,
+    FrameRecord,
+    PathOptions,
+    RenderRecord,
+    Statistics,
+    VideoSettings,
+    read_record,
+    write_record,
+)
 from pipelines.run import SETTINGS_FORMAT, read_settings
 from pipelines.scores import FrameScore, Protocol, Scores, read_evaluation, summarize, write_evaluation
+from pipelines.staleness import Inputs
 from tests.fuzzing.mutations import changed_bytes, changed_json, encoded
 from tests.fuzzing.subjects import Subject, json_subject, small_capture, use_capture, use_city
 
@@ -145,14 +157,48 @@ def evaluation_json(folder: Path) -> Subject:
     frames = [FrameScore(name="2.png", index=2, scores=scores, blocks=weights, block_psnr=weights, pictures="00002")]
     protocol = Protocol(
         text="a test", held_out=4, held_out_frames=1, scored_frames=1, downscale=1, fit_half="left", fit_rays=9,
-        fit_steps=9, scored_half="right", lpips="none",
+        fit_steps=9, scored_half="right", lpips="none", **rendering_settings(City(blocks=_blocks())),
     )  # fmt: skip
-    write_evaluation(summarize(protocol, frames), path)
+    write_evaluation(summarize(protocol, _inputs(), frames), path)
 
     def use() -> None:
         found = read_evaluation(path)
         assert all(f"{block.psnr:.2f} {block.weight:.0%} {block.frames:,}" for block in found.blocks.values())
         write_evaluation(found, again)
+
+    return json_subject(path, use)
+
+
+def _inputs() -> Inputs:
+    return Inputs(blocks={"b000": "a digest"}, presets={"noon": {"b000": "a digest"}}, poses="a digest")
+
+
+def render_json(folder: Path) -> Subject:
+    path, again = folder / "run" / "render.json", folder / "again" / "render.json"
+    mark = FileMark(bytes=100, sha256="a digest")
+    settings = VideoSettings(
+        look="noon", codes_of=None, mix=None, exposure=0.1, block=None, hide=("b001",), max_blocks=4,
+        **rendering_settings(City(blocks=_blocks())),
+    )  # fmt: skip
+    rows = [
+        FrameRecord(frame=i, seconds=0.1, blocks={"b000": 1.0}, inputs=_inputs(), files={"frames": mark})
+        for i in range(3)
+    ]
+    figures = Statistics(
+        width=96, height=54, fps=12.0, seconds=0.3, pixels_per_second=9000, mean_change=0.1, largest_jump=1.5,
+        changes=(0.1, 0.1),
+    )  # fmt: skip
+    record = RenderRecord(
+        settings=settings, path=PathOptions(given=False, segment="drive"), frames={row.frame: row for row in rows},
+        depth_range=(0.5, 9.0), videos={"frames": mark}, statistics=figures,
+    )  # fmt: skip
+    write_record(record, path)
+
+    def use() -> None:
+        found = read_record(path)
+        found.settings.difference(settings)
+        write_record(found, again)
+        assert read_record(again) == found
 
     return json_subject(path, use)
 
@@ -168,4 +214,5 @@ RUN_FILES = (
     train_json,
     log_jsonl,
     evaluation_json,
+    render_json,
 )

@@ -14,6 +14,7 @@ from blocknerf.capture.capture import read_capture, write_capture
 from blocknerf.city.manifest import RunFolder
 from blocknerf.errors import RunError
 from pipelines.charts import MOST_POINTS, Series, line_chart, ribbon, thinned, ticks
+from pipelines.records import log_digest
 from pipelines.report import report
 from tests.pipelines.conftest import retrain
 
@@ -105,6 +106,33 @@ def test_a_broken_log_is_refused(exact_run: RunFolder) -> None:
     exact_run.log("b000").write_text('{"step": 1}\n')
     with pytest.raises(RunError, match=r"log\.jsonl: line\[1\]\.loss is missing; add it, or restore the file"):
         report(exact_run.path)
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed"])
+def test_a_log_that_is_not_what_training_wrote_is_refused(exact_run: RunFolder, damage: str) -> None:
+    log, record = exact_run.log("b000"), exact_run.train_record("b000")
+    line = '{"step": 5, "loss": 0.1, "psnr": 15.0, "rays_per_second": 1.0, "seconds": 2.0}\n'
+    log.write_text(2 * line)
+    document = json.loads(record.read_text()) | {"log_sha256": log_digest(log), "block": "b000"}
+    record.write_text(json.dumps(document))
+    report(exact_run.path)
+    log.write_text(line if damage == "cut" else 2 * line.replace("15.0", "95.0"))
+    with pytest.raises(RunError, match=r"log\.jsonl: damaged: its content is not what training wrote"):
+        report(exact_run.path)
+
+
+def test_a_damaged_line_between_others_is_refused(exact_run: RunFolder) -> None:
+    line = '{"step": 5, "loss": 0.1, "psnr": 15.0, "rays_per_second": 1.0, "seconds": 2.0}\n'
+    exact_run.log("b000").write_bytes(line.encode() + b"\xff\x00\n" + line.encode())
+    with pytest.raises(RunError, match=r"log\.jsonl: line 2 is damaged; remove the line"):
+        report(exact_run.path)
+
+
+def test_the_record_of_another_block_is_not_used(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    path = exact_run.train_record("b000")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"block": "b001"}))
+    report(exact_run.path)
+    assert "b000/train.json: block is 'b001', another block; restore the file" in capsys.readouterr().out
 
 
 def test_lines_stay_within_their_chart() -> None:

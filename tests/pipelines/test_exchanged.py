@@ -1,0 +1,51 @@
+"""Files of a run that are another block's, or no files at all: refused by name, never passed over."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from blocknerf.capture.capture import read_capture
+from blocknerf.city.light import default_look
+from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.photographs import block_photographs, placed_capture
+from blocknerf.errors import BlockNerfError, RunError
+from pipelines.records import read_log
+from pipelines.report import report
+
+
+def test_the_frames_of_another_block_are_refused(exact_run: RunFolder) -> None:
+    shutil.copy(exact_run.frames("b001"), exact_run.frames("b000"))
+    with pytest.raises(RunError, match=r"b000/frames\.json: block is 'b001', another block; restore the file"):
+        block_photographs(exact_run, "b000", read_capture(exact_run.capture))
+
+
+def test_the_log_of_a_block_may_be_missing(exact_run: RunFolder) -> None:
+    assert read_log(exact_run.log("b000"), digest="of one that was removed") == ()
+
+
+READERS: dict[str, tuple[Callable[[RunFolder], Path], Callable[[RunFolder], object]]] = {
+    "poses": (lambda run: run.poses, placed_capture),
+    "log": (lambda run: run.log("b000"), lambda run: report(run.path)),
+    "city": (lambda run: run.city, lambda run: read_city(run.city)),
+    "frames": (lambda run: run.frames("b000"), lambda run: block_photographs(run, "b000", read_capture(run.capture))),
+}
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"])
+@pytest.mark.parametrize("name", READERS)
+def test_what_is_no_file_is_refused_by_name(exact_run: RunFolder, name: str, kind: str) -> None:
+    path_of, read = READERS[name]
+    path = path_of(exact_run)
+    path.unlink(missing_ok=True)
+    path.mkdir() if kind == "folder" else os.mkfifo(path)
+    with pytest.raises(BlockNerfError, match=path.name):
+        read(exact_run)
+
+
+def test_a_default_preset_that_is_no_file_is_not_passed_over(exact_run: RunFolder) -> None:
+    assert default_look(exact_run, None) is None
+    exact_run.look("default").mkdir(parents=True)
+    assert default_look(exact_run, None) == "default"
