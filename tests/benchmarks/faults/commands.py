@@ -14,8 +14,8 @@ from pathlib import Path
 os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # OpenMP's threads do not outlive a fork
 
 import blocknerf.kernels.threads  # noqa: F401  # decides how threads wait, so it comes before torch
-import pipelines.train as train_job
 from blocknerf.kernels.ahead import compile_ahead, compiled_ahead
+from pipelines import block_training
 from pipelines.cli import COMMANDS, main, module_of
 from tests.tiny import shrink_draft, shrink_fits, shrink_seams
 
@@ -46,7 +46,7 @@ def shrink() -> None:
     shrink_draft(setattr)
     shrink_seams(setattr)
     shrink_fits(setattr)
-    train_job.CHECKPOINT_SECONDS = 0.02
+    block_training.CHECKPOINT_SECONDS = 0.02
 
 
 def load_jobs() -> None:
