@@ -24,12 +24,12 @@ EDGES = {float: ("0", "-1"), int: ("0", "-1", "1000000000")}
 WORK = {
     "run": "pipelines.run.ingest",
     "partition": "pipelines.partition._publish",
-    "train": "pipelines.train._BlockJob",
+    "train": "pipelines.train.BlockTraining",
     "match": "pipelines.match.Meetings",
     "render": "pipelines.render._claim",
     "update": "pipelines.update._prepare",
     "evaluate": "pipelines.evaluate._score",
-    "view": "viewer.view._viser",
+    "view": "viewer.view.serving",
     "sample": "pipelines.sample.write_sample",
 }
 """Where the work of a command begins."""

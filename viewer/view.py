@@ -72,6 +72,7 @@ def view(
     """
     check_positive(block_cache_gb=block_cache_gb)
     check_whole(beside=beside)
+    check_binding(host, token)
     end_with(beside)
     use_threads(threads)
     place = resolve(device)

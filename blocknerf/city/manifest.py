@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 
 from blocknerf.errors import RunError, one_of
 from blocknerf.files import check_format, format_json, read_json, write_atomic
+from blocknerf.options import flag
 from blocknerf.partition.block import LONGEST_NAME, Block, is_file_name
 from blocknerf.presets import PRESETS, Preset
 from blocknerf.values import FARTHEST, LARGEST, finite, positive, shown, spelled, whole
@@ -25,7 +26,7 @@ RENDERING_KEYS = ("weighting", "power", "selection_radius", "visibility_threshol
 """Keys of city.json that rendering alone depends on."""
 
 _REMEDY = "restore the file, or partition the capture into a new run folder"
-_RENDERING_REMEDY = "correct it; the trained blocks stay as they are"
+_REMEDIES = dict.fromkeys(RENDERING_KEYS, "correct it; the trained blocks stay as they are")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class City:
     def __post_init__(self) -> None:
         for key, complaint in _complaints(self):
             if complaint:
-                raise RunError(f"city: {key}: {complaint}; {_remedy(key)}")
+                raise RunError(f"city: {key}: {complaint}; {_REMEDIES.get(key, _REMEDY)}")
 
     def is_held_out(self, index: int) -> bool:
         """Whether frame `index` of the capture is kept from training.
@@ -269,8 +270,7 @@ def with_rendering(
     given: dict[str, Any] = {key: value for key, value in asked if value is not None}
     for key, value in given.items():
         if complaint := _rendering_complaint(key, value):
-            option, kept = key.replace("_", "-"), getattr(city, key)
-            raise RunError(f"--{option} {complaint}; give another, or leave it out for {kept}")
+            raise RunError(f"{flag(key)} {complaint}; give another, or leave it out for {getattr(city, key)}")
     return replace(city, **given)
 
 
@@ -332,10 +332,6 @@ def _rendering_complaint(key: str, value: Any) -> str | None:
     return _not_positive(value)
 
 
-def _remedy(key: str) -> str:
-    return _RENDERING_REMEDY if key in RENDERING_KEYS else _REMEDY
-
-
 def _not_name(name: str) -> str | None:
     if len(name) > LONGEST_NAME:
         return f"{shown(name)} is longer than {LONGEST_NAME} characters"
@@ -348,13 +344,8 @@ def _not_positive(number: float) -> str | None:
 
 def _to_json(city: City) -> dict[str, Any]:
     blocks = [{"name": b.name, "origin": [float(x) for x in b.origin], "radius": float(b.radius)} for b in city.blocks]
-    return {
-        "format": CITY_FORMAT,
-        "preset": city.preset,
-        "held_out": city.held_out,
-        **rendering_settings(city),
-        "blocks": blocks,
-    }
+    settings = rendering_settings(city)
+    return {"format": CITY_FORMAT, "preset": city.preset, "held_out": city.held_out, **settings, "blocks": blocks}
 
 
 def _from_json(document: Mapping[str, Any]) -> City:
@@ -367,7 +358,7 @@ def _from_json(document: Mapping[str, Any]) -> City:
         blocks=tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(blocks)),
         preset=one_of(_text(document, "preset"), PRESETS, "city: preset:", remedy=_REMEDY),
         held_out=_integer(document, "held_out"),
-        weighting=one_of(_text(document, "weighting"), WEIGHTINGS, "city: weighting:", remedy=_RENDERING_REMEDY),
+        weighting=one_of(_text(document, "weighting"), WEIGHTINGS, "city: weighting:", remedy=_REMEDIES["weighting"]),
         power=_number(document["power"], "power"),
         selection_radius=_number(document["selection_radius"], "selection_radius"),
         visibility_threshold=_number(document["visibility_threshold"], "visibility_threshold"),
@@ -377,7 +368,7 @@ def _from_json(document: Mapping[str, Any]) -> City:
 def _check_keys(document: Mapping[str, Any], known: set[str], prefix: str) -> None:
     for key in sorted(document.keys() ^ known):
         complaint = "is missing" if key in known else "is unknown"
-        raise RunError(f"city: {prefix}{spelled(key)}: {complaint}; {_remedy(key)}")
+        raise RunError(f"city: {prefix}{spelled(key)}: {complaint}; {_REMEDIES.get(key, _REMEDY)}")
 
 
 def _block(document: object, key: str) -> Block:
@@ -396,7 +387,7 @@ def _block(document: object, key: str) -> Block:
 def _text(document: Mapping[str, Any], key: str, prefix: str = "") -> str:
     value = document[key]
     if not isinstance(value, str):
-        raise RunError(f"city: {prefix}{key}: {shown(value)} is not text; {_remedy(key)}")
+        raise RunError(f"city: {prefix}{key}: {shown(value)} is not text; {_REMEDIES.get(key, _REMEDY)}")
     return value
 
 
@@ -410,5 +401,7 @@ def _integer(document: Mapping[str, Any], key: str) -> int:
 def _number(value: object, key: str) -> float:
     number = finite(value)
     if number is None:
-        raise RunError(f"city: {key}: {shown(value)} is not a number below {LARGEST:.2g}; {_remedy(key)}")
+        raise RunError(
+            f"city: {key}: {shown(value)} is not a number below {LARGEST:.2g}; {_REMEDIES.get(key, _REMEDY)}"
+        )
     return number

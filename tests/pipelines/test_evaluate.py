@@ -8,10 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from blocknerf import files
 from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.city.manifest import RunFolder, read_city, write_city
 from blocknerf.city.renderer import CityRenderer
-from blocknerf.errors import RunError
+from blocknerf.errors import OptionError, RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.images import read_image, to_uint8, write_image
 from blocknerf.metrics.similarity import psnr
@@ -69,13 +70,13 @@ def test_what_is_scored_is_what_is_rendered(exact_run: RunFolder) -> None:
 
 def test_files_are_read_once_however_many_photographs(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[str] = []
-    original = Path.read_text
+    original = files.open_regular
 
-    def counted(self: Path, *options: Any, **more: Any) -> str:
-        read.append(self.name)
-        return original(self, *options, **more)
+    def counted(path: Path, *options: Any) -> Any:
+        read.append(path.name)
+        return original(path, *options)
 
-    monkeypatch.setattr(Path, "read_text", counted)
+    monkeypatch.setattr(files, "open_regular", counted)
     assert len(evaluate(exact_run.path, threads=1).frames) == 4
     assert read.count("capture.json") == 2, "by the job and by the renderer"
     assert read.count("frames.json") == 0, "which photographs train a block matters where none is named"
@@ -160,7 +161,7 @@ def test_nothing_held_out_is_nothing_to_judge(exact_run: RunFolder) -> None:
 
 
 def test_broken_requests_and_files_are_refused(exact_run: RunFolder) -> None:
-    with pytest.raises(RunError, match="max-frames is 0"):
+    with pytest.raises(OptionError, match="--max-frames 0 is out of range"):
         evaluate(exact_run.path, max_frames=0, threads=1)
     exact_run.evaluation.write_text('{"format": "blocknerf.evaluation/2", "protocol": {}}')
     with pytest.raises(RunError, match=r"evaluation.json: blocks is missing; add it, or remove the file"):

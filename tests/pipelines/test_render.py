@@ -268,7 +268,7 @@ def test_hidden_blocks_are_in_no_frame(exact_run: RunFolder) -> None:
 def test_options_that_cannot_be_are_refused_before_anything_is_written(
     options: dict[str, Any], message: str, exact_run: RunFolder
 ) -> None:
-    with pytest.raises(RunError, match=message):
+    with pytest.raises(BlockNerfError, match=message):
         render(exact_run.path, **SMALL, **options)
     assert not exact_run.renders.exists()
 
