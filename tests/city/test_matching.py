@@ -9,6 +9,7 @@ from torch import Tensor
 from blocknerf.cameras import Cameras
 from blocknerf.capture.synthetic.field import TownField
 from blocknerf.capture.synthetic.town import Town
+from blocknerf.city import matching as matching_module
 from blocknerf.city import seams as seams_module
 from blocknerf.city.matching import central_block, hops, islands, match_codes, walk
 from blocknerf.city.seams import Comparison, Seam, find_seams, meeting, seam_difference
@@ -89,6 +90,15 @@ def test_the_search_begins_at_the_best_start(shifted, route, view) -> None:
         assert torch.allclose(fields["b001"].mixing @ found.code, light, atol=0.05) == good
 
 
+def test_codes_are_held_near_their_starts(shifted, route, view, monkeypatch: pytest.MonkeyPatch) -> None:
+    city, start = route(2), torch.tensor([0.1, -0.1, 0.2])
+    fields = {block.name: shifted(i) for i, block in enumerate(city.blocks)}
+    seams = find_seams(meeting(city.blocks), dict.fromkeys(fields, street_cameras(2, view)), fields.__getitem__)
+    monkeypatch.setattr(matching_module, "HOLD", 1e3)
+    (found,) = match_codes(seams, fields.__getitem__, {"b000": torch.zeros(3)}, lambda _: [start], 1.0)
+    assert torch.allclose(found.code, start, atol=1e-3)
+
+
 class LitTown:
     """A town whose code multiplies its light: red, green and blue, in stops, mixed."""
 
@@ -139,6 +149,11 @@ SQUARE = [edge("a", "b", 0.2), edge("b", "d", 0.9), edge("a", "c", 0.3), edge("c
 def test_the_walk_goes_breadth_first_and_best_seen_first() -> None:
     found = [(name, [seam.other(name) for seam in links]) for name, links in walk(SQUARE, ["a"])]
     assert found == [("c", ["a"]), ("b", ["a"]), ("d", ["b", "c"])]
+
+
+def test_a_block_counts_by_the_best_of_its_seams() -> None:
+    seams = [edge("p", "u", 0.8), edge("p", "v", 0.5), edge("q", "u", 0.1)]
+    assert [name for name, _ in walk(seams, ["p", "q"])] == ["u", "v"]
 
 
 def test_the_walk_may_begin_in_several_places() -> None:
