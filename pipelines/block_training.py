@@ -17,8 +17,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from blocknerf import __version__
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.offsets import write_offsets
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
 from blocknerf.city.photographs import block_photographs
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import save_field

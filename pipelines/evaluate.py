@@ -14,9 +14,10 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city.appearance import block_code, block_exposure
 from blocknerf.city.cache import open_blocks
-from blocknerf.city.manifest import City, RunFolder, Weighting, read_city, rendering_settings, with_rendering
+from blocknerf.city.manifest import City, Weighting, read_city, rendering_settings, with_rendering
 from blocknerf.city.photographs import capture_with_images
 from blocknerf.city.renderer import CityRenderer, CityRendering
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.colormaps import depth_colors, error_colors
 from blocknerf.errors import RunError
 from blocknerf.images import to_float, to_uint8, write_image

@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from blocknerf.capture.transforms_file import write_transforms
-from blocknerf.city.manifest import RunFolder
 from blocknerf.city.photographs import capture_with_images, placed_capture
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.job import say
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import torch
 
 from blocknerf.capture.capture import Capture
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.presets import Preset
 from blocknerf.trajectory.flythrough import along_path, ideal_focals
 from blocknerf.trajectory.keyframes import through_keyframes

@@ -9,8 +9,8 @@ import numpy as np
 
 from blocknerf.capture import Capture, check_files, read_capture, read_transforms, write_capture
 from blocknerf.capture.capture import CAPTURE_FORMAT
-from blocknerf.city.manifest import RunFolder
 from blocknerf.city.photographs import has_images, relocate
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.files import read_json
 from blocknerf.images import check_image

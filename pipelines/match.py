@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from blocknerf.city.looks import DEFAULT_LOOK, Look, outdated, read_look, write_look
-from blocknerf.city.manifest import RunFolder, check_name, read_city
+from blocknerf.city.manifest import check_name, read_city
 from blocknerf.city.matching import STEPS
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads

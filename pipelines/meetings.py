@@ -10,10 +10,11 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.appearance import Appearance, block_code, city_appearance, reference_segment
 from blocknerf.city.cache import BlockCache, open_blocks
 from blocknerf.city.looks import Look
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
 from blocknerf.city.matching import STEPS, Matched, central_block, islands, match_codes
 from blocknerf.city.photographs import block_photographs
 from blocknerf.city.renderer import CACHE_BYTES
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.seams import Seam, find_seams, meeting, seam_difference
 from blocknerf.city.selection import plan_distance
 from blocknerf.errors import RunError

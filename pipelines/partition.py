@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.manifest import City, read_city, write_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import LARGEST_JSON, read_bounded, read_json
 from blocknerf.images import write_image

@@ -7,7 +7,8 @@ from blocknerf.capture.offsets import read_offsets
 from blocknerf.capture.reconciled import write_reconciliation
 from blocknerf.capture.reconciliation import Reconciliation
 from blocknerf.capture.reconciliation import reconcile as bring_together
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.disagreement import CAPTION, HEAD, disagreement_rows
 from pipelines.job import say, show, table

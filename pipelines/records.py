@@ -13,7 +13,7 @@ from blocknerf.capture.entry import Entry
 from blocknerf.capture.offsets import read_offsets
 from blocknerf.capture.stretches import Stretch, stretches
 from blocknerf.city.extras import read_training_record
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import LARGEST_JSON, parse_json, read_bounded
 from blocknerf.values import spelled

@@ -9,17 +9,10 @@ from blocknerf.capture.capture import Capture
 from blocknerf.city.appearance import reference_segment
 from blocknerf.city.cache import open_blocks
 from blocknerf.city.light import default_look, find_light
-from blocknerf.city.manifest import (
-    City,
-    RunFolder,
-    Weighting,
-    check_name,
-    read_city,
-    rendering_settings,
-    with_rendering,
-)
+from blocknerf.city.manifest import City, Weighting, check_name, read_city, rendering_settings, with_rendering
 from blocknerf.city.photographs import placed_capture, trained_frames
 from blocknerf.city.renderer import MAX_BLOCKS
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads

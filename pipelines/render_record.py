@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from blocknerf.capture.entry import Entry
 from blocknerf.city.looks import Look
-from blocknerf.city.manifest import RENDERING_KEYS, WEIGHTINGS, City, RunFolder, Weighting, with_rendering
+from blocknerf.city.manifest import RENDERING_KEYS, WEIGHTINGS, City, Weighting, with_rendering
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError, one_of
 from blocknerf.files import check_format, format_json, read_json, write_atomic
 from pipelines.records import read_lines

@@ -9,7 +9,8 @@ from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.city.extras import Extras, TrainingRecord
-from blocknerf.city.manifest import City, RunFolder, check_name, read_city
+from blocknerf.city.manifest import City, check_name, read_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.colormaps import block_color
 from blocknerf.files import write_atomic
 from blocknerf.images import image_size

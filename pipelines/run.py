@@ -4,7 +4,8 @@ import time
 from pathlib import Path
 from typing import Any, Literal
 
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.kernels.devices import Device, resolve

@@ -9,7 +9,7 @@ from typing import Any
 from blocknerf.capture.entry import Entry
 from blocknerf.city.cache import LoadedBlock, Loader
 from blocknerf.city.looks import Look, read_look
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError
 from blocknerf.fields.checkpoint import fingerprint
 

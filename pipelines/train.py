@@ -6,8 +6,9 @@ from pathlib import Path
 import torch
 
 from blocknerf.capture.capture import read_capture
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
 from blocknerf.city.photographs import capture_with_images
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import OptionError, TrainingError
 from blocknerf.kernels.backends import choose
 from blocknerf.kernels.devices import Device, resolve, set_deterministic

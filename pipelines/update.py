@@ -12,7 +12,8 @@ from torch import Tensor
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.city.looks import Look, read_look, write_look
-from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.manifest import City, read_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.files import write_atomic

@@ -13,8 +13,9 @@ from jaxtyping import UInt8
 from blocknerf.cameras import Cameras
 from blocknerf.city.cache import open_blocks
 from blocknerf.city.light import Light
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
 from blocknerf.city.renderer import CityRenderer, CityRendering
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.colormaps import depth_colors, weight_colors
 from blocknerf.errors import RunError
 from blocknerf.images import read_image, to_uint8, write_image

@@ -6,7 +6,7 @@ from datetime import datetime
 from functools import lru_cache
 
 from blocknerf.city.extras import TrainingRecord, read_training_record
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from viewer.following import Stamp, stamp
 from viewer.markup import table

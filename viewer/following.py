@@ -4,7 +4,8 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
+from blocknerf.city.run_folder import RunFolder
 
 SECONDS = 2.0
 """How often the run folder is looked at."""

@@ -16,8 +16,9 @@ from blocknerf.capture.points import PointCloud
 from blocknerf.city.extras import Extras
 from blocknerf.city.light import Light
 from blocknerf.city.looks import Look
-from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.manifest import City, read_city
 from blocknerf.city.photographs import placed_capture
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.trajectory.flythrough import ideal_focals
 from blocknerf.trajectory.passage import reference_passage

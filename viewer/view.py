@@ -13,9 +13,10 @@ import torch
 
 from blocknerf.cameras import Cameras
 from blocknerf.city.cache import open_growing
-from blocknerf.city.manifest import City, RunFolder, Weighting, read_city, with_rendering
+from blocknerf.city.manifest import City, Weighting, read_city, with_rendering
 from blocknerf.city.photographs import capture_with_images
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
 from blocknerf.options import check_positive, check_whole

@@ -9,8 +9,9 @@ from torch import nn
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.stretches import Stretch
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
 from blocknerf.city.refinement import Refinement, open_refinements
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.grid_network import GridNetwork

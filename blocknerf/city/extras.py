@@ -10,7 +10,8 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.entry import Entry
 from blocknerf.capture.points import PointCloud
 from blocknerf.city.looks import DEFAULT_LOOK, Look, open_look
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.files import read_json
 from blocknerf.values import shown

@@ -8,8 +8,9 @@ from typing import Any
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture
 from blocknerf.city.looks import DEFAULT_LOOK, Look, between, exposure_between, open_look
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.options import MOST
 

@@ -11,7 +11,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.city.manifest import RunFolder, check_name
+from blocknerf.city.manifest import check_name
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint, read_header
 from blocknerf.files import parse_json

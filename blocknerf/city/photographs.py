@@ -8,7 +8,7 @@ from blocknerf.capture.capture import Capture, check_files, read_capture, write_
 from blocknerf.capture.entry import within
 from blocknerf.capture.offsets import refined
 from blocknerf.capture.reconciled import read_reconciliation
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, read_membership

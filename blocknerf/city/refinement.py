@@ -8,7 +8,7 @@ from blocknerf.capture.motion import Motion
 from blocknerf.capture.offsets import PoseOffsets, read_offsets
 from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.capture.stretches import Stretch
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.partition.membership import read_membership
 
 

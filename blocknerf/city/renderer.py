@@ -16,8 +16,9 @@ from blocknerf.city.appearance import Appearance, block_code, block_exposure, ci
 from blocknerf.city.cache import BlockCache, Loader, open_blocks
 from blocknerf.city.compositing import admit_pixels, blend, limit_blocks, stand_in, trust_in
 from blocknerf.city.looks import Look
-from blocknerf.city.manifest import WEIGHTINGS, City, RunFolder, Weighting, read_city
+from blocknerf.city.manifest import WEIGHTINGS, City, Weighting, read_city
 from blocknerf.city.photographs import trained_frames
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import BlockUse
 from blocknerf.city.sighting import Lookout, Sighting, glanced_sights, sights_of
 from blocknerf.city.weighting import PIXEL_WEIGHTINGS, shares_of

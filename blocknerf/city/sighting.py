@@ -9,7 +9,8 @@ from torch import Tensor
 from blocknerf.cameras import Cameras, RayBundle
 from blocknerf.city.cache import BlockCache
 from blocknerf.city.compositing import is_outweighed
-from blocknerf.city.manifest import City, RunFolder, Weighting
+from blocknerf.city.manifest import City, Weighting
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import BlockIndex, BlockUse, Candidate, Reason, visibility_presence
 from blocknerf.city.weighting import PLAN_WEIGHTINGS, Sights
 from blocknerf.errors import RunError

@@ -24,8 +24,9 @@ from blocknerf.cameras import Cameras, look_at  # noqa: E402
 from blocknerf.capture.capture import read_capture  # noqa: E402
 from blocknerf.city.cache import MIB, LoadedBlock, Loader  # noqa: E402
 from blocknerf.city.light import Light  # noqa: E402
-from blocknerf.city.manifest import RunFolder, read_city  # noqa: E402
+from blocknerf.city.manifest import read_city  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
+from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.fields.block_field import BlockField  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
 from blocknerf.fields.occupancy import OccupancyGrid, load_occupancy  # noqa: E402

@@ -25,8 +25,9 @@ THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is im
 from torch import Tensor  # noqa: E402
 
 from blocknerf.city.looks import between, exposure_between  # noqa: E402
-from blocknerf.city.manifest import RunFolder, read_city  # noqa: E402
+from blocknerf.city.manifest import read_city  # noqa: E402
 from blocknerf.city.matching import STEPS, hops, match_codes  # noqa: E402
+from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.city.seams import Seam, seam_difference  # noqa: E402
 from pipelines.meetings import Meetings, Source  # noqa: E402
 

@@ -24,7 +24,8 @@ def write_run(path: Path, count: int) -> None:
 
     from blocknerf.capture.capture import Capture, write_capture
     from blocknerf.capture.frame import Frame, Intrinsics
-    from blocknerf.city.manifest import City, RunFolder, write_city
+    from blocknerf.city.manifest import City, write_city
+    from blocknerf.city.run_folder import RunFolder
     from blocknerf.images import write_image
     from blocknerf.partition.block import Block
     from blocknerf.partition.membership import Membership, write_membership

@@ -22,8 +22,9 @@ from torch import Tensor  # noqa: E402
 
 from blocknerf.cameras import Cameras  # noqa: E402
 from blocknerf.capture.capture import read_capture  # noqa: E402
-from blocknerf.city.manifest import RunFolder, read_city  # noqa: E402
+from blocknerf.city.manifest import read_city  # noqa: E402
 from blocknerf.city.photographs import block_photographs  # noqa: E402
+from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.fields.block_field import BlockField  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
 from blocknerf.fields.probing import extract_occupancy  # noqa: E402

@@ -36,8 +36,9 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.synthetic.field import TownField
 from blocknerf.capture.synthetic.sample import read_spec
 from blocknerf.capture.synthetic.town import Town
-from blocknerf.city.manifest import City, RunFolder, read_city
+from blocknerf.city.manifest import City, read_city
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import plan_distance
 from blocknerf.city.sighting import small_view
 from blocknerf.partition.membership import Membership, read_membership

@@ -21,10 +21,11 @@ from blocknerf.city import renderer as module
 from blocknerf.city import seams
 from blocknerf.city.cache import LoadedBlock
 from blocknerf.city.exposure import Surroundings
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
 from blocknerf.city.matching import match_codes
 from blocknerf.city.refinement import Refinement
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.seams import find_seams, meeting, seam_difference
 from blocknerf.city.weighting import Weighting
 from blocknerf.fields.block_field import BlockField

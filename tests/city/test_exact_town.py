@@ -11,8 +11,9 @@ from blocknerf.cameras import Cameras, look_at
 from blocknerf.capture.synthetic.field import TownField, drive_cameras
 from blocknerf.capture.synthetic.town import Town
 from blocknerf.city.cache import LoadedBlock
-from blocknerf.city.manifest import WEIGHTINGS, City, RunFolder
+from blocknerf.city.manifest import WEIGHTINGS, City
 from blocknerf.city.renderer import CityRenderer, CityRendering
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.partition.block import Block
 
 DRIVE = drive_cameras()

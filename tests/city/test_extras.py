@@ -10,7 +10,8 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city.extras import Extras, TrainingRecord, read_training_record
 from blocknerf.city.looks import DEFAULT_LOOK, Look, write_look
-from blocknerf.city.manifest import RunFolder, read_city, write_city
+from blocknerf.city.manifest import read_city, write_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import fingerprint, save_field

@@ -18,7 +18,7 @@ from blocknerf.city.looks import (
     read_look,
     write_look,
 )
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import fingerprint, load_field, save_field

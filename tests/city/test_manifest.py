@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import RENDERING_KEYS, City, RunFolder, read_city, with_rendering, write_city
+from blocknerf.city.manifest import RENDERING_KEYS, City, read_city, with_rendering, write_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.partition.block import Block
 

@@ -10,8 +10,8 @@ from blocknerf.capture.offsets import PoseOffset, PoseOffsets, write_offsets
 from blocknerf.capture.reconciled import write_reconciliation
 from blocknerf.capture.reconciliation import Reconciliation
 from blocknerf.capture.stretches import Stretch
-from blocknerf.city.manifest import RunFolder
 from blocknerf.city.refinement import Refinement, open_refinements
+from blocknerf.city.run_folder import RunFolder
 
 KNOWN, COMMON, UNKNOWN = (Stretch(segment=name) for name in ("known", "common", "unknown"))
 OWN, SHARED, PLACE = (Motion(pivot=(0.0, 0.0, 0.0), translation=(x, 0.0, 0.0)) for x in (1.0, 10.0, 100.0))

@@ -12,9 +12,10 @@ from blocknerf.capture.motion import Motion
 from blocknerf.capture.offsets import PoseOffset, PoseOffsets
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city.cache import LoadedBlock
-from blocknerf.city.manifest import WEIGHTINGS, City, RunFolder, Weighting
+from blocknerf.city.manifest import WEIGHTINGS, City, Weighting
 from blocknerf.city.refinement import Refinement
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.weighting import PIXEL_WEIGHTINGS
 from blocknerf.errors import RunError
 from blocknerf.rendering.image import render_image

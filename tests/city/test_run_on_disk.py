@@ -10,8 +10,9 @@ import torch
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city.cache import open_blocks
-from blocknerf.city.manifest import City, RunFolder, with_rendering, write_city
+from blocknerf.city.manifest import City, with_rendering, write_city
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import FILE, load_field, save_field

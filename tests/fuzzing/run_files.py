@@ -10,8 +10,9 @@ from blocknerf.capture.reconciled import read_reconciliation, write_reconciliati
 from blocknerf.capture.reconciliation import reconcile
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city.extras import read_training_record
-from blocknerf.city.manifest import City, RunFolder, read_city, rendering_settings, write_city
+from blocknerf.city.manifest import City, read_city, rendering_settings, write_city
 from blocknerf.city.photographs import placed_capture
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.files import format_json, write_atomic
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, read_membership, write_membership

@@ -14,7 +14,8 @@ from torch import Tensor
 
 from blocknerf.city.cache import open_blocks
 from blocknerf.city.looks import Look, read_look, write_look
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import read_header, save_field
 from blocknerf.fields.occupancy import OccupancyGrid, save_occupancy

@@ -9,7 +9,7 @@ import pytest
 
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.synthetic.shots import SampleSpec
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.images import image_size
 from blocknerf.training.trainer import Trainer
 from pipelines import block_training

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from blocknerf.capture.capture import Capture
-from blocknerf.city.manifest import WEIGHTINGS, RunFolder
+from blocknerf.city.manifest import WEIGHTINGS
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import read_header
 from blocknerf.files import read_json
 from tests.benchmarks.paper import table2, table3

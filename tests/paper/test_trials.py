@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import load_field
 from blocknerf.partition.block import Block
 from pipelines import block_training

@@ -14,8 +14,9 @@ from blocknerf.cameras import Cameras, look_at
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city import cache, renderer
-from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.refinement import open_refinements
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import save_field
 from blocknerf.files import format_json, write_atomic
 from blocknerf.images import to_uint8, write_image

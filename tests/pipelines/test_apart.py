@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from blocknerf.capture.capture import Capture
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import TrainingError
 from blocknerf.locks import LockedError, exclusive
 from blocknerf.processes import INTERRUPTED

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.locks import LockedError, exclusive
 from pipelines.evaluate import evaluate
 from pipelines.match import match

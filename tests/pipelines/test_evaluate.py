@@ -10,8 +10,9 @@ import torch
 
 from blocknerf import files
 from blocknerf.capture.capture import Capture, read_capture, write_capture
-from blocknerf.city.manifest import RunFolder, read_city, write_city
+from blocknerf.city.manifest import read_city, write_city
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import OptionError, RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.images import read_image, to_uint8, write_image

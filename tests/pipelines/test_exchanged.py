@@ -9,8 +9,9 @@ import pytest
 
 from blocknerf.capture.capture import read_capture
 from blocknerf.city.light import default_look
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
 from blocknerf.city.photographs import block_photographs, placed_capture
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError, RunError
 from pipelines.records import read_log
 from pipelines.report import report

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from blocknerf.capture import read_capture, write_capture
-from blocknerf.city.manifest import RunFolder
 from blocknerf.city.photographs import capture_with_images
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.images import write_image
 from pipelines.ingest import ingest, read_any

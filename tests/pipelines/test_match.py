@@ -13,8 +13,9 @@ from blocknerf.city import looks as looks_module
 from blocknerf.city import seams
 from blocknerf.city.light import Light
 from blocknerf.city.looks import Look, between, read_look, write_look
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import load_field, save_field

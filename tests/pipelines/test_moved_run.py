@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError
 from pipelines.evaluate import evaluate
 from pipelines.export import export

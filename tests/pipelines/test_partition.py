@@ -11,7 +11,8 @@ from PIL import Image
 
 from blocknerf.cameras import look_at
 from blocknerf.capture import Capture, Frame, Intrinsics, read_capture, write_capture
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError, PlacementError, RunError
 from blocknerf.partition.membership import read_membership
 from pipelines.partition import partition

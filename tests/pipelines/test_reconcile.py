@@ -13,7 +13,7 @@ from blocknerf.capture.offsets import PoseOffset, PoseOffsets, refined, write_of
 from blocknerf.capture.reconciled import read_reconciliation
 from blocknerf.capture.stretches import Stretch
 from blocknerf.capture.transforms import read_transforms
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.geometry import compose, invert
 from blocknerf.partition.membership import read_membership, write_membership

@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting, read_city, rendering_settings
+from blocknerf.city.manifest import WEIGHTINGS, Weighting, read_city, rendering_settings
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError, CaptureError, RunError
 from blocknerf.images import read_image, to_uint8
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path

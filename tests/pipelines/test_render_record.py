@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.render_record import FileMark, read_progress, read_record, write_record
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from blocknerf.capture.capture import read_capture, write_capture
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.charts import MOST_POINTS, Series, line_chart, ribbon, thinned, ticks
 from pipelines.records import log_digest

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.charts import Series, legend, line_chart, ribbon
 from pipelines.report import report

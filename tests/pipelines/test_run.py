@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import City, RunFolder
+from blocknerf.city.manifest import City
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError, TrainingError
 from blocknerf.partition.block import Block
 from pipelines import run as module

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from blocknerf.capture.entry import Entry
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from pipelines.staleness import CurrentInputs, Inputs, changes, joined
 from tests.pipelines.conftest import retrain
 

@@ -17,7 +17,8 @@ from safetensors import safe_open
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.capture.offsets import read_offsets
-from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.manifest import City, read_city, write_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CheckpointError, OptionError, TrainingError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.occupancy import load_occupancy

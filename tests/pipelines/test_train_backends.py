@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.training.trainer import MOVING

@@ -14,9 +14,10 @@ from blocknerf.capture.offsets import PoseOffset, PoseOffsets, write_offsets
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city import seams
 from blocknerf.city.looks import open_look, read_look
-from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.photographs import block_photographs
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError, PlacementError, RunError
 from blocknerf.fields.checkpoint import fingerprint, load_field
 from blocknerf.images import read_image, write_image

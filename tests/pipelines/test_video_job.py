@@ -14,7 +14,8 @@ from blocknerf.capture.motion import Motion
 from blocknerf.capture.offsets import PoseOffset, PoseOffsets, write_offsets
 from blocknerf.capture.stretches import Stretch
 from blocknerf.city.looks import Look, read_look, write_look
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
 from pipelines import video_job

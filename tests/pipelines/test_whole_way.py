@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 
 pytestmark = pytest.mark.timeout(900)
 

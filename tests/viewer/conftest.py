@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from pipelines.ingest import ingest
 from pipelines.match import match
 from pipelines.partition import partition

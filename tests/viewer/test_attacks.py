@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browsing import SECONDS, Page
 from tests.viewer.speaking import speaker
 from tests.viewer.visitors import wait_for

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from viewer.facts import BlockFacts, facts_table
 
 WHEN = datetime(2024, 2, 29, 12)

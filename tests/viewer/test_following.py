@@ -12,8 +12,9 @@ import pytest
 import torch
 
 from blocknerf.city.cache import open_growing
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, save_field
 from blocknerf.rendering.image import nothing

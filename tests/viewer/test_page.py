@@ -9,7 +9,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browsing import SECONDS, Page
 from viewer.gate import Gate
 from viewer.view import serving

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browsing import SECONDS, Page
 from viewer.pictures import Gallery, Picture, Wish
 from viewer.view import serving

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blocknerf.cameras import Cameras
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browsing import SECONDS, Page
 from viewer.facts import BlockFacts
 from viewer.stock import Stock

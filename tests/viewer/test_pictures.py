@@ -10,8 +10,8 @@ import torch
 
 from blocknerf.cameras import Cameras
 from blocknerf.city.light import Light
-from blocknerf.city.manifest import RunFolder
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.images import to_uint8
 from blocknerf.rendering.image import nothing

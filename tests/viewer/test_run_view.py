@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from pipelines import block_training, cli
 from pipelines import run as run_job
 from tests.tiny import shrink_draft

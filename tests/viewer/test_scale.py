@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 import pytest
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from tests.viewer.speaking import CAMERA, Speaker, speaker
 from viewer import stock as stock_module
 from viewer.gate import Gate

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from blocknerf.city import sighting
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import visibility_presence
 from tests.viewer.speaking import SECONDS, Speaker, speaker
 from viewer import paths

@@ -9,7 +9,7 @@ import pytest
 
 from blocknerf.capture.capture import read_capture, write_capture
 from blocknerf.capture.points import PointCloud, write_ply
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from viewer import stock as module
 from viewer.stock import Stock

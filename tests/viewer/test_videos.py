@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from blocknerf.city import sighting
-from blocknerf.city.manifest import RunFolder, read_city, with_rendering
+from blocknerf.city.manifest import read_city, with_rendering
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import visibility_presence
 from blocknerf.errors import RunError
 from blocknerf.images import read_image

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from blocknerf.city.manifest import RunFolder
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.trajectory.trajectory import Trajectory
 from pipelines.cli import main

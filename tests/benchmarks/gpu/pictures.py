@@ -10,8 +10,9 @@ import torch
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import read_capture
 from blocknerf.city.cache import LoadedBlock, Loader
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
 from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.occupancy import OccupancyGrid
 

@@ -9,8 +9,9 @@ from statistics import mean
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.city.manifest import RunFolder, read_city
+from blocknerf.city.manifest import read_city
 from blocknerf.city.photographs import block_photographs
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.metrics.similarity import psnr

@@ -30,8 +30,9 @@ from jaxtyping import Float  # noqa: E402
 
 from blocknerf.capture.capture import read_capture  # noqa: E402
 from blocknerf.city.light import default_look, find_light  # noqa: E402
-from blocknerf.city.manifest import WEIGHTINGS, RunFolder, Weighting  # noqa: E402
+from blocknerf.city.manifest import WEIGHTINGS, Weighting  # noqa: E402
 from blocknerf.city.renderer import CityRenderer, CityRendering  # noqa: E402
+from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.files import read_json  # noqa: E402
 from blocknerf.metrics.similarity import psnr, ssim  # noqa: E402
 from pipelines.evaluate import Exam, fit_codes, spread  # noqa: E402

@@ -11,7 +11,8 @@ from unittest.mock import patch
 
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.offsets import read_offsets, refined
-from blocknerf.city.manifest import City, RunFolder, read_city, write_city
+from blocknerf.city.manifest import City, read_city, write_city
+from blocknerf.city.run_folder import RunFolder
 from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import assign, write_membership
