@@ -29,7 +29,7 @@ WORK = {
     "render": "pipelines.render._claim",
     "update": "pipelines.update._prepare",
     "evaluate": "pipelines.evaluate._score",
-    "view": "viewer.view.serving",
+    "view": "viewer.view.import_viser",
     "sample": "pipelines.sample.write_sample",
 }
 """Where the work of a command begins."""
