@@ -78,7 +78,7 @@ class Extras:
         faults: list[str] = []
         looks: dict[str, Look] = {}
         for name in sorted(run.looks_done(), key=lambda name: (name != DEFAULT_LOOK, name)):
-            look = _tried(partial(open_look, run, name, city.digest), run.look(name), faults)
+            look = _tried(partial(_open_look, run, name, city, capture), run.look(name), faults)
             if look is not None:
                 looks[name] = look
         points = _tried(capture.read_points, capture.root / (capture.points or ""), faults)
@@ -87,6 +87,14 @@ class Extras:
         records = {name: _tried(partial(read_training_record, path), path, faults) for name, path in paths.items()}
         found = {name: record for name, record in records.items() if record is not None}
         return cls(looks=looks, points=points, records=found, faults=tuple(faults))
+
+
+def _open_look(run: RunFolder, name: str, city: City, capture: Capture) -> Look:
+    look = open_look(run, name, city.digest)
+    if look.segment not in capture.segments:
+        why = f"segment: the capture has none named {shown(look.segment)}"
+        raise RunError(f"{run.look(name)}: {why}; run 'blocknerf match' with --look {name} again")
+    return look
 
 
 def _tried(read: Callable[[], _Read], path: Path, faults: list[str]) -> _Read | None:

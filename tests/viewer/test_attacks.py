@@ -36,7 +36,11 @@ def hostile_run(town_run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -
     shutil.copytree(town_run.path, path)
     run = RunFolder(path)
     capture = json.loads(run.capture.read_text())
-    frames = [frame | {"image": IMAGE, "segment": SEGMENT} for frame in capture["frames"]]
+    segments = {"drive0_noon": SEGMENT}
+    frames = [
+        frame | {"image": f"{i}{IMAGE}", "segment": segments.get(frame["segment"], frame["segment"])}
+        for i, frame in enumerate(capture["frames"])
+    ]
     run.capture.write_text(json.dumps(capture | {"root": ".", "points": POINTS, "frames": frames}))
     shutil.copyfile(run.look("noon"), run.looks / f"{LOOK}.safetensors")
     run.look("noon").write_bytes(b"no look")
