@@ -242,5 +242,5 @@ def test_a_graph_is_not_taken_for_a_map(real_captures: Path) -> None:
 def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "osmnx", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    with pytest.raises(PlacementError, match=r"pip install 'blocknerf\[streets\]'"):
+    with pytest.raises(PlacementError, match=r"pip install 'osmnx>=2,<3'"):
         read_streets(tmp_path / "town.osm", GEO_ORIGIN)

@@ -50,7 +50,7 @@ def test_the_missing_extra_is_named(
 ) -> None:
     monkeypatch.setitem(sys.modules, "viser", None)
     assert main(["view", str(town_run.path), "--threads", "1"]) == 2
-    assert "needs the extra 'view'; run: pip install" in capsys.readouterr().err
+    assert "needs viser; install it with: pip install" in capsys.readouterr().err
 
 
 def test_films_have_names_of_their_own_and_can_be_cancelled(town_run: RunFolder) -> None:
