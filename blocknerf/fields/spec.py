@@ -73,7 +73,8 @@ def _stored(name: str, kind: object, value: Any) -> Any:
         number = finite(value, FARTHEST) if name == "origin" else positive(value)
         if number is not None:
             return number
-    if kind is int and type(value) is int and 1 <= value <= _largest(name):
+    least = 0 if name == "code_size" else 1  # a field without codes shows every image alike
+    if kind is int and type(value) is int and least <= value <= _largest(name):
         return value
     if kind is str and isinstance(value, str):
         return value

@@ -114,7 +114,7 @@ def test_an_empty_block_is_named(drive) -> None:
 
 @pytest.mark.parametrize("held_out", [1, -8])
 def test_holding_everything_out_is_refused(drive, held_out: int) -> None:
-    with pytest.raises(PlacementError, match="held-out"):
+    with pytest.raises(BlockNerfError, match="held-out"):
         assign(drive(STREET), [block(40, 45)], held_out=held_out)
 
 
