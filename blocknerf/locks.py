@@ -41,9 +41,11 @@ def exclusive(path: Path, work: str) -> Iterator[str | None]:
         os.write(handle, json.dumps({"host": platform.node(), "pid": os.getpid(), "since": time.time()}).encode())
         yield before
     finally:
-        with suppress(OSError):
-            path.unlink()  # while it is still held, so that nobody holds a file that is gone
-        os.close(handle)
+        try:
+            with suppress(OSError):
+                path.unlink()  # while it is still held, so that nobody holds a file that is gone
+        finally:
+            os.close(handle)
 
 
 def holder(path: Path) -> str | None:

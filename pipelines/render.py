@@ -16,7 +16,6 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.kernels.devices import Device, resolve
 from blocknerf.kernels.threads import use_threads
-from blocknerf.locks import exclusive
 from blocknerf.options import check_number, check_whole
 from blocknerf.processes import end_with
 from blocknerf.trajectory.trajectory import MAX_FPS, MAX_FRAMES, MAX_SIDE, MIN_FPS, Trajectory
@@ -154,8 +153,7 @@ def render(
     )
     light = find_light(folder, city, capture, look, codes_of, exposure, mix)
     known = _claim(folder, name, film, RenderRecord(settings=settings, path=path))
-    with exclusive(folder.render_lock(name), f"video {name}: rendering"):
-        VideoJob(folder, name, film, known, _layers(depth, block_weights), city, light, place).make()
+    VideoJob(folder, name, film, known, _layers(depth, block_weights), city, light, place).make()
     return folder.video(name)
 
 

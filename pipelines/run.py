@@ -9,6 +9,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import check_format, format_json, read_json, write_atomic
 from blocknerf.kernels.devices import Device, resolve
+from blocknerf.locks import holder
 from blocknerf.presets import Preset
 from pipelines.evaluate import evaluate
 from pipelines.ingest import ingest
@@ -109,10 +110,8 @@ def run(
             deterministic=deterministic,
             view=view,
         )
-    if missing := [block.name for block in city.blocks if not folder.field(block.name).exists()]:
-        raise RunError(
-            f"{out}: other processes train {', '.join(missing)}; run the same command again when they are done"
-        )
+    if busy := [block.name for block in city.blocks if holder(folder.training_lock(block.name))]:
+        raise RunError(f"{out}: other processes train {', '.join(busy)}; run the same command again when they are done")
     with stage("reconcile"):
         reconcile(out)
     with stage("match"):

@@ -19,6 +19,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.colormaps import depth_colors, weight_colors
 from blocknerf.errors import RunError
 from blocknerf.images import read_image, to_uint8, write_image
+from blocknerf.locks import exclusive
 from blocknerf.metrics.change import largest_jump, picture_change
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.video import write_video
@@ -78,6 +79,10 @@ class VideoJob:
         if not complaints and self._is_complete():
             is_done(self.folder.render_record(self.name))
             return
+        with exclusive(self.folder.render_lock(self.name), f"video {self.name}: rendering"):
+            self._make(complaints)
+
+    def _make(self, complaints: list[str]) -> None:
         missing = [i for i in range(len(self.trajectory)) if not self._is_made(i)]
         for complaint in complaints:
             say(complaint)

@@ -79,7 +79,7 @@ def test_files_are_read_once_however_many_photographs(exact_run: RunFolder, monk
 
     monkeypatch.setattr(files, "open_regular", counted)
     assert len(evaluate(exact_run.path, threads=1).frames) == 4
-    assert read.count("capture.json") == 2, "by the job and by the renderer"
+    assert read.count("capture.json") == 3, "by the job, again before it reads images, and by the renderer"
     assert read.count("frames.json") == 0, "which photographs train a block matters where none is named"
 
 

@@ -189,7 +189,7 @@ def test_an_exposure_may_be_fixed(lit_run: RunFolder) -> None:
     film, renderer = read_trajectory(lit_run.trajectory("film")), CityRenderer(lit_run)
     picture = to_uint8(renderer.render(film.cameras, 1, exposure=0.5).color)
     assert (shown(lit_run, "film", 1) == picture).all()
-    with pytest.raises(RunError, match="another look, exposure, block or weighting"):
+    with pytest.raises(RunError, match=r"holds a video with exposure 0\.5, not 0\.6"):
         render(lit_run.path, **SMALL, exposure=0.6, name="film")
 
 

@@ -19,7 +19,7 @@ JOBS: dict[str, Callable[..., Any]] = {
     "train": lambda run, capture: train(run, block="b000", steps=2, threads=1, capture=capture),
     "evaluate": lambda run, capture: evaluate(run, max_frames=1, threads=1, capture=capture),
     "export": lambda run, capture: export(run, poses=run.parent / "poses.json", capture=capture),
-    "view": lambda run, capture: view(run, host="0.0.0.0", threads=1, capture=capture),
+    "view": lambda run, capture: view(run, threads=1, capture=capture),
 }
 
 

@@ -50,7 +50,7 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
         downscale=3,
         radius=20.0,
         held_out=4,
-        at_once=3,
+        at_once=1,
         device="cpu",
         deterministic=True,
         view=True,
@@ -58,7 +58,7 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
     )
     options = dict(stages)
     where = {"device": "cpu"}
-    how = {"at_once": 3, "deterministic": True, "view": True}
+    how = {"at_once": 1, "deterministic": True, "view": True}
     assert options["train"] == {"steps": 7, "downscale": 3, **poses, **where, **how}
     assert [options[name] for name in ("match", "render", "evaluate")] == [where] * 3
     expected = {"placement": "auto", "blocks_file": None, "streets": None, "radius": 20.0}

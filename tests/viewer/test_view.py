@@ -90,7 +90,14 @@ def test_what_visitors_render_is_bounded_and_never_removed(
 ) -> None:
     run, path = RunFolder(tmp_path), film(Stock.of(town_run), 100)
     made = []
-    monkeypatch.setattr(filming, "Filming", lambda run, film, *options: made.append(_take_name(run)))
+
+    class Made(filming.Filming):
+        state = "done"
+
+        def __init__(self, run: RunFolder, film: Trajectory, *options: str) -> None:
+            made.append(_take_name(run))
+
+    monkeypatch.setattr(filming, "Filming", Made)
     studio = Studio(run)
     monkeypatch.setattr(filming, "MOST_VIDEOS", 2)
     for name in ("flythrough", "website", "web1", "webs/web007"):  # none of them a visitor's
