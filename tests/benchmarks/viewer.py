@@ -23,8 +23,8 @@ THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is im
 
 import cv2  # noqa: E402
 
-from blocknerf.city.manifest import RunFolder  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
+from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from viewer.painter import Painter, Visit  # noqa: E402
 from viewer.pictures import Gallery, Picture, Wish  # noqa: E402
 from viewer.plan import draw_plan, table  # noqa: E402

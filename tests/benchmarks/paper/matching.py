@@ -25,9 +25,9 @@ from jaxtyping import UInt8  # noqa: E402
 from blocknerf.capture.capture import Capture, read_capture  # noqa: E402
 from blocknerf.city.appearance import block_exposure  # noqa: E402
 from blocknerf.city.looks import between, exposure_between  # noqa: E402
-from blocknerf.city.manifest import RunFolder  # noqa: E402
 from blocknerf.city.matching import STEPS  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
+from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.files import read_json  # noqa: E402
 from blocknerf.images import to_uint8, write_image  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402

@@ -21,8 +21,8 @@ use_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 from blocknerf.capture.capture import Capture, read_capture  # noqa: E402
 from blocknerf.capture.synthetic.shots import SampleSpec  # noqa: E402
-from blocknerf.city.manifest import RunFolder  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
+from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.partition.block import Block  # noqa: E402
 from pipelines.evaluate import Exam  # noqa: E402
 from tests.benchmarks.paper.behind import EmptyTown, behind_cars  # noqa: E402

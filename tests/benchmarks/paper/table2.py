@@ -21,7 +21,7 @@ from blocknerf.kernels.threads import use_threads
 use_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 from blocknerf.capture.transforms import read_transforms  # noqa: E402
-from blocknerf.city.manifest import RunFolder  # noqa: E402
+from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
 from blocknerf.partition.block import Block  # noqa: E402
 from tests.benchmarks.one_block import SAMPLE  # noqa: E402

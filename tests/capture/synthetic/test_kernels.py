@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from blocknerf.capture.synthetic import caster
 from blocknerf.capture.synthetic.shapes import NEVER, distance, enter
 from blocknerf.capture.synthetic.solids import Kind, Solid, SolidTable
 from blocknerf.capture.synthetic.town import FAR, Town, pack_cars
