@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from blocknerf.errors import PlacementError, RunError
+from blocknerf.errors import BlockNerfError, PlacementError, RunError
 from blocknerf.partition.block import Block
 from blocknerf.partition.membership import Membership, assign, read_membership, write_membership
 from blocknerf.partition.placement import place

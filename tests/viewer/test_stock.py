@@ -46,7 +46,7 @@ def test_no_folder_of_the_server_is_told(stock: Stock) -> None:
     told = {
         f"{run}/looks/noon.safetensors: broken; match it again": "run/looks/noon.safetensors: broken; match it again",
         f"{root}/images/a b.png: missing": f"{root.name}/images/a b.png: missing",
-        "cannot open '/opt/share/some/lib.so' or \"/etc/x/y\"": "cannot open 'lib.so' or \"y\"",
+        "cannot open '/srv/share/some/lib.so' or \"/etc/x/y\"": "cannot open 'lib.so' or \"y\"",
         "web001 failed: /srv/data/x.bin: too large": "web001 failed: x.bin: too large",
         "images/a/b.png, 1/2/3, http://host/a/b, </a></b></c>": "images/a/b.png, 1/2/3, http://host/a/b, </a></b></c>",
     }
