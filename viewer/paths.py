@@ -16,8 +16,8 @@ from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path
-from viewer.errands import Errand
 from viewer.filming import Filming
+from viewer.latest_call import LatestCall
 from viewer.markup import paragraph
 from viewer.uploads import LARGEST_FILE, hold_uploads, take_upload
 from viewer.views import held
@@ -67,9 +67,9 @@ class Paths:
         self._filming: Filming | None = None
         self._gone, self._previews, self._videos = threading.Event(), 0, 0
         preview, save, save_camera_path, load, cancel = (
-            self._errand(each) for each in (self._preview, self._save, self._save_camera_path, self._load, self._stop)
+            self._latest(each) for each in (self._preview, self._save, self._save_camera_path, self._load, self._stop)
         )
-        self._rendering = self._errand(self._render)
+        self._rendering = self._latest(self._render)
         gui = client.gui
         with gui.add_folder("Path", expand_by_default=False):
             gui.add_button("Add keyframe").on_click(lambda _: self._add())
@@ -128,7 +128,7 @@ class Paths:
         count = len(self._keyframes)
         self._say.content = paragraph(f"{count} keyframe{'' if count == 1 else 's'}.")
 
-    def _begin_preview(self, preview: Errand[[]]) -> None:
+    def _begin_preview(self, preview: LatestCall[[]]) -> None:
         self._previews += 1  # ends the one that is shown
         preview.ask()
 
@@ -203,8 +203,8 @@ class Paths:
         if self._filming is not None:
             self._filming.cancel()
 
-    def _errand(self, what: Callable[[], None]) -> Errand[[]]:
-        return Errand(partial(self._try, what))
+    def _latest(self, what: Callable[[], None]) -> LatestCall[[]]:
+        return LatestCall(partial(self._try, what))
 
     def _try(self, what: Callable[[], None]) -> None:
         try:

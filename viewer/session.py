@@ -8,8 +8,8 @@ from blocknerf.errors import BlockNerfError
 from blocknerf.images import read_image
 from blocknerf.trajectory.trajectory import Trajectory
 from viewer.controls import Controls
-from viewer.errands import Errand
 from viewer.filming import Filming, Studio
+from viewer.latest_call import LatestCall
 from viewer.markup import paragraph
 from viewer.painter import Painter
 from viewer.paths import Paths
@@ -35,7 +35,7 @@ class Session:
     ) -> None:
         self._client, self._stock, self._painter, self._studio = client, stock, painter, studio
         self._ready = False
-        self._asking, self._going, self._drawing = Errand(self._ask), Errand(self.go_to), Errand(self._draw)
+        self._asking, self._going, self._drawing = LatestCall(self._ask), LatestCall(self.go_to), LatestCall(self._draw)
         self._controls = Controls(client, stock, self._asking.ask, self._go_to_block)
         self._scene = Scene(client, stock, self._going.ask)
         with client.gui.add_folder("Places"):

@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from tests.viewer.visitors import wait_for
-from viewer.errands import Errand
+from viewer.latest_call import LatestCall
 
 
 class Work:
@@ -27,16 +27,16 @@ class Work:
 
 def test_of_what_waits_only_the_newest_is_done() -> None:
     work = Work()
-    errand, before = Errand(work.do), threading.active_count()
-    errand.ask(1)
+    call, before = LatestCall(work.do), threading.active_count()
+    call.ask(1)
     wait_for(lambda: work.done == [1])
     for number in range(2, 1000):
-        errand.ask(number)
-    assert errand.busy
+        call.ask(number)
+    assert call.busy
     work.free.release(3)
-    wait_for(lambda: not errand.busy)
-    errand.ask(1000)
-    wait_for(lambda: not errand.busy)
+    wait_for(lambda: not call.busy)
+    call.ask(1000)
+    wait_for(lambda: not call.busy)
     assert work.done == [1, 999, 1000]
     assert max(work.threads) <= before + 1
 
@@ -44,19 +44,19 @@ def test_of_what_waits_only_the_newest_is_done() -> None:
 def test_one_that_breaks_is_told_and_does_not_end_it(caplog: pytest.LogCaptureFixture) -> None:
     work = Work()
     work.free.release(10)
-    errand = Errand(work.do)
+    call = LatestCall(work.do)
     with caplog.at_level(logging.ERROR):
-        errand.ask(-1)
-        wait_for(lambda: not errand.busy)
-        errand.ask(1)
+        call.ask(-1)
+        wait_for(lambda: not call.busy)
+        call.ask(1)
         wait_for(lambda: work.done == [-1, 1])
     assert "it broke" in caplog.text
 
 
 def test_different_errands_do_not_wait_for_each_other() -> None:
     first, second = Work(), Work()
-    Errand(first.do).ask(1)
-    Errand(second.do).ask(2)
+    LatestCall(first.do).ask(1)
+    LatestCall(second.do).ask(2)
     wait_for(lambda: (first.done, second.done) == ([1], [2]))
     first.free.release()
     second.free.release()
