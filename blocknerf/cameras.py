@@ -11,7 +11,7 @@ from torch import Tensor
 from blocknerf.errors import CaptureError
 
 UNDISTORT_ITERATIONS = 8
-LATTICE = 17
+DISTORTION_GRID = 17
 """Places along each side of a picture at which lenses are tried out."""
 
 
@@ -29,11 +29,11 @@ class RayBundle:
 
     origins: Float[Tensor, "*batch 3"]
     directions: Float[Tensor, "*batch 3"]
-    radii: Float[Tensor, "*batch"]
+    pixel_radii: Float[Tensor, "*batch"]
     """Radius of the pixel's cone at distance one (half a pixel's width, as an angle)."""
 
     @classmethod
-    def joined(cls, bundles: Sequence["RayBundle"]) -> "RayBundle":
+    def cat(cls, bundles: Sequence["RayBundle"]) -> "RayBundle":
         """The rays of several bundles as one, in order."""
         return cls(**{field.name: torch.cat([getattr(each, field.name) for each in bundles]) for field in fields(cls)})
 
@@ -41,31 +41,37 @@ class RayBundle:
         return self.origins.shape[0]
 
     def __getitem__(self, index: int | slice | Tensor) -> "RayBundle":
-        return RayBundle(origins=self.origins[index], directions=self.directions[index], radii=self.radii[index])
+        return RayBundle(
+            origins=self.origins[index], directions=self.directions[index], pixel_radii=self.pixel_radii[index]
+        )
 
-    def tracked(self) -> "RayBundle":
+    def requires_grad_copy(self) -> "RayBundle":
         """The same rays, whose origins and directions collect gradients."""
         origins, directions = (part.detach().clone().requires_grad_() for part in (self.origins, self.directions))
-        return RayBundle(origins=origins, directions=directions, radii=self.radii)
+        return RayBundle(origins=origins, directions=directions, pixel_radii=self.pixel_radii)
 
     def detach(self) -> "RayBundle":
         """The same rays, through which no gradient flows."""
-        return RayBundle(origins=self.origins.detach(), directions=self.directions.detach(), radii=self.radii.detach())
+        return RayBundle(
+            origins=self.origins.detach(), directions=self.directions.detach(), pixel_radii=self.pixel_radii.detach()
+        )
 
     def flatten(self) -> "RayBundle":
         """The same rays with one batch axis."""
         return RayBundle(
-            origins=self.origins.reshape(-1, 3), directions=self.directions.reshape(-1, 3), radii=self.radii.reshape(-1)
+            origins=self.origins.reshape(-1, 3),
+            directions=self.directions.reshape(-1, 3),
+            pixel_radii=self.pixel_radii.reshape(-1),
         )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lenses:
+class DistortionInfo:
     """What all rays of some cameras have in common; who knows it need not look at the rays, for which a GPU waits."""
 
     fisheye: bool
     """Whether any lens is one."""
-    iterations: int
+    newton_iterations: int
     """Of Newton's method, after which the distortion of every lens is undone; 0 where none has any."""
 
 
@@ -100,7 +106,7 @@ class Cameras:
         )
 
     @classmethod
-    def joined(cls, batches: Sequence["Cameras"]) -> "Cameras":
+    def cat(cls, batches: Sequence["Cameras"]) -> "Cameras":
         """The cameras of several batches as one, in order."""
         return cls(**{field.name: torch.cat([getattr(each, field.name) for each in batches]) for field in fields(cls)})
 
@@ -119,9 +125,9 @@ class Cameras:
         elif isinstance(index, Tensor) and index.dtype != torch.bool and index.numel():
             low, high = index.aminmax()
             self._check(int(low), int(high))
-        return self._rows(index)
+        return self._index(index)
 
-    def _rows(self, index: slice | Tensor) -> "Cameras":
+    def _index(self, index: slice | Tensor) -> "Cameras":
         return Cameras(**{field.name: getattr(self, field.name)[index] for field in fields(self)})
 
     def _check(self, low: int, high: int) -> None:
@@ -148,31 +154,34 @@ class Cameras:
         ratio = torch.stack([width / self.width, height / self.height], -1)
         return replace(self, intrinsics=self.intrinsics * ratio.repeat(1, 2), width=width, height=height)
 
-    def lenses(self) -> Lenses:
+    def distortion_info(self) -> DistortionInfo:
         """What the lenses need, found by trying each out all over its picture."""
         whole = torch.stack([self.model, self.width, self.height], -1)
         kinds = torch.cat([self.intrinsics, self.distortion, whole], -1).unique(dim=0)
-        shares = torch.linspace(0.0, 1.0, LATTICE, device=kinds.device, dtype=kinds.dtype)
+        shares = torch.linspace(0.0, 1.0, DISTORTION_GRID, device=kinds.device, dtype=kinds.dtype)
         places = torch.cartesian_prod(shares, shares) * kinds[:, None, 11:]
         plane = ((places - kinds[:, None, 2:4]) / kinds[:, None, :2]).flatten(0, 1)
         rows = kinds.repeat_interleave(len(shares) ** 2, 0)
         model = rows[:, 10].long()
-        return Lenses(
-            fisheye=bool((model == CameraModel.FISHEYE).any()), iterations=_iterations(plane, rows[:, 4:10], model)
+        return DistortionInfo(
+            fisheye=bool((model == CameraModel.FISHEYE).any()),
+            newton_iterations=_iterations(plane, rows[:, 4:10], model),
         )
 
     def rays(
-        self, indices: Int[Tensor, "rays"], pixels: Float[Tensor, "rays 2"], lenses: Lenses | None = None
+        self, indices: Int[Tensor, "rays"], pixels: Float[Tensor, "rays 2"], lenses: DistortionInfo | None = None
     ) -> RayBundle:
         """Rays through image positions (x, y) of the given cameras; the first pixel's centre is (0.5, 0.5).
 
-        With the cameras' `lenses`, nothing waits for a GPU, and indices are trusted to be in range.
+        With the cameras' `distortion_info`, nothing waits for a GPU, and indices are trusted to be in range.
         """
-        camera = self[indices] if lenses is None else self._rows(indices)
-        directions = (camera.camera_to_world[:, :, :3] @ camera._local(pixels, lenses)[:, :, None])[:, :, 0]
-        return RayBundle(origins=camera.camera_to_world[:, :, 3], directions=directions, radii=camera._pixel_radii)
+        camera = self[indices] if lenses is None else self._index(indices)
+        directions = (camera.camera_to_world[:, :, :3] @ camera._camera_directions(pixels, lenses)[:, :, None])[:, :, 0]
+        return RayBundle(
+            origins=camera.camera_to_world[:, :, 3], directions=directions, pixel_radii=camera._pixel_radii
+        )
 
-    def image_rays(self, index: int = 0) -> RayBundle:
+    def generate_rays(self, index: int = 0) -> RayBundle:
         """Rays through every pixel centre of one camera, as `[height, width]`."""
         height, width = int(self.height[index]), int(self.width[index])
         device, dtype = self.intrinsics.device, self.intrinsics.dtype
@@ -182,21 +191,23 @@ class Cameras:
         pixels = torch.stack([x, y], -1).reshape(-1, 2)
         # All are of one camera, which is not gathered for each.
         camera = self[index]
-        motion, local = camera.camera_to_world[0], camera._local(pixels, None)
+        motion, local = camera.camera_to_world[0], camera._camera_directions(pixels, None)
         return RayBundle(
             origins=motion[:, 3].expand(height, width, 3),
             directions=(local @ motion[:, :3].mT).view(height, width, 3),
-            radii=camera._pixel_radii.expand(height, width),
+            pixel_radii=camera._pixel_radii.expand(height, width),
         )
 
-    def _local(self, pixels: Float[Tensor, "rays 2"], lenses: Lenses | None) -> Float[Tensor, "rays 3"]:
+    def _camera_directions(
+        self, pixels: Float[Tensor, "rays 2"], lenses: DistortionInfo | None
+    ) -> Float[Tensor, "rays 3"]:
         """Directions in the axes of the cameras: one for each ray, or one for all."""
         count = len(pixels)
         plane = undistort(
             (pixels - self.intrinsics[:, 2:]) / self.intrinsics[:, :2],
             self.distortion.expand(count, 6),
             self.model.expand(count),
-            None if lenses is None else lenses.iterations,
+            None if lenses is None else lenses.newton_iterations,
         )
         local = torch.cat([plane, torch.ones_like(plane[:, :1])], -1)
         fisheye = (self.model == CameraModel.FISHEYE)[:, None]
@@ -215,16 +226,16 @@ class Cameras:
         self,
         points: Float[Tensor, "points 3"],
         index: int | Int[Tensor, "points"] = 0,
-        lenses: Lenses | None = None,
+        lenses: DistortionInfo | None = None,
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, "points"], Bool[Tensor, "points"]]:
         """Image positions of world points in a camera, their depth (along the optical axis), and which are in view.
 
-        All points are seen by the one camera, or each by its own. `lenses` serve as they do for `rays`.
+        All points are seen by the one camera, or each by its own. `distortion_info` serve as they do for `rays`.
 
         Raises:
             CaptureError: the index is out of range.
         """
-        camera = self[index] if lenses is None or isinstance(index, int) else self._rows(index)
+        camera = self[index] if lenses is None or isinstance(index, int) else self._index(index)
         motion = camera.camera_to_world
         offsets = points - motion[:, :, 3]
         local = offsets @ motion[0, :, :3] if len(motion) == 1 else (offsets[:, None] @ motion[:, :, :3])[:, 0]
@@ -246,7 +257,7 @@ class Cameras:
         size = torch.stack([camera.width, camera.height], -1)
         inside = ((pixels >= 0) & (pixels < size)).all(-1)
         # Beyond its turning point a lens polynomial folds points from outside the view back into the image.
-        back = undistort(bent, coefficients, model, None if lenses is None else lenses.iterations)
+        back = undistort(bent, coefficients, model, None if lenses is None else lenses.newton_iterations)
         unfolded = (back - plane).abs().amax(-1) < 1e-2 * (1 + plane.abs().amax(-1))
         return pixels, depth, ahead & inside & unfolded
 
@@ -318,7 +329,7 @@ def _newton_step(
     coefficients: Float[Tensor, "points 6"],
     model: Int[Tensor, "points"],
 ) -> Float[Tensor, "points 2"]:
-    xx, xy, yy = _distort_slopes(estimate, coefficients, model)
+    xx, xy, yy = _distort_gradient(estimate, coefficients, model)
     x, y = (plane - distort(estimate, coefficients, model)).unbind(-1)
     # Pixels beyond a lens's fold have no ray; the bounds keep theirs finite.
     determinant = (xx * yy - xy * xy).clamp_min(1e-3)
@@ -330,7 +341,7 @@ def _is_settled(step: Float[Tensor, "points 2"]) -> bool:
     return not (step.abs() > 0.1 * torch.finfo(step.dtype).eps ** 0.5).any()
 
 
-def _distort_slopes(
+def _distort_gradient(
     plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
 ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points"], Float[Tensor, "points"]]:
     """The Jacobian of `distort`, which is symmetric: dx/dx, dx/dy = dy/dx, dy/dy."""
@@ -368,7 +379,7 @@ def look_at(
     return torch.cat([torch.stack([right, down, forward], -1), eyes[..., None]], -1)
 
 
-def frusta_corners(cameras: Cameras, depth: float) -> Float[Tensor, "cameras 4 3"]:
+def frustum_corners(cameras: Cameras, depth: float) -> Float[Tensor, "cameras 4 3"]:
     """The four image corners of each camera, pushed out to `depth` along the optical axis, in the world.
 
     Corners of a very wide lens, nearly or more than 90 degrees off the axis, stop at 10 times `depth`.

@@ -19,7 +19,7 @@ _ERROR_STOPS = (
 )
 
 
-def turbo(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
+def apply_turbo(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
     """The Turbo rainbow (Mikhailov 2019): 0 dark blue, 0.5 green, 1 dark red; values beyond are clipped."""
     import cv2
 
@@ -33,7 +33,7 @@ def depth_colors(
     """Depth from near (red) to far (blue), even in inverse depth, as nearness is what the eye reads."""
     inverse_near, inverse_far = 1.0 / max(near, 1e-9), 1.0 / max(far, near * (1 + 1e-6), 2e-9)
     inverse = 1.0 / np.maximum(depth, 1e-9)
-    return turbo((inverse - inverse_far) / (inverse_near - inverse_far))
+    return apply_turbo((inverse - inverse_far) / (inverse_near - inverse_far))
 
 
 def error_colors(error: Float[np.ndarray, "height width"], full: float = 0.25) -> UInt8[np.ndarray, "height width 3"]:
@@ -44,7 +44,7 @@ def error_colors(error: Float[np.ndarray, "height width"], full: float = 0.25) -
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
-def weight_colors(
+def colorize_blocks(
     image: UInt8[np.ndarray, "height width 3"], shares: Sequence[tuple[int, float]]
 ) -> UInt8[np.ndarray, "height width 3"]:
     """The picture in gray, tinted by the blocks that made it, above a bar of their shares.

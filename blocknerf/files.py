@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from blocknerf.errors import BlockNerfError, RunError
-from blocknerf.values import shown
+from blocknerf.values import format_value
 
-LARGEST_JSON = 1 << 30
+MAX_JSON_BYTES = 1 << 30
 """Bytes of a JSON file; a capture of a million frames takes about 700 MB."""
-LONGEST_INTEGER = 30
+MAX_INTEGER_DIGITS = 30
 """Digits of a whole number in a JSON file; no quantity here needs more, and conversion takes quadratic time."""
 STALE_SECONDS = 24 * 3600.0
 """Age from which an unfinished write of another host, whose processes cannot be seen from here, counts as abandoned."""
@@ -157,7 +157,7 @@ def read_json_value(path: Path | str, what: str, error: type[BlockNerfError] = R
     """
     path = Path(path)
     try:
-        return parse_json(read_bounded(path, f"{what} file", error, LARGEST_JSON))
+        return parse_json(read_bounded(path, f"{what} file", error, MAX_JSON_BYTES))
     except FileNotFoundError:
         raise error(f"{path}: this {what} file does not exist; check the path, or run the job that writes it") from None
     except UnicodeError:
@@ -185,10 +185,10 @@ def parse_json(data: bytes | str) -> Any:
     return value
 
 
-def check_format(
+def check_format_version(
     found: object, expected: str, where: Path | str, remedy: str, error: type[BlockNerfError] = RunError
 ) -> None:
-    """Refuse content of another format than `expected`, a name and a version like "blocknerf.city/1".
+    """Refuse content of another format than `expected`, a name and a version like "blocknerf.city/2".
 
     `where` begins the message; `remedy` ends it, but for a newer version, which a newer blocknerf reads.
 
@@ -203,7 +203,7 @@ def check_format(
         raise error(f"{where}: format: {found} is newer than this version reads ({expected}); update blocknerf")
     if match and 0 < int(match[1]) < int(version):
         raise error(f"{where}: format: {found} is older than this version reads ({expected}); {remedy}")
-    raise error(f"{where}: format: {shown(found)} is not {expected}; {remedy}")
+    raise error(f"{where}: format: {format_value(found)} is not {expected}; {remedy}")
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
@@ -211,7 +211,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def _integer(text: str) -> int:
-    if len(text) > LONGEST_INTEGER:
+    if len(text) > MAX_INTEGER_DIGITS:
         raise ValueError(f"an integer of {len(text)} digits")
     return int(text)
 

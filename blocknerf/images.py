@@ -32,9 +32,9 @@ FORMATS = ("PNG", "JPEG", "TIFF", "WEBP", "BMP")
 Cameras and the programs behind them write these. Pillow's other decoders are not run on files of unknown origin: that
 of EPS starts Ghostscript.
 """
-LARGEST_IMAGE = 160_000_000
+MAX_IMAGE_PIXELS = 160_000_000
 """Pixels of an image: the largest sensor on drones has 151 million, and decoding takes up to 18 bytes a pixel."""
-LARGEST_FILE = 1 << 30
+MAX_FILE_BYTES = 1 << 30
 """Bytes of an image's file: as many pixels of three 16-bit channels take 0.9 GiB without compression."""
 
 
@@ -78,25 +78,25 @@ def read_image(
         check_size(path, picture.size, size)
         _load(picture, stream)
         pixels = _rgb(picture)
-    return resize_area(pixels, *scaled_size(pixels.shape[1], pixels.shape[0], downscale))
+    return resize_area(pixels, *downscaled_size(pixels.shape[1], pixels.shape[0], downscale))
 
 
-WHOLE = 1.0 - 1e-4
+FULL_COVERAGE = 1.0 - 1e-4
 """Shares of a pixel above it are all of it, but for rounding."""
 
 
 def read_mask(
     path: Path | str, downscale: int = 1, size: tuple[int, int] | None = None
 ) -> Bool[np.ndarray, "height width"]:
-    """Where all that a pixel covers is white in a mask (see `read_share`).
+    """Where all that a pixel covers is white in a mask (see `read_mask_coverage`).
 
     Raises:
         CaptureError: it is missing, not a picture, broken, or of another size.
     """
-    return read_share(path, downscale, size) > WHOLE
+    return read_mask_coverage(path, downscale, size) > FULL_COVERAGE
 
 
-def read_share(
+def read_mask_coverage(
     path: Path | str, downscale: int = 1, size: tuple[int, int] | None = None
 ) -> Float[np.ndarray, "height width"]:
     """How much of what each pixel covers is white in a mask: above half of its brightest value.
@@ -111,7 +111,7 @@ def read_share(
         _load(picture, stream)
         gray = _gray(picture)
     white = gray > gray.max() / 2
-    width, height = scaled_size(gray.shape[1], gray.shape[0], downscale)
+    width, height = downscaled_size(gray.shape[1], gray.shape[0], downscale)
     return resize_area(white.astype(np.float32), width, height)
 
 
@@ -135,10 +135,10 @@ def check_size(path: Path | str, found: tuple[int, int], expected: tuple[int, in
         raise CaptureError(f"{path}: the picture is {sizes}; rescale the picture or correct w, h and the focal length")
 
 
-def scaled_size(width: int, height: int, downscale: int) -> tuple[int, int]:
+def downscaled_size(width: int, height: int, downscale: int) -> tuple[int, int]:
     """Size of a picture downscaled by a whole number, rounded down as `Cameras.scaled(1 / downscale)` does.
 
-    >>> scaled_size(397, 120, 2)
+    >>> downscaled_size(397, 120, 2)
     (198, 60)
     """
     if downscale < 1:
@@ -198,8 +198,8 @@ def _opened(path: Path | str) -> Iterator[tuple[Picture, BinaryIO]]:
             if size == 0:
                 raise CaptureError(f"{path}: the file is empty (zero size); replace it or remove its frame")
             with _in_one_line(path, "not a readable picture"):
-                if size > LARGEST_FILE:
-                    raise ValueError(f"{size >> 20:,} MiB; at most {LARGEST_FILE >> 20:,} MiB are read")
+                if size > MAX_FILE_BYTES:
+                    raise ValueError(f"{size >> 20:,} MiB; at most {MAX_FILE_BYTES >> 20:,} MiB are read")
                 picture = _identified(stream)
             _check_area(path, picture.size)
             with _in_one_line(path, "the picture is broken"):
@@ -249,8 +249,8 @@ def _kind(stream: BinaryIO) -> str:
 def _check_area(path: Path | str, size: tuple[int, int]) -> None:
     if 0 in size:
         raise CaptureError(f"{path}: the picture has zero size; replace it or remove its frame")
-    if size[0] * size[1] > LARGEST_IMAGE:
-        most = f"at most {LARGEST_IMAGE // 1_000_000} million pixels are read"
+    if size[0] * size[1] > MAX_IMAGE_PIXELS:
+        most = f"at most {MAX_IMAGE_PIXELS // 1_000_000} million pixels are read"
         raise CaptureError(
             f"{path}: the image is too large ({size[0]}x{size[1]}; {most}); scale down images, w, h and lenses alike"
         )

@@ -65,6 +65,20 @@ def holder(path: Path) -> str | None:
     return None
 
 
+def clear_abandoned(path: Path) -> None:
+    """Remove a lock file that nobody holds: a process was killed between its last write and the removal.
+
+    For jobs that find their product complete and take no lock. Does nothing where the folder is read-only.
+    """
+    with suppress(OSError):
+        handle = os.open(path, os.O_RDWR)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+        finally:
+            os.close(handle)
+
+
 def _open(path: Path, work: str) -> int:
     """The handle of the lock file, locked."""
     while True:

@@ -17,12 +17,12 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from blocknerf.errors import BlockNerfError, CheckpointError
-from blocknerf.files import check_format, open_regular, parse_json, read_bounded, write_atomic
+from blocknerf.files import check_format_version, open_regular, parse_json, read_bounded, write_atomic
 from blocknerf.values import first_line
 
-LARGEST_FILE = 16 << 30
+MAX_FILE_BYTES = 16 << 30
 """Bytes; a block of the largest preset takes about 200 MB, its checkpoint three times as much."""
-LARGEST_HEADER = 64 << 20
+MAX_HEADER_BYTES = 64 << 20
 """Bytes; a block of 100,000 frames has a header of about 5 MB, since it names them."""
 METADATA, DATA_DIGEST, DIGEST = "__metadata__", "data_sha256", "sha256"
 DAMAGED = "damaged: its content does not match its digest"
@@ -33,7 +33,7 @@ class TensorFile:
     """One kind of file: what it is called in messages, and what to do when it cannot be read."""
 
     format: str
-    """Name and version, like "blocknerf.field/2"."""
+    """Name and version, like "blocknerf.field/3"."""
     what: str
     """What messages call it, like "field"."""
     remedy: str
@@ -64,7 +64,7 @@ class TensorFile:
         """
         with open_regular(path, self._name, self.error) as (stream, _):
             head = stream.read(8)
-            return self._checked(path, head + stream.read(min(_header_length(head), LARGEST_HEADER)))[0]
+            return self._checked(path, head + stream.read(min(_header_length(head), MAX_HEADER_BYTES)))[0]
 
     def read(self, path: Path) -> tuple[dict[str, str], dict[str, Tensor]]:
         """Metadata and tensors, the latter on the CPU.
@@ -73,7 +73,7 @@ class TensorFile:
             FileNotFoundError: it does not exist.
             BlockNerfError: (of the kind `error`) it is damaged, or of another format.
         """
-        data = read_bounded(path, self._name, self.error, LARGEST_FILE)
+        data = read_bounded(path, self._name, self.error, MAX_FILE_BYTES)
         metadata, end = self._checked(path, data)
         if hashlib.sha256(memoryview(data)[end:]).hexdigest() != metadata.get(DATA_DIGEST):
             raise self._refusal(path, DAMAGED)
@@ -96,7 +96,7 @@ class TensorFile:
         metadata = header.get(METADATA, {}) if isinstance(header, dict) else None
         if header is None or not isinstance(metadata, dict) or not _is_text(metadata.values()):
             raise self._refusal(path, "its header is damaged or cut short")
-        check_format(metadata.get("format"), self.format, path, self.remedy, self.error)
+        check_format_version(metadata.get("format"), self.format, path, self.remedy, self.error)
         found = metadata.pop(DIGEST, None)
         if found != _digest(header):
             raise self._refusal(path, DAMAGED)

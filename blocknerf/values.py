@@ -7,14 +7,14 @@ on which a later step would break.
 from reprlib import Repr
 from typing import Any
 
-LARGEST = 2.0**63
+MAX_VALUE = 2.0**63
 """Size of the largest number that is read: squares of it, and sums of three, are still finite in single precision.
 
 Times in nanoseconds are the largest that files hold: 1.8e18 since 1970.
 """
-FARTHEST = 1e12
+MAX_COORDINATE = 1e12
 """Largest coordinate of a camera, point or block: what lies beyond is a broken number, not a place."""
-LONGEST_SIDE = 65_536
+MAX_SIDE = 65_536
 """Pixels of the longest side that an image may have: more is a mistake in a file."""
 _SHOWN, _SPELLED = 40, 200
 
@@ -23,7 +23,7 @@ _short.maxstring = _short.maxlong = _short.maxother = _SHOWN
 _short.maxlevel = 2
 
 
-def finite(value: object, most: float = LARGEST) -> float | None:
+def finite(value: object, most: float = MAX_VALUE) -> float | None:
     """The number that a value is; None for another kind, NaN, infinity and numbers larger than `most` in size.
 
     >>> finite(3), finite(True), finite("3"), finite(float("nan")), finite(10**400)
@@ -34,14 +34,14 @@ def finite(value: object, most: float = LARGEST) -> float | None:
     return float(value)
 
 
-def positive(value: object, most: float = LARGEST) -> float | None:
+def positive(value: object, most: float = MAX_VALUE) -> float | None:
     """The positive number that a value is; None for all others, and for those so small that their inverse is lost.
 
     >>> positive(0.5), positive(0), positive(1e-300)
     (0.5, None, None)
     """
     number = finite(value, most)
-    return number if number is not None and number >= 1.0 / LARGEST else None
+    return number if number is not None and number >= 1.0 / MAX_VALUE else None
 
 
 def whole(value: object, least: int = 0, most: int = 2**53) -> int | None:
@@ -56,10 +56,10 @@ def whole(value: object, least: int = 0, most: int = 2**53) -> int | None:
     return int(number)
 
 
-def shown(value: Any) -> str:
+def format_value(value: Any) -> str:
     """A value in a message: as Python writes it, its middle left out where it is long.
 
-    >>> shown("x"), shown([1, 2.5]), len(shown("x" * 1000))
+    >>> format_value("x"), format_value([1, 2.5]), len(format_value("x" * 1000))
     ("'x'", '[1, 2.5]', 40)
     """
     return _short.repr(value)
@@ -74,10 +74,10 @@ def first_line(fault: Exception) -> str:
     return (str(fault).splitlines() or [type(fault).__name__])[0][:_SPELLED]
 
 
-def spelled(name: str) -> str:
+def one_case(name: str) -> str:
     r"""A name from a file in a message: as it stands, or as Python writes it where it would break the line.
 
-    >>> spelled("fl_x"), spelled("a\nb")
+    >>> one_case("fl_x"), one_case("a\nb")
     ('fl_x', "'a\\nb'")
     """
-    return name if name.isprintable() and len(name) <= _SPELLED else shown(name)
+    return name if name.isprintable() and len(name) <= _SPELLED else format_value(name)

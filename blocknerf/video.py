@@ -9,7 +9,7 @@ from jaxtyping import UInt8
 from blocknerf.errors import RunError
 from blocknerf.files import atomic_path
 
-ENCODER_SIDE = 16_384
+MAX_ENCODER_SIDE = 16_384
 """Pixels of the longest side that the encoder, x264, takes."""
 SLOWEST, FASTEST = 0.01, 1000.0
 """Frames a second for which the times of frames stay whole numbers that MP4 can hold."""
@@ -44,17 +44,17 @@ def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]
                     raise RunError(
                         f"{path}: picture {count} is {_size(frame.shape)}, not {_size(size)}; give all one size"
                     )
-                film.write_frame(even_size(frame))
+                film.write_frame(pad_to_even(frame))
                 count += 1
             if count == 0:
                 raise RunError(f"{path}: there are no pictures to write; render some first")
     return count
 
 
-def even_size(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "rows columns 3"]:
+def pad_to_even(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "rows columns 3"]:
     """The picture with its last row or column repeated where their number is odd.
 
-    >>> even_size(np.zeros((3, 4, 3), np.uint8)).shape
+    >>> pad_to_even(np.zeros((3, 4, 3), np.uint8)).shape
     (4, 4, 3)
     """
     height, width = image.shape[:2]
@@ -64,8 +64,10 @@ def even_size(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "
 
 
 def _check_size(path: Path, shape: tuple[int, ...]) -> None:
-    if max(shape) > ENCODER_SIDE:
-        raise RunError(f"{path}: frames of {_size(shape)} cannot be encoded; give at most {ENCODER_SIDE} pixels a side")
+    if max(shape) > MAX_ENCODER_SIDE:
+        raise RunError(
+            f"{path}: frames of {_size(shape)} cannot be encoded; give at most {MAX_ENCODER_SIDE} pixels a side"
+        )
 
 
 def _size(shape: tuple[int, ...]) -> str:

@@ -4,8 +4,8 @@ import torch
 from rich.table import Table
 
 from blocknerf.kernels.backends import OPERATIONS, availability
-from blocknerf.kernels.devices import Device, device_name, resolve
-from pipelines.job import show
+from blocknerf.kernels.devices import Device, device_name, resolve_device
+from pipelines.console import print_table
 
 
 def backends(*, device: Device = "auto") -> None:
@@ -20,10 +20,10 @@ def backends(*, device: Device = "auto") -> None:
     Raises:
         BackendError: There is no such device.
     """
-    chosen = resolve(device)
-    show(_table(torch.device("cpu"), "the processor"))
+    chosen = resolve_device(device)
+    print_table(_table(torch.device("cpu"), "the processor"))
     if chosen.type != "cpu":
-        show(_table(chosen, device_name(chosen)))
+        print_table(_table(chosen, device_name(chosen)))
 
 
 def _table(device: torch.device, name: str) -> Table:

@@ -9,7 +9,7 @@ import numpy as np
 
 WIDTH, HEIGHT = 520, 260
 LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 38
-MOST_POINTS = 160
+MAX_POINTS = 160
 """Points of a line; more are averaged, since they could not be told apart."""
 
 STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
@@ -52,7 +52,7 @@ def line_chart(series: Sequence[Series], *, label: str, x_label: str, y_label: s
         y_label: Beside the vertical axis.
         log: Whether the vertical axis is logarithmic; values must be positive.
     """
-    lines = [thinned(line) for line in series]
+    lines = [downsample(line) for line in series]
     xs, ys = [v for line in lines for v in line.x], [v for line in lines for v in line.y]
     if not xs:
         return ""
@@ -69,7 +69,7 @@ def line_chart(series: Sequence[Series], *, label: str, x_label: str, y_label: s
     return _svg(WIDTH, HEIGHT, label, parts)
 
 
-def ribbon(rows: Sequence[Mapping[str, float]], colors: Mapping[str, str], *, label: str) -> str:
+def stacked_strip(rows: Sequence[Mapping[str, float]], colors: Mapping[str, str], *, label: str) -> str:
     """Shares of names along a film, stacked, as an `<svg>`."""
     count, height = len(rows), 28
     parts = []
@@ -92,10 +92,10 @@ def legend(colors: Mapping[str, str]) -> str:
     return f'<ul class="legend">{"".join(items)}</ul>'
 
 
-def thinned(line: Series) -> Series:
+def downsample(line: Series) -> Series:
     """The line with its points averaged in groups, where it has too many, and those that are not finite left out."""
     pairs = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
-    groups = np.array_split(np.array(pairs).reshape(-1, 2), min(len(pairs), MOST_POINTS)) if pairs else []
+    groups = np.array_split(np.array(pairs).reshape(-1, 2), min(len(pairs), MAX_POINTS)) if pairs else []
     means = [group.mean(0).tolist() for group in groups]
     return Series(name=line.name, color=line.color, x=[x for x, _ in means], y=[y for _, y in means])
 

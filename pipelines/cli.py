@@ -14,14 +14,14 @@ from blocknerf.errors import BlockNerfError, OptionError
 from blocknerf.printable import printable
 from blocknerf.processes import INTERRUPTED, ended_by_signals
 from pipelines.refusals import check_address_space, refusal_of
-from pipelines.streams import end_with_line, prepare_streams, reader_left
+from pipelines.streams import end_with_line, prepare_streams, stdout_closed
 
 COMMANDS: dict[str, str] = {
     "run": "everything below, from a capture to a fly-through and a report; skips what is done",
     "ingest": "read a capture (photographs with poses) into a run folder",
     "partition": "place the blocks and say which frames train each",
     "train": "train the blocks, or one; resumes where it was stopped",
-    "reconcile": "bring the poses that blocks refined into one trajectory, and say how far they disagree",
+    "align": "bring the poses that blocks refined into one trajectory, and say how far they disagree",
     "match": "match the blocks' appearance codes to one light, and store them as a look",
     "render": "render a fly-through, or any other camera path, to a video and frames",
     "update": "train one block anew on new photographs, and leave the others as they are",
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
             return code
     except BrokenPipeError:
-        if not reader_left():
+        if not stdout_closed():
             raise
         return UNREAD
     except KeyboardInterrupt:
@@ -143,10 +143,10 @@ def _call(name: str, arguments: list[str]) -> None:
 def _warn(usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
     """Print what a job warns of as the line that it is, and other warnings as usual."""
     from blocknerf.kernels.backends import BackendWarning
-    from pipelines.job import say
+    from pipelines.console import log
 
     if issubclass(category, BackendWarning):
-        say(f"warning: {message}")
+        log(f"warning: {message}")
     else:
         usual(message, category, *place)
 

@@ -2,11 +2,11 @@
 
 from pathlib import Path
 
-from blocknerf.capture.transforms_file import write_transforms
-from blocknerf.city.photographs import capture_with_images, placed_capture
+from blocknerf.capture.transforms_writer import write_transforms
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import capture_with_images, capture_with_refined_poses
 from blocknerf.errors import RunError
-from pipelines.job import say
+from pipelines.console import log
 
 
 def export(run: Path, *, poses: Path, capture: Path | None = None) -> Path:
@@ -25,9 +25,9 @@ def export(run: Path, *, poses: Path, capture: Path | None = None) -> Path:
     """
     folder = RunFolder(run)
     capture_with_images(folder, capture)
-    refined = placed_capture(folder)
+    refined = capture_with_refined_poses(folder)
     if not folder.poses.exists():
-        raise RunError(f"{folder.poses}: there are no reconciled poses; run 'blocknerf reconcile' after training")
+        raise RunError(f"{folder.poses}: there are no reconciled poses; run 'blocknerf align' after training")
     write_transforms(refined, poses)
-    say(f"{poses}: {len(refined)} photographs with refined poses")
+    log(f"{poses}: {len(refined)} photographs with refined poses")
     return poses

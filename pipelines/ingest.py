@@ -9,16 +9,16 @@ import numpy as np
 
 from blocknerf.capture import Capture, check_files, read_capture, read_transforms, write_capture
 from blocknerf.capture.capture import CAPTURE_FORMAT
-from blocknerf.city.photographs import has_images, relocate
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import has_images, relocate
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.files import read_json
 from blocknerf.images import check_image
-from blocknerf.kernels.threads import usable_cores
-from pipelines.job import is_done, say, tracked
+from blocknerf.kernels.threads import available_cores
+from pipelines.console import log, progress, skip_if_exists
 
-ANOTHER = "choose another output folder"
-FAMILY = CAPTURE_FORMAT.split("/")[0]
+OTHER_FOLDER_HINT = "choose another output folder"
+FORMAT_NAME = CAPTURE_FORMAT.split("/")[0]
 DECODING_BYTES = 2 << 30
 """Memory for images that are checked at once, each of which takes about eight bytes a pixel; one always fits."""
 
@@ -34,26 +34,26 @@ def ingest(capture: Path, run: Path) -> Capture:
         CaptureError: The capture cannot be used; nothing is written.
         RunError: The folder holds another run or other files.
     """
-    found = read_any(capture)
+    found = load_capture(capture)
     product = RunFolder(run).capture
     if product.exists():
         held = read_capture(product)
-        if not has_images(held) and _same(replace(held, root=found.root), found):
+        if not has_images(held) and _same(replace(held, image_dir=found.image_dir), found):
             relocate(RunFolder(run), found)
-            say(f"{product}: the run or the capture was moved; refers to {found.root} now")
+            log(f"{product}: the run or the capture was moved; refers to {found.image_dir} now")
         elif not _same(held, found):
-            raise RunError(f"{run}: holds another run, of {_described(held)} in {held.root}; {ANOTHER}")
-        is_done(product)
+            raise RunError(f"{run}: holds another run, of {_described(held)} in {held.image_dir}; {OTHER_FOLDER_HINT}")
+        skip_if_exists(product)
         return found
     _check_free(run)
     check_pixels(found)
     write_capture(found, product)
     for line in summary(found):
-        say(line)
+        log(line)
     return found
 
 
-def read_any(path: Path) -> Capture:
+def load_capture(path: Path) -> Capture:
     """The capture in a file or folder, by what the file says it is.
 
     Raises:
@@ -67,7 +67,7 @@ def read_any(path: Path) -> Capture:
         file = next((candidate for candidate in candidates if candidate.is_file()), path)
     if file.is_dir():
         raise CaptureError(f"{path}: holds no transforms.json and no capture.json; write one, or give another folder")
-    if not str(read_json(file, "capture", CaptureError).get("format", "")).startswith(FAMILY):
+    if not str(read_json(file, "capture", CaptureError).get("format", "")).startswith(FORMAT_NAME):
         return read_transforms(file)
     found = read_capture(file)
     check_files(found)
@@ -81,32 +81,32 @@ def check_pixels(capture: Capture) -> None:
         CaptureError: naming the first that is broken.
     """
     files = dict.fromkeys(
-        (capture.root / path, frame.intrinsics.size)
+        (capture.image_dir / path, frame.intrinsics.size)
         for frame in capture.frames
-        for path in (frame.image, frame.mask, frame.sky)
+        for path in (frame.image, frame.mask, frame.sky_mask)
         if path is not None
     )
     largest = max(width * height for _, (width, height) in files)
-    at_once = max(1, min(usable_cores(), DECODING_BYTES // (8 * largest)))
+    at_once = max(1, min(available_cores(), DECODING_BYTES // (8 * largest)))
     with ThreadPoolExecutor(at_once) as pool:
         checks = pool.map(lambda file: check_image(*file), files)
-        deque(tracked(checks, "checking images", len(files)), maxlen=0)
+        deque(progress(checks, "checking images", len(files)), maxlen=0)
 
 
 def summary(capture: Capture) -> list[str]:
     """What a user should see to know that the capture was understood."""
-    masked, skies = (sum(getattr(frame, kind) is not None for frame in capture.frames) for kind in ("mask", "sky"))
+    masked, skies = (sum(getattr(frame, kind) is not None for frame in capture.frames) for kind in ("mask", "sky_mask"))
     parts = [_described(capture)]
     parts += [f"{masked} masks"] if masked else []
     parts += [f"{skies} sky masks"] if skies else []
-    parts += ["sparse points"] if capture.points else []
-    parts += ["measured points"] if capture.lidar else []
+    parts += ["sparse points"] if capture.sparse_points else []
+    parts += ["measured points"] if capture.lidar_points else []
     return [", ".join(parts), *_warnings(capture)]
 
 
 def _described(capture: Capture) -> str:
     cameras, segments = len({frame.camera for frame in capture.frames}), len(capture.segments)
-    size = f"{2 * capture.extent:.3g} {'m' if capture.metric else 'units'} across"
+    size = f"{2 * capture.extent:.3g} {'m' if capture.is_metric else 'units'} across"
     counts = ((len(capture), "photograph"), (cameras, "camera"), (segments, "segment"))
     return ", ".join([*(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts), size])
 
@@ -136,6 +136,6 @@ def _same(first: Capture, second: Capture) -> bool:
 
 def _check_free(run: Path) -> None:
     if run.exists() and not run.is_dir():
-        raise RunError(f"{run}: is a file, not a folder; {ANOTHER}")
+        raise RunError(f"{run}: is a file, not a folder; {OTHER_FOLDER_HINT}")
     if run.is_dir() and any(not entry.name.startswith(".") for entry in run.iterdir()):
-        raise RunError(f"{run}: holds files but no run; {ANOTHER}")
+        raise RunError(f"{run}: holds files but no run; {OTHER_FOLDER_HINT}")

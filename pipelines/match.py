@@ -3,37 +3,37 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from blocknerf.city.looks import DEFAULT_LOOK, Look, outdated, read_look, write_look
-from blocknerf.city.manifest import check_name, read_city
+from blocknerf.city.appearance_presets import DEFAULT_PRESET, AppearancePreset, read_preset, stale_blocks, write_preset
+from blocknerf.city.manifest import check_file_name, read_city
 from blocknerf.city.matching import STEPS
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
-from blocknerf.kernels.devices import Device, resolve
-from blocknerf.kernels.threads import use_threads
-from blocknerf.locks import exclusive
+from blocknerf.kernels.devices import Device, resolve_device
+from blocknerf.kernels.threads import set_num_threads
+from blocknerf.locks import clear_abandoned, exclusive
 from blocknerf.options import check_whole
-from pipelines.job import is_done, say, show, table, tracked
-from pipelines.meetings import Meetings, SeamChange, Source
+from pipelines.block_graph import AppearanceReference, BlockGraph, OverlapChange
+from pipelines.console import log, print_table, progress, skip_if_exists, table
 
 
 def match(
     run: Path,
     *,
-    look: str = DEFAULT_LOOK,
-    from_: str | None = None,
+    appearance: str = DEFAULT_PRESET,
+    reference: str | None = None,
     block: str | None = None,
     steps: int = STEPS,
     threads: int | None = None,
     device: Device = "auto",
-) -> Look:
+) -> AppearancePreset:
     """Find codes with which all trained blocks show one light, store them as a look, and give it.
 
     A look that is there already is matched again only where a block was trained since.
 
     Args:
         run: The run folder, with trained blocks.
-        look: Name of the look.
-        from_: The photograph or the segment whose light it is; by default the segment that trains the most blocks.
+        appearance: Name of the look.
+        reference: The photograph or the segment whose light it is; by default the segment that trains the most blocks.
         block: The block to begin at; by default the one nearest the photograph, or in the middle of the city.
         steps: Of the search for the code of one block.
         threads: Processor threads; by default every core.
@@ -45,40 +45,47 @@ def match(
         LockedError: Another process matches the look.
         RunError: No block is trained, there is no such photograph, segment or block, or the look is of another light.
     """
-    place = resolve(device)
-    use_threads(threads)
-    check_name(look, "--look")
+    place = resolve_device(device)
+    set_num_threads(threads)
+    check_file_name(appearance, "--appearance")
     check_whole(steps=steps)
     folder = RunFolder(run)
-    meetings = Meetings(folder, read_city(folder.city), device=place)
-    path = folder.look(look)
-    held = _held(path, meetings, from_, block)
-    if held is not None and not any(outdated(held, folder, meetings.city.digest)):
-        is_done(path)
+    meetings = BlockGraph(folder, read_city(folder.city), device=place)
+    path = folder.appearance_preset(appearance)
+    held = _existing_preset(path, meetings, reference, block)
+    if held is not None and not any(stale_blocks(held, folder, meetings.city.digest)):
+        skip_if_exists(path)
+        clear_abandoned(folder.appearance_lock(appearance))
         return held
-    source = meetings.source(from_) if held is None else Source(frame=held.frame, segment=held.segment)
-    with exclusive(folder.look_lock(look), f"look {look}: matching"):
-        made = _make(meetings, source, block if held is None else held.root, steps)
-        write_look(made, path)
-    say(f"{path}: the light of {source.frame or source.segment}, from block {made.root}")
+    source = (
+        meetings.reference(reference) if held is None else AppearanceReference(frame=held.frame, segment=held.segment)
+    )
+    with exclusive(folder.appearance_lock(appearance), f"look {appearance}: matching"):
+        made = _make(meetings, source, block if held is None else held.reference_block, steps)
+        write_preset(made, path)
+    log(f"{path}: the light of {source.frame or source.segment}, from block {made.reference_block}")
     return made
 
 
-def _make(meetings: Meetings, source: Source, root: str | None, steps: int) -> Look:
+def _make(
+    meetings: BlockGraph, reference: AppearanceReference, reference_block: str | None, steps: int
+) -> AppearancePreset:
     """The look of a light, from a root outward; tells how far each seam closed."""
-    seams = meetings.seams()
-    roots = meetings.roots(source, seams, root)
-    exposure, before = meetings.exposure(source, roots[0]), meetings.own_codes(source)
+    seams = meetings.overlaps()
+    roots = meetings.reference_blocks(reference, seams, reference_block)
+    exposure, before = meetings.exposure(reference, roots[0]), meetings.unmatched_codes(reference)
     codes = {name: before[name] for name in roots}
-    found = meetings.match(source, seams, codes, exposure, steps)
-    codes |= {each.name: each.code for each in tracked(found, "match", len(meetings.names) - len(roots))}
-    _tell(meetings.changes(seams, before, codes, exposure))
+    found = meetings.match(reference, seams, codes, exposure, steps)
+    codes |= {each.name: each.code for each in progress(found, "match", len(meetings.names) - len(roots))}
+    _print_changes(meetings.overlap_changes(seams, before, codes, exposure))
     for name in roots[1:]:
-        say(f"warning: no view is shared with block {name} and those around it, so they keep the light it knows")
-    return meetings.look(source, roots[0], exposure, codes)
+        log(f"warning: no view is shared with block {name} and those around it, so they keep the light it knows")
+    return meetings.preset(reference, roots[0], exposure, codes)
 
 
-def _held(path: Path, meetings: Meetings, from_: str | None, block: str | None) -> Look | None:
+def _existing_preset(
+    path: Path, meetings: BlockGraph, reference: str | None, block: str | None
+) -> AppearancePreset | None:
     """The look that is there, if any.
 
     Raises:
@@ -86,21 +93,21 @@ def _held(path: Path, meetings: Meetings, from_: str | None, block: str | None) 
     """
     if not path.is_file():
         return None
-    held, another = read_look(path), "choose another --look, or remove the file"
+    held, another = read_preset(path), "choose another --appearance, or remove the file"
     light = held.frame or held.segment
-    if from_ is not None and from_ != light:
-        raise RunError(f"{path}: is of the light of {light}, not of {from_}; {another}")
-    if block is not None and block != held.root:
-        raise RunError(f"{path}: begins at block {held.root}, not {block}; {another}")
-    if meetings.source(light) != Source(frame=held.frame, segment=held.segment):
+    if reference is not None and reference != light:
+        raise RunError(f"{path}: is of the light of {light}, not of {reference}; {another}")
+    if block is not None and block != held.reference_block:
+        raise RunError(f"{path}: begins at block {held.reference_block}, not {block}; {another}")
+    if meetings.reference(light) != AppearanceReference(frame=held.frame, segment=held.segment):
         raise RunError(f"{path}: segment: the capture has no such {held.segment!r} any more; {another}")
     return held
 
 
-def _tell(changes: Sequence[SeamChange]) -> None:
+def _print_changes(changes: Sequence[OverlapChange]) -> None:
     rows = [
         (" - ".join(each.blocks), f"{each.visibility:.2f}", f"{each.before:.4f}", f"{each.after:.4f}")
         for each in changes
     ]
     if rows:
-        show(table(("seam", "visibility", "difference before", "matched"), rows))
+        print_table(table(("seam", "visibility", "difference before", "matched"), rows))

@@ -9,44 +9,44 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import PlacementError, RunError
-from blocknerf.files import LARGEST_JSON, read_bounded, read_json
+from blocknerf.files import MAX_JSON_BYTES, read_bounded, read_json
 from blocknerf.images import write_image
-from blocknerf.partition.membership import Membership, assign, check_held_out, write_membership
-from blocknerf.partition.placement import place
-from blocknerf.partition.plan import draw_plan
+from blocknerf.partition.frame_assignment import FrameAssignment, assign_frames, check_test_every, write_assignment
+from blocknerf.partition.map_image import draw_map
+from blocknerf.partition.placement import place_blocks
 from blocknerf.partition.radius import check_radius
 from blocknerf.partition.report import coverage, coverage_table, write_coverage
-from blocknerf.partition.street_placement import Layout, place_on_streets
-from blocknerf.presets import Preset
-from pipelines.job import is_done, say, show
-from pipelines.records import difference
+from blocknerf.partition.street_placement import BlockLayout, place_on_streets
+from blocknerf.quality import Preset
+from pipelines.console import log, print_table, skip_if_exists
+from pipelines.training_log import difference
 
-ANOTHER = "choose another output folder"
+OTHER_FOLDER_HINT = "choose another output folder"
 
 
 def partition(
     run: Path,
     *,
     placement: Literal["auto", "route", "grid"] = "auto",
-    blocks_file: Path | None = None,
-    streets: Path | None = None,
+    blocks: Path | None = None,
+    osm: Path | None = None,
     radius: float | None = None,
     preset: Preset = "draft",
-    held_out: int = 8,
+    test_every: int = 8,
 ) -> City:
     """Place the blocks of a run, and say which frames train each.
 
-    Writes each block's frames.json, plan.png and coverage.json, and at last city.json; skips where that exists.
+    Writes each block's frames.json, map.png and coverage.json, and at last city.json; skips where that exists.
 
     Args:
         run: The run folder, which holds a capture.
         placement: How blocks are placed; auto takes route for cameras on the ground and grid for an aerial capture.
-        blocks_file: Blocks by hand, JSON or GeoJSON, in place of a placement.
-        streets: OpenStreetMap extract (.osm, plain or as .bz2 or .gz): a block at each of its intersections, in place
-            of a placement. Needs the extra `streets`, and a capture with a geographic origin.
+        blocks: Blocks by hand, JSON or GeoJSON, in place of a placement.
+        osm: OpenStreetMap extract (.osm, plain or as .bz2 or .gz): a block at each of its intersections, in place
+            of a placement. Needs the extra `osm`, and a capture with a geographic origin.
         radius: Radius of a block in the capture's unit, with streets that of the largest; by default derived.
         preset: How much work a block is worth; draft takes minutes a block without a GPU.
-        held_out: Every n-th frame is kept from training and judged; 0 keeps none.
+        test_every: Every n-th frame is kept from training and judged; 0 keeps none.
 
     Raises:
         CaptureError: The capture cannot be read.
@@ -55,29 +55,29 @@ def partition(
             there; nothing is written.
         RunError: The folder was partitioned otherwise before.
     """
-    check_placement(radius, held_out)
+    check_placement(radius, test_every)
     folder = RunFolder(run)
     capture = read_capture(folder.capture)
-    asked = {"placement": placement, "radius": radius, "blocks_file": _digest(blocks_file)}
+    asked = {"placement": placement, "radius": radius, "blocks_file": _digest(blocks)}
     # Only where given, so that runs from before there were maps are still known as what they are.
-    asked |= {"streets": _digest(streets)} if streets is not None else {}
-    asked |= {"preset": preset, "held_out": held_out}
+    asked |= {"streets": _digest(osm)} if osm is not None else {}
+    asked |= {"preset": preset, "test_every": test_every}
     if folder.city.exists():
         return _kept(folder, asked)
-    if streets is None:
-        layout = Layout(blocks=tuple(place(capture, placement, radius, blocks_file)))
-    elif placement == "auto" and blocks_file is None:
-        layout = place_on_streets(capture, streets, radius, preset)
+    if osm is None:
+        layout = BlockLayout(blocks=tuple(place_blocks(capture, placement, radius, blocks)))
+    elif placement == "auto" and blocks is None:
+        layout = place_on_streets(capture, osm, radius, preset)
     else:
-        raise PlacementError("partition: --streets is a placement of its own; leave out --placement and --blocks-file")
-    members = assign(capture, layout.blocks, held_out=held_out)
-    city = City(blocks=layout.blocks, preset=preset, held_out=held_out)
+        raise PlacementError("partition: --osm is a placement of its own; leave out --placement and --blocks")
+    members = assign_frames(capture, layout.blocks, test_every=test_every)
+    city = City(blocks=layout.blocks, preset=preset, test_every=test_every)
     _publish(folder, capture, layout, members, asked)
     write_city(city, folder.city)
     return city
 
 
-def check_placement(radius: float | None, held_out: int) -> None:
+def check_placement(radius: float | None, test_every: int) -> None:
     """Refuse a radius that is no length, and what leaves no frame to train on.
 
     Raises:
@@ -85,23 +85,23 @@ def check_placement(radius: float | None, held_out: int) -> None:
         PlacementError: the numbers cannot be followed.
     """
     check_radius(radius)
-    check_held_out(held_out)
+    check_test_every(test_every)
 
 
 def _publish(
-    folder: RunFolder, capture: Capture, layout: Layout, members: Sequence[Membership], asked: dict[str, Any]
+    folder: RunFolder, capture: Capture, layout: BlockLayout, members: Sequence[FrameAssignment], asked: dict[str, Any]
 ) -> None:
     """Write all but `city.json`, and print the coverage."""
     _clear(folder)
     for member in members:
-        write_membership(member, capture, folder.frames(member.block))
+        write_assignment(member, capture, folder.frames(member.block))
     report = coverage(capture, layout.blocks, members, layout.dropped)
     write_coverage(report, folder.coverage, asked)
-    write_image(folder.plan, draw_plan(capture, layout.blocks, members, layout.streets))
-    show(coverage_table(report))
+    write_image(folder.map, draw_map(capture, layout.blocks, members, layout.streets))
+    print_table(coverage_table(report))
     for warning in report.warnings:
-        say(f"warning: {warning}")
-    say(f"plan: {folder.plan}")
+        log(f"warning: {warning}")
+    log(f"plan: {folder.map}")
 
 
 def _clear(folder: RunFolder) -> None:
@@ -117,10 +117,10 @@ def _kept(folder: RunFolder, asked: dict[str, Any]) -> City:
     city = read_city(folder.city)
     written = read_json(folder.coverage, "coverage").get("parameters")
     if not isinstance(written, dict):
-        raise RunError(f"{folder.coverage}: key 'parameters' is missing, so it cannot be compared; {ANOTHER}")
+        raise RunError(f"{folder.coverage}: key 'parameters' is missing, so it cannot be compared; {OTHER_FOLDER_HINT}")
     if differs := difference(written, asked):
-        raise RunError(f"{folder.city}: was partitioned with {differs}; {ANOTHER}")
-    is_done(folder.city)
+        raise RunError(f"{folder.city}: was partitioned with {differs}; {OTHER_FOLDER_HINT}")
+    skip_if_exists(folder.city)
     return city
 
 
@@ -133,6 +133,6 @@ def _digest(file: Path | None) -> str | None:
     if file is None:
         return None
     try:
-        return hashlib.sha256(read_bounded(file, "file", PlacementError, LARGEST_JSON)).hexdigest()[:16]
+        return hashlib.sha256(read_bounded(file, "file", PlacementError, MAX_JSON_BYTES)).hexdigest()[:16]
     except FileNotFoundError:
         raise PlacementError(f"{file}: this file does not exist; check the path") from None

@@ -40,7 +40,7 @@ LACKS_MEMORY = (
     "can't start new thread",
 )
 """How libraries say so in errors that are of another kind."""
-LEAST_ADDRESSES = 1 << 31
+MIN_ADDRESS_SPACE = 1 << 31
 """Bytes of address space in which all libraries load and kernels compile; below, some abort instead of raising."""
 LIGHTER = ("downscale", "width", "frames", "max_frames", "image_cache_gb", "block_cache_gb", "at_once", "threads")
 """Options by which a command takes less memory, most effective first."""
@@ -72,11 +72,11 @@ def check_address_space() -> None:
     """Refuse to load libraries that would abort the process, without an exception, where they lack memory.
 
     Raises:
-        BlockNerfError: the process may take less than `LEAST_ADDRESSES`.
+        BlockNerfError: the process may take less than `MIN_ADDRESS_SPACE`.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if limit != resource.RLIM_INFINITY and limit < LEAST_ADDRESSES:
-        asked = f"{LEAST_ADDRESSES >> 10} or unlimited"
+    if limit != resource.RLIM_INFINITY and limit < MIN_ADDRESS_SPACE:
+        asked = f"{MIN_ADDRESS_SPACE >> 10} or unlimited"
         raise BlockNerfError(f"the limit for memory (ulimit -v) is {limit >> 10} KiB; set it to {asked}")
 
 

@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from blocknerf.capture.entry import Entry
-from blocknerf.city.looks import Look
+from blocknerf.capture.json_reader import JsonReader
+from blocknerf.city.appearance_presets import AppearancePreset
 from blocknerf.city.manifest import RENDERING_KEYS, WEIGHTINGS, City, Weighting, with_rendering
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError, one_of
-from blocknerf.files import check_format, format_json, read_json, write_atomic
-from pipelines.records import read_lines
-from pipelines.staleness import Inputs, file_digest, joined
+from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from pipelines.staleness import Inputs, file_digest, join_clauses
+from pipelines.training_log import read_lines
 
-RENDER_FORMAT = "blocknerf.render/2"
-ANOTHER = "choose another --name, or remove the folder"
+RENDER_FORMAT = "blocknerf.render/3"
+OTHER_FOLDER_HINT = "choose another --name, or remove the folder"
 
 Value = TypeVar("Value")
 DepthRange = tuple[float, float]
@@ -49,8 +49,8 @@ class FileMark:
 class VideoSettings:
     """Options that decide the frames of a video besides its camera path, as they are in force."""
 
-    look: str | None
-    """Of appearance presets, one or several with colons between them."""
+    appearance: tuple[str, ...]
+    """Names of appearance presets, in the order in which the video passes through them."""
     codes_of: str | None
     """The segment whose own codes blocks show where there is no preset."""
     mix: float | None
@@ -63,11 +63,11 @@ class VideoSettings:
     selection_radius: float
     visibility_threshold: float
 
-    def presets(self, looks: Sequence[Look]) -> dict[str, Look]:
+    def presets(self, looks: Sequence[AppearancePreset]) -> dict[str, AppearancePreset]:
         """The presets that are shown, by name."""
-        return {} if self.look is None else dict(zip(self.look.split(":"), looks, strict=True))
+        return dict(zip(self.appearance, looks, strict=True))
 
-    def shown(self, city: City) -> City:
+    def describe(self, city: City) -> City:
         """A run's city with these settings, and without the blocks that are left out."""
         kept = [block for block in city.blocks if self.block in (None, block.name) and block.name not in self.hide]
         settings = {key: getattr(self, key) for key in RENDERING_KEYS}
@@ -82,17 +82,17 @@ class VideoSettings:
         return None
 
     @classmethod
-    def read(cls, entry: Entry) -> "VideoSettings":
+    def read(cls, entry: JsonReader) -> "VideoSettings":
         """What a record says."""
         return cls(
-            look=_optional(entry, "look", entry.text),
+            appearance=entry.texts("appearance"),
             codes_of=_optional(entry, "codes_of", entry.text),
             mix=_optional(entry, "mix", entry.number),
             exposure=_optional(entry, "exposure", entry.number),
             block=_optional(entry, "block", entry.text),
             hide=entry.texts("hide"),
-            max_blocks=entry.whole("max_blocks"),
-            weighting=one_of(entry.text("weighting"), WEIGHTINGS, entry.place("weighting")),
+            max_blocks=entry.int_("max_blocks"),
+            weighting=one_of(entry.text("weighting"), WEIGHTINGS, entry.location("weighting")),
             power=entry.number("power"),
             selection_radius=entry.number("selection_radius"),
             visibility_threshold=entry.number("visibility_threshold"),
@@ -105,7 +105,7 @@ class PathOptions:
 
     given: bool
     """It is that of a file, and does not change with the run."""
-    through: tuple[str, ...] = ()
+    keyframes: tuple[str, ...] = ()
     segment: str | None = None
     frames: int | None = None
     seconds: float | None = None
@@ -114,17 +114,17 @@ class PathOptions:
     height: int | None = None
 
     @classmethod
-    def read(cls, entry: Entry) -> "PathOptions":
+    def read(cls, entry: JsonReader) -> "PathOptions":
         """What a record says."""
         return cls(
-            given=entry.flag("given"),
-            through=entry.texts("through"),
+            given=entry.bool_("given"),
+            keyframes=entry.texts("keyframes"),
             segment=_optional(entry, "segment", entry.text),
-            frames=_optional(entry, "frames", entry.whole),
+            frames=_optional(entry, "frames", entry.int_),
             seconds=_optional(entry, "seconds", entry.number),
             fps=_optional(entry, "fps", entry.number),
-            width=_optional(entry, "width", entry.whole),
-            height=_optional(entry, "height", entry.whole),
+            width=_optional(entry, "width", entry.int_),
+            height=_optional(entry, "height", entry.int_),
         )
 
 
@@ -161,11 +161,11 @@ class FrameRecord:
         }
 
     @classmethod
-    def read(cls, entry: Entry, inputs: Inputs) -> "FrameRecord":
+    def read(cls, entry: JsonReader, inputs: Inputs) -> "FrameRecord":
         """A line or a row, read back."""
         blocks = entry.inner("blocks")
         return cls(
-            frame=entry.whole("frame"),
+            frame=entry.int_("frame"),
             seconds=entry.number("seconds"),
             blocks={name: blocks.number(name) for name in blocks},
             inputs=inputs,
@@ -183,11 +183,11 @@ class Statistics:
     seconds: float
     """That all its frames took to render."""
     pixels_per_second: int
-    mean_change: float
+    mean_frame_difference: float
     """Of display values, 0..1, from one frame to the next."""
-    largest_jump: float
+    max_temporal_jump: float
     """The largest such change, as a multiple of the usual one around it."""
-    changes: tuple[float, ...]
+    frame_differences: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,7 +206,7 @@ class RenderRecord:
     @property
     def inputs(self) -> Inputs:
         """Those of all frames together."""
-        return joined([row.inputs for _, row in sorted(self.frames.items())])
+        return join_clauses([row.inputs for _, row in sorted(self.frames.items())])
 
 
 def write_record(record: RenderRecord, path: Path) -> None:
@@ -231,7 +231,7 @@ def read_record(path: Path) -> RenderRecord:
         RunError: it is missing, broken or of another format.
     """
     document = read_json(path, "render")
-    check_format(document.get("format"), RENDER_FORMAT, path, ANOTHER)
+    check_format_version(document.get("format"), RENDER_FORMAT, path, OTHER_FOLDER_HINT)
     entry = _entry(document, path)
     inputs = Inputs.read(entry.inner("inputs"))
     rows = [FrameRecord.read(row, inputs.of(row.texts("considered"))) for row in entry.objects("frames")]
@@ -239,17 +239,17 @@ def read_record(path: Path) -> RenderRecord:
         settings=VideoSettings.read(entry.inner("settings")),
         path=PathOptions.read(entry.inner("path")),
         frames={row.frame: row for row in rows},
-        depth_range=_read_range(entry) if entry.has("depth_range") else None,
+        depth_range=_read_range(entry) if entry.optional("depth_range") else None,
         videos=_read_marks(entry.inner("videos")),
         statistics=Statistics(
-            width=entry.whole("width", least=1),
-            height=entry.whole("height", least=1),
+            width=entry.int_("width", least=1),
+            height=entry.int_("height", least=1),
             fps=entry.number("fps"),
             seconds=entry.number("seconds"),
-            pixels_per_second=entry.whole("pixels_per_second"),
-            mean_change=entry.number("mean_change"),
-            largest_jump=entry.number("largest_jump"),
-            changes=entry.numbers("changes", max(0, len(rows) - 1)),
+            pixels_per_second=entry.int_("pixels_per_second"),
+            mean_frame_difference=entry.number("mean_frame_difference"),
+            max_temporal_jump=entry.number("largest_jump"),
+            frame_differences=entry.numbers("frame_differences", max(0, len(rows) - 1)),
         ),
     )
 
@@ -272,13 +272,13 @@ def read_progress(folder: RunFolder, name: str) -> RenderRecord | None:
     Raises:
         RunError: either is broken or of another format.
     """
-    path, lines = folder.render_record(name), read_lines(folder.render_log(name))
+    path, lines = folder.render_summary(name), read_lines(folder.render_log(name))
     if path.exists():
         return _followed(read_record(path), lines, folder.render_log(name))
     head = next(lines, None)
     if head is None:
         return None
-    check_format(head.get("format"), RENDER_FORMAT, folder.render_log(name), ANOTHER)
+    check_format_version(head.get("format"), RENDER_FORMAT, folder.render_log(name), OTHER_FOLDER_HINT)
     entry = _entry(head, folder.render_log(name))
     settings, asked = VideoSettings.read(entry.inner("settings")), PathOptions.read(entry.inner("path"))
     return _followed(RenderRecord(settings=settings, path=asked), lines, folder.render_log(name))
@@ -296,19 +296,19 @@ def _followed(record: RenderRecord, lines: Iterator[Mapping[str, Any]], path: Pa
     return replace(record, frames=rows, depth_range=depth_range)
 
 
-def _entry(data: object, path: Path) -> Entry:
-    return Entry(data, str(path), remedy=ANOTHER, error=RunError)
+def _entry(data: object, path: Path) -> JsonReader:
+    return JsonReader(data, str(path), remedy=OTHER_FOLDER_HINT, error=RunError)
 
 
-def _read_marks(entry: Entry) -> dict[str, FileMark]:
+def _read_marks(entry: JsonReader) -> dict[str, FileMark]:
     marks = {layer: entry.inner(layer) for layer in entry}
-    return {layer: FileMark(bytes=mark.whole("bytes"), sha256=mark.text("sha256")) for layer, mark in marks.items()}
+    return {layer: FileMark(bytes=mark.int_("bytes"), sha256=mark.text("sha256")) for layer, mark in marks.items()}
 
 
-def _read_range(entry: Entry) -> DepthRange:
+def _read_range(entry: JsonReader) -> DepthRange:
     near, far = entry.numbers("depth_range", 2)
     return near, far
 
 
-def _optional(entry: Entry, key: str, read: Callable[[str], Value]) -> Value | None:
-    return read(key) if entry.has(key) else None
+def _optional(entry: JsonReader, key: str, read: Callable[[str], Value]) -> Value | None:
+    return read(key) if entry.optional(key) else None

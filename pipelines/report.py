@@ -7,24 +7,24 @@ from statistics import mean
 
 from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.capture.reconciled import read_reconciliation
+from blocknerf.capture.pose_averaging_file import read_pose_average
 from blocknerf.city.extras import Extras, TrainingRecord
-from blocknerf.city.manifest import City, check_name, read_city
+from blocknerf.city.manifest import City, check_file_name, read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.colormaps import block_color
 from blocknerf.files import write_atomic
 from blocknerf.images import image_size
 from blocknerf.partition.report import read_coverage
-from pipelines.charts import Series, legend, line_chart, ribbon
-from pipelines.disagreement import CAPTION, HEAD, disagreement_rows
-from pipelines.job import duration, say
-from pipelines.page import Section, definitions, document, figure, paragraph, picture, player, table, tiles
-from pipelines.records import LogLine, read_log
+from pipelines.charts import Series, legend, line_chart, stacked_strip
+from pipelines.console import format_duration, log
+from pipelines.evaluation_file import Evaluation, ImageMetrics, read_evaluation
+from pipelines.html import Section, definition_list, document, figure, img_tag, paragraph, stat_cards, table, video_tag
+from pipelines.pose_residual_table import TABLE_CAPTION, TABLE_HEADER, residual_rows
 from pipelines.render_record import RenderRecord, read_record
-from pipelines.scores import Evaluation, FrameScore, read_evaluation
 from pipelines.staleness import changes
+from pipelines.training_log import LogLine, read_log
 
-KINDS = {
+IMAGE_KINDS = {
     "photo": "Photograph; the half right of the line is scored.",
     "render": "Rendered.",
     "error": "Error: black none, white 0.25 or more.",
@@ -33,7 +33,7 @@ KINDS = {
 LAYERS = {"depth": "Depth: red is near, blue is far.", "blocks": "Which blocks each picture is blended from, by color."}
 
 
-def report(run: Path, *, film: str = "flythrough") -> Path:
+def report(run: Path, *, render: str = "flythrough") -> Path:
     """Write a run's report.html, and give its path.
 
     The page holds all it shows, and asks nothing of any server. What is not there yet is left out, with the
@@ -41,42 +41,42 @@ def report(run: Path, *, film: str = "flythrough") -> Path:
 
     Args:
         run: The run folder, partitioned.
-        film: The film to show, by its folder under renders/.
+        render: The film to show, by its folder under renders/.
 
     Raises:
         RunError: A file of the run is missing or broken.
     """
-    check_name(film, "--film")
+    check_file_name(render, "--render")
     folder = RunFolder(run)
     capture, city = read_capture(folder.capture), read_city(folder.city)
     scores = read_evaluation(folder.evaluation) if folder.evaluation.exists() else None
     extras = Extras.read(folder, city, capture)
     records = extras.records
     for fault in extras.faults:
-        say(f"warning: not used: {fault}")
-    outdated = () if scores is None else changes(folder, scores.inputs)
-    for clause in outdated:
-        say(f"warning: {folder.evaluation}: stale: {clause}; run 'blocknerf evaluate' again")
+        log(f"warning: not used: {fault}")
+    stale = () if scores is None else changes(folder, scores.inputs)
+    for clause in stale:
+        log(f"warning: {folder.evaluation}: stale: {clause}; run 'blocknerf evaluate' again")
     sections = [
         Section(title="Files that were not used", body=_faults(folder, capture, extras.faults)),
-        Section(title="Fly-through", body=_film(folder, city, film)),
-        Section(title="Photographs it never saw", body=_stale("evaluate", outdated) + _comparisons(folder, scores)),
-        Section(title="Scores", body=_stale("evaluate", outdated) + _scores(scores)),
-        Section(title="Plan", body=_plan(folder)),
+        Section(title="Fly-through", body=_fly_through(folder, city, render)),
+        Section(title="Photographs it never saw", body=_stale("evaluate", stale) + _comparisons(folder, scores)),
+        Section(title="Scores", body=_stale("evaluate", stale) + _scores(scores)),
+        Section(title="Plan", body=_map(folder)),
         Section(title="Poses", body=_poses(folder, capture)),
         Section(title="Training", body=_training(folder, city, records)),
         Section(title="Provenance", body=_provenance(capture, city, records)),
     ]
     title = f"{_place(capture)}: {_counted(len(city.blocks), 'block')}"
-    lead = _lead(capture, city, None if outdated else scores, records)
+    lead = _lead(capture, city, None if stale else scores, records)
     write_atomic(folder.report, document(title, lead, sections))
-    say(f"{folder.report}: {folder.report.stat().st_size / 1e6:.1f} MB, opens in any browser")
+    log(f"{folder.report}: {folder.report.stat().st_size / 1e6:.1f} MB, opens in any browser")
     return folder.report
 
 
 def _faults(folder: RunFolder, capture: Capture, faults: Sequence[str]) -> str:
     """A warning for each, with its file's place in the run or the capture."""
-    roots = {f"{root}/" for path in (folder.path, capture.root) for root in (path.absolute(), path)}
+    roots = {f"{root}/" for path in (folder.path, capture.image_dir) for root in (path.absolute(), path)}
     shown = faults
     for root in sorted(roots, key=len, reverse=True):
         shown = [fault.replace(root, "") for fault in shown]
@@ -85,13 +85,13 @@ def _faults(folder: RunFolder, capture: Capture, faults: Sequence[str]) -> str:
 
 def _place(capture: Capture) -> str:
     """The capture's folder, which is what people call it."""
-    return capture.root.name or "capture"
+    return capture.image_dir.name or "capture"
 
 
 def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapping[str, TrainingRecord]) -> str:
     seconds = sum(record.seconds for record in records.values())
-    judged = f", {scores.protocol.held_out_frames} held out, {len(scores.frames)} of these judged" if scores else ""
-    size = f"{2 * capture.extent:.3g} {'m' if capture.metric else 'units'}"
+    judged = f", {scores.protocol.test_frames} held out, {len(scores.frames)} of these judged" if scores else ""
+    size = f"{2 * capture.extent:.3g} {'m' if capture.is_metric else 'units'}"
     text = f"{len(capture)} photographs over {size}{judged}; preset {city.preset}."
     facts = [("blocks", str(len(city.blocks))), ("photographs", str(len(capture)))]
     if scores is not None and scores.mean.psnr is not None:
@@ -99,29 +99,29 @@ def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapp
         if scores.mean.lpips is not None:
             facts.insert(2, ("LPIPS", _number(scores.mean.lpips, 3)))
     if seconds:
-        facts.append(("training, all blocks", duration(seconds)))
-    return paragraph(text, "faint") + tiles(facts)
+        facts.append(("training, all blocks", format_duration(seconds)))
+    return paragraph(text, "faint") + stat_cards(facts)
 
 
-def _film(folder: RunFolder, city: City, name: str) -> str:
-    if not folder.render_record(name).exists():
+def _fly_through(folder: RunFolder, city: City, name: str) -> str:
+    if not folder.render_summary(name).exists():
         return paragraph(f"Not rendered yet: blocknerf render {folder.path.name} --name {name}", "warn")
-    record = read_record(folder.render_record(name))
-    outdated = changes(folder, record.inputs)
-    for clause in outdated:
-        say(f"warning: {folder.render_folder(name)}: stale: {clause}; run 'blocknerf render' again")
-    body = _stale(f"render --name {name}", outdated)
+    record = read_record(folder.render_summary(name))
+    stale = changes(folder, record.inputs)
+    for clause in stale:
+        log(f"warning: {folder.render_folder(name)}: stale: {clause}; run 'blocknerf render' again")
+    body = _stale(f"render --name {name}", stale)
     figures, colors = record.statistics, _colors(city)
     assert figures is not None  # of a finished video
     shares = [row.blocks for _, row in sorted(record.frames.items())]
     used = {block: color for block, color in colors.items() if any(block in share for share in shares)}
     caption = f"{len(shares)} pictures of {figures.width}x{figures.height} at {figures.fps:g} a second."
     body += _video(folder, record, name, "frames", caption)
-    stripe = ribbon(shares, used, label="blocks along the film")
+    stripe = stacked_strip(shares, used, label="blocks along the film")
     body += figure(stripe, "The blocks that the pictures are blended from, along the film.", "ribbon") + legend(used)
     body += paragraph(
-        f"Hand-over: pictures change by {figures.mean_change:.4f} from one to the next on average (display values "
-        f"0 to 1); the largest jump is {figures.largest_jump:.2f} times the usual change around it. Rendered at "
+        f"Hand-over: pictures change by {figures.mean_frame_difference:.4f} from one to the next on average (display values "
+        f"0 to 1); the largest jump is {figures.max_temporal_jump:.2f} times the usual change around it. Rendered at "
         f"{figures.pixels_per_second:,} pixels a second.",
         "faint",
     )
@@ -134,29 +134,29 @@ def _video(folder: RunFolder, record: RenderRecord, name: str, layer: str, capti
     path = folder.video(name, layer)
     if damage := record.videos[layer].damage(path):
         complaint = f"{path.name} {damage}; run 'blocknerf render --name {name}' to write it again from its frames"
-        say(f"warning: {path.parent}: {complaint}")
+        log(f"warning: {path.parent}: {complaint}")
         return paragraph(complaint, "warn")
-    return figure(player(path, f"video {name}: {layer}"), caption)
+    return figure(video_tag(path, f"video {name}: {layer}"), caption)
 
 
-def _stale(command: str, outdated: Sequence[str]) -> str:
+def _stale(command: str, stale: Sequence[str]) -> str:
     """A warning above what is not of the run as it is; nothing where all is."""
-    return paragraph(f"Stale: {'; '.join(outdated)}. Run: blocknerf {command}", "warn") if outdated else ""
+    return paragraph(f"Stale: {'; '.join(stale)}. Run: blocknerf {command}", "warn") if stale else ""
 
 
 def _comparisons(folder: RunFolder, scores: Evaluation | None) -> str:
-    shown = [frame for frame in scores.frames if frame.pictures] if scores is not None else []
+    shown = [frame for frame in scores.frames if frame.images] if scores is not None else []
     return "".join(_comparison(folder, frame) for frame in shown)
 
 
-def _comparison(folder: RunFolder, frame: FrameScore) -> str:
+def _comparison(folder: RunFolder, frame: ImageMetrics) -> str:
     blocks = ", ".join(f"{name} {weight:.0%}" for name, weight in frame.blocks.items() if weight >= 0.005)
     head = f"<h3>{escape(frame.name)}</h3>"
-    line = f"PSNR {_number(frame.scores.psnr, 2)} dB, SSIM {_number(frame.scores.ssim, 3)}; blocks: {blocks}"
-    places = {kind: folder.evaluation_pictures / f"{frame.pictures}_{kind}.png" for kind in KINDS}
+    line = f"PSNR {_number(frame.metrics.psnr, 2)} dB, SSIM {_number(frame.metrics.ssim, 3)}; blocks: {blocks}"
+    places = {kind: folder.evaluation_images / f"{frame.images}_{kind}.png" for kind in IMAGE_KINDS}
     figures = [
-        figure(picture(places[kind], f"{kind} of {frame.name}"), caption, "half" if kind == "photo" else "")
-        for kind, caption in KINDS.items()
+        figure(img_tag(places[kind], f"{kind} of {frame.name}"), caption, "half" if kind == "photo" else "")
+        for kind, caption in IMAGE_KINDS.items()
     ]
     width, height = image_size(places["photo"])
     shape = "four wide-four" if width > 2 * height else "four"
@@ -180,20 +180,20 @@ def _scores(scores: Evaluation | None) -> str:
     return protocol + table(head, rows, last) + _frame_table(scores.frames)
 
 
-def _frame_table(frames: Sequence[FrameScore]) -> str:
+def _frame_table(frames: Sequence[ImageMetrics]) -> str:
     head = ("photograph", "PSNR", "PSNR masked", "SSIM", "LPIPS")
     rows = []
     for frame in frames:
-        s = frame.scores
+        s = frame.metrics
         values = [(s.psnr, 2), (s.psnr_masked, 2), (s.ssim, 3), (s.lpips, 3)]
         rows.append((frame.name, *(_number(value, digits) for value, digits in values)))
     return f"<details><summary class=faint>Every photograph</summary>{table(head, rows)}</details>"
 
 
-def _plan(folder: RunFolder) -> str:
+def _map(folder: RunFolder) -> str:
     body = ""
-    if folder.plan.exists():
-        plan = picture(folder.plan, "plan of blocks, photographs and points", lossless=True)
+    if folder.map.exists():
+        plan = img_tag(folder.map, "plan of blocks, photographs and points", lossless=True)
         body += figure(plan, "Blocks, photographs, their path and measured points, from above.", "plan wide")
     if not folder.coverage.exists():
         return body
@@ -202,7 +202,7 @@ def _plan(folder: RunFolder) -> str:
     rows = [
         (
             row.block,
-            *map(str, (row.frames, row.by_sight, row.held_out)),
+            *map(str, (row.frames, row.visible_from_outside, row.test_frames)),
             f"{row.pixels / 1e6:.1f}",
             str(row.segments),
             f"{row.overlap:.0%}",
@@ -217,8 +217,8 @@ def _plan(folder: RunFolder) -> str:
 def _poses(folder: RunFolder, capture: Capture) -> str:
     if not folder.poses.exists():
         return ""
-    *rows, last = disagreement_rows(read_reconciliation(folder.poses), metric=capture.metric)
-    return paragraph(CAPTION, "faint") + table(HEAD, rows, last)
+    *rows, last = residual_rows(read_pose_average(folder.poses), metric=capture.is_metric)
+    return paragraph(TABLE_CAPTION, "faint") + table(TABLE_HEADER, rows, last)
 
 
 def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecord]) -> str:
@@ -248,7 +248,7 @@ def _training_row(name: str, lines: Sequence[LogLine], record: TrainingRecord) -
         name,
         f"{lines[-1].step:,}",
         "" if record.frames is None else str(record.frames),
-        duration(lines[-1].seconds),
+        format_duration(lines[-1].seconds),
         f"{mean(line.rays_per_second for line in lines):,.0f}",
         f"{mean(line.psnr for line in tail):.2f}",
     )
@@ -259,7 +259,7 @@ def _provenance(capture: Capture, city: City, records: Mapping[str, TrainingReco
     devices = sorted({record.device for record in records.values() if record.device is not None})
     facts = [
         ("Source", capture.source),
-        ("Unit", "metres" if capture.metric else "the capture's own"),
+        ("Unit", "metres" if capture.is_metric else "the capture's own"),
         ("Segments", ", ".join(capture.segments)),
         ("Blending", f"{city.weighting}, power {city.power:g}, within {city.selection_radius:g} radii"),
         ("Culling", f"blocks below a mean predicted visibility of {city.visibility_threshold:g}"),
@@ -267,7 +267,7 @@ def _provenance(capture: Capture, city: City, records: Mapping[str, TrainingReco
         ("Versions", ", ".join(f"{key} {value}" for key, value in versions.items()) or f"blocknerf {__version__}"),
         ("City digest", city.digest),
     ]
-    return definitions(facts)
+    return definition_list(facts)
 
 
 def _colors(city: City) -> dict[str, str]:

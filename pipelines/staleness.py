@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blocknerf.capture.entry import Entry
+from blocknerf.capture.json_reader import JsonReader
+from blocknerf.city.appearance_presets import AppearancePreset, read_preset
 from blocknerf.city.cache import LoadedBlock, Loader
-from blocknerf.city.looks import Look, read_look
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError
 from blocknerf.fields.checkpoint import fingerprint
@@ -20,7 +20,7 @@ class Inputs:
 
     blocks: Mapping[str, str]
     """Fingerprint of each trained block that was rendered, or that visibility left out."""
-    offsets: Mapping[str, str] = field(default_factory=dict)
+    pose_corrections: Mapping[str, str] = field(default_factory=dict)
     """Digest of the poses that each of them refined; none of blocks that kept the poses they were given."""
     presets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     """Of each appearance preset that was shown: digest of each block's code, with the segment that gives exposures."""
@@ -31,42 +31,42 @@ class Inputs:
         """Those that matter where only these blocks do."""
         kept = set(names)
         presets = {name: _only(codes, kept) for name, codes in self.presets.items()}
-        blocks, offsets = _only(self.blocks, kept), _only(self.offsets, kept)
-        return Inputs(blocks=blocks, offsets=offsets, presets=presets, poses=self.poses)
+        blocks, offsets = _only(self.blocks, kept), _only(self.pose_corrections, kept)
+        return Inputs(blocks=blocks, pose_corrections=offsets, presets=presets, poses=self.poses)
 
     def to_json(self) -> dict[str, Any]:
         """As a record holds them."""
         presets = {name: dict(codes) for name, codes in self.presets.items()}
-        blocks, offsets = dict(self.blocks), dict(self.offsets)
-        return {"blocks": blocks, "offsets": offsets, "presets": presets, "poses": self.poses}
+        blocks, offsets = dict(self.blocks), dict(self.pose_corrections)
+        return {"blocks": blocks, "pose_corrections": offsets, "presets": presets, "poses": self.poses}
 
     @classmethod
-    def read(cls, entry: Entry) -> "Inputs":
+    def read(cls, entry: JsonReader) -> "Inputs":
         """What `to_json` wrote."""
         presets = entry.inner("presets")
         return cls(
             blocks=_read_marks(entry.inner("blocks")),
-            offsets=_read_marks(entry.inner("offsets")),
+            pose_corrections=_read_marks(entry.inner("pose_corrections")),
             presets={name: _read_marks(presets.inner(name)) for name in presets},
-            poses=entry.text("poses") if entry.has("poses") else None,
+            poses=entry.text("poses") if entry.optional("poses") else None,
         )
 
 
-def joined(parts: Sequence[Inputs]) -> Inputs:
+def join_clauses(parts: Sequence[Inputs]) -> Inputs:
     """All inputs of several renderings that agree where they overlap."""
     presets: dict[str, dict[str, str]] = {}
     for part in parts:
         for name, codes in part.presets.items():
             presets.setdefault(name, {}).update(codes)
     blocks = {name: mark for part in parts for name, mark in part.blocks.items()}
-    offsets = {name: mark for part in parts for name, mark in part.offsets.items()}
-    return Inputs(blocks=blocks, offsets=offsets, presets=presets, poses=parts[0].poses if parts else None)
+    offsets = {name: mark for part in parts for name, mark in part.pose_corrections.items()}
+    return Inputs(blocks=blocks, pose_corrections=offsets, presets=presets, poses=parts[0].poses if parts else None)
 
 
 class CurrentInputs:
     """The digests of a run's files as they are now, each taken once."""
 
-    def __init__(self, folder: RunFolder, presets: Mapping[str, Look] | None = None) -> None:
+    def __init__(self, folder: RunFolder, presets: Mapping[str, AppearancePreset] | None = None) -> None:
         """`presets` are the appearance presets that are shown, by name."""
         self._folder = folder
         self._marks: dict[str, tuple[str | None, str | None]] = {}
@@ -79,7 +79,7 @@ class CurrentInputs:
         marks = {name: self._marks[name] if name in self._marks else self._take(name) for name in names}
         blocks = {name: mark for name, (mark, _) in marks.items() if mark is not None}
         offsets = {name: poses for name, (_, poses) in marks.items() if poses is not None}
-        return Inputs(blocks=blocks, offsets=offsets, presets=self._presets, poses=self._poses).of(names)
+        return Inputs(blocks=blocks, pose_corrections=offsets, presets=self._presets, poses=self._poses).of(names)
 
     def noted(self, load: Loader) -> Loader:
         """A loader that takes the digest of each block before its file is read.
@@ -95,7 +95,7 @@ class CurrentInputs:
 
     def _take(self, name: str) -> tuple[str | None, str | None]:
         """Digests of a block's field and of the poses that it refined."""
-        marks = _field_mark(self._folder.field(name)), _file_mark(self._folder.offsets(name))
+        marks = _field_mark(self._folder.field(name)), _file_mark(self._folder.pose_corrections(name))
         self._marks[name] = marks
         return marks
 
@@ -110,7 +110,9 @@ def changes(folder: RunFolder, *then: Inputs) -> tuple[str, ...]:
     gone = sorted({name for part, now in both for name in part.blocks.keys() - now.blocks.keys()})
     retrained = _differing([(part.blocks, now.blocks) for part, now in both], besides=gone)
     # Whatever is trained with other poses is another field as well.
-    refined = _differing([(part.offsets, now.offsets) for part, now in both], besides=[*gone, *retrained])
+    refined = _differing(
+        [(part.pose_corrections, now.pose_corrections) for part, now in both], besides=[*gone, *retrained]
+    )
     matched = _differing([(part.presets, now.presets) for part, now in both])
     clauses = [
         _clause(retrained, "block {} was retrained since", "blocks {} were retrained since"),
@@ -135,7 +137,7 @@ def _only(marks: Mapping[str, str], names: set[str]) -> dict[str, str]:
     return {name: mark for name, mark in sorted(marks.items()) if name in names}
 
 
-def _read_marks(entry: Entry) -> dict[str, str]:
+def _read_marks(entry: JsonReader) -> dict[str, str]:
     return {name: entry.text(name) for name in entry}
 
 
@@ -151,22 +153,22 @@ def _file_mark(path: Path) -> str | None:
     return file_digest(path) if path.is_file() else None
 
 
-def _code_digests(look: Look) -> dict[str, str]:
+def _code_digests(look: AppearancePreset) -> dict[str, str]:
     return {
         name: hashlib.sha256(look.segment.encode() + b"\0" + code.cpu().numpy().tobytes()).hexdigest()
         for name, code in look.codes.items()
     }
 
 
-def _readable_presets(folder: RunFolder, names: Iterable[str]) -> dict[str, Look]:
-    found = {name: _readable_preset(folder.look(name)) for name in names}
+def _readable_presets(folder: RunFolder, names: Iterable[str]) -> dict[str, AppearancePreset]:
+    found = {name: _readable_preset(folder.appearance_preset(name)) for name in names}
     return {name: look for name, look in found.items() if look is not None}
 
 
-def _readable_preset(path: Path) -> Look | None:
+def _readable_preset(path: Path) -> AppearancePreset | None:
     """None for one that is missing or broken: it is not the one that was shown, in any case."""
     try:
-        return read_look(path)
+        return read_preset(path)
     except BlockNerfError:
         return None
 

@@ -23,7 +23,7 @@ def prepare_streams() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
-def reader_left() -> bool:
+def stdout_closed() -> bool:
     """Whether nobody reads standard output any more; it is then thrown away, or Python would complain at its end."""
     output = select.poll()
     output.register(sys.stdout, 0)

@@ -7,21 +7,21 @@ import torch
 
 from blocknerf.capture.capture import read_capture
 from blocknerf.city.manifest import read_city
-from blocknerf.city.photographs import capture_with_images
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import capture_with_images
 from blocknerf.errors import OptionError, TrainingError
 from blocknerf.kernels.backends import choose
-from blocknerf.kernels.devices import Device, resolve, set_deterministic
-from blocknerf.kernels.threads import use_threads
-from blocknerf.locks import LockedError, exclusive
+from blocknerf.kernels.devices import Device, resolve_device, set_deterministic
+from blocknerf.kernels.threads import set_num_threads
+from blocknerf.locks import LockedError, clear_abandoned, exclusive
 from blocknerf.options import check_number, check_positive, check_whole
 from blocknerf.processes import end_with
 from blocknerf.training.block_spec import check_downscale, default_downscale
-from blocknerf.training.config import POSE_ROUNDS
-from pipelines.apart import GIB, blocks_at_once, train_apart
+from blocknerf.training.config import POSE_RESTARTS
 from pipelines.block_training import BlockTraining
-from pipelines.job import duration, say
-from pipelines.onlooker import shown
+from pipelines.console import format_duration, log
+from pipelines.live_viewer import live_viewer
+from pipelines.parallel import GIB, max_parallel_blocks, train_parallel
 
 RESERVED_BYTES = 5 << 29
 """What a training takes besides the image cache: the interpreter, the kernels, the field and one step.
@@ -37,18 +37,18 @@ def train(
     steps: int | None = None,
     downscale: int | None = None,
     pose_refinement: bool = False,
-    pose_stretch: float = 0.0,
-    pose_rounds: int | None = None,
+    pose_segment_length: float = 0.0,
+    pose_restarts: int | None = None,
     image_cache_gb: float = 1.5,
     threads: int | None = None,
-    at_once: int | None = None,
-    trim: float = 0.0,
+    jobs: int | None = None,
+    robust_trim: float = 0.0,
     seed: int = 0,
     device: Device = "auto",
     deterministic: bool = False,
     capture: Path | None = None,
     view: bool = False,
-    beside: int | None = None,
+    parent_pid: int | None = None,
 ) -> list[str]:
     """Train the blocks of a run that are not trained yet, and give their names.
 
@@ -61,22 +61,22 @@ def train(
         steps: Optimization steps a block; by default the preset's.
         downscale: Reduce photographs by this factor; by default the preset's image size decides.
         pose_refinement: Correct the poses of each segment together while a block trains.
-        pose_stretch: With pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
+        pose_segment_length: With pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
             poses that drift.
-        pose_rounds: With pose_refinement, look for poses this many times, each time with a field begun anew from those
+        pose_restarts: With pose_refinement, look for poses this many times, each time with a field begun anew from those
             found before; by default three times with pose_stretch, else once. All but the last take 900 steps at most.
         image_cache_gb: Memory that the images of a block may take, in GiB.
         threads: Processor threads; by default every core.
-        at_once: Blocks that train at the same time on a processor, each with its share of the threads and an image
+        jobs: Blocks that train at the same time on a processor, each with its share of the threads and an image
             cache of its own; by default as many as there are cores and memory for, and one where it is looked on.
-        trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
+        robust_trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
             and are ignored where their surroundings err as well; 0.15 is a good start, 0 trusts every pixel.
         seed: Source of every random choice.
         device: Where to train: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
         deterministic: Add up in a fixed order on a GPU, too, so that the same command gives the same block; slower.
         capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
         view: Show the blocks in the browser as they train. Needs the extra `view`.
-        beside: Number of the process that started this one; training stops when that is gone, even if it was killed.
+        parent_pid: Number of the process that started this one; training stops when that is gone, even if it was killed.
 
     Raises:
         BackendError: There is no such device.
@@ -88,16 +88,16 @@ def train(
     check_training(
         steps=steps,
         downscale=downscale,
-        at_once=at_once,
+        jobs=jobs,
         image_cache_gb=image_cache_gb,
-        trim=trim,
+        robust_trim=robust_trim,
         seed=seed,
         view=view,
     )
-    check_poses(pose_refinement, pose_stretch, pose_rounds)
-    check_whole(beside=beside)
-    end_with(beside)
-    usable, place, folder = use_threads(threads), resolve(device), RunFolder(run)
+    check_poses(pose_refinement, pose_segment_length, pose_restarts)
+    check_whole(parent_pid=parent_pid)
+    end_with(parent_pid)
+    usable, place, folder = set_num_threads(threads), resolve_device(device), RunFolder(run)
     city, known = read_city(folder.city), read_capture(folder.capture)
     check_downscale(known, downscale)
     set_deterministic(deterministic)
@@ -106,33 +106,34 @@ def train(
         "steps": steps,
         "downscale": downscale or default_downscale(known, city.preset),
         "pose_refinement": pose_refinement,
-        "pose_stretch": pose_stretch,
-        "pose_rounds": pose_rounds or (POSE_ROUNDS if pose_stretch else 1),
-        "memory": int(image_cache_gb * GIB),
-        "trim": trim,
+        "pose_segment_length": pose_segment_length,
+        "pose_restarts": pose_restarts or (POSE_RESTARTS if pose_segment_length else 1),
+        "image_cache_bytes": int(image_cache_gb * GIB),
+        "robust_trim": robust_trim,
         "seed": seed,
     }
     todo = [name for name in names if not folder.field(name).exists()]
     images = capture_with_images(folder, capture) if todo else known
     # Who started this one has compiled them already, or could not.
-    if todo and beside is None and choose("radiance", "auto", torch.empty(0, device=place)) == "native":
+    if todo and parent_pid is None and choose("radiance", "auto", torch.empty(0, device=place)) == "numba":
         _compile_kernels(usable)
     for name in names:
         if name not in todo:
-            say(f"{name}: trained already")
+            log(f"skipping {name}: {folder.field(name)} exists")
+            clear_abandoned(folder.training_lock(name))
     alone = view or place.type != "cpu"
     memory = image_cache_gb + RESERVED_BYTES / GIB
-    at_once = min(at_once or (1 if alone else blocks_at_once(usable, memory)), len(todo))
-    if at_once > 1:
-        own = {"threads": max(1, usable // at_once), "device": place, "deterministic": deterministic}
-        shared = {key: value for key, value in choices.items() if key != "memory"}
-        train_apart(run, todo, at_once, {**shared, "image_cache_gb": image_cache_gb, **own})
+    jobs = min(jobs or (1 if alone else max_parallel_blocks(usable, memory)), len(todo))
+    if jobs > 1:
+        own = {"threads": max(1, usable // jobs), "device": place, "deterministic": deterministic}
+        shared = {key: value for key, value in choices.items() if key != "image_cache_bytes"}
+        train_parallel(run, todo, jobs, {**shared, "image_cache_gb": image_cache_gb, **own})
     else:
-        with shown(run, view):
+        with live_viewer(run, view):
             for name in todo:
                 _train_alone(
                     BlockTraining(folder, city, images, name, choices, place, view),
-                    wanted=bool(block) and beside is None,
+                    wanted=bool(block) and parent_pid is None,
                 )
     return [name for name in todo if folder.field(name).exists()]
 
@@ -146,22 +147,22 @@ def _train_alone(training: BlockTraining, *, wanted: bool) -> None:
     try:
         with exclusive(training.folder.training_lock(training.name), f"block {training.name}: training") as before:
             if before is not None:
-                say(f"{training.name}: takes over from {before}, which was killed")
+                log(f"{training.name}: takes over from {before}, which was killed")
             if not training.folder.field(training.name).exists():
                 training.run()
     except LockedError as error:
         if wanted:
             raise
-        say(f"skipping {error}")
+        log(f"skipping {error}")
 
 
 def check_training(
     *,
     steps: int | None = None,
     downscale: int | None = None,
-    at_once: int | None = None,
+    jobs: int | None = None,
     image_cache_gb: float = 1.5,
-    trim: float = 0.0,
+    robust_trim: float = 0.0,
     seed: int = 0,
     view: bool = False,
 ) -> None:
@@ -171,39 +172,41 @@ def check_training(
         OptionError: names the option and its range.
         TrainingError: names the options.
     """
-    check_whole(steps=steps, downscale=downscale, at_once=at_once)
+    check_whole(steps=steps, downscale=downscale, jobs=jobs)
     check_whole(least=0, seed=seed)
     check_positive(image_cache_gb=image_cache_gb)
-    if not 0.0 <= trim < 1.0:
-        raise OptionError(f"--trim {trim:g} is not from 0 to below 1; give the share of rays that may be ignored")
-    if view and at_once and at_once > 1:
-        raise TrainingError(f"--at-once {at_once} does not go with --view, which shows one block; leave one out")
+    if not 0.0 <= robust_trim < 1.0:
+        raise OptionError(
+            f"--robust-trim {robust_trim:g} is not from 0 to below 1; give the share of rays that may be ignored"
+        )
+    if view and jobs and jobs > 1:
+        raise TrainingError(f"--jobs {jobs} does not go with --view, which shows one block; leave one out")
 
 
-def check_poses(pose_refinement: bool, pose_stretch: float, pose_rounds: int | None) -> None:
+def check_poses(pose_refinement: bool, pose_segment_length: float, pose_restarts: int | None) -> None:
     """Refuse stretches that are no length, rounds that are none, and either where nothing is corrected.
 
     Raises:
         OptionError: names the option and its range.
         TrainingError: names the options that do not go together.
     """
-    check_number(pose_stretch=pose_stretch)
-    check_whole(pose_rounds=pose_rounds)
-    if pose_stretch and not pose_refinement:
-        raise TrainingError("--pose-stretch has no meaning without --pose-refinement; add it")
-    if pose_rounds is not None and pose_rounds > 1 and not pose_refinement:
-        raise TrainingError("--pose-rounds has no meaning without --pose-refinement; add it")
+    check_number(pose_segment_length=pose_segment_length)
+    check_whole(pose_restarts=pose_restarts)
+    if pose_segment_length and not pose_refinement:
+        raise TrainingError("--pose-segment-length has no meaning without --pose-refinement; add it")
+    if pose_restarts is not None and pose_restarts > 1 and not pose_refinement:
+        raise TrainingError("--pose-restarts has no meaning without --pose-refinement; add it")
 
 
 def _compile_kernels(processes: int) -> None:
-    from blocknerf.kernels.ahead import GROUPS, compile_ahead, compiled_ahead
+    from blocknerf.kernels.precompile import GROUPS, is_precompiled, precompile
 
-    if not compiled_ahead():
+    if not is_precompiled():
         started = time.monotonic()
-        say("kernels: compiling them for this processor; once, and about a minute on two cores")
-        failures = compile_ahead(processes)
+        log("kernels: compiling them for this processor; once, and about a minute on two cores")
+        failures = precompile(processes)
         groups = f"{len(GROUPS) - len(failures)} of {len(GROUPS)} groups " if failures else ""
-        say(f"kernels: {groups}compiled in {duration(time.monotonic() - started)}")
+        log(f"kernels: {groups}compiled in {format_duration(time.monotonic() - started)}")
         for failure in failures:
             after = "its kernels compile when they are first called, or fail there with the full error"
-            say(f"kernels: the group {failure.group} failed to compile: {failure.reason}; {after}")
+            log(f"kernels: the group {failure.group} failed to compile: {failure.reason}; {after}")

@@ -11,23 +11,23 @@ import torch
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
-from blocknerf.city.looks import Look, read_look, write_look
+from blocknerf.city.appearance_presets import AppearancePreset, read_preset, write_preset
 from blocknerf.city.manifest import City, read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.files import write_atomic
-from blocknerf.kernels.devices import Device, resolve
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.devices import Device, resolve_device
+from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import exclusive
-from blocknerf.partition.membership import assign, read_membership, write_membership
+from blocknerf.partition.frame_assignment import assign_frames, read_assignment, write_assignment
 from blocknerf.training.block_spec import check_downscale
-from pipelines.ingest import check_pixels, read_any
-from pipelines.job import is_done, say, stage
-from pipelines.meetings import Meetings, Source
+from pipelines.block_graph import AppearanceReference, BlockGraph
+from pipelines.console import log, skip_if_exists, stage
+from pipelines.ingest import check_pixels, load_capture
 from pipelines.train import check_training, train
 
-FEW = 0.5
+MIN_IMAGE_RATIO = 0.5
 """New photographs fewer than this share of the old ones deserve a warning."""
 
 
@@ -67,13 +67,13 @@ def update(
         PlacementError: None of the new photographs shows the block.
     """
     check_training(steps=steps, downscale=downscale, image_cache_gb=image_cache_gb)
-    use_threads(threads)
-    place, folder = resolve(device), RunFolder(run)
+    set_num_threads(threads)
+    place, folder = resolve_device(device), RunFolder(run)
     city = read_city(folder.city)
     name = city.block(block).name
     if not folder.field(name).is_file():
         raise RunError(f"{folder.field(name)}: block {name} is not trained; run 'blocknerf train --block {name}'")
-    fresh = _comparable(read_any(capture), read_capture(folder.capture), name)
+    fresh = _check_compatible(load_capture(capture), read_capture(folder.capture), name)
     check_downscale(fresh, downscale)
     training = {
         "steps": steps,
@@ -91,12 +91,12 @@ def _update(
     folder: RunFolder, city: City, name: str, fresh: Capture, device: torch.device, training: Mapping[str, Any]
 ) -> None:
     """Train the block on the new capture, match it, and put it in the place of the old one; resumes."""
-    begun, own = folder.update(name), folder.own_capture(name, _mark(fresh))
+    begun, own = folder.update_run(name), folder.update_capture(name, _capture_digest(fresh))
     if not begun.city.is_file():
-        if read_membership(folder.frames(name)).capture == own.name and is_done(own):
+        if read_assignment(folder.frames(name)).capture == own.name and skip_if_exists(own):
             return
         _prepare(folder, city, name, fresh)
-    elif _mark(read_capture(begun.capture)) != _mark(fresh):
+    elif _capture_digest(read_capture(begun.capture)) != _capture_digest(fresh):
         raise RunError(f"{begun.path}: an update from another capture was begun; finish that, or remove the folder")
     if begun.frames(name).is_file():
         with stage("train"):
@@ -104,10 +104,10 @@ def _update(
         with stage("match"):
             _match(folder, city, name, device)
     _publish(folder, name, own)
-    say(f"{name}: updated; run 'blocknerf render', 'evaluate' and 'report' again to replace what shows the old block")
+    log(f"{name}: updated; run 'blocknerf render', 'evaluate' and 'report' again to replace what shows the old block")
 
 
-def _comparable(fresh: Capture, known: Capture, block: str) -> Capture:
+def _check_compatible(fresh: Capture, known: Capture, block: str) -> Capture:
     """The new capture under names of its own, with exposures only where the run has them.
 
     Raises:
@@ -118,8 +118,8 @@ def _comparable(fresh: Capture, known: Capture, block: str) -> Capture:
         raise RunError(
             "update: the new photographs have another geo_origin than the run; bring both into one world frame"
         )
-    if fresh.metric != known.metric:
-        unit = "metres" if known.metric else "a unit of its own"
+    if fresh.is_metric != known.is_metric:
+        unit = "metres" if known.is_metric else "a unit of its own"
         raise RunError(f"update: the run is in {unit} and the new photographs are not; bring both into one world frame")
     measured = any(frame.exposure is not None for frame in known.frames)
     dark = next((frame.name for frame in fresh.frames if frame.exposure is None), None)
@@ -138,51 +138,59 @@ def _comparable(fresh: Capture, known: Capture, block: str) -> Capture:
     return replace(fresh, frames=frames)
 
 
-def _mark(capture: Capture) -> str:
+def _capture_digest(capture: Capture) -> str:
     """What tells the photographs of one update from those of another."""
-    return hashlib.sha256(repr((str(capture.root.resolve()), capture.frames)).encode()).hexdigest()[:12]
+    return hashlib.sha256(repr((str(capture.image_dir.resolve()), capture.frames)).encode()).hexdigest()[:12]
 
 
 def _prepare(folder: RunFolder, city: City, name: str, fresh: Capture) -> None:
     """Lay out a run of the one block, its city.json last: when that is there, the update is begun."""
-    begun = folder.update(name)
+    begun = folder.update_run(name)
     check_pixels(fresh)
-    (member,) = assign(fresh, [city.block(name)], held_out=city.held_out, allow_orphans=True)
-    before = len(read_membership(folder.frames(name)).frames)
-    say(f"{name}: {len(member.frames)} new photographs in place of {before}")
-    if len(member.frames) < FEW * before:
-        say(f"warning: what they do not show of block {name} will be lost")
+    (member,) = assign_frames(fresh, [city.block(name)], test_every=city.test_every, allow_orphans=True)
+    before = len(read_assignment(folder.frames(name)).frames)
+    log(f"{name}: {len(member.frames)} new photographs in place of {before}")
+    if len(member.frames) < MIN_IMAGE_RATIO * before:
+        log(f"warning: what they do not show of block {name} will be lost")
     shutil.rmtree(begun.path, ignore_errors=True)
     write_capture(fresh, begun.capture)
-    write_membership(member, fresh, begun.frames(name))
+    write_assignment(member, fresh, begun.frames(name))
     write_atomic(begun.city, folder.city.read_bytes())
 
 
 def _match(folder: RunFolder, city: City, name: str, device: torch.device) -> None:
     """Write every look of the run with a new code of the block, beside its new field."""
-    looks = {look: read_look(folder.look(look)) for look in folder.looks_done()}
-    if set(folder.update(name).looks_done()) == set(looks):
+    looks = {look: read_preset(folder.appearance_preset(look)) for look in folder.preset_names()}
+    if set(folder.update_run(name).preset_names()) == set(looks):
         return
-    meetings = Meetings(folder, city, updated=name, device=device)
-    seams, mark = meetings.seams(around=name), fingerprint(meetings.home(name).field(name))
+    meetings = BlockGraph(folder, city, updated=name, device=device)
+    seams, mark = meetings.overlaps(around=name), fingerprint(meetings.run_of(name).field(name))
     for look, held in looks.items():
-        source = Source(frame=held.frame, segment=held.segment)
+        source = AppearanceReference(frame=held.frame, segment=held.segment)
         known = {each: code for each, code in held.codes.items() if each != name and each in meetings.names}
         links = [seam for seam in seams if seam.other(name) in known]
         found = [each.code for each in meetings.match(source, links, known, held.exposure)]
         if not found:
-            say(f"warning: no view is shared with block {name}, so in look {look} it keeps the light it knows")
-        code = found[0] if found else meetings.own_codes(source)[name]
-        write_look(_with_code(held, meetings.lit(source), name, code, mark), folder.update(name).look(look))
-    say(f"{name}: matched in {len(looks)} look{'' if len(looks) == 1 else 's'} to {len(seams)} neighboring blocks")
+            log(f"warning: no view is shared with block {name}, so in look {look} it keeps the light it knows")
+        code = found[0] if found else meetings.unmatched_codes(source)[name]
+        write_preset(
+            _with_code(held, meetings.num_matching_images(source), name, code, mark),
+            folder.update_run(name).appearance_preset(look),
+        )
+    log(f"{name}: matched in {len(looks)} look{'' if len(looks) == 1 else 's'} to {len(seams)} neighboring blocks")
 
 
-def _with_code(held: Look, lit: Mapping[str, int], name: str, code: Tensor, mark: str) -> Look:
+def _with_code(held: AppearancePreset, lit: Mapping[str, int], name: str, code: Tensor, mark: str) -> AppearancePreset:
     """A look with a new code for one block; another block is its root where that was this one."""
-    root = held.root
+    root = held.reference_block
     if root == name:
         root = max(held.codes.keys() - {name}, key=lambda each: (lit.get(each, 0), each), default=name)
-    return replace(held, root=root, codes={**held.codes, name: code}, fields={**held.fields, name: mark})
+    return replace(
+        held,
+        reference_block=root,
+        codes={**held.codes, name: code},
+        field_fingerprints={**held.field_fingerprints, name: mark},
+    )
 
 
 def _publish(folder: RunFolder, name: str, own: Path) -> None:
@@ -190,23 +198,23 @@ def _publish(folder: RunFolder, name: str, own: Path) -> None:
 
     What is moved is gone from the update's folder, so that a publication that was stopped goes on.
     """
-    begun = folder.update(name)
+    begun = folder.update_run(name)
     fresh = read_capture(begun.capture)
     if begun.frames(name).is_file():
         write_capture(fresh, own)
-        member = read_membership(begun.frames(name), fresh)
-        write_membership(replace(member, capture=own.name), fresh, folder.frames(name))
+        member = read_assignment(begun.frames(name), fresh)
+        write_assignment(replace(member, capture=own.name), fresh, folder.frames(name))
         begun.frames(name).unlink()
     if begun.field(name).is_file():
         # What the old grid calls empty may be full in the new field; without a grid nothing is skipped. The new
         # photographs are where they are said to be, so the offsets of the old ones are of no use either.
         folder.occupancy(name).unlink(missing_ok=True)
-        folder.offsets(name).unlink(missing_ok=True)
+        folder.pose_corrections(name).unlink(missing_ok=True)
     for file in _files(begun, name):
         if file.is_file():
             target = folder.path / file.relative_to(begun.path)
             file.replace(target)
-    for old in folder.block_folder(name).glob(folder.own_capture(name, "*").name):
+    for old in folder.block_folder(name).glob(folder.update_capture(name, "*").name):
         if old != own:
             old.unlink()
     # Renamed first: what is left of a removal that was stopped is no update.
@@ -220,9 +228,9 @@ def _publish(folder: RunFolder, name: str, own: Path) -> None:
 
 def _files(begun: RunFolder, name: str) -> Iterator[Path]:
     """What takes the place of the old files, in order: the field before the grid that skips what is empty in it."""
-    yield begun.train_record(name)
+    yield begun.train_summary(name)
     yield begun.log(name)
     yield begun.field(name)
     yield begun.occupancy(name)
-    for look in begun.looks_done():
-        yield begun.look(look)
+    for look in begun.preset_names():
+        yield begun.appearance_preset(look)

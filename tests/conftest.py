@@ -52,10 +52,10 @@ def pytest_runtest_setup() -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
     """Compile the kernels before several workers need them, each for itself."""
-    from blocknerf.kernels.ahead import compile_ahead, compiled_ahead
+    from blocknerf.kernels.precompile import is_precompiled, precompile
 
-    if not compiled_ahead():
-        compile_ahead()
+    if not is_precompiled():
+        precompile()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from safetensors.numpy import save_file
 
-from blocknerf.capture.synthetic.map_extract import street_map
+from blocknerf.town.osm_writer import osm_xml
 from pipelines.cli import main
 
 GOLDEN = Path(__file__).parent / "golden" / "messages.txt"
@@ -113,7 +113,7 @@ def option(job: str, *arguments: str) -> None:
 
     def prepare(place: Place, patch: pytest.MonkeyPatch) -> list[str]:
         patch.chdir(place.capture)
-        (place.capture / "town.osm").write_text(street_map())
+        (place.capture / "town.osm").write_text(osm_xml())
         if job != "partition":
             place.partitioned()
         else:
@@ -124,18 +124,18 @@ def option(job: str, *arguments: str) -> None:
 
 
 option("partition", "--radius", "-5")
-option("partition", "--held-out", "1")
-option("partition", "--blocks-file", "nowhere.json")
-option("partition", "--streets", "town.osm")
-option("partition", "--streets", "town.osm", "--placement", "grid")
+option("partition", "--test-every", "1")
+option("partition", "--blocks", "nowhere.json")
+option("partition", "--osm", "town.osm")
+option("partition", "--osm", "town.osm", "--placement", "grid")
 option("train", "--steps", "0")
 option("train", "--downscale", "0")
 option("train", "--downscale", "100")
 option("train", "--image-cache-gb", "0")
 option("view", "--block-cache-gb", "0")
-option("train", "--pose-stretch", "3")
-option("match", "--look", "noon")
-option("match", "--look", "../noon")
+option("train", "--pose-segment-length", "3")
+option("match", "--appearance", "noon")
+option("match", "--appearance", "../noon")
 option("update", "--block", "b000", "--capture", "later")
 
 
@@ -191,7 +191,7 @@ def with_blocks(place: Place, *blocks: Document) -> list[str]:
     assert main(place.ingest()) == 0
     file = place.capture / "blocks.json"
     file.write_text(json.dumps({"blocks": list(blocks)}))
-    return place.command("partition", place.run, "--blocks-file", file)
+    return place.command("partition", place.run, "--blocks", file)
 
 
 WHOLE_DRIVE = {"name": "all", "origin": [0.0, 11.0, 1.5], "radius": 30.0}
@@ -210,12 +210,12 @@ def empty_block(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 def on_map(place: Place, streets: Path) -> list[str]:
     place.edit(lambda document: document.update(gps_origin_lat_lon_alt=[48.5, 9.5, 400.0]))
     assert main(place.ingest()) == 0
-    return place.command("partition", place.run, "--streets", streets)
+    return place.command("partition", place.run, "--osm", streets)
 
 
 @case
 def street_map_of_another_place(place: Place, _: pytest.MonkeyPatch) -> list[str]:
-    (place.capture / "town.osm").write_text(street_map())
+    (place.capture / "town.osm").write_text(osm_xml())
     return on_map(place, place.capture / "town.osm")
 
 
@@ -319,7 +319,7 @@ def unreadable_trajectory(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 @case
 def film_through_an_unknown_photograph(place: Place, _: pytest.MonkeyPatch) -> list[str]:
     place.partitioned()
-    return place.command("render", place.run, "--through", "images/0.png", "images/99.png")
+    return place.command("render", place.run, "--keyframes", "images/0.png", "images/99.png")
 
 
 @case

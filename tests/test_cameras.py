@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from blocknerf.cameras import UNDISTORT_ITERATIONS, CameraModel, Cameras, distort, frusta_corners, look_at, undistort
+from blocknerf.cameras import UNDISTORT_ITERATIONS, CameraModel, Cameras, distort, frustum_corners, look_at, undistort
 from blocknerf.errors import CaptureError
 
 LENSES = {
@@ -83,8 +83,8 @@ def test_radii_are_half_the_way_from_a_pixel_to_the_next(lens):
         pixels = torch.cat([middle, middle + torch.tensor([step])])
         bundle = cameras.rays(torch.zeros(2, dtype=torch.int64), pixels)
         steps.append(float((bundle.directions[1] - bundle.directions[0]).norm()))
-    assert bundle.radii.tolist() == pytest.approx([sum(steps) / 4] * 2, rel=1e-3)
-    assert torch.equal(cameras.image_rays(0).radii, bundle.radii[:1].expand(480, 640))
+    assert bundle.pixel_radii.tolist() == pytest.approx([sum(steps) / 4] * 2, rel=1e-3)
+    assert torch.equal(cameras.generate_rays(0).pixel_radii, bundle.pixel_radii[:1].expand(480, 640))
 
 
 @lens_names
@@ -183,7 +183,7 @@ def test_scaled_cameras_see_the_same_view(factor):
 
 def test_image_rays_are_rays_through_pixel_centres():
     cameras = camera("phone").scaled(1 / 40)
-    bundle = cameras.image_rays()
+    bundle = cameras.generate_rays()
     assert bundle.directions.shape == (12, 16, 3)
     pixels, _, _ = cameras.project((bundle.origins + bundle.directions).reshape(-1, 3))
     assert torch.allclose(pixels.view(12, 16, 2)[5, 3], torch.tensor([3.5, 5.5], dtype=torch.float64))
@@ -215,23 +215,23 @@ def test_look_at_keeps_up_upward_and_copes_with_straight_down():
 
 def test_frusta_corners_project_to_the_images_corners():
     cameras = camera("pinhole")
-    corners = frusta_corners(cameras, 3.0)[0]
+    corners = frustum_corners(cameras, 3.0)[0]
     pixels, depth, _ = cameras.project(corners)
     assert torch.allclose(depth, torch.full((4,), 3.0, dtype=torch.float64))
     expected = torch.tensor([[0.0, 0.0], [640.0, 0.0], [640.0, 480.0], [0.0, 480.0]], dtype=torch.float64)
     assert torch.allclose(pixels, expected)
-    assert frusta_corners(camera("fisheye"), 1.0).isfinite().all()
+    assert frustum_corners(camera("fisheye"), 1.0).isfinite().all()
 
 
 def test_frusta_corners_of_a_lens_that_sees_backward_stop_ahead_of_infinity():
     wide = dataclasses.replace(camera("fisheye"), intrinsics=torch.tensor([[200.0, 200.0, 320.0, 240.0]]).double())
-    distances = (frusta_corners(wide, 2.0)[0] - wide.centers).norm(dim=-1)
+    distances = (frustum_corners(wide, 2.0)[0] - wide.centers).norm(dim=-1)
     assert torch.allclose(distances, torch.full((4,), 20.0).double())
 
 
 def test_points_seen_each_by_a_camera_of_its_own():
     lenses = list(LENSES)
-    cameras = Cameras.joined([camera(lens) for lens in lenses])
+    cameras = Cameras.cat([camera(lens) for lens in lenses])
     cameras.intrinsics[:] *= torch.linspace(0.8, 1.2, len(lenses), dtype=torch.float64)[:, None]
     generator = torch.Generator().manual_seed(2)
     points = torch.tensor([0.5, 1.0, 1.0]).double() + torch.randn(40, 3, generator=generator).double()
@@ -246,13 +246,15 @@ def test_points_seen_each_by_a_camera_of_its_own():
 
 @lens_names
 def test_known_lenses_give_the_same_rays_and_projections(lens):
-    both = Cameras.joined([camera(lens, torch.float32), camera("pinhole", torch.float32)])
+    both = Cameras.cat([camera(lens, torch.float32), camera("pinhole", torch.float32)])
     indices = torch.arange(2).repeat_interleave(63)
     pixels = grid(torch.float32).repeat(2, 1)
-    plain, known = both.rays(indices, pixels), both.rays(indices, pixels, both.lenses())
+    plain, known = both.rays(indices, pixels), both.rays(indices, pixels, both.distortion_info())
     assert torch.allclose(plain.directions, known.directions, atol=2e-7)
     points = plain.origins + 4.0 * plain.directions
-    for one, other in zip(both.project(points, indices), both.project(points, indices, both.lenses()), strict=True):
+    for one, other in zip(
+        both.project(points, indices), both.project(points, indices, both.distortion_info()), strict=True
+    ):
         assert torch.allclose(one.float(), other.float(), atol=1e-3)
 
 
@@ -262,22 +264,22 @@ def test_iterations_of_known_lenses_are_enough_all_over_the_picture(lens):
     pixels = torch.rand(4000, 2, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     plane = (pixels * torch.tensor([640.0, 480.0]) - cameras.intrinsics[:, 2:]) / cameras.intrinsics[:, :2]
     lenses = cameras.distortion.expand(4000, 6), cameras.model.expand(4000)
-    found = undistort(plane, *lenses, cameras.lenses().iterations)
+    found = undistort(plane, *lenses, cameras.distortion_info().newton_iterations)
     assert (distort(found, *lenses) - plane).abs().max() < 1e-14
 
 
 def test_lenses_are_known_by_their_cameras():
-    ideal, phone, fisheye = (camera(lens).lenses() for lens in ("pinhole", "phone", "fisheye"))
-    assert (ideal.fisheye, ideal.iterations) == (False, 0)
+    ideal, phone, fisheye = (camera(lens).distortion_info() for lens in ("pinhole", "phone", "fisheye"))
+    assert (ideal.fisheye, ideal.newton_iterations) == (False, 0)
     assert not phone.fisheye
-    assert 2 <= phone.iterations <= UNDISTORT_ITERATIONS
+    assert 2 <= phone.newton_iterations <= UNDISTORT_ITERATIONS
     assert fisheye.fisheye
 
 
 def test_rays_of_known_lenses_look_at_no_value():
     """What a GPU holds would have to be waited for; on no device at all there is nothing to look at."""
     cameras = camera("fisheye", torch.float32)
-    lenses, away = cameras.lenses(), cameras.to("meta")
+    lenses, away = cameras.distortion_info(), cameras.to("meta")
     indices = torch.zeros(63, dtype=torch.int64, device="meta")
     rays = away.rays(indices, grid(torch.float32).to("meta"), lenses)
     away.project(rays.origins + rays.directions, indices, lenses)

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from blocknerf.colormaps import block_color, depth_colors, error_colors, turbo, weight_colors
+from blocknerf.colormaps import apply_turbo, block_color, colorize_blocks, depth_colors, error_colors
 
 
 def test_depth_goes_from_red_to_blue() -> None:
     colors = depth_colors(np.array([[1.0, 2.0, 50.0, 1000.0]]), 1.0, 100.0)[0].astype(int)
     assert colors[0, 0] > colors[0, 2] + 80
     assert colors[2, 2] > colors[2, 0]
-    assert (colors[3] == turbo(np.zeros((1, 1)))[0, 0]).all()
+    assert (colors[3] == apply_turbo(np.zeros((1, 1)))[0, 0]).all()
 
 
 def test_depth_of_one_distance_is_finite() -> None:
@@ -25,7 +25,7 @@ def test_errors_grow_lighter() -> None:
 
 
 def test_turbo_is_clipped_and_defined_everywhere() -> None:
-    colors = turbo(np.array([[-1.0, 0.0, 1.0, 2.0, np.nan]]))[0]
+    colors = apply_turbo(np.array([[-1.0, 0.0, 1.0, 2.0, np.nan]]))[0]
     assert (colors[0] == colors[1]).all()
     assert (colors[2] == colors[3]).all()
     assert (colors[4] == colors[1]).all()
@@ -38,10 +38,10 @@ def test_neighboring_blocks_differ() -> None:
 
 def test_shares_of_blocks_show_as_tint_and_bar() -> None:
     gray = np.full((48, 100, 3), 100, np.uint8)
-    alone = weight_colors(gray, [(2, 1.0)])
+    alone = colorize_blocks(gray, [(2, 1.0)])
     expected = 55 + 0.45 * np.array(block_color(2))
     assert np.abs(alone[0, 0] - expected).max() <= 1
     assert (alone[-1, 50] == block_color(2)).all()
-    shared = weight_colors(gray, [(1, 0.25), (0, 0.75)])
+    shared = colorize_blocks(gray, [(1, 0.25), (0, 0.75)])
     assert (shared[-1, 74] == block_color(0)).all()
     assert (shared[-1, 75] == block_color(1)).all()

@@ -14,7 +14,7 @@ from blocknerf.errors import CaptureError, RunError
 from blocknerf.files import (
     atomic_folder,
     atomic_path,
-    check_format,
+    check_format_version,
     format_json,
     read_bounded,
     read_json,
@@ -288,13 +288,13 @@ def test_json_may_begin_with_a_byte_order_mark_and_hold_any_character(tmp_path):
 )
 def test_a_foreign_format_is_refused_with_the_remedy(found):
     with pytest.raises(CaptureError) as caught:
-        check_format(found, "blocknerf.city/1", "a.json", "write it again", CaptureError)
-    assert str(caught.value) == f"a.json: format: {found!r} is not blocknerf.city/1; write it again"
+        check_format_version(found, "blocknerf.city/2", "a.json", "write it again", CaptureError)
+    assert str(caught.value) == f"a.json: format: {found!r} is not blocknerf.city/2; write it again"
 
 
 def test_an_older_format_is_told_from_a_foreign_one():
     with pytest.raises(RunError) as caught:
-        check_format("blocknerf.city/1", "blocknerf.city/2", "city.json", "partition again")
+        check_format_version("blocknerf.city/1", "blocknerf.city/2", "city.json", "partition again")
     assert str(caught.value) == (
         "city.json: format: blocknerf.city/1 is older than this version reads (blocknerf.city/2); partition again"
     )
@@ -302,7 +302,7 @@ def test_an_older_format_is_told_from_a_foreign_one():
 
 def test_a_newer_format_asks_for_a_newer_program_and_the_expected_one_passes():
     with pytest.raises(
-        RunError, match=r"city: format: blocknerf.city/12 is newer than .* \(blocknerf.city/2\); update"
+        RunError, match=r"city: format: blocknerf.city/22 is newer than .* \(blocknerf.city/2\); update"
     ):
-        check_format("blocknerf.city/12", "blocknerf.city/2", "city", "write it again")
-    check_format("blocknerf.city/2", "blocknerf.city/2", "city", "write it again")
+        check_format_version("blocknerf.city/22", "blocknerf.city/2", "city", "write it again")
+    check_format_version("blocknerf.city/2", "blocknerf.city/2", "city", "write it again")

@@ -10,11 +10,11 @@ from PIL import Image
 from blocknerf.cameras import Cameras
 from blocknerf.errors import CaptureError
 from blocknerf.images import (
+    downscaled_size,
     image_size,
     read_image,
     read_mask,
     resize_area,
-    scaled_size,
     to_float,
     to_uint8,
     write_image,
@@ -61,14 +61,14 @@ def test_sizes_follow_the_cameras_for_every_size_and_factor(tmp_path):
         for width, height in ((397, 120), (640, 481), (1, 1), (999, 5)):
             cameras = Cameras.pinhole(torch.eye(3, 4)[None], focal=100.0, width=width, height=height)
             small = cameras.scaled(1 / downscale)
-            assert scaled_size(width, height, downscale) == (small.width.item(), small.height.item())
+            assert downscaled_size(width, height, downscale) == (small.width.item(), small.height.item())
     write_image(tmp_path / "a.png", noise(121, 397))
     assert read_image(tmp_path / "a.png", 3).shape == (40, 132, 3)
 
 
 def test_downscale_below_one_is_refused():
     with pytest.raises(CaptureError, match="downscale is 0; give a whole number of at least 1"):
-        scaled_size(10, 10, 0)
+        downscaled_size(10, 10, 0)
 
 
 def test_gray_pictures_have_three_equal_channels(tmp_path):

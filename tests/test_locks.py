@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blocknerf.errors import RunError
-from blocknerf.locks import LockedError, exclusive, holder
+from blocknerf.locks import LockedError, clear_abandoned, exclusive, holder
 
 HOLD = """
 import sys, time
@@ -75,6 +75,17 @@ def test_a_lock_file_of_any_content_is_taken_over(tmp_path: Path, content: bytes
     path.write_bytes(content)
     with exclusive(path, "work") as before:
         assert before is None
+
+
+def test_only_an_abandoned_lock_file_is_cleared(tmp_path: Path) -> None:
+    path = tmp_path / "training.lock"
+    clear_abandoned(path)
+    with another(path) as other:
+        clear_abandoned(path)
+        assert holder(path) is not None, f"process {other.pid} still holds it"
+    assert path.exists()
+    clear_abandoned(path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:

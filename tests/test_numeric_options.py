@@ -25,8 +25,8 @@ WORK = {
     "run": "pipelines.run.ingest",
     "partition": "pipelines.partition._publish",
     "train": "pipelines.train.BlockTraining",
-    "match": "pipelines.match.Meetings",
-    "render": "pipelines.render._claim",
+    "match": "pipelines.match.BlockGraph",
+    "render": "pipelines.render._reserve_folder",
     "update": "pipelines.update._prepare",
     "evaluate": "pipelines.evaluate._score",
     "view": "viewer.view.import_viser",
@@ -78,7 +78,7 @@ def base(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     for work in WORK.values():
         module, _, name = work.rpartition(".")
         monkeypatch.setattr(importlib.import_module(module), name, stop)
-    monkeypatch.setattr("pipelines.train.train_apart", stop)
+    monkeypatch.setattr("pipelines.train.train_parallel", stop)
     monkeypatch.setattr("blocknerf.processes._watch", lambda parent: None)
     monkeypatch.setattr("pipelines.train._compile_kernels", lambda processes: None)
     monkeypatch.setattr("pipelines.render._check_fields", lambda folder, city: None)

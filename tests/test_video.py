@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from blocknerf.errors import RunError
-from blocknerf.video import ENCODER_SIDE, FASTEST, SLOWEST, even_size, write_video
+from blocknerf.video import FASTEST, MAX_ENCODER_SIDE, SLOWEST, pad_to_even, write_video
 
 
 def _pictures(count: int, height: int, width: int) -> Iterator[np.ndarray]:
@@ -42,7 +42,7 @@ def test_browsers_can_start_before_the_end_is_loaded(tmp_path: Path) -> None:
 
 def test_odd_edges_are_repeated() -> None:
     image = np.arange(3 * 5 * 3, dtype=np.uint8).reshape(3, 5, 3)
-    even = even_size(image)
+    even = pad_to_even(image)
     assert even.shape == (4, 6, 3)
     assert (even[:3, :5] == image).all()
     assert (even[3, :5] == image[2]).all()
@@ -85,7 +85,7 @@ def test_rates_at_the_bounds_are_encoded(fps: float, tmp_path: Path) -> None:
     assert imageio.v3.immeta(tmp_path / "film.mp4", plugin="pyav")["fps"] == pytest.approx(fps)
 
 
-@pytest.mark.parametrize("shape", [(ENCODER_SIDE + 1, 2), (2, ENCODER_SIDE + 1)])
+@pytest.mark.parametrize("shape", [(MAX_ENCODER_SIDE + 1, 2), (2, MAX_ENCODER_SIDE + 1)])
 def test_frames_beyond_the_encoder_are_refused(shape: tuple[int, int], tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"cannot be encoded; give at most 16384 pixels a side"):
         write_video(tmp_path / "film.mp4", [np.zeros((*shape, 3), np.uint8)])
@@ -93,4 +93,4 @@ def test_frames_beyond_the_encoder_are_refused(shape: tuple[int, int], tmp_path:
 
 
 def test_the_longest_frames_of_the_encoder_are_encoded(tmp_path: Path) -> None:
-    assert write_video(tmp_path / "film.mp4", [np.zeros((16, ENCODER_SIDE, 3), np.uint8)]) == 1
+    assert write_video(tmp_path / "film.mp4", [np.zeros((16, MAX_ENCODER_SIDE, 3), np.uint8)]) == 1

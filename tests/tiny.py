@@ -3,19 +3,19 @@
 from collections.abc import Callable
 from functools import partial
 
-from blocknerf.city import seams
+from blocknerf.city import overlaps
 from blocknerf.fields import spec
-from blocknerf.fields.probing import extract_occupancy
-from blocknerf.rendering.code_fit import fit_code
+from blocknerf.fields.occupancy_extraction import extract_occupancy
+from blocknerf.rendering.appearance_fit import optimize_code
 from blocknerf.training import config
 from pipelines import block_training
 from pipelines import evaluate as evaluate_job
 from pipelines import train as train_job
 
 FIELD = {
-    "levels": 3, "log2_table": 10, "base_resolution": 4, "finest_resolution": 32, "hidden": 16, "code_size": 4,
-    "proposal_levels": 2, "proposal_log2_table": 8, "proposal_finest_resolution": 32, "visibility_log2_table": 7,
-    "visibility_finest_resolution": 16, "proposal_samples": 12, "samples": 8,
+    "num_levels": 3, "log2_hashmap_size": 10, "base_resolution": 4, "max_resolution": 32, "hidden_dim": 16, "appearance_dim": 4,
+    "proposal_num_levels": 2, "proposal_log2_hashmap_size": 8, "proposal_max_resolution": 32, "visibility_log2_hashmap_size": 7,
+    "visibility_max_resolution": 16, "num_proposal_samples": 12, "num_samples": 8,
 }  # fmt: skip
 RAYS = 64
 
@@ -23,17 +23,17 @@ RAYS = 64
 def shrink_draft(patch: Callable[[object, str, object], None]) -> None:
     """Make the draft preset tiny, by `monkeypatch.setattr` in a test or by `setattr` in a process that ends."""
     patch(spec, "_PRESETS", {**spec._PRESETS, "draft": FIELD})
-    patch(config, "RAYS", {**config.RAYS, "draft": RAYS})
-    patch(train_job, "blocks_at_once", lambda *facts: 1)  # other processes have the preset as it is
+    patch(config, "RAYS_PER_STEP", {**config.RAYS_PER_STEP, "draft": RAYS})
+    patch(train_job, "max_parallel_blocks", lambda *facts: 1)  # other processes have the preset as it is
     patch(block_training, "extract_occupancy", partial(extract_occupancy, resolution=8))
 
 
 def shrink_seams(patch: Callable[[object, str, object], None]) -> None:
     """Match in few small views, and at seams however little is seen of them."""
-    for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2), ("LEAST", -1.0)):
-        patch(seams, name, value)
+    for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2), ("MIN_SHARED_VISIBILITY", -1.0)):
+        patch(overlaps, name, value)
 
 
 def shrink_fits(patch: Callable[[object, str, object], None]) -> None:
     """Fit the code of a photograph that is judged in a few steps: what a field of this size shows hardly needs more."""
-    patch(evaluate_job, "fit_code", partial(fit_code, steps=4))
+    patch(evaluate_job, "optimize_code", partial(optimize_code, steps=4))

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from blocknerf.errors import RunError
-from viewer.gate import LOOPBACK, PASS
+from viewer.auth_proxy import LOOPBACK, PASS
 
 SERIES = "1.1."
 """Of viser: what its version begins with. Handlers and messages are used here that it may rename in another series."""
@@ -44,7 +44,7 @@ def open_inner(secret: str) -> Any:
     if not guarded:
         server.stop()
         raise RunError(f"view: viser {viser.__version__} opened its port unguarded; run: pip install 'viser==1.1.1'")
-    _close_side_doors(server)
+    _disable_share_url(server)
     return server
 
 
@@ -81,7 +81,7 @@ def _guarded(secret: str) -> Iterator[list[int]]:
         module.serve = serve  # type: ignore[misc]
 
 
-def _close_side_doors(server: Any) -> None:
+def _disable_share_url(server: Any) -> None:
     """Visitors may not ask for a public tunnel to the server, nor have it repeat to others what they say of forms."""
     from viser import _messages
 

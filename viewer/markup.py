@@ -9,7 +9,7 @@ from html import escape as escape_html
 
 from blocknerf.printable import printable
 
-LONGEST = 1000
+MAX_TEXT = 1000
 """Letters of a text that are shown."""
 STYLE = """<style>
 .told { margin: 0 0.75rem 0.6rem; font-size: 0.875rem; overflow-wrap: anywhere; white-space: pre-wrap; }
@@ -28,7 +28,7 @@ def escape(text: str) -> str:
     >>> escape('<b title="x">')
     '&lt;b title=&quot;x&quot;&gt;'
     """
-    cut = text if len(text) <= LONGEST else f"{text[:LONGEST]} ..."
+    cut = text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} ..."
     return escape_html(printable(cut))
 
 

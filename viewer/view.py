@@ -12,19 +12,19 @@ from typing import Any
 import torch
 
 from blocknerf.cameras import Cameras
-from blocknerf.city.cache import open_growing
+from blocknerf.city.cache import live_block_loader
 from blocknerf.city.manifest import City, Weighting, read_city, with_rendering
-from blocknerf.city.photographs import capture_with_images
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.kernels.devices import Device, resolve
-from blocknerf.kernels.threads import use_threads
+from blocknerf.city.training_images import capture_with_images
+from blocknerf.kernels.devices import Device, resolve_device
+from blocknerf.kernels.threads import set_num_threads
 from blocknerf.options import check_positive, check_whole
 from blocknerf.printable import printable
 from blocknerf.processes import end_with
-from viewer.gate import Gate, check_binding
+from viewer.auth_proxy import AuthProxy, check_binding
+from viewer.client_camera import LOOK_AT_DISTANCE, field_of_view
 from viewer.inner import import_viser, open_inner, stop_inner
-from viewer.views import AHEAD, field_of_view
 
 GIB = 1 << 30
 LAST_PORT = (1 << 16) - 1
@@ -37,8 +37,8 @@ def view(
     port: int = 8080,
     host: str = "127.0.0.1",
     token: str | None = None,
-    follow: bool = False,
-    beside: int | None = None,
+    watch: bool = False,
+    parent_pid: int | None = None,
     block_cache_gb: float = 2.0,
     weighting: Weighting | None = None,
     power: float | None = None,
@@ -55,8 +55,8 @@ def view(
         port: Of the page; 0 takes any that is free.
         host: Address to listen at; another than this machine's own needs a token.
         token: Word that visitors must know; the address that is printed has it.
-        follow: Show blocks as they train, and before any is trained.
-        beside: Number of the process that started this one; the page ends when that is gone, even if it was killed.
+        watch: Show blocks as they train, and before any is trained.
+        parent_pid: Number of the process that started this one; the page ends when that is gone, even if it was killed.
         block_cache_gb: Memory that loaded blocks may take, in GiB; others leave when it is full.
         weighting: How blocks share the picture at first; by default as city.json says. The panel changes it.
         power: Exponent of the inverse distance at first; by default as city.json says. The panel changes it.
@@ -72,11 +72,11 @@ def view(
         RunError: no block is trained, a file is broken, the port is taken, or anybody could look in.
     """
     check_positive(block_cache_gb=block_cache_gb)
-    check_whole(beside=beside)
+    check_whole(parent_pid=parent_pid)
     check_binding(host, token)
-    end_with(beside)
-    use_threads(threads)
-    place = resolve(device)
+    end_with(parent_pid)
+    set_num_threads(threads)
+    place = resolve_device(device)
     cache_bytes = int(block_cache_gb * GIB)
     folder = RunFolder(run)
     if capture is not None:
@@ -88,13 +88,13 @@ def view(
         selection_radius=selection_radius,
         visibility_threshold=visibility_threshold,
     )
-    with serving(
+    with serve(
         folder,
         city=city,
         port=port,
         host=host,
         token=token,
-        follow=follow,
+        watch=watch,
         cache_bytes=cache_bytes,
         device=place,
         threads=threads,
@@ -107,18 +107,18 @@ def view(
 
 
 @contextmanager
-def serving(
+def serve(
     run: RunFolder,
     *,
     city: City | None = None,
     port: int = 0,
     host: str = "127.0.0.1",
     token: str | None = None,
-    follow: bool = False,
+    watch: bool = False,
     cache_bytes: int = 2 * GIB,
     device: torch.device | str = "cpu",
     threads: int | None = None,
-) -> Iterator[Gate]:
+) -> Iterator[AuthProxy]:
     """The viewer of a run, at work; gives its door.
 
     `city` is the run's, with the settings of rendering that panels begin with. Videos are rendered on the same device
@@ -130,37 +130,37 @@ def serving(
     check_whole(least=0, most=LAST_PORT, port=port)
     check_binding(host, token)
     import_viser()
-    from viewer.filming import Studio
-    from viewer.following import Follower
-    from viewer.painter import Painter
-    from viewer.pictures import Gallery
-    from viewer.session import Session
-    from viewer.stock import Stock
+    from viewer.render_jobs import RenderQueue
+    from viewer.request_renderer import RequestRenderer
+    from viewer.run_contents import RunContents
+    from viewer.run_watcher import RunWatcher
+    from viewer.scheduler import RenderScheduler
+    from viewer.session import ClientSession
 
-    stock = Stock.of(run, city, follow=follow)
+    stock = RunContents.of(run, city, follow=watch)
     for fault in stock.faults:
         print(printable(f"view: not used: {fault}"), file=sys.stderr, flush=True)
-    load = open_growing(run, stock.city, device) if follow else None
+    load = live_block_loader(run, stock.city, device) if watch else None
     renderer = CityRenderer(run, city=stock.city, load=load, cache_bytes=cache_bytes, device=device, allow_missing=True)
-    gallery = Gallery(renderer)
-    if not follow:
-        gallery.prepare(stock)
+    gallery = RequestRenderer(renderer)
+    if not watch:
+        gallery.warm_up(stock)
     alike = [f"--device={device}", *([] if threads is None else [f"--threads={threads}"])]
-    painter, studio, sessions = Painter(gallery.paint), Studio(run, *alike), {}
+    painter, studio, sessions = RenderScheduler(gallery.render), RenderQueue(run, *alike), {}
 
     def renew(names: Iterable[str]) -> None:
-        gallery.outdate(names)
-        painter.again()
+        gallery.invalidate(names)
+        painter.rerender_all()
 
     secret = secrets.token_urlsafe(32)
     server = open_inner(secret)
-    gate = Gate(host, port, server.get_port(), token, secret)
+    gate = AuthProxy(host, port, server.get_port(), token, secret)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
-    _stand_at(server.initial_camera, stock.photograph(stock.way[0]), stock.scale)
+    _set_initial_camera(server.initial_camera, stock.image(stock.path[0]), stock.scene_scale)
 
     @server.on_client_connect
     def _(client: Any) -> None:
-        sessions[client.client_id] = Session(client, stock, painter, studio)
+        sessions[client.client_id] = ClientSession(client, stock, painter, studio)
         if client.client_id not in server.get_clients():  # gone before all was ready
             leave(client)
 
@@ -170,7 +170,7 @@ def serving(
         if session is not None:
             session.close()
 
-    follower = Follower(run, stock.city, renew) if follow else None
+    follower = RunWatcher(run, stock.city, renew) if watch else None
     try:
         with gate:
             yield gate
@@ -184,8 +184,8 @@ def serving(
         stop_inner(server)
 
 
-def _stand_at(initial: Any, camera: Cameras, scale: float) -> None:
+def _set_initial_camera(initial: Any, camera: Cameras, scale: float) -> None:
     """Where a page begins, the world's z axis up."""
     initial.position = (scale * camera.centers[0]).numpy()
-    initial.look_at = (scale * (camera.centers[0] + AHEAD * camera.camera_to_world[0, :, 2])).numpy()
+    initial.look_at = (scale * (camera.centers[0] + LOOK_AT_DISTANCE * camera.camera_to_world[0, :, 2])).numpy()
     initial.fov = field_of_view(camera)

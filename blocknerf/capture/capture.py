@@ -12,15 +12,15 @@ import torch
 from jaxtyping import Bool, Float, UInt8
 
 from blocknerf.cameras import CameraModel, Cameras
-from blocknerf.capture.entry import Entry, within
-from blocknerf.capture.frame import Frame, Intrinsics, check_inside, check_path, pose_rows
+from blocknerf.capture.frame import Frame, Intrinsics, check_path, check_relative, pose_from_flat
+from blocknerf.capture.json_reader import JsonReader, error_context
 from blocknerf.capture.points import PointCloud, check_ply, read_ply
 from blocknerf.errors import CaptureError
-from blocknerf.files import check_format, read_json, write_atomic
-from blocknerf.images import check_size, image_size, read_image, read_mask, read_share
-from blocknerf.values import finite, shown, spelled
+from blocknerf.files import check_format_version, read_json, write_atomic
+from blocknerf.images import check_size, image_size, read_image, read_mask, read_mask_coverage
+from blocknerf.values import finite, format_value, one_case
 
-CAPTURE_FORMAT = "blocknerf.capture/1"
+CAPTURE_FORMAT = "blocknerf.capture/2"
 _REMEDY = "ingest the capture again"
 
 
@@ -28,20 +28,20 @@ _REMEDY = "ingest the capture again"
 class Capture:
     """Posed photographs of one place; they are read from disk when asked for, never all at once.
 
-    World: right-handed, z up, metres if `metric`, else the capture's own unit.
+    World: right-handed, z up, metres if `is_metric`, else the capture's own unit.
 
     Raises:
         CaptureError: there are no frames, two have one name or one picture, or coordinates are too large.
     """
 
-    root: Path
+    image_dir: Path
     """Folder in which the photographs lie; every path below is relative to it."""
     frames: tuple[Frame, ...]
-    points: str | None = None
+    sparse_points: str | None = None
     """PLY of sparse points, as from structure from motion."""
-    lidar: str | None = None
+    lidar_points: str | None = None
     """PLY of measured points."""
-    metric: bool
+    is_metric: bool
     """Whether lengths are metres."""
     geo_origin: tuple[float, float, float] | None = None
     """Latitude, longitude (degrees) and altitude (metres) of the world's origin."""
@@ -54,10 +54,10 @@ class Capture:
         for kind in ("name", "image"):
             twice = _first_repeated([getattr(frame, kind) for frame in self.frames])
             if twice is not None:
-                raise CaptureError(f"duplicate frame {spelled(twice)}; list each photograph once")
-        for path in (self.points, self.lidar):
+                raise CaptureError(f"duplicate frame {one_case(twice)}; list each photograph once")
+        for path in (self.sparse_points, self.lidar_points):
             if path is not None:
-                check_inside(path)
+                check_relative(path)
         _check_geo_origin(self.geo_origin)
         _check_precision(self)
 
@@ -85,7 +85,7 @@ class Capture:
         for i, frame in enumerate(self.frames):
             if frame.name == name:
                 return i
-        raise CaptureError(f"{self.root}: no frame is named {name!r}; names are as in capture.json")
+        raise CaptureError(f"{self.image_dir}: no frame is named {name!r}; names are as in capture.json")
 
     def select(self, indices: Sequence[int]) -> "Capture":
         """The same capture with only these frames, in this order.
@@ -116,7 +116,7 @@ class Capture:
             CaptureError: it is missing or broken, its size is not the camera's, or the index is out of range.
         """
         frame = self._frame(index)
-        return read_image(self.root / frame.image, downscale, frame.intrinsics.size)
+        return read_image(self.image_dir / frame.image, downscale, frame.intrinsics.size)
 
     def read_mask(self, index: int, downscale: int = 1) -> Bool[np.ndarray, "height width"] | None:
         """Which pixels are usable (static), or None where the frame has no mask.
@@ -125,28 +125,34 @@ class Capture:
             CaptureError: it is missing, broken or of another size than the photograph.
         """
         frame = self._frame(index)
-        return None if frame.mask is None else read_mask(self.root / frame.mask, downscale, frame.intrinsics.size)
+        return None if frame.mask is None else read_mask(self.image_dir / frame.mask, downscale, frame.intrinsics.size)
 
-    def read_sky(self, index: int, downscale: int = 1) -> Float[np.ndarray, "height width"] | None:
+    def read_sky_mask(self, index: int, downscale: int = 1) -> Float[np.ndarray, "height width"] | None:
         """How much of each pixel shows the sky, 0..1, or None where that is not known of the frame.
 
         Raises:
             CaptureError: the file is missing, broken or of another size than the photograph.
         """
         frame = self._frame(index)
-        return None if frame.sky is None else read_share(self.root / frame.sky, downscale, frame.intrinsics.size)
+        return (
+            None
+            if frame.sky_mask is None
+            else read_mask_coverage(self.image_dir / frame.sky_mask, downscale, frame.intrinsics.size)
+        )
 
-    def read_points(self) -> PointCloud | None:
+    def read_sparse_points(self) -> PointCloud | None:
         """The sparse points, or None where the capture has none."""
-        return None if self.points is None else read_ply(self.root / self.points)
+        return None if self.sparse_points is None else read_ply(self.image_dir / self.sparse_points)
 
-    def read_lidar(self) -> PointCloud | None:
+    def read_lidar_points(self) -> PointCloud | None:
         """The measured points, or None where the capture has none."""
-        return None if self.lidar is None else read_ply(self.root / self.lidar)
+        return None if self.lidar_points is None else read_ply(self.image_dir / self.lidar_points)
 
     def _frame(self, index: int) -> Frame:
         if not 0 <= index < len(self.frames):
-            raise CaptureError(f"{self.root}: frame index {index} is out of range; give 0 to {len(self.frames) - 1}")
+            raise CaptureError(
+                f"{self.image_dir}: frame index {index} is out of range; give 0 to {len(self.frames) - 1}"
+            )
         return self.frames[index]
 
 
@@ -159,12 +165,12 @@ def check_files(capture: Capture) -> None:
         CaptureError: naming the first such file.
     """
     for frame in capture.frames:
-        for path in (frame.image, frame.mask, frame.sky):
+        for path in (frame.image, frame.mask, frame.sky_mask):
             if path is not None:
-                check_size(capture.root / path, image_size(capture.root / path), frame.intrinsics.size)
-    for path in (capture.points, capture.lidar):
+                check_size(capture.image_dir / path, image_size(capture.image_dir / path), frame.intrinsics.size)
+    for path in (capture.sparse_points, capture.lidar_points):
         if path is not None:
-            check_ply(capture.root / path)
+            check_ply(capture.image_dir / path)
 
 
 def write_capture(capture: Capture, path: Path | str) -> None:
@@ -176,8 +182,10 @@ def write_capture(capture: Capture, path: Path | str) -> None:
     numbers = {lens: i for i, lens in enumerate(lenses)}
     head = {
         "format": CAPTURE_FORMAT,
-        "root": Path(os.path.relpath(capture.root.resolve(), Path(path).parent.resolve())).as_posix(),
-        **{key: getattr(capture, key) for key in ("source", "metric", "geo_origin", "points", "lidar")},
+        "image_dir": Path(os.path.relpath(capture.image_dir.resolve(), Path(path).parent.resolve())).as_posix(),
+        **{
+            key: getattr(capture, key) for key in ("source", "is_metric", "geo_origin", "sparse_points", "lidar_points")
+        },
     }
     lines = [f"{json.dumps(key)}: {_line(value)}" for key, value in head.items()]
     lines.append(_list("intrinsics", [_line(_lens_data(lens)) for lens in lenses]))
@@ -193,57 +201,57 @@ def read_capture(path: Path | str) -> Capture:
     """
     path = Path(path)
     data = read_json(path, "capture", CaptureError)
-    check_format(data.get("format"), CAPTURE_FORMAT, path, _REMEDY, CaptureError)
-    entry = Entry(data, str(path), remedy=_REMEDY)
+    check_format_version(data.get("format"), CAPTURE_FORMAT, path, _REMEDY, CaptureError)
+    entry = JsonReader(data, str(path), remedy=_REMEDY)
     entry.text("format")
     lenses = [_read_lens(item) for item in entry.objects("intrinsics")]
     frames = [_read_frame(item, lenses) for item in entry.objects("frames")]
-    root, facts = entry.text("root"), _read_facts(entry)
-    entry.finish()
-    with within(str(path)):
+    root, facts = entry.text("image_dir"), _read_facts(entry)
+    entry.reject_unknown()
+    with error_context(str(path)):
         check_path(root)
-        return Capture(root=Path(os.path.normpath(path.parent.resolve() / root)), frames=tuple(frames), **facts)
+        return Capture(image_dir=Path(os.path.normpath(path.parent.resolve() / root)), frames=tuple(frames), **facts)
 
 
-def _read_facts(entry: Entry) -> dict[str, Any]:
+def _read_facts(entry: JsonReader) -> dict[str, Any]:
     return {
         "source": entry.text("source"),
-        "metric": entry.flag("metric"),
-        "geo_origin": entry.triple("geo_origin") if entry.has("geo_origin") else None,
-        "points": entry.text("points") if entry.has("points") else None,
-        "lidar": entry.text("lidar") if entry.has("lidar") else None,
+        "is_metric": entry.bool_("is_metric"),
+        "geo_origin": entry.vec3("geo_origin") if entry.optional("geo_origin") else None,
+        "sparse_points": entry.text("sparse_points") if entry.optional("sparse_points") else None,
+        "lidar_points": entry.text("lidar_points") if entry.optional("lidar_points") else None,
     }
 
 
-def _read_lens(entry: Entry) -> Intrinsics:
+def _read_lens(entry: JsonReader) -> Intrinsics:
     model = entry.text("model")
     if model not in CameraModel.__members__:
         raise CaptureError(
-            f"{entry.place('model')} is {shown(model)}; write one of {', '.join(CameraModel.__members__)}"
+            f"{entry.location('model')} is {format_value(model)}; write one of {', '.join(CameraModel.__members__)}"
         )
     k1, k2, p1, p2, k3, k4 = entry.numbers("distortion", 6)
     facts: dict[str, Any] = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
-    facts |= {key: entry.whole(key) for key in ("width", "height")}
-    entry.finish()
-    with within(entry.where):
+    facts |= {key: entry.int_(key) for key in ("width", "height")}
+    entry.reject_unknown()
+    with error_context(entry.where):
         return Intrinsics(**facts, model=CameraModel[model], distortion=(k1, k2, p1, p2, k3, k4))
 
 
-def _read_frame(entry: Entry, lenses: Sequence[Intrinsics]) -> Frame:
-    number = entry.whole("intrinsics")
+def _read_frame(entry: JsonReader, lenses: Sequence[Intrinsics]) -> Frame:
+    number = entry.int_("intrinsics")
     if not 0 <= number < len(lenses):
-        raise CaptureError(f"{entry.place('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
+        raise CaptureError(f"{entry.location('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
     facts: dict[str, Any] = {
         **{key: entry.text(key) for key in ("name", "image", "segment", "camera")},
-        "mask": entry.text("mask") if entry.has("mask") else None,
-        "sky": entry.text("sky") if entry.has("sky", added=True) else None,
-        **{key: entry.number(key) if entry.has(key) else None for key in ("timestamp", "exposure")},
-        "gps": entry.triple("gps") if entry.has("gps") else None,
-        "grayscale": entry.flag("grayscale"),
+        "mask": entry.text("mask") if entry.optional("mask") else None,
+        "sky_mask": entry.text("sky_mask") if entry.optional("sky_mask", added=True) else None,
+        **{key: entry.number(key) if entry.optional(key) else None for key in ("timestamp", "exposure")},
+        "gps": entry.vec3("gps") if entry.optional("gps") else None,
+        "grayscale": entry.bool_("grayscale"),
     }
-    pose = pose_rows(entry.numbers("camera_to_world", 12))
-    entry.finish()
-    with within(entry.where):
+    pose = pose_from_flat(entry.numbers("camera_to_world", 12))
+    entry.reject_unknown()
+    with error_context(entry.where):
         return Frame(intrinsics=lenses[number], camera_to_world=pose, **facts)
 
 

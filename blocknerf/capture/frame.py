@@ -11,13 +11,13 @@ from jaxtyping import Float64
 
 from blocknerf.cameras import CameraModel
 from blocknerf.errors import CaptureError
-from blocknerf.values import FARTHEST, LONGEST_SIDE, finite, positive, shown, spelled
+from blocknerf.values import MAX_COORDINATE, MAX_SIDE, finite, format_value, one_case, positive
 
 Pose = tuple[tuple[float, float, float, float], tuple[float, float, float, float], tuple[float, float, float, float]]
 """Camera to world, three rows; OpenCV axes."""
-_DRIVE = re.compile("[A-Za-z]:")  # of a Windows path, which is absolute although it does not begin with a slash
+_SEGMENT = re.compile("[A-Za-z]:")  # of a Windows path, which is absolute although it does not begin with a slash
 _LENS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4")
-LARGEST_INTRINSIC = 1e6
+MAX_INTRINSIC = 1e6
 """Size of the largest number of a lens; beyond it single precision says nothing of a ray, and no lens is like that."""
 LONGEST_PART, LONGEST_PATH = 255, 2_000
 """Bytes of the longest part of a path, and of the longest path, that file systems take."""
@@ -48,13 +48,11 @@ class Intrinsics:
     def __post_init__(self) -> None:
         if self.width < 1 or self.height < 1:
             raise CaptureError(f"image size {self.width}x{self.height} is not positive; give its width and height")
-        if max(self.size) > LONGEST_SIDE:
-            raise CaptureError(
-                f"image size {self.width}x{self.height} is beyond {LONGEST_SIDE} pixels; correct w and h"
-            )
+        if max(self.size) > MAX_SIDE:
+            raise CaptureError(f"image size {self.width}x{self.height} is beyond {MAX_SIDE} pixels; correct w and h")
         for key, number in zip(_LENS, (self.fx, self.fy, self.cx, self.cy, *self.distortion), strict=True):
-            if finite(number, LARGEST_INTRINSIC) is None:
-                raise CaptureError(f"{key} {number:g} is not finite, or beyond {LARGEST_INTRINSIC:g}; correct the lens")
+            if finite(number, MAX_INTRINSIC) is None:
+                raise CaptureError(f"{key} {number:g} is not finite, or beyond {MAX_INTRINSIC:g}; correct the lens")
         if positive(self.fx) is None or positive(self.fy) is None:
             raise CaptureError(f"focal length ({self.fx:g}, {self.fy:g}) is not positive; give it in pixels")
 
@@ -73,7 +71,7 @@ class Frame:
     """Path relative to the capture's folder, with forward slashes."""
     mask: str | None = None
     """Image whose black pixels are to be ignored (movable things)."""
-    sky: str | None = None
+    sky_mask: str | None = None
     """Image whose white pixels show the sky and whose black ones do not."""
     intrinsics: Intrinsics
     camera_to_world: Pose
@@ -90,14 +88,14 @@ class Frame:
 
     def __post_init__(self) -> None:
         try:
-            check_inside(self.image)
-            for path in (self.mask, self.sky):
+            check_relative(self.image)
+            for path in (self.mask, self.sky_mask):
                 if path is not None:
-                    check_inside(path)
+                    check_relative(path)
             check_rigid(np.array(self.camera_to_world, dtype=np.float64))
             _check_facts(self)
         except CaptureError as error:
-            raise CaptureError(f"frame {spelled(self.name)}: {error}") from None
+            raise CaptureError(f"frame {one_case(self.name)}: {error}") from None
 
     @property
     def center(self) -> tuple[float, float, float]:
@@ -106,27 +104,33 @@ class Frame:
         return x, y, z
 
 
-def check_inside(path: str) -> None:
+def check_relative(path: str) -> None:
     """Refuse a path that is absolute, climbs out of the capture's folder, or cannot be one of a file."""
     check_path(path)
     parts = PurePosixPath(path).parts
-    if not parts or parts[0].startswith("/") or ".." in parts or "\\" in path or _DRIVE.fullmatch(parts[0]):
-        raise CaptureError(f"path {shown(path)} leaves the capture's folder; give one relative to it, without '..'")
+    if not parts or parts[0].startswith("/") or ".." in parts or "\\" in path or _SEGMENT.fullmatch(parts[0]):
+        raise CaptureError(
+            f"path {format_value(path)} leaves the capture's folder; give one relative to it, without '..'"
+        )
 
 
 def check_path(path: str) -> None:
     """Refuse a path that no file system takes: too long, or with characters that are not of a name."""
     sizes = [len(part.encode("utf-8", "surrogatepass")) for part in path.split("/")]
     if max(sizes) > LONGEST_PART or sum(sizes) + len(sizes) > LONGEST_PATH or _CONTROL.search(path):
-        raise CaptureError(f"path {shown(path)} is too long or holds a control character; give the path of a file")
+        raise CaptureError(
+            f"path {format_value(path)} is too long or holds a control character; give the path of a file"
+        )
 
 
 def check_rigid(matrix: Float64[np.ndarray, "rows 4"]) -> None:
     """Refuse a pose that is not finite, orthonormal within `RIGID_TOLERANCE` and right-handed."""
     if not np.isfinite(matrix).all():
         raise CaptureError("the pose holds NaN or infinity; correct it or remove the frame")
-    if np.abs(matrix).max() > FARTHEST:
-        raise CaptureError(f"the pose holds a number beyond {FARTHEST:g}; subtract an offset from poses and points")
+    if np.abs(matrix).max() > MAX_COORDINATE:
+        raise CaptureError(
+            f"the pose holds a number beyond {MAX_COORDINATE:g}; subtract an offset from poses and points"
+        )
     turn = matrix[:3, :3]
     if np.abs(turn @ turn.T - np.eye(3)).max() > RIGID_TOLERANCE:
         scale = np.cbrt(np.linalg.det(turn))
@@ -135,7 +139,7 @@ def check_rigid(matrix: Float64[np.ndarray, "rows 4"]) -> None:
         raise CaptureError("the pose mirrors (determinant -1); give a right-handed rotation")
 
 
-def rigid_pose(matrix: Sequence[Any] | np.ndarray) -> Pose:
+def parse_pose(matrix: Sequence[Any] | np.ndarray) -> Pose:
     """The pose in a 3x4 or 4x4 matrix, its rotation made exactly orthonormal.
 
     Raises:
@@ -155,10 +159,10 @@ def rigid_pose(matrix: Sequence[Any] | np.ndarray) -> Pose:
     check_rigid(array)
     left, _, right = np.linalg.svd(array[:3, :3])
     array[:3, :3] = left @ right
-    return pose_rows(array[:3].ravel().tolist())
+    return pose_from_flat(array[:3].ravel().tolist())
 
 
-def pose_rows(numbers: Sequence[float]) -> Pose:
+def pose_from_flat(numbers: Sequence[float]) -> Pose:
     """Twelve numbers as three rows."""
     a, b, c, d, e, f, g, h, i, j, k, m = numbers
     return (a, b, c, d), (e, f, g, h), (i, j, k, m)

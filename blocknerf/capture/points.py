@@ -20,10 +20,10 @@ _KINDS = {
     "double": "f8", "float64": "f8",
 }  # fmt: skip
 _ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
-_LONGEST_HEADER = 1 << 16
-_LONGEST_WORD = 64
+_MAX_HEADER = 1 << 16
+_MAX_WORD = 64
 """Characters of a header's words that are read, and repeated in a message."""
-LARGEST_CLOUD = 2 << 30
+MAX_CLOUD = 2 << 30
 """Bytes of points in a file: 140 million with colors. Reading them takes three times as much memory."""
 _REMEDY = "write it again as a PLY of vertices"
 
@@ -98,7 +98,7 @@ def _opened(path: Path | str) -> Iterator[tuple[BinaryIO, _Header]]:
     try:
         with open_regular(path, "point file", CaptureError) as (stream, size):
             try:
-                header = _read_header(stream.read(_LONGEST_HEADER))
+                header = _read_header(stream.read(_MAX_HEADER))
                 _check_length(header, size)
                 yield stream, header
             except ValueError as fault:
@@ -112,10 +112,8 @@ def _check_length(header: _Header, size: int) -> None:
     length = size if header.encoding == "ascii" else header.count * header.layout.itemsize
     if length > size - header.offset and header.encoding != "ascii":
         raise ValueError(f"cut short: {(size - header.offset) // header.layout.itemsize} of {header.count} points")
-    if length > LARGEST_CLOUD:
-        raise ValueError(
-            f"{length >> 20:,} MiB of points, of which at most {LARGEST_CLOUD >> 20:,} are read; thin them"
-        )
+    if length > MAX_CLOUD:
+        raise ValueError(f"{length >> 20:,} MiB of points, of which at most {MAX_CLOUD >> 20:,} are read; thin them")
 
 
 def _read_header(data: bytes) -> _Header:
@@ -124,7 +122,7 @@ def _read_header(data: bytes) -> _Header:
     if not data.startswith(b"ply") or end < 0 or offset == 0:
         raise ValueError("no PLY header")
     lines = data[:end].decode("ascii", "replace").splitlines()[1:]
-    words = [[word[:_LONGEST_WORD] for word in line.split()] for line in lines]
+    words = [[word[:_MAX_WORD] for word in line.split()] for line in lines]
     try:
         encoding = next((line[1] for line in words if line[:1] == ["format"]), "")
         elements = [(line[1], int(line[2])) for line in words if line[:1] == ["element"]]

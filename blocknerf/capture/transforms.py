@@ -11,19 +11,19 @@ from typing import Any
 
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
-from blocknerf.capture.entry import Entry, within
-from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_inside, pose_rows, rigid_pose
+from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_relative, parse_pose, pose_from_flat
+from blocknerf.capture.json_reader import JsonReader, error_context
 from blocknerf.errors import CaptureError
 from blocknerf.files import read_json
 from blocknerf.images import image_size
-from blocknerf.values import positive, spelled
+from blocknerf.values import one_case, positive
 
 _PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
 _COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 """Tried in turn for an instant-ngp path without one."""
-_METRE = re.compile(r"\s*(met(re|er)s?|m)\b", re.IGNORECASE)
+_METER = re.compile(r"\s*(met(re|er)s?|m)\b", re.IGNORECASE)
 
 
 def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Capture:
@@ -44,49 +44,49 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Cap
     """
     path = Path(path)
     path = path / "transforms.json" if path.is_dir() else path
-    top = Entry(read_json(path, "transforms", CaptureError), str(path))
+    top = JsonReader(read_json(path, "transforms", CaptureError), str(path))
     entries = top.objects("frames")
     if not entries:
         raise CaptureError(f"{path}: frames is empty; give at least one posed photograph")
     root = path.parent.resolve()
     frames = [_read_frame(entry, top, root, poses) for entry in entries]
-    geo_origin = top.triple("gps_origin_lat_lon_alt") if top.has("gps_origin_lat_lon_alt") else None
-    with within(str(path)):
+    geo_origin = top.vec3("gps_origin_lat_lon_alt") if top.optional("gps_origin_lat_lon_alt") else None
+    with error_context(str(path)):
         capture = Capture(
-            root=root,
+            image_dir=root,
             frames=tuple(frames),
-            points=_relative(top, "ply_file_path") if top.has("ply_file_path") else None,
-            lidar=_relative(top, "lidar_ply") if top.has("lidar_ply") else None,
-            metric=bool(_METRE.match(top.text("unit"))) if top.has("unit") else geo_origin is not None,
+            sparse_points=_relative(top, "ply_file_path") if top.optional("ply_file_path") else None,
+            lidar_points=_relative(top, "lidar_ply") if top.optional("lidar_ply") else None,
+            is_metric=bool(_METER.match(top.text("unit"))) if top.optional("unit") else geo_origin is not None,
             geo_origin=geo_origin,
-            source=top.text("source") if top.has("source") else path.name,
+            source=top.text("source") if top.optional("source") else path.name,
         )
     check_files(capture)
     return capture
 
 
-def _read_frame(entry: Entry, top: Entry, root: Path, poses: str) -> Frame:
+def _read_frame(entry: JsonReader, top: JsonReader, root: Path, poses: str) -> Frame:
     image = _with_suffix(_relative(entry, "file_path"), root)
-    camera = entry.label("camera_id") if entry.has("camera_id") else "0"
+    camera = entry.str_or_int("camera_id") if entry.optional("camera_id") else "0"
     lens, pose = _read_lens(entry, top, root / image), _opencv_pose(entry, poses)
     facts: dict[str, Any] = {
-        "mask": _relative(entry, "mask_path") if entry.has("mask_path") else None,
-        "sky": _relative(entry, "sky_mask_path") if entry.has("sky_mask_path") else None,
-        "segment": entry.label("sequence_id") if entry.has("sequence_id") else camera,
-        "timestamp": entry.number("timestamp") if entry.has("timestamp") else None,
+        "mask": _relative(entry, "mask_path") if entry.optional("mask_path") else None,
+        "sky_mask": _relative(entry, "sky_mask_path") if entry.optional("sky_mask_path") else None,
+        "segment": entry.str_or_int("sequence_id") if entry.optional("sequence_id") else camera,
+        "timestamp": entry.number("timestamp") if entry.optional("timestamp") else None,
         "exposure": _exposure(entry),
-        "gps": entry.triple("gps") if entry.has("gps") else None,
-        "grayscale": entry.flag("grayscale") if entry.has("grayscale") else False,
+        "gps": entry.vec3("gps") if entry.optional("gps") else None,
+        "grayscale": entry.bool_("grayscale") if entry.optional("grayscale") else False,
     }
-    with within(entry.where):
+    with error_context(entry.where):
         return Frame(name=image, image=image, camera=camera, intrinsics=lens, camera_to_world=pose, **facts)
 
 
-def _relative(entry: Entry, key: str) -> str:
+def _relative(entry: JsonReader, key: str) -> str:
     """A path inside the capture's folder, in one spelling: "./images/a.jpg" is "images/a.jpg"."""
     text = entry.text(key).replace("\\", "/")
-    with within(entry.place(key)):
-        check_inside(text)
+    with error_context(entry.location(key)):
+        check_relative(text)
     return str(PurePosixPath(text))
 
 
@@ -97,83 +97,85 @@ def _with_suffix(path: str, root: Path) -> str:
     return next((path + suffix for suffix in _SUFFIXES if (root / (path + suffix)).is_file()), path)
 
 
-def _opencv_pose(entry: Entry, key: str) -> Pose:
+def _opencv_pose(entry: JsonReader, key: str) -> Pose:
     """The camera's pose with OpenCV axes; the file's are OpenGL's (y up, z backward)."""
-    with within(entry.place(key)):
-        rows = rigid_pose(entry.items(key))
-    return pose_rows([sign * number for row in rows for sign, number in zip((1.0, -1.0, -1.0, 1.0), row, strict=True)])
+    with error_context(entry.location(key)):
+        rows = parse_pose(entry.items(key))
+    return pose_from_flat(
+        [sign * number for row in rows for sign, number in zip((1.0, -1.0, -1.0, 1.0), row, strict=True)]
+    )
 
 
-def _exposure(entry: Entry) -> float | None:
+def _exposure(entry: JsonReader) -> float | None:
     """Shutter time x gain, as given or from its parts."""
-    if entry.has("exposure"):
+    if entry.optional("exposure"):
         return entry.number("exposure")
-    if entry.has("exposure_time") and entry.has("iso"):
+    if entry.optional("exposure_time") and entry.optional("iso"):
         return entry.number("exposure_time") * entry.number("iso")
     return None
 
 
-def _read_lens(entry: Entry, top: Entry, image: Path) -> Intrinsics:
+def _read_lens(entry: JsonReader, top: JsonReader, image: Path) -> Intrinsics:
     """The frame's own intrinsics, else the file's; size and principal point default to the picture's."""
     width, height = _size(entry, top, image)
     fx, fy = _focal(entry, top, width, height)
     cx, cy = _number(entry, top, "cx", width / 2), _number(entry, top, "cy", height / 2)
     k1, k2, p1, p2, k3, k4 = (_number(entry, top, key, 0.0) for key in _COEFFICIENTS)
     coefficients = (k1, k2, p1, p2, k3, k4)
-    model = _model(entry if entry.has("camera_model") else top, top, coefficients)
-    with within(entry.where):
+    model = _model(entry if entry.optional("camera_model") else top, top, coefficients)
+    with error_context(entry.where):
         return Intrinsics(width=width, height=height, fx=fx, fy=fy, cx=cx, cy=cy, model=model, distortion=coefficients)
 
 
-def _size(entry: Entry, top: Entry, image: Path) -> tuple[int, int]:
+def _size(entry: JsonReader, top: JsonReader, image: Path) -> tuple[int, int]:
     for source in (entry, top):
-        if source.has("w") and source.has("h"):
-            return source.whole("w"), source.whole("h")
+        if source.optional("w") and source.optional("h"):
+            return source.int_("w"), source.int_("h")
     return image_size(image)
 
 
-def _focal(entry: Entry, top: Entry, width: int, height: int) -> tuple[float, float]:
+def _focal(entry: JsonReader, top: JsonReader, width: int, height: int) -> tuple[float, float]:
     """Focal lengths in pixels, from themselves or from the angles of view; one given stands for both."""
     for source in (entry, top):
         fx = _focal_along(source, "fl_x", "camera_angle_x", width)
         fy = _focal_along(source, "fl_y", "camera_angle_y", height)
         if fx is not None or fy is not None:
             return (fx if fx is not None else fy), (fy if fy is not None else fx)  # type: ignore[return-value]
-    raise CaptureError(f"{entry.place('fl_x')} is missing; give fl_x or camera_angle_x, there or for the whole file")
+    raise CaptureError(f"{entry.location('fl_x')} is missing; give fl_x or camera_angle_x, there or for the whole file")
 
 
-def _focal_along(source: Entry, focal: str, angle: str, size: int) -> float | None:
-    if source.has(focal):
+def _focal_along(source: JsonReader, focal: str, angle: str, size: int) -> float | None:
+    if source.optional(focal):
         return source.number(focal)
-    if not source.has(angle):
+    if not source.optional(angle):
         return None
     radians = source.number(angle)
     if positive(radians) is None or radians >= math.pi:
-        raise CaptureError(f"{source.place(angle)} is {radians:g}; give an angle of view in radians, below pi")
+        raise CaptureError(f"{source.location(angle)} is {radians:g}; give an angle of view in radians, below pi")
     return size / 2 / math.tan(radians / 2)
 
 
-def _number(entry: Entry, top: Entry, key: str, default: float) -> float:
+def _number(entry: JsonReader, top: JsonReader, key: str, default: float) -> float:
     for source in (entry, top):
-        if source.has(key):
+        if source.optional(key):
             return source.number(key)
     return default
 
 
-def _model(source: Entry, top: Entry, coefficients: tuple[float, ...]) -> CameraModel:
+def _model(source: JsonReader, top: JsonReader, coefficients: tuple[float, ...]) -> CameraModel:
     """The camera model; as in nerfstudio, every perspective one uses the coefficients that are there."""
-    default = "OPENCV_FISHEYE" if top.has("is_fisheye") and top.flag("is_fisheye") else "OPENCV"
-    name = source.text("camera_model").upper() if source.has("camera_model") else default
+    default = "OPENCV_FISHEYE" if top.optional("is_fisheye") and top.bool_("is_fisheye") else "OPENCV"
+    name = source.text("camera_model").upper() if source.optional("camera_model") else default
     if name not in _PERSPECTIVE + _FISHEYE:
         known = ", ".join(_PERSPECTIVE + _FISHEYE)
         raise CaptureError(
-            f"{source.place('camera_model')} is {spelled(name)}; undistort the pictures to one of {known}"
+            f"{source.location('camera_model')} is {one_case(name)}; undistort the pictures to one of {known}"
         )
     fisheye = name in _FISHEYE
     unused = {key: value for key, value in zip(_COEFFICIENTS, coefficients, strict=True) if value}
     for key in ("p1", "p2") if fisheye else ("k4",):
         if key in unused:
-            raise CaptureError(f"{source.place(key)} is not part of camera model {name}; undistort the pictures")
+            raise CaptureError(f"{source.location(key)} is not part of camera model {name}; undistort the pictures")
     if fisheye:
         return CameraModel.FISHEYE
     return CameraModel.OPENCV if unused else CameraModel.PINHOLE

@@ -8,15 +8,15 @@ import torch
 from torch import nn
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.stretches import Stretch
+from blocknerf.capture.pose_segments import PoseSegment
+from blocknerf.city.block_alignment import BlockAlignment, load_alignments
 from blocknerf.city.manifest import City
-from blocknerf.city.refinement import Refinement, open_refinements
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, read_header
-from blocknerf.fields.grid_network import GridNetwork
+from blocknerf.fields.hash_grid_mlp import HashGridMLP
 from blocknerf.fields.occupancy import REMEDY, load_occupancy
-from blocknerf.kernels.precision import STORED
+from blocknerf.kernels.precision import STORAGE_DTYPE
 from blocknerf.rendering.protocol import Field
 
 MIB = 1 << 20
@@ -27,7 +27,7 @@ class LoadedBlock:
     """What rendering needs of a block."""
 
     field: Field
-    refinement: Refinement | None = None
+    alignment: BlockAlignment | None = None
     """Where the block learned that photographs stand; None where it kept the poses it was given."""
 
     @property
@@ -36,14 +36,14 @@ class LoadedBlock:
         if not isinstance(self.field, nn.Module):
             return 0
         held = sum(each.numel() * each.element_size() for each in [*self.field.parameters(), *self.field.buffers()])
-        tables = [module.table for module in self.field.modules() if isinstance(module, GridNetwork)]
+        tables = [module.table for module in self.field.modules() if isinstance(module, HashGridMLP)]
         # Their copies for a GPU's kernels are made when they are first needed.
-        copied = sum(table.numel() * STORED.itemsize for table in tables if table.device.type != "cpu")
+        copied = sum(table.numel() * STORAGE_DTYPE.itemsize for table in tables if table.device.type != "cpu")
         return held + copied
 
-    def view(self, cameras: Cameras, stretch: Stretch | None = None) -> Cameras:
-        """Cameras as the block sees them: any, or with their stretch those of photographs (`Refinement.view`)."""
-        return cameras if self.refinement is None else self.refinement.view(cameras, stretch)
+    def to_block_frame(self, cameras: Cameras, stretch: PoseSegment | None = None) -> Cameras:
+        """Cameras as the block sees them: any, or with their stretch those of photographs (`BlockAlignment.to_block_frame`)."""
+        return cameras if self.alignment is None else self.alignment.to_block_frame(cameras, stretch)
 
 
 Loader = Callable[[str], LoadedBlock]
@@ -92,9 +92,9 @@ class BlockCache:
         self.held_bytes += size
 
 
-def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
+def block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
     """Loads the blocks of a run, refusing those that were trained for another city."""
-    refinement_of = open_refinements(run)
+    refinement_of = load_alignments(run)
 
     def load(name: str) -> LoadedBlock:
         path = run.field(name)
@@ -108,17 +108,17 @@ def open_blocks(run: RunFolder, city: City, device: torch.device | str = "cpu") 
         field, grid = load_field(path, device), run.occupancy(name)
         if grid.exists():
             try:
-                field.skip_empty(load_occupancy(grid, device))
+                field.set_occupancy(load_occupancy(grid, device))
             except ValueError as error:
                 raise RunError(f"{grid}: {error}; {REMEDY}") from None
-        return LoadedBlock(field=field, refinement=refinement_of(name))
+        return LoadedBlock(field=field, alignment=refinement_of(name))
 
     return load
 
 
-def open_growing(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
+def live_block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
     """Loads the blocks of a run, those in training as far as they are."""
-    finished = open_blocks(run, city, device)
+    finished = block_loader(run, city, device)
 
     def load(name: str) -> LoadedBlock:
         try:

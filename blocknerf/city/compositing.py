@@ -12,33 +12,35 @@ from blocknerf.city.weighting import NEAR_ORIGIN
 MIN_WEIGHT = 1.0 / 512.0
 """Shares of a picture smaller than this are half a gray level at most: they cannot be seen and are not rendered."""
 
-SCARCE = 0.05
+FALLBACK_THRESHOLD = 0.05
 """Where no block is more present than this, the nearest begins to stand in, smoothly."""
 
 
-def trust_in(presence: Float[Tensor, "blocks"]) -> float:
+def fallback_confidence(presence: Float[Tensor, "blocks"]) -> float:
     """1, falling to 0 where hardly any block is present.
 
-    >>> trust_in(torch.tensor([0.0, 0.7])), round(trust_in(torch.tensor([0.01, 0.0])), 3)
+    >>> fallback_confidence(torch.tensor([0.0, 0.7])), round(fallback_confidence(torch.tensor([0.01, 0.0])), 3)
     (1.0, 0.2)
     """
-    return min(float(presence.max()) / SCARCE, 1.0)
+    return min(float(presence.max()) / FALLBACK_THRESHOLD, 1.0)
 
 
-def stand_in(shares: Float[Tensor, "blocks *pixels"], trust: float, nearest: int) -> Float[Tensor, "blocks *pixels"]:
+def blend_with_fallback(
+    shares: Float[Tensor, "blocks *pixels"], trust: float, nearest: int
+) -> Float[Tensor, "blocks *pixels"]:
     """Shares in which one block, the nearest, takes over what the others are not trusted with."""
     alone = torch.zeros_like(shares)
     alone[nearest] = 1.0
     return torch.lerp(alone, shares, trust)
 
 
-def limit_blocks(shares: Float[Tensor, "blocks"], max_blocks: int) -> Float[Tensor, "blocks"]:
+def keep_top_k(shares: Float[Tensor, "blocks"], max_blocks: int) -> Float[Tensor, "blocks"]:
     """Shares with at most `max_blocks` above zero, summing to one.
 
     The largest share that finds no room is taken off all, so that a block which changes place with it does so
     at zero. Shares too small to be seen count as without room.
 
-    >>> limit_blocks(torch.tensor([0.75, 0.25]), 3)
+    >>> keep_top_k(torch.tensor([0.75, 0.25]), 3)
     tensor([0.7510, 0.2490])
     """
     ranked = shares.sort(descending=True).values
@@ -51,7 +53,7 @@ def limit_blocks(shares: Float[Tensor, "blocks"], max_blocks: int) -> Float[Tens
     return torch.zeros_like(shares).index_fill(0, first, 1.0 / len(first))
 
 
-def admit_pixels(
+def limit_pixel_weights(
     shares: Float[Tensor, "blocks height width"], admission: Float[Tensor, "blocks"]
 ) -> Float[Tensor, "blocks height width"]:
     """Shares of pixels scaled by how far each block is let into the picture at all; they sum to one in every pixel.
@@ -64,15 +66,15 @@ def admit_pixels(
     return torch.where(total > 0.0, weights / total.clamp_min(1e-30), (admission / admission.sum())[:, None, None])
 
 
-def is_outweighed(distance: float, nearer: Sequence[tuple[float, float]], power: float) -> bool:
+def is_negligible(distance: float, nearer: Sequence[tuple[float, float]], power: float) -> bool:
     """Whether a block at that distance has no visible share, given the distance and presence of nearer ones.
 
     Exact: by inverse distance in plan such a block gets zero however present it is, so it need not be looked at.
 
-    >>> is_outweighed(10.0, [(1.0, 1.0)], power=4.0), is_outweighed(2.0, [(1.0, 1.0)], power=4.0)
+    >>> is_negligible(10.0, [(1.0, 1.0)], power=4.0), is_negligible(2.0, [(1.0, 1.0)], power=4.0)
     (True, False)
     """
-    if max((presence for _, presence in nearer), default=0.0) < SCARCE:
+    if max((presence for _, presence in nearer), default=0.0) < FALLBACK_THRESHOLD:
         return False
     logits = [math.log(presence) - power * math.log(max(at, NEAR_ORIGIN)) for at, presence in nearer if presence > 0.0]
     # The largest term alone bounds the sum from below, and cannot overflow.

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TypeVar
 
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.entry import Entry
+from blocknerf.capture.json_reader import JsonReader
 from blocknerf.capture.points import PointCloud
-from blocknerf.city.looks import DEFAULT_LOOK, Look, open_look
+from blocknerf.city.appearance_presets import DEFAULT_PRESET, AppearancePreset, load_preset
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.files import read_json
-from blocknerf.values import shown
+from blocknerf.values import format_value
 
 _Read = TypeVar("_Read")
 _REMEDY = "train the block again"
@@ -43,18 +43,20 @@ def read_training_record(path: Path) -> TrainingRecord:
     Raises:
         RunError: it is missing or broken; the message names file, key and remedy.
     """
-    entry = Entry(read_json(path, "training record"), str(path), remedy=_REMEDY, error=RunError)
+    entry = JsonReader(read_json(path, "training record"), str(path), remedy=_REMEDY, error=RunError)
     config = entry.inner("config")
-    if entry.has("block", added=True) and entry.text("block") != path.parent.name:
-        raise RunError(f"{entry.place('block')} is {shown(entry.text('block'))}, another block; restore the file")
-    versions = entry.inner("versions") if entry.has("versions", added=True) else None
+    if entry.optional("block", added=True) and entry.text("block") != path.parent.name:
+        raise RunError(
+            f"{entry.location('block')} is {format_value(entry.text('block'))}, another block; restore the file"
+        )
+    versions = entry.inner("versions") if entry.optional("versions", added=True) else None
     return TrainingRecord(
-        downscale=config.whole("downscale", least=1),
-        frames=entry.whole("frames") if entry.has("frames", added=True) else None,
-        log=entry.text("log_sha256") if entry.has("log_sha256", added=True) else None,
-        psnr=entry.number("psnr") if entry.has("psnr", added=True) else None,
-        seconds=entry.number("seconds") if entry.has("seconds", added=True) else 0.0,
-        device=entry.text("device") if entry.has("device", added=True) else None,
+        downscale=config.int_("downscale", least=1),
+        frames=entry.int_("frames") if entry.optional("frames", added=True) else None,
+        log=entry.text("log_sha256") if entry.optional("log_sha256", added=True) else None,
+        psnr=entry.number("psnr") if entry.optional("psnr", added=True) else None,
+        seconds=entry.number("seconds") if entry.optional("seconds", added=True) else 0.0,
+        device=entry.text("device") if entry.optional("device", added=True) else None,
         versions={key: versions.text(key) for key in versions} if versions is not None else {},
     )
 
@@ -63,7 +65,7 @@ def read_training_record(path: Path) -> TrainingRecord:
 class Extras:
     """Those of one run that can be used, and what is wrong with the others."""
 
-    looks: Mapping[str, Look]
+    presets: Mapping[str, AppearancePreset]
     """That fit the blocks as they are, by name, the default one first."""
     points: PointCloud | None
     """None where the capture has none, too."""
@@ -76,24 +78,24 @@ class Extras:
     def read(cls, run: RunFolder, city: City, capture: Capture) -> "Extras":
         """Read all of a run's; a file that cannot be used is named, and the rest is there."""
         faults: list[str] = []
-        looks: dict[str, Look] = {}
-        for name in sorted(run.looks_done(), key=lambda name: (name != DEFAULT_LOOK, name)):
-            look = _tried(partial(_open_look, run, name, city, capture), run.look(name), faults)
+        looks: dict[str, AppearancePreset] = {}
+        for name in sorted(run.preset_names(), key=lambda name: (name != DEFAULT_PRESET, name)):
+            look = _tried(partial(_load_preset, run, name, city, capture), run.appearance_preset(name), faults)
             if look is not None:
                 looks[name] = look
-        points = _tried(capture.read_points, capture.root / (capture.points or ""), faults)
-        names = sorted({block.name for block in city.blocks} & set(run.blocks_done()))
-        paths = {name: run.train_record(name) for name in names}
+        points = _tried(capture.read_sparse_points, capture.image_dir / (capture.sparse_points or ""), faults)
+        names = sorted({block.name for block in city.blocks} & set(run.trained_blocks()))
+        paths = {name: run.train_summary(name) for name in names}
         records = {name: _tried(partial(read_training_record, path), path, faults) for name, path in paths.items()}
         found = {name: record for name, record in records.items() if record is not None}
-        return cls(looks=looks, points=points, records=found, faults=tuple(faults))
+        return cls(presets=looks, points=points, records=found, faults=tuple(faults))
 
 
-def _open_look(run: RunFolder, name: str, city: City, capture: Capture) -> Look:
-    look = open_look(run, name, city.digest)
+def _load_preset(run: RunFolder, name: str, city: City, capture: Capture) -> AppearancePreset:
+    look = load_preset(run, name, city.digest)
     if look.segment not in capture.segments:
-        why = f"segment: the capture has none named {shown(look.segment)}"
-        raise RunError(f"{run.look(name)}: {why}; run 'blocknerf match' with --look {name} again")
+        why = f"segment: the capture has none named {format_value(look.segment)}"
+        raise RunError(f"{run.appearance_preset(name)}: {why}; run 'blocknerf match' with --appearance {name} again")
     return look
 
 

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from blocknerf.errors import RunError, one_of
-from blocknerf.files import check_format, format_json, read_json, write_atomic
+from blocknerf.files import check_format_version, format_json, read_json, write_atomic
 from blocknerf.options import flag
 from blocknerf.partition.block import LONGEST_NAME, Block, is_file_name
-from blocknerf.presets import PRESETS, Preset
-from blocknerf.values import FARTHEST, LARGEST, finite, positive, shown, spelled, whole
+from blocknerf.quality import PRESETS, Preset
+from blocknerf.values import MAX_COORDINATE, MAX_VALUE, finite, format_value, one_case, positive, whole
 
-CITY_FORMAT = "blocknerf.city/1"
+CITY_FORMAT = "blocknerf.city/2"
 
 Weighting = Literal["nearest", "inverse_distance_2d", "inverse_distance_3d", "visibility_pixel", "visibility_image"]
 """How the pictures of several blocks are weighed against each other (`blocknerf.city.weighting`)."""
@@ -38,7 +38,7 @@ class City:
 
     blocks: tuple[Block, ...]
     preset: Preset = "draft"
-    held_out: int = 8
+    test_every: int = 8
     """Every n-th frame of the capture is kept from training and judged; 0 keeps none back."""
     weighting: Weighting = "inverse_distance_2d"
     power: float = 4.0
@@ -65,14 +65,14 @@ class City:
             if complaint:
                 raise RunError(f"city: {key}: {complaint}; {_REMEDIES.get(key, _REMEDY)}")
 
-    def is_held_out(self, index: int) -> bool:
+    def is_test_frame(self, index: int) -> bool:
         """Whether frame `index` of the capture is kept from training.
 
-        >>> city = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),), held_out=4)
-        >>> [i for i in range(10) if city.is_held_out(i)]
+        >>> city = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),), test_every=4)
+        >>> [i for i in range(10) if city.is_test_frame(i)]
         [2, 6]
         """
-        return self.held_out > 0 and index % self.held_out == self.held_out // 2
+        return self.test_every > 0 and index % self.test_every == self.test_every // 2
 
     def block(self, name: str) -> Block:
         """The block of that name.
@@ -128,8 +128,8 @@ def rendering_settings(city: City) -> dict[str, Any]:
     return {key: getattr(city, key) for key in RENDERING_KEYS}
 
 
-def check_name(name: str, option: str) -> None:
-    """Refuse a name, given as an option like `--look`, by which no file can be called.
+def check_file_name(name: str, option: str) -> None:
+    """Refuse a name, given as an option like `--appearance`, by which no file can be called.
 
     Raises:
         RunError: names both.
@@ -165,10 +165,13 @@ def _complaints(city: City) -> Iterator[tuple[str, str | None]]:
     for i, block in enumerate(city.blocks):
         key = f"blocks[{i}]"
         yield f"{key}.name", _not_name(block.name)
-        near = all(finite(number, FARTHEST) is not None for number in block.origin)
-        yield f"{key}.origin", None if near else f"is not finite, or beyond {FARTHEST:g}"
+        near = all(finite(number, MAX_COORDINATE) is not None for number in block.origin)
+        yield f"{key}.origin", None if near else f"is not finite, or beyond {MAX_COORDINATE:g}"
         yield f"{key}.radius", _not_positive(block.radius)
-    yield "held_out", None if city.held_out == 0 or city.held_out > 1 else f"{city.held_out} is neither 0 nor 2 or more"
+    yield (
+        "test_every",
+        None if city.test_every == 0 or city.test_every > 1 else f"{city.test_every} is neither 0 nor 2 or more",
+    )
     yield "preset", None if city.preset in PRESETS else f"{city.preset!r} is none of {', '.join(PRESETS)}"
     yield from ((key, _rendering_complaint(key, value)) for key, value in rendering_settings(city).items())
 
@@ -183,8 +186,8 @@ def _rendering_complaint(key: str, value: Any) -> str | None:
 
 def _not_name(name: str) -> str | None:
     if len(name) > LONGEST_NAME:
-        return f"{shown(name)} is longer than {LONGEST_NAME} characters"
-    return None if is_file_name(name) else f"{shown(name)} is not letters, digits, '-' and '_'"
+        return f"{format_value(name)} is longer than {LONGEST_NAME} characters"
+    return None if is_file_name(name) else f"{format_value(name)} is not letters, digits, '-' and '_'"
 
 
 def _not_positive(number: float) -> str | None:
@@ -194,11 +197,11 @@ def _not_positive(number: float) -> str | None:
 def _to_json(city: City) -> dict[str, Any]:
     blocks = [{"name": b.name, "origin": [float(x) for x in b.origin], "radius": float(b.radius)} for b in city.blocks]
     settings = rendering_settings(city)
-    return {"format": CITY_FORMAT, "preset": city.preset, "held_out": city.held_out, **settings, "blocks": blocks}
+    return {"format": CITY_FORMAT, "preset": city.preset, "test_every": city.test_every, **settings, "blocks": blocks}
 
 
 def _from_json(document: Mapping[str, Any]) -> City:
-    check_format(document.get("format"), CITY_FORMAT, "city", _REMEDY)
+    check_format_version(document.get("format"), CITY_FORMAT, "city", _REMEDY)
     _check_keys(document, {"format", *(field.name for field in fields(City))}, "")
     blocks = document["blocks"]
     if not isinstance(blocks, list):
@@ -206,7 +209,7 @@ def _from_json(document: Mapping[str, Any]) -> City:
     return City(
         blocks=tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(blocks)),
         preset=one_of(_text(document, "preset"), PRESETS, "city: preset:", remedy=_REMEDY),
-        held_out=_integer(document, "held_out"),
+        test_every=_integer(document, "test_every"),
         weighting=one_of(_text(document, "weighting"), WEIGHTINGS, "city: weighting:", remedy=_REMEDIES["weighting"]),
         power=_number(document["power"], "power"),
         selection_radius=_number(document["selection_radius"], "selection_radius"),
@@ -217,7 +220,7 @@ def _from_json(document: Mapping[str, Any]) -> City:
 def _check_keys(document: Mapping[str, Any], known: set[str], prefix: str) -> None:
     for key in sorted(document.keys() ^ known):
         complaint = "is missing" if key in known else "is unknown"
-        raise RunError(f"city: {prefix}{spelled(key)}: {complaint}; {_REMEDIES.get(key, _REMEDY)}")
+        raise RunError(f"city: {prefix}{one_case(key)}: {complaint}; {_REMEDIES.get(key, _REMEDY)}")
 
 
 def _block(document: object, key: str) -> Block:
@@ -236,14 +239,14 @@ def _block(document: object, key: str) -> Block:
 def _text(document: Mapping[str, Any], key: str, prefix: str = "") -> str:
     value = document[key]
     if not isinstance(value, str):
-        raise RunError(f"city: {prefix}{key}: {shown(value)} is not text; {_REMEDIES.get(key, _REMEDY)}")
+        raise RunError(f"city: {prefix}{key}: {format_value(value)} is not text; {_REMEDIES.get(key, _REMEDY)}")
     return value
 
 
 def _integer(document: Mapping[str, Any], key: str) -> int:
     number = whole(document[key])
     if number is None:
-        raise RunError(f"city: {key}: {shown(document[key])} is not a whole number; {_REMEDY}")
+        raise RunError(f"city: {key}: {format_value(document[key])} is not a whole number; {_REMEDY}")
     return number
 
 
@@ -251,6 +254,6 @@ def _number(value: object, key: str) -> float:
     number = finite(value)
     if number is None:
         raise RunError(
-            f"city: {key}: {shown(value)} is not a number below {LARGEST:.2g}; {_REMEDIES.get(key, _REMEDY)}"
+            f"city: {key}: {format_value(value)} is not a number below {MAX_VALUE:.2g}; {_REMEDIES.get(key, _REMEDY)}"
         )
     return number

@@ -12,14 +12,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.city.appearance import block_exposure
-from blocknerf.city.seams import FieldOf, Seam, colors_along
-from blocknerf.rendering.code_fit import fit_frozen, freeze_rays
+from blocknerf.city.appearance import exposure_for_block
+from blocknerf.city.overlaps import BlockOverlap, FieldOf, render_colors
+from blocknerf.rendering.appearance_fit import cache_rays, optimize_cached
 
 STEPS = 80
 """Of the descent for one block; the paper needs fewer than 100."""
 
-HOLD = 1e-3
+CODE_REG = 1e-3
 """Weight that holds a code near its start, where what the shared views leave open stays as the block learned it.
 
 On a street it halves how far codes move and leaves the seams as they are; ten times as much widens them again.
@@ -27,7 +27,7 @@ On a street it halves how far codes move and leaves the seams as they are; ten t
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Matched:
+class MatchedBlock:
     """A block whose code was found."""
 
     name: str
@@ -37,14 +37,14 @@ class Matched:
 
 
 def match_codes(
-    seams: Sequence[Seam],
+    seams: Sequence[BlockOverlap],
     field_of: FieldOf,
     known: Mapping[str, Tensor],
     starts: Callable[[str], Sequence[Tensor]],
     exposure: float | None,
     *,
     steps: int = STEPS,
-) -> Iterator[Matched]:
+) -> Iterator[MatchedBlock]:
     """The codes of all blocks that can be reached from those whose code is known, in the order they were found.
 
     Args:
@@ -56,25 +56,27 @@ def match_codes(
         steps: Of the descent for one block.
     """
     codes = dict(known)
-    for name, links in walk(seams, known):
+    for name, links in matching_order(seams, known):
         others = [link.other(name) for link in links]
         targets = [
-            colors_along(link.fitted, field_of(other), codes[other], exposure)
+            render_colors(link.fit_rays, field_of(other), codes[other], exposure)
             for link, other in zip(links, others, strict=True)
         ]
         field = field_of(name)
-        frozen = freeze_rays(
-            field, RayBundle.joined([link.fitted.rays for link in links]), block_exposure(field, exposure)
+        frozen = cache_rays(
+            field, RayBundle.cat([link.fit_rays.rays for link in links]), exposure_for_block(field, exposure)
         )
         # Weights of each seam sum to one, so that every matched neighbor counts alike.
-        weights = torch.cat([link.fitted.weights for link in links])
-        codes[name] = fit_frozen(
-            field, frozen, torch.cat(targets), starts=starts(name), steps=steps, weights=weights, hold=HOLD
+        weights = torch.cat([link.fit_rays.weights for link in links])
+        codes[name] = optimize_cached(
+            field, frozen, torch.cat(targets), starts=starts(name), steps=steps, weights=weights, hold=CODE_REG
         )
-        yield Matched(name=name, code=codes[name], neighbors=tuple(others))
+        yield MatchedBlock(name=name, code=codes[name], neighbors=tuple(others))
 
 
-def walk(seams: Sequence[Seam], known: Collection[str]) -> Iterator[tuple[str, tuple[Seam, ...]]]:
+def matching_order(
+    seams: Sequence[BlockOverlap], known: Collection[str]
+) -> Iterator[tuple[str, tuple[BlockOverlap, ...]]]:
     """Blocks in the order in which they are matched, each with its seams to blocks that are matched by then.
 
     Breadth first, so that errors add up over as few steps as can be; of the blocks equally far, the best seen first.
@@ -92,17 +94,17 @@ def walk(seams: Sequence[Seam], known: Collection[str]) -> Iterator[tuple[str, t
             matched.add(name)
 
 
-def islands(names: Sequence[str], seams: Sequence[Seam]) -> list[tuple[str, ...]]:
+def connected_components(names: Sequence[str], seams: Sequence[BlockOverlap]) -> list[tuple[str, ...]]:
     """The parts of the graph that no seam connects, each in the order of `names`."""
     left, found = list(names), []
     while left:
-        reached = hops(seams, left[0])
+        reached = hop_counts(seams, left[0])
         found.append(tuple(name for name in left if name in reached))
         left = [name for name in left if name not in reached]
     return found
 
 
-def hops(seams: Sequence[Seam], start: str) -> dict[str, int]:
+def hop_counts(seams: Sequence[BlockOverlap], start: str) -> dict[str, int]:
     """The blocks that seams connect with one, and how many seams away they are."""
     found, ring = {start: 0}, [start]
     while ring:
@@ -112,7 +114,7 @@ def hops(seams: Sequence[Seam], start: str) -> dict[str, int]:
     return found
 
 
-def central_block(island: Sequence[str], seams: Sequence[Seam], frames: Mapping[str, int]) -> str:
+def graph_center(island: Sequence[str], seams: Sequence[BlockOverlap], frames: Mapping[str, int]) -> str:
     """Where to begin: the block from which the others are fewest seams away, so that errors add up least.
 
     Args:
@@ -121,4 +123,4 @@ def central_block(island: Sequence[str], seams: Sequence[Seam], frames: Mapping[
         frames: How many photographs of the wanted light train each; blocks without are taken only if all are.
     """
     lit = [name for name in island if frames.get(name, 0) > 0] or list(island)
-    return min(lit, key=lambda name: (max(hops(seams, name).values()), -frames.get(name, 0), name))
+    return min(lit, key=lambda name: (max(hop_counts(seams, name).values()), -frames.get(name, 0), name))

@@ -15,7 +15,7 @@ class RunFolder:
         return self.path / "capture.json"
 
     @property
-    def settings(self) -> Path:
+    def run_settings(self) -> Path:
         """With what `blocknerf run` was asked for, so that another run is not mixed in."""
         return self.path / "run.json"
 
@@ -24,9 +24,9 @@ class RunFolder:
         return self.path / "city.json"
 
     @property
-    def plan(self) -> Path:
+    def map(self) -> Path:
         """The picture of blocks, frames and path."""
-        return self.path / "plan.png"
+        return self.path / "map.png"
 
     @property
     def coverage(self) -> Path:
@@ -43,9 +43,9 @@ class RunFolder:
         """Which frames train the block, and why."""
         return self.block_folder(name) / "frames.json"
 
-    def own_capture(self, name: str, mark: str) -> Path:
+    def update_capture(self, name: str, digest: str) -> Path:
         """The photographs that train a block which was updated; its frames.json says so."""
-        return self.block_folder(name) / f"capture-{mark}.json"
+        return self.block_folder(name) / f"update-{digest}.json"
 
     def field(self, name: str) -> Path:
         """The trained weights; a block is done when this file is there."""
@@ -66,11 +66,11 @@ class RunFolder:
         """The field as far as it is trained, for looking at; gone with the checkpoint."""
         return self.checkpoint(name) / "preview.safetensors"
 
-    def offsets(self, name: str) -> Path:
+    def pose_corrections(self, name: str) -> Path:
         """By how much the block moved the poses it was given; absent where it kept them."""
-        return self.block_folder(name) / "poses.json"
+        return self.block_folder(name) / "pose_corrections.json"
 
-    def train_record(self, name: str) -> Path:
+    def train_summary(self, name: str) -> Path:
         return self.block_folder(name) / "train.json"
 
     def log(self, name: str) -> Path:
@@ -82,18 +82,18 @@ class RunFolder:
         return self.path / "poses.json"
 
     @property
-    def looks(self) -> Path:
-        return self.path / "looks"
+    def appearance_dir(self) -> Path:
+        return self.path / "appearance"
 
-    def look(self, name: str) -> Path:
+    def appearance_preset(self, name: str) -> Path:
         """One appearance code a block."""
-        return self.looks / f"{name}.safetensors"
+        return self.appearance_dir / f"{name}.safetensors"
 
-    def look_lock(self, name: str) -> Path:
+    def appearance_lock(self, name: str) -> Path:
         """Held by the process that matches codes for it."""
-        return self.looks / f"{name}.lock"
+        return self.appearance_dir / f"{name}.lock"
 
-    def update(self, name: str) -> "RunFolder":
+    def update_run(self, name: str) -> "RunFolder":
         """A small run in which a block is trained anew; it is gone when that has taken the old one's place."""
         return RunFolder(self.path / "updates" / name)
 
@@ -107,7 +107,7 @@ class RunFolder:
     def trajectory(self, name: str) -> Path:
         return self.render_folder(name) / "trajectory.json"
 
-    def pictures(self, name: str, layer: str = "frames") -> Path:
+    def frames_dir(self, name: str, layer: str = "frames") -> Path:
         """The folder of a film's single pictures: `frames`, `depth` or `blocks`."""
         return self.render_folder(name) / layer
 
@@ -118,7 +118,7 @@ class RunFolder:
         """Held by the process that renders the video."""
         return self.render_folder(name) / "render.lock"
 
-    def render_record(self, name: str) -> Path:
+    def render_summary(self, name: str) -> Path:
         """What each picture of a film was made from; a film is done when this file is there."""
         return self.render_folder(name) / "render.json"
 
@@ -136,7 +136,7 @@ class RunFolder:
         return self.path / "evaluation.lock"
 
     @property
-    def evaluation_pictures(self) -> Path:
+    def evaluation_images(self) -> Path:
         """The folder of a few held-out photographs beside their renderings."""
         return self.path / "evaluation"
 
@@ -144,12 +144,12 @@ class RunFolder:
     def report(self) -> Path:
         return self.path / "report.html"
 
-    def blocks_done(self) -> tuple[str, ...]:
+    def trained_blocks(self) -> tuple[str, ...]:
         """Names of the trained blocks, sorted."""
         folders = self.blocks.iterdir() if self.blocks.is_dir() else ()
         return tuple(sorted(folder.name for folder in folders if self.field(folder.name).exists()))
 
-    def looks_done(self) -> tuple[str, ...]:
+    def preset_names(self) -> tuple[str, ...]:
         """Names of the stored looks, sorted."""
-        files = self.looks.glob("*.safetensors") if self.looks.is_dir() else ()
+        files = self.appearance_dir.glob("*.safetensors") if self.appearance_dir.is_dir() else ()
         return tuple(sorted(file.stem for file in files if not file.name.startswith(".")))

@@ -15,10 +15,10 @@ Position = tuple[float, float, float]
 RANGE_FADE = 0.25
 """Share of the selection radius over which a block fades out, so that it does not pop as the camera leaves it."""
 
-Reason = Literal["blended", "fallback", "culled", "outweighed", "out_of_range", "not_trained"]
+Reason = Literal["blended", "fallback", "culled", "negligible", "out_of_range", "not_trained"]
 """`blended` and `fallback` render; `fallback` is the nearest block where hardly any other survives.
 
-`culled` blocks do not see the view, `outweighed` ones would add nothing that shows, the nearest block may be
+`culled` blocks do not see the view, `negligible` ones would add nothing that shows, the nearest block may be
 `out_of_range`, and a `not_trained` one has no field on disk.
 """
 
@@ -30,12 +30,12 @@ class Candidate:
     block: Block
     distance: float
     """From the camera to the block's origin, in plan, in world units."""
-    presence: float
+    selection_weight: float
     """1 well within the selection radius, falling smoothly to 0 at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockUse:
+class BlockSelection:
     """What became of a candidate in one view, and why."""
 
     name: str
@@ -48,7 +48,7 @@ class BlockUse:
     reason: Reason
 
     @property
-    def kept(self) -> bool:
+    def rendered(self) -> bool:
         """Whether the block was rendered."""
         return self.weight > 0.0
 
@@ -68,12 +68,12 @@ class BlockIndex:
         members = [np.flatnonzero(octaves == octave) for octave in np.unique(octaves)]
         self._trees = [(rows, cKDTree(origins[rows]), float(radii[rows].max())) for rows in members]
 
-    def around(self, position: Position, selection_radius: float) -> tuple[Candidate, ...]:
+    def within_radius(self, position: Position, selection_radius: float) -> tuple[Candidate, ...]:
         """Blocks within `selection_radius` of their own radii, and the city's nearest in any case; nearest first."""
         found = {next(self._ranked(position)), *self._within(position, selection_radius)}
         return tuple(self._candidate(row, distance, selection_radius) for distance, row in sorted(found))
 
-    def by_distance(self, position: Position, selection_radius: float) -> Iterator[Candidate]:
+    def nearest_first(self, position: Position, selection_radius: float) -> Iterator[Candidate]:
         """Every block of the city, nearest first, found as they are asked for."""
         return (self._candidate(row, distance, selection_radius) for distance, row in self._ranked(position))
 
@@ -91,50 +91,50 @@ class BlockIndex:
         for rows, tree, _ in self._trees:
             _, local = tree.query(position[:2], k=list(range(1, min(count, len(rows)) + 1)))
             for row in rows[local]:
-                yield plan_distance(position, self._blocks[row]), int(row)
+                yield horizontal_distance(position, self._blocks[row]), int(row)
 
     def _within(self, position: Position, selection_radius: float) -> Iterator[tuple[float, int]]:
         for rows, tree, largest in self._trees:
             for row in rows[tree.query_ball_point(position[:2], selection_radius * largest)]:
                 block = self._blocks[row]
-                distance = plan_distance(position, block)
+                distance = horizontal_distance(position, block)
                 if distance < selection_radius * block.radius:
                     yield distance, int(row)
 
     def _candidate(self, row: int, distance: float, selection_radius: float) -> Candidate:
         block = self._blocks[row]
-        presence = range_presence(distance / (selection_radius * block.radius))
-        return Candidate(block=block, distance=distance, presence=presence)
+        presence = range_falloff(distance / (selection_radius * block.radius))
+        return Candidate(block=block, distance=distance, selection_weight=presence)
 
 
-def plan_distance(position: Position, block: Block) -> float:
+def horizontal_distance(position: Position, block: Block) -> float:
     """Distance in plan from a position to a block's origin."""
     return math.hypot(position[0] - block.origin[0], position[1] - block.origin[1])
 
 
-def range_presence(share: float) -> float:
+def range_falloff(share: float) -> float:
     """How present a block is at a share of its selection radius: 1 within, then smoothly down to 0 at the rim.
 
-    >>> [round(range_presence(share), 3) for share in (0.0, 0.75, 0.875, 1.0, 2.0)]
+    >>> [round(range_falloff(share), 3) for share in (0.0, 0.75, 0.875, 1.0, 2.0)]
     [1.0, 1.0, 0.5, 0.0, 0.0]
     """
-    return smooth_step((1.0 - share) / RANGE_FADE)
+    return smoothstep((1.0 - share) / RANGE_FADE)
 
 
-def visibility_presence(visibility: float | None, threshold: float) -> float:
+def visibility_falloff(visibility: float | None, threshold: float) -> float:
     """How present a block of that mean visibility is: 0 below the threshold, smoothly up to 1 at twice it.
 
     A visibility that is not known counts as full, and a threshold of 0 culls nothing.
 
-    >>> [round(visibility_presence(visibility, 0.1), 3) for visibility in (0.05, 0.1, 0.15, 0.2, 0.9)]
+    >>> [round(visibility_falloff(visibility, 0.1), 3) for visibility in (0.05, 0.1, 0.15, 0.2, 0.9)]
     [0.0, 0.0, 0.5, 1.0, 1.0]
     """
     if visibility is None or threshold == 0.0:
         return 1.0
-    return smooth_step((visibility - threshold) / threshold)
+    return smoothstep((visibility - threshold) / threshold)
 
 
-def smooth_step(share: float) -> float:
+def smoothstep(share: float) -> float:
     """0 up to 0, 1 from 1, and a cubic between that is flat at both ends."""
     inner = min(max(share, 0.0), 1.0)
     return inner * inner * (3.0 - 2.0 * inner)

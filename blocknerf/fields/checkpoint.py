@@ -12,13 +12,13 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.files import parse_json
 from blocknerf.tensor_file import DIGEST, TensorFile
-from blocknerf.values import first_line, spelled
+from blocknerf.values import first_line, one_case
 
-FILE = TensorFile(format="blocknerf.field/2", what="field", remedy="train the block again")
+FILE = TensorFile(format="blocknerf.field/3", what="field", remedy="train the block again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FieldHeader:
+class FieldMetadata:
     """What a field file says of itself."""
 
     spec: FieldSpec
@@ -39,7 +39,7 @@ def save_field(field: BlockField, path: Path, *, step: int, city: str) -> None:
     FILE.write(path, field.state_dict(), {"spec": json.dumps(field.spec.to_json()), "step": str(step), "city": city})
 
 
-def read_header(path: Path) -> FieldHeader:
+def read_header(path: Path) -> FieldMetadata:
     """What a field file says of itself, without its weights.
 
     Raises:
@@ -70,7 +70,7 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
         reason = first_line(error)
         raise CheckpointError(f"{path}: its header describes no field ({reason}); train the block again") from None
     if odd := _difference(shapes, {name: (value.shape, value.dtype) for name, value in weights.items()}):
-        raise CheckpointError(f"{path}: weights do not fit the header ({spelled(odd)}); train the block again")
+        raise CheckpointError(f"{path}: weights do not fit the header ({one_case(odd)}); train the block again")
     if not all(torch.isfinite(value).all() for value in weights.values()):
         raise CheckpointError(f"{path}: holds values that are not finite; train the block again")
     field = BlockField(spec)
@@ -87,7 +87,7 @@ def fingerprint(path: Path) -> str:
     return read_header(path).fingerprint
 
 
-def _header(path: Path, metadata: dict[str, str]) -> FieldHeader:
+def _header(path: Path, metadata: dict[str, str]) -> FieldMetadata:
     try:
         spec = FieldSpec.from_json(parse_json(metadata["spec"]))
         step, city = int(metadata["step"]), metadata["city"]
@@ -95,7 +95,7 @@ def _header(path: Path, metadata: dict[str, str]) -> FieldHeader:
         raise CheckpointError(f"{path}: {error}") from None
     except (KeyError, ValueError) as error:
         raise CheckpointError(f"{path}: broken header ({first_line(error)}); train the block again") from None
-    return FieldHeader(spec=spec, step=step, city=city, fingerprint=metadata[DIGEST])
+    return FieldMetadata(spec=spec, step=step, city=city, fingerprint=metadata[DIGEST])
 
 
 def _shapes(spec: FieldSpec) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -14,31 +14,31 @@ from blocknerf.values import first_line
 
 REMEDY = "restore the file, or move it away: the block renders without it, only more slowly"
 """The trained weights need no grid."""
-FILE = TensorFile(format="blocknerf.occupancy/2", what="occupancy grid", remedy=REMEDY)
+FILE = TensorFile(format="blocknerf.occupancy/3", what="occupancy grid", remedy=REMEDY)
 
 
 class OccupancyGrid(nn.Module):
     """Occupied cells of the contracted cube around a block."""
 
-    cells: Tensor
+    binaries: Tensor
 
     def __init__(self, cells: Bool[Tensor, "x y z"], origin: tuple[float, float, float], half_extent: float) -> None:
         super().__init__()
         self.origin, self.half_extent = origin, half_extent
-        self.register_buffer("cells", cells, persistent=False)
+        self.register_buffer("binaries", cells, persistent=False)
 
     @property
-    def share(self) -> float:
+    def occupied_fraction(self) -> float:
         """Occupied share of the cells."""
-        return float(self.cells.float().mean())
+        return float(self.binaries.float().mean())
 
 
 def save_occupancy(grid: OccupancyGrid, path: Path) -> None:
     """Write a grid atomically, eight cells a byte."""
-    flat = grid.cells.cpu().reshape(-1, 8).to(torch.uint8)
+    flat = grid.binaries.cpu().reshape(-1, 8).to(torch.uint8)
     packed = (flat << _bits()).sum(-1, dtype=torch.uint8)
-    facts = {"resolution": grid.cells.shape[0], "origin": list(grid.origin), "half_extent": grid.half_extent}
-    FILE.write(path, {"cells": packed}, {"grid": json.dumps(facts)})
+    facts = {"resolution": grid.binaries.shape[0], "origin": list(grid.origin), "half_extent": grid.half_extent}
+    FILE.write(path, {"binaries": packed}, {"grid": json.dumps(facts)})
 
 
 def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyGrid:
@@ -51,7 +51,7 @@ def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyG
         metadata, tensors = FILE.read(path)
         facts = parse_json(metadata["grid"])
         side = int(facts["resolution"])
-        cells = ((tensors["cells"][:, None] >> _bits()) & 1).bool().view(side, side, side)
+        cells = ((tensors["binaries"][:, None] >> _bits()) & 1).bool().view(side, side, side)
         return OccupancyGrid(cells.to(device), tuple(facts["origin"]), facts["half_extent"])
     except (FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError) as error:
         reason = first_line(error)

@@ -4,8 +4,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args, get_origin
 
 from blocknerf.errors import CheckpointError
-from blocknerf.presets import Preset
-from blocknerf.values import FARTHEST, finite, positive, shown
+from blocknerf.quality import Preset
+from blocknerf.values import MAX_COORDINATE, finite, format_value, positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,22 +24,22 @@ class FieldSpec:
     """Names of the training frames, one appearance code each."""
     exposure_reference: float
     """Exposure that counts as one; exposures are encoded in stops from it."""
-    levels: int = 8
-    features: int = 4
-    log2_table: int = 17
+    num_levels: int = 8
+    features_per_level: int = 4
+    log2_hashmap_size: int = 17
     base_resolution: int = 16
-    finest_resolution: int = 2048
+    max_resolution: int = 2048
     """Cells along the side of the contracted cube, which is twice the block's."""
-    hidden: int = 32
-    geometry_features: int = 16
-    code_size: int = 32
-    proposal_levels: int = 5
-    proposal_log2_table: int = 15
-    proposal_finest_resolution: int = 256
-    visibility_log2_table: int = 14
-    visibility_finest_resolution: int = 128
-    proposal_samples: int = 48
-    samples: int = 24
+    hidden_dim: int = 32
+    geo_feat_dim: int = 16
+    appearance_dim: int = 32
+    proposal_num_levels: int = 5
+    proposal_log2_hashmap_size: int = 15
+    proposal_max_resolution: int = 256
+    visibility_log2_hashmap_size: int = 14
+    visibility_max_resolution: int = 128
+    num_proposal_samples: int = 48
+    num_samples: int = 24
 
     @classmethod
     def preset(cls, preset: Preset, **placement: Any) -> "FieldSpec":
@@ -58,7 +58,7 @@ class FieldSpec:
         known = {field.name: field.type for field in fields(cls)}
         if odd := sorted(known.keys() ^ content.keys()):
             raise CheckpointError(
-                f"field spec: key {shown(odd[0])} is missing or unknown; use the version that wrote it"
+                f"field spec: key {format_value(odd[0])} is missing or unknown; use the version that wrote it"
             )
         return cls(**{name: _stored(name, kind, content[name]) for name, kind in known.items()})
 
@@ -70,10 +70,10 @@ class FieldSpec:
 def _stored(name: str, kind: object, value: Any) -> Any:
     """A value as its field wants it, in range: JSON knows neither tuples nor whether 5 is a float."""
     if kind is float:
-        number = finite(value, FARTHEST) if name == "origin" else positive(value)
+        number = finite(value, MAX_COORDINATE) if name == "origin" else positive(value)
         if number is not None:
             return number
-    least = 0 if name == "code_size" else 1  # a field without codes shows every image alike
+    least = 0 if name == "appearance_dim" else 1  # a field without codes shows every image alike
     if kind is int and type(value) is int and least <= value <= _largest(name):
         return value
     if kind is str and isinstance(value, str):
@@ -82,7 +82,7 @@ def _stored(name: str, kind: object, value: Any) -> Any:
         kinds = get_args(kind)
         if kinds[-1] is Ellipsis or len(kinds) == len(value):
             return tuple(_stored(name, kinds[0], item) for item in value)
-    raise CheckpointError(f"field spec: {name}: {shown(value)} does not fit; use the version that wrote it")
+    raise CheckpointError(f"field spec: {name}: {format_value(value)} does not fit; use the version that wrote it")
 
 
 def _largest(name: str) -> int:
@@ -92,6 +92,18 @@ def _largest(name: str) -> int:
 
 _PRESETS: dict[Preset, dict[str, Any]] = {
     "draft": {},
-    "standard": {"log2_table": 19, "finest_resolution": 4096, "hidden": 64, "proposal_samples": 64, "samples": 32},
-    "fine": {"log2_table": 21, "finest_resolution": 8192, "hidden": 64, "proposal_samples": 96, "samples": 48},
+    "standard": {
+        "log2_hashmap_size": 19,
+        "max_resolution": 4096,
+        "hidden_dim": 64,
+        "num_proposal_samples": 64,
+        "num_samples": 32,
+    },
+    "fine": {
+        "log2_hashmap_size": 21,
+        "max_resolution": 8192,
+        "hidden_dim": 64,
+        "num_proposal_samples": 96,
+        "num_samples": 48,
+    },
 }

@@ -1,5 +1,5 @@
 """Operations that are worth compiling: each as plain PyTorch, its definition, and in fast backends."""
 
-from blocknerf.compilation import keep_compiled
+from blocknerf.numba_config import configure_numba_cache
 
-keep_compiled()
+configure_numba_cache()

@@ -17,45 +17,45 @@ import torch
 
 from blocknerf.errors import BackendError
 
-Backend = Literal["auto", "reference", "native", "fused", "tcnn"]
+Backend = Literal["auto", "torch", "numba", "triton", "tcnn"]
 """`auto` takes the fastest usable one; the others are never replaced by another."""
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
-    "hash_grid": ("fused", "tcnn", "native", "reference"),
-    "mlp": ("native", "reference"),
-    "radiance": ("fused", "native", "reference"),
-    "adam": ("fused", "native", "reference"),
-    "contraction": ("fused", "native", "reference"),
-    "conditions": ("fused", "reference"),
-    "intervals": ("fused", "native", "reference"),
-    "resampling": ("fused", "native", "reference"),
-    "quadrature": ("fused", "native", "reference"),
-    "histograms": ("fused", "native", "reference"),
-    "marching": ("fused", "native", "reference"),
+    "hash_grid": ("triton", "tcnn", "numba", "torch"),
+    "mlp": ("numba", "torch"),
+    "radiance": ("triton", "numba", "torch"),
+    "adam": ("triton", "numba", "torch"),
+    "contraction": ("triton", "numba", "torch"),
+    "ray_encoding": ("triton", "torch"),
+    "ray_samples": ("triton", "numba", "torch"),
+    "pdf_sampling": ("triton", "numba", "torch"),
+    "volume_rendering": ("triton", "numba", "torch"),
+    "ray_losses": ("triton", "numba", "torch"),
+    "marching": ("triton", "numba", "torch"),
 }
 """The backends of each operation, fastest first. A new one is added here and to `_verdict`."""
 
 _FORM = "grids of 2 or 4 features an entry under 2 layers, and 3 color layers of 16, 32 or 64"
 
-FIXED = {"contraction": "footprints", "conditions": "directions and exposures", "intervals": "rays"}
+FIXED = {"contraction": "footprints", "ray_encoding": "directions and exposures", "ray_samples": "rays"}
 """What no backend but the reference differentiates by, where it does."""
 
 LIMITS: dict[tuple[str, str], str] = {
-    ("hash_grid", "fused"): "grids of 2 or 4 features an entry",
+    ("hash_grid", "triton"): "grids of 2 or 4 features an entry",
     ("hash_grid", "tcnn"): "grids of 1, 2, 4 or 8 features an entry",
-    ("radiance", "fused"): _FORM,
-    ("marching", "fused"): _FORM,
-    **{(name, fast): f"{what} that need no gradient" for name, what in FIXED.items() for fast in ("native", "fused")},
+    ("radiance", "triton"): _FORM,
+    ("marching", "triton"): _FORM,
+    **{(name, fast): f"{what} that need no gradient" for name, what in FIXED.items() for fast in ("numba", "triton")},
 }
 """What a backend takes where it does not take everything; the operation tells `choose` what it was given beyond it."""
 
-WRITTEN_FOR = {"cpu": "native", "cuda": "fused"}
+WRITTEN_FOR = {"cpu": "numba", "cuda": "triton"}
 """The backend that is expected to run on each kind of device, where an operation has it."""
 
 FITTING: Mapping[str, str] = MappingProxyType({})
 """Nothing is beyond the limits of any backend."""
 
-INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
+TRITON_INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
 """Whether Triton kernels run as Python on the processor, to test their arithmetic: only where asked for by name."""
 
 
@@ -128,8 +128,8 @@ def choose_fixed(operation: str, backend: str, *tensors: torch.Tensor, moves: bo
         BackendError: as `choose`; or it moves, and the backend asked for would give no gradient.
     """
     if moves and backend == "auto":
-        return choose(operation, "reference", *tensors)
-    given = dict.fromkeys(("native", "fused"), f"{FIXED[operation]} that need a gradient") if moves else FITTING
+        return choose(operation, "torch", *tensors)
+    given = dict.fromkeys(("numba", "triton"), f"{FIXED[operation]} that need a gradient") if moves else FITTING
     return choose(operation, backend, *tensors, unfit=given)
 
 
@@ -161,7 +161,7 @@ def _chosen(operation: str, backend: str, device: str, dtype: torch.dtype) -> st
 
 
 def _fastest(verdicts: Sequence[Availability], device: str, unfit: Mapping[str, str]) -> Availability:
-    out = {*unfit, "fused"} if device == "cpu" else set(unfit)
+    out = {*unfit, "triton"} if device == "cpu" else set(unfit)
     return next(verdict for verdict in verdicts if verdict.usable and verdict.backend not in out)
 
 
@@ -185,15 +185,15 @@ def _tell(what: str, taken: str, expected: str, reason: str | None) -> None:
 
 
 def _verdict(backend: str, device: str, dtype: torch.dtype) -> tuple[bool, str]:
-    if backend == "reference":
+    if backend == "torch":
         return True, "plain PyTorch, any device and floating type"
-    interpreted = backend == "fused" and INTERPRETED and device == "cpu"
-    home = "cpu" if backend == "native" or interpreted else "cuda"
+    interpreted = backend == "triton" and TRITON_INTERPRET and device == "cpu"
+    home = "cpu" if backend == "numba" or interpreted else "cuda"
     if device != home:
         return False, f"compiled for {'the processor' if home == 'cpu' else 'a GPU'}, the tensors are on {device}"
     if dtype != torch.float32:
         return False, f"float32 only, the tensors are {str(dtype).removeprefix('torch.')}"
-    return {"native": _numba, "fused": _triton, "tcnn": _tiny_cuda_nn}[backend]()
+    return {"numba": _numba, "triton": _triton, "tcnn": _tiny_cuda_nn}[backend]()
 
 
 @cache
@@ -210,7 +210,7 @@ def _triton() -> tuple[bool, str]:
         triton = importlib.import_module("triton")
     except ImportError as error:
         return False, f"Triton does not load ({error}); it comes with PyTorch for CUDA"
-    if INTERPRETED:
+    if TRITON_INTERPRET:
         return True, f"Triton {triton.__version__}, interpreted on the processor for tests"
     if not _builds_launchers():
         return False, (

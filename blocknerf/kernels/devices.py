@@ -10,7 +10,7 @@ Device = str
 """`auto`, `cpu`, `cuda`, or one of several GPUs as `cuda:1`; `auto` takes the GPU where there is one."""
 
 
-def resolve(device: Device = "auto") -> torch.device:
+def resolve_device(device: Device = "auto") -> torch.device:
     """The device of that name, made the one that kernels run on.
 
     Raises:

@@ -11,13 +11,13 @@
 
 import torch
 
-from blocknerf.kernels.backends import INTERPRETED
+from blocknerf.kernels.backends import TRITON_INTERPRET
 
-STORED = torch.float16
+STORAGE_DTYPE = torch.float16
 """Of the copies of hash tables, and of activations between kernels."""
-LARGEST = 65504.0
-"""Largest number of `STORED`; activations are kept within it."""
-OPERANDS = torch.float32 if INTERPRETED else torch.bfloat16
+HALF_MAX = 65504.0
+"""Largest number of `STORAGE_DTYPE`; activations are kept within it."""
+MATMUL_DTYPE = torch.float32 if TRITON_INTERPRET else torch.bfloat16
 """Of matrix products in the backward pass; Triton's interpreter takes the bits of a bfloat16 for a whole number."""
 FIXED_POINT = float(1 << 40)
 """What gradients of hash tables are multiplied by to be added as whole numbers, where order must not matter."""

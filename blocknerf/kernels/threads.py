@@ -15,14 +15,14 @@ os.environ.setdefault("KMP_BLOCKTIME", "0")
 _count: int | None = None
 
 
-def usable_cores() -> int:
+def available_cores() -> int:
     """The cores this process may run on, which in a container is often fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
 
 
-def use_threads(count: int | None = None) -> int:
+def set_num_threads(count: int | None = None) -> int:
     """Set the threads of the kernels to `count` (default: every usable core) and give the number set.
 
     PyTorch keeps to one: what is left to it are small operations between kernels, which two threads make slower
@@ -35,18 +35,18 @@ def use_threads(count: int | None = None) -> int:
     check_whole(threads=count)
     import torch
 
-    _count = min(count or usable_cores(), usable_cores())
+    _count = min(count or available_cores(), available_cores())
     torch.set_num_threads(1)
     if "numba" in sys.modules:
-        enter_numba()
+        apply_numba_threads()
     return _count
 
 
-def enter_numba(most: int | None = None) -> int:
+def apply_numba_threads(most: int | None = None) -> int:
     """Set Numba's threads, at most `most`, for the calling thread - Numba keeps it for each - and give their number."""
     import numba
 
-    count = min(_count or usable_cores(), int(getattr(numba.config, "NUMBA_NUM_THREADS")))  # noqa: B009
+    count = min(_count or available_cores(), int(getattr(numba.config, "NUMBA_NUM_THREADS")))  # noqa: B009
     count = count if most is None else min(count, most)
     if numba.get_num_threads() != count:
         numba.set_num_threads(count)

@@ -12,8 +12,8 @@ from blocknerf.partition.radius import check_count
 DEFAULT_BLOCKS = 4
 FRAMES_PER_BLOCK = 100
 """A large flight gets a block for every so many photographs; each sees a wide area, so fewer than on a street."""
-FEWEST_FRAMES = 10
-REACH = 0.85
+MIN_FRAMES = 10
+COVER_RADIUS = 0.85
 """Every part of the footprint stays within this many radii of an origin when discs at its rim are left out."""
 RELAXATIONS = 10
 SEARCHES = 7
@@ -24,7 +24,7 @@ def place_grid(footprint: Float[Tensor, "cells 2"], radius: float) -> Float[Tens
     """Origins from a hexagonal lattice one radius apart (50 % overlap) that cover the footprint with fewest discs.
 
     The lattice is turned along the footprint's main axis and tried at several offsets; discs at the rim are
-    dropped while every cell stays within `REACH` radii of an origin, and those left move toward the middle of
+    dropped while every cell stays within `COVER_RADIUS` radii of an origin, and those left move toward the middle of
     the ground that they serve. They are ordered along the main axis.
 
     Raises:
@@ -37,9 +37,13 @@ def place_grid(footprint: Float[Tensor, "cells 2"], radius: float) -> Float[Tens
     steps = 4 if _lattice_size(local, radius) < 200 else 2
     shifts = [(x / steps, y / steps) for x in range(steps) for y in range(steps)]
     planes = (local, local.flip(-1))
-    tries = [(_prune(_occupied(plane, radius, shift), plane, radius), plane) for plane in planes for shift in shifts]
+    tries = [
+        (_drop_redundant(_occupied_sites(plane, radius, shift), plane, radius), plane)
+        for plane in planes
+        for shift in shifts
+    ]
     sites, plane = min(tries, key=lambda trial: (len(trial[0]), float(_nearest(trial[1], trial[0]).square().mean())))
-    sites = _relax(sites if plane is local else sites.flip(-1), local, radius)
+    sites = _lloyd(sites if plane is local else sites.flip(-1), local, radius)
     # Rows of the lattice first, so that the order does not hang on rounding.
     rows = (sites[:, 0] / (0.1 * radius)).round() * 1e6 + sites[:, 1] / radius
     return sites[rows.argsort()] @ axes.T
@@ -47,7 +51,7 @@ def place_grid(footprint: Float[Tensor, "cells 2"], radius: float) -> Float[Tens
 
 def default_radius(footprint: Float[Tensor, "cells 2"], frames: int) -> float:
     """The smallest radius that covers the footprint with about as many blocks as its frames call for."""
-    wanted = max(1, min(max(DEFAULT_BLOCKS, frames // FRAMES_PER_BLOCK), frames // FEWEST_FRAMES))
+    wanted = max(1, min(max(DEFAULT_BLOCKS, frames // FRAMES_PER_BLOCK), frames // MIN_FRAMES))
     size = max(float((footprint.amax(0) - footprint.amin(0)).norm()), 1e-6)
     # At the smaller bound the discs have too little area to cover a square of that diagonal.
     low, high = size / (4 * math.sqrt(wanted)), size
@@ -64,7 +68,7 @@ def _lattice_size(plane: Tensor, radius: float) -> float:
     return count
 
 
-def _occupied(plane: Tensor, radius: float, offset: tuple[float, float]) -> Tensor:
+def _occupied_sites(plane: Tensor, radius: float, offset: tuple[float, float]) -> Tensor:
     """Lattice sites that are the nearest to some position, busiest last."""
     row = radius * math.sqrt(3) / 2
     low, high = plane.amin(0) - radius, plane.amax(0) + radius
@@ -77,9 +81,9 @@ def _occupied(plane: Tensor, radius: float, offset: tuple[float, float]) -> Tens
     return sites[nearest[counts.argsort(stable=True)]]
 
 
-def _prune(sites: Tensor, plane: Tensor, radius: float) -> Tensor:
-    """Drop sites, least busy first, whose positions all lie within `REACH` of another, but part no neighbors."""
-    covers = (_distances(plane, sites) <= REACH * radius).numpy()
+def _drop_redundant(sites: Tensor, plane: Tensor, radius: float) -> Tensor:
+    """Drop sites, least busy first, whose positions all lie within `COVER_RADIUS` of another, but part no neighbors."""
+    covers = (_distances(plane, sites) <= COVER_RADIUS * radius).numpy()
     near = (_distances(sites, sites) <= 1.001 * radius).fill_diagonal_(False).numpy()
     times = covers.sum(-1)
     keep = np.ones(len(sites), bool)
@@ -93,7 +97,7 @@ def _prune(sites: Tensor, plane: Tensor, radius: float) -> Tensor:
     return sites[torch.from_numpy(keep)]
 
 
-def _relax(sites: Tensor, plane: Tensor, radius: float) -> Tensor:
+def _lloyd(sites: Tensor, plane: Tensor, radius: float) -> Tensor:
     """Sites moved to the means of the positions nearest to them, unless that would break cover or overlap."""
     moved = sites
     for _ in range(RELAXATIONS):
@@ -102,7 +106,7 @@ def _relax(sites: Tensor, plane: Tensor, radius: float) -> Tensor:
         counts = torch.bincount(nearest, minlength=len(moved))[:, None]
         moved = torch.where(counts > 0, total / counts.clamp_min(1), moved)
     between = _distances(moved, moved).fill_diagonal_(math.inf).amin(-1)
-    covering = float(_nearest(plane, moved).max()) <= REACH * radius
+    covering = float(_nearest(plane, moved).max()) <= COVER_RADIUS * radius
     overlapping = len(sites) == 1 or bool(((between <= radius) & (between >= 0.5 * radius)).all())
     return moved if covering and overlapping else sites
 

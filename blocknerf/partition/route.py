@@ -7,17 +7,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.partition.survey import Survey
+from blocknerf.partition.capture_geometry import CaptureGeometry
 
-WELL_COVERED = 0.75
+COVERED_RADIUS = 0.75
 """A path position this many radii from an origin needs no further block: origins one radius apart leave 0.5."""
-SLIVER = 0.15
+MIN_GAP = 0.15
 """An uncovered end of a path this short (in radii) is not worth another block: it lies within 0.9 radii."""
 STEPS_PER_RADIUS = 40
 DEFAULT_BLOCKS = 4
 FRAMES_PER_BLOCK = 250
 """Without a scale to go by, a long capture gets a block for every so many frames."""
-FEWEST_FRAMES = 10
+MIN_FRAMES = 10
 """New frames a block should at least bring; a sparse walk gets larger blocks instead of starved ones."""
 METRIC_RADII = (16.0, 60.0)
 """Metres: below, a car's frames are too few; above, a hash grid's cells are too coarse for a street."""
@@ -27,7 +27,7 @@ def place_route(paths: list[Float[Tensor, "_ 3"]], radius: float) -> Float[Tenso
     """Origins along the union of the paths: neighbours one radius apart (50 % overlap), no stretch served twice.
 
     Every path position lies within `radius` of an origin, in plan, and no two origins are closer than
-    `WELL_COVERED` radii. Heights are the path's own.
+    `COVERED_RADIUS` radii. Heights are the path's own.
 
     >>> street = torch.tensor([[0.0, 0.0, 2.0], [40.0, 0.0, 2.0]])
     >>> place_route([street, street + torch.tensor([0.0, 1.0, 0.0])], 10.0)[:, 0].tolist()
@@ -44,39 +44,39 @@ def place_route(paths: list[Float[Tensor, "_ 3"]], radius: float) -> Float[Tenso
     return torch.stack(origins)
 
 
-def inset(length: float, radius: float, after_block: bool, before_block: bool) -> float:
+def first_origin_offset(length: float, radius: float, after_block: bool, before_block: bool) -> float:
     """How far into an uncovered stretch the first origin goes, so that neighbours end up at most a radius apart.
 
-    A stretch begins (ends) `WELL_COVERED` radii from an origin where `after_block` (`before_block`) is true,
+    A stretch begins (ends) `COVERED_RADIUS` radii from an origin where `after_block` (`before_block`) is true,
     and at an end of the path otherwise.
     """
     if after_block and before_block:
-        gap = length + 2 * WELL_COVERED * radius
+        gap = length + 2 * COVERED_RADIUS * radius
         parts = math.ceil(gap / radius - 1e-6)
         # Between two and 2.25 radii, three parts would crowd the blocks; two are an eighth too long at most.
-        parts = parts if gap >= parts * WELL_COVERED * radius else parts - 1
-        return max(0.0, gap / max(2, parts) - WELL_COVERED * radius)
+        parts = parts if gap >= parts * COVERED_RADIUS * radius else parts - 1
+        return max(0.0, gap / max(2, parts) - COVERED_RADIUS * radius)
     if after_block:
-        return min(length, (1 - WELL_COVERED) * radius)
+        return min(length, (1 - COVERED_RADIUS) * radius)
     if before_block:
         count = max(1, math.ceil(length / radius - 1e-6))
-        return max(0.0, length - (1 - WELL_COVERED) * radius - (count - 1) * radius)
+        return max(0.0, length - (1 - COVERED_RADIUS) * radius - (count - 1) * radius)
     count = max(1, round(length / radius))
     return (length - (count - 1) * radius) / 2
 
 
-def default_radius(survey: Survey) -> float:
+def default_radius(survey: CaptureGeometry) -> float:
     """A radius that divides the driven way into a few blocks, each with frames enough to train on.
 
     Metric captures stay within `METRIC_RADII` unless their frames are too sparse for it.
     """
-    paths = [path for _, path in route_paths(survey)]
+    paths = [path for _, path in split_tracks(survey)]
     length = max(route_length(paths), survey.extent)
-    if survey.metric:
+    if survey.is_metric:
         radius = min(max(length / DEFAULT_BLOCKS, METRIC_RADII[0]), METRIC_RADII[1])
     else:
         radius = length / max(DEFAULT_BLOCKS, len(survey) / FRAMES_PER_BLOCK)
-    return max(radius, min(length, FEWEST_FRAMES * length / len(survey)))
+    return max(radius, min(length, MIN_FRAMES * length / len(survey)))
 
 
 def route_length(paths: list[Float[Tensor, "_ 3"]]) -> float:
@@ -90,10 +90,10 @@ def route_length(paths: list[Float[Tensor, "_ 3"]]) -> float:
     return len(place_route(paths, diagonal / 10)) * diagonal / 10 if diagonal > 0 else 0.0
 
 
-def route_paths(survey: Survey) -> list[tuple[str, Float[Tensor, "_ 3"]]]:
+def split_tracks(survey: CaptureGeometry) -> list[tuple[str, Float[Tensor, "_ 3"]]]:
     """Segment and camera centres of each track, parted where the track jumps (a pause in recording)."""
     paths = []
-    for indices in survey.along_tracks():
+    for indices in survey.sorted_tracks():
         segment = survey.tracks[indices[0]][0]
         centers = survey.centers[indices]
         steps = (centers[1:] - centers[:-1]).norm(dim=-1)
@@ -122,17 +122,17 @@ def resample(path: Float[Tensor, "vertices 3"], step: float) -> Float[Tensor, "s
 def _next_position(path: Tensor, away: Tensor, radius: float) -> int | None:
     """Sample of the path where its next origin goes, or None when it is covered."""
     step = float((path[1] - path[0])[:2].norm()) if len(path) > 1 else 0.0
-    for first, last in _stretches(away > WELL_COVERED * radius * (1 + 1e-6)):
+    for first, last in _runs(away > COVERED_RADIUS * radius * (1 + 1e-6)):
         length = (last - first) * step
         after, before = first > 0, last < len(path) - 1
-        if after != before and length <= SLIVER * radius:
+        if after != before and length <= MIN_GAP * radius:
             continue
         # From the last covered sample, so that rounding to samples never makes neighbors overlap less.
-        return first - after + (int(inset(length, radius, after, before) / step + 1e-6) if step else 0)
+        return first - after + (int(first_origin_offset(length, radius, after, before) / step + 1e-6) if step else 0)
     return None
 
 
-def _stretches(marked: Tensor) -> list[tuple[int, int]]:
+def _runs(marked: Tensor) -> list[tuple[int, int]]:
     """First and last index of every run of marked samples."""
     edges = np.diff(np.concatenate([[0], marked.numpy().astype(np.int8), [0]]))
     return list(zip((edges == 1).nonzero()[0].tolist(), ((edges == -1).nonzero()[0] - 1).tolist(), strict=True))

@@ -13,8 +13,8 @@ import numpy as np
 
 from blocknerf.errors import PlacementError
 from blocknerf.files import open_regular
-from blocknerf.geodesy import east_north
-from blocknerf.partition.street_network import Line, Street, StreetNetwork, line_length, without_waypoints
+from blocknerf.geo import geodetic_to_enu
+from blocknerf.partition.street_network import Line, Street, StreetNetwork, line_length, simplify
 from blocknerf.values import first_line
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ STREETS = (
     *("unclassified", "residential", "living_street", "pedestrian", "road", "service"),
 )
 """Values of the tag `highway` that are streets; foot and cycle ways beside them would make every corner two."""
-NO_STREETS = ("driveway", "parking", "parking_aisle", "private", "emergency_access", "drive-through")
+EXCLUDED_SERVICES = ("driveway", "parking", "parking_aisle", "private", "emergency_access", "drive-through")
 """Values of the tag `service` that are no streets."""
-JUNCTION = 10.0
+JUNCTION_RADIUS = 10.0
 """Nodes of a map whose circles of this radius (m) touch are one junction: two divided roads cross in four nodes."""
-LARGEST_MAP = 128 << 20
+MAX_MAP_BYTES = 128 << 20
 """Bytes of a map, unpacked: a hundred square kilometers of a city. Osmnx takes 22 times as much memory to read them,
 and one and a half minutes."""
 
@@ -58,10 +58,10 @@ def read_streets(path: Path, geo_origin: tuple[float, float, float]) -> StreetNe
     if not graph.edges:
         raise PlacementError(f"{path}: holds no streets (ways with a highway tag that cars use); choose another map")
     for node in graph.nodes.values():
-        node["x"], node["y"] = east_north(node["x"], node["y"], geo_origin)
+        node["x"], node["y"] = geodetic_to_enu(node["x"], node["y"], geo_origin)
     # The same plane as `east_north`, by its name among projections.
     graph.graph["crs"] = f"+proj=ortho +lat_0={geo_origin[0]} +lon_0={geo_origin[1]} +ellps=WGS84"
-    return without_waypoints(_network(osmnx.simplify_graph(graph, remove_rings=False)))
+    return simplify(_network(osmnx.simplify_graph(graph, remove_rings=False)))
 
 
 def _read_graph(path: Path) -> "MultiDiGraph":
@@ -125,13 +125,13 @@ def _plain(path: Path, stream: BinaryIO, size: int, folder: Path) -> Path:
 
 
 def _check_length(path: Path, length: int) -> None:
-    if length > LARGEST_MAP:
-        most = f"it is larger than the {LARGEST_MAP >> 20} MiB (unpacked) that are read"
+    if length > MAX_MAP_BYTES:
+        most = f"it is larger than the {MAX_MAP_BYTES >> 20} MiB (unpacked) that are read"
         raise PlacementError(f"{path}: {most}; cut the part around the capture out of it")
 
 
 def _is_street(tags: dict[str, Any]) -> bool:
-    private = tags.get("access") in ("private", "no") or tags.get("service") in NO_STREETS
+    private = tags.get("access") in ("private", "no") or tags.get("service") in EXCLUDED_SERVICES
     return tags.get("highway") in STREETS and tags.get("area") != "yes" and not private
 
 
@@ -140,7 +140,7 @@ def _network(graph: "MultiDiGraph") -> StreetNetwork:
     import osmnx
 
     # Without its edges: it would drop a long way that leaves a junction and comes back to it.
-    merged = osmnx.consolidate_intersections(graph, tolerance=JUNCTION, dead_ends=True, reconnect_edges=False)
+    merged = osmnx.consolidate_intersections(graph, tolerance=JUNCTION_RADIUS, dead_ends=True, reconnect_edges=False)
     positions = np.array([[node["x"], node["y"]] for node in merged.nodes.values()], np.float64)
     place_of = {
         node: place
@@ -152,9 +152,9 @@ def _network(graph: "MultiDiGraph") -> StreetNetwork:
         ends = (place_of[first], place_of[last])
         line = np.concatenate([positions[ends[0]][None], way, positions[ends[1]][None]])
         # What stays within a junction is part of it.
-        if ends[0] != ends[1] or line_length(way) > 4 * JUNCTION:
+        if ends[0] != ends[1] or line_length(way) > 4 * JUNCTION_RADIUS:
             streets.append(Street(ends=ends, line=_without_repeats(line)))
-    return StreetNetwork(places=positions, streets=tuple(streets))
+    return StreetNetwork(nodes=positions, streets=tuple(streets))
 
 
 def _ways(graph: "MultiDiGraph") -> list[tuple[int, int, Line]]:

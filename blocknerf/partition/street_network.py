@@ -7,9 +7,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial import cKDTree
 
-PARALLEL = 25.0
+MAX_PARALLEL_GAP = 25.0
 """Streets between the same two places that stay this close (m) are carriageways of one street."""
-COMPARED = 5.0
+COMPARE_SPACING = 5.0
 """Spacing (m) at which two lines are compared."""
 
 Line = Float[np.ndarray, "_ 2"]
@@ -29,14 +29,14 @@ class Street:
 class StreetNetwork:
     """Streets, and the places where they meet or end."""
 
-    places: Float[np.ndarray, "places 2"]
+    nodes: Float[np.ndarray, "places 2"]
     streets: tuple[Street, ...]
 
-    def sides(self) -> dict[int, int]:
+    def degrees(self) -> dict[int, int]:
         """How many ways lead away from each place that has any: 1 at a dead end, 3 or more at an intersection."""
         return {place: _count_sides(streets) for place, streets in _at_places(self.streets).items()}
 
-    def carriageways(self) -> list[tuple[Street, ...]]:
+    def parallel_groups(self) -> list[tuple[Street, ...]]:
         """The streets, each once: the carriageways of a divided one together, all from the same end to the other."""
         between: dict[frozenset[int], list[Street]] = {}
         for street in self.streets:
@@ -54,32 +54,32 @@ def line_length(line: Line) -> float:
     return float(_distances(line)[-1])
 
 
-def stretch(line: Line, first: float, last: float) -> Line:
+def substring(line: Line, first: float, last: float) -> Line:
     """The part of a polyline between two distances along it.
 
-    >>> stretch(np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 10.0]]), 5.0, 15.0).tolist()
+    >>> substring(np.array([[0.0, 0.0], [10.0, 0.0], [10.0, 10.0]]), 5.0, 15.0).tolist()
     [[5.0, 0.0], [10.0, 0.0], [10.0, 5.0]]
     """
     along = _distances(line)
     kept = line[(along > first) & (along < last)]
-    return np.concatenate([point_at(line, first)[None], kept, point_at(line, last)[None]])
+    return np.concatenate([interpolate(line, first)[None], kept, interpolate(line, last)[None]])
 
 
-def point_at(line: Line, distance: float) -> Float[np.ndarray, "2"]:
+def interpolate(line: Line, distance: float) -> Float[np.ndarray, "2"]:
     """The position at a distance along a polyline."""
     along = _distances(line)
     return np.array([np.interp(distance, along, axis) for axis in line.T])
 
 
-def middle(lines: Sequence[Line], share: float) -> Float[np.ndarray, "2"]:
+def midpoint(lines: Sequence[Line], share: float) -> Float[np.ndarray, "2"]:
     """The mean of the positions at a share of each line's length."""
-    return np.mean([point_at(line, share * line_length(line)) for line in lines], 0)
+    return np.mean([interpolate(line, share * line_length(line)) for line in lines], 0)
 
 
-def spread(lines: Sequence[Line]) -> float:
+def max_separation(lines: Sequence[Line]) -> float:
     """How far lines lie from the middle between them, at most.
 
-    >>> spread([np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([[0.0, 4.0], [9.0, 10.0]])])
+    >>> max_separation([np.array([[0.0, 0.0], [9.0, 0.0]]), np.array([[0.0, 4.0], [9.0, 10.0]])])
     5.0
     """
     # Distances between polylines are largest at a vertex of one of them.
@@ -89,14 +89,14 @@ def spread(lines: Sequence[Line]) -> float:
     return float(np.linalg.norm(np.array(tracks) - np.mean(tracks, 0), axis=1).max())
 
 
-def sampled(line: Line, spacing: float) -> Float[np.ndarray, "samples 2"]:
+def densify(line: Line, spacing: float) -> Float[np.ndarray, "samples 2"]:
     """Positions along a polyline at even distances of at most `spacing`, both ends among them."""
     along = _distances(line)
     where = np.linspace(0.0, along[-1], max(2, int(np.ceil(along[-1] / spacing)) + 1))
     return np.stack([np.interp(where, along, axis) for axis in line.T], -1)
 
 
-def without_waypoints(network: StreetNetwork) -> StreetNetwork:
+def simplify(network: StreetNetwork) -> StreetNetwork:
     """The same streets, joined wherever a place is neither an intersection nor an end.
 
     Carriageways of one street count as one way, so that the place where a street divides in two is no
@@ -117,7 +117,7 @@ def without_waypoints(network: StreetNetwork) -> StreetNetwork:
                 # Its streets lead elsewhere now, so two of them may turn out to be carriageways of one.
                 waiting.append(end)
     streets = {id(street): street for streets in at.values() for street in streets}
-    return StreetNetwork(places=network.places, streets=tuple(streets.values()))
+    return StreetNetwork(nodes=network.nodes, streets=tuple(streets.values()))
 
 
 def _joined(streets: Sequence[Street], place: int) -> list[Street]:
@@ -177,9 +177,9 @@ def _ways(streets: Sequence[Street]) -> list[list[Street]]:
 def _are_carriageways(first: Street, second: Street) -> bool:
     if first.ends[0] == first.ends[1] or set(first.ends) != set(second.ends):
         return False
-    one, other = sampled(first.line, COMPARED), sampled(second.line, COMPARED)
+    one, other = densify(first.line, COMPARE_SPACING), densify(second.line, COMPARE_SPACING)
     apart = max(float(cKDTree(one).query(other)[0].max()), float(cKDTree(other).query(one)[0].max()))
-    return apart <= PARALLEL
+    return apart <= MAX_PARALLEL_GAP
 
 
 def _distances(line: Line) -> Float[np.ndarray, "vertices"]:

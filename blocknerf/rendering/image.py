@@ -8,24 +8,24 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from blocknerf.cameras import Cameras, RayBundle
-from blocknerf.kernels.quadrature import weights_from_density
-from blocknerf.rendering.protocol import Field, Marching
-from blocknerf.rendering.rays import expected_depth, render_rays, spacing_of
-from blocknerf.rendering.recorded import RecordedWork
+from blocknerf.kernels.volume_rendering import weights_from_density
+from blocknerf.rendering.cuda_graphs import GraphedFunction
+from blocknerf.rendering.protocol import Field, SupportsMarching
+from blocknerf.rendering.rays import expected_depth, ray_spacing, render_rays
 from blocknerf.sampling.proposal import sample_proposals
 
-TILE_RAYS = {"cpu": 4096, "cuda": 1 << 15}
+CHUNK = {"cpu": 4096, "cuda": 1 << 15}
 """Rays rendered at once: enough to fill the device, few enough to stay in a processor's caches or a GPU's memory."""
-MARCH_RAYS = {"cpu": 1 << 14, "cuda": 1 << 20}
+MARCH_CHUNK = {"cpu": 1 << 14, "cuda": 1 << 20}
 """Rays given at once to a field that marches: it leaves next to nothing in memory between them, and a GPU takes a whole
 screen before Python could ask for the next part."""
-RECORDED_RAYS = 1 << 12
+GRAPH_MAX_RAYS = 1 << 12
 """Glances at up to so many rays are replayed from graphs on a GPU."""
 PATCH = (16, 8)
 """Height and width of the patches whose rays a marching field is given one after the other: they see the same cells."""
 
 
-def nothing() -> None:
+def no_op() -> None:
     """What is done between tiles where nobody waits."""
 
 
@@ -45,7 +45,7 @@ class Rendering:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Glance:
+class ProposalRendering:
     """A rough idea of a picture."""
 
     visibility: Float[Tensor, "height width"]
@@ -63,51 +63,51 @@ def render_image(
     exposure: float,
     *,
     plain: bool = False,
-    pause: Callable[[], None] = nothing,
+    pause: Callable[[], None] = no_op,
 ) -> Rendering:
     """What a camera sees of a field along the rays of its picture, with one appearance code and one exposure.
 
-    Rays (`Cameras.image_rays`) and code lie where the field does, and so does the picture. A field that can march
+    Rays (`Cameras.generate_rays`) and code lie where the field does, and so does the picture. A field that can march
     rays by itself does, unless `plain` asks for the way that suits every field; the pictures differ by less than can be
     seen. `pause` is called before each tile, and may raise to give the picture up.
     """
-    height, width = rays.radii.shape
-    if isinstance(field, Marching) and not plain:
+    height, width = rays.pixel_radii.shape
+    if isinstance(field, SupportsMarching) and not plain:
         color, depth, opacity = _march(field, rays, code, exposure, pause)
     else:
-        color, depth, opacity = _render_plainly(field, rays.flatten(), code, exposure, pause)
+        color, depth, opacity = _render_generic(field, rays.flatten(), code, exposure, pause)
     return Rendering(
         color=color.view(height, width, 3), depth=depth.view(height, width), opacity=opacity.view(height, width)
     )
 
 
-def _render_plainly(
+def _render_generic(
     field: Field, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Tensor]:
     tiles = []
-    for part in _tiles(rays, TILE_RAYS):
+    for part in _tiles(rays, CHUNK):
         pause()
-        seen = render_rays(field, rays[part], *_light(part, code, exposure))
+        seen = render_rays(field, rays[part], *_expand_conditioning(part, code, exposure))
         tiles.append((seen.color.clamp(0.0, 1.0), seen.depth, seen.opacity))
     color, depth, opacity = (torch.cat(parts) for parts in zip(*tiles, strict=True))
     return color, depth, opacity
 
 
 def _march(
-    field: Marching, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
+    field: SupportsMarching, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Tensor]:
-    height, width = rays.radii.shape
+    height, width = rays.pixel_radii.shape
     order, flat = _patches(height, width, code.device), rays.flatten()
     results = code.new_empty(len(flat), 3), code.new_empty(len(flat)), code.new_empty(len(flat))
-    for part in _tiles(flat, MARCH_RAYS):
+    for part in _tiles(flat, MARCH_CHUNK):
         pause()
-        seen = field.march(flat[order[part]], *_light(part, code, exposure))
+        seen = field.march(flat[order[part]], *_expand_conditioning(part, code, exposure))
         for result, values in zip(results, seen, strict=True):
             result[order[part]] = values
     return results
 
 
-def _light(part: slice, code: Tensor, exposure: float) -> tuple[Tensor, Tensor]:
+def _expand_conditioning(part: slice, code: Tensor, exposure: float) -> tuple[Tensor, Tensor]:
     """The code and the exposure of each ray of a part."""
     count = part.stop - part.start
     return code.expand(count, -1), torch.full((count,), exposure, device=code.device)
@@ -123,20 +123,20 @@ def _patches(height: int, width: int, device: torch.device) -> Int[Tensor, "pixe
 
 
 @torch.no_grad()
-def glance(field: Field, cameras: Cameras, index: int = 0) -> Glance:
+def render_proposals(field: Field, cameras: Cameras, index: int = 0) -> ProposalRendering:
     """What the proposals alone tell of a picture; the costly field is never evaluated.
 
     Cameras lie where the field does. Call it with those of low resolution, where the mean over the picture is what
     matters.
     """
-    rays = cameras.image_rays(index)
+    rays = cameras.generate_rays(index)
     flat = rays.flatten()
-    if flat.radii.is_cuda and isinstance(field, nn.Module) and len(flat) <= RECORDED_RAYS:
-        parts = [_recorded_glance(field, flat)]
+    if flat.pixel_radii.is_cuda and isinstance(field, nn.Module) and len(flat) <= GRAPH_MAX_RAYS:
+        parts = [_graphed_proposals(field, flat)]
     else:
-        parts = [_glance_along(field, flat[part]) for part in _tiles(flat, TILE_RAYS)]
-    visibility, depth, opacity = (torch.cat(each).view(rays.radii.shape) for each in zip(*parts, strict=True))
-    return Glance(visibility=visibility, depth=depth, opacity=opacity)
+        parts = [_proposal_tile(field, flat[part]) for part in _tiles(flat, CHUNK)]
+    visibility, depth, opacity = (torch.cat(each).view(rays.pixel_radii.shape) for each in zip(*parts, strict=True))
+    return ProposalRendering(visibility=visibility, depth=depth, opacity=opacity)
 
 
 def predict_visibility(field: Field, cameras: Cameras, index: int = 0) -> Float[Tensor, "height width"]:
@@ -145,20 +145,20 @@ def predict_visibility(field: Field, cameras: Cameras, index: int = 0) -> Float[
     Predicted transmittance of the samples along each ray, weighted by what the proposals find there. Sky counts as
     not seen: it says nothing about the block. The mean over a low-resolution picture decides on culling.
     """
-    return glance(field, cameras, index).visibility
+    return render_proposals(field, cameras, index).visibility
 
 
-def _glance_along(field: Field, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor]:
-    samples, _ = sample_proposals(field.proposal_densities, rays, spacing_of(field), field.sample_counts)
-    last = field.proposal_densities[-1]
-    weights, _ = weights_from_density(last(samples.points, samples.footprints), samples.distances)
+def _proposal_tile(field: Field, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor]:
+    samples, _ = sample_proposals(field.proposal_density_fns, rays, ray_spacing(field), field.num_samples)
+    last = field.proposal_density_fns[-1]
+    weights, _ = weights_from_density(last(samples.points, samples.radii), samples.t_edges)
     seen = (weights * field.visibility(samples.points, rays.directions)).sum(-1)
-    return seen, expected_depth(weights, samples.middles, field.far), weights.sum(-1)
+    return seen, expected_depth(weights, samples.t_mids, field.far), weights.sum(-1)
 
 
-_recorded_glance = RecordedWork(_glance_along)
+_graphed_proposals = GraphedFunction(_proposal_tile)
 
 
 def _tiles(rays: RayBundle, sizes: Mapping[str, int]) -> list[slice]:
-    count, size = len(rays), sizes.get(rays.radii.device.type, sizes["cpu"])
+    count, size = len(rays), sizes.get(rays.pixel_radii.device.type, sizes["cpu"])
     return [slice(start, min(start + size, count)) for start in range(0, count, size)]

@@ -13,7 +13,7 @@ class Field(Protocol):
     """Density and color in world coordinates. Lengths are in world units, directions have length one."""
 
     @property
-    def code_size(self) -> int:
+    def appearance_dim(self) -> int:
         """Numbers in an appearance code."""
 
     @property
@@ -25,15 +25,15 @@ class Field(Protocol):
         """Where rays end."""
 
     @property
-    def knee(self) -> float:
+    def linear_until(self) -> float:
         """Where samples turn from even in distance to even in inverse distance."""
 
     @property
-    def sample_counts(self) -> tuple[int, ...]:
+    def num_samples(self) -> tuple[int, ...]:
         """Samples a ray of each proposal round, then of the field itself."""
 
     @property
-    def proposal_densities(self) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
+    def proposal_density_fns(self) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
         """Cheap densities of points `[rays samples 3]` with footprints `[rays samples]`, one a round."""
 
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
@@ -50,7 +50,7 @@ class Field(Protocol):
 
 
 @runtime_checkable
-class Radiant(Protocol):
+class SupportsRadiance(Protocol):
     """A field that answers for density and color at once, in less time than one after the other."""
 
     def radiance(
@@ -66,7 +66,7 @@ class Radiant(Protocol):
 
 
 @runtime_checkable
-class Marching(Protocol):
+class SupportsMarching(Protocol):
     """A field that follows rays to their colors by itself, in less time than it takes to ask what `Field` answers."""
 
     def march(self, rays: RayBundle, code: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:

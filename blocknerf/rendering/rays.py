@@ -7,16 +7,16 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.intervals import RaySamples
-from blocknerf.kernels.quadrature import composite, weights_from_density
-from blocknerf.kernels.radiance.activations import fade_gradient
-from blocknerf.rendering.protocol import Field, Radiant
-from blocknerf.sampling.proposal import Histogram, sample_proposals
-from blocknerf.spacing import Spacing
+from blocknerf.kernels.radiance.activations import scale_gradient
+from blocknerf.kernels.ray_samples import RaySamples
+from blocknerf.kernels.volume_rendering import composite, weights_from_density
+from blocknerf.ray_spacing import RaySpacing
+from blocknerf.rendering.protocol import Field, SupportsRadiance
+from blocknerf.sampling.proposal import RayHistogram, sample_proposals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RayRendering:
+class RayOutputs:
     """What rays see, and the samples that say so."""
 
     color: Float[Tensor, "rays 3"]
@@ -26,12 +26,12 @@ class RayRendering:
     weights: Float[Tensor, "rays samples"]
     transmittance: Float[Tensor, "rays samples"]
     samples: RaySamples
-    proposals: list[Histogram]
+    proposals: list[RayHistogram]
 
 
-def spacing_of(field: Field) -> Spacing:
+def ray_spacing(field: Field) -> RaySpacing:
     """How a field spreads samples along rays."""
-    return Spacing(near=field.near, far=field.far, knee=field.knee)
+    return RaySpacing(near=field.near, far=field.far, linear_until=field.linear_until)
 
 
 def render_rays(
@@ -43,8 +43,8 @@ def render_rays(
     generator: torch.Generator | None = None,
     anneal: float | Float[Tensor, ""] = 1.0,
     train_proposals: bool = False,
-    near_fade: float = 0.0,
-) -> RayRendering:
+    gradient_scaling_distance: float = 0.0,
+) -> RayOutputs:
     """Colors, depths and weights along rays, with the sky behind (NeRF, eq. 3).
 
     Args:
@@ -59,24 +59,28 @@ def render_rays(
             cameras (Philip and Deschaintre 2023); zero leaves gradients alone.
     """
     samples, proposals = sample_proposals(
-        field.proposal_densities,
+        field.proposal_density_fns,
         rays,
-        spacing_of(field),
-        field.sample_counts,
+        ray_spacing(field),
+        field.num_samples,
         generator=generator,
         anneal=anneal,
         train_proposals=train_proposals,
     )
-    fade = (samples.middles / near_fade).square().clamp(max=1.0) if near_fade > 0.0 else None
+    fade = (
+        (samples.t_mids / gradient_scaling_distance).square().clamp(max=1.0)
+        if gradient_scaling_distance > 0.0
+        else None
+    )
     density, colors = _radiance(field, samples, rays, code, exposure, fade)
-    weights, transmittance = weights_from_density(density, samples.distances)
+    weights, transmittance = weights_from_density(density, samples.t_edges)
     opacity = weights.sum(-1)
     sky = field.sky(rays.directions, code, exposure)
     color = composite(weights, colors, sky)
-    return RayRendering(
+    return RayOutputs(
         color=color,
         opacity=opacity,
-        depth=expected_depth(weights, samples.middles, field.far),
+        depth=expected_depth(weights, samples.t_mids, field.far),
         weights=weights,
         transmittance=transmittance,
         samples=samples,
@@ -88,11 +92,11 @@ def _radiance(
     field: Field, samples: RaySamples, rays: RayBundle, code: Tensor, exposure: Tensor, fade: Tensor | None
 ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
     """Density and color of samples, in one pass where the field has one."""
-    if isinstance(field, Radiant):
-        return field.radiance(samples.points, samples.footprints, rays.directions, code, exposure, fade)
-    density, features = field.density(samples.points, samples.footprints)
+    if isinstance(field, SupportsRadiance):
+        return field.radiance(samples.points, samples.radii, rays.directions, code, exposure, fade)
+    density, features = field.density(samples.points, samples.radii)
     if fade is not None:
-        density, features = fade_gradient(density, fade), fade_gradient(features, fade[..., None])
+        density, features = scale_gradient(density, fade), scale_gradient(features, fade[..., None])
     return density, field.color(features, rays.directions, code, exposure)
 
 

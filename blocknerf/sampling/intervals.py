@@ -4,11 +4,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.resampling import PADDING
-from blocknerf.kernels.resampling import resample as invert_histogram
+from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING
+from blocknerf.kernels.pdf_sampling import sample_pdf as invert_histogram
 
 
-def uniform_edges(
+def uniform_bins(
     rays: int, bins: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "rays edges"]:
     """Evenly spaced bin edges on [0, 1]; with a generator, the inner edges shift by one random part of a bin a ray."""
@@ -21,7 +21,7 @@ def uniform_edges(
     return moved
 
 
-def resample(
+def sample_pdf(
     edges: Float[Tensor, "rays edges"],
     weights: Float[Tensor, "rays bins"],
     bins: int,
@@ -35,4 +35,4 @@ def resample(
         jitter = edges.new_full((len(edges),), 0.5)
     else:
         jitter = torch.rand(len(edges), 1, generator=generator, device=edges.device, dtype=edges.dtype)[:, 0]
-    return invert_histogram(edges, weights, jitter, bins, PADDING)
+    return invert_histogram(edges, weights, jitter, bins, HISTOGRAM_PADDING)

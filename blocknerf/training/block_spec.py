@@ -12,16 +12,16 @@ from blocknerf.errors import OptionError
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.options import check_whole
 from blocknerf.partition.block import Block
-from blocknerf.presets import Preset
-from blocknerf.training.depths import distances_in_view
+from blocknerf.quality import Preset
+from blocknerf.training.sparse_depth import distances_in_view
 
-NEAR_SHARE = 0.02
+NEAR_FRACTION = 0.02
 """Rays begin at this share of the block's radius, unless measured points show that nothing is so near."""
-FAR_SHARE = 100.0
-PROBED_FRAMES = 12
-NEAREST_SHARE = 1e-3
+FAR_FRACTION = 100.0
+SAMPLED_FRAMES = 12
+NEAREST_FRACTION = 1e-3
 """Share of points in view, stray ones, that rays may begin behind."""
-SMALLEST_SIDE = 8
+MIN_SIDE = 8
 """Pixels that a photograph asked to be shrunk must keep, either way."""
 LONG_SIDE: dict[Preset, float] = {"draft": 400, "standard": 1600, "fine": math.inf}
 """Longest image side, in pixels, that a preset learns from."""
@@ -34,8 +34,8 @@ def spec_for_block(capture: Capture, block: Block, frames: Sequence[int], preset
         preset,
         origin=block.origin,
         half_extent=block.radius,
-        near=max(NEAR_SHARE * block.radius, 0.5 * _nearest_distance(capture, frames)),
-        far=FAR_SHARE * block.radius,
+        near=max(NEAR_FRACTION * block.radius, 0.5 * _nearest_distance(capture, frames)),
+        far=FAR_FRACTION * block.radius,
         frames=tuple(capture.frames[index].name for index in frames),
         exposure_reference=median(exposures) if exposures else 1.0,
     )
@@ -55,8 +55,8 @@ def check_downscale(capture: Capture, downscale: int | None) -> None:
     """
     check_whole(downscale=downscale)
     smallest = min(min(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
-    if downscale is not None and smallest // downscale < SMALLEST_SIDE:
-        most = max(1, smallest // SMALLEST_SIDE)
+    if downscale is not None and smallest // downscale < MIN_SIDE:
+        most = max(1, smallest // MIN_SIDE)
         raise OptionError(f"--downscale {downscale} leaves too little of the photographs; give at most {most}")
 
 
@@ -66,10 +66,10 @@ def _nearest_distance(capture: Capture, frames: Sequence[int]) -> float:
     Points that others hide count as well: what hides them is nearer still. `project_depths` would leave the nearest
     out, since of a sparse cloud's it cannot say what they hide: on a walk with a point every 0.9 m all within 30 m.
     """
-    cloud = capture.read_lidar() or capture.read_points()
+    cloud = capture.read_lidar_points() or capture.read_sparse_points()
     if cloud is None or not len(cloud.positions):
         return 0.0
     points, cameras = torch.from_numpy(cloud.positions), capture.cameras()
-    probed = list(frames)[:: max(1, len(frames) // PROBED_FRAMES)]
+    probed = list(frames)[:: max(1, len(frames) // SAMPLED_FRAMES)]
     distances = torch.cat([distances_in_view(points, cameras, index) for index in probed])
-    return float(np.quantile(distances.numpy(), NEAREST_SHARE)) if len(distances) else 0.0
+    return float(np.quantile(distances.numpy(), NEAREST_FRACTION)) if len(distances) else 0.0

@@ -10,9 +10,9 @@ from blocknerf.errors import CheckpointError, TrainingError
 from blocknerf.files import parse_json
 from blocknerf.tensor_file import TensorFile
 from blocknerf.training.trainer import Trainer
-from blocknerf.values import first_line, shown
+from blocknerf.values import first_line, format_value
 
-FILE = TensorFile(format="blocknerf.training/2", what="checkpoint", remedy="delete it to train from the start")
+FILE = TensorFile(format="blocknerf.training/3", what="checkpoint", remedy="delete it to train from the start")
 
 
 def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
@@ -69,6 +69,6 @@ def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
         mine = json.loads(json.dumps(mine))
         if odd := [name for name in mine if stored.get(name) != mine[name]]:
             raise CheckpointError(
-                f"{path}: was trained with {odd[0]} = {shown(stored.get(odd[0]))}, now {shown(mine[odd[0]])}; "
+                f"{path}: was trained with {odd[0]} = {format_value(stored.get(odd[0]))}, now {format_value(mine[odd[0]])}; "
                 "use the same settings, or delete it to train from the start"
             )

@@ -4,8 +4,8 @@ import torch
 from jaxtyping import Bool, Float, Int8
 from torch import Tensor
 
-from blocknerf.kernels import histograms
-from blocknerf.sampling.proposal import Histogram
+from blocknerf.kernels import ray_losses
+from blocknerf.sampling.proposal import RayHistogram
 
 
 def photometric(
@@ -17,10 +17,10 @@ def photometric(
     return (color - target).square().mean(-1).mul(trusted).sum() / trusted.sum().clamp_min(1)
 
 
-def outlying(errors: Float[Tensor, "rays"], share: float) -> Bool[Tensor, "rays"]:
+def outlier_mask(errors: Float[Tensor, "rays"], share: float) -> Bool[Tensor, "rays"]:
     """Which rays have the largest errors: that share of them, or fewer where the last are equal.
 
-    >>> outlying(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.5).tolist()
+    >>> outlier_mask(torch.tensor([0.1, 0.4, 0.2, 0.3]), 0.5).tolist()
     [False, True, False, True]
     """
     kept = len(errors) - int(share * len(errors))
@@ -29,25 +29,25 @@ def outlying(errors: Float[Tensor, "rays"], share: float) -> Bool[Tensor, "rays"
     return errors > errors.kthvalue(kept).values
 
 
-def code_prior(codes: Float[Tensor, "frames codes"]) -> Float[Tensor, ""]:
+def appearance_reg(codes: Float[Tensor, "frames codes"]) -> Float[Tensor, ""]:
     """Mean squared appearance code, which keeps codes near zero; zero where they hold no numbers at all."""
     return codes.square().sum() / max(codes.numel(), 1)
 
 
-def interlevel(fine: Histogram, proposal: Histogram) -> Float[Tensor, ""]:
+def interlevel(fine: RayHistogram, proposal: RayHistogram) -> Float[Tensor, ""]:
     """How far a proposal histogram falls short of bounding the field's weights (mip-NeRF 360, eq. 13).
 
     Gradients reach the proposal only: the fine weights are taken as given.
     """
-    return histograms.interlevel(fine.edges, fine.weights, proposal.edges, proposal.weights)
+    return ray_losses.interlevel(fine.s_edges, fine.weights, proposal.s_edges, proposal.weights)
 
 
-def distortion(histogram: Histogram) -> Float[Tensor, ""]:
+def distortion(histogram: RayHistogram) -> Float[Tensor, ""]:
     """Spread of the weights along each ray, which pulls them together (mip-NeRF 360, eq. 15)."""
-    return histograms.distortion(histogram.edges, histogram.weights)
+    return ray_losses.distortion(histogram.s_edges, histogram.weights)
 
 
-def visibility(
+def visibility_loss(
     predicted: Float[Tensor, "rays samples"], transmittance: Float[Tensor, "rays samples"]
 ) -> Float[Tensor, ""]:
     """Squared error of the predicted transmittance; the field is not moved (Tancik et al. 2022, section 4.2.2)."""

@@ -10,28 +10,28 @@ from scipy.spatial.transform import Rotation, Slerp
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
-from blocknerf.trajectory.passage import Shot, reference_passage, usual_step
+from blocknerf.trajectory.capture_path import FrameLike, longest_path, median_step
 from blocknerf.trajectory.trajectory import Trajectory, check_video
 
 SMOOTHING = 1.0 / 80.0
 """Standard deviation of the smoothing of positions, as a share of the way; at least the photographs' spacing."""
 
-TURN_SMOOTHING = 2.0
+ROTATION_SMOOTHING = 2.0
 """Orientations are smoothed over this many times as far: a camera that nods disturbs more than one that drifts."""
 
-DOWNWARD = -0.9
+AERIAL_PITCH = -0.9
 """Mean height of the viewing directions from which a capture counts as looking straight down."""
 
-MAX_TANGENT = 1.2
+MAX_HALF_FOV_TAN = 1.2
 """Half the image's width over the focal length at most (100 degrees): a wider lens is filmed through its middle."""
 
 Photographs = Float[np.ndarray, "photographs 3 4"]
 Poses = Float[np.ndarray, "frames 3 4"]
 
 
-def along_path(
+def smooth_path(
     cameras: Cameras,
-    shots: Sequence[Shot],
+    shots: Sequence[FrameLike],
     *,
     frames: int,
     width: int,
@@ -57,9 +57,9 @@ def along_path(
         RunError: there is no way to follow, or a size or count is impossible.
     """
     check_video(frames, width, height, fps)
-    followed = list(reference_passage(cameras, shots, segment).frames)
+    followed = list(longest_path(cameras, shots, segment).frames)
     poses = smooth_poses(cameras.camera_to_world[followed].double().numpy(), frames)
-    focals = ideal_focals(cameras[torch.tensor(followed)], width, height)
+    focals = pinhole_focals(cameras[torch.tensor(followed)], width, height)
     return Trajectory(
         camera_to_world=torch.from_numpy(poses).float(),
         focals=focals.median().expand(frames),
@@ -80,18 +80,18 @@ def smooth_poses(poses: Photographs, count: int) -> Poses:
     place = np.concatenate([[0.0], np.cumsum(np.linalg.norm(np.diff(poses[:, :, 3], axis=0), axis=-1))])
     dense = np.linspace(0.0, place[-1], max(1024, 8 * len(poses), 4 * count))
     # In dense samples; never so wide that a short way collapses into its chord.
-    sigma = max(usual_step(poses[:, :, 3]) / place[-1], SMOOTHING) * len(dense)
+    sigma = max(median_step(poses[:, :, 3]) / place[-1], SMOOTHING) * len(dense)
     sigma = min(sigma, len(dense) / 8)
     positions = _smooth_line(np.stack([np.interp(dense, place, axis) for axis in poses[:, :, 3].T], -1), sigma)
-    turns = _smooth_turns(Slerp(place, Rotation.from_matrix(poses[:, :, :3]))(dense), sigma * TURN_SMOOTHING)
-    if poses[:, 2, 2].mean() < DOWNWARD:
+    turns = _smooth_rotations(Slerp(place, Rotation.from_matrix(poses[:, :, :3]))(dense), sigma * ROTATION_SMOOTHING)
+    if poses[:, 2, 2].mean() < AERIAL_PITCH:
         turns = Rotation.from_matrix(np.repeat(_north_up()[None], len(dense), axis=0))
     return _constant_speed(positions, turns, count)
 
 
 def _moving(positions: Float[np.ndarray, "frames 3"]) -> list[int]:
     """Photographs apart enough to give a direction: those of a stop say where it stood, once."""
-    apart = 0.2 * usual_step(positions)
+    apart = 0.2 * median_step(positions)
     kept = [0]
     for i in range(1, len(positions)):
         if np.linalg.norm(positions[i] - positions[kept[-1]]) > apart:
@@ -107,7 +107,7 @@ def _smooth_line(line: Float[np.ndarray, "dense 3"], sigma: float) -> Float[np.n
     return padded[margin : margin + len(line)]
 
 
-def _smooth_turns(turns: Rotation, sigma: float) -> Rotation:
+def _smooth_rotations(turns: Rotation, sigma: float) -> Rotation:
     """Gaussian smoothing of orientations: the mean quaternion of neighbors, which lie close together here."""
     quaternions = turns.as_quat()
     flips = np.sign((quaternions[1:] * quaternions[:-1]).sum(-1))
@@ -130,7 +130,7 @@ def _north_up() -> Float[np.ndarray, "3 3"]:
     return np.array([[1.0, 0.0, 0.0], [0.0, -1.0, 0.0], [0.0, 0.0, -1.0]])
 
 
-def ideal_focals(cameras: Cameras, width: int, height: int) -> Float[Tensor, "cameras"]:
+def pinhole_focals(cameras: Cameras, width: int, height: int) -> Float[Tensor, "cameras"]:
     """Focal lengths of square pixels that keep each camera's vertical field of view in a film of that size."""
     focals = cameras.intrinsics[:, 1] / cameras.height * height
-    return focals.clamp_min(width / (2 * MAX_TANGENT))
+    return focals.clamp_min(width / (2 * MAX_HALF_FOV_TAN))

@@ -10,13 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.errors import RunError
-from blocknerf.files import check_format, format_json, open_regular, read_json, write_atomic
+from blocknerf.files import check_format_version, format_json, open_regular, read_json, write_atomic
 from blocknerf.trajectory.trajectory import MAX_FRAMES, MAX_SIDE, Trajectory
-from blocknerf.values import FARTHEST, LARGEST, finite, positive, shown, spelled, whole
+from blocknerf.values import MAX_COORDINATE, MAX_VALUE, finite, format_value, one_case, positive, whole
 
 TRAJECTORY_FORMAT = "blocknerf.trajectory/1"
 
-LARGEST_FILE = 128 << 20
+MAX_FILE_BYTES = 128 << 20
 """Bytes of a trajectory; one of `MAX_FRAMES` takes about 50 million."""
 
 _REMEDY = "correct it, or write the file again"
@@ -24,10 +24,10 @@ _REMEDY = "correct it, or write the file again"
 
 def write_trajectory(trajectory: Trajectory, path: Path) -> None:
     """Write `trajectory.json`, whole or not at all; the same trajectory gives the same bytes."""
-    write_atomic(path, trajectory_text(trajectory))
+    write_atomic(path, trajectory_to_json(trajectory))
 
 
-def trajectory_text(trajectory: Trajectory) -> str:
+def trajectory_to_json(trajectory: Trajectory) -> str:
     """What `trajectory.json` says of a trajectory."""
     poses, focals = trajectory.camera_to_world.tolist(), trajectory.focals.tolist()
     return format_json(
@@ -59,8 +59,8 @@ def read_trajectory(path: Path) -> Trajectory:
 
 def _check_length(path: Path) -> None:
     with suppress(FileNotFoundError), open_regular(path, "trajectory file", RunError) as (_, size):
-        if size > LARGEST_FILE:
-            most = f"larger than the {LARGEST_FILE >> 20} MiB that are read"
+        if size > MAX_FILE_BYTES:
+            most = f"larger than the {MAX_FILE_BYTES >> 20} MiB that are read"
             raise RunError(f"{path}: this trajectory file is {most}; give at most {MAX_FRAMES} frames")
 
 
@@ -78,11 +78,11 @@ def write_camera_path(trajectory: Trajectory, path: Path) -> None:
 
 
 def _from_document(document: dict[str, Any]) -> Trajectory:
-    check_format(document.get("format"), TRAJECTORY_FORMAT, "trajectory", f"nor is it a camera path; {_REMEDY}")
+    check_format_version(document.get("format"), TRAJECTORY_FORMAT, "trajectory", f"nor is it a camera path; {_REMEDY}")
     known = {"format", "fps", "width", "height", "frames"}
     for key in sorted(document.keys() ^ known):
         complaint = "is missing" if key in known else "is unknown"
-        raise RunError(f"trajectory: {spelled(key)}: {complaint}; {_REMEDY}")
+        raise RunError(f"trajectory: {one_case(key)}: {complaint}; {_REMEDY}")
     frames = _list(document["frames"], "frames")
     views = [_view(frame, i) for i, frame in enumerate(frames)]
     return Trajectory(
@@ -101,7 +101,7 @@ def _view(frame: object, position: int) -> tuple[list[list[float]], float]:
     rows = frame["camera_to_world"]
     if not isinstance(rows, list) or len(rows) != 3 or any(not isinstance(r, list) or len(r) != 4 for r in rows):
         raise RunError(f"trajectory: {key}.camera_to_world: is not 3 rows of 4 numbers; {_REMEDY}")
-    pose = [[_number(value, f"{key}.camera_to_world", FARTHEST) for value in row] for row in rows]
+    pose = [[_number(value, f"{key}.camera_to_world", MAX_COORDINATE) for value in row] for row in rows]
     return pose, _number(frame["focal"], f"{key}.focal")
 
 
@@ -110,7 +110,7 @@ def _from_camera_path(document: dict[str, Any]) -> Trajectory:
     kind = document.get("camera_type", "perspective")
     if kind != "perspective":
         raise RunError(
-            f"trajectory: camera_type: {shown(kind)} is not supported; export the path with a perspective camera"
+            f"trajectory: camera_type: {format_value(kind)} is not supported; export the path with a perspective camera"
         )
     width, height = (_integer(document.get(key), key) for key in ("render_width", "render_height"))
     views = _list(document["camera_path"], "camera_path")
@@ -147,7 +147,7 @@ def _matrix(view: object, key: str) -> list[float]:
     values = view.get("camera_to_world")
     if not isinstance(values, list) or len(values) != 16:
         raise RunError(f"trajectory: {key}.camera_to_world: is not 16 numbers, row by row; {_REMEDY}")
-    return [_number(value, f"{key}.camera_to_world", FARTHEST) for value in values]
+    return [_number(value, f"{key}.camera_to_world", MAX_COORDINATE) for value in values]
 
 
 def _square(motion: Float[Tensor, "frames 3 4"]) -> Float[Tensor, "frames 4 4"]:
@@ -169,12 +169,12 @@ def _list(value: object, key: str) -> list[Any]:
 def _integer(value: object, key: str) -> int:
     number = whole(value, 1, MAX_SIDE)
     if number is None:
-        raise RunError(f"trajectory: {key}: {shown(value)} is not a whole number of 1 to {MAX_SIDE}; {_REMEDY}")
+        raise RunError(f"trajectory: {key}: {format_value(value)} is not a whole number of 1 to {MAX_SIDE}; {_REMEDY}")
     return number
 
 
-def _number(value: object, key: str, most: float = LARGEST) -> float:
+def _number(value: object, key: str, most: float = MAX_VALUE) -> float:
     number = finite(value, most)
     if number is None:
-        raise RunError(f"trajectory: {key}: {shown(value)} is not a finite number below {most:.2g}; {_REMEDY}")
+        raise RunError(f"trajectory: {key}: {format_value(value)} is not a finite number below {most:.2g}; {_REMEDY}")
     return number

@@ -18,14 +18,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-use_threads()  # first of all: PyTorch reads how to wait when it is imported
+set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import torch  # noqa: E402
 
-from blocknerf.metrics.similarity import psnr  # noqa: E402
-from blocknerf.rendering.code_fit import fit_code  # noqa: E402
+from blocknerf.metrics.image_quality import psnr  # noqa: E402
+from blocknerf.rendering.appearance_fit import optimize_code  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from tests.benchmarks.one_block import OneBlock, one_block  # noqa: E402
 
@@ -42,11 +42,11 @@ def train_for(path: Path, seconds: float, downscale: int, radius: float | None) 
     """A block trained for `seconds`; its schedule follows the clock, as the naive field's does."""
     warm = one_block(path, steps=WARM_UP, downscale=downscale, radius=radius).trainer
     while warm.step < WARM_UP:  # kernels are compiled once after they are installed, and not again for each block
-        warm.advance()
+        warm.train_step()
     block = one_block(path, steps=MOST_STEPS, downscale=downscale, radius=radius)
     trainer, start, spent = block.trainer, time.perf_counter(), 0.0
     while spent < seconds:
-        trainer.advance()
+        trainer.train_step()
         spent = time.perf_counter() - start
         if trainer.step % RESIZE == 0:
             steps = round(trainer.step * max(1.0, seconds / spent))
@@ -71,24 +71,28 @@ def mean_scores(frames: Iterable[dict[str, float]]) -> dict[str, float]:
 def score(block: OneBlock, downscale: int) -> dict[str, float]:
     """Mean PSNR of held-out pictures by the three protocols."""
     field, capture = block.trainer.field.eval(), block.capture
-    cameras, mean, trained = capture.cameras().scaled(1 / downscale), field.mean_code(), block.trainer.pixels.frames
+    cameras, mean, trained = (
+        capture.cameras().scaled(1 / downscale),
+        field.mean_appearance_code(),
+        block.trainer.pixels.frames,
+    )
     frames, fitted = [], scored(block.held_out)
     for index in block.held_out:
         exposure = capture.frames[index].exposure or field.spec.exposure_reference
         truth = torch.from_numpy(capture.read_image(index, downscale)).float() / 255
         middle = truth.shape[1] // 2
-        near = field.codes.detach()[[trained.index(other) for other in beside(index, trained)]].mean(0)
+        near = field.appearance_codes.detach()[[trained.index(other) for other in beside(index, trained)]].mean(0)
         codes = {"whole": mean, "beside": near}
         found = {
-            name: psnr(render_image(field, cameras.image_rays(index), code, exposure).color, truth)
+            name: psnr(render_image(field, cameras.generate_rays(index), code, exposure).color, truth)
             for name, code in codes.items()
         }
         if index in fitted:
             left = torch.arange(truth[..., 0].numel()).view(truth.shape[:2])[:, :middle].flatten()
             left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]]
-            rays = cameras.image_rays(index).flatten()[left]
-            code = fit_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=mean)
-            right = render_image(field, cameras.image_rays(index), code, exposure).color[:, middle:]
+            rays = cameras.generate_rays(index).flatten()[left]
+            code = optimize_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=mean)
+            right = render_image(field, cameras.generate_rays(index), code, exposure).color[:, middle:]
             found["half"] = psnr(right, truth[:, middle:])
         frames.append(found)
     return mean_scores(frames)
@@ -118,7 +122,7 @@ def main() -> None:
     path = options.capture.resolve()
     block, spent = train_for(path, options.seconds, options.downscale, options.radius)
     result = {"ours": score(block, options.downscale)}
-    rays = block.trainer.step * block.trainer.config.rays
+    rays = block.trainer.step * block.trainer.config.rays_per_step
     print(f"{path.name}: {rays / spent:,.0f} rays/s, {spent:.0f} s")
     if options.naive.exists():
         script = options.naive.resolve()

@@ -14,16 +14,16 @@ from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import torch  # noqa: E402
 
 from blocknerf.cameras import Cameras, look_at  # noqa: E402
 from blocknerf.capture.capture import read_capture  # noqa: E402
+from blocknerf.city.appearance_track import AppearanceTrack  # noqa: E402
 from blocknerf.city.cache import MIB, LoadedBlock, Loader  # noqa: E402
-from blocknerf.city.light import Light  # noqa: E402
 from blocknerf.city.manifest import read_city  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
@@ -31,12 +31,12 @@ from blocknerf.fields.block_field import BlockField  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
 from blocknerf.fields.occupancy import OccupancyGrid, load_occupancy  # noqa: E402
 from blocknerf.partition.block import Block  # noqa: E402
-from blocknerf.rendering.image import nothing  # noqa: E402
+from blocknerf.rendering.image import no_op  # noqa: E402
 from tests.benchmarks.viewer import Stopwatch  # noqa: E402
-from viewer.facts import facts_table  # noqa: E402
-from viewer.pictures import Gallery, Wish  # noqa: E402
-from viewer.plan import draw_plan, table  # noqa: E402
-from viewer.stock import Stock  # noqa: E402
+from viewer.block_info import block_info_table  # noqa: E402
+from viewer.minimap import draw_minimap, selection_table  # noqa: E402
+from viewer.request_renderer import RenderRequest, RequestRenderer  # noqa: E402
+from viewer.run_contents import RunContents  # noqa: E402
 
 FEW, MANY, HELD, REQUIRED_RATIO = 5, 500, 6, 1.2
 """Numbers of blocks: in the cities, and for how many there is memory."""
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--pictures", type=int, default=60)
     options = parser.parse_args()
     run = RunFolder(options.run)
-    city, original = read_city(run.city), run.blocks_done()[0]
+    city, original = read_city(run.city), run.trained_blocks()[0]
     first, segment = city.block(original), next(iter(read_capture(run.capture).segments))
     origins = [(first.origin[0] + i * first.radius, *first.origin[1:]) for i in range(MANY)]
     blocks = tuple(replace(first, name=f"b{i:03d}", origin=origin) for i, origin in enumerate(origins))
@@ -85,7 +85,7 @@ def moved_copies(run: RunFolder, original: str, blocks: tuple[Block, ...]) -> Lo
         trained, grid = load_field(run.field(original)), load_occupancy(run.occupancy(original))
         field = BlockField(replace(trained.spec, origin=places[name]))
         field.load_state_dict(trained.state_dict())
-        field.skip_empty(OccupancyGrid(grid.cells, places[name], grid.half_extent))
+        field.set_occupancy(OccupancyGrid(grid.binaries, places[name], grid.half_extent))
         return LoadedBlock(field=field.eval().requires_grad_(False))
 
     return load
@@ -121,24 +121,26 @@ def view(renderers: list[CityRenderer], cameras: Cameras, segment: str) -> tuple
     beside: list[list[float]] = [[] for _ in renderers]
     watch = Stopwatch()
     CityRenderer.render = watch.timed(CityRenderer.render)  # type: ignore[method-assign]
-    stocks = [replace(Stock.of(renderer.run), city=renderer.city) for renderer in renderers]
-    galleries = [Gallery(renderer) for renderer in renderers]
+    stocks = [replace(RunContents.of(renderer.run), city=renderer.city) for renderer in renderers]
+    galleries = [RequestRenderer(renderer) for renderer in renderers]
     for index in range(len(cameras)):
         for city, (stock, gallery) in enumerate(zip(stocks, galleries, strict=True)):
             watch.seconds, start = 0.0, time.perf_counter()
-            picture = gallery.paint(wish(stock, cameras[index], segment), 1.0, nothing)
-            draw_plan(stock, picture.uses, picture.camera)
-            table(picture.uses)
-            facts_table(stock.run, sorted(use.name for use in picture.uses))
+            picture = gallery.render(wish(stock, cameras[index], segment), 1.0, no_op)
+            draw_minimap(stock, picture.selection, picture.camera)
+            selection_table(picture.selection)
+            block_info_table(stock.run, sorted(use.name for use in picture.selection))
             whole[city].append(time.perf_counter() - start)
             beside[city].append(whole[city][-1] - watch.seconds)
     return whole, beside
 
 
-def wish(stock: Stock, camera: Cameras, segment: str) -> Wish:
+def wish(stock: RunContents, camera: Cameras, segment: str) -> RenderRequest:
     """What the panel asks for there; it makes a city of its own for each picture."""
-    city = stock.shown(frozenset(), stock.city.power, stock.city.visibility_threshold)
-    return Wish(view=camera, light=Light(looks=(), segment=segment), city=city, weighting=city.weighting)
+    city = stock.with_overrides(frozenset(), stock.city.power, stock.city.visibility_threshold)
+    return RenderRequest(
+        view=camera, appearance=AppearanceTrack(presets=(), segment=segment), city=city, weighting=city.weighting
+    )
 
 
 if __name__ == "__main__":

@@ -18,18 +18,18 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 from torch import Tensor  # noqa: E402
 
-from blocknerf.city.looks import between, exposure_between  # noqa: E402
+from blocknerf.city.appearance_presets import interpolate_exposure, interpolate_presets  # noqa: E402
 from blocknerf.city.manifest import read_city  # noqa: E402
-from blocknerf.city.matching import STEPS, hops, match_codes  # noqa: E402
+from blocknerf.city.matching import STEPS, hop_counts, match_codes  # noqa: E402
+from blocknerf.city.overlaps import BlockOverlap, color_difference  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
-from blocknerf.city.seams import Seam, seam_difference  # noqa: E402
-from pipelines.meetings import Meetings, Source  # noqa: E402
+from pipelines.block_graph import AppearanceReference, BlockGraph  # noqa: E402
 
 REQUIRED_RATIO = 5.0
 
@@ -46,33 +46,33 @@ def main() -> None:
 
 def measure(folder: RunFolder, steps: int) -> tuple[list[dict[str, Any]], list[float]]:
     """The difference at every seam in every light before and after, and half way between any two matched lights."""
-    meetings = Meetings(folder, read_city(folder.city))
-    seams, lights = meetings.seams(), list(meetings.capture.segments)
-    own = [meetings.own_codes(Source(frame=None, segment=light)) for light in lights]
+    meetings = BlockGraph(folder, read_city(folder.city))
+    seams, lights = meetings.overlaps(), list(meetings.capture.segments)
+    own = [meetings.unmatched_codes(AppearanceReference(frame=None, segment=light)) for light in lights]
     rows, looks = [], []
     for number, light in enumerate(lights):
-        source = Source(frame=None, segment=light)
-        root, *_ = meetings.roots(source, seams)
-        apart = {name: own[(number + away) % len(lights)][name] for name, away in hops(seams, root).items()}
+        source = AppearanceReference(frame=None, segment=light)
+        root, *_ = meetings.reference_blocks(source, seams)
+        apart = {name: own[(number + away) % len(lights)][name] for name, away in hop_counts(seams, root).items()}
         exposure = meetings.exposure(source, root)
         starts = {name: [code] for name, code in apart.items()}
         known = {root: apart[root]}
         found = match_codes(seams, meetings.field, known, starts.__getitem__, exposure, steps=steps)
         matched = known | {each.name: each.code for each in found}
-        looks.append(meetings.look(source, root, exposure, matched))
+        looks.append(meetings.preset(source, root, exposure, matched))
         for seam in seams:
-            if root in hops(seams, seam.blocks[0]):
+            if root in hop_counts(seams, seam.blocks[0]):
                 row = compare(meetings, seam, (apart, matched, own[number]), exposure)
                 rows.append({"light": light, "seam": " - ".join(seam.blocks), **row})
     return rows, half_way(meetings, seams, looks)
 
 
 def compare(
-    meetings: Meetings, seam: Seam, codes: tuple[Mapping[str, Tensor], ...], exposure: float | None
+    meetings: BlockGraph, seam: BlockOverlap, codes: tuple[Mapping[str, Tensor], ...], exposure: float | None
 ) -> dict[str, float]:
     """The difference at a seam, in tones and in pixels: unmatched, matched, and in one light as each learned it."""
     tones, pixels = (
-        [seam_difference(seam, meetings.field, each, exposure, tones=tones) for each in codes]
+        [color_difference(seam, meetings.field, each, exposure, tones=tones) for each in codes]
         for tones in (True, False)
     )
     return {
@@ -85,14 +85,14 @@ def compare(
     }
 
 
-def half_way(meetings: Meetings, seams: list[Seam], looks: list[Any]) -> list[float]:
+def half_way(meetings: BlockGraph, seams: list[BlockOverlap], looks: list[Any]) -> list[float]:
     """The difference at each seam in the middle between any two looks."""
     found = []
     for first, second in combinations(looks, 2):
-        exposure = exposure_between(first.exposure, second.exposure, 0.5)
-        codes = between(first, second, 0.5)
+        exposure = interpolate_exposure(first.exposure, second.exposure, 0.5)
+        codes = interpolate_presets(first, second, 0.5)
         pairs = [seam for seam in seams if set(seam.blocks) <= codes.keys()]
-        found += [seam_difference(seam, meetings.field, codes, exposure) for seam in pairs]
+        found += [color_difference(seam, meetings.field, codes, exposure) for seam in pairs]
     return found
 
 

@@ -28,7 +28,7 @@ def write_run(path: Path, count: int) -> None:
     from blocknerf.city.run_folder import RunFolder
     from blocknerf.images import write_image
     from blocknerf.partition.block import Block
-    from blocknerf.partition.membership import Membership, write_membership
+    from blocknerf.partition.frame_assignment import FrameAssignment, write_assignment
 
     folder, lens = RunFolder(path), Intrinsics(width=WIDTH, height=HEIGHT, fx=1e3, fy=1e3, cx=750.0, cy=500.0)
     coarse = np.random.default_rng(0).integers(0, 256, (HEIGHT // 50, WIDTH // 50, 3), np.uint8)
@@ -42,24 +42,24 @@ def write_run(path: Path, count: int) -> None:
         )
         for i in range(count)
     )  # fmt: skip
-    capture = Capture(root=path / "photos", frames=frames, metric=True, source="benchmark")
+    capture = Capture(image_dir=path / "photos", frames=frames, is_metric=True, source="benchmark")
     block = Block(name="b000", origin=(0.05 * count, 0.0, 1.5), radius=20.0)
     write_capture(capture, folder.capture)
     write_city(City(blocks=(block,)), folder.city)
-    members = Membership(block="b000", frames=tuple(range(count)), reasons=("position",) * count)
-    write_membership(members, capture, folder.frames("b000"))
+    members = FrameAssignment(block="b000", frames=tuple(range(count)), reasons=("position",) * count)
+    write_assignment(members, capture, folder.frames("b000"))
 
 
 def measure(count: int) -> None:
     """Train in this process, changing photographs often, and print its peak in GiB."""
     import blocknerf.kernels.threads  # noqa: F401  # decides how threads wait, so it comes before torch
-    from blocknerf.training import residence
+    from blocknerf.training import image_cache
     from pipelines.train import train
 
-    residence.ROTATE_STEPS = 2
+    image_cache.ROTATE_STEPS = 2
     with tempfile.TemporaryDirectory() as folder:
         write_run(Path(folder), count)
-        train(Path(folder), steps=STEPS, downscale=1, image_cache_gb=CACHE, at_once=1)
+        train(Path(folder), steps=STEPS, downscale=1, image_cache_gb=CACHE, jobs=1)
     unit = 1 if sys.platform == "darwin" else 1024
     print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30)
 

@@ -19,8 +19,8 @@ from types import SimpleNamespace
 
 import torch
 
-from blocknerf.metrics.similarity import psnr
-from blocknerf.rendering.code_fit import FIT_RATE, FIT_STEPS
+from blocknerf.metrics.image_quality import psnr
+from blocknerf.rendering.appearance_fit import FIT_RATE, FIT_STEPS
 from tests.benchmarks.against_naive import FIT_RAYS, beside, mean_scores, scored
 
 

@@ -11,7 +11,7 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.partition.block import Block
 from blocknerf.training.block_spec import spec_for_block
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.pixels import PixelSource
+from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.trainer import Trainer
 
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "mini_city"
@@ -38,8 +38,8 @@ def one_block(path: Path, *, steps: int, downscale: int = 1, radius: float | Non
     torch.manual_seed(0)
     spec = spec_for_block(capture, Block(name="b000", origin=tuple(middle.tolist()), radius=reach), frames, "draft")
     config = TrainConfig.preset("draft", pixels=0, steps=steps, downscale=downscale, **choices)
-    pixels = PixelSource(
-        capture, frames, downscale=downscale, budget_bytes=config.memory, seed=config.seed, use_depth=True
+    pixels = PixelSampler(
+        capture, frames, downscale=downscale, budget_bytes=config.image_cache_bytes, seed=config.seed, use_depth=True
     )
     exposures = [capture.frames[i].exposure or spec.exposure_reference for i in frames]
     trainer = Trainer(BlockField(spec), pixels, torch.tensor(exposures), config)

@@ -3,8 +3,8 @@
     python -m tests.benchmarks.pose_refinement [--steps 1500] [--capture FOLDER] [--rows displaced refined]
 
 Three drives at noon, dusk and under clouds, each displaced by 10 cm and 0.3 degrees. The sample is made anew, or taken
-from a folder that `blocknerf sample FOLDER --pose-error 0.1 --turn-error 0.3` wrote. Rows: `displaced` trains on the
-wrong poses as they are, `refined` corrects them, `exact` trains on the true ones, and `exact_refined` corrects what
+from a folder that `blocknerf sample FOLDER --translation-noise 0.1 --rotation-noise 0.3` wrote. Rows: `displaced` trains on the
+wrong poses as they are, `apply_corrections` corrects them, `exact` trains on the true ones, and `exact_refined` corrects what
 needs no correction. PSNR is of right halves of held-out photographs, with codes fitted on the left, and from where the
 row has it that they were taken.
 
@@ -20,19 +20,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-use_threads()  # first of all: PyTorch reads how to wait when it is imported
+set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import torch  # noqa: E402
 
 from blocknerf.capture.capture import Capture  # noqa: E402
-from blocknerf.capture.motion import Motion  # noqa: E402
-from blocknerf.capture.offsets import refined  # noqa: E402
-from blocknerf.capture.reconciliation import mean_motion  # noqa: E402
-from blocknerf.capture.synthetic.sample import TRANSFORMS, TRUE_TRANSFORMS  # noqa: E402
+from blocknerf.capture.pose_averaging import mean_transform  # noqa: E402
+from blocknerf.capture.pose_corrections import apply_corrections  # noqa: E402
+from blocknerf.capture.rigid import PivotTransform  # noqa: E402
 from blocknerf.capture.transforms import read_transforms  # noqa: E402
 from blocknerf.geometry import compose, invert  # noqa: E402
+from blocknerf.town.sample import TRANSFORMS, TRUE_TRANSFORMS  # noqa: E402
 from pipelines.sample import sample  # noqa: E402
 from tests.benchmarks.against_naive import score  # noqa: E402
 from tests.benchmarks.one_block import one_block  # noqa: E402
@@ -58,8 +58,8 @@ class PoseError:
     worst_degrees: float
 
     @classmethod
-    def of(cls, motions: Sequence[Motion]) -> "PoseError":
-        shifts, turns = [100.0 * each.shift for each in motions], [each.turn_degrees for each in motions]
+    def of(cls, motions: Sequence[PivotTransform]) -> "PoseError":
+        shifts, turns = [100.0 * each.translation_norm for each in motions], [each.rotation_deg for each in motions]
         count = len(motions)
         return cls(
             centimeters=round(sum(shifts) / count, 2),
@@ -81,10 +81,10 @@ def pose_errors(capture: Capture, truth: Capture) -> tuple[PoseError, PoseError]
         matrices.append(compose(true[0], invert(found[0])))  # All of a drive are moved alike, so the first tells.
         middles.append(found[:, :, 3].mean(0))
         counts.append(float(len(frames)))
-    _, common = mean_motion(matrices, middles, counts)
+    _, common = mean_transform(matrices, middles, counts)
     apart = [compose(invert(common), matrix) for matrix in matrices]
     absolute, relative = (
-        [Motion.of_matrix(m, at) for m, at in zip(each, middles, strict=True)] for each in (matrices, apart)
+        [PivotTransform.of_matrix(m, at) for m, at in zip(each, middles, strict=True)] for each in (matrices, apart)
     )
     return PoseError.of(absolute), PoseError.of(relative)
 
@@ -96,9 +96,9 @@ def run_row(name: str, folder: Path, steps: int) -> dict[str, object]:
     block = one_block(folder / file, steps=steps, pose_refinement=refines)
     trainer, found = block.trainer, block.capture
     while trainer.step < steps:
-        report = trainer.advance()
+        report = trainer.train_step()
         if trainer.poses is not None:
-            found = refined(block.capture, trainer.poses.offsets(0.0))
+            found = apply_corrections(block.capture, trainer.poses.corrections(0.0))
         if trainer.step % SAID == 0:
             print(
                 f"{name}: step {trainer.step}, {report.psnr:.1f} dB, relative {pose_errors(found, truth)[1]}",
@@ -121,7 +121,7 @@ def main() -> None:
     parser.add_argument("--rows", nargs="*", default=list(ROWS), choices=list(ROWS))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        folder = options.capture or sample(Path(temporary) / "town", pose_error=METERS, turn_error=DEGREES)
+        folder = options.capture or sample(Path(temporary) / "town", translation_noise=METERS, rotation_noise=DEGREES)
         rows = [run_row(name, folder, options.steps) for name in options.rows]
     print(json.dumps({"benchmark": "pose_refinement", "steps": options.steps, "rows": rows}))
 

@@ -11,20 +11,20 @@ from collections.abc import Callable
 from itertools import pairwise
 from statistics import median
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from numba import njit, prange  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from blocknerf.kernels.hash_grid import GridSpec, encode, level_gains  # noqa: E402
-from blocknerf.kernels.hash_grid.native import backward as grid_backward  # noqa: E402
-from blocknerf.kernels.mlp.layout import TILE, Layout, layout  # noqa: E402
-from blocknerf.kernels.mlp.products import ROWS, aligned, product  # noqa: E402
-from blocknerf.kernels.radiance import ColorLayers, GridLayers, layered, radiance  # noqa: E402
+from blocknerf.kernels.hash_grid import GridSpec, encode, level_weights  # noqa: E402
+from blocknerf.kernels.hash_grid.numba_impl import backward as grid_backward  # noqa: E402
+from blocknerf.kernels.mlp.buffer_layout import TILE, Layout, layout  # noqa: E402
+from blocknerf.kernels.mlp.matmul import ROWS, aligned, product  # noqa: E402
+from blocknerf.kernels.radiance import ColorParams, HashGridParams, layered, radiance  # noqa: E402
 
 RAYS, SAMPLES, HIDDEN, FEATURES, REPEATS = 2048, 24, 32, 16, 15
 TABLES = (16, 17)
@@ -50,18 +50,20 @@ def layers(*widths: int) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
     return tuple(layer.weight for layer in linear), tuple(layer.bias for layer in linear)
 
 
-def ways(log2_table: int) -> dict[str, Pass]:
+def ways(log2_hashmap_size: int) -> dict[str, Pass]:
     """The same step one way and the other, and the parts alone, each forward and backward in milliseconds."""
-    grid = GridSpec(levels=8, features=4, log2_table=log2_table, base_resolution=16, finest_resolution=2048)
-    table = (0.1 * (torch.rand(grid.entries, grid.features) - 0.5)).requires_grad_()
-    weights, biases = layers(grid.encoded, HIDDEN, FEATURES)
-    field = GridLayers(grid=grid, table=table, weights=weights, biases=biases)
-    color = ColorLayers(**dict(zip(("weights", "biases"), layers(FEATURES, HIDDEN, HIDDEN, 3), strict=True)))
+    grid = GridSpec(
+        num_levels=8, features_per_level=4, log2_hashmap_size=log2_hashmap_size, base_resolution=16, max_resolution=2048
+    )
+    table = (0.1 * (torch.rand(grid.num_entries, grid.features_per_level) - 0.5)).requires_grad_()
+    weights, biases = layers(grid.output_dim, HIDDEN, FEATURES)
+    field = HashGridParams(grid=grid, table=table, weights=weights, biases=biases)
+    color = ColorParams(**dict(zip(("weights", "biases"), layers(FEATURES, HIDDEN, HIDDEN, 3), strict=True)))
     rows = torch.randn(RAYS, HIDDEN).requires_grad_()
     leaves = [table, *weights, *biases, *color.weights, *color.biases, rows]
     points, footprints = samples_along_rays()
     fade, given = torch.rand(len(points)), (torch.randn(len(points)), torch.randn(len(points), 3))
-    planes = np.ones((grid.levels, len(points) * grid.features), np.float32)
+    planes = np.ones((grid.num_levels, len(points) * grid.features_per_level), np.float32)
     place = field, color, points, footprints, rows
 
     def step(run: Callable[[], tuple[Tensor, Tensor]]) -> tuple[float, float]:
@@ -69,15 +71,15 @@ def ways(log2_table: int) -> dict[str, Pass]:
         return timed(lambda: outputs.extend(run())), timed(lambda: torch.autograd.grad(outputs, leaves, given))
 
     def grid_alone() -> tuple[float, float]:
-        gains = level_gains(grid.levels, None)
+        gains = level_weights(grid.num_levels, None)
         back = points, table, footprints, grid, gains, planes, (False, True)
-        return timed(lambda: encode(points, table.detach(), grid, footprints, "native")), timed(
+        return timed(lambda: encode(points, table.detach(), grid, footprints, "numba")), timed(
             lambda: grid_backward(*back)
         )
 
     return {
-        "plain": lambda: step(lambda: layered.radiance(*place, HALF_EXTENT, fade, "native")),
-        "fused": lambda: step(lambda: radiance(*place, half_extent=HALF_EXTENT, fade=fade, backend="native")),
+        "plain": lambda: step(lambda: layered.radiance(*place, HALF_EXTENT, fade, "numba")),
+        "triton": lambda: step(lambda: radiance(*place, half_extent=HALF_EXTENT, fade=fade, backend="numba")),
         "grid": grid_alone,
         "products": products_alone,
     }
@@ -116,9 +118,9 @@ def _multiply(threads, repeats):
             product(a, 0, HIDDEN, 1, b, 0, b, 0, 0, c, 0, TILE, HIDDEN, HIDDEN)
 
 
-def measure(log2_table: int) -> dict[str, float]:
+def measure(log2_hashmap_size: int) -> dict[str, float]:
     """Samples a second of each way, in a printed table, and how the fused one stands to the others."""
-    passes = ways(log2_table)
+    passes = ways(log2_hashmap_size)
     times: dict[str, list[tuple[float, float]]] = {way: [] for way in passes}
     for repeat in range(REPEATS + 2):
         for way, run in passes.items():
@@ -130,17 +132,17 @@ def measure(log2_table: int) -> dict[str, float]:
         forward, backward = (median(values) for values in zip(*pairs, strict=True))
         best = 1e3 * count / min(map(sum, pairs))
         rates[way] = 1e3 * count / (forward + backward)
-        print(f"2^{log2_table:<7}{way:<10}{forward:>12.2f}{backward:>13.2f}{rates[way]:>14,.0f}{best:>14,.0f}")
-    ratios = [sum(one) / sum(other) for one, other in zip(times["plain"], times["fused"], strict=True)]
+        print(f"2^{log2_hashmap_size:<7}{way:<10}{forward:>12.2f}{backward:>13.2f}{rates[way]:>14,.0f}{best:>14,.0f}")
+    ratios = [sum(one) / sum(other) for one, other in zip(times["plain"], times["triton"], strict=True)]
     bound = 1.0 / (1.0 / rates["grid"] + 1.0 / rates["products"])
-    return rates | {"ratio": median(ratios), "bound": bound, "share_of_bound": rates["fused"] / bound}
+    return rates | {"ratio": median(ratios), "bound": bound, "share_of_bound": rates["triton"] / bound}
 
 
 def main() -> None:
     """Print a table and one line of JSON."""
     print(f"{RAYS * SAMPLES} samples, {THREADS} threads, medians of {REPEATS}")
     print(f"{'entries':<9}{'way':<10}{'forward ms':>12}{'backward ms':>13}{'samples/s':>14}{'at best':>14}")
-    summary = {f"2^{log2_table}": measure(log2_table) for log2_table in TABLES}
+    summary = {f"2^{log2_hashmap_size}": measure(log2_hashmap_size) for log2_hashmap_size in TABLES}
     for name, found in summary.items():
         print(
             f"{name}: fused is {found['ratio']:.2f} times as fast as plain; grid and products alone would allow "

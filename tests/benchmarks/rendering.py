@@ -14,23 +14,23 @@ import time
 from pathlib import Path
 from statistics import median
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 from torch import Tensor  # noqa: E402
 
 from blocknerf.cameras import Cameras  # noqa: E402
 from blocknerf.capture.capture import read_capture  # noqa: E402
 from blocknerf.city.manifest import read_city  # noqa: E402
-from blocknerf.city.photographs import block_photographs  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
+from blocknerf.city.training_images import block_training_frames  # noqa: E402
 from blocknerf.fields.block_field import BlockField  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
-from blocknerf.fields.probing import extract_occupancy  # noqa: E402
-from blocknerf.metrics.similarity import mean_squared_to_psnr  # noqa: E402
+from blocknerf.fields.occupancy_extraction import extract_occupancy  # noqa: E402
+from blocknerf.metrics.image_quality import mean_squared_to_psnr  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
-from pipelines.records import training_downscale  # noqa: E402
+from pipelines.training_log import training_downscale  # noqa: E402
 
 VIEWS, ROUNDS, REQUIRED_RATIO, REQUIRED_PSNR = 4, 3, 2.0, 45.0
 
@@ -44,9 +44,9 @@ def main() -> None:
     rows = []
     for block in city.blocks:
         plain, skipping = load_field(run.field(block.name)), load_field(run.field(block.name))
-        skipping.skip_empty(extract_occupancy(skipping))
-        own, member = block_photographs(run, block.name, capture)
-        cameras, views = own.cameras().scaled(1 / training_downscale(run)), member.held_out
+        skipping.set_occupancy(extract_occupancy(skipping))
+        own, member = block_training_frames(run, block.name, capture)
+        cameras, views = own.cameras().scaled(1 / training_downscale(run)), member.test_frames
         for view in views[:: max(1, len(views) // VIEWS)]:
             rows.append(compare(plain, skipping, cameras, view))
             rates, ratios, errors = rows[-1]
@@ -78,7 +78,7 @@ def compare(
 def draw(field: BlockField, plainly: bool, cameras: Cameras, view: int) -> Tensor:
     """A view in the mean light of the block's photographs."""
     return render_image(
-        field, cameras.image_rays(view), field.mean_code(), field.spec.exposure_reference, plain=plainly
+        field, cameras.generate_rays(view), field.mean_appearance_code(), field.spec.exposure_reference, plain=plainly
     ).color
 
 

@@ -12,10 +12,10 @@ import math
 
 import torch
 
-from blocknerf.city.compositing import limit_blocks, stand_in, trust_in
+from blocknerf.city.compositing import blend_with_fallback, fallback_confidence, keep_top_k
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.city.selection import BlockIndex
-from blocknerf.city.weighting import inverse_distance_shares
+from blocknerf.city.weighting import inverse_distance_weights
 from blocknerf.partition.block import Block
 
 STEP = 0.01
@@ -36,10 +36,10 @@ def fly(blocks: list[Block], slope: float, selection_radius: float, power: float
     steps = int(4.0 / STEP)
     for i in range(steps):
         x = 8.0 + STEP * i
-        found = index.around((x, 0.1 + slope * x, 0.0), selection_radius)
-        presence = torch.tensor([each.presence for each in found])
-        shares = inverse_distance_shares(torch.tensor([each.distance for each in found]), presence, power)
-        weights = limit_blocks(stand_in(shares, trust_in(presence), 0), MAX_BLOCKS)
+        found = index.within_radius((x, 0.1 + slope * x, 0.0), selection_radius)
+        presence = torch.tensor([each.selection_weight for each in found])
+        shares = inverse_distance_weights(torch.tensor([each.distance for each in found]), presence, power)
+        weights = keep_top_k(blend_with_fallback(shares, fallback_confidence(presence), 0), MAX_BLOCKS)
         now = {each.block.name: float(weight) for each, weight in zip(found, weights, strict=True)}
         if before is not None:
             moved = [abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in now | before]

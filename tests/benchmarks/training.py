@@ -11,9 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
@@ -37,17 +37,17 @@ def main() -> None:
     """Print a table and one line of JSON."""
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else SAMPLE
     trainer = one_block(path, steps=1000).trainer
-    rays = trainer.config.rays
+    rays = trainer.config.rays_per_step
     for _ in range(WARM_UP):
-        trainer.advance()
+        trainer.train_step()
     start = time.perf_counter()
     for _ in range(COUNTED):
-        trainer.advance()
+        trainer.train_step()
     rate = COUNTED * rays / (time.perf_counter() - start)
     with profile(activities=[ProfilerActivity.CPU]) as profiler:
         start = time.perf_counter()
         for _ in range(COUNTED):
-            trainer.advance()
+            trainer.train_step()
         profiled = time.perf_counter() - start
     own = {event.key: event.self_cpu_time_total / 1e6 for event in profiler.key_averages()}
     table = {stage: sum(own.get(name, 0.0) for name in names) for stage, names in STAGES.items()}
@@ -56,11 +56,11 @@ def main() -> None:
     print(f"{path.name}: {rays} rays a step, {THREADS} threads, torch {torch.__version__}")
     for stage, seconds in table.items():
         print(f"{stage:<36}{1e3 * seconds / COUNTED:>9.1f} ms a step {seconds / profiled:>7.0%}")
-    samples = rays * trainer.field.spec.samples
+    samples = rays * trainer.field.spec.num_samples
     bound = samples / BOUND_SAMPLES
     print(f"{'whole step':<36}{1e3 * rays / rate:>9.1f} ms; bound of the fused field alone {1e3 * bound:.1f} ms")
     print(
-        f"{rate:,.0f} rays/s, {rate * trainer.field.spec.samples:,.0f} field samples/s (required {REQUIRED:,} rays/s)"
+        f"{rate:,.0f} rays/s, {rate * trainer.field.spec.num_samples:,.0f} field samples/s (required {REQUIRED:,} rays/s)"
     )
     print(
         json.dumps({"rays_per_second": round(rate), "milliseconds": {k: 1e3 * v / COUNTED for k, v in table.items()}})

@@ -17,19 +17,19 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-THREADS = use_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import cv2  # noqa: E402
 
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
-from viewer.painter import Painter, Visit  # noqa: E402
-from viewer.pictures import Gallery, Picture, Wish  # noqa: E402
-from viewer.plan import draw_plan, table  # noqa: E402
+from viewer.minimap import draw_minimap, selection_table  # noqa: E402
+from viewer.request_renderer import RenderedImage, RenderRequest, RequestRenderer  # noqa: E402
+from viewer.run_contents import RunContents  # noqa: E402
+from viewer.scheduler import ClientState, RenderScheduler  # noqa: E402
 from viewer.session import DRAFT_QUALITY, QUALITY  # noqa: E402
-from viewer.stock import Stock  # noqa: E402
 
 WIDTH, HEIGHT = 640, 360
 REQUIRED_FIRST, REQUIRED_OVERHEAD = 0.25, 0.15
@@ -55,21 +55,23 @@ class Stopwatch:
 class Visitor:
     """Stands for a page: takes pictures as a session does, and notes when they come."""
 
-    def __init__(self, stock: Stock, painter: Painter[Wish, Picture], work: Stopwatch) -> None:
+    def __init__(
+        self, stock: RunContents, painter: RenderScheduler[RenderRequest, RenderedImage], work: Stopwatch
+    ) -> None:
         self.stock, self.painter = stock, painter
         self.moved, self.first, self.last, self.finished = 0.0, 0.0, 0.0, threading.Event()
-        self.visit: Visit[Wish, Picture] = painter.add(work.timed(self.show), self.fail)
+        self.visit: ClientState[RenderRequest, RenderedImage] = painter.add(work.timed(self.show), self.fail)
 
-    def move(self, wish: Wish) -> None:
+    def move(self, wish: RenderRequest) -> None:
         self.finished.clear()
         self.first, self.moved = 0.0, time.perf_counter()
-        self.painter.ask(self.visit, wish)
+        self.painter.submit(self.visit, wish)
 
-    def show(self, picture: Picture, level: float) -> None:
+    def show(self, picture: RenderedImage, level: float) -> None:
         quality = QUALITY if level == 1.0 else DRAFT_QUALITY
         cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        draw_plan(self.stock, picture.uses, picture.camera)
-        table(picture.uses)
+        draw_minimap(self.stock, picture.selection, picture.camera)
+        selection_table(picture.selection)
         self.first = self.first or time.perf_counter() - self.moved
         if level == 1.0:
             self.last = time.perf_counter() - self.moved
@@ -85,12 +87,12 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--moves", type=int, default=20)
     options = parser.parse_args()
-    stock, render, work = Stock.of(RunFolder(options.run)), Stopwatch(), Stopwatch()
+    stock, render, work = RunContents.of(RunFolder(options.run)), Stopwatch(), Stopwatch()
     renderer = CityRenderer(stock.run, city=stock.city)
     renderer.render = render.timed(renderer.render)  # type: ignore[method-assign]
-    gallery = Gallery(renderer)
-    gallery.prepare(stock)
-    painter = Painter(work.timed(gallery.paint))
+    gallery = RequestRenderer(renderer)
+    gallery.warm_up(stock)
+    painter = RenderScheduler(work.timed(gallery.render))
     print(f"{'visitors':>8}{'first, median':>16}{'longest':>10}{'finished, median':>19}{'longest':>10}")
     results, overhead = {}, 0.0
     for count in (3, 1):
@@ -108,16 +110,16 @@ def main() -> None:
     print(json.dumps({"benchmark": "viewer", "overhead": round(overhead, 4), "visitors": results}))
 
 
-def watch(stock: Stock, visitors: list[Visitor], moves: int) -> tuple[list[float], list[float]]:
+def watch(stock: RunContents, visitors: list[Visitor], moves: int) -> tuple[list[float], list[float]]:
     """Seconds to the first and to the finished picture, of each visitor and move."""
-    way, chance = list(stock.way), random.Random(0)
+    way, chance = list(stock.path), random.Random(0)
     firsts, lasts = [], []
     for _ in range(moves):
         for visitor in visitors:
-            camera = stock.photograph(chance.choice(way))
+            camera = stock.image(chance.choice(way))
             view = camera.scaled(max(WIDTH / float(camera.width[0]), HEIGHT / float(camera.height[0])))
-            light = stock.light(stock.lights[0], None, None)
-            visitor.move(Wish(view=view, light=light, city=stock.city, weighting=stock.city.weighting))
+            light = stock.appearance(stock.presets[0], None, None)
+            visitor.move(RenderRequest(view=view, appearance=light, city=stock.city, weighting=stock.city.weighting))
         for visitor in visitors:
             if not visitor.finished.wait(120.0):
                 raise SystemExit("a picture was never finished")

@@ -14,7 +14,7 @@ of use for keep one, where none is left the nearest (served).
 The route `main` is one straight street, where every block sees most of every view; a tour tells more. The figures
 in `blocknerf/city/manifest.py` are from these, with 60 views of each kind:
 
-    blocknerf sample tour --route tour --drives 2 --stops 40 --width 128 --height 72
+    blocknerf sample tour --route tour --drives 2 --positions 40 --width 128 --height 72
     blocknerf ingest tour runs/tour
     blocknerf partition runs/tour --radius 20
     blocknerf train runs/tour
@@ -33,17 +33,17 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle, look_at
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.capture.synthetic.field import TownField
-from blocknerf.capture.synthetic.sample import read_spec
-from blocknerf.capture.synthetic.town import Town
+from blocknerf.city.block_scoring import low_res_camera
 from blocknerf.city.manifest import City, read_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.selection import plan_distance
-from blocknerf.city.sighting import small_view
-from blocknerf.partition.membership import Membership, read_membership
-from blocknerf.rendering.image import glance
+from blocknerf.city.selection import horizontal_distance
+from blocknerf.partition.frame_assignment import FrameAssignment, read_assignment
+from blocknerf.rendering.image import render_proposals
 from blocknerf.rendering.protocol import Field
+from blocknerf.town.field import TownField
+from blocknerf.town.sample import read_spec
+from blocknerf.town.town import Town
 
 THRESHOLDS = (0.0, 0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3)
 RADII = (0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
@@ -82,7 +82,7 @@ class Sample:
     capture: Capture
     city: City
     renderer: CityRenderer
-    members: dict[str, Membership]
+    members: dict[str, FrameAssignment]
 
 
 def main() -> None:
@@ -109,7 +109,7 @@ def main() -> None:
 def open_sample(path: Path) -> Sample:
     run = RunFolder(path)
     capture, city = read_capture(run.capture), read_city(run.city)
-    spec = read_spec(capture.root)
+    spec = read_spec(capture.image_dir)
     if spec is None:
         raise SystemExit(f"{path}: is no run of the sample city, whose truth is known; train one first")
     return Sample(
@@ -117,7 +117,7 @@ def open_sample(path: Path) -> Sample:
         capture=capture,
         city=city,
         renderer=CityRenderer(run),
-        members={block.name: read_membership(run.frames(block.name), capture) for block in city.blocks},
+        members={block.name: read_assignment(run.frames(block.name), capture) for block in city.blocks},
     )
 
 
@@ -144,7 +144,7 @@ def ask(field: Field, rays: RayBundle, distances: Float[Tensor, "rays"]) -> Floa
 
 def photo_rays(sample: Sample, block: str, generator: torch.Generator) -> RayBundle:
     """Rays through random pixels of a block's held-out photographs, none of them masked."""
-    held_out = torch.tensor(sample.members[block].held_out)
+    held_out = torch.tensor(sample.members[block].test_frames)
     frames = held_out[torch.randint(len(held_out), (RAYS,), generator=generator)]
     cameras = sample.capture.cameras()
     size = torch.stack([cameras.width, cameras.height], -1)[frames]
@@ -185,7 +185,7 @@ def try_culling(sample: Sample, count: int, generator: torch.Generator) -> list[
     """Every block in views of both kinds."""
     photographs, visitors = photograph_views(sample, count), visitor_views(sample, count, generator)
     views = [(view, False) for view in photographs] + [(view, True) for view in visitors]
-    rays = [view.image_rays(0).flatten() for view, _ in views]
+    rays = [view.generate_rays(0).flatten() for view, _ in views]
     depths = [sample.town.measure(each) for each in rays]
     met = [depth.isfinite() for depth in depths]
     surfaces = [
@@ -201,9 +201,9 @@ def try_culling(sample: Sample, count: int, generator: torch.Generator) -> list[
             x, y, z = view.centers[0].tolist()
             trials.append(
                 Trial(
-                    predicted=float(glance(field, view).visibility.mean()),
+                    predicted=float(render_proposals(field, view).visibility.mean()),
                     seen=float(share.float().mean()) if len(share) else 0.0,
-                    away=plan_distance((x, y, z), block) / block.radius,
+                    away=horizontal_distance((x, y, z), block) / block.radius,
                     view=number,
                     visitor=visitor,
                 )
@@ -222,7 +222,7 @@ def sees(town: Town, cameras: Cameras, points: Float[Tensor, "points 3"]) -> Boo
         rays = RayBundle(
             origins=cameras.centers[i].expand_as(offsets),
             directions=offsets / lengths[:, None],
-            radii=torch.zeros_like(lengths),
+            pixel_radii=torch.zeros_like(lengths),
         )
         seen[asked] = town.measure(rays) > lengths - SLACK
     return seen
@@ -230,10 +230,10 @@ def sees(town: Town, cameras: Cameras, points: Float[Tensor, "points 3"]) -> Boo
 
 def photograph_views(sample: Sample, count: int) -> list[Cameras]:
     """Held-out photographs, evenly spread: every n-th would fall in step with the cameras of the rig."""
-    held_out = [i for i in range(len(sample.capture)) if sample.city.is_held_out(i)]
+    held_out = [i for i in range(len(sample.capture)) if sample.city.is_test_frame(i)]
     chosen = torch.linspace(0, len(held_out) - 1, min(count, len(held_out))).round().int().tolist()
     cameras = sample.capture.cameras()
-    return [small_view(cameras[held_out[i]]) for i in chosen]
+    return [low_res_camera(cameras[held_out[i]]) for i in chosen]
 
 
 def visitor_views(sample: Sample, count: int, generator: torch.Generator) -> list[Cameras]:
@@ -250,7 +250,7 @@ def visitor_views(sample: Sample, count: int, generator: torch.Generator) -> lis
     ahead = torch.stack([turns.cos(), turns.sin(), torch.zeros(count)], -1)
     size = sample.capture.frames[0].intrinsics
     cameras = Cameras.pinhole(look_at(places, places + ahead), focal=size.fx, width=size.width, height=size.height)
-    return [small_view(cameras[i]) for i in range(count)]
+    return [low_res_camera(cameras[i]) for i in range(count)]
 
 
 def print_culling(trials: list[Trial], share: float, city: City) -> dict[str, object]:

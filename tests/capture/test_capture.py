@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from blocknerf.cameras import CameraModel
 from blocknerf.capture import Capture, check_files, read_capture, read_transforms, write_capture
-from blocknerf.capture.frame import Frame, Intrinsics, rigid_pose
+from blocknerf.capture.frame import Frame, Intrinsics, parse_pose
 from blocknerf.errors import CaptureError
 from blocknerf.geometry import se3_exp
 
@@ -27,7 +27,7 @@ def frame(name: str, x: float = 0.0, **facts) -> Frame:
 
 
 def capture_of(*frames: Frame, **facts) -> Capture:
-    return Capture(frames=frames, **({"root": Path("/photos"), "metric": True, "source": "a test"} | facts))
+    return Capture(frames=frames, **({"image_dir": Path("/photos"), "is_metric": True, "source": "a test"} | facts))
 
 
 def test_cameras_follow_the_frames():
@@ -71,17 +71,17 @@ def test_pictures_and_masks_match_their_cameras(write_transforms):
 
 def test_points_are_read_when_there_are_any(write_transforms):
     capture = read_transforms(write_transforms())
-    points = capture.read_points()
+    points = capture.read_sparse_points()
     assert points is not None
     assert len(points) == 5
-    assert capture.read_lidar() is None
-    assert replace(capture, points=None).read_points() is None
+    assert capture.read_lidar_points() is None
+    assert replace(capture, sparse_points=None).read_sparse_points() is None
 
 
 def test_files_are_checked_by_what_lies_on_disk(write_transforms):
     capture = read_transforms(write_transforms())
     check_files(capture)
-    (capture.root / "images" / "2.png").unlink()
+    (capture.image_dir / "images" / "2.png").unlink()
     with pytest.raises(CaptureError, match=r"images/2\.png: this picture does not exist"):
         check_files(capture)
     with pytest.raises(CaptureError, match=r"images/2\.png: this picture does not exist"):
@@ -108,7 +108,7 @@ def test_what_no_capture_can_be():
     with pytest.raises(CaptureError, match="the capture has no frames"):
         capture_of(frame("a")).select([])
     with pytest.raises(CaptureError, match=r"path '\.\./a\.ply' leaves the capture's folder"):
-        capture_of(frame("a"), points="../a.ply")
+        capture_of(frame("a"), sparse_points="../a.ply")
 
 
 def test_a_frame_checks_itself():
@@ -126,7 +126,7 @@ def test_a_frame_checks_itself():
 def test_nearly_rigid_poses_become_exactly_rigid(tangent, error):
     pose = se3_exp(torch.tensor([tangent], dtype=torch.float64))[0].numpy()
     rough = pose + error * np.eye(3, 4)
-    exact = np.array(rigid_pose(rough))
+    exact = np.array(parse_pose(rough))
     assert np.abs(exact[:, :3] @ exact[:, :3].T - np.eye(3)).max() < 1e-14
     assert np.abs(exact - pose).max() < 1.1e-3
     assert np.array_equal(exact[:, 3], rough[:, 3])
@@ -139,16 +139,22 @@ def rich_capture(folder) -> Capture:
     )
     facts = {
         "mask": "m/ä.png",
-        "sky": "s/ä.png",
+        "sky_mask": "s/ä.png",
         "timestamp": 1317042145.964,
         "exposure": 0.1,
         "gps": (49.01, 8.4, 116.43),
         "grayscale": True,
     }
-    pose = rigid_pose(se3_exp(torch.full((1, 6), 0.3, dtype=torch.float64))[0].numpy())
+    pose = parse_pose(se3_exp(torch.full((1, 6), 0.3, dtype=torch.float64))[0].numpy())
     rich = frame("straße/2", intrinsics=fisheye, segment="drive", camera="left", camera_to_world=pose, **facts)
     return capture_of(
-        frame("a"), rich, frame("b"), root=folder, points="a.ply", lidar="l.ply", geo_origin=(49.0, 8.4, 116.0)
+        frame("a"),
+        rich,
+        frame("b"),
+        image_dir=folder,
+        sparse_points="a.ply",
+        lidar_points="l.ply",
+        geo_origin=(49.0, 8.4, 116.0),
     )
 
 
@@ -165,7 +171,7 @@ def test_the_file_is_compact_and_relative(tmp_path):
     path = tmp_path / "runs" / "one" / "capture.json"
     write_capture(rich_capture(tmp_path / "photos"), path)
     data = json.loads(path.read_text())
-    assert data["root"] == "../../photos"
+    assert data["image_dir"] == "../../photos"
     assert len(data["intrinsics"]) == 2
     assert [item["intrinsics"] for item in data["frames"]] == [0, 1, 0]
     assert len(path.read_text().splitlines()) == 18
@@ -173,11 +179,11 @@ def test_the_file_is_compact_and_relative(tmp_path):
 
 def test_a_file_from_before_sky_masks_is_read(tmp_path):
     path = tmp_path / "capture.json"
-    write_capture(capture_of(frame("a"), root=tmp_path), path)
+    write_capture(capture_of(frame("a"), image_dir=tmp_path), path)
     data = json.loads(path.read_text())
-    del data["frames"][0]["sky"]
+    del data["frames"][0]["sky_mask"]
     path.write_text(json.dumps(data))
-    assert read_capture(path).frames[0].sky is None
+    assert read_capture(path).frames[0].sky_mask is None
 
 
 def test_photographs_and_run_move_together(tmp_path, write_transforms):
@@ -185,7 +191,7 @@ def test_photographs_and_run_move_together(tmp_path, write_transforms):
     write_capture(read_transforms(folder), folder / "run" / "capture.json")
     shutil.move(folder, tmp_path / "elsewhere")
     moved = read_capture(tmp_path / "elsewhere" / "run" / "capture.json")
-    assert moved.root == tmp_path / "elsewhere"
+    assert moved.image_dir == tmp_path / "elsewhere"
     assert moved.read_image(2).shape == (8, 12, 3)
 
 
@@ -195,22 +201,25 @@ def set_frame(key: str, value: object):
 
 CORRUPT = {
     "foreign": (
-        lambda d: d.update(format="blocknerf.city/1"),
-        ": format: 'blocknerf.city/1' is not blocknerf.capture/1;",
+        lambda d: d.update(format="blocknerf.city/2"),
+        ": format: 'blocknerf.city/2' is not blocknerf.capture/2;",
     ),
-    "no format": (lambda d: d.pop("format"), ": format: None is not blocknerf.capture/1; ingest the capture again"),
+    "no format": (lambda d: d.pop("format"), ": format: None is not blocknerf.capture/2; ingest the capture again"),
     "newer": (
-        lambda d: d.update(format="blocknerf.capture/2"),
-        ": format: blocknerf.capture/2 is newer than this version reads (blocknerf.capture/1); update blocknerf",
+        lambda d: d.update(format="blocknerf.capture/9"),
+        ": format: blocknerf.capture/9 is newer than this version reads (blocknerf.capture/2); update blocknerf",
     ),
     "unknown key": (
         lambda d: d.update(metrik=True),
         ": metrik is an unknown key; remove it, or ingest the capture again",
     ),
-    "missing key": (lambda d: d.pop("metric"), ": metric is missing; add it, or ingest the capture again"),
-    "missing optional key": (lambda d: d.pop("lidar"), ": lidar is missing; add it, or ingest the capture again"),
+    "missing key": (lambda d: d.pop("is_metric"), ": is_metric is missing; add it, or ingest the capture again"),
+    "missing optional key": (
+        lambda d: d.pop("lidar_points"),
+        ": lidar_points is missing; add it, or ingest the capture again",
+    ),
     "wrong kind": (
-        lambda d: d.update(metric="yes"),
+        lambda d: d.update(is_metric="yes"),
         ": metric is 'yes', not true or false; correct it, or ingest the capture again",
     ),
     "long wrong kind": (

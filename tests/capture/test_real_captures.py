@@ -22,7 +22,7 @@ def test_it_imports_and_round_trips(captures, name, tmp_path):
     capture = captures[name]
     assert len(capture) == FRAMES[name]
     assert len(capture.segments) == 1
-    assert capture.metric == (name != "fox")
+    assert capture.is_metric == (name != "fox")
     write_capture(capture, tmp_path / "capture.json")
     assert read_capture(tmp_path / "capture.json") == capture
     middle = len(capture) // 2
@@ -34,7 +34,7 @@ def test_what_the_readme_of_the_data_says_holds(captures, real_captures):
     assert captures["fox"].frames[0].intrinsics.model == CameraModel.OPENCV
     assert captures["street_kitti0005"].extent == pytest.approx(np.hypot(30, 55) / 2, rel=0.02)
     assert captures["drone_caliterra"].extent == pytest.approx(np.hypot(116, 88) / 2, rel=0.02)
-    lidar = captures["street_kitti0001"].read_lidar()
+    lidar = captures["street_kitti0001"].read_lidar_points()
     assert lidar is not None
     assert len(lidar) == 103765
     gray = read_transforms(real_captures / "street_kitti0005" / "transforms_with_grey.json")
@@ -51,7 +51,7 @@ def test_up_is_z(captures, name):
 
 def test_the_drone_looks_down_from_above_its_points(captures):
     capture = captures["drone_caliterra"]
-    cameras, points = capture.cameras(), capture.read_points()
+    cameras, points = capture.cameras(), capture.read_sparse_points()
     assert points is not None
     assert cameras.camera_to_world[:, 2, 2].max() < -0.9
     assert cameras.centers[:, 2].min() > np.median(points.positions[:, 2]) + 20
@@ -61,7 +61,7 @@ def test_the_drone_looks_down_from_above_its_points(captures):
 def test_points_project_into_the_photographs(captures, name):
     """Every photograph shows some of the points, and (nearly) every point is in several."""
     capture = captures[name]
-    points, cameras = capture.read_points(), capture.cameras()
+    points, cameras = capture.read_sparse_points(), capture.cameras()
     assert points is not None
     positions = torch.from_numpy(points.positions[::10].copy())
     seen = torch.stack([cameras.project(positions, i)[2] for i in range(len(capture))])
@@ -74,7 +74,7 @@ def test_points_project_into_the_photographs(captures, name):
 def test_points_have_the_color_of_the_photograph_there(captures, name):
     """The axes, the principal point and the order of channels at once: wrong ones lose the correlation."""
     capture = captures[name]
-    points, cameras, index = capture.read_points(), capture.cameras(), len(capture) - 1
+    points, cameras, index = capture.read_sparse_points(), capture.cameras(), len(capture) - 1
     assert points is not None
     assert points.colors is not None
     pixels, depth, seen = cameras.project(torch.from_numpy(points.positions), index)

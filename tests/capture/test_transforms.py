@@ -46,9 +46,14 @@ def test_stated_defaults(write_transforms):
     assert [frame.name for frame in capture.frames] == ["images/0.png", "images/1.png", "images/2.png"]
     assert (first.camera, first.segment, first.grayscale) == ("0", "0", False)
     assert (first.timestamp, first.exposure, first.gps) == (None, None, None)
-    assert (first.mask, second.mask, capture.points, capture.lidar) == (None, "masks/1.png", "a.ply", None)
-    assert [frame.sky for frame in capture.frames] == [None, None, "skies/2.png"]
-    assert (capture.metric, capture.geo_origin) == (False, None)
+    assert (first.mask, second.mask, capture.sparse_points, capture.lidar_points) == (
+        None,
+        "masks/1.png",
+        "a.ply",
+        None,
+    )
+    assert [frame.sky_mask for frame in capture.frames] == [None, None, "skies/2.png"]
+    assert (capture.is_metric, capture.geo_origin) == (False, None)
     assert first.intrinsics.model == CameraModel.PINHOLE
 
 
@@ -63,7 +68,7 @@ def test_facts_are_read(write_transforms):
     first, second, third = capture.frames
     assert (first.segment, first.camera, first.grayscale, first.gps) == ("drive_5", "2", True, (49.0, 8.4, 120.0))
     assert (first.timestamp, first.exposure, second.exposure) == (1317042145.964, 0.1, pytest.approx(0.1))
-    assert (capture.metric, capture.geo_origin, capture.lidar, capture.source) == (
+    assert (capture.is_metric, capture.geo_origin, capture.lidar_points, capture.source) == (
         True,
         (49.0, 8.4, 116.0),
         "a.ply",
@@ -73,7 +78,7 @@ def test_facts_are_read(write_transforms):
 
 
 @pytest.mark.parametrize(
-    ("facts", "metric"),
+    ("facts", "is_metric"),
     [
         ({}, False),
         ({"unit": "meters"}, True),
@@ -84,8 +89,8 @@ def test_facts_are_read(write_transforms):
         ({"gps_origin_lat_lon_alt": [1, 2, 3]}, True),
     ],
 )
-def test_metric_is_claimed_only_where_the_file_says_so(write_transforms, facts, metric):
-    assert read_transforms(write_transforms(lambda data: data.update(facts))).metric is metric
+def test_metric_is_claimed_only_where_the_file_says_so(write_transforms, facts, is_metric):
+    assert read_transforms(write_transforms(lambda data: data.update(facts))).is_metric is is_metric
 
 
 def test_per_frame_intrinsics_win_over_the_files(write_transforms):

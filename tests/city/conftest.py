@@ -24,15 +24,15 @@ def ray_box(eye: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple
 class BoxScene:
     """Opaque boxes colored by position before a sky of one color, seen in training from some eyes."""
 
-    code_size, near, far, knee = 3, 0.05, 60.0, 10.0
-    sample_counts = (64, 32)
+    appearance_dim, near, far, linear_until = 3, 0.05, 60.0, 10.0
+    num_samples = (64, 32)
 
     def __init__(self, boxes: list[Solid], eyes: list[tuple[float, float, float]], tint: float = 0.0) -> None:
         self.boxes = [(torch.tensor(low), torch.tensor(high)) for low, high in boxes]
         self.eyes, self.tint = torch.tensor(eyes), tint
 
     @property
-    def proposal_densities(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    def proposal_density_fns(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
         return [lambda points, footprints: self.density(points, footprints)[0]]
 
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:

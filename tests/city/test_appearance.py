@@ -7,7 +7,13 @@ import torch
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics
-from blocknerf.city.appearance import Appearance, block_code, block_exposure, city_appearance, reference_segment
+from blocknerf.city.appearance import (
+    AppearanceQuery,
+    appearance_of,
+    code_for_block,
+    exposure_for_block,
+    reference_segment,
+)
 from blocknerf.errors import RunError
 from blocknerf.fields.spec import FieldSpec
 
@@ -27,7 +33,7 @@ def make_capture(segments: list[str], exposures: list[float | None]) -> Capture:
         )
         for i, (segment, exposure) in enumerate(zip(segments, exposures, strict=True))
     ]
-    return Capture(root=Path(), frames=tuple(frames), metric=True, source="test")
+    return Capture(image_dir=Path(), frames=tuple(frames), is_metric=True, source="test")
 
 
 CAPTURE = make_capture(["dusk", "dusk", "noon", "noon", "noon", "fog"], [4.0, 8.0, 0.1, None, 0.3, None])
@@ -48,7 +54,7 @@ def field(box_scene):
             exposure_reference=0.5,
         )
 
-        def mean_code(self, frames: list[str] | None = None) -> torch.Tensor:
+        def mean_appearance_code(self, frames: list[str] | None = None) -> torch.Tensor:
             codes = {"f1": 1.0, "f2": 2.0, "f4": 4.0}
             chosen = [codes[name] for name in frames or codes]
             return torch.full((3,), sum(chosen) / len(chosen))
@@ -67,46 +73,46 @@ def test_among_equals_the_reference_has_the_most_frames_then_comes_first() -> No
 
 
 def test_by_default_a_block_shows_the_mean_of_its_codes_of_the_reference_segment(field) -> None:
-    appearance = city_appearance(CAPTURE, [(2, 3, 4), (1, 2)])
-    assert block_code(field, appearance).tolist() == [3.0, 3.0, 3.0]
+    appearance = appearance_of(CAPTURE, [(2, 3, 4), (1, 2)])
+    assert code_for_block(field, appearance).tolist() == [3.0, 3.0, 3.0]
     # Two of noon's photographs say their exposure; half way between them it is their mean in stops.
     assert appearance.exposure_at(torch.tensor([3.0, 0.0, 0.0])) == pytest.approx((0.1 * 0.3) ** 0.5)
 
 
 def test_a_segment_may_be_asked_for(field) -> None:
-    appearance = city_appearance(CAPTURE, [(2,)], segment="dusk")
-    assert block_code(field, appearance).tolist() == [1.0, 1.0, 1.0]
+    appearance = appearance_of(CAPTURE, [(2,)], segment="dusk")
+    assert code_for_block(field, appearance).tolist() == [1.0, 1.0, 1.0]
     assert appearance.exposure_at(torch.tensor([0.5, 0.0, 0.0])) == pytest.approx((4.0 * 8.0) ** 0.5)
 
 
 def test_a_photograph_gives_its_own_code_and_exposure(field) -> None:
-    appearance = city_appearance(CAPTURE, [], frame="f4")
-    assert block_code(field, appearance).tolist() == [4.0, 4.0, 4.0]
+    appearance = appearance_of(CAPTURE, [], frame="f4")
+    assert code_for_block(field, appearance).tolist() == [4.0, 4.0, 4.0]
     assert appearance.exposure_at(torch.tensor([0.0, 0.0, 0.0])) == 0.3
 
 
 def test_a_block_not_trained_on_the_photograph_looks_like_its_segment(field) -> None:
-    appearance = city_appearance(CAPTURE, [], frame="f3")
-    assert block_code(field, appearance).tolist() == [3.0, 3.0, 3.0]
+    appearance = appearance_of(CAPTURE, [], frame="f3")
+    assert code_for_block(field, appearance).tolist() == [3.0, 3.0, 3.0]
 
 
 def test_a_block_that_never_saw_the_segment_shows_its_mean_at_its_own_exposure(field) -> None:
-    appearance = city_appearance(CAPTURE, [], segment="fog")
-    assert block_code(field, appearance).tolist() == pytest.approx([7 / 3] * 3)
+    appearance = appearance_of(CAPTURE, [], segment="fog")
+    assert code_for_block(field, appearance).tolist() == pytest.approx([7 / 3] * 3)
     assert appearance.exposure_at(torch.zeros(3)) is None
-    assert block_exposure(field, None) == 0.5
+    assert exposure_for_block(field, None) == 0.5
 
 
 def test_an_exact_scene_has_no_codes(box_scene) -> None:
     scene = box_scene([], [])
-    assert block_code(scene, Appearance()).tolist() == [0.0, 0.0, 0.0]
-    assert Appearance().exposure_at(torch.zeros(3)) is None
-    assert block_exposure(scene, None) == 1.0
-    assert block_exposure(scene, 0.7) == 0.7
+    assert code_for_block(scene, AppearanceQuery()).tolist() == [0.0, 0.0, 0.0]
+    assert AppearanceQuery().exposure_at(torch.zeros(3)) is None
+    assert exposure_for_block(scene, None) == 1.0
+    assert exposure_for_block(scene, 0.7) == 0.7
 
 
 def test_unknown_names_are_refused_with_known_ones() -> None:
     with pytest.raises(RunError, match="no segment 'night'; name one of dusk, noon, fog"):
-        city_appearance(CAPTURE, [], segment="night")
+        appearance_of(CAPTURE, [], segment="night")
     with pytest.raises(RunError, match=r"no frame 'f9'; name one as capture\.json does"):
-        city_appearance(CAPTURE, [], frame="f9")
+        appearance_of(CAPTURE, [], frame="f9")

@@ -9,15 +9,15 @@ from hypothesis import strategies as some
 
 from blocknerf.city.compositing import (
     MIN_WEIGHT,
-    admit_pixels,
     blend,
-    is_outweighed,
-    limit_blocks,
-    stand_in,
-    trust_in,
+    blend_with_fallback,
+    fallback_confidence,
+    is_negligible,
+    keep_top_k,
+    limit_pixel_weights,
 )
 from blocknerf.city.selection import BlockIndex
-from blocknerf.city.weighting import inverse_distance_shares
+from blocknerf.city.weighting import inverse_distance_weights
 
 lengths = some.floats(0.0, 1e4)
 shares = some.floats(0.0, 1.0)
@@ -27,9 +27,9 @@ def weigh(distances, presence=None, *, power=4.0, max_blocks=3) -> torch.Tensor:
     """Inverse distance in plan, with the nearest standing in and a limit, as the renderer does it."""
     distances = torch.tensor(distances, dtype=torch.float64)
     presence = torch.ones_like(distances) if presence is None else torch.tensor(presence, dtype=torch.float64)
-    trust = trust_in(presence)
-    rule = inverse_distance_shares(distances, presence, power) if trust > 0.0 else torch.zeros_like(distances)
-    return limit_blocks(stand_in(rule, trust, int(distances.argmin())), max_blocks)
+    trust = fallback_confidence(presence)
+    rule = inverse_distance_weights(distances, presence, power) if trust > 0.0 else torch.zeros_like(distances)
+    return keep_top_k(blend_with_fallback(rule, trust, int(distances.argmin())), max_blocks)
 
 
 @pytest.mark.parametrize("power", [1.0, 2.0, 4.0])
@@ -75,8 +75,8 @@ def test_an_exact_tie_beyond_the_limit_is_settled() -> None:
 
 def test_blocks_change_places_at_zero() -> None:
     """At the limit the block that goes and the one that comes both weigh nothing."""
-    before = limit_blocks(torch.tensor([0.5, 0.3, 0.1001, 0.0999]), 3)
-    after = limit_blocks(torch.tensor([0.5, 0.3, 0.0999, 0.1001]), 3)
+    before = keep_top_k(torch.tensor([0.5, 0.3, 0.1001, 0.0999]), 3)
+    after = keep_top_k(torch.tensor([0.5, 0.3, 0.0999, 0.1001]), 3)
     assert float((before - after).abs().max()) < 1e-3
 
 
@@ -88,8 +88,8 @@ def test_weights_change_no_faster_than_the_camera(grid, power: float, spread: fl
     largest = 0.0
     for i in range(steps):
         x = 40.0 + 20.0 * i / steps
-        found = index.around((x, 40.0 + spread * (x - 40.0), 0.0), 1.5)
-        weights = weigh([each.distance for each in found], [each.presence for each in found], power=power)
+        found = index.within_radius((x, 40.0 + spread * (x - 40.0), 0.0), 1.5)
+        weights = weigh([each.distance for each in found], [each.selection_weight for each in found], power=power)
         now = {each.block.name: float(weight) for each, weight in zip(found, weights, strict=True)}
         if before:
             largest = max(largest, *(abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in now | before))
@@ -101,22 +101,22 @@ def test_weights_change_no_faster_than_the_camera(grid, power: float, spread: fl
 def test_an_outweighed_block_would_have_had_no_share(nearer, further: float, presence: float) -> None:
     distance = further + max(at for at, _ in nearer)
     weights = weigh([*(at for at, _ in nearer), distance], [*(share for _, share in nearer), presence])
-    if is_outweighed(distance, nearer, 4.0):
+    if is_negligible(distance, nearer, 4.0):
         assert float(weights[-1]) == 0.0
 
 
 @pytest.mark.parametrize("power", [1.0, 4.0])
 def test_a_block_is_outweighed_from_where_its_share_cannot_be_seen(power: float) -> None:
     edge = (1.0 / MIN_WEIGHT) ** (1.0 / power)
-    assert is_outweighed(1.01 * edge, [(1.0, 1.0)], power)
-    assert not is_outweighed(0.99 * edge, [(1.0, 1.0)], power)
+    assert is_negligible(1.01 * edge, [(1.0, 1.0)], power)
+    assert not is_negligible(0.99 * edge, [(1.0, 1.0)], power)
     assert float(weigh([1.0, 0.97 * edge], [1.0, 1.0], power=power)[-1]) > 0.0
 
 
 def test_a_block_is_not_outweighed_by_hardly_present_ones() -> None:
-    assert not is_outweighed(100.0, [(1.0, 0.01)], 4.0)
-    assert not is_outweighed(100.0, [], 4.0)
-    assert is_outweighed(100.0, [(0.0, 1.0)], 4.0)
+    assert not is_negligible(100.0, [(1.0, 0.01)], 4.0)
+    assert not is_negligible(100.0, [], 4.0)
+    assert is_negligible(100.0, [(0.0, 1.0)], 4.0)
 
 
 def test_blending_equal_images_gives_that_image() -> None:
@@ -133,13 +133,13 @@ def test_blending_is_linear_in_every_pixel() -> None:
 
 def test_admission_scales_pixels_and_leaves_whole_shares() -> None:
     shares = torch.rand(4, 3, 5, dtype=torch.float64).softmax(0)
-    same = admit_pixels(shares, torch.full((4,), 0.7, dtype=torch.float64))
+    same = limit_pixel_weights(shares, torch.full((4,), 0.7, dtype=torch.float64))
     torch.testing.assert_close(same, shares)
-    without = admit_pixels(shares, torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64))
+    without = limit_pixel_weights(shares, torch.tensor([1.0, 0.0, 1.0, 1.0], dtype=torch.float64))
     assert without[1].abs().max() == 0.0
     torch.testing.assert_close(without.sum(0), torch.ones(3, 5, dtype=torch.float64))
 
 
 def test_a_pixel_that_only_a_block_left_out_claims_goes_to_the_others() -> None:
     shares = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
-    assert admit_pixels(shares, torch.tensor([0.0, 0.5, 1.5])).flatten().tolist() == [0.0, 0.25, 0.75]
+    assert limit_pixel_weights(shares, torch.tensor([0.0, 0.5, 1.5])).flatten().tolist() == [0.0, 0.25, 0.75]

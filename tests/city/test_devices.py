@@ -15,23 +15,23 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle, look_at
-from blocknerf.capture.motion import Motion
-from blocknerf.capture.offsets import PoseOffsets
+from blocknerf.capture.pose_corrections import PoseCorrections
+from blocknerf.capture.rigid import PivotTransform
+from blocknerf.city import overlaps
 from blocknerf.city import renderer as module
-from blocknerf.city import seams
+from blocknerf.city.block_alignment import BlockAlignment
 from blocknerf.city.cache import LoadedBlock
-from blocknerf.city.exposure import Surroundings
 from blocknerf.city.manifest import City
 from blocknerf.city.matching import match_codes
-from blocknerf.city.refinement import Refinement
+from blocknerf.city.nearby_exposures import NearbyExposures
+from blocknerf.city.overlaps import adjacent_blocks, color_difference, find_overlaps
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.seams import find_seams, meeting, seam_difference
 from blocknerf.city.weighting import Weighting
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.rendering.code_fit import fit_code
-from blocknerf.rendering.image import glance, predict_visibility, render_image
+from blocknerf.rendering.appearance_fit import optimize_code
+from blocknerf.rendering.image import predict_visibility, render_image, render_proposals
 
 WEIGHTINGS: tuple[Weighting, ...] = (
     "nearest", "inverse_distance_2d", "inverse_distance_3d", "visibility_image", "visibility_pixel",
@@ -42,9 +42,9 @@ def field_at(x: float) -> BlockField:
     torch.manual_seed(int(x))
     spec = FieldSpec(
         origin=(x, 0.0, 0.0), half_extent=10.0, near=0.1, far=100.0, frames=("a.png", "b.png"), exposure_reference=1.0,
-        levels=3, log2_table=10, base_resolution=4, finest_resolution=32, hidden=16, code_size=4, proposal_levels=2,
-        proposal_log2_table=8, proposal_finest_resolution=32, visibility_log2_table=7, visibility_finest_resolution=16,
-        proposal_samples=12, samples=8,
+        num_levels=3, log2_hashmap_size=10, base_resolution=4, max_resolution=32, hidden_dim=16, appearance_dim=4, proposal_num_levels=2,
+        proposal_log2_hashmap_size=8, proposal_max_resolution=32, visibility_log2_hashmap_size=7, visibility_max_resolution=16,
+        num_proposal_samples=12, num_samples=8,
     )  # fmt: skip
     return BlockField(spec).requires_grad_(False)
 
@@ -70,8 +70,8 @@ def a_view() -> Cameras:
 @pytest.mark.usefixtures("nowhere")
 def test_pictures_are_made_where_the_field_lies(blocks: dict[str, BlockField]) -> None:
     field, cameras = blocks["b000"], a_view()
-    picture = render_image(field, cameras.image_rays(1), field.mean_code(), 1.0, plain=True)
-    seen = glance(field, cameras, 1)
+    picture = render_image(field, cameras.generate_rays(1), field.mean_appearance_code(), 1.0, plain=True)
+    seen = render_proposals(field, cameras, 1)
     for image in (picture.color, picture.depth, picture.opacity, seen.visibility, predict_visibility(field, cameras)):
         assert image.device.type == "cpu"
         assert image.isfinite().all()
@@ -81,21 +81,21 @@ class Marcher(BlockField):
     """A field that tells colors from directions, where rays are given in patches."""
 
     def march(self, rays: RayBundle, code: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        return rays.directions, exposure, rays.radii
+        return rays.directions, exposure, rays.pixel_radii
 
 
 def test_a_marching_field_is_given_its_rays_where_it_lies(blocks: dict[str, BlockField]) -> None:
     field, cameras = Marcher(blocks["b000"].spec), a_view()
-    code = field.mean_code()
+    code = field.mean_appearance_code()
     with torch.device("meta"):
-        picture = render_image(field, cameras.image_rays(0), code, 1.0)
-    assert torch.equal(picture.color, cameras.image_rays(0).directions)
+        picture = render_image(field, cameras.generate_rays(0), code, 1.0)
+    assert torch.equal(picture.color, cameras.generate_rays(0).directions)
 
 
 @pytest.mark.usefixtures("nowhere")
 def test_codes_are_fitted_where_the_field_lies(blocks: dict[str, BlockField]) -> None:
-    field, rays = blocks["b000"], a_view().image_rays(0).flatten()
-    code = fit_code(field, rays, rays.directions.abs(), 1.0, start=field.mean_code(), steps=2)
+    field, rays = blocks["b000"], a_view().generate_rays(0).flatten()
+    code = optimize_code(field, rays, rays.directions.abs(), 1.0, start=field.mean_appearance_code(), steps=2)
     assert code.device.type == "cpu"
     assert code.isfinite().all()
 
@@ -104,13 +104,15 @@ def test_codes_are_fitted_where_the_field_lies(blocks: dict[str, BlockField]) ->
 def test_seams_are_found_and_matched_where_the_fields_lie(
     blocks: dict[str, BlockField], route: Callable[..., City], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(seams, "LEAST", -1.0)
+    monkeypatch.setattr(overlaps, "MIN_SHARED_VISIBILITY", -1.0)
     cameras = dict.fromkeys(blocks, a_view())
-    (seam,) = find_seams(meeting(route(2).blocks), cameras, blocks.__getitem__)
-    known = {"b000": blocks["b000"].mean_code()}
-    (found,) = match_codes([seam], blocks.__getitem__, known, lambda name: [blocks[name].mean_code()], 1.0, steps=2)
+    (seam,) = find_overlaps(adjacent_blocks(route(2).blocks), cameras, blocks.__getitem__)
+    known = {"b000": blocks["b000"].mean_appearance_code()}
+    (found,) = match_codes(
+        [seam], blocks.__getitem__, known, lambda name: [blocks[name].mean_appearance_code()], 1.0, steps=2
+    )
     assert found.code.device.type == "cpu"
-    assert math.isfinite(seam_difference(seam, blocks.__getitem__, {**known, found.name: found.code}, 1.0))
+    assert math.isfinite(color_difference(seam, blocks.__getitem__, {**known, found.name: found.code}, 1.0))
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
@@ -124,10 +126,13 @@ def test_the_city_is_put_together_where_its_fields_lie(
 ) -> None:
     # The kernel that marches on a processor knows of no other place.
     monkeypatch.setattr(module, "render_image", partial(render_image, plain=True))
-    moved = Refinement(offsets=PoseOffsets(), place=Motion(pivot=(0.0, 0.0, 0.0), translation=(0.1, 0.0, 0.0)))
+    moved = BlockAlignment(
+        pose_corrections=PoseCorrections(),
+        block_from_world=PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.1, 0.0, 0.0)),
+    )
     city = replace(route(2), visibility_threshold=1e-6, weighting=weighting)
     renderer = CityRenderer(
-        RunFolder(tmp_path), city=city, load=lambda name: LoadedBlock(field=blocks[name], refinement=moved)
+        RunFolder(tmp_path), city=city, load=lambda name: LoadedBlock(field=blocks[name], alignment=moved)
     )
     picture = renderer.render(a_view(), 1, exposure=1.0)
     assert picture.color.device.type == picture.parts[0].weight.device.type == "cpu"
@@ -137,7 +142,7 @@ def test_the_city_is_put_together_where_its_fields_lie(
 @pytest.mark.usefixtures("nowhere")
 def test_exposures_of_surroundings_are_the_processors() -> None:
     center = torch.tensor([1.0, 0.0, 0.0], device="cpu")
-    known = Surroundings(centers=center[None].double(), stops=center[:1].double())
+    known = NearbyExposures(centers=center[None].double(), log2_exposure=center[:1].double())
     assert known.exposure_at(center) == 2.0
 
 

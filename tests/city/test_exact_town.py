@@ -8,13 +8,13 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, look_at
-from blocknerf.capture.synthetic.field import TownField, drive_cameras
-from blocknerf.capture.synthetic.town import Town
 from blocknerf.city.cache import LoadedBlock
 from blocknerf.city.manifest import WEIGHTINGS, City
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.partition.block import Block
+from blocknerf.town.field import TownField, drive_cameras
+from blocknerf.town.town import Town
 
 DRIVE = drive_cameras()
 ORIGINS = {"west": (-9.0, -1.6, 2.3), "east": (9.0, -1.6, 2.3)}
@@ -28,8 +28,8 @@ def fields() -> dict[str, TownField]:
     town, counts = Town.build(0), (64, 48, 32)
     west = DRIVE[:, 0] < 0.0
     return {
-        "west": TownField(town, cameras=DRIVE[west], sample_counts=counts),
-        "east": TownField(town, cameras=DRIVE[~west], sample_counts=counts),
+        "west": TownField(town, cameras=DRIVE[west], num_samples=counts),
+        "east": TownField(town, cameras=DRIVE[~west], num_samples=counts),
     }
 
 
@@ -52,7 +52,7 @@ def show(
 
 def seen_points(fields: dict[str, TownField], view: Cameras) -> tuple[Tensor, Tensor]:
     """Where each pixel's ray truly ends, and whether it meets anything."""
-    rays = view.image_rays(0)
+    rays = view.generate_rays(0)
     depth = fields["west"].town.measure(rays)
     return rays.origins + depth.clamp(max=300.0)[..., None] * rays.directions, depth.isfinite()
 
@@ -63,13 +63,13 @@ def test_blocks_that_agree_show_what_one_shows(weighting: str, fields, view: Cam
     assert len(seen.parts) == (1 if weighting == "nearest" else 2)
     torch.testing.assert_close(sum(part.weight for part in seen.parts), torch.ones_like(seen.depth))
     assert sum(use.weight for use in seen.rendered) == pytest.approx(1.0)
-    torch.testing.assert_close(seen.color, seen.parts[0].picture.color, atol=1e-5, rtol=0.0)
+    torch.testing.assert_close(seen.color, seen.parts[0].image.color, atol=1e-5, rtol=0.0)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS[1:])
 def test_blocks_that_differ_are_blended_pixel_by_pixel(weighting: str, fields, view: Cameras, tmp_path: Path) -> None:
     seen = show(fields, view, tmp_path, weighting, {"west": "noon", "east": "dusk"})
-    by_hand = sum(part.weight[..., None] * part.picture.color for part in seen.parts)
+    by_hand = sum(part.weight[..., None] * part.image.color for part in seen.parts)
     torch.testing.assert_close(seen.color, by_hand)
     spread = float(seen.parts[0].weight.std())
     assert (spread > 0.05) == (weighting in ("inverse_distance_3d", "visibility_pixel"))
@@ -89,7 +89,7 @@ def test_the_third_dimension_is_that_of_the_true_surface(fields, view: Cameras, 
 def test_pixels_that_one_block_alone_saw_are_its_own(fields, view: Cameras, tmp_path: Path) -> None:
     seen = show(fields, view, tmp_path, "visibility_pixel", {"west": "noon", "east": "noon"})
     points, solid = seen_points(fields, view)
-    directions = view.image_rays(0).directions
+    directions = view.generate_rays(0).directions
     truth = torch.stack([_visible(fields[part.name], points, directions) for part in seen.parts])
     alone = solid & (truth.sum(0) == 1.0)
     assert 10 < int(alone.sum()) < 230

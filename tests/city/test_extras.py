@@ -9,8 +9,8 @@ import torch
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.city.appearance_presets import DEFAULT_PRESET, AppearancePreset, read_preset, write_preset
 from blocknerf.city.extras import Extras, TrainingRecord, read_training_record
-from blocknerf.city.looks import DEFAULT_LOOK, Look, read_look, write_look
 from blocknerf.city.manifest import read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
@@ -28,8 +28,8 @@ GOOD = {
 }
 
 SPEC = FieldSpec(
-    origin=(0.0, 0.0, 0.0), half_extent=5.0, near=0.1, far=100.0, frames=("a",), exposure_reference=1.0, levels=2,
-    log2_table=6, code_size=4, proposal_levels=2, proposal_log2_table=6, visibility_log2_table=6,
+    origin=(0.0, 0.0, 0.0), half_extent=5.0, near=0.1, far=100.0, frames=("a",), exposure_reference=1.0, num_levels=2,
+    log2_hashmap_size=6, appearance_dim=4, proposal_num_levels=2, proposal_log2_hashmap_size=6, visibility_log2_hashmap_size=6,
 )  # fmt: skip
 FRAME = Frame(
     name="a", image="a.png", intrinsics=Intrinsics(width=8, height=8, fx=8.0, fy=8.0, cx=4.0, cy=4.0),
@@ -40,8 +40,8 @@ FRAME = Frame(
 def record(path: Path, text: str, name: str = "b000") -> TrainingRecord:
     run = RunFolder(path)
     run.block_folder(name).mkdir(parents=True, exist_ok=True)
-    run.train_record(name).write_text(text)
-    return read_training_record(run.train_record(name))
+    run.train_summary(name).write_text(text)
+    return read_training_record(run.train_summary(name))
 
 
 def test_a_whole_record_is_read(tmp_path: Path) -> None:
@@ -79,39 +79,47 @@ def run(route, tmp_path: Path) -> RunFolder:
         record(run.path, json.dumps(GOOD), block.name)
     marks = {block.name: fingerprint(run.field(block.name)) for block in city.blocks}
     codes = {name: torch.zeros(4) for name in marks}
-    look = Look(root="b000", frame=None, segment="s", exposure=None, city=city.digest, fields=marks, codes=codes)
-    for name in ("dusk", DEFAULT_LOOK):
-        write_look(look, run.look(name))
+    look = AppearancePreset(
+        reference_block="b000",
+        frame=None,
+        segment="s",
+        exposure=None,
+        city=city.digest,
+        field_fingerprints=marks,
+        codes=codes,
+    )
+    for name in ("dusk", DEFAULT_PRESET):
+        write_preset(look, run.appearance_preset(name))
     return run
 
 
 def read(run: RunFolder, points: str | None = None) -> Extras:
-    capture = Capture(root=run.path, frames=(FRAME,), metric=True, source="test", points=points)
+    capture = Capture(image_dir=run.path, frames=(FRAME,), is_metric=True, source="test", sparse_points=points)
     return Extras.read(run, read_city(run.city), capture)
 
 
 def test_a_whole_run_has_no_faults(run: RunFolder) -> None:
     whole = read(run)
-    assert (whole.faults, list(whole.looks), set(whole.records)) == ((), [DEFAULT_LOOK, "dusk"], {"b000", "b001"})
+    assert (whole.faults, list(whole.presets), set(whole.records)) == ((), [DEFAULT_PRESET, "dusk"], {"b000", "b001"})
     assert whole.points is None
 
 
 def test_all_of_a_run_that_is_broken_or_outdated_is_named_once(run: RunFolder) -> None:
-    run.look(DEFAULT_LOOK).write_bytes(b"no look")
-    run.look("dusk").rename(run.look("no name"))
-    run.train_record("b000").unlink()
-    run.train_record("b001").write_text("{}")
-    run.look("dusk").write_bytes(run.look("no name").read_bytes())
+    run.appearance_preset(DEFAULT_PRESET).write_bytes(b"no look")
+    run.appearance_preset("dusk").rename(run.appearance_preset("no name"))
+    run.train_summary("b000").unlink()
+    run.train_summary("b001").write_text("{}")
+    run.appearance_preset("dusk").write_bytes(run.appearance_preset("no name").read_bytes())
     save_field(BlockField(SPEC), run.field("b001"), step=2, city=read_city(run.city).digest)
     broken = read(run, "missing.ply")
-    assert (dict(broken.looks), broken.points) == ({}, None)
+    assert (dict(broken.presets), broken.points) == ({}, None)
     starts = [
-        f"{run.look(DEFAULT_LOOK)}: ",
-        f"{run.look('dusk')}: block b001 was trained anew since; run 'blocknerf match' with --look dusk again",
-        f"{run.look('no name')}: --look 'no name' is not letters, digits, '-' and '_'",
+        f"{run.appearance_preset(DEFAULT_PRESET)}: ",
+        f"{run.appearance_preset('dusk')}: block b001 was trained anew since; run 'blocknerf match' with --appearance dusk again",
+        f"{run.appearance_preset('no name')}: --appearance 'no name' is not letters, digits, '-' and '_'",
         f"{run.path / 'missing.ply'}: ",
-        f"{run.train_record('b000')}: this training record file does not exist",
-        f"{run.train_record('b001')}: config is missing",
+        f"{run.train_summary('b000')}: this training record file does not exist",
+        f"{run.train_summary('b001')}: config is missing",
     ]
     assert len(broken.faults) == len(starts)
     assert [start for start, fault in zip(starts, broken.faults, strict=True) if not fault.startswith(start)] == []
@@ -119,14 +127,16 @@ def test_all_of_a_run_that_is_broken_or_outdated_is_named_once(run: RunFolder) -
 
 
 def test_a_look_of_a_segment_that_is_gone_is_named(run: RunFolder) -> None:
-    write_look(replace(read_look(run.look("dusk")), segment="<gone>"), run.look("dusk"))
+    write_preset(replace(read_preset(run.appearance_preset("dusk")), segment="<gone>"), run.appearance_preset("dusk"))
     found = read(run)
-    assert list(found.looks) == [DEFAULT_LOOK]
+    assert list(found.presets) == [DEFAULT_PRESET]
     (fault,) = found.faults
-    assert fault.startswith(f"{run.look('dusk')}: segment: the capture has none named '<gone>'; run 'blocknerf match'")
+    assert fault.startswith(
+        f"{run.appearance_preset('dusk')}: segment: the capture has none named '<gone>'; run 'blocknerf match'"
+    )
 
 
 def test_a_block_that_is_not_trained_lacks_no_record(run: RunFolder) -> None:
-    run.train_record("b001").unlink()
+    run.train_summary("b001").unlink()
     run.field("b001").unlink()
     assert not [fault for fault in read(run).faults if "train.json" in fault]

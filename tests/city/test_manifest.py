@@ -20,7 +20,7 @@ CITY = City(
         Block(name="b001", origin=(1e3, 1 / 3, 0.0), radius=7.0),
     ),
     preset="standard",
-    held_out=5,
+    test_every=5,
     weighting="nearest",
     power=1.0,
     selection_radius=2.0,
@@ -43,7 +43,7 @@ def test_a_city_comes_back_exactly(tmp_path: Path) -> None:
     assert again.digest == CITY.digest
 
 
-@pytest.mark.parametrize("changes", [{"blocks": CITY.blocks[:1]}, {"preset": "draft"}, {"held_out": 6}])
+@pytest.mark.parametrize("changes", [{"blocks": CITY.blocks[:1]}, {"preset": "draft"}, {"test_every": 6}])
 def test_the_digest_tells_cities_apart_that_train_differently(changes: dict[str, Any]) -> None:
     assert replace(CITY, **changes).digest != CITY.digest
 
@@ -62,7 +62,7 @@ def test_settings_of_rendering_do_not_touch_the_digest(changes: dict[str, Any]) 
 
 
 def test_every_key_either_counts_for_training_or_for_rendering() -> None:
-    counted = {"blocks", "preset", "held_out"}
+    counted = {"blocks", "preset", "test_every"}
     assert counted | set(RENDERING_KEYS) == {field.name for field in fields(City)}
 
 
@@ -73,11 +73,11 @@ def test_the_digest_does_not_depend_on_how_numbers_are_written(tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("held_out", "expected"), [(8, [4, 12]), (2, [1, 3, 5, 7, 9, 11, 13, 15]), (3, [1, 4, 7, 10, 13]), (0, [])]
+    ("test_every", "expected"), [(8, [4, 12]), (2, [1, 3, 5, 7, 9, 11, 13, 15]), (3, [1, 4, 7, 10, 13]), (0, [])]
 )
-def test_every_nth_frame_is_held_out(held_out: int, expected: list[int]) -> None:
-    city = replace(CITY, held_out=held_out)
-    assert [i for i in range(16) if city.is_held_out(i)] == expected
+def test_every_nth_frame_is_held_out(test_every: int, expected: list[int]) -> None:
+    city = replace(CITY, test_every=test_every)
+    assert [i for i in range(16) if city.is_test_frame(i)] == expected
 
 
 def test_a_block_is_found_by_its_name() -> None:
@@ -105,16 +105,16 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     "zero radius": (lambda d: d["blocks"][1].update(radius=0), r"blocks\[1\].radius: 0.0 is not a positive"),
     "infinite radius": (lambda d: d["blocks"][1].update(radius=float("inf")), r"blocks\[1\].radius: inf is not"),
     "odd preset": (lambda d: d.update(preset="huge"), "preset: 'huge' is none of draft, standard, fine"),
-    "every frame held out": (lambda d: d.update(held_out=1), "held_out: 1 is neither"),
-    "half a frame": (lambda d: d.update(held_out=7.5), "held_out: 7.5 is not a whole number"),
+    "every frame held out": (lambda d: d.update(test_every=1), "test_every: 1 is neither"),
+    "half a frame": (lambda d: d.update(test_every=7.5), "test_every: 7.5 is not a whole number"),
     "true as a number": (lambda d: d.update(power=True), "power: True is not a number"),
     "negative power": (lambda d: d.update(power=-1), "power: -1.0 is not a positive"),
     "odd weighting": (lambda d: d.update(weighting="best"), "weighting: 'best' is none of nearest, "),
     "radius of nothing": (lambda d: d.update(selection_radius=0), "selection_radius: 0.0 is not"),
     "threshold culls all": (lambda d: d.update(visibility_threshold=1), "visibility_threshold: 1.0 is not"),
-    "newer": (lambda d: d.update(format="blocknerf.city/2"), "newer than this version reads .*; update blocknerf"),
-    "foreign": (lambda d: d.update(format="blocknerf.capture/1"), "'blocknerf.capture/1' is not blocknerf.city/1"),
-    "no format": (lambda d: d.pop("format"), "format: None is not blocknerf.city/1"),
+    "newer": (lambda d: d.update(format="blocknerf.city/9"), "newer than this version reads .*; update blocknerf"),
+    "foreign": (lambda d: d.update(format="blocknerf.capture/2"), "'blocknerf.capture/2' is not blocknerf.city/2"),
+    "no format": (lambda d: d.pop("format"), "format: None is not blocknerf.city/2"),
 }
 
 
@@ -146,18 +146,18 @@ def test_a_city_in_memory_is_checked_as_one_on_disk() -> None:
 
 def test_a_run_lies_as_documented() -> None:
     run = RunFolder(Path("street"))
-    shared = [run.capture, run.city, run.plan, run.coverage, run.looks, run.renders, run.evaluation, run.report]
+    shared = [run.capture, run.city, run.map, run.coverage, run.appearance_dir, run.renders, run.evaluation, run.report]
     assert [path.as_posix().removeprefix("street/") for path in shared] == [
         "capture.json",
         "city.json",
-        "plan.png",
+        "map.png",
         "coverage.json",
-        "looks",
+        "appearance",
         "renders",
         "evaluation.json",
         "report.html",
     ]
-    block = [run.frames, run.field, run.occupancy, run.checkpoint, run.train_record, run.log]
+    block = [run.frames, run.field, run.occupancy, run.checkpoint, run.train_summary, run.log]
     assert [path("b003").relative_to("street/blocks/b003").as_posix() for path in block] == [
         "frames.json",
         "field.safetensors",
@@ -171,12 +171,12 @@ def test_a_run_lies_as_documented() -> None:
 
 def test_a_block_is_done_when_its_field_is_there(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
-    assert run.blocks_done() == ()
+    assert run.trained_blocks() == ()
     for name in ("b002", "b000", "b001"):
         run.block_folder(name).mkdir(parents=True)
     for name in ("b002", "b000"):
         run.field(name).touch()
-    assert run.blocks_done() == ("b000", "b002")
+    assert run.trained_blocks() == ("b000", "b002")
 
 
 def test_options_replace_settings_of_rendering_alone() -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from blocknerf.capture.motion import Motion
-from blocknerf.capture.offsets import PoseOffset, PoseOffsets
-from blocknerf.capture.stretches import Stretch
+from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections
+from blocknerf.capture.pose_segments import PoseSegment
+from blocknerf.capture.rigid import PivotTransform
+from blocknerf.city.block_alignment import BlockAlignment
 from blocknerf.city.cache import LoadedBlock
 from blocknerf.city.manifest import WEIGHTINGS, City, Weighting
-from blocknerf.city.refinement import Refinement
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.weighting import PIXEL_WEIGHTINGS
@@ -39,7 +39,7 @@ def test_blocks_that_agree_blend_to_the_picture_of_one(box_scene, route, view, t
     scene = box_scene(STREET, EYES)
     camera = view((5.0, 0.0, 1.5), (20.0, 1.0, 1.0))
     seen = open_city(route(3), lambda name: scene, tmp_path).render(camera)
-    alone = render_image(scene, camera.image_rays(0), torch.zeros(3), 1.0)
+    alone = render_image(scene, camera.generate_rays(0), torch.zeros(3), 1.0)
     assert [use.name for use in seen.rendered] == ["b000", "b001"]
     assert [use.weight for use in seen.rendered] == pytest.approx([0.5, 0.5], abs=0.01)
     torch.testing.assert_close(seen.color, alone.color, atol=1e-6, rtol=0.0)
@@ -52,7 +52,7 @@ def test_images_are_blended_by_their_weights(box_scene, route, view, tmp_path: P
     camera = view((7.0, 0.0, 1.5), (20.0, 1.0, 1.0))
     seen = open_city(route(3), scenes.__getitem__, tmp_path).render(camera)
     pictures = [
-        use.weight * render_image(scenes[use.name], camera.image_rays(0), torch.zeros(3), 1.0).color
+        use.weight * render_image(scenes[use.name], camera.generate_rays(0), torch.zeros(3), 1.0).color
         for use in seen.rendered
     ]
     assert len(pictures) >= 2
@@ -66,30 +66,30 @@ def test_a_block_behind_a_wall_is_culled(box_scene, route, view, tmp_path: Path)
         "b001": box_scene([*STREET, WALL], [(12.0, 0.0, 2.0)]),
     }
     seen = open_city(route(2), scenes.__getitem__, tmp_path).render(view((5.0, 0.0, 2.0), (6.0, 0.0, 1.9)))
-    near, behind = seen.uses
+    near, behind = seen.selection
     assert seen.considered == ("b000", "b001"), "retrained, the second might be seen"
     assert (near.name, near.reason, near.weight) == ("b000", "blended", 1.0)
-    assert (behind.name, behind.reason, behind.kept) == ("b001", "culled", False)
+    assert (behind.name, behind.reason, behind.rendered) == ("b001", "culled", False)
     assert near.visibility > 0.8
     assert behind.visibility < 0.01
 
 
 def test_without_the_wall_the_same_block_is_blended(box_scene, route, view, tmp_path: Path) -> None:
     scenes = {"b000": box_scene(STREET, [(-3.0, 0.0, 2.0)]), "b001": box_scene(STREET, [(12.0, 0.0, 2.0)])}
-    uses = open_city(route(2), scenes.__getitem__, tmp_path).render(view((5.0, 0.0, 2.0), (9.0, 0.5, 0.0))).uses
+    uses = open_city(route(2), scenes.__getitem__, tmp_path).render(view((5.0, 0.0, 2.0), (9.0, 0.5, 0.0))).selection
     assert [use.reason for use in uses] == ["blended", "blended"]
 
 
 def test_where_none_survives_the_nearest_renders_and_the_result_says_so(box_scene, route, view, tmp_path: Path) -> None:
     scene = box_scene(STREET, [(0.0, 0.0, -500.0)])
-    uses = open_city(route(3), lambda name: scene, tmp_path).render(view((6.0, 0.0, 1.5), (20.0, 0.0, 1.0))).uses
-    assert [(use.name, use.reason, use.weight) for use in uses if use.kept] == [("b001", "fallback", 1.0)]
-    assert {use.reason for use in uses if not use.kept} == {"culled"}
+    uses = open_city(route(3), lambda name: scene, tmp_path).render(view((6.0, 0.0, 1.5), (20.0, 0.0, 1.0))).selection
+    assert [(use.name, use.reason, use.weight) for use in uses if use.rendered] == [("b001", "fallback", 1.0)]
+    assert {use.reason for use in uses if not use.rendered} == {"culled"}
 
 
 def test_a_camera_far_outside_gets_the_nearest_block(box_scene, route, view, tmp_path: Path) -> None:
     scene = box_scene(STREET, EYES)
-    (use,) = open_city(route(3), lambda name: scene, tmp_path).render(view((90.0, 0.0, 1.5), (0.0, 0.0, 1.0))).uses
+    (use,) = open_city(route(3), lambda name: scene, tmp_path).render(view((90.0, 0.0, 1.5), (0.0, 0.0, 1.0))).selection
     assert (use.name, use.reason, use.weight, use.visibility) == ("b002", "fallback", 1.0, None)
 
 
@@ -125,7 +125,7 @@ def test_shares_of_pixels_come_to_those_of_the_selection(
     crowded, rim = view((20.02, 0.0, 1.5), (21.0, 0.0, 0.0), size=8), view((4.9, 11.2, 1.5), (4.9, 0.0, 0.0), size=8)
     for city, camera in ((route(5, power=1.0), crowded), (route(5, visibility_threshold=0.0), rim)):
         renderer = open_city(city, lambda name: scene, tmp_path)
-        chosen = [use for use in renderer.select(camera, weighting=weighting, max_blocks=2) if use.kept]
+        chosen = [use for use in renderer.select(camera, weighting=weighting, max_blocks=2) if use.rendered]
         seen = renderer.render(camera, weighting=weighting, max_blocks=2).rendered
         assert [use.name for use in seen] == [use.name for use in chosen]
         assert 0.05 < chosen[1].weight < 0.2
@@ -134,13 +134,15 @@ def test_shares_of_pixels_come_to_those_of_the_selection(
 
 def test_each_block_is_seen_from_where_it_thinks_the_camera_stands(box_scene, route, view, tmp_path: Path) -> None:
     """One block learned the same street four metres off."""
-    off, eyes = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.0, 0.0, 4.0)), EYES[2:]
+    off, eyes = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.0, 0.0, 4.0)), EYES[2:]
     raised = [tuple((x, y, z + 4.0) for x, y, z in corners) for corners in STREET]
     straight = {"b000": LoadedBlock(field=box_scene(STREET, EYES)), "b001": LoadedBlock(field=box_scene(STREET, eyes))}
     moved = box_scene(raised, [(x, y, z + 4.0) for x, y, z in eyes])
-    stretch, still = Stretch(segment="drive"), Motion(pivot=(0.0, 0.0, 0.0))
-    own = PoseOffsets(offsets=(PoseOffset(stretch=stretch, frames=1, motion=still),))
-    placed = straight | {"b001": LoadedBlock(field=moved, refinement=Refinement(offsets=own, place=off))}
+    stretch, still = PoseSegment(segment="drive"), PivotTransform(pivot=(0.0, 0.0, 0.0))
+    own = PoseCorrections(corrections=(PoseCorrection(pose_segment=stretch, frames=1, motion=still),))
+    placed = straight | {
+        "b001": LoadedBlock(field=moved, alignment=BlockAlignment(pose_corrections=own, block_from_world=off))
+    }
     camera, city = view((5.0, 0.0, 1.5), (20.0, 1.0, 1.0)), route(2, visibility_threshold=0.0)
     pictures = [
         CityRenderer(RunFolder(tmp_path), city=city, load=blocks.__getitem__).render(
@@ -148,7 +150,7 @@ def test_each_block_is_seen_from_where_it_thinks_the_camera_stands(box_scene, ro
         )
         for blocks, asked in ((straight, None), (placed, None), (placed, stretch))
     ]
-    expected, found, unmoved = ([part.picture.depth for part in seen.parts] for seen in pictures)
+    expected, found, unmoved = ([part.image.depth for part in seen.parts] for seen in pictures)
     torch.testing.assert_close(found, expected, atol=1e-3, rtol=0.0)
     torch.testing.assert_close(unmoved[0], expected[0])
     assert not torch.allclose(unmoved[1], expected[1], atol=0.1), "it learned that the photographs stand where given"
@@ -162,7 +164,7 @@ def test_codes_and_exposure_reach_the_blocks(box_scene, route, view, tmp_path: P
     camera = view((0.0, 0.0, 1.5), (20.0, 0.0, 1.0))
     code = torch.tensor([0.05, 0.0, -0.05])
     seen = renderer.render(camera, codes={"b000": code}, exposure=0.5)
-    torch.testing.assert_close(seen.color, render_image(scene, camera.image_rays(0), code, 0.5).color)
+    torch.testing.assert_close(seen.color, render_image(scene, camera.generate_rays(0), code, 0.5).color)
     assert not torch.allclose(seen.color, renderer.render(camera).color, atol=0.01)
 
 
@@ -198,10 +200,10 @@ def test_an_untrained_block_is_refused_unless_allowed(box_scene, route, view, tm
     camera = view((9.0, 0.0, 1.5), (20.0, 0.0, 1.0))
     with pytest.raises(RunError, match="block b001 is not trained; run 'blocknerf train"):
         open_city(route(3), load, tmp_path).render(camera)
-    uses = open_city(route(3), load, tmp_path, allow_missing=True).render(camera).uses
+    uses = open_city(route(3), load, tmp_path, allow_missing=True).render(camera).selection
     assert ("b001", "not_trained", 0.0) in [(use.name, use.reason, use.weight) for use in uses]
     assert sum(use.weight for use in uses) == pytest.approx(1.0)
-    assert {use.name for use in uses if use.kept} == {"b000", "b002"}
+    assert {use.name for use in uses if use.rendered} == {"b000", "b002"}
 
 
 def test_the_nearest_trained_block_serves_where_none_around_is_trained(box_scene, route, view, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import torch
 
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
-from blocknerf.city.cache import open_blocks
+from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City, with_rendering, write_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
@@ -18,7 +18,7 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import FILE, load_field, save_field
 from blocknerf.fields.occupancy import OccupancyGrid, save_occupancy
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.partition.membership import Membership, write_membership
+from blocknerf.partition.frame_assignment import FrameAssignment, write_assignment
 from blocknerf.rendering.image import render_image
 from tests.tensor_files import rewrite
 
@@ -44,16 +44,16 @@ def make_field(city: City, name: str, frames: tuple[int, ...]) -> BlockField:
         far=100.0,
         frames=tuple(f"f{i}" for i in frames),
         exposure_reference=0.3,
-        levels=2,
-        log2_table=6,
-        proposal_levels=2,
-        proposal_log2_table=6,
-        proposal_samples=8,
-        samples=8,
+        num_levels=2,
+        log2_hashmap_size=6,
+        proposal_num_levels=2,
+        proposal_log2_hashmap_size=6,
+        num_proposal_samples=8,
+        num_samples=8,
     )
     field = BlockField(spec)
     # Codes as far apart as those of a trained field, so that taking the wrong one shows.
-    torch.nn.init.normal_(field.codes, std=3.0)
+    torch.nn.init.normal_(field.appearance_codes, std=3.0)
     return field
 
 
@@ -61,13 +61,13 @@ def make_field(city: City, name: str, frames: tuple[int, ...]) -> BlockField:
 def run(route, tmp_path: Path) -> RunFolder:
     """Two trained blocks: f0 to f3 train the first, f2 to f5 the second; noon is f0 to f3."""
     folder, city = RunFolder(tmp_path / "run"), route(2)
-    capture = Capture(root=tmp_path, frames=tuple(make_frame(i) for i in range(6)), metric=True, source="test")
+    capture = Capture(image_dir=tmp_path, frames=tuple(make_frame(i) for i in range(6)), is_metric=True, source="test")
     write_capture(capture, folder.capture)
     write_city(city, folder.city)
     torch.manual_seed(0)
     for name, frames in (("b000", (0, 1, 2, 3)), ("b001", (2, 3, 4, 5))):
-        membership = Membership(block=name, frames=frames, reasons=("position",) * len(frames))
-        write_membership(membership, capture, folder.frames(name))
+        membership = FrameAssignment(block=name, frames=frames, reasons=("position",) * len(frames))
+        write_assignment(membership, capture, folder.frames(name))
         field = make_field(city, name, frames)
         save_field(field, folder.field(name), step=1, city=city.digest)
         full = OccupancyGrid(torch.ones(8, 8, 8, dtype=torch.bool), field.spec.origin, field.spec.half_extent)
@@ -85,7 +85,7 @@ def test_a_run_opens_alone_and_renders_the_reference_segment(run: RunFolder, vie
     for use in seen.rendered:
         field = load_field(run.field(use.name))
         noon = [name for name in field.spec.frames if name in ("f0", "f1", "f2", "f3")]
-        picture = render_image(field, camera.image_rays(0), field.mean_code(noon), 0.25)
+        picture = render_image(field, camera.generate_rays(0), field.mean_appearance_code(noon), 0.25)
         expected += use.weight * picture.color
     torch.testing.assert_close(seen.color, expected, atol=1e-3, rtol=0.0)
 
@@ -98,9 +98,9 @@ def write_sparse_occupancy(run: RunFolder, name: str) -> None:
 
 
 def test_the_grid_of_what_is_empty_is_used_and_not_missed(run: RunFolder, route) -> None:
-    load = open_blocks(run, route(2))
+    load = block_loader(run, route(2))
     write_sparse_occupancy(run, "b000")
-    assert int(load("b000").field.occupancy.cells.sum()) == 64
+    assert int(load("b000").field.occupancy.binaries.sum()) == 64
     run.occupancy("b000").unlink()
     assert load("b000").field.occupancy is None
 
@@ -110,12 +110,12 @@ def test_the_grid_of_another_block_is_refused(run: RunFolder, route) -> None:
     with pytest.raises(
         BlockNerfError, match=r"b000.occupancy\.safetensors: .* is not this field's.*; restore the file, or"
     ):
-        open_blocks(run, route(2))("b000")
+        block_loader(run, route(2))("b000")
 
 
 def test_each_block_takes_its_own_bytes(run: RunFolder, route) -> None:
     write_sparse_occupancy(run, "b001")
-    block = open_blocks(run, route(2))("b001")
+    block = block_loader(run, route(2))("b001")
     numbers = sum(weight.numel() for weight in load_field(run.field("b001")).state_dict().values())
     assert block.bytes == 4 * (numbers + 3) + 8**3
 
@@ -124,7 +124,7 @@ def test_a_field_of_another_city_is_refused(run: RunFolder, route) -> None:
     with pytest.raises(
         BlockNerfError, match="was trained with other blocks, another preset or other held-out"
     ) as caught:
-        open_blocks(run, route(3))("b000")
+        block_loader(run, route(3))("b000")
     assert str(caught.value).endswith("; restore that city.json, or partition and train into a new run folder")
 
 

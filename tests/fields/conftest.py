@@ -9,9 +9,9 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 
 TINY = {
-    "levels": 3, "log2_table": 10, "base_resolution": 4, "finest_resolution": 32, "hidden": 16, "code_size": 8,
-    "proposal_levels": 2, "proposal_log2_table": 10, "proposal_finest_resolution": 32, "visibility_log2_table": 10,
-    "visibility_finest_resolution": 32, "proposal_samples": 12, "samples": 8,
+    "num_levels": 3, "log2_hashmap_size": 10, "base_resolution": 4, "max_resolution": 32, "hidden_dim": 16, "appearance_dim": 8,
+    "proposal_num_levels": 2, "proposal_log2_hashmap_size": 10, "proposal_max_resolution": 32, "visibility_log2_hashmap_size": 10,
+    "visibility_max_resolution": 32, "num_proposal_samples": 12, "num_samples": 8,
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def make_field(seed: int = 0, **choices: object) -> BlockField:
         for name, value in field.named_parameters():
             if name.endswith("table"):
                 value.uniform_(-1.0, 1.0)
-        field.codes.normal_()
+        field.appearance_codes.normal_()
     return field
 
 

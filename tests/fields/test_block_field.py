@@ -10,7 +10,7 @@ from blocknerf.cameras import RayBundle
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.geometry import contract
-from blocknerf.rendering.protocol import Field, Marching
+from blocknerf.rendering.protocol import Field, SupportsMarching
 from blocknerf.rendering.rays import render_rays
 
 MakeField = Callable[..., BlockField]
@@ -26,7 +26,7 @@ def some_points(field: BlockField, seed: int = 0) -> Tensor:
 def some_rays(field: BlockField, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     directions = torch.nn.functional.normalize(torch.randn(RAYS, 3, generator=generator), dim=-1)
-    return directions, torch.randn(RAYS, field.code_size, generator=generator), torch.full((RAYS,), 0.02)
+    return directions, torch.randn(RAYS, field.appearance_dim, generator=generator), torch.full((RAYS,), 0.02)
 
 
 def test_shapes_are_those_of_the_protocol(tiny_field: MakeField) -> None:
@@ -36,12 +36,12 @@ def test_shapes_are_those_of_the_protocol(tiny_field: MakeField) -> None:
     density, features = field.density(points, torch.full((RAYS, SAMPLES), 0.01))
     color = field.color(features, directions, code, exposure)
     assert density.shape == (RAYS, SAMPLES)
-    assert features.shape == (RAYS, SAMPLES, field.spec.geometry_features)
+    assert features.shape == (RAYS, SAMPLES, field.spec.geo_feat_dim)
     assert color.shape == (RAYS, SAMPLES, 3)
     assert field.sky(directions, code, exposure).shape == (RAYS, 3)
     assert field.visibility(points, directions).shape == (RAYS, SAMPLES)
-    assert [proposal(points, density).shape for proposal in field.proposal_densities] == [(RAYS, SAMPLES)]
-    assert len(field.sample_counts) == len(field.proposal_densities) + 1
+    assert [proposal(points, density).shape for proposal in field.proposal_density_fns] == [(RAYS, SAMPLES)]
+    assert len(field.num_samples) == len(field.proposal_density_fns) + 1
     assert (density > 0).all()
     assert ((color >= 0) & (color <= 1)).all()
 
@@ -114,7 +114,7 @@ def test_awkward_points_have_finite_values_and_gradients(tiny_field: MakeField, 
     directions, code, exposure = (row[:1].expand(len(points), *row.shape[1:]) for row in some_rays(field))
     density, features = field.density(points[:, None], torch.full((len(points), 1), footprint))
     color = field.color(features, directions, code, exposure)
-    proposed = field.proposal_densities[0](points[:, None], torch.full((len(points), 1), footprint))
+    proposed = field.proposal_density_fns[0](points[:, None], torch.full((len(points), 1), footprint))
     seen = field.visibility(points[:, None], directions)
     with torch.no_grad():
         again, _ = field.density(points.detach()[:, None], torch.full((len(points), 1), footprint))
@@ -129,7 +129,7 @@ def test_awkward_points_have_finite_values_and_gradients(tiny_field: MakeField, 
 def test_the_cube_holds_all_of_space(tiny_field: MakeField) -> None:
     field = tiny_field()
     points = field.origin + awkward_points(field.spec.half_extent)
-    cube, _ = field.to_cube(points, torch.zeros(len(points)))
+    cube, _ = field.contract_to_unit_cube(points, torch.zeros(len(points)))
     assert ((cube >= 0) & (cube <= 1)).all()
     assert torch.equal(cube[0], torch.full((3,), 0.5))
     assert torch.allclose(cube[1], torch.tensor([0.75, 0.5, 0.5]))
@@ -139,7 +139,7 @@ def test_the_cube_holds_all_of_space(tiny_field: MakeField) -> None:
 def test_footprints_shrink_as_lengths_across_the_ray_do(tiny_field: MakeField, distance: float) -> None:
     field = tiny_field()
     offsets = torch.tensor([[0.0, 0.0, 0.0], [distance * field.spec.half_extent, 0.0, 0.0]])
-    _, spreads = field.to_cube(field.origin + offsets, torch.tensor([0.3, 0.3]))
+    _, spreads = field.contract_to_unit_cube(field.origin + offsets, torch.tensor([0.3, 0.3]))
     outward = torch.tensor([[distance, 0.0, 0.0]], dtype=torch.float64)
     across = torch.tensor([[0.0, 1e-6, 0.0]], dtype=torch.float64)
     slope = (contract(outward + across) - contract(outward - across))[0, 1] / 2e-6
@@ -149,7 +149,7 @@ def test_footprints_shrink_as_lengths_across_the_ray_do(tiny_field: MakeField, d
 def test_footprints_are_lengths_like_those_of_points(tiny_field: MakeField) -> None:
     field = tiny_field()
     offsets = torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]])
-    cube, spreads = field.to_cube(field.origin + offsets, torch.tensor([0.3, 0.0]))
+    cube, spreads = field.contract_to_unit_cube(field.origin + offsets, torch.tensor([0.3, 0.0]))
     # The spread of a cone is its standard deviation, half the radius of its disc.
     assert float(spreads[0]) == pytest.approx(0.5 * float(cube[1, 0] - cube[0, 0]), rel=1e-3)
     assert float(spreads[1]) == 0.0
@@ -173,10 +173,12 @@ def test_density_is_counted_in_the_blocks_own_length(tiny_field: MakeField) -> N
 
 def test_mean_code_of_named_frames(tiny_field: MakeField) -> None:
     field = tiny_field()
-    assert torch.allclose(field.mean_code(), field.codes.detach().mean(0))
-    assert torch.equal(field.mean_code(["b.png"]), field.codes.detach()[1])
-    assert torch.allclose(field.mean_code(["c.png", "a.png"]), field.codes.detach()[[0, 2]].mean(0))
-    assert not field.mean_code().requires_grad
+    assert torch.allclose(field.mean_appearance_code(), field.appearance_codes.detach().mean(0))
+    assert torch.equal(field.mean_appearance_code(["b.png"]), field.appearance_codes.detach()[1])
+    assert torch.allclose(
+        field.mean_appearance_code(["c.png", "a.png"]), field.appearance_codes.detach()[[0, 2]].mean(0)
+    )
+    assert not field.mean_appearance_code().requires_grad
 
 
 def test_one_seed_gives_one_field(tiny_field: MakeField) -> None:
@@ -189,7 +191,7 @@ def bundle(field: BlockField, count: int) -> RayBundle:
     generator = torch.Generator().manual_seed(count)
     directions = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
     origins = field.origin + torch.randn(count, 3, generator=generator)
-    return RayBundle(origins=origins, directions=directions, radii=torch.full((count,), 0.005))
+    return RayBundle(origins=origins, directions=directions, pixel_radii=torch.full((count,), 0.005))
 
 
 @pytest.mark.parametrize("grid", [None, True])
@@ -200,12 +202,15 @@ def test_marching_gives_what_plain_rendering_gives(tiny_field: MakeField, grid: 
         for network in (field.base.network, field.proposals[0].network):
             network.layers[-1].weight[0] *= 30.0
     if grid is not None:
-        field.skip_empty(OccupancyGrid(torch.ones(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
+        field.set_occupancy(OccupancyGrid(torch.ones(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
     rays, generator = bundle(field, 300), torch.Generator().manual_seed(0)
-    code, exposure = torch.randn(300, field.code_size, generator=generator), 0.1 * torch.rand(300, generator=generator)
+    code, exposure = (
+        torch.randn(300, field.appearance_dim, generator=generator),
+        0.1 * torch.rand(300, generator=generator),
+    )
     seen = render_rays(field, rays, code, exposure)
     color, depth, opacity = field.march(rays, code, exposure)
-    assert isinstance(field, Marching)
+    assert isinstance(field, SupportsMarching)
     assert float(opacity.min()) < 0.9
     assert float(opacity.max()) == pytest.approx(1.0)
     for one, other, scale in ((color, seen.color, 1.0), (opacity, seen.opacity, 1.0), (depth, seen.depth, field.far)):
@@ -215,8 +220,8 @@ def test_marching_gives_what_plain_rendering_gives(tiny_field: MakeField, grid: 
 
 def test_an_empty_grid_leaves_nothing_but_sky(tiny_field: MakeField) -> None:
     field, (directions, code, exposure) = tiny_field(), some_rays(tiny_field())
-    field.skip_empty(OccupancyGrid(torch.zeros(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
-    rays = RayBundle(origins=field.origin.expand(RAYS, 3), directions=directions, radii=torch.full((RAYS,), 0.01))
+    field.set_occupancy(OccupancyGrid(torch.zeros(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
+    rays = RayBundle(origins=field.origin.expand(RAYS, 3), directions=directions, pixel_radii=torch.full((RAYS,), 0.01))
     color, depth, _ = field.march(rays, code, exposure)
     torch.testing.assert_close(color, field.sky(directions, code, exposure))
     torch.testing.assert_close(depth, torch.full((RAYS,), field.far))
@@ -227,7 +232,7 @@ def test_the_grid_of_another_place_is_refused_and_no_grid_is_saved(tiny_field: M
     field = tiny_field()
     cells = torch.zeros(4, 4, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match="is not this field's"):
-        field.skip_empty(OccupancyGrid(cells, (0.0, 0.0, 0.0), 5.0))
+        field.set_occupancy(OccupancyGrid(cells, (0.0, 0.0, 0.0), 5.0))
     before = set(field.state_dict())
-    field.skip_empty(OccupancyGrid(cells, field.spec.origin, field.spec.half_extent))
+    field.set_occupancy(OccupancyGrid(cells, field.spec.origin, field.spec.half_extent))
     assert set(field.state_dict()) == before

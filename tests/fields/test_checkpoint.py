@@ -79,26 +79,26 @@ def test_random_bytes(tmp_path: Path, seed: int) -> None:
 def test_another_programs_file(tmp_path: Path) -> None:
     path = tmp_path / "field.safetensors"
     save_file({"weights": torch.zeros(3)}, path)
-    assert "format: None is not blocknerf.field/2; train the block again" in refusal(path)
+    assert "format: None is not blocknerf.field/3; train the block again" in refusal(path)
 
 
-@pytest.mark.parametrize("found", ["blocknerf.occupancy/2", "blocknerf.field", "blocknerf.field/one", "field/2"])
+@pytest.mark.parametrize("found", ["blocknerf.occupancy/3", "blocknerf.field", "blocknerf.field/one", "field/2"])
 def test_another_format(saved: Path, found: str) -> None:
     rewrite(FILE, saved, format=found)
-    assert f"format: '{found}' is not blocknerf.field/2" in refusal(saved)
+    assert f"format: '{found}' is not blocknerf.field/3" in refusal(saved)
 
 
 def test_newer_format(saved: Path) -> None:
-    rewrite(FILE, saved, format="blocknerf.field/3")
+    rewrite(FILE, saved, format="blocknerf.field/9")
     assert (
-        "format: blocknerf.field/3 is newer than this version reads (blocknerf.field/2); update blocknerf"
+        "format: blocknerf.field/9 is newer than this version reads (blocknerf.field/3); update blocknerf"
         in refusal(saved)
     )
 
 
 def test_older_format(saved: Path) -> None:
     rewrite(FILE, saved, format="blocknerf.field/1")
-    message = "blocknerf.field/1 is older than this version reads (blocknerf.field/2); train the block again"
+    message = "blocknerf.field/1 is older than this version reads (blocknerf.field/3); train the block again"
     assert message in refusal(saved)
 
 
@@ -125,14 +125,15 @@ def test_header_without(saved: Path, key: str) -> None:
     assert f"broken header ('{key}')" in refusal(saved)
 
 
-@pytest.mark.parametrize("spec", ["", "{", "[]", "3", "null", '{"levels": 3}'])
+@pytest.mark.parametrize("spec", ["", "{", "[]", "3", "null", '{"num_levels": 3}'])
 def test_header_with_a_broken_spec(saved: Path, spec: str) -> None:
     rewrite(FILE, saved, spec=spec)
     refusal(saved)
 
 
 @pytest.mark.parametrize(
-    ("key", "value"), [("levels", 0), ("levels", "3"), ("log2_table", 99), ("hidden", -1), ("origin", [0.0])]
+    ("key", "value"),
+    [("num_levels", 0), ("num_levels", "3"), ("log2_hashmap_size", 99), ("hidden_dim", -1), ("origin", [0.0])],
 )
 def test_header_that_describes_no_field(saved: Path, key: str, value: object) -> None:
     rewrite(FILE, saved, spec=json.dumps({**read_header(saved).spec.to_json(), key: value}))
@@ -140,14 +141,14 @@ def test_header_that_describes_no_field(saved: Path, key: str, value: object) ->
 
 
 def test_weights_of_another_shape(saved: Path) -> None:
-    rewrite(FILE, saved, {"codes": torch.zeros(2, 8)})
+    rewrite(FILE, saved, {"appearance_codes": torch.zeros(2, 8)})
     assert "weights do not fit the header" in refusal(saved)
 
 
 def test_weights_that_are_missing_or_too_many(saved: Path) -> None:
     rewrite(FILE, saved, {"extra": torch.zeros(1)})
     assert "weights do not fit the header" in refusal(saved)
-    rewrite(FILE, saved, {"extra": None, "codes": None})
+    rewrite(FILE, saved, {"extra": None, "appearance_codes": None})
     assert "weights do not fit the header" in refusal(saved)
 
 
@@ -155,7 +156,7 @@ def test_weights_that_are_missing_or_too_many(saved: Path) -> None:
 def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
     codes = torch.zeros(3, 8)
     codes[1, 2] = value
-    rewrite(FILE, saved, {"codes": codes})
+    rewrite(FILE, saved, {"appearance_codes": codes})
     assert "holds values that are not finite" in refusal(saved)
 
 

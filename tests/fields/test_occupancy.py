@@ -25,9 +25,9 @@ def random_grid() -> OccupancyGrid:
 
 def test_a_grid_survives_the_disk(saved: Path) -> None:
     grid, loaded = random_grid(), load_occupancy(saved)
-    assert torch.equal(loaded.cells, grid.cells)
+    assert torch.equal(loaded.binaries, grid.binaries)
     assert (loaded.origin, loaded.half_extent) == (grid.origin, grid.half_extent)
-    assert loaded.share == pytest.approx(float(grid.cells.float().mean()))
+    assert loaded.occupied_fraction == pytest.approx(float(grid.binaries.float().mean()))
     assert saved.stat().st_size < 16**3 / 8 + 600
 
 
@@ -54,7 +54,7 @@ def test_truncated_file(saved: Path, share: float) -> None:
 
 def test_another_format(saved: Path) -> None:
     rewrite(FILE, saved, format="blocknerf.field/1")
-    assert "format: 'blocknerf.field/1' is not blocknerf.occupancy/2" in refusal(saved)
+    assert "format: 'blocknerf.field/1' is not blocknerf.occupancy/3" in refusal(saved)
 
 
 @pytest.mark.parametrize(
@@ -69,5 +69,5 @@ def test_broken_facts(saved: Path, facts: str) -> None:
 
 def test_cells_of_another_kind(saved: Path) -> None:
     facts = json.dumps({"resolution": 16, "origin": [0.0, 0.0, 0.0], "half_extent": 5.0})
-    rewrite(FILE, saved, {"cells": torch.zeros(512)}, grid=facts)
+    rewrite(FILE, saved, {"binaries": torch.zeros(512)}, grid=facts)
     refusal(saved)

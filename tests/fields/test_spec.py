@@ -8,17 +8,17 @@ import pytest
 
 from blocknerf.errors import CheckpointError
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.presets import PRESETS
+from blocknerf.quality import PRESETS
 
 MakeSpec = Callable[..., FieldSpec]
 
 
 def test_a_spec_survives_json(tiny_spec: MakeSpec) -> None:
-    spec = tiny_spec(samples=9)
+    spec = tiny_spec(num_samples=9)
     assert FieldSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
-@pytest.mark.parametrize("key", ["origin", "levels", "samples"])
+@pytest.mark.parametrize("key", ["origin", "num_levels", "num_samples"])
 def test_a_missing_key_is_refused_by_name(tiny_spec: MakeSpec, key: str) -> None:
     content = tiny_spec().to_json()
     del content[key]
@@ -34,16 +34,16 @@ def test_an_unknown_key_is_refused_by_name(tiny_spec: MakeSpec) -> None:
 @pytest.mark.parametrize(
     ("key", "value"),
     [
-        ("levels", "3"),
-        ("levels", 3.0),
-        ("levels", True),
+        ("num_levels", "3"),
+        ("num_levels", 3.0),
+        ("num_levels", True),
         ("near", None),
         ("near", float("nan")),
         ("near", 0.0),
         ("half_extent", 1e300),
-        ("levels", 10**9),
-        ("samples", 0),
-        ("finest_resolution", 2**62),
+        ("num_levels", 10**9),
+        ("num_samples", 0),
+        ("max_resolution", 2**62),
         ("origin", [0.0, 1.0]),
         ("origin", [0.0, 1.0, "2"]),
         ("origin", 5.0),
@@ -65,7 +65,7 @@ def test_what_is_no_object_is_refused(content: object) -> None:
 def test_presets_grow(tiny_spec: MakeSpec) -> None:
     placement = {key: getattr(tiny_spec(), key) for key in ("origin", "half_extent", "near", "far", "frames")}
     draft, standard, fine = (FieldSpec.preset(preset, **placement, exposure_reference=1.0) for preset in PRESETS)
-    for key in ("log2_table", "finest_resolution", "hidden", "proposal_samples", "samples"):
+    for key in ("log2_hashmap_size", "max_resolution", "hidden_dim", "num_proposal_samples", "num_samples"):
         values = [getattr(spec, key) for spec in (draft, standard, fine)]
         assert values == sorted(values)
         assert values[0] < values[-1]

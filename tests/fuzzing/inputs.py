@@ -10,14 +10,14 @@ from hypothesis import strategies as some
 
 from blocknerf.cameras import look_at
 from blocknerf.capture.points import PointCloud, read_ply, write_ply
-from blocknerf.capture.synthetic.map_extract import GEO_ORIGIN, street_map
 from blocknerf.city.manifest import City
 from blocknerf.images import write_image
-from blocknerf.partition.manual import read_blocks
+from blocknerf.partition.blocks_file import read_blocks
 from blocknerf.partition.street_map import read_streets
+from blocknerf.town.osm_writer import GEO_ORIGIN, osm_xml
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path, write_trajectory
-from pipelines.ingest import read_any
+from pipelines.ingest import load_capture
 from tests.fuzzing.mutations import changed_bytes, changed_words, encoded
 from tests.fuzzing.subjects import HEIGHT, WIDTH, Subject, json_subject, use_capture, use_city
 
@@ -56,7 +56,7 @@ def _transforms(folder: Path, lens: dict[str, Any]) -> Subject:
     facts = {"unit": "metre", "gps_origin_lat_lon_alt": [49.0, 8.4, 116], "ply_file_path": "points.ply"}
     path = folder / "capture" / "transforms.json"
     path.write_text(json.dumps({**lens, **facts, "frames": frames}))
-    return json_subject(path, lambda: use_capture(read_any(path), folder))
+    return json_subject(path, lambda: use_capture(load_capture(path), folder))
 
 
 def trajectory_json(folder: Path) -> Subject:
@@ -138,9 +138,9 @@ def _use_points(path: Path) -> None:
 
 def street_map_osm(folder: Path) -> Subject:
     path = folder / "town.osm"
-    path.write_text(street_map())
-    xml = changed_words(street_map(), XML_WORDS).flatmap(encoded)
-    declared = some.sampled_from(XML_BEGINNINGS).map(lambda line: line + street_map().partition("\n")[2].encode())
+    path.write_text(osm_xml())
+    xml = changed_words(osm_xml(), XML_WORDS).flatmap(encoded)
+    declared = some.sampled_from(XML_BEGINNINGS).map(lambda line: line + osm_xml().partition("\n")[2].encode())
     return Subject(
         path=path,
         read=lambda: _use_streets(path),
@@ -150,7 +150,7 @@ def street_map_osm(folder: Path) -> Subject:
 
 def _use_streets(path: Path) -> None:
     network = read_streets(path, GEO_ORIGIN)
-    assert np.isfinite(network.places).all()
+    assert np.isfinite(network.nodes).all()
     assert all(np.isfinite(street.line).all() for street in network.streets)
 
 

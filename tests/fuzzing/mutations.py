@@ -26,7 +26,7 @@ NUMBERS = (
 TEXTS = (
     "", " ", ".", "..", "../x", "/", "/etc/hostname", "~", "a/" * 300, "x" * 255, "x" * 300, "ä" * 200, "x" * 100_000,
     "a\x00b", "\ud800", "\udcff", "a\nb", "a\x1b[31mb", "C:\\x", "{}", "%s", "nan", "0", "b000", "-",
-    "blocknerf.city/1", "blocknerf.capture/9", "blocknerf.city/" + "9" * 5_000,
+    "blocknerf.city/2", "blocknerf.capture/9", "blocknerf.city/" + "9" * 5_000,
 )  # fmt: skip
 ODD: tuple[Any, ...] = (
     None, [], {}, [[]], [None], {"": None}, [[[[]]]], [0] * 1_000, Raw("[" * DEEP + "]" * DEEP),

@@ -4,23 +4,23 @@ import json
 from pathlib import Path
 
 from blocknerf.capture.capture import read_capture, write_capture
-from blocknerf.capture.motion import Motion
-from blocknerf.capture.offsets import PoseOffset, PoseOffsets, read_offsets, write_offsets
-from blocknerf.capture.reconciled import read_reconciliation, write_reconciliation
-from blocknerf.capture.reconciliation import reconcile
-from blocknerf.capture.stretches import Stretch
+from blocknerf.capture.pose_averaging import average_poses
+from blocknerf.capture.pose_averaging_file import read_pose_average, write_pose_average
+from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections, read_corrections, write_corrections
+from blocknerf.capture.pose_segments import PoseSegment
+from blocknerf.capture.rigid import PivotTransform
 from blocknerf.city.extras import read_training_record
 from blocknerf.city.manifest import City, read_city, rendering_settings, write_city
-from blocknerf.city.photographs import placed_capture
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import capture_with_refined_poses
 from blocknerf.files import format_json, write_atomic
 from blocknerf.partition.block import Block
-from blocknerf.partition.membership import Membership, read_membership, write_membership
+from blocknerf.partition.frame_assignment import FrameAssignment, read_assignment, write_assignment
 from blocknerf.partition.report import coverage, read_coverage, write_coverage
 from pipelines.charts import Series, line_chart
-from pipelines.disagreement import disagreement_rows
-from pipelines.job import duration
-from pipelines.records import LogLine, read_log
+from pipelines.console import format_duration
+from pipelines.evaluation_file import EvalProtocol, ImageMetrics, Metrics, read_evaluation, summarize, write_evaluation
+from pipelines.pose_residual_table import residual_rows
 from pipelines.render_record import (
     FileMark,
     FrameRecord,
@@ -32,8 +32,8 @@ from pipelines.render_record import (
     write_record,
 )
 from pipelines.run import SETTINGS_FORMAT, read_settings
-from pipelines.scores import FrameScore, Protocol, Scores, read_evaluation, summarize, write_evaluation
 from pipelines.staleness import Inputs
+from pipelines.training_log import LogLine, read_log
 from tests.fuzzing.mutations import changed_bytes, changed_json, encoded
 from tests.fuzzing.subjects import Subject, json_subject, small_capture, use_capture, use_city
 
@@ -46,7 +46,7 @@ def capture_json(folder: Path) -> Subject:
 
 def city_json(folder: Path) -> Subject:
     path = folder / "run" / "city.json"
-    write_city(City(blocks=_blocks(), held_out=4), path)
+    write_city(City(blocks=_blocks(), test_every=4), path)
     return json_subject(path, lambda: use_city(read_city(path), folder))
 
 
@@ -62,25 +62,27 @@ def run_json(folder: Path) -> Subject:
 
 def frames_json(folder: Path) -> Subject:
     capture, path = small_capture(folder), folder / "run" / "frames.json"
-    write_membership(_membership(), capture, path)
+    write_assignment(_membership(), capture, path)
 
     def use() -> None:
-        found = read_membership(path, capture)
+        found = read_assignment(path, capture)
         assert len(capture.select(found.frames or (0,)))
         again = folder / "again" / "frames.json"
-        write_membership(found, capture, again)
-        assert read_membership(again, capture) == found
+        write_assignment(found, capture, again)
+        assert read_assignment(again, capture) == found
 
     return json_subject(path, use)
 
 
-def _membership() -> Membership:
-    return Membership(block="b000", frames=(0, 1), reasons=("position", "sight"), held_out=(2,), thinned=(3,))
+def _membership() -> FrameAssignment:
+    return FrameAssignment(
+        block="b000", frames=(0, 1), reasons=("position", "sight"), test_frames=(2,), skipped_static=(3,)
+    )
 
 
 def coverage_json(folder: Path) -> Subject:
     path = folder / "run" / "coverage.json"
-    other = Membership(block="b001", frames=(1,), reasons=("sight",))
+    other = FrameAssignment(block="b001", frames=(1,), reasons=("sight",))
     write_coverage(coverage(small_capture(folder), _blocks(), [_membership(), other]), path, {"radius": 8.0})
 
     def use() -> None:
@@ -92,12 +94,12 @@ def coverage_json(folder: Path) -> Subject:
 
 def poses_of_a_block(folder: Path) -> Subject:
     path = folder / "run" / "poses.json"
-    write_offsets(_offsets(0.1), path)
+    write_corrections(_offsets(0.1), path)
 
     def use() -> None:
-        found = read_offsets(path)
-        assert all(offset.motion.matrix.isfinite().all() for offset in found.offsets)
-        assert reconcile({"b000": found, "b001": found}).disagreements
+        found = read_corrections(path)
+        assert all(offset.motion.matrix.isfinite().all() for offset in found.corrections)
+        assert average_poses({"b000": found, "b001": found}).residuals
 
     return json_subject(path, use)
 
@@ -105,20 +107,22 @@ def poses_of_a_block(folder: Path) -> Subject:
 def poses_of_a_run(folder: Path) -> Subject:
     run = RunFolder(folder / "run")
     write_capture(small_capture(folder), run.capture)
-    write_reconciliation(reconcile({"b000": _offsets(0.1), "b001": _offsets(0.2)}), run.poses)
+    write_pose_average(average_poses({"b000": _offsets(0.1), "b001": _offsets(0.2)}), run.poses)
 
     def use() -> None:
-        assert placed_capture(run).cameras().camera_to_world.isfinite().all()
-        found = read_reconciliation(run.poses)
-        assert all(motion.matrix.isfinite().all() for motion in found.places.values())
-        assert disagreement_rows(found, metric=True)
+        assert capture_with_refined_poses(run).cameras().camera_to_world.isfinite().all()
+        found = read_pose_average(run.poses)
+        assert all(motion.matrix.isfinite().all() for motion in found.block_alignments.values())
+        assert residual_rows(found, metric=True)
 
     return json_subject(run.poses, use)
 
 
-def _offsets(shift: float) -> PoseOffsets:
-    motion = Motion(pivot=(1.0, 0.0, 1.5), rotation=(0.0, 0.0, 0.01), translation=(shift, 0.0, 0.0))
-    return PoseOffsets(offsets=(PoseOffset(stretch=Stretch(segment="drive"), frames=4, motion=motion),))
+def _offsets(shift: float) -> PoseCorrections:
+    motion = PivotTransform(pivot=(1.0, 0.0, 1.5), rotation=(0.0, 0.0, 0.01), translation=(shift, 0.0, 0.0))
+    return PoseCorrections(
+        corrections=(PoseCorrection(pose_segment=PoseSegment(segment="drive"), frames=4, motion=motion),)
+    )
 
 
 def train_json(folder: Path) -> Subject:
@@ -129,7 +133,7 @@ def train_json(folder: Path) -> Subject:
     def use() -> None:
         found = read_training_record(path)
         assert 10 // found.downscale >= 0
-        assert duration(found.seconds)
+        assert format_duration(found.seconds)
 
     return json_subject(path, use)
 
@@ -153,12 +157,12 @@ def _use_log(lines: tuple[LogLine, ...]) -> None:
 
 def evaluation_json(folder: Path) -> Subject:
     path, again = folder / "run" / "evaluation.json", folder / "again" / "evaluation.json"
-    scores = Scores(psnr=20.0, ssim=0.8, psnr_masked=None, psnr_full=19.0, lpips=0.2)
+    scores = Metrics(psnr=20.0, ssim=0.8, psnr_masked=None, psnr_full=19.0, lpips=0.2)
     weights = {"b000": 0.7, "b001": 0.3}
-    frames = [FrameScore(name="2.png", index=2, scores=scores, blocks=weights, block_psnr=weights, pictures="00002")]
-    protocol = Protocol(
-        text="a test", held_out=4, held_out_frames=1, scored_frames=1, downscale=1, fit_half="left", fit_rays=9,
-        fit_steps=9, scored_half="right", lpips="none", **rendering_settings(City(blocks=_blocks())),
+    frames = [ImageMetrics(name="2.png", index=2, metrics=scores, blocks=weights, block_psnr=weights, images="00002")]
+    protocol = EvalProtocol(
+        text="a test", test_every=4, test_frames=1, eval_frames=1, downscale=1, fit_half="left", fit_rays=9,
+        fit_steps=9, eval_half="right", lpips="none", **rendering_settings(City(blocks=_blocks())),
     )  # fmt: skip
     write_evaluation(summarize(protocol, _inputs(), frames), path)
 
@@ -178,7 +182,7 @@ def render_json(folder: Path) -> Subject:
     path, again = folder / "run" / "render.json", folder / "again" / "render.json"
     mark = FileMark(bytes=100, sha256="a digest")
     settings = VideoSettings(
-        look="noon", codes_of=None, mix=None, exposure=0.1, block=None, hide=("b001",), max_blocks=4,
+        appearance="noon", codes_of=None, mix=None, exposure=0.1, block=None, hide=("b001",), max_blocks=4,
         **rendering_settings(City(blocks=_blocks())),
     )  # fmt: skip
     rows = [
@@ -186,8 +190,8 @@ def render_json(folder: Path) -> Subject:
         for i in range(3)
     ]
     figures = Statistics(
-        width=96, height=54, fps=12.0, seconds=0.3, pixels_per_second=9000, mean_change=0.1, largest_jump=1.5,
-        changes=(0.1, 0.1),
+        width=96, height=54, fps=12.0, seconds=0.3, pixels_per_second=9000, mean_frame_difference=0.1, max_temporal_jump=1.5,
+        frame_differences=(0.1, 0.1),
     )  # fmt: skip
     record = RenderRecord(
         settings=settings, path=PathOptions(given=False, segment="drive"), frames={row.frame: row for row in rows},

@@ -46,7 +46,9 @@ def small_capture(folder: Path) -> Capture:
         )
         for i in range(4)
     ]  # fmt: skip
-    return Capture(root=folder / "images", frames=tuple(frames), metric=True, source="a test", points="points.ply")
+    return Capture(
+        image_dir=folder / "images", frames=tuple(frames), is_metric=True, source="a test", sparse_points="points.ply"
+    )
 
 
 def use_capture(capture: Capture, folder: Path) -> None:
@@ -67,7 +69,7 @@ def use_city(city: City, folder: Path) -> None:
     assert all(torch.tensor(block.radius) > 0 for block in city.blocks)
     assert city.block(city.blocks[0].name)
     assert city.digest
-    assert not city.is_held_out(0)
+    assert not city.is_test_frame(0)
     again = folder / "again" / "city.json"
     write_city(city, again)
     assert read_city(again) == city

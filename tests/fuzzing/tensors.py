@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from blocknerf.city.cache import open_blocks
-from blocknerf.city.looks import Look, read_look, write_look
+from blocknerf.city.appearance_presets import AppearancePreset, read_preset, write_preset
+from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.block_field import BlockField
@@ -25,7 +25,7 @@ from blocknerf.partition.block import Block
 from blocknerf.tensor_file import DIGEST, METADATA, _canonical, _digest
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.pixels import PixelSource
+from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.trainer import Trainer
 from tests.fuzzing.mutations import changed_bytes, changed_json
 from tests.fuzzing.subjects import HEIGHT, WIDTH, Subject, small_capture
@@ -48,7 +48,7 @@ def occupancy(folder: Path) -> Subject:
     def read() -> object:
         grid = _opened(run, city).occupancy
         assert grid is not None
-        return grid.origin, grid.half_extent, _bytes({"cells": grid.cells})
+        return grid.origin, grid.half_extent, _bytes({"cells": grid.binaries})
 
     return _sealed(run.occupancy("b000"), read)
 
@@ -63,7 +63,7 @@ def _run(folder: Path) -> tuple[RunFolder, City]:
 
 
 def _opened(run: RunFolder, city: City) -> BlockField:
-    found = open_blocks(run, city)("b000").field
+    found = block_loader(run, city)("b000").field
     assert isinstance(found, BlockField)
     return found
 
@@ -79,11 +79,20 @@ def preset(folder: Path) -> Subject:
     path = folder / "noon.safetensors"
     codes = {name: torch.linspace(-1.0, 1.0, 4) for name in ("b000", "b001")}
     facts = {"city": "a digest", "fields": {name: f"digest of {name}" for name in codes}}
-    write_look(Look(root="b000", frame=None, segment="drive", exposure=0.1, codes=codes, **facts), path)
+    write_preset(
+        AppearancePreset(reference_block="b000", frame=None, segment="drive", exposure=0.1, codes=codes, **facts), path
+    )
 
     def read() -> object:
-        found = read_look(path)
-        return found.root, found.frame, found.segment, found.exposure, dict(found.fields), _bytes(found.codes)
+        found = read_preset(path)
+        return (
+            found.reference_block,
+            found.frame,
+            found.segment,
+            found.exposure,
+            dict(found.field_fingerprints),
+            _bytes(found.codes),
+        )
 
     return _sealed(path, read)
 
@@ -91,9 +100,9 @@ def preset(folder: Path) -> Subject:
 def checkpoint(folder: Path) -> Subject:
     path, capture = folder / "state.safetensors", small_capture(folder)
     for frame in capture.frames:
-        write_image(capture.root / frame.image, np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
-    source = PixelSource(capture, range(4), downscale=1, budget_bytes=1 << 20, seed=0, use_depth=False)
-    config = TrainConfig(steps=30, rays=8, pose_refinement=True)
+        write_image(capture.image_dir / frame.image, np.full((HEIGHT, WIDTH, 3), 90, np.uint8))
+    source = PixelSampler(capture, range(4), downscale=1, budget_bytes=1 << 20, seed=0, use_depth=False)
+    config = TrainConfig(steps=30, rays_per_step=8, pose_refinement=True)
     trainer = Trainer(_field(), source, torch.full((4,), 0.1), config)
     save_state(trainer, path, seconds=1.5)
 

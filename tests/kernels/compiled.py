@@ -19,7 +19,7 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from blocknerf.kernels.threads import usable_cores
+from blocknerf.kernels.threads import available_cores
 from tests.kernels.compiled_kernels import KERNELS, Kernel
 
 TOOL = Path(triton.__file__).parent / "backends" / "nvidia" / "bin" / "cuobjdump"
@@ -92,7 +92,7 @@ def main(chosen: list[str]) -> None:
     """Print a table, then the same as JSON."""
     codes, wanted = [], [kernel for kernel in KERNELS if not chosen or kernel.name in chosen]
     jobs = [(kernel.name, capability) for kernel in wanted for capability in kernel.capabilities]
-    with ProcessPoolExecutor(usable_cores(), mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(available_cores(), mp_context=get_context("spawn")) as pool:
         for code in pool.map(_compile, jobs):
             if not codes:
                 print(f"{'name':30}", *list(code)[1:])

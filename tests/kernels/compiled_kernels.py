@@ -3,18 +3,18 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from blocknerf.kernels.adam import fused as adam
-from blocknerf.kernels.conditions import fused as conditions
-from blocknerf.kernels.contraction import fused as contraction
-from blocknerf.kernels.hash_grid import fused as hash_grid
-from blocknerf.kernels.histograms import fused as histograms
-from blocknerf.kernels.intervals import fused as intervals
-from blocknerf.kernels.marching import fused as marching
-from blocknerf.kernels.quadrature import fused as quadrature
+from blocknerf.kernels.adam import triton_impl as adam
+from blocknerf.kernels.contraction import triton_impl as contraction
+from blocknerf.kernels.hash_grid import triton_impl as hash_grid
+from blocknerf.kernels.marching import triton_impl as marching
+from blocknerf.kernels.pdf_sampling import triton_impl as resampling
 from blocknerf.kernels.radiance import backward, forward
-from blocknerf.kernels.radiance.fused import GRID_REGISTERS, MOST_REGISTERS
-from blocknerf.kernels.resampling import fused as resampling
-from blocknerf.kernels.tiles import BLOCK
+from blocknerf.kernels.radiance.triton_impl import GRID_REGISTERS, MOST_REGISTERS
+from blocknerf.kernels.ray_encoding import triton_impl as conditions
+from blocknerf.kernels.ray_losses import triton_impl as histograms
+from blocknerf.kernels.ray_samples import triton_impl as intervals
+from blocknerf.kernels.triton_ops import BLOCK
+from blocknerf.kernels.volume_rendering import triton_impl as quadrature
 
 FLOATS, HALVES = "*fp32:16", "*fp16:16"
 """Pointers as PyTorch's allocations are aligned; `:16` says of any pointer or integer that 16 divides it."""
@@ -225,7 +225,7 @@ KERNELS = (
         constants={"BLOCK": BLOCK},
     ),
     Kernel(
-        name="resample",
+        name="sample_pdf",
         function=resampling._resample,
         arguments=typed(
             floats="edges weights jitter cumulative out", fp32="padding", multiples="bins", i32="rays finer"

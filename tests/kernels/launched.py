@@ -16,9 +16,9 @@ from triton.runtime.jit import JITFunction
 from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
-from blocknerf.rendering.image import glance, render_image
-from blocknerf.training.device_pixels import DevicePixels
-from blocknerf.training.loss_watch import LossWatch
+from blocknerf.rendering.image import render_image, render_proposals
+from blocknerf.training.device_pixel_sampler import DevicePixelSampler
+from blocknerf.training.loss_monitor import LossMonitor
 from blocknerf.training.trainer import Trainer
 from tests.benchmarks.one_block import SAMPLE, one_block
 
@@ -45,20 +45,20 @@ def main() -> None:
     block = one_block(SAMPLE, steps=20)
     old = block.trainer
     source = old.pixels
-    pixels = DevicePixels(
+    pixels = DevicePixelSampler(
         source.capture, source.frames, downscale=1, budget_bytes=1 << 30, seed=0, use_depth=True, device="cpu"
     )
     trainer = Trainer(old.field, pixels, old.exposures, old.config)
-    trainer.advance()
+    trainer.train_step()
     field = trainer.field.eval().requires_grad_(False)
     with torch.no_grad():
         for parameter in field.parameters():
             parameter.zero_()
-    cameras, code = block.capture.cameras().scaled(0.1), field.mean_code()
-    render_image(field, cameras.image_rays(0), code, 1.0)
-    field.skip_empty(OccupancyGrid(torch.ones(8, 8, 8, dtype=torch.bool), field.spec.origin, field.spec.half_extent))
-    render_image(field, cameras.image_rays(0), code, 1.0)
-    glance(field, cameras, 0)
+    cameras, code = block.capture.cameras().scaled(0.1), field.mean_appearance_code()
+    render_image(field, cameras.generate_rays(0), code, 1.0)
+    field.set_occupancy(OccupancyGrid(torch.ones(8, 8, 8, dtype=torch.bool), field.spec.origin, field.spec.half_extent))
+    render_image(field, cameras.generate_rays(0), code, 1.0)
+    render_proposals(field, cameras, 0)
     print(*sorted(names), sep="\n")
 
 
@@ -72,14 +72,14 @@ def _pretend(names: set[str]) -> None:
         return run(kernel, *values, grid=grid, warmup=True, **settings)
 
     def choose(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
-        usual = "fused" if "fused" in OPERATIONS[operation] and dtype == torch.float32 else "reference"
+        usual = "triton" if "triton" in OPERATIONS[operation] and dtype == torch.float32 else "torch"
         return usual if backend == "auto" else backend
 
     JITFunction.run = compile_only
     backends._chosen = choose
     torch.cuda.get_device_capability = lambda device=None: CAPABILITY
     torch.cuda.get_device_properties = lambda device: SimpleNamespace(multi_processor_count=1)
-    LossWatch.check = lambda watch: None  # the loss is no number
+    LossMonitor.check = lambda watch: None  # the loss is no number
 
 
 if __name__ == "__main__":

@@ -9,15 +9,15 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.kernels.adam import adam_step
-from blocknerf.kernels.conditions import encode_rays
-from blocknerf.kernels.contraction import to_unit_cube
+from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, encode
-from blocknerf.kernels.histograms import distortion, interlevel
-from blocknerf.kernels.intervals import place_intervals
-from blocknerf.kernels.quadrature import composite, weights_from_density
-from blocknerf.kernels.radiance import ColorLayers, GridLayers, grid_network, radiance
-from blocknerf.kernels.resampling import resample
-from blocknerf.spacing import Spacing
+from blocknerf.kernels.pdf_sampling import sample_pdf
+from blocknerf.kernels.radiance import ColorParams, HashGridParams, grid_network, radiance
+from blocknerf.kernels.ray_encoding import encode_ray_inputs
+from blocknerf.kernels.ray_losses import distortion, interlevel
+from blocknerf.kernels.ray_samples import make_ray_samples
+from blocknerf.kernels.volume_rendering import composite, weights_from_density
+from blocknerf.ray_spacing import RaySpacing
 
 BINS, SAMPLES = 48, 24
 """Of a proposal, and of the field."""
@@ -55,7 +55,7 @@ class Case:
 def compare(name: str, device: torch.device | str, rays: int) -> Case:
     """One operation by both backends on the same random rays."""
     run, tolerance = OPERATIONS[name]
-    fused, reference = (run(backend, partial(random, device), rays) for backend in ("fused", "reference"))
+    fused, reference = (run(backend, partial(random, device), rays) for backend in ("triton", "torch"))
     return Case(name=name, fused=fused, reference=reference, tolerance=tolerance)
 
 
@@ -75,7 +75,7 @@ def quadrature(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple
 
 def resampling(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
     edges, weights = uniform(rays, BINS + 1).cumsum(-1), uniform(rays, BINS) + 0.1
-    return (resample(edges, weights, uniform(rays), SAMPLES, 0.01, backend),)
+    return (sample_pdf(edges, weights, uniform(rays), SAMPLES, 0.01, backend),)
 
 
 def histograms(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
@@ -90,20 +90,20 @@ def histograms(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple
 
 def contraction(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
     points = (uniform(rays, 3) - 0.5) * 10.0 ** (4.0 * uniform(rays, 1))
-    cube, radii = to_unit_cube(points.requires_grad_(), uniform(rays), *PLACE, backend=backend)
+    cube, radii = contract_to_unit_cube(points.requires_grad_(), uniform(rays), *PLACE, backend=backend)
     return cube.detach(), radii, *torch.autograd.grad((cube * uniform(rays, 3)).sum(), points)
 
 
 def conditions(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
     code = uniform(rays, 32).requires_grad_()
-    row = encode_rays(uniform(rays, 3) - 0.5, code, 0.001 + uniform(rays), 0.1, backend)
+    row = encode_ray_inputs(uniform(rays, 3) - 0.5, code, 0.001 + uniform(rays), 0.1, backend)
     return row.detach(), *torch.autograd.grad((row * uniform(rays, 56)).sum(), code)
 
 
 def intervals(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
-    bundle = RayBundle(origins=uniform(rays, 3), directions=uniform(rays, 3) - 0.5, radii=uniform(rays))
+    bundle = RayBundle(origins=uniform(rays, 3), directions=uniform(rays, 3) - 0.5, pixel_radii=uniform(rays))
     edges = uniform(rays, SAMPLES + 1).sort(-1).values
-    return tuple(place_intervals(edges, bundle, Spacing(near=0.5, far=2000.0, knee=17.0), backend))
+    return tuple(make_ray_samples(edges, bundle, RaySpacing(near=0.5, far=2000.0, linear_until=17.0), backend))
 
 
 def adam(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
@@ -117,16 +117,19 @@ def adam(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tenso
     return parameter, gradient, first, second, half
 
 
-GRID = GridSpec(levels=3, features=4, log2_table=10, base_resolution=4, finest_resolution=32)
+GRID = GridSpec(num_levels=3, features_per_level=4, log2_hashmap_size=10, base_resolution=4, max_resolution=32)
 """Small enough for the interpreter; one level is dense."""
-COARSE = GridSpec(levels=2, features=2, log2_table=8, base_resolution=4, finest_resolution=16)
+COARSE = GridSpec(num_levels=2, features_per_level=2, log2_hashmap_size=8, base_resolution=4, max_resolution=16)
 
 
 def hash_grid(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
-    points, table = 1.2 * uniform(rays, 3) - 0.1, uniform(GRID.entries, GRID.features).half().float() - 0.5
+    points, table = (
+        1.2 * uniform(rays, 3) - 0.1,
+        uniform(GRID.num_entries, GRID.features_per_level).half().float() - 0.5,
+    )
     leaves = [points.requires_grad_(), table.requires_grad_()]
-    encoded = encode(points, table, GRID, 0.1 * uniform(rays), backend, 2.5)
-    return encoded.detach(), *torch.autograd.grad((encoded * uniform(rays, GRID.encoded)).sum(), leaves)
+    output_dim = encode(points, table, GRID, 0.1 * uniform(rays), backend, 2.5)
+    return output_dim.detach(), *torch.autograd.grad((output_dim * uniform(rays, GRID.output_dim)).sum(), leaves)
 
 
 def visibility_network(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
@@ -142,17 +145,19 @@ def field(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tens
     weights, biases = _layers((16, 32, 32, 3), uniform)
     points, bias = uniform(3 * rays, 3).requires_grad_(), uniform(rays, 32).requires_grad_()
     density, color = radiance(
-        part, ColorLayers(weights=weights, biases=biases), points, 0.01 * uniform(3 * rays), bias, half_extent=3.0,
+        part, ColorParams(weights=weights, biases=biases), points, 0.01 * uniform(3 * rays), bias, half_extent=3.0,
         fade=uniform(3 * rays), backend=backend,
     )  # fmt: skip
     loss = (density * uniform(3 * rays)).sum() + (color * uniform(3 * rays, 3)).sum()
     return density.detach(), color.detach(), *torch.autograd.grad(loss, [points, bias, *leaves, *weights, *biases])
 
 
-def _part(grid: GridSpec, hidden: int, outputs: int, uniform: Callable[..., Tensor]) -> tuple[GridLayers, list[Tensor]]:
-    weights, biases = _layers((grid.encoded, hidden, outputs), uniform)
-    table = (uniform(grid.entries, grid.features) - 0.5).requires_grad_()
-    return GridLayers(grid=grid, table=table, weights=weights, biases=biases), [table, *weights, *biases]
+def _part(
+    grid: GridSpec, hidden: int, outputs: int, uniform: Callable[..., Tensor]
+) -> tuple[HashGridParams, list[Tensor]]:
+    weights, biases = _layers((grid.output_dim, hidden, outputs), uniform)
+    table = (uniform(grid.num_entries, grid.features_per_level) - 0.5).requires_grad_()
+    return HashGridParams(grid=grid, table=table, weights=weights, biases=biases), [table, *weights, *biases]
 
 
 def _layers(widths: tuple[int, ...], uniform: Callable[..., Tensor]) -> tuple[tuple[Tensor, ...], tuple[Tensor, ...]]:
@@ -162,11 +167,11 @@ def _layers(widths: tuple[int, ...], uniform: Callable[..., Tensor]) -> tuple[tu
 
 
 OPERATIONS: dict[str, tuple[Callable[..., tuple[Tensor, ...]], tuple[float, float]]] = {
-    "quadrature": (quadrature, (1e-4, 1e-5)),
-    "resampling": (resampling, (1e-4, 1e-4)),
-    "histograms": (histograms, (1e-3, 1e-4)),
-    "conditions": (conditions, (1e-4, 1e-5)),
-    "intervals": (intervals, (1e-5, 1e-5)),
+    "volume_rendering": (quadrature, (1e-4, 1e-5)),
+    "pdf_sampling": (resampling, (1e-4, 1e-4)),
+    "ray_losses": (histograms, (1e-3, 1e-4)),
+    "ray_encoding": (conditions, (1e-4, 1e-5)),
+    "ray_samples": (intervals, (1e-5, 1e-5)),
     "contraction": (contraction, (1e-5, 1e-6)),
     "adam": (adam, (2e-3, 1e-6)),
     "hash_grid": (hash_grid, (1e-3, 5e-3)),

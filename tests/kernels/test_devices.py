@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from blocknerf.errors import BackendError
-from blocknerf.kernels.devices import device_name, resolve, set_deterministic
+from blocknerf.kernels.devices import device_name, resolve_device, set_deterministic
 
 
 @pytest.fixture
@@ -29,12 +29,17 @@ def none(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("none")
 def test_the_processor_is_taken_where_there_is_no_gpu() -> None:
-    assert resolve("auto") == resolve("cpu") == torch.device("cpu")
+    assert resolve_device("auto") == resolve_device("cpu") == torch.device("cpu")
     assert device_name(torch.device("cpu")) == "cpu"
 
 
 def test_a_gpu_is_taken_where_there_is_one(gpus: list[int]) -> None:
-    assert [str(resolve(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == ["cuda:0", "cuda:0", "cuda:1", "cpu"]
+    assert [str(resolve_device(name)) for name in ("auto", "cuda", "cuda:1", "cpu")] == [
+        "cuda:0",
+        "cuda:0",
+        "cuda:1",
+        "cpu",
+    ]
     assert gpus == [0, 0, 1]  # kernels run on the current one
 
 
@@ -42,19 +47,19 @@ def test_a_gpu_is_taken_where_there_is_one(gpus: list[int]) -> None:
 @pytest.mark.usefixtures("none")
 def test_a_gpu_that_is_not_there_is_refused(name: str) -> None:
     with pytest.raises(BackendError, match=f"--device {name}: (this PyTorch is built|PyTorch finds no GPU).*give auto"):
-        resolve(name)
+        resolve_device(name)
 
 
 @pytest.mark.usefixtures("gpus")
 def test_a_number_beyond_the_gpus_is_refused() -> None:
     with pytest.raises(BackendError, match="--device cuda:2: there are 2 GPUs, from cuda:0 to cuda:1"):
-        resolve("cuda:2")
+        resolve_device("cuda:2")
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:one", "cpu:0", "meta", "cuda:-1"])
 def test_what_is_no_device_is_refused(name: str) -> None:
     with pytest.raises(BackendError, match="is no device; give auto, cpu, cuda"):
-        resolve(name)
+        resolve_device(name)
 
 
 @pytest.fixture

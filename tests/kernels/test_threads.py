@@ -9,27 +9,27 @@ import pytest
 import torch
 
 from blocknerf.errors import OptionError
-from blocknerf.kernels.threads import enter_numba, usable_cores, use_threads
+from blocknerf.kernels.threads import apply_numba_threads, available_cores, set_num_threads
 
 
 def test_both_pools_get_the_same_number() -> None:
     try:
-        assert use_threads(1) == 1
+        assert set_num_threads(1) == 1
         assert (torch.get_num_threads(), numba.get_num_threads()) == (1, 1)
     finally:
-        assert use_threads() == usable_cores()
-    assert (torch.get_num_threads(), enter_numba()) == (1, usable_cores())
+        assert set_num_threads() == available_cores()
+    assert (torch.get_num_threads(), apply_numba_threads()) == (1, available_cores())
 
 
 def test_small_work_can_ask_for_fewer() -> None:
-    use_threads()
-    assert enter_numba(most=1) == 1
-    assert enter_numba() == usable_cores()
+    set_num_threads()
+    assert apply_numba_threads(most=1) == 1
+    assert apply_numba_threads() == available_cores()
 
 
 def test_no_threads_are_refused() -> None:
     with pytest.raises(OptionError, match=r"--threads 0 .* at least 1"):
-        use_threads(0)
+        set_num_threads(0)
 
 
 def test_waiting_is_made_passive_before_pytorch_loads_unless_the_user_said_otherwise() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.synthetic.shots import SampleSpec
+from blocknerf.town.views import SampleSpec
 from tests.benchmarks.paper import trials
 from tests.benchmarks.paper.behind import EmptyTown
 from tests.benchmarks.paper.town import photograph
@@ -30,7 +30,9 @@ def known_commit(monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture(scope="session")
 def town_spec() -> SampleSpec:
     """Two drives, 16 stops each."""
-    return SampleSpec(width=24, height=14, drives=2, stops=16, supersample=1, traffic="dense", exposure_wander=1.0)
+    return SampleSpec(
+        width=24, height=14, drives=2, positions=16, samples_per_pixel=1, traffic="dense", exposure_jitter=1.0
+    )
 
 
 @pytest.fixture(scope="session")

@@ -79,7 +79,7 @@ def test_every_result_is_a_table_and_a_sentence(name: str) -> None:
 def test_rows_that_were_not_run_are_not_spoken_of() -> None:
     assert "Worth" not in document("table1", result(ROWS["table1"][1:]))
     assert page_of("table1", ROWS["table1"][:1])[-3].startswith("Pose error: 9.8 cm")
-    assert "Refinement" not in document("real", result(ROWS["real"][1:]))
+    assert "BlockAlignment" not in document("real", result(ROWS["real"][1:]))
     one_light = [ROWS["matching"][0], {"name": "seam_after", "difference": 0.02, "largest": 0.03, "times_less": 5.0}]
     assert page_of("matching", one_light)[-3] == "Matching makes the difference 5.0 times less."
 

@@ -47,5 +47,5 @@ def test_rows_differ_from_adjusted_poses_in_what_they_are_named_for() -> None:
         "raw_refined",
         "raw_refined_thrice",
     ]
-    assert ROWS["no_appearance"].shape == {"code_size": 0}
-    assert set(ROWS["robust"].options) == {"trim"}
+    assert ROWS["no_appearance"].shape == {"appearance_dim": 0}
+    assert set(ROWS["robust"].options) == {"robust_trim"}

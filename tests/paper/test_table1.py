@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.capture.synthetic.shots import SampleSpec
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.images import image_size
+from blocknerf.town.views import SampleSpec
 from blocknerf.training.trainer import Trainer
 from pipelines import block_training
 from tests.benchmarks.paper.behind import EmptyTown
@@ -37,14 +37,14 @@ def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Trainer]:
     return made
 
 
-FULL = {"codes": True, "exposures": True, "masks": True, "poses": True, "rounds": 1, "trim": 0.0}
+FULL = {"codes": True, "exposures": True, "masks": True, "poses": True, "rounds": 1, "robust_trim": 0.0}
 CHANGES = {
     "full": {},
     "no_appearance": {"codes": False},
     "no_exposure": {"exposures": False},
     "no_pose": {"poses": False},
     "no_masks": {"masks": False},
-    "robust": {"masks": False, "trim": TRIM},
+    "robust": {"masks": False, "robust_trim": TRIM},
     "full_thrice": {"rounds": 3},
 }
 
@@ -53,12 +53,12 @@ def what_it_has(trainer: Trainer) -> dict[str, Any]:
     """Which parts of the method a training has."""
     config, frames = trainer.config, [trainer.pixels.capture.frames[i] for i in trainer.pixels.frames]
     return {
-        "codes": trainer.field.codes.shape[1] > 0,
+        "codes": trainer.field.appearance_codes.shape[1] > 0,
         "exposures": any(frame.exposure is not None for frame in frames),
         "masks": any(frame.mask is not None for frame in frames),
         "poses": config.pose_refinement,
-        "rounds": config.pose_rounds,
-        "trim": config.trim,
+        "rounds": config.pose_restarts,
+        "robust_trim": config.robust_trim,
     }
 
 

@@ -34,7 +34,7 @@ def test_equal_total_halves_the_tables_as_blocks_double() -> None:
 
 
 def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
-    experiment = Experiment(steps=8, table=8, capture=town.root, threads=1)
+    experiment = Experiment(steps=8, table=8, capture=town.image_dir, threads=1)
     rows = run_table(experiment, [2, 8], [0], tmp_path)
     assert [row["blocks"] for row in rows] == [2, 8]
     assert rows[1]["equal_size"] == rows[1]["equal_total"]
@@ -44,10 +44,12 @@ def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
     runs = {cell: RunFolder(experiment.folder(tmp_path, cell, 0)) for cell in cells([2, 8])}
     assert len({run.path for run in runs.values()}) == 3
     for (count, column), run in runs.items():
-        blocks = run.blocks_done()
+        blocks = run.trained_blocks()
         assert len(blocks) == count
-        assert {read_header(run.field(name)).spec.log2_table for name in blocks} == {experiment.tables(column, count)}
-        assert {read_json(run.train_record(name), "record")["config"]["steps"] for name in blocks} == {8}
+        assert {read_header(run.field(name)).spec.log2_hashmap_size for name in blocks} == {
+            experiment.tables(column, count)
+        }
+        assert {read_json(run.train_summary(name), "record")["config"]["steps"] for name in blocks} == {8}
         shown = rows[[2, 8].index(count)][column]
         assert shown["psnr"] == read_json(run.evaluation, "scores")["mean"]["psnr"]
     run = runs[2, "equal_size"]
@@ -62,8 +64,8 @@ def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
 
     strip = day_passing(run, ("drive0_noon", "drive1_dusk"), steps=3)
     assert strip.shape == (3 * 14 + 2 * 2, 2 * 24, 3)
-    assert run.look("noon").is_file()
-    assert run.look("dusk").is_file()
+    assert run.appearance_preset("noon").is_file()
+    assert run.appearance_preset("dusk").is_file()
 
 
 def test_rows_of_matching_are_means_over_seams() -> None:

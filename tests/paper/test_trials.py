@@ -22,7 +22,9 @@ BLOCK = Block(name="b000", origin=(-18.0, 0.0, 2.3), radius=18.0)
 def trial(town: Capture) -> Trial:
     part = in_blocks(town, (BLOCK,))
     options = {"steps": 12, "seed": 1, "threads": 1}
-    return Trial(capture=without_masks(part), judged=part, blocks=(BLOCK,), options=options, shape={"code_size": 0})
+    return Trial(
+        capture=without_masks(part), judged=part, blocks=(BLOCK,), options=options, shape={"appearance_dim": 0}
+    )
 
 
 def test_frames_are_those_that_stand_in_a_block(town: Capture) -> None:
@@ -34,8 +36,8 @@ def test_frames_are_those_that_stand_in_a_block(town: Capture) -> None:
 def test_a_trial_is_trained_without_and_judged_with_masks(tmp_path: Path, trial: Trial, known_commit: str) -> None:
     run = RunFolder(tmp_path / "run")
     found = run_trial(run.path, trial)
-    assert found.protocol.held_out_frames == len(trial.capture) // 8
-    assert load_field(run.field("b000")).spec.code_size == 0
+    assert found.protocol.test_frames == len(trial.capture) // 8
+    assert load_field(run.field("b000")).spec.appearance_dim == 0
     assert read_capture(run.capture).frames == trial.judged.frames
     assert scores(found)["psnr"] != scores(found)["psnr_masked"]
     assert commit_of(run.path) == known_commit
@@ -68,7 +70,7 @@ def test_a_trial_that_was_stopped_before_judging_goes_on(
 
 def test_a_shape_lasts_only_as_long_as_it_is_asked_for() -> None:
     own = block_training.spec_for_block
-    with shaped({"code_size": 0}):
+    with shaped({"appearance_dim": 0}):
         assert block_training.spec_for_block is not own
     with shaped({}):
         assert block_training.spec_for_block is own

@@ -16,7 +16,7 @@ Builder = Callable[..., Capture]
 
 
 def _capture(
-    eyes: torch.Tensor, targets: torch.Tensor, *, segments: list[str] | None = None, root: Path = Path(), **facts
+    eyes: torch.Tensor, targets: torch.Tensor, *, segments: list[str] | None = None, image_dir: Path = Path(), **facts
 ) -> Capture:
     up = (0.0, 1.0, 0.0) if bool((targets - eyes)[:, :2].norm(dim=-1).max() < 1e-3) else (0.0, 0.0, 1.0)
     poses = look_at(eyes.double(), targets.double(), up=up).tolist()
@@ -31,7 +31,7 @@ def _capture(
         )
         for i, pose in enumerate(poses)
     )
-    return Capture(root=root, frames=frames, **{"metric": True, "source": "test", **facts})
+    return Capture(image_dir=image_dir, frames=frames, **{"is_metric": True, "source": "test", **facts})
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -82,6 +82,6 @@ def with_points(tmp_path: Path) -> Callable[[np.ndarray], dict]:
     def write(positions: np.ndarray) -> dict:
         cloud = PointCloud(positions=positions.astype(np.float32), colors=None)
         write_ply(cloud, tmp_path / "points.ply")
-        return {"points": "points.ply", "root": tmp_path}
+        return {"sparse_points": "points.ply", "image_dir": tmp_path}
 
     return write

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocknerf.errors import PlacementError
-from blocknerf.partition.grid import REACH, default_radius, place_grid
+from blocknerf.partition.grid import COVER_RADIUS, default_radius, place_grid
 
 
 def field(width: float, height: float, side: int = 16) -> torch.Tensor:
@@ -29,7 +29,7 @@ def test_the_ground_is_covered_and_neighbors_overlap_by_half(
 ) -> None:
     ground = turned(field(width, height), angle)
     origins = place_grid(ground, radius)
-    assert float(torch.cdist(ground, origins).amin(-1).max()) <= REACH * radius * 1.001
+    assert float(torch.cdist(ground, origins).amin(-1).max()) <= COVER_RADIUS * radius * 1.001
     if len(origins) > 1:
         between = torch.cdist(origins, origins).fill_diagonal_(math.inf).amin(-1)
         assert float(between.max()) <= radius * 1.001

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from blocknerf.capture import read_transforms
 from blocknerf.errors import PlacementError
 from blocknerf.partition.block import Block
-from blocknerf.partition.placement import check_coverage, covered, place
-from blocknerf.partition.survey import survey
+from blocknerf.partition.capture_geometry import capture_geometry
+from blocknerf.partition.placement import check_coverage, covered_frames, place_blocks
 
 STREET = torch.stack([torch.linspace(0, 80, 81), torch.zeros(81)], -1)
 FIELD = torch.cartesian_prod(torch.linspace(0, 120, 7), torch.linspace(0, 90, 6), torch.tensor([40.0]))
@@ -26,37 +26,37 @@ def ring(count: int = 24) -> torch.Tensor:
 
 
 def test_auto_follows_streets_covers_fields_and_surrounds_objects(drive, flight, orbit) -> None:
-    assert place(drive(STREET)) == place(drive(STREET), "route")
-    assert place(flight(FIELD)) == place(flight(FIELD), "grid")
-    assert len(place(orbit(ring(), torch.tensor([0.0, 0.0, 0.5]), metric=False))) == 1
+    assert place_blocks(drive(STREET)) == place_blocks(drive(STREET), "route")
+    assert place_blocks(flight(FIELD)) == place_blocks(flight(FIELD), "grid")
+    assert len(place_blocks(orbit(ring(), torch.tensor([0.0, 0.0, 0.5]), is_metric=False))) == 1
 
 
 def test_an_object_and_the_cameras_around_it_are_inside_the_block(orbit) -> None:
-    (block,) = place(orbit(ring(), torch.tensor([0.0, 0.0, 0.5]), metric=False))
+    (block,) = place_blocks(orbit(ring(), torch.tensor([0.0, 0.0, 0.5]), is_metric=False))
     assert block.contains(torch.cat([ring(), torch.zeros(1, 3)])).all()
     assert block.radius < 5.5
 
 
 def test_names_count_up_and_heights_are_those_of_the_cameras_or_the_ground(drive, flight) -> None:
-    blocks = place(drive(STREET))
+    blocks = place_blocks(drive(STREET))
     assert [block.name for block in blocks] == [f"b{i:03d}" for i in range(len(blocks))]
     assert all(block.origin[2] == pytest.approx(2.0) for block in blocks)
-    assert all(block.origin[2] == 0.0 for block in place(flight(FIELD)))
+    assert all(block.origin[2] == 0.0 for block in place_blocks(flight(FIELD)))
 
 
 @pytest.mark.parametrize("kind", ["auto", "route", "grid"])
 def test_every_placement_covers_every_capture(drive, flight, orbit, kind: str) -> None:
     for capture in (drive(STREET), flight(FIELD), orbit(ring(), torch.zeros(3)), drive(STREET[:1])):
         for radius in (None, 12.0):
-            blocks = place(capture, kind, radius)
-            assert bool(covered(survey(capture), blocks).all())
+            blocks = place_blocks(capture, kind, radius)
+            assert bool(covered_frames(capture_geometry(capture), blocks).all())
             assert len({block.origin for block in blocks}) == len(blocks)
 
 
 def test_the_order_of_the_frames_does_not_matter(drive, flight) -> None:
     for capture in (drive(STREET), flight(FIELD)):
         order = torch.randperm(len(capture), generator=torch.Generator().manual_seed(0)).tolist()
-        for plain, shuffled in zip(place(capture), place(capture.select(order)), strict=True):
+        for plain, shuffled in zip(place_blocks(capture), place_blocks(capture.select(order)), strict=True):
             assert shuffled.origin == pytest.approx(plain.origin, abs=0.02)
             assert shuffled.radius == pytest.approx(plain.radius, rel=1e-3)
 
@@ -67,8 +67,8 @@ def test_a_capture_without_a_unit_is_placed_alike_at_any_scale(drive, orbit, sca
     angle = torch.linspace(0, math.pi, 60)
     bend = torch.stack([30 * angle.cos(), 30 * angle.sin()], -1)
     pairs = [
-        [place(drive(bend * size, metric=False, height=2.0 * size)) for size in (1.0, scale)],
-        [place(orbit(ring() * size, torch.zeros(3), metric=False)) for size in (1.0, scale)],
+        [place_blocks(drive(bend * size, is_metric=False, height=2.0 * size)) for size in (1.0, scale)],
+        [place_blocks(orbit(ring() * size, torch.zeros(3), is_metric=False)) for size in (1.0, scale)],
     ]
     for plain, scaled in pairs:
         assert len(plain) == len(scaled)
@@ -78,7 +78,7 @@ def test_a_capture_without_a_unit_is_placed_alike_at_any_scale(drive, orbit, sca
 
 
 def test_a_frame_left_out_is_named(drive) -> None:
-    known = survey(drive(STREET))
+    known = capture_geometry(drive(STREET))
     with pytest.raises(PlacementError, match=r"frames frame21, frame22, frame23 and 57 more: are in no block"):
         check_coverage(known, [Block(name="b000", origin=(0.0, 0.0, 0.0), radius=20.5)])
 
@@ -86,19 +86,19 @@ def test_a_frame_left_out_is_named(drive) -> None:
 @pytest.mark.parametrize("radius", [0.0, -3.0, math.inf, math.nan])
 def test_a_radius_that_is_no_length_is_refused(drive, radius: float) -> None:
     with pytest.raises(PlacementError, match="not a positive length"):
-        place(drive(STREET), radius=radius)
+        place_blocks(drive(STREET), radius=radius)
 
 
 def test_a_radius_that_asks_for_countless_blocks_is_refused(drive, flight) -> None:
     for capture in (drive(STREET), flight(FIELD)):
         with pytest.raises(PlacementError, match="blocks; give a larger"):
-            place(capture, radius=1e-4)
+            place_blocks(capture, radius=1e-4)
 
 
 def test_a_file_overrides_the_placement(drive, tmp_path) -> None:
     file = tmp_path / "blocks.json"
     file.write_text(json.dumps([{"name": "whole", "origin": [40, 0], "radius": 50}]))
-    assert place(drive(STREET), file=file) == [Block(name="whole", origin=(40.0, 0.0, 2.0), radius=50.0)]
+    assert place_blocks(drive(STREET), file=file) == [Block(name="whole", origin=(40.0, 0.0, 2.0), radius=50.0)]
 
 
 @pytest.mark.parametrize(
@@ -113,9 +113,9 @@ def test_a_file_overrides_the_placement(drive, tmp_path) -> None:
 )
 def test_real_captures_get_a_few_blocks(real_captures, name: str, fewest: int, most: int) -> None:
     capture = read_transforms(real_captures / name / "transforms.json")
-    blocks = place(capture)
+    blocks = place_blocks(capture)
     assert fewest <= len(blocks) <= most
-    assert bool(covered(survey(capture), blocks).all())
+    assert bool(covered_frames(capture_geometry(capture), blocks).all())
 
 
 def test_several_drives_of_one_street_are_placed_once(drive) -> None:
@@ -124,9 +124,9 @@ def test_several_drives_of_one_street_are_placed_once(drive) -> None:
         replace(frame, name=f"b{i}", image=f"b{i}.png", segment="back") for i, frame in enumerate(back.frames)
     )
     both = replace(there, frames=there.frames + again)
-    assert len(place(both, "route", 20.0)) == len(place(there, "route", 20.0)) == 4
+    assert len(place_blocks(both, "route", 20.0)) == len(place_blocks(there, "route", 20.0)) == 4
 
 
 def test_a_placement_that_there_is_not_is_refused(drive) -> None:
     with pytest.raises(PlacementError, match="kind 'spiral' is none of auto, route, grid; choose one of them"):
-        inspect.unwrap(place)(drive(STREET), "spiral")  # as without the type checks of tests
+        inspect.unwrap(place_blocks)(drive(STREET), "spiral")  # as without the type checks of tests

@@ -7,8 +7,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocknerf.partition.route import WELL_COVERED, default_radius, inset, place_route, resample, route_length
-from blocknerf.partition.survey import survey
+from blocknerf.partition.capture_geometry import capture_geometry
+from blocknerf.partition.route import (
+    COVERED_RADIUS,
+    default_radius,
+    first_origin_offset,
+    place_route,
+    resample,
+    route_length,
+)
 
 TOLERANCE = 1.001
 
@@ -81,7 +88,7 @@ def test_a_loop_is_closed_without_two_blocks_at_its_start() -> None:
     angle = torch.linspace(0, 2 * math.pi, 200)
     path = torch.stack([30 * angle.cos(), 30 * angle.sin(), torch.full_like(angle, 2.0)], -1)
     origins = place_route([path], 20.0)
-    assert float(gaps(origins).min()) >= WELL_COVERED * 20.0 * 0.97
+    assert float(gaps(origins).min()) >= COVERED_RADIUS * 20.0 * 0.97
     assert float(gaps(origins).max()) <= 20.0 * TOLERANCE
 
 
@@ -100,7 +107,7 @@ def test_a_vehicle_that_stands_still_is_one_place() -> None:
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.0, 12.0), st.booleans(), st.booleans())
 def test_an_inset_lies_in_its_stretch(length: float, after: bool, before: bool) -> None:
-    assert -1e-9 <= inset(length, 1.0, after, before) <= max(length, 0.51) + 1e-9
+    assert -1e-9 <= first_origin_offset(length, 1.0, after, before) <= max(length, 0.51) + 1e-9
 
 
 def test_length_counts_each_way_once() -> None:
@@ -116,13 +123,13 @@ def test_length_counts_each_way_once() -> None:
 )
 def test_default_radius_of_a_metric_street(drive, length: float, frames: int, radius: float) -> None:
     path = torch.stack([torch.linspace(0, length, frames), torch.zeros(frames)], -1)
-    assert default_radius(survey(drive(path))) == pytest.approx(radius, rel=0.03)
+    assert default_radius(capture_geometry(drive(path))) == pytest.approx(radius, rel=0.03)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.01, 100.0))
 def test_default_radius_scales_with_a_capture_without_a_unit(drive, scale: float) -> None:
     path = line((0, 0), (60, 0), (60, 30))[:, :2]
-    plain = default_radius(survey(drive(path, metric=False)))
-    scaled = default_radius(survey(drive(path * scale, metric=False)))
+    plain = default_radius(capture_geometry(drive(path, is_metric=False)))
+    scaled = default_radius(capture_geometry(drive(path * scale, is_metric=False)))
     assert scaled == pytest.approx(plain * scale, rel=1e-3)

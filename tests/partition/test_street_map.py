@@ -10,12 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocknerf.capture.synthetic.map_extract import GEO_ORIGIN, street_map
-from blocknerf.capture.synthetic.streets import SIDE_AT
 from blocknerf.errors import PlacementError
-from blocknerf.partition.intersections import place_intersections
+from blocknerf.partition.intersection_placement import place_intersections
 from blocknerf.partition.street_map import read_streets
-from blocknerf.partition.street_network import line_length, sampled, stretch
+from blocknerf.partition.street_network import densify, line_length, substring
+from blocknerf.town.osm_writer import GEO_ORIGIN, osm_xml
+from blocknerf.town.streets import SIDE_AT
 
 pytest.importorskip("osmnx", reason="needs osmnx, the extra 'streets'")
 
@@ -50,23 +50,23 @@ def street(*points: tuple[float, float], **tags: str) -> Way:
 def crossings(path: Path) -> list[list[float]]:
     """Positions with three sides or more, to the metre."""
     network = read_streets(path, (0.0, 0.0, 0.0))
-    return sorted(network.places[place].round().tolist() for place, sides in network.sides().items() if sides > 2)
+    return sorted(network.nodes[place].round().tolist() for place, sides in network.degrees().items() if sides > 2)
 
 
 def test_the_sample_town_has_its_intersections_where_they_are(tmp_path: Path) -> None:
     path = tmp_path / "streets.osm"
-    path.write_text(street_map())
+    path.write_text(osm_xml())
     network = read_streets(path, GEO_ORIGIN)
-    found = sorted(network.places[place].tolist() for place, sides in network.sides().items() if sides > 2)
+    found = sorted(network.nodes[place].tolist() for place, sides in network.degrees().items() if sides > 2)
     assert np.abs(np.array(found) - [(-SIDE_AT, 0.0), (SIDE_AT, 0.0)]).max() < 1e-3
-    assert sorted(network.sides().values()) == [1] * 6 + [4] * 2
+    assert sorted(network.degrees().values()) == [1] * 6 + [4] * 2
     assert sum(line_length(each.line) for each in network.streets) == pytest.approx(320.0, abs=0.01)
 
 
 @pytest.mark.parametrize(("suffix", "pack"), [(".osm", bytes), (".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
 def test_packed_maps_are_read(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / f"town{suffix}"
-    path.write_bytes(pack(street_map().encode()))
+    path.write_bytes(pack(osm_xml().encode()))
     assert len(read_streets(path, GEO_ORIGIN).streets) == 7
 
 
@@ -96,9 +96,9 @@ def test_divided_roads_cross_in_one_junction(drawn) -> None:
     ways = [street(*((x, sign * 6) for x in (-150, -6, 6, 150)), oneway="yes") for sign in (-1, 1)]
     ways += [street(*((sign * 6, y) for y in (-150, -6, 6, 150)), oneway="yes") for sign in (-1, 1)]
     network = read_streets(drawn(*ways), (0.0, 0.0, 0.0))
-    sides = network.sides()
+    sides = network.degrees()
     (junction,) = [place for place in sides if sides[place] > 2]
-    assert network.places[junction].tolist() == pytest.approx([0.0, 0.0], abs=0.1)
+    assert network.nodes[junction].tolist() == pytest.approx([0.0, 0.0], abs=0.1)
     # Each of the eight carriageways reaches the middle, none is lost within the junction.
     assert len(network.streets) == 8
     assert all(junction in each.ends for each in network.streets)
@@ -118,7 +118,7 @@ def test_a_crescent_that_ends_where_it_began_is_kept(drawn) -> None:
     network = read_streets(drawn(street((-90, 0), (-8, 0), (8, 0), (90, 0)), crescent), (0.0, 0.0, 0.0))
     (loop,) = [each for each in network.streets if each.ends[0] == each.ends[1]]
     assert line_length(loop.line) == pytest.approx(192.0, rel=1e-3)
-    assert network.sides()[loop.ends[0]] == 4
+    assert network.degrees()[loop.ends[0]] == 4
 
 
 @pytest.mark.parametrize(
@@ -132,18 +132,18 @@ def test_real_maps_share_half_of_every_street(
     real_captures: Path, name: str, origin: tuple[float, float, float], junctions: int, kilometres: float
 ) -> None:
     network = read_streets(real_captures / "osm" / name, origin)
-    assert sum(sides > 2 for sides in network.sides().values()) == junctions
+    assert sum(sides > 2 for sides in network.degrees().values()) == junctions
     assert sum(line_length(each.line) for each in network.streets) / 1000 == pytest.approx(kilometres, rel=0.01)
     placed = place_intersections(network)
     for piece in placed.pieces:
         length = line_length(piece.line)
         ends = (0.0, length) if len(piece.blocks) == 1 else (0.25 * length, 0.75 * length)
-        shared = sampled(stretch(piece.line, *ends), 1.0)
+        shared = densify(substring(piece.line, *ends), 1.0)
         for block in piece.blocks:
             assert (np.linalg.norm(shared - placed.origins[block], axis=-1) <= placed.radii[block]).all()
 
 
-TOWN = street_map()
+TOWN = osm_xml()
 
 
 def bomb(levels: int, text: str, entity: str | None = "ha") -> str:

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 import torch
 
-from blocknerf.capture.synthetic.map_extract import GEO_ORIGIN, street_map, to_degrees
 from blocknerf.errors import PlacementError
-from blocknerf.partition.membership import assign
-from blocknerf.partition.placement import covered
+from blocknerf.partition.capture_geometry import capture_geometry
+from blocknerf.partition.frame_assignment import assign_frames
+from blocknerf.partition.placement import covered_frames
 from blocknerf.partition.street_placement import place_on_streets
-from blocknerf.partition.survey import survey
+from blocknerf.town.osm_writer import GEO_ORIGIN, osm_xml, to_degrees
 
 pytest.importorskip("osmnx", reason="needs osmnx, the extra 'streets'")
 
@@ -21,7 +21,7 @@ MAIN = torch.stack([torch.arange(-36.0, 37.0), torch.full((73,), -1.6)], -1)
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("map") / "town.osm"
-    path.write_text(street_map())
+    path.write_text(osm_xml())
     return path
 
 
@@ -38,7 +38,7 @@ def test_the_sample_town_gets_a_block_at_each_intersection(drive, town: Path) ->
     # The longest street at either is a dead end of 48 m, with half a street's width beside it.
     assert all(block.radius == pytest.approx(56.0, abs=0.2) for block in layout.blocks)
     assert (len(layout.streets), layout.dropped) == (7, 0)
-    assert bool(covered(survey(capture), layout.blocks).all())
+    assert bool(covered_frames(capture_geometry(capture), layout.blocks).all())
 
 
 def test_names_follow_the_drive(drive, town: Path) -> None:
@@ -60,7 +60,7 @@ def test_blocks_that_no_frame_falls_into_are_dropped(drive, town: Path) -> None:
     assert layout.dropped == 4
     assert sorted(round(x) for x, _ in origins(layout)) == [-49, -22, 0, 22, 49]
     assert all(abs(y) < 0.1 for _, y in origins(layout))
-    assert all(member.frames for member in assign(capture, layout.blocks))
+    assert all(member.frames for member in assign_frames(capture, layout.blocks))
 
 
 @pytest.mark.parametrize(("end", "blocks"), [(-8.0, 1), (5.0, 2)])
@@ -74,7 +74,7 @@ def test_a_block_for_the_sake_of_few_frames_is_dropped(drive, town: Path, end: f
 def test_a_sparse_capture_keeps_the_blocks_that_it_needs(drive, town: Path) -> None:
     capture = drive(MAIN[::9], geo_origin=GEO_ORIGIN)
     layout = place_on_streets(capture, town, 30.0)
-    assert bool(covered(survey(capture), layout.blocks).all())
+    assert bool(covered_frames(capture_geometry(capture), layout.blocks).all())
     assert len(layout.blocks) < 5
 
 
@@ -91,7 +91,7 @@ def test_captures_that_know_no_place_on_earth_are_refused(drive, town: Path) -> 
     with pytest.raises(PlacementError, match="capture has no geographic origin"):
         place_on_streets(drive(MAIN), town)
     with pytest.raises(PlacementError, match="capture has no metric scale"):
-        place_on_streets(drive(MAIN, geo_origin=GEO_ORIGIN, metric=False), town)
+        place_on_streets(drive(MAIN, geo_origin=GEO_ORIGIN, is_metric=False), town)
 
 
 def test_a_map_of_another_place_is_refused(drive, town: Path) -> None:

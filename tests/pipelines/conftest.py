@@ -14,14 +14,14 @@ from blocknerf.cameras import Cameras, look_at
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city import cache, renderer
+from blocknerf.city.block_alignment import load_alignments
 from blocknerf.city.manifest import City, read_city, write_city
-from blocknerf.city.refinement import open_refinements
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import save_field
 from blocknerf.files import format_json, write_atomic
 from blocknerf.images import to_uint8, write_image
 from blocknerf.partition.block import Block
-from blocknerf.partition.membership import Membership, write_membership
+from blocknerf.partition.frame_assignment import FrameAssignment, write_assignment
 from blocknerf.partition.report import coverage, write_coverage
 from blocknerf.rendering.image import render_image
 from pipelines import evaluate as evaluate_job
@@ -36,12 +36,12 @@ FRAMES, WIDTH, HEIGHT = 18, 40, 24
 class Balls:
     """A row of opaque balls under a plain sky; the appearance code adds to red, green and blue."""
 
-    code_size, near, far, knee = 3, 0.05, 60.0, 10.0
-    sample_counts = (32, 16)
+    appearance_dim, near, far, linear_until = 3, 0.05, 60.0, 10.0
+    num_samples = (32, 16)
     centers = torch.tensor([[float(x), 5.0, 0.4 * (x % 3)] for x in range(-6, 28, 3)])
 
     @property
-    def proposal_densities(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    def proposal_density_fns(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
         return [lambda points, footprints: self.density(points, footprints)[0]]
 
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
@@ -71,7 +71,7 @@ def _capture(root: Path) -> Capture:
     lens = Intrinsics(width=WIDTH, height=HEIGHT, fx=25.0, fy=25.0, cx=WIDTH / 2, cy=HEIGHT / 2)
     frames = []
     for i in range(FRAMES):
-        picture = render_image(Balls(), cameras.image_rays(i), light(i), 1.0)
+        picture = render_image(Balls(), cameras.generate_rays(i), light(i), 1.0)
         write_image(root / f"photo{i:02d}.png", to_uint8(picture.color))
         pose = tuple(tuple(row) for row in cameras.camera_to_world[i].tolist())
         frames.append(
@@ -80,7 +80,7 @@ def _capture(root: Path) -> Capture:
                 segment="drive", camera="front", timestamp=float(i),
             )
         )  # fmt: skip
-    return Capture(root=root, frames=tuple(frames), metric=True, source="a row of balls <script>")
+    return Capture(image_dir=root, frames=tuple(frames), is_metric=True, source="a row of balls <script>")
 
 
 @pytest.fixture(scope="session")
@@ -102,10 +102,10 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, balls_capture: Captur
     folder = _make_run(tmp_path_factory.mktemp("finished") / "run", balls_capture)
     for block in ("b000", "b001", "b002"):
         _write_log(folder.log(block))
-    write_image(folder.plan, np.full((60, 80, 3), 200, np.uint8))
+    write_image(folder.map, np.full((60, 80, 3), 200, np.uint8))
     with pytest.MonkeyPatch.context() as monkeypatch:
         _replace_fields(monkeypatch)
-        render_job.render(folder.path, frames=4, width=20, depth=True, threads=1)
+        render_job.render(folder.path, frames=4, width=20, save_depth=True, threads=1)
         evaluate(folder.path, max_frames=2, threads=1)
     return folder
 
@@ -113,17 +113,17 @@ def finished_run(tmp_path_factory: pytest.TempPathFactory, balls_capture: Captur
 def _make_run(path: Path, capture: Capture) -> RunFolder:
     folder = RunFolder(path)
     blocks = tuple(Block(name=f"b{i:03d}", origin=(8.5 * i, 0.0, 0.0), radius=8.5) for i in range(3))
-    city = City(blocks=blocks, held_out=4)
+    city = City(blocks=blocks, test_every=4)
     path.mkdir()
     write_capture(capture, folder.capture)
     write_city(city, folder.city)
     members = [_member(city, block, capture) for block in blocks]
     for seed, member in enumerate(members):
-        write_membership(member, capture, folder.frames(member.block))
+        write_assignment(member, capture, folder.frames(member.block))
         retrain(folder, member.block, seed)
         record = {"config": {"downscale": 1}, "seconds": 61.0, "frames": len(member.frames), "device": "cpu"}
         record |= {"psnr": 30.0, "versions": {"blocknerf": "1.0"}}
-        write_atomic(folder.train_record(member.block), format_json(record))
+        write_atomic(folder.train_summary(member.block), format_json(record))
     write_coverage(coverage(capture, blocks, members), folder.coverage, {})
     return folder
 
@@ -133,11 +133,11 @@ def retrain(folder: RunFolder, block: str, seed: int) -> None:
     save_field(make_field(seed), folder.field(block), step=1, city=read_city(folder.city).digest)
 
 
-def _member(city: City, block: Block, capture: Capture) -> Membership:
+def _member(city: City, block: Block, capture: Capture) -> FrameAssignment:
     inside = block.contains(capture.cameras().centers).nonzero()[:, 0].tolist()
-    held_out = tuple(i for i in inside if city.is_held_out(i))
+    held_out = tuple(i for i in inside if city.is_test_frame(i))
     kept = tuple(i for i in inside if i not in held_out)
-    return Membership(block=block.name, frames=kept, reasons=("position",) * len(kept), held_out=held_out)
+    return FrameAssignment(block=block.name, frames=kept, reasons=("position",) * len(kept), test_frames=held_out)
 
 
 def _write_log(path: Path) -> None:
@@ -153,11 +153,11 @@ def _replace_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks load as exact scenes wherever their files are opened."""
 
     def open_exact(run: RunFolder, city: City, device: object = "cpu") -> Callable[[str], cache.LoadedBlock]:
-        refinement_of = open_refinements(run)
-        return lambda name: cache.LoadedBlock(field=Balls(), refinement=refinement_of(name))
+        refinement_of = load_alignments(run)
+        return lambda name: cache.LoadedBlock(field=Balls(), alignment=refinement_of(name))
 
     for module in (renderer, render_job, evaluate_job, video_job):
-        monkeypatch.setattr(module, "open_blocks", open_exact)
+        monkeypatch.setattr(module, "block_loader", open_exact)
 
 
 @pytest.fixture

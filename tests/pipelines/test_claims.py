@@ -37,10 +37,10 @@ def test_the_second_of_two_is_told_of_the_first(work: str, exact_run: RunFolder)
 
 
 def test_a_preset_is_matched_by_one_process(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.match.Meetings.source", lambda meetings, wanted: None)
-    monkeypatch.setattr("pipelines.match.Meetings.__init__", lambda meetings, *_, **__: None)
-    with exclusive(exact_run.look_lock("dusk"), "first"):
+    monkeypatch.setattr("pipelines.match.BlockGraph.reference", lambda meetings, wanted: None)
+    monkeypatch.setattr("pipelines.match.BlockGraph.__init__", lambda meetings, *_, **__: None)
+    with exclusive(exact_run.appearance_lock("dusk"), "first"):
         before = tree(exact_run.path)
         with pytest.raises(LockedError, match=r"^look dusk: matching is under way already, by process"):
-            match(exact_run.path, look="dusk", threads=1)
+            match(exact_run.path, appearance="dusk", threads=1)
         assert tree(exact_run.path) == before

@@ -8,19 +8,19 @@ from pathlib import Path
 import pytest
 
 from blocknerf.capture.capture import read_capture
-from blocknerf.city.light import default_look
+from blocknerf.city.appearance_track import default_preset
 from blocknerf.city.manifest import read_city
-from blocknerf.city.photographs import block_photographs, placed_capture
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import block_training_frames, capture_with_refined_poses
 from blocknerf.errors import BlockNerfError, RunError
-from pipelines.records import read_log
 from pipelines.report import report
+from pipelines.training_log import read_log
 
 
 def test_the_frames_of_another_block_are_refused(exact_run: RunFolder) -> None:
     shutil.copy(exact_run.frames("b001"), exact_run.frames("b000"))
     with pytest.raises(RunError, match=r"b000/frames\.json: block is 'b001', another block; restore the file"):
-        block_photographs(exact_run, "b000", read_capture(exact_run.capture))
+        block_training_frames(exact_run, "b000", read_capture(exact_run.capture))
 
 
 def test_the_log_of_a_block_may_be_missing(exact_run: RunFolder) -> None:
@@ -28,10 +28,13 @@ def test_the_log_of_a_block_may_be_missing(exact_run: RunFolder) -> None:
 
 
 READERS: dict[str, tuple[Callable[[RunFolder], Path], Callable[[RunFolder], object]]] = {
-    "poses": (lambda run: run.poses, placed_capture),
+    "poses": (lambda run: run.poses, capture_with_refined_poses),
     "log": (lambda run: run.log("b000"), lambda run: report(run.path)),
     "city": (lambda run: run.city, lambda run: read_city(run.city)),
-    "frames": (lambda run: run.frames("b000"), lambda run: block_photographs(run, "b000", read_capture(run.capture))),
+    "frames": (
+        lambda run: run.frames("b000"),
+        lambda run: block_training_frames(run, "b000", read_capture(run.capture)),
+    ),
 }
 
 
@@ -47,6 +50,6 @@ def test_what_is_no_file_is_refused_by_name(exact_run: RunFolder, name: str, kin
 
 
 def test_a_default_preset_that_is_no_file_is_not_passed_over(exact_run: RunFolder) -> None:
-    assert default_look(exact_run, None) is None
-    exact_run.look("default").mkdir(parents=True)
-    assert default_look(exact_run, None) == "default"
+    assert default_preset(exact_run, None) is None
+    exact_run.appearance_preset("default").mkdir(parents=True)
+    assert default_preset(exact_run, None) == "default"

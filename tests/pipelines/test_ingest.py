@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from blocknerf.capture import read_capture, write_capture
-from blocknerf.city.photographs import capture_with_images
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import capture_with_images
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.images import write_image
-from pipelines.ingest import ingest, read_any
+from pipelines.ingest import ingest, load_capture
 
 
 def folder_of(path: Path, *, up: int = 2, frames: int = 3) -> Path:
@@ -118,12 +118,12 @@ def test_images_are_decoded_once(tmp_path, monkeypatch):
 
 def test_a_capture_json_is_a_capture_too(tmp_path):
     capture = ingest(folder_of(tmp_path / "photos"), tmp_path / "run")
-    assert read_any(tmp_path / "run") == read_any(tmp_path / "run" / "capture.json") == capture
+    assert load_capture(tmp_path / "run") == load_capture(tmp_path / "run" / "capture.json") == capture
     write_capture(capture, tmp_path / "newer.json")
     newer = (tmp_path / "newer.json").read_text().replace("capture/1", "capture/9")
     (tmp_path / "newer.json").write_text(newer)
     with pytest.raises(CaptureError, match="is newer than"):
-        read_any(tmp_path / "newer.json")
+        load_capture(tmp_path / "newer.json")
 
 
 def test_what_is_no_capture_is_refused(tmp_path):
@@ -161,7 +161,7 @@ def test_a_moved_run_finds_its_images_when_ingested_again(
         capture_with_images(RunFolder(run))
     ingest(moved, run)
     assert f"the run or the capture was moved; refers to {moved} now" in capsys.readouterr().out
-    assert capture_with_images(RunFolder(run)).root == moved
+    assert capture_with_images(RunFolder(run)).image_dir == moved
 
 
 def test_a_moved_run_is_told_where_its_images_are(capture: Path, tmp_path: Path) -> None:
@@ -172,8 +172,8 @@ def test_a_moved_run_is_told_where_its_images_are(capture: Path, tmp_path: Path)
         capture_with_images(run, tmp_path / "empty")
     assert run.capture.read_bytes() == before
     moved = capture.rename(tmp_path / "moved")
-    assert capture_with_images(run, moved / "transforms.json").root == moved
-    assert read_capture(run.capture).root == moved
+    assert capture_with_images(run, moved / "transforms.json").image_dir == moved
+    assert read_capture(run.capture).image_dir == moved
 
 
 def test_other_images_are_still_another_run(capture: Path, tmp_path: Path) -> None:

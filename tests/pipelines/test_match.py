@@ -9,10 +9,9 @@ import pytest
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
-from blocknerf.city import looks as looks_module
-from blocknerf.city import seams
-from blocknerf.city.light import Light
-from blocknerf.city.looks import Look, between, read_look, write_look
+from blocknerf.city import appearance_presets, overlaps
+from blocknerf.city.appearance_presets import AppearancePreset, interpolate_presets, read_preset, write_preset
+from blocknerf.city.appearance_track import AppearanceTrack
 from blocknerf.city.manifest import read_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
@@ -21,7 +20,7 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import load_field, save_field
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.images import read_image, to_uint8
-from blocknerf.partition.membership import read_membership
+from blocknerf.partition.frame_assignment import read_assignment
 from blocknerf.trajectory.trajectory_file import read_trajectory
 from pipelines.cli import main
 from pipelines.match import match
@@ -35,33 +34,38 @@ def small_run(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolde
     """Three blocks with small fields as they are before training, alike but for place and codes."""
     monkeypatch.undo()
     for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2)):
-        monkeypatch.setattr(seams, name, value)
+        monkeypatch.setattr(overlaps, name, value)
     capture, city = read_capture(exact_run.capture), read_city(exact_run.city)
     for number, block in enumerate(city.blocks):
         torch.manual_seed(0)
-        frames = read_membership(exact_run.frames(block.name), capture).frames
+        frames = read_assignment(exact_run.frames(block.name), capture).frames
         spec = FieldSpec(
             origin=block.origin, half_extent=block.radius, near=0.1, far=60.0,
-            frames=tuple(capture.frames[i].name for i in frames), exposure_reference=1.0, levels=2, log2_table=6,
-            code_size=6, proposal_levels=2, proposal_log2_table=6, visibility_log2_table=6, proposal_samples=8,
-            samples=8,
+            frames=tuple(capture.frames[i].name for i in frames), exposure_reference=1.0, num_levels=2, log2_hashmap_size=6,
+            appearance_dim=6, proposal_num_levels=2, proposal_log2_hashmap_size=6, visibility_log2_hashmap_size=6, num_proposal_samples=8,
+            num_samples=8,
         )  # fmt: skip
         field = BlockField(spec)
         torch.manual_seed(number)
-        torch.nn.init.normal_(field.codes, std=3.0)
+        torch.nn.init.normal_(field.appearance_codes, std=3.0)
         save_field(field, exact_run.field(block.name), step=1, city=city.digest)
     return exact_run
 
 
 def test_a_look_has_a_code_for_every_block_and_says_of_what(small_run: RunFolder, capsys) -> None:
-    made = match(small_run.path, look="noon", from_="photo06.png", threads=1)
-    again = read_look(small_run.look("noon"))
+    made = match(small_run.path, appearance="noon", reference="photo06.png", threads=1)
+    again = read_preset(small_run.appearance_preset("noon"))
     assert sorted(again.codes) == ["b000", "b001", "b002"]
     # Every 4th photograph, from the third, is held out, so that one has no code: its segment stands for it.
-    assert (made.root, again.root, again.frame, again.segment) == ("b001", "b001", "photo06.png", "drive")
-    assert torch.equal(again.codes["b001"], load_field(small_run.field("b001")).mean_code())
-    known = match(small_run.path, look="morning", from_="photo01.png", threads=1)
-    assert torch.equal(known.codes["b000"], load_field(small_run.field("b000")).mean_code(["photo01.png"]))
+    assert (made.reference_block, again.reference_block, again.frame, again.segment) == (
+        "b001",
+        "b001",
+        "photo06.png",
+        "drive",
+    )
+    assert torch.equal(again.codes["b001"], load_field(small_run.field("b001")).mean_appearance_code())
+    known = match(small_run.path, appearance="morning", reference="photo01.png", threads=1)
+    assert torch.equal(known.codes["b000"], load_field(small_run.field("b000")).mean_appearance_code(["photo01.png"]))
     told = capsys.readouterr().out
     assert "b000 - b001" in told
     assert "b001 - b002" in told
@@ -71,7 +75,7 @@ def test_matching_narrows_the_seams(small_run: RunFolder, monkeypatch: pytest.Mo
     from pipelines import match as module
 
     told: list[Any] = []
-    monkeypatch.setattr(module, "_tell", told.extend)
+    monkeypatch.setattr(module, "_print_changes", told.extend)
     match(small_run.path, threads=1)
     assert len(told) == 2
     # What untrained blocks show depends little on codes; where the answer is known, tests/city asks for more.
@@ -79,23 +83,23 @@ def test_matching_narrows_the_seams(small_run: RunFolder, monkeypatch: pytest.Mo
 
 
 def test_a_good_look_is_kept_and_an_old_one_matched_again(small_run: RunFolder) -> None:
-    match(small_run.path, from_="drive", threads=1)
-    path = small_run.look("default")
+    match(small_run.path, reference="drive", threads=1)
+    path = small_run.appearance_preset("default")
     before = path.read_bytes()
     match(small_run.path, threads=1)
     assert path.read_bytes() == before
     field = load_field(small_run.field("b002"))
-    field.codes += 0.1
+    field.appearance_codes += 0.1
     save_field(field, small_run.field("b002"), step=2, city=read_city(small_run.city).digest)
     again = match(small_run.path, threads=1)
-    assert again.fields["b002"] != read_header_of(before, small_run).fields["b002"]
-    assert again.root == read_look(path).root
+    assert again.field_fingerprints["b002"] != read_header_of(before, small_run).field_fingerprints["b002"]
+    assert again.reference_block == read_preset(path).reference_block
 
 
-def read_header_of(content: bytes, run: RunFolder) -> Look:
+def read_header_of(content: bytes, run: RunFolder) -> AppearancePreset:
     path = run.path / "before.safetensors"
     path.write_bytes(content)
-    return read_look(path)
+    return read_preset(path)
 
 
 def test_a_block_trained_later_joins(small_run: RunFolder) -> None:
@@ -103,7 +107,9 @@ def test_a_block_trained_later_joins(small_run: RunFolder) -> None:
     small_run.field("b002").unlink()
     assert sorted(match(small_run.path, threads=1).codes) == ["b000", "b001"]
     small_run.field("b002").write_bytes(kept)
-    with pytest.raises(RunError, match="block b002 was trained since; run 'blocknerf match' with --look default again"):
+    with pytest.raises(
+        RunError, match="block b002 was trained since; run 'blocknerf match' with --appearance default again"
+    ):
         render(small_run.path, **SMALL)
     assert sorted(match(small_run.path, threads=1).codes) == ["b000", "b001", "b002"]
 
@@ -111,18 +117,18 @@ def test_a_block_trained_later_joins(small_run: RunFolder) -> None:
 def test_blocks_without_a_seam_keep_their_own_idea(
     small_run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(seams, "LEAST", 1.0)
+    monkeypatch.setattr(overlaps, "MIN_SHARED_VISIBILITY", 1.0)
     made = match(small_run.path, threads=1)
     for name, code in made.codes.items():
-        assert torch.equal(code, load_field(small_run.field(name)).mean_code())
+        assert torch.equal(code, load_field(small_run.field(name)).mean_appearance_code())
     assert capsys.readouterr().out.count("warning: no view is shared with block") == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--from", "nowhere"], "has neither a photograph nor a segment 'nowhere'; its segments are drive"),
-        (["--look", "../x"], "--look '../x' is not letters"),
+        (["--reference", "nowhere"], "has neither a photograph nor a segment 'nowhere'; its segments are drive"),
+        (["--appearance", "../x"], "--appearance '../x' is not letters"),
         (["--block", "b9"], "no block 'b9'"),
         (["--steps", "0"], "--steps 0 is out of range; give a whole number of at least 1"),
     ],
@@ -134,20 +140,20 @@ def test_bad_requests_are_refused_in_one_line(
     told = capsys.readouterr().err
     assert message in told
     assert told.count("\n") == 1
-    assert small_run.looks_done() == ()
+    assert small_run.preset_names() == ()
 
 
 def test_a_look_of_another_light_is_not_replaced(small_run: RunFolder) -> None:
-    match(small_run.path, look="noon", from_="photo00.png", threads=1)
+    match(small_run.path, appearance="noon", reference="photo00.png", threads=1)
     for options, message in (
         ({"from_": "drive"}, "is of the light of photo00.png, not of drive"),
         ({"block": "b002"}, "begins at block b000"),
     ):
-        with pytest.raises(RunError, match=rf"{message}.*choose another --look, or remove the file"):
-            match(small_run.path, look="noon", threads=1, **options)
+        with pytest.raises(RunError, match=rf"{message}.*choose another --appearance, or remove the file"):
+            match(small_run.path, appearance="noon", threads=1, **options)
     small_run.field("b002").unlink()
     with pytest.raises(RunError, match="block b002 is not trained; run 'blocknerf train --block b002'"):
-        match(small_run.path, look="dusk", block="b002", threads=1)
+        match(small_run.path, appearance="dusk", block="b002", threads=1)
 
 
 @pytest.fixture
@@ -155,24 +161,24 @@ def lit_run(exact_run: RunFolder, balls_capture: Capture, monkeypatch: pytest.Mo
     """The row of balls with exposures that grow along the drive, and the looks bright and dark."""
     frames = [replace(frame, exposure=2.0 ** (i / 16)) for i, frame in enumerate(balls_capture.frames)]
     write_capture(replace(balls_capture, frames=tuple(frames)), exact_run.capture)
-    monkeypatch.setattr(looks_module, "fingerprint", lambda path: "known")
+    monkeypatch.setattr(appearance_presets, "fingerprint", lambda path: "known")
     city = read_city(exact_run.city)
     for name, level in (("bright", 0.1), ("dark", -0.2)):
         codes = {block.name: torch.full((3,), level) for block in city.blocks}
-        look = Look(
-            root="b000", frame=None, segment="drive", exposure=1.0, city=city.digest,
-            fields=dict.fromkeys(codes, "known"), codes=codes,
+        look = AppearancePreset(
+            reference_block="b000", frame=None, segment="drive", exposure=1.0, city=city.digest,
+            field_fingerprints=dict.fromkeys(codes, "known"), codes=codes,
         )  # fmt: skip
-        write_look(look, exact_run.look(name))
+        write_preset(look, exact_run.appearance_preset(name))
     return exact_run
 
 
 def shown(run: RunFolder, name: str, frame: int) -> Any:
-    return read_image(run.pictures(name) / f"{frame:05d}.png")
+    return read_image(run.frames_dir(name) / f"{frame:05d}.png")
 
 
 def test_a_film_shows_a_look_at_the_exposure_around_it(lit_run: RunFolder) -> None:
-    render(lit_run.path, **SMALL, look="bright", name="film")
+    render(lit_run.path, **SMALL, appearance="bright", name="film")
     film, renderer = read_trajectory(lit_run.trajectory("film")), CityRenderer(lit_run)
     codes = {name: torch.full((3,), 0.1) for name in ("b000", "b001", "b002")}
     around = renderer.appearance("drive")
@@ -194,38 +200,41 @@ def test_an_exposure_may_be_fixed(lit_run: RunFolder) -> None:
 
 
 def test_light_passes_along_the_film(lit_run: RunFolder) -> None:
-    render(lit_run.path, **SMALL, look="bright:dark", exposure=1.0, name="film")
+    render(lit_run.path, **SMALL, appearance="bright:dark", exposure=1.0, name="film")
     film, renderer = read_trajectory(lit_run.trajectory("film")), CityRenderer(lit_run)
     for i, level in enumerate((0.1, -0.05, -0.2)):
         codes = {name: torch.full((3,), level) for name in ("b000", "b001", "b002")}
         picture = to_uint8(renderer.render(film.cameras, i, codes=codes, exposure=1.0).color)
         assert (abs(shown(lit_run, "film", i).astype(int) - picture) <= 1).all()
-    assert json.loads(lit_run.render_record("film").read_text())["settings"]["look"] == "bright:dark"
+    assert json.loads(lit_run.render_summary("film").read_text())["settings"]["look"] == "bright:dark"
 
 
 def test_many_looks_pass_one_after_the_other(lit_run: RunFolder) -> None:
-    bright, dark = (read_look(lit_run.look(name)) for name in ("bright", "dark"))
-    light = Light(looks=(bright, dark, bright))
+    bright, dark = (read_preset(lit_run.appearance_preset(name)) for name in ("bright", "dark"))
+    light = AppearanceTrack(presets=(bright, dark, bright))
     renderer, camera = CityRenderer(lit_run), read_capture(lit_run.capture).cameras()[0]
-    levels = [float(light.at(share, renderer, camera)["codes"]["b001"][0]) for share in (0.0, 0.25, 0.5, 0.75, 1.0)]
+    levels = [
+        float(light.render_options_at(share, renderer, camera)["codes"]["b001"][0])
+        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+    ]
     assert levels == pytest.approx([0.1, -0.05, -0.2, -0.05, 0.1])
-    assert between(bright, dark, 1.0)["b000"].tolist() == dark.codes["b000"].tolist()
+    assert interpolate_presets(bright, dark, 1.0)["b000"].tolist() == dark.codes["b000"].tolist()
 
 
 def test_the_default_look_is_shown_where_none_is_named(lit_run: RunFolder) -> None:
-    lit_run.look("dark").rename(lit_run.look("default"))
+    lit_run.appearance_preset("dark").rename(lit_run.appearance_preset("default"))
     render(lit_run.path, **SMALL, name="film")
     render(lit_run.path, **SMALL, name="followed", segment="drive")
-    assert json.loads(lit_run.render_record("film").read_text())["settings"]["look"] == "default"
-    assert json.loads(lit_run.render_record("followed").read_text())["settings"]["look"] is None
+    assert json.loads(lit_run.render_summary("film").read_text())["settings"]["look"] == "default"
+    assert json.loads(lit_run.render_summary("followed").read_text())["settings"]["look"] is None
     assert shown(lit_run, "film", 1).mean() < shown(lit_run, "followed", 1).mean() - 30
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--look", "noon"], "there is no such look, the run has bright, dark; run 'blocknerf match'"),
-        (["--look", "bright:"], "--look '' is not letters"),
+        (["--appearance", "noon"], "there is no such look, the run has bright, dark; run 'blocknerf match'"),
+        (["--appearance", "bright:"], "--appearance '' is not letters"),
         (["--exposure", "0"], "--exposure 0 is not a positive number; give one like 1"),
         (["--exposure", "nan"], "is not a positive number"),
     ],
@@ -246,6 +255,6 @@ def test_an_exposure_needs_photographs_that_say_theirs(exact_run: RunFolder) -> 
 
 
 def test_a_corrupt_look_is_refused(lit_run: RunFolder) -> None:
-    Path(lit_run.look("dark")).write_bytes(b"not a look")
+    Path(lit_run.appearance_preset("dark")).write_bytes(b"not a look")
     with pytest.raises(RunError, match=r"dark\.safetensors: not a readable look"):
-        render(lit_run.path, **SMALL, look="dark")
+        render(lit_run.path, **SMALL, appearance="dark")

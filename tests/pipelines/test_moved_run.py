@@ -26,7 +26,7 @@ JOBS: dict[str, Callable[..., Any]] = {
 @pytest.fixture
 def moved(exact_run: RunFolder, balls_capture: Capture, tmp_path: Path) -> RunFolder:
     """A run that refers to images where there are none."""
-    write_capture(replace(balls_capture, root=tmp_path / "gone"), exact_run.capture)
+    write_capture(replace(balls_capture, image_dir=tmp_path / "gone"), exact_run.capture)
     return exact_run
 
 
@@ -48,11 +48,11 @@ def test_the_new_place_is_noted_before_the_work(
 
     for stage in ("train.BlockTraining", "evaluate._score", "export.placed_capture"):
         monkeypatch.setattr(f"pipelines.{stage}", stop)
-    monkeypatch.setattr("viewer.view.serving", stop)
+    monkeypatch.setattr("viewer.view.serve", stop)
     monkeypatch.setattr("pipelines.train._compile_kernels", lambda processes: None)
     with pytest.raises(ZeroDivisionError):
-        JOBS[name](moved.path, balls_capture.root)
-    assert read_capture(moved.capture).root == balls_capture.root
+        JOBS[name](moved.path, balls_capture.image_dir)
+    assert read_capture(moved.capture).image_dir == balls_capture.image_dir
 
 
 def test_what_is_done_needs_no_images(moved: RunFolder) -> None:

@@ -14,7 +14,7 @@ from blocknerf.capture import Capture, Frame, Intrinsics, read_capture, write_ca
 from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError, PlacementError, RunError
-from blocknerf.partition.membership import read_membership
+from blocknerf.partition.frame_assignment import read_assignment
 from pipelines.partition import partition
 from tests.tree import tree
 
@@ -38,20 +38,20 @@ def run(tmp_path: Path) -> Path:
     )
     folder = tmp_path / "run"
     folder.mkdir()
-    write_capture(Capture(root=tmp_path, frames=frames, metric=True, source="test"), RunFolder(folder).capture)
+    write_capture(Capture(image_dir=tmp_path, frames=frames, is_metric=True, source="test"), RunFolder(folder).capture)
     return folder
 
 
 def test_it_writes_every_file_of_the_partition(run: Path) -> None:
-    city = partition(run, preset="standard", held_out=5)
+    city = partition(run, preset="standard", test_every=5)
     folder = RunFolder(run)
     assert read_city(folder.city) == city
-    assert (city.preset, city.held_out, len(city.blocks)) == ("standard", 5, 4)
-    members = [read_membership(folder.frames(block.name)) for block in city.blocks]
-    assert {i for member in members for i in member.frames + member.held_out} == set(range(80))
-    assert all(city.is_held_out(i) for member in members for i in member.held_out)
+    assert (city.preset, city.test_every, len(city.blocks)) == ("standard", 5, 4)
+    members = [read_assignment(folder.frames(block.name)) for block in city.blocks]
+    assert {i for member in members for i in member.frames + member.test_frames} == set(range(80))
+    assert all(city.is_test_frame(i) for member in members for i in member.test_frames)
     assert json.loads(folder.coverage.read_text())["frames"] == 80
-    with Image.open(folder.plan) as plan:
+    with Image.open(folder.map) as plan:
         assert plan.size == (1200, 900)
 
 
@@ -64,14 +64,14 @@ def test_asked_again_it_changes_nothing(run: Path, capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize(
-    "other", [{"radius": 31.0}, {"placement": "grid"}, {"held_out": 4}, {"preset": "fine"}, {"blocks_file": "whole"}]
+    "other", [{"radius": 31.0}, {"placement": "grid"}, {"test_every": 4}, {"preset": "fine"}, {"blocks": "whole"}]
 )
 def test_asked_otherwise_it_refuses(run: Path, other: dict) -> None:
     partition(run, radius=30.0)
     before = tree(run)
-    if "blocks_file" in other:
-        other = {"blocks_file": run.parent / "blocks.json"}
-        other["blocks_file"].write_text("[]")
+    if "blocks" in other:
+        other = {"blocks": run.parent / "blocks.json"}
+        other["blocks"].write_text("[]")
     with pytest.raises(RunError, match="was partitioned with") as refused:
         partition(run, **{"radius": 30.0, **other})
     assert "\n" not in str(refused.value)
@@ -96,7 +96,7 @@ def test_what_a_stopped_attempt_left_is_cleared(run: Path) -> None:
 def test_blocks_by_hand(run: Path) -> None:
     file = run.parent / "blocks.json"
     file.write_text(json.dumps([{"name": "west", "origin": [20, 0], "radius": 30}, {"origin": [60, 0], "radius": 25}]))
-    assert [block.name for block in partition(run, blocks_file=file).blocks] == ["west", "b001"]
+    assert [block.name for block in partition(run, blocks=file).blocks] == ["west", "b001"]
 
 
 @pytest.fixture
@@ -122,27 +122,27 @@ TOWN = """<osm>
 
 def test_blocks_at_the_intersections_of_a_map(on_map: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     run, town = on_map
-    city = partition(run, streets=town)
+    city = partition(run, osm=town)
     assert [round(block.origin[0]) for block in city.blocks] == [20, 60]
     document = json.loads(RunFolder(run).coverage.read_text())
     # Three hundred metres of street lead north, past any frame.
-    assert document["dropped"] >= 3
-    assert f"{document['dropped']} more blocks of the street map left out" in capsys.readouterr().out
+    assert document["dropped_blocks"] >= 3
+    assert f"{document['dropped_blocks']} more blocks of the street map left out" in capsys.readouterr().out
     before = tree(run)
-    assert partition(run, streets=town) == city
+    assert partition(run, osm=town) == city
     assert tree(run) == before
 
 
 def test_another_map_or_none_is_another_partition(on_map: tuple[Path, Path]) -> None:
     run, town = on_map
-    partition(run, streets=town)
+    partition(run, osm=town)
     town.write_text(TOWN + "\n")
     for streets in (town, None):
         with pytest.raises(RunError, match="was partitioned with streets"):
-            partition(run, streets=streets)
+            partition(run, osm=streets)
 
 
-@pytest.mark.parametrize("option", ["streets", "blocks_file"])
+@pytest.mark.parametrize("option", ["streets", "blocks"])
 def test_a_file_that_is_not_there_is_not_taken_for_none(run: Path, option: str) -> None:
     partition(run)
     before = tree(run)
@@ -151,13 +151,13 @@ def test_a_file_that_is_not_there_is_not_taken_for_none(run: Path, option: str) 
     assert tree(run) == before
 
 
-@pytest.mark.parametrize("named", ["placement", "blocks_file"])
+@pytest.mark.parametrize("named", ["placement", "blocks"])
 def test_a_map_goes_with_no_other_placement(on_map: tuple[Path, Path], named: str) -> None:
     run, town = on_map
-    other = {"placement": "grid"} if named == "placement" else {"blocks_file": run.parent / "blocks.json"}
+    other = {"placement": "grid"} if named == "placement" else {"blocks": run.parent / "blocks.json"}
     (run.parent / "blocks.json").write_text("[]")
-    with pytest.raises(PlacementError, match="--streets is a placement of its own"):
-        partition(run, streets=town, **other)
+    with pytest.raises(PlacementError, match="--osm is a placement of its own"):
+        partition(run, osm=town, **other)
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_blocks_that_will_not_do_leave_nothing_behind(run: Path, blocks: list, m
     file.write_text(json.dumps(blocks))
     before = tree(run)
     with pytest.raises(PlacementError, match=message):
-        partition(run, blocks_file=file)
+        partition(run, blocks=file)
     assert tree(run) == before
 
 
@@ -189,7 +189,7 @@ def test_a_missing_coverage_file_is_named(run: Path) -> None:
         partition(run)
 
 
-@pytest.mark.parametrize("option", ["blocks_file", "streets"])
+@pytest.mark.parametrize("option", ["blocks", "streets"])
 def test_a_given_file_that_is_no_regular_file_is_refused_at_once(run: Path, tmp_path: Path, option: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(PlacementError, match=r"pipe: this file cannot be read \(it is not a regular file\)"):

@@ -36,10 +36,10 @@ MEMORY = {
 
 @pytest.mark.parametrize("library", MEMORY)
 def test_memory_that_ran_out_names_options_that_need_less(library: str) -> None:
-    told = refusal_of(raised(MEMORY[library]), ["run", "at_once", "downscale"])
+    told = refusal_of(raised(MEMORY[library]), ["run", "jobs", "downscale"])
     assert told is not None
     assert told.startswith("memory ran out (")
-    assert told.endswith("; close other programs or raise its limit, or ask for less by --downscale or --at-once")
+    assert told.endswith("; close other programs or raise its limit, or ask for less by --downscale or --jobs")
     assert "\n" not in told
 
 

@@ -18,8 +18,8 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError, CaptureError, RunError
 from blocknerf.images import read_image, to_uint8
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path
-from pipelines.film import as_asked, film_size, film_timing, own_film
 from pipelines.render import render
+from pipelines.video_defaults import default_path, resample_path, video_size, video_timing
 
 SMALL: dict[str, Any] = {"frames": 6, "width": 20, "threads": 1}
 
@@ -32,20 +32,20 @@ def test_a_film_is_what_the_city_shows_along_its_way(exact_run: RunFolder) -> No
     assert film.length == pytest.approx(17.0, abs=1e-3)
     renderer = CityRenderer(exact_run)
     for i in (0, 3, 5):
-        picture = read_image(exact_run.pictures("flythrough") / f"{i:05d}.png")
+        picture = read_image(exact_run.frames_dir("flythrough") / f"{i:05d}.png")
         assert (picture == to_uint8(renderer.render(film.cameras, i).color)).all()
     assert imageio.v3.imread(video, plugin="pyav").shape == (6, 12, 20, 3)
 
 
 def test_the_record_says_which_blocks_made_each_picture(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL)
-    record = json.loads(exact_run.render_record("flythrough").read_text())
+    record = json.loads(exact_run.render_summary("flythrough").read_text())
     assert [row["frame"] for row in record["frames"]] == list(range(6))
     assert all(sum(row["blocks"].values()) == pytest.approx(1.0, abs=1e-4) for row in record["frames"])
     assert max(record["frames"][0]["blocks"], key=record["frames"][0]["blocks"].get) == "b000"
     assert max(record["frames"][5]["blocks"], key=record["frames"][5]["blocks"].get) == "b002"
     assert len(record["changes"]) == 5
-    assert record["largest_jump"] < 2.0
+    assert record["max_temporal_jump"] < 2.0
     assert record["pixels_per_second"] > 0
     assert not exact_run.render_log("flythrough").exists()
 
@@ -81,7 +81,7 @@ def test_an_interrupted_film_goes_on_where_it_stopped(
     count_renderings.clear()
     render(exact_run.path, **SMALL)
     assert count_renderings == [3, 4, 5]
-    record = json.loads(exact_run.render_record("flythrough").read_text())
+    record = json.loads(exact_run.render_summary("flythrough").read_text())
     assert [row["frame"] for row in record["frames"]] == list(range(6))
 
 
@@ -102,17 +102,17 @@ def test_another_film_under_the_same_name_is_refused(exact_run: RunFolder) -> No
 
 def test_depth_and_block_weights_can_follow_later(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL)
-    render(exact_run.path, **SMALL, depth=True, block_weights=True)
+    render(exact_run.path, **SMALL, save_depth=True, save_block_weights=True)
     for layer in ("depth", "blocks"):
         assert exact_run.video("flythrough", layer).exists()
-        assert len(list(exact_run.pictures("flythrough", layer).glob("*.png"))) == 6
-    depth = read_image(exact_run.pictures("flythrough", "depth") / "00002.png").reshape(-1, 3)
+        assert len(list(exact_run.frames_dir("flythrough", layer).glob("*.png"))) == 6
+    depth = read_image(exact_run.frames_dir("flythrough", "depth") / "00002.png").reshape(-1, 3)
     assert len(np.unique(depth, axis=0)) > 20
 
 
 def test_one_block_can_be_rendered_alone(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL, block="b001", name="alone")
-    record = json.loads(exact_run.render_record("alone").read_text())
+    record = json.loads(exact_run.render_summary("alone").read_text())
     assert all(row["blocks"] == {"b001": 1.0} for row in record["frames"])
     with pytest.raises(RunError, match="no block 'b009'"):
         render(exact_run.path, **SMALL, block="b009", name="none")
@@ -121,7 +121,7 @@ def test_one_block_can_be_rendered_alone(exact_run: RunFolder) -> None:
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 def test_blocks_are_weighed_as_asked(weighting: Weighting, exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL, weighting=weighting)
-    record = json.loads(exact_run.render_record("flythrough").read_text())
+    record = json.loads(exact_run.render_summary("flythrough").read_text())
     assert record["settings"]["weighting"] == weighting
     counts = {len(row["blocks"]) for row in record["frames"]}
     assert (counts == {1}) == (weighting == "nearest")
@@ -129,7 +129,7 @@ def test_blocks_are_weighed_as_asked(weighting: Weighting, exact_run: RunFolder)
 
 
 def test_a_nerfstudio_path_is_followed(exact_run: RunFolder, tmp_path: Path) -> None:
-    film = own_film(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
+    film = default_path(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
     write_camera_path(film, tmp_path / "path.json")
     render(exact_run.path, trajectory=tmp_path / "path.json", name="given", threads=1)
     back = read_trajectory(exact_run.trajectory("given"))
@@ -143,12 +143,12 @@ def test_a_nerfstudio_path_is_followed(exact_run: RunFolder, tmp_path: Path) -> 
 
 def test_chosen_photographs_are_flown_through(exact_run: RunFolder) -> None:
     names = ("photo00.png", "photo05.png", "photo10.png")
-    render(exact_run.path, through=names, name="keys", frames=5, width=10, threads=1)
+    render(exact_run.path, keyframes=names, name="keys", frames=5, width=10, threads=1)
     film = read_trajectory(exact_run.trajectory("keys"))
     cameras = read_capture(exact_run.capture).cameras()
     assert torch.allclose(film.camera_to_world[[0, 2, 4]], cameras.camera_to_world[[0, 5, 10]], atol=1e-4)
     with pytest.raises(CaptureError, match="no frame is named 'other'"):
-        render(exact_run.path, through=("photo00.png", "other"), name="none", threads=1)
+        render(exact_run.path, keyframes=("photo00.png", "other"), name="none", threads=1)
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_videos_that_cannot_be_encoded_are_refused_first(
 
 
 def test_a_camera_path_that_asks_for_too_much_is_refused_first(exact_run: RunFolder, tmp_path: Path) -> None:
-    film = own_film(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
+    film = default_path(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
     write_camera_path(film, tmp_path / "path.json")
     path = json.loads((tmp_path / "path.json").read_text())
     (tmp_path / "path.json").write_text(json.dumps(path | {"render_width": 20_000, "render_height": 20_000}))
@@ -193,10 +193,10 @@ def test_one_pixel_of_one_side_is_at_least_one_of_the_other(
     exact_run: RunFolder, balls_capture: Capture, side: str
 ) -> None:
     sizes: dict[str, Any] = {"width": None, "height": None, side: 1}
-    wide, high = film_size(balls_capture, exact_run, None, **sizes)
+    wide, high = video_size(balls_capture, exact_run, None, **sizes)
     assert min(wide, high) == 1
-    film = own_film(balls_capture, "draft", (16, 10), (), None, 3, None, 8.0)
-    assert as_asked(replace(film, width=80, focals=film.focals), None, **sizes).height >= 1
+    film = default_path(balls_capture, "draft", (16, 10), (), None, 3, None, 8.0)
+    assert resample_path(replace(film, width=80, focals=film.focals), None, **sizes).height >= 1
 
 
 @pytest.mark.parametrize("name", ["", "../escape", "a b", ".hidden"])
@@ -207,20 +207,20 @@ def test_odd_names_are_refused(name: str, exact_run: RunFolder) -> None:
 
 
 def test_defaults_come_from_the_capture(balls_capture: Capture) -> None:
-    film = own_film(balls_capture, "draft", (40, 24), (), None, None, None, None)
+    film = default_path(balls_capture, "draft", (40, 24), (), None, None, None, None)
     assert (len(film), film.fps) == (96, 24.0)  # 17 m are shorter than the shortest film of 4 s.
-    faster = own_film(balls_capture, "draft", (40, 24), (), None, None, None, 30.0)
+    faster = default_path(balls_capture, "draft", (40, 24), (), None, None, None, 30.0)
     assert (len(faster), faster.fps) == (120, 30.0)
-    longer = own_film(balls_capture, "draft", (40, 24), (), None, None, 2.5, None)
+    longer = default_path(balls_capture, "draft", (40, 24), (), None, None, 2.5, None)
     assert (len(longer), longer.fps) == (60, 24.0)
 
 
 def test_long_films_of_large_pictures_are_kept_within_the_preset() -> None:
-    count, fps = film_timing(500.0, True, 320 * 240, "draft")
+    count, fps = video_timing(500.0, True, 320 * 240, "draft")
     assert count * 320 * 240 <= 10e6
     assert fps == 12.0
-    assert film_timing(500.0, True, 320 * 240, "fine") == (720, 24.0)
-    assert film_timing(1e-3, False, 100, "draft") == (288, 24.0)
+    assert video_timing(500.0, True, 320 * 240, "fine") == (720, 24.0)
+    assert video_timing(1e-3, False, 100, "draft") == (288, 24.0)
 
 
 SETTINGS = {"weighting": "nearest", "power": 1.5, "selection_radius": 2.0, "visibility_threshold": 0.1}
@@ -229,7 +229,7 @@ SETTINGS = {"weighting": "nearest", "power": 1.5, "selection_radius": 2.0, "visi
 @pytest.mark.parametrize("key", SETTINGS)
 def test_a_setting_of_rendering_is_an_option_and_is_recorded(key: str, exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL, **{key: SETTINGS[key]})
-    settings = json.loads(exact_run.render_record("flythrough").read_text())["settings"]
+    settings = json.loads(exact_run.render_summary("flythrough").read_text())["settings"]
     plain = rendering_settings(read_city(exact_run.city))
     assert {name: settings[name] for name in SETTINGS} == plain | {key: SETTINGS[key]}
 
@@ -238,14 +238,14 @@ def test_power_and_the_number_of_blocks_decide_the_weights(exact_run: RunFolder)
     shares = {}
     for name, options in {"even": {"power": 0.5}, "sharp": {"power": 8.0}, "one": {"max_blocks": 1}}.items():
         render(exact_run.path, **SMALL, name=name, **options)
-        record = json.loads(exact_run.render_record(name).read_text())
+        record = json.loads(exact_run.render_summary(name).read_text())
         shares[name] = sum(max(row["blocks"].values()) for row in record["frames"]) / len(record["frames"])
     assert shares["even"] < shares["sharp"] < shares["one"] == 1.0
 
 
 def test_hidden_blocks_are_in_no_frame(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL, hide=("b001",))
-    record = json.loads(exact_run.render_record("flythrough").read_text())
+    record = json.loads(exact_run.render_summary("flythrough").read_text())
     assert {name for row in record["frames"] for name in row["blocks"]} == {"b000", "b002"}
     assert record["settings"]["hide"] == ["b001"]
 
@@ -262,7 +262,7 @@ def test_hidden_blocks_are_in_no_frame(exact_run: RunFolder) -> None:
         ({"hide": ("b000",), "block": "b001"}, "--hide has no meaning beside --block"),
         ({"mix": 0.5}, "--mix is of two presets"),
         ({"mix": 2.0, "look": "noon:dusk"}, "--mix 2 is not from 0 to 1"),
-        ({"codes_of": "drive", "look": "noon"}, "--look has no meaning beside --codes-of"),
+        ({"codes_of": "drive", "look": "noon"}, "--appearance has no meaning beside --codes-of"),
         ({"codes_of": "night"}, "the capture has no segment 'night'; name one of drive"),
     ],
 )
@@ -276,7 +276,7 @@ def test_options_that_cannot_be_are_refused_before_anything_is_written(
 
 def test_a_record_of_an_older_version_is_refused(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL)
-    path = exact_run.render_record("flythrough")
-    path.write_text(path.read_text().replace("blocknerf.render/2", "blocknerf.render/1"))
+    path = exact_run.render_summary("flythrough")
+    path.write_text(path.read_text().replace("blocknerf.render/3", "blocknerf.render/1"))
     with pytest.raises(RunError, match=r"render\.json: format: .*; choose another --name, or remove the folder"):
         render(exact_run.path, **SMALL)

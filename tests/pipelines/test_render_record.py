@@ -18,7 +18,7 @@ FINE = [("width", 3), ("depth_range", None)]
 
 @pytest.fixture
 def document(finished_run: RunFolder) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(finished_run.render_record(NAME).read_text())
+    content: dict[str, Any] = json.loads(finished_run.render_summary(NAME).read_text())
     return content
 
 
@@ -29,9 +29,9 @@ def write(document: dict[str, Any], folder: Path) -> Path:
 
 
 def test_a_record_comes_back(finished_run: RunFolder, tmp_path: Path) -> None:
-    record = read_record(finished_run.render_record(NAME))
+    record = read_record(finished_run.render_summary(NAME))
     write_record(record, tmp_path / "render.json")
-    assert (tmp_path / "render.json").read_bytes() == finished_run.render_record(NAME).read_bytes()
+    assert (tmp_path / "render.json").read_bytes() == finished_run.render_summary(NAME).read_bytes()
     assert read_record(tmp_path / "render.json") == record
     assert record.videos.keys() == {"frames", "depth"}
 
@@ -59,7 +59,7 @@ def test_broken_settings_are_refused(key: str, value: object, document: dict[str
 def test_a_broken_line_of_the_log_is_refused(tmp_path: Path, finished_run: RunFolder) -> None:
     run = RunFolder(tmp_path)
     run.render_folder(NAME).mkdir(parents=True)
-    run.render_record(NAME).write_bytes(finished_run.render_record(NAME).read_bytes())
+    run.render_summary(NAME).write_bytes(finished_run.render_summary(NAME).read_bytes())
     for line in ({"frame": 1}, {"frame": "first", "inputs": {}}, {"depth_range": 3}):
         run.render_log(NAME).write_text(json.dumps(line) + "\n")
         with pytest.raises(RunError, match=r"log\.jsonl: .*, or choose another --name"):

@@ -13,9 +13,9 @@ import pytest
 from blocknerf.capture.capture import read_capture, write_capture
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
-from pipelines.charts import MOST_POINTS, Series, line_chart, ribbon, thinned, ticks
-from pipelines.records import log_digest
+from pipelines.charts import MAX_POINTS, Series, downsample, line_chart, stacked_strip, ticks
 from pipelines.report import report
+from pipelines.training_log import log_digest
 from tests.pipelines.conftest import retrain
 
 
@@ -110,7 +110,7 @@ def test_a_broken_log_is_refused(exact_run: RunFolder) -> None:
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
 def test_a_log_that_is_not_what_training_wrote_is_refused(exact_run: RunFolder, damage: str) -> None:
-    log, record = exact_run.log("b000"), exact_run.train_record("b000")
+    log, record = exact_run.log("b000"), exact_run.train_summary("b000")
     line = '{"step": 5, "loss": 0.1, "psnr": 15.0, "rays_per_second": 1.0, "seconds": 2.0}\n'
     log.write_text(2 * line)
     document = json.loads(record.read_text()) | {"log_sha256": log_digest(log), "block": "b000"}
@@ -129,7 +129,7 @@ def test_a_damaged_line_between_others_is_refused(exact_run: RunFolder) -> None:
 
 
 def test_the_record_of_another_block_is_not_used(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    path = exact_run.train_record("b000")
+    path = exact_run.train_summary("b000")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"block": "b001"}))
     report(exact_run.path)
     assert "b000/train.json: block is 'b001', another block; restore the file" in capsys.readouterr().out
@@ -141,7 +141,7 @@ def test_lines_stay_within_their_chart() -> None:
     points = re.search(r'points="([^"]+)"', chart)
     assert points is not None
     places = np.array([pair.split(",") for pair in points[1].split()], dtype=float)
-    assert len(places) == MOST_POINTS
+    assert len(places) == MAX_POINTS
     assert (places >= 0).all()
     assert (places <= [520, 260]).all()
     assert (np.diff(places[:, 0]) > 0).all()
@@ -154,7 +154,7 @@ def test_a_chart_of_one_value_or_none_is_drawn_or_left_out() -> None:
     assert "polyline" in line_chart([flat], label="l", x_label="x", y_label="y")
     empty = Series(name="a", color="#000000", x=[1.0], y=[float("nan")])
     assert line_chart([empty], label="l", x_label="x", y_label="y") == ""
-    assert thinned(empty).x == []
+    assert downsample(empty).x == []
 
 
 def test_ticks_are_round_and_within() -> None:
@@ -164,12 +164,12 @@ def test_ticks_are_round_and_within() -> None:
 
 def test_the_ribbon_is_full_everywhere() -> None:
     rows = [{"a": 1.0}, {"a": 0.25, "b": 0.75}, {"b": 1.0}]
-    drawn = ribbon(rows, {"a": "#ff0000", "b": "#0000ff"}, label="blocks")
+    drawn = stacked_strip(rows, {"a": "#ff0000", "b": "#0000ff"}, label="blocks")
     tops = [
         [float(pair.split(",")[1]) for pair in points.split()][:3] for points in re.findall(r'points="([^"]+)"', drawn)
     ]
     assert tops == [[0.0, 21.0, 28.0], [0.0, 0.0, 0.0]]
-    assert ribbon(rows[:1], {"a": "#ff0000"}, label="blocks") == ""
+    assert stacked_strip(rows[:1], {"a": "#ff0000"}, label="blocks") == ""
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
-from pipelines.charts import Series, legend, line_chart, ribbon
+from pipelines.charts import Series, legend, line_chart, stacked_strip
 from pipelines.report import report
 from tests.viewer.browsing import CHROMIUM, opened_browser
 
@@ -52,10 +52,10 @@ def change(path: Path, **changes: Any) -> None:
 def copied(finished_run: RunFolder, balls_capture: Any, tmp_path: Path) -> RunFolder:
     """The finished run and its capture, to be spoiled; the capture's folder has a name that no page should trust."""
     root = tmp_path / HOSTILE.replace("/", "")
-    shutil.copytree(balls_capture.root, root)
+    shutil.copytree(balls_capture.image_dir, root)
     shutil.copytree(finished_run.path, root / "run")
     run = RunFolder(root / "run")
-    change(run.capture, root="..")
+    change(run.capture, image_dir="..")
     return run
 
 
@@ -73,9 +73,9 @@ def hostile(copied: RunFolder) -> RunFolder:
     coverage = json.loads(copied.coverage.read_text())["blocks"]
     spoiled = {"block": HOSTILE, "neighbors": [HOSTILE]}
     change(copied.coverage, warnings=[HOSTILE], blocks=[row | spoiled for row in coverage])
-    change(copied.train_record("b000"), device=HOSTILE, versions={HOSTILE: HOSTILE})
-    copied.looks.mkdir(exist_ok=True)
-    copied.look(HOSTILE.replace("/", "")).write_bytes(b"no look")
+    change(copied.train_summary("b000"), device=HOSTILE, versions={HOSTILE: HOSTILE})
+    copied.appearance_dir.mkdir(exist_ok=True)
+    copied.appearance_preset(HOSTILE.replace("/", "")).write_bytes(b"no look")
     return copied
 
 
@@ -84,7 +84,7 @@ def test_hostile_names_are_text_everywhere(hostile: RunFolder) -> None:
     assert page.tags <= TAGS
     assert all(address.startswith("data:") for address in page.addresses)
     assert page.text.count(HOSTILE) > 20
-    assert f"looks/{HOSTILE.replace('/', '')}.safetensors" not in page.labels
+    assert f"appearance/{HOSTILE.replace('/', '')}.safetensors" not in page.labels
     assert any(HOSTILE in label for label in page.labels), "in attributes too"
     assert f"{HOSTILE.replace('/', '')}: 3 blocks" in page.text, "the folder's name"
 
@@ -111,28 +111,28 @@ def test_charts_escape_names() -> None:
     rows = [{HOSTILE: 1.0}, {HOSTILE: 1.0}]
     line = Series(name=HOSTILE, color="#000000", x=[0.0, 1.0], y=[1.0, 2.0])
     drawn = line_chart([line], label=HOSTILE, x_label=HOSTILE, y_label=HOSTILE)
-    page = Page(drawn + ribbon(rows, {HOSTILE: "#000000"}, label=HOSTILE) + legend({HOSTILE: "#000000"}))
+    page = Page(drawn + stacked_strip(rows, {HOSTILE: "#000000"}, label=HOSTILE) + legend({HOSTILE: "#000000"}))
     assert page.tags <= TAGS
     assert page.text.count(HOSTILE) == 5
     assert page.labels == [HOSTILE, HOSTILE]
 
 
 def test_a_video_is_no_path(finished_run: RunFolder) -> None:
-    with pytest.raises(RunError, match="--film"):
-        report(finished_run.path, film="../../elsewhere")
+    with pytest.raises(RunError, match="--render"):
+        report(finished_run.path, render="../../elsewhere")
 
 
 def test_broken_files_are_named_and_the_rest_is_shown(copied: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
-    copied.looks.mkdir(exist_ok=True)
-    copied.look("dusk").write_bytes(b"no look")
-    change(copied.capture, points="points.ply")
+    copied.appearance_dir.mkdir(exist_ok=True)
+    copied.appearance_preset("dusk").write_bytes(b"no look")
+    change(copied.capture, sparse_points="points.ply")
     (copied.path.parent / "points.ply").write_bytes(b"ply\nno points")
-    copied.train_record("b001").write_text("no JSON")
-    change(copied.train_record("b002"), seconds="long", frames=-1)
+    copied.train_summary("b001").write_text("no JSON")
+    change(copied.train_summary("b002"), seconds="long", frames=-1)
     page = Page(report(copied.path).read_text(encoding="utf-8"))
     said = capsys.readouterr().out
     for start in (
-        "looks/dusk.safetensors: ",
+        "appearance/dusk.safetensors: ",
         "points.ply: ",
         "blocks/b001/train.json: ",
         "blocks/b002/train.json: frames",

@@ -41,7 +41,7 @@ def test_jobs_run_in_order(tmp_path: Path, stages: list[tuple[str, dict[str, Any
 
 
 def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
-    poses = {"pose_refinement": True, "pose_stretch": 2.5, "pose_rounds": 2}
+    poses = {"pose_refinement": True, "pose_segment_length": 2.5, "pose_restarts": 2}
     run(
         tmp_path / "capture",
         out=tmp_path / "run",
@@ -49,8 +49,8 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
         steps=7,
         downscale=3,
         radius=20.0,
-        held_out=4,
-        at_once=1,
+        test_every=4,
+        jobs=1,
         device="cpu",
         deterministic=True,
         view=True,
@@ -58,11 +58,11 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
     )
     options = dict(stages)
     where = {"device": "cpu"}
-    how = {"at_once": 1, "deterministic": True, "view": True}
+    how = {"jobs": 1, "deterministic": True, "view": True}
     assert options["train"] == {"steps": 7, "downscale": 3, **poses, **where, **how}
     assert [options[name] for name in ("match", "render", "evaluate")] == [where] * 3
-    expected = {"placement": "auto", "blocks_file": None, "streets": None, "radius": 20.0}
-    expected |= {"preset": "fine", "held_out": 4}
+    expected = {"placement": "auto", "blocks": None, "streets": None, "radius": 20.0}
+    expected |= {"preset": "fine", "test_every": 4}
     assert options["partition"] == expected
 
 
@@ -88,15 +88,15 @@ def test_blocks_are_not_trained_in_two_ways(
 def test_settings_may_change_until_a_block_is_begun(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
     for steps in (20, 30):
         run(tmp_path / "capture", out=tmp_path / "run", steps=steps)
-    assert json.loads(RunFolder(tmp_path / "run").settings.read_text())["steps"] == 30
+    assert json.loads(RunFolder(tmp_path / "run").run_settings.read_text())["steps"] == 30
 
 
 def test_a_run_from_before_an_option_goes_on(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.checkpoint("b000").mkdir(parents=True)
-    old = {"format": "blocknerf.run/1", "steps": 20, "downscale": None}
-    for more in ({}, {"pose_refinement": False, "pose_stretch": 0.0}):
-        folder.settings.write_text(json.dumps(old | more))
+    old = {"format": "blocknerf.run/2", "steps": 20, "downscale": None}
+    for more in ({}, {"pose_refinement": False, "pose_segment_length": 0.0}):
+        folder.run_settings.write_text(json.dumps(old | more))
         run(tmp_path / "capture", out=folder.path, steps=20)
         with pytest.raises(RunError, match="with pose_refinement null and not true; choose another output folder"):
             run(tmp_path / "capture", out=folder.path, steps=20, pose_refinement=True)
@@ -104,8 +104,8 @@ def test_a_run_from_before_an_option_goes_on(tmp_path: Path, stages: list[tuple[
 
 
 def test_stretches_without_refinement_are_refused_first(tmp_path: Path, stages: list[Any]) -> None:
-    with pytest.raises(TrainingError, match="--pose-stretch has no meaning without --pose-refinement; add it"):
-        run(tmp_path / "capture", out=tmp_path / "run", pose_stretch=3.0)
+    with pytest.raises(TrainingError, match="--pose-segment-length has no meaning without --pose-refinement; add it"):
+        run(tmp_path / "capture", out=tmp_path / "run", pose_segment_length=3.0)
     assert stages == []
 
 

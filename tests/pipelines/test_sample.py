@@ -54,7 +54,8 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value"), [("width", 0), ("stops", 0), ("quality", 100), ("pose_error", -1.0), ("exposure_wander", 5.0)]
+    ("name", "value"),
+    [("width", 0), ("stops", 0), ("quality", 100), ("translation_noise", -1.0), ("exposure_jitter", 5.0)],
 )
 def test_an_option_out_of_range_is_refused_before_anything_is_written(tmp_path: Path, name: str, value: float) -> None:
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} {value:g} is out of range; give a number "):

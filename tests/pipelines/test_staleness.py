@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from blocknerf.capture.entry import Entry
+from blocknerf.capture.json_reader import JsonReader
 from blocknerf.city.run_folder import RunFolder
-from pipelines.staleness import CurrentInputs, Inputs, changes, joined
+from pipelines.staleness import CurrentInputs, Inputs, changes, join_clauses
 from tests.pipelines.conftest import retrain
 
 BLOCKS = ("b000", "b001", "b002")
@@ -41,25 +41,25 @@ def test_parts_of_different_moments_are_each_compared(exact_run: RunFolder, then
     assert changes(exact_run, then, later) == changes(exact_run, later, then) == ("block b000 was retrained since",)
 
 
-@pytest.mark.parametrize("place", ["poses", "offsets"])
+@pytest.mark.parametrize("place", ["poses", "pose_corrections"])
 def test_poses_count(place: str, exact_run: RunFolder, then: Inputs) -> None:
-    path: Path = exact_run.poses if place == "poses" else exact_run.offsets("b001")
+    path: Path = exact_run.poses if place == "poses" else exact_run.pose_corrections("b001")
     path.write_text("{}")
     (clause,) = changes(exact_run, then)
     assert (
         clause
         == {
             "poses": "the poses of the run were aligned again since",
-            "offsets": "poses of block b001 were refined again since",
+            "pose_corrections": "poses of block b001 were refined again since",
         }[place]
     )
 
 
 def test_inputs_come_back_from_json(exact_run: RunFolder, then: Inputs) -> None:
     exact_run.poses.write_text("{}")
-    exact_run.offsets("b001").write_text("{}")
+    exact_run.pose_corrections("b001").write_text("{}")
     now = CurrentInputs(exact_run).of(BLOCKS)
     assert now.poses is not None
-    assert now.offsets.keys() == {"b001"}
-    assert Inputs.read(Entry(now.to_json(), "render.json")) == now != then
-    assert joined([now.of([name]) for name in BLOCKS]) == now
+    assert now.pose_corrections.keys() == {"b001"}
+    assert Inputs.read(JsonReader(now.to_json(), "render.json")) == now != then
+    assert join_clauses([now.of([name]) for name in BLOCKS]) == now

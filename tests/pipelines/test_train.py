@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
-from blocknerf.capture.offsets import read_offsets
+from blocknerf.capture.pose_corrections import read_corrections
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CheckpointError, OptionError, TrainingError
@@ -24,14 +24,14 @@ from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.partition.block import Block
-from blocknerf.partition.membership import Membership, read_membership, write_membership
-from blocknerf.training.device_pixels import DevicePixels
-from blocknerf.training.pixels import PixelSource
+from blocknerf.partition.frame_assignment import FrameAssignment, read_assignment, write_assignment
+from blocknerf.training.device_pixel_sampler import DevicePixelSampler
+from blocknerf.training.pixel_sampler import PixelSampler
 from pipelines import block_training as job
 from pipelines import train as train_job
 from pipelines.cli import main
-from pipelines.records import read_lines
 from pipelines.train import train
+from pipelines.training_log import read_lines
 from tests.tiny import RAYS, shrink_draft
 from tests.tree import tree
 
@@ -57,11 +57,11 @@ def make_run(path: Path, capture: Capture) -> RunFolder:
     folder.path.mkdir()
     blocks = tuple(Block(name=f"b{i:03d}", origin=(4.0 + 9.0 * i, 2.0, 0.0), radius=6.0) for i in range(2))
     write_capture(capture, folder.capture)
-    write_city(City(blocks=blocks, held_out=4), folder.city)
+    write_city(City(blocks=blocks, test_every=4), folder.city)
     for i, block in enumerate(blocks):
         frames = tuple(range(9 * i, 9 * i + 7))
-        member = Membership(block=block.name, frames=frames, reasons=("position",) * len(frames))
-        write_membership(member, capture, folder.frames(block.name))
+        member = FrameAssignment(block=block.name, frames=frames, reasons=("position",) * len(frames))
+        write_assignment(member, capture, folder.frames(block.name))
     return folder
 
 
@@ -95,24 +95,24 @@ def test_a_finished_block_has_these_files(trained: RunFolder) -> None:
         assert {path.name for path in trained.block_folder(name).iterdir()} == {
             "frames.json", "field.safetensors", "occupancy.safetensors", "train.json", "log.jsonl",
         }  # fmt: skip
-    assert trained.blocks_done() == ("b000", "b001")
+    assert trained.trained_blocks() == ("b000", "b001")
 
 
 def test_the_field_and_its_grid_open_alone(trained: RunFolder) -> None:
     header, city = read_header(trained.field("b001")), read_city(trained.city)
-    capture, member = read_capture(trained.capture), read_membership(trained.frames("b001"))
+    capture, member = read_capture(trained.capture), read_assignment(trained.frames("b001"))
     assert (header.step, header.city) == (STEPS, city.digest)
     assert header.spec.frames == tuple(capture.frames[index].name for index in member.frames)
     assert (header.spec.origin, header.spec.half_extent) == (city.blocks[1].origin, city.blocks[1].radius)
     field, grid = load_field(trained.field("b001")), load_occupancy(trained.occupancy("b001"))
-    field.skip_empty(grid)
-    assert tuple(grid.cells.shape) == (8, 8, 8)
-    assert 0.0 < grid.share <= 1.0
+    field.set_occupancy(grid)
+    assert tuple(grid.binaries.shape) == (8, 8, 8)
+    assert 0.0 < grid.occupied_fraction <= 1.0
 
 
 def test_the_record_tells_how_it_was_trained(trained: RunFolder) -> None:
-    record = json.loads(trained.train_record("b000").read_text())
-    assert record["format"] == "blocknerf.training-record/1"
+    record = json.loads(trained.train_summary("b000").read_text())
+    assert record["format"] == "blocknerf.training-record/2"
     assert record["config"]["steps"] == STEPS
     assert record["config"]["downscale"] == 1
     assert record["frames"] == 7
@@ -121,7 +121,7 @@ def test_the_record_tells_how_it_was_trained(trained: RunFolder) -> None:
     assert 0 < record["peak_memory"] < 1 << 34
     assert set(record["backends"]) == set(OPERATIONS)
     for chosen in record["backends"].values():
-        assert chosen["backend"] in ("native", "reference")
+        assert chosen["backend"] in ("numba", "torch")
         assert chosen["reason"]
     assert record["cuda_graphs"] == {"used": False, "reason": "CUDA graphs need a GPU"}
     assert set(record["versions"]) == {"blocknerf", "torch", "python"}
@@ -149,7 +149,7 @@ def test_one_block_alone_leaves_the_others_as_they_are(run: RunFolder, trained: 
     before = tree(run.block_folder("b000"))
     assert train(run.path, block="b001", steps=STEPS) == ["b001"]
     assert tree(run.block_folder("b000")) == before
-    assert run.blocks_done() == ("b001",)
+    assert run.trained_blocks() == ("b001",)
     assert same_weights(run.field("b001"), trained.field("b001"))
 
 
@@ -221,21 +221,21 @@ def test_a_kill_while_publishing_costs_no_step(
         patch.setattr(job, "save_field", killed)
         with pytest.raises(KeyboardInterrupt):
             train(run.path, block="b000", steps=STEPS)
-    assert run.blocks_done() == ()
-    monkeypatch.setattr(job.Trainer, "advance", killed)
+    assert run.trained_blocks() == ()
+    monkeypatch.setattr(job.Trainer, "train_step", killed)
     assert train(run.path, block="b000", steps=STEPS) == ["b000"]
     assert same_weights(run.field("b000"), trained.field("b000"))
 
 
 def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let photographs turn into NaN at a step."""
-    original = job.PixelSource.batch
+    original = job.PixelSampler.batch
 
     def broken(self: Any, number: int, rays: int, depth_rays: int) -> Any:
         batch = original(self, number, rays, depth_rays)
         return dataclasses.replace(batch, colors=batch.colors * float("nan")) if number == step else batch
 
-    monkeypatch.setattr(job.PixelSource, "batch", broken)
+    monkeypatch.setattr(job.PixelSampler, "batch", broken)
 
 
 def test_a_number_that_is_not_finite_names_block_and_step_and_leaves_the_checkpoint(
@@ -247,7 +247,7 @@ def test_a_number_that_is_not_finite_names_block_and_step_and_leaves_the_checkpo
             TrainingError, match=r"^block b000: loss is nan at step 12; the last good checkpoint is kept"
         ):
             train(run.path, block="b000", steps=STEPS)
-    assert run.blocks_done() == ()
+    assert run.trained_blocks() == ()
     train(run.path, block="b000", steps=STEPS)
     assert same_weights(run.field("b000"), trained.field("b000"))
 
@@ -271,12 +271,12 @@ def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: 
         ({"downscale": 0}, "--downscale 0 is out of range"),
         ({"downscale": 9}, "--downscale 9 leaves too little of the photographs; give at most 3"),
         ({"threads": -1}, "--threads -1 is out of range"),
-        ({"pose_stretch": -1.0}, "--pose-stretch -1 is out of range; give a number of at least 0"),
-        ({"pose_stretch": 3.0}, "--pose-stretch has no meaning without --pose-refinement; add it"),
-        ({"pose_rounds": 0}, "--pose-rounds 0 is out of range; give a whole number of at least 1"),
-        ({"pose_rounds": 2}, "--pose-rounds has no meaning without --pose-refinement; add it"),
-        ({"trim": 1.0}, "--trim 1 is not from 0 to below 1"),
-        ({"trim": -0.1}, "--trim -0.1 is not from 0 to below 1"),
+        ({"pose_segment_length": -1.0}, "--pose-segment-length -1 is out of range; give a number of at least 0"),
+        ({"pose_segment_length": 3.0}, "--pose-segment-length has no meaning without --pose-refinement; add it"),
+        ({"pose_restarts": 0}, "--pose-restarts 0 is out of range; give a whole number of at least 1"),
+        ({"pose_restarts": 2}, "--pose-restarts has no meaning without --pose-refinement; add it"),
+        ({"robust_trim": 1.0}, "--robust-trim 1 is not from 0 to below 1"),
+        ({"robust_trim": -0.1}, "--robust-trim -0.1 is not from 0 to below 1"),
         ({"image_cache_gb": 0.0}, "--image-cache-gb 0 is out of range; give a number above 0"),
         ({"image_cache_gb": -1.0}, "--image-cache-gb -1 is out of range"),
         ({"image_cache_gb": math.nan}, "--image-cache-gb nan is out of range"),
@@ -292,7 +292,7 @@ def test_options_that_make_no_sense_are_refused(run: RunFolder, options: dict[st
 
 def test_options_reach_the_training(run: RunFolder) -> None:
     train(run.path, block="b000", steps=2, downscale=2, image_cache_gb=0.75, seed=5)
-    kept = json.loads(run.train_record("b000").read_text())["config"]
+    kept = json.loads(run.train_summary("b000").read_text())["config"]
     assert (kept["steps"], kept["downscale"], kept["seed"]) == (2, 2, 5)
     assert kept["memory"] == 3 << 28
 
@@ -307,17 +307,17 @@ def in_two_drives(run: RunFolder) -> None:
 def test_refined_poses_are_kept_with_the_block(run: RunFolder) -> None:
     in_two_drives(run)
     train(run.path, block="b000", steps=STEPS, pose_refinement=True)
-    found = read_offsets(run.offsets("b000"))
-    assert [(each.stretch.segment, each.frames) for each in found.offsets] == [("drive0", 4), ("drive1", 3)]
-    assert all(each.motion.shift > 0.0 for each in found.offsets)
-    assert found.length == 0.0
+    found = read_corrections(run.pose_corrections("b000"))
+    assert [(each.pose_segment.segment, each.frames) for each in found.corrections] == [("drive0", 4), ("drive1", 3)]
+    assert all(each.motion.translation_norm > 0.0 for each in found.corrections)
+    assert found.segment_length == 0.0
 
 
 def test_poses_of_a_single_drive_stay_as_they_are(run: RunFolder) -> None:
     train(run.path, block="b000", steps=2, pose_refinement=True)
-    assert json.loads(run.train_record("b000").read_text())["config"]["pose_rounds"] == 1
-    (offset,) = read_offsets(run.offsets("b000")).offsets
-    assert (offset.frames, offset.motion.shift, offset.motion.turn_degrees) == (7, 0.0, 0.0)
+    assert json.loads(run.train_summary("b000").read_text())["config"]["pose_restarts"] == 1
+    (offset,) = read_corrections(run.pose_corrections("b000")).corrections
+    assert (offset.frames, offset.motion.translation_norm, offset.motion.rotation_deg) == (7, 0.0, 0.0)
 
 
 def test_poses_are_kept_where_that_is_asked_for(run: RunFolder) -> None:
@@ -325,31 +325,31 @@ def test_poses_are_kept_where_that_is_asked_for(run: RunFolder) -> None:
     train(run.path, block="b000", steps=2, pose_refinement=True)
     run.field("b000").unlink()
     train(run.path, block="b000", steps=2, pose_refinement=False)
-    assert not run.offsets("b000").exists(), "what an earlier training moved is none of this field's"
-    kept = json.loads(run.train_record("b000").read_text())["config"]
-    assert (kept["pose_refinement"], kept["pose_stretch"]) == (False, 0.0)
+    assert not run.pose_corrections("b000").exists(), "what an earlier training moved is none of this field's"
+    kept = json.loads(run.train_summary("b000").read_text())["config"]
+    assert (kept["pose_refinement"], kept["pose_segment_length"]) == (False, 0.0)
 
 
 def test_a_drive_can_be_refined_in_stretches(run: RunFolder) -> None:
     """The drive is 17 metres long, and the block's photographs are of its first 6."""
-    train(run.path, block="b000", steps=2, pose_refinement=True, pose_stretch=3.0)
-    found = read_offsets(run.offsets("b000"))
-    assert [(each.stretch.number, each.frames) for each in found.offsets] == [(0, 3), (1, 3), (2, 1)]
-    assert found.length == 3.0
+    train(run.path, block="b000", steps=2, pose_refinement=True, pose_segment_length=3.0)
+    found = read_corrections(run.pose_corrections("b000"))
+    assert [(each.pose_segment.number, each.frames) for each in found.corrections] == [(0, 3), (1, 3), (2, 1)]
+    assert found.segment_length == 3.0
 
 
 def test_poses_are_looked_for_in_rounds(run: RunFolder) -> None:
     in_two_drives(run)
     for name, stretch, rounds, found in (("b000", 3.0, None, 3), ("b001", 0.0, 2, 2)):
-        train(run.path, block=name, steps=3, pose_refinement=True, pose_stretch=stretch, pose_rounds=rounds)
+        train(run.path, block=name, steps=3, pose_refinement=True, pose_segment_length=stretch, pose_restarts=rounds)
         assert list(read_lines(run.log(name)))[-1]["step"] == 3 * found
-        assert json.loads(run.train_record(name).read_text())["config"]["pose_rounds"] == found
+        assert json.loads(run.train_summary(name).read_text())["config"]["pose_restarts"] == found
 
 
 def test_progress_is_told_where_there_is_no_terminal(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(job, "TELL_SECONDS", 0.0)
+    monkeypatch.setattr(job, "LOG_SECONDS", 0.0)
     train(run.path, block="b000", steps=10)
     told = capsys.readouterr().out
     assert "b000: step 5 of 10, " in told
@@ -360,7 +360,7 @@ def test_progress_is_told_where_there_is_no_terminal(
 def test_pixels_lie_where_the_field_does(trained: RunFolder) -> None:
     city, capture = read_city(trained.city), read_capture(trained.capture)
     choices = {"steps": 4, "downscale": 1}
-    for device, source in ((torch.device("cpu"), PixelSource), (torch.device("meta"), DevicePixels)):
+    for device, source in ((torch.device("cpu"), PixelSampler), (torch.device("meta"), DevicePixelSampler)):
         trainer = job.BlockTraining(trained, city, capture, "b000", choices, device, False)._trainer()
         assert isinstance(trainer.pixels, source)
         assert trainer.device == trainer.exposures.device == trainer.pixels.cameras.centers.device == device

@@ -16,17 +16,17 @@ from tests.fields.conftest import make_field
 
 def test_the_record_of_backends_is_of_the_blocks_own_form(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_triton", lambda: (True, "Triton"))
-    monkeypatch.setattr(backends, "INTERPRETED", False)
+    monkeypatch.setattr(backends, "TRITON_INTERPRET", False)
     gpu = torch.device("cuda")
     usual = job._backends(make_field(), gpu, moves=True)
-    assert {name for name in OPERATIONS if usual[name]["backend"] != "fused"} == {"mlp"}
+    assert {name for name in OPERATIONS if usual[name]["backend"] != "triton"} == {"mlp"}
     assert {name for name in OPERATIONS if "steps that move poses" in usual[name]["reason"]} == set(MOVING)
     for choices, given in (({"features": 3}, "3 features"), ({"hidden": 24}, "color layers of 24")):
         own = job._backends(make_field(**choices), gpu, moves=False)
         for name in ("radiance", "marching"):
-            assert own[name]["backend"] == "reference"
-            assert f"; not 'fused': given {given}" in own[name]["reason"]
-        assert own["hash_grid"]["backend"] == ("reference" if "features" in choices else "fused")
+            assert own[name]["backend"] == "torch"
+            assert f"; not 'triton': given {given}" in own[name]["reason"]
+        assert own["hash_grid"]["backend"] == ("torch" if "features" in choices else "triton")
 
 
 def test_steps_that_are_not_captured_on_a_gpu_are_told(

@@ -9,20 +9,20 @@ import pytest
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture, write_capture
-from blocknerf.capture.motion import Motion
-from blocknerf.capture.offsets import PoseOffset, PoseOffsets, write_offsets
-from blocknerf.capture.stretches import Stretch
-from blocknerf.city import seams
-from blocknerf.city.looks import open_look, read_look
+from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections, write_corrections
+from blocknerf.capture.pose_segments import PoseSegment
+from blocknerf.capture.rigid import PivotTransform
+from blocknerf.city import overlaps
+from blocknerf.city.appearance_presets import load_preset, read_preset
 from blocknerf.city.manifest import City, read_city, write_city
-from blocknerf.city.photographs import block_photographs
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import block_training_frames
 from blocknerf.errors import BlockNerfError, PlacementError, RunError
 from blocknerf.fields.checkpoint import fingerprint, load_field
 from blocknerf.images import read_image, write_image
 from blocknerf.partition.block import Block
-from blocknerf.partition.membership import assign, write_membership
+from blocknerf.partition.frame_assignment import assign_frames, write_assignment
 from pipelines import update as module
 from pipelines.cli import main
 from pipelines.match import match
@@ -52,14 +52,14 @@ def city_of_balls(tmp_path_factory: pytest.TempPathFactory, balls_capture: Captu
     blocks = tuple(Block(name=f"b{i:03d}", origin=(8.5 * i, 0.0, 0.0), radius=8.5) for i in range(3))
     folder.path.mkdir()
     write_capture(balls_capture, folder.capture)
-    write_city(City(blocks=blocks, held_out=4), folder.city)
-    for member in assign(balls_capture, blocks, held_out=4):
-        write_membership(member, balls_capture, folder.frames(member.block))
+    write_city(City(blocks=blocks, test_every=4), folder.city)
+    for member in assign_frames(balls_capture, blocks, test_every=4):
+        write_assignment(member, balls_capture, folder.frames(member.block))
     with pytest.MonkeyPatch.context() as patch:
         make_tiny(patch)
         train(folder.path, steps=STEPS, threads=1)
         match(folder.path, threads=1)
-        match(folder.path, look="morning", from_="photo00.png", threads=1)
+        match(folder.path, appearance="morning", reference="photo00.png", threads=1)
     return folder
 
 
@@ -76,8 +76,8 @@ def later(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> P
     """Photographs of the same names, taken when everything had another color."""
     folder = tmp_path_factory.mktemp("later")
     for frame in balls_capture.frames:
-        write_image(folder / frame.image, 255 - read_image(balls_capture.root / frame.image))
-    write_capture(replace(balls_capture, root=folder), folder / "capture.json")
+        write_image(folder / frame.image, 255 - read_image(balls_capture.image_dir / frame.image))
+    write_capture(replace(balls_capture, image_dir=folder), folder / "capture.json")
     return folder / "capture.json"
 
 
@@ -97,9 +97,9 @@ def test_only_the_block_and_the_looks_change(run: RunFolder, later: Path) -> Non
     anew(run, later)
     after = tree(run.path)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-    own = [path for path in changed if path.startswith("blocks/b001/capture-")]
+    own = [path for path in changed if path.startswith("blocks/b001/update-")]
     must = {"blocks/b001/field.safetensors", "blocks/b001/frames.json", "blocks/b001/train.json", *own}
-    must |= {"looks/default.safetensors", "looks/morning.safetensors"}
+    must |= {"appearance/default.safetensors", "looks/morning.safetensors"}
     # A log of so few steps is empty, and a grid may be as full as the one before.
     assert must <= changed <= must | {"blocks/b001/log.jsonl", "blocks/b001/occupancy.safetensors"}
     assert len(own) == 1
@@ -108,37 +108,41 @@ def test_only_the_block_and_the_looks_change(run: RunFolder, later: Path) -> Non
 
 def test_the_block_is_trained_on_the_new_photographs_alone(run: RunFolder, later: Path) -> None:
     anew(run, later)
-    capture, member = block_photographs(run, "b001", read_capture(run.capture))
-    assert capture.root == later.parent
+    capture, member = block_training_frames(run, "b001", read_capture(run.capture))
+    assert capture.image_dir == later.parent
     names = load_field(run.field("b001")).spec.frames
     assert names == tuple(capture.frames[i].name for i in member.frames)
     assert all(name.startswith("b001-update/") for name in names)
-    other, _ = block_photographs(run, "b000", read_capture(run.capture))
-    assert other.root != later.parent
+    other, _ = block_training_frames(run, "b000", read_capture(run.capture))
+    assert other.image_dir != later.parent
 
 
 def test_codes_of_the_block_are_matched_and_those_of_others_kept(run: RunFolder, later: Path) -> None:
-    before = {name: read_look(run.look(name)) for name in run.looks_done()}
+    before = {name: read_preset(run.appearance_preset(name)) for name in run.preset_names()}
     assert before.keys() == {"default", "morning"}
     anew(run, later)
     for name, held in before.items():
-        look = open_look(run, name, read_city(run.city).digest)
-        assert look.fields["b001"] == fingerprint(run.field("b001")) != held.fields["b001"]
+        look = load_preset(run, name, read_city(run.city).digest)
+        assert look.field_fingerprints["b001"] == fingerprint(run.field("b001")) != held.field_fingerprints["b001"]
         assert not torch.equal(look.codes["b001"], held.codes["b001"])
-        assert not torch.equal(look.codes["b001"], load_field(run.field("b001")).mean_code())
+        assert not torch.equal(look.codes["b001"], load_field(run.field("b001")).mean_appearance_code())
         for other in ("b000", "b002"):
             assert torch.equal(look.codes[other], held.codes[other])
-            assert look.fields[other] == held.fields[other]
-        assert (held.root == "b001") <= (look.root != "b001"), "the light's own photographs are no longer in its root"
+            assert look.field_fingerprints[other] == held.field_fingerprints[other]
+        assert (held.reference_block == "b001") <= (look.reference_block != "b001"), (
+            "the light's own photographs are no longer in its root"
+        )
 
 
 def test_what_was_known_of_the_old_photographs_poses_goes(run: RunFolder, later: Path) -> None:
-    offset = PoseOffset(stretch=Stretch(segment="drive"), frames=3, motion=Motion(pivot=(0.0, 0.0, 0.0)))
+    offset = PoseCorrection(
+        pose_segment=PoseSegment(segment="drive"), frames=3, motion=PivotTransform(pivot=(0.0, 0.0, 0.0))
+    )
     for name in ("b000", "b001"):
-        write_offsets(PoseOffsets(offsets=(offset,)), run.offsets(name))
+        write_corrections(PoseCorrections(corrections=(offset,)), run.pose_corrections(name))
     anew(run, later)
-    assert run.offsets("b000").is_file()
-    assert not run.offsets("b001").exists()
+    assert run.pose_corrections("b000").is_file()
+    assert not run.pose_corrections("b001").exists()
     assert works(run)
 
 
@@ -154,8 +158,8 @@ def test_the_same_update_is_not_made_twice_and_another_one_is(
     fewer = read_capture(later).select(range(4, 14))
     write_capture(fewer, tmp_path / "fewer.json")
     anew(run, tmp_path / "fewer.json")
-    assert len(list(run.block_folder("b001").glob("capture-*.json"))) == 1
-    assert len(block_photographs(run, "b001", read_capture(run.capture))[0]) == 10
+    assert len(list(run.block_folder("b001").glob("update-*.json"))) == 1
+    assert len(block_training_frames(run, "b001", read_capture(run.capture))[0]) == 10
     assert works(run)
 
 
@@ -189,7 +193,7 @@ def interrupt(*_: Any, **__: Any) -> None:
 
 def test_an_update_is_begun_all_at_once(run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its city.json says that it is begun, so half of one must not lie there after a kill."""
-    marker, original = run.update("b001").city, Path.replace
+    marker, original = run.update_run("b001").city, Path.replace
 
     def killed(self: Path, target: Path) -> Path:
         if target == marker:
@@ -227,7 +231,7 @@ def test_a_kill_at_any_moment_of_the_change_leaves_a_city(
         anew(copy, later)
         assert works(copy)
         assert not (copy.path / "updates").exists()
-        open_look(copy, "morning", read_city(copy.city).digest)
+        load_preset(copy, "morning", read_city(copy.city).digest)
         if finished is None:
             shutil.rmtree(copy.path)
     assert changes > 10
@@ -252,10 +256,13 @@ def die_after(changes: int, patch: pytest.MonkeyPatch) -> list[int]:
 def test_a_block_without_neighbors_keeps_the_light_it_knows(
     run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(seams, "LEAST", 1.0)
+    monkeypatch.setattr(overlaps, "MIN_SHARED_VISIBILITY", 1.0)
     anew(run, later)
     assert "warning: no view is shared with block b001" in capsys.readouterr().out
-    assert torch.equal(read_look(run.look("default")).codes["b001"], load_field(run.field("b001")).mean_code())
+    assert torch.equal(
+        read_preset(run.appearance_preset("default")).codes["b001"],
+        load_field(run.field("b001")).mean_appearance_code(),
+    )
 
 
 def test_too_few_photographs_are_told(run: RunFolder, later: Path, tmp_path: Path, capsys: Any) -> None:
@@ -268,7 +275,7 @@ def test_bad_requests_are_refused_and_change_nothing(run: RunFolder, later: Path
     capture = read_capture(later)
     elsewhere = [replace(frame, camera_to_world=moved(frame.camera_to_world)) for frame in capture.frames]
     write_capture(replace(capture, frames=tuple(elsewhere)), tmp_path / "elsewhere.json")
-    write_capture(replace(capture, metric=False), tmp_path / "other_unit.json")
+    write_capture(replace(capture, is_metric=False), tmp_path / "other_unit.json")
     write_capture(replace(read_capture(run.capture), geo_origin=(52.0, 13.0, 30.0)), run.capture)
     write_capture(replace(capture, geo_origin=(52.0, 13.1, 30.0)), tmp_path / "other_place.json")
     before = tree(run.path)

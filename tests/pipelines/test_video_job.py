@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 import torch
 
-from blocknerf.capture.motion import Motion
-from blocknerf.capture.offsets import PoseOffset, PoseOffsets, write_offsets
-from blocknerf.capture.stretches import Stretch
-from blocknerf.city.looks import Look, read_look, write_look
+from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections, write_corrections
+from blocknerf.capture.pose_segments import PoseSegment
+from blocknerf.capture.rigid import PivotTransform
+from blocknerf.city.appearance_presets import AppearancePreset, read_preset, write_preset
 from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
 from pipelines import video_job
-from pipelines.reconcile import reconcile
+from pipelines.align import align
 from pipelines.render import render
 from tests.pipelines.conftest import retrain
 from tests.tree import tree
@@ -29,7 +29,7 @@ NAME = "flythrough"
 
 
 def record_of(run: RunFolder) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads(run.render_record(NAME).read_text())
+    content: dict[str, Any] = json.loads(run.render_summary(NAME).read_text())
     return content
 
 
@@ -39,7 +39,7 @@ def frames_of(run: RunFolder, block: str) -> list[int]:
 
 
 def image(run: RunFolder, frame: int, layer: str = "frames") -> Path:
-    return run.pictures(NAME, layer) / f"{frame:05d}.png"
+    return run.frames_dir(NAME, layer) / f"{frame:05d}.png"
 
 
 def store_preset(run: RunFolder, shifted: str | None = None) -> None:
@@ -48,8 +48,16 @@ def store_preset(run: RunFolder, shifted: str | None = None) -> None:
     codes = {name: torch.full((3,), 0.1 if name == shifted else 0.0) for name in names}
     marks = {name: fingerprint(run.field(name)) for name in names}
     city = read_city(run.city).digest
-    look = Look(root="b000", frame=None, segment="drive", exposure=None, city=city, fields=marks, codes=codes)
-    write_look(look, run.look("noon"))
+    look = AppearancePreset(
+        reference_block="b000",
+        frame=None,
+        segment="drive",
+        exposure=None,
+        city=city,
+        field_fingerprints=marks,
+        codes=codes,
+    )
+    write_preset(look, run.appearance_preset("noon"))
 
 
 def test_the_record_carries_the_fingerprints_of_its_blocks(exact_run: RunFolder) -> None:
@@ -130,7 +138,7 @@ def test_a_block_that_is_retrained_meanwhile_is_noticed(
     interrupt_at(5, monkeypatch, lambda: retrain(exact_run, "b000", seed=9))
     with pytest.raises(RunError, match="block b000 was retrained since, while it was rendered; run the same command"):
         render(exact_run.path, **SMALL)
-    assert not exact_run.render_record(NAME).exists()
+    assert not exact_run.render_summary(NAME).exists()
     count_renderings.clear()
     render(exact_run.path, **SMALL)
     assert 0 in count_renderings
@@ -142,27 +150,30 @@ def test_frames_of_a_preset_that_was_matched_anew_are_rendered_again(
     exact_run: RunFolder, count_renderings: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store_preset(exact_run)
-    render(exact_run.path, **SMALL, look="noon")
+    render(exact_run.path, **SMALL, appearance="noon")
     concerned = frames_of(exact_run, "b002")
     store_preset(exact_run, shifted="b002")
     count_renderings.clear()
-    render(exact_run.path, **SMALL, look="noon")
+    render(exact_run.path, **SMALL, appearance="noon")
     assert count_renderings == concerned
     assert "stale: preset noon was matched again since" in capsys.readouterr().out
     # Exposures are those of the preset's segment.
-    write_look(replace(read_look(exact_run.look("noon")), frame="photo01.png"), exact_run.look("noon"))
+    write_preset(
+        replace(read_preset(exact_run.appearance_preset("noon")), frame="photo01.png"),
+        exact_run.appearance_preset("noon"),
+    )
     count_renderings.clear()
-    render(exact_run.path, **SMALL, look="noon")
+    render(exact_run.path, **SMALL, appearance="noon")
     assert count_renderings == [], "whose light it is said to be changes nothing"
 
 
 def learn_poses(run: RunFolder, shift: float) -> None:
     """As if all blocks had refined the drive's poses by so much to the side."""
-    motion = Motion(pivot=(8.0, 0.0, 0.0), translation=(0.0, shift, 0.0))
-    offset = PoseOffset(stretch=Stretch(segment="drive"), frames=18, motion=motion)
+    motion = PivotTransform(pivot=(8.0, 0.0, 0.0), translation=(0.0, shift, 0.0))
+    offset = PoseCorrection(pose_segment=PoseSegment(segment="drive"), frames=18, motion=motion)
     for name in ("b000", "b001", "b002"):
-        write_offsets(PoseOffsets(offsets=(offset,)), run.offsets(name))
-    reconcile(run.path)
+        write_corrections(PoseCorrections(corrections=(offset,)), run.pose_corrections(name))
+    align(run.path)
 
 
 def test_a_path_along_poses_that_were_aligned_anew_is_rendered_anew(
@@ -209,7 +220,7 @@ def test_a_damaged_video_is_written_again_from_its_frames(
     count_renderings: list[int],
     capsys: Any,
 ) -> None:
-    render(exact_run.path, **SMALL, depth=True)
+    render(exact_run.path, **SMALL, save_depth=True)
     path = exact_run.video(NAME, layer)
     whole = path.read_bytes()
     damage(path)
@@ -258,7 +269,7 @@ def test_frames_may_be_removed_from_a_finished_video(exact_run: RunFolder, count
 def test_a_depth_video_is_made_anew_with_the_frames_and_keeps_its_colors(
     exact_run: RunFolder, count_renderings: list[int]
 ) -> None:
-    render(exact_run.path, **SMALL, depth=True)
+    render(exact_run.path, **SMALL, save_depth=True)
     before, kept = record_of(exact_run), image(exact_run, 0, "depth").read_bytes()
     retrain(exact_run, "b002", seed=9)
     render(exact_run.path, **SMALL)
@@ -271,7 +282,7 @@ def test_a_depth_video_is_made_anew_with_the_frames_and_keeps_its_colors(
 
 
 def test_nothing_is_written_where_all_is_well(exact_run: RunFolder) -> None:
-    render(exact_run.path, **SMALL, depth=True, block_weights=True)
+    render(exact_run.path, **SMALL, save_depth=True, save_block_weights=True)
     before = tree(exact_run.path)
     render(exact_run.path, **SMALL)
     assert tree(exact_run.path) == before

@@ -63,13 +63,13 @@ def finished(town: Path, repository: Path) -> RunFolder:
     """A run that was killed when its training began, and then finished."""
     folder = RunFolder(town.parent / "run")
     process = subprocess.Popen([*PRODUCT, *command(town)], cwd=repository, stdout=subprocess.DEVNULL)
-    while process.poll() is None and not folder.settings.exists():
+    while process.poll() is None and not folder.run_settings.exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
     assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
     assert not folder.report.exists()
     # One block after the other, in the process that listens.
-    listening = [sys.executable, "-c", LISTEN, str(town.parent / "compiled"), *command(town), "--at-once", "1"]
+    listening = [sys.executable, "-c", LISTEN, str(town.parent / "compiled"), *command(town), "--jobs", "1"]
     subprocess.run(listening, cwd=repository, stdout=subprocess.DEVNULL, check=True)
     return folder
 
@@ -77,9 +77,9 @@ def finished(town: Path, repository: Path) -> RunFolder:
 def test_every_product_is_there(finished: RunFolder) -> None:
     names = sorted(path.name for path in finished.blocks.iterdir())
     assert len(names) > 1
-    assert finished.blocks_done() == tuple(names)
+    assert finished.trained_blocks() == tuple(names)
     for name in names:
-        assert json.loads(finished.train_record(name).read_text())["config"]["steps"] == STEPS
+        assert json.loads(finished.train_summary(name).read_text())["config"]["steps"] == STEPS
         assert not finished.checkpoint(name).exists()
     assert finished.video("flythrough").stat().st_size > 1000
     scores = json.loads(finished.evaluation.read_text())
@@ -98,7 +98,7 @@ def test_nothing_half_written_remains(finished: RunFolder) -> None:
 
 def test_a_finished_run_is_left_alone(finished: RunFolder, town: Path, repository: Path) -> None:
     kept = [finished.capture, finished.city, finished.evaluation, finished.video("flythrough")]
-    kept += [finished.field(name) for name in finished.blocks_done()]
+    kept += [finished.field(name) for name in finished.trained_blocks()]
     before = {path: path.stat().st_mtime_ns for path in kept}
     subprocess.run([*PRODUCT, *command(town)], cwd=repository, stdout=subprocess.DEVNULL, check=True)
     assert {path: path.stat().st_mtime_ns for path in kept} == before

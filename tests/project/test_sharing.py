@@ -15,10 +15,10 @@ def test_every_share_is_there(repository: Path) -> None:
     ("test", "share"),
     [
         ("tests/viewer/test_page.py::test_it", "tests/viewer"),
-        ("tests/capture/synthetic/test_town.py::test_it[noon]", "tests/capture"),
+        ("tests/town/test_town.py::test_it[noon]", "tests/capture"),
         ("tests/kernels/test_compiled.py::test_it", "tests/kernels/test_compiled.py"),
         ("tests/kernels/test_parity.py::test_it", "tests/kernels"),
-        ("tests/city/test_looks.py::test_it[tests/viewer::x]", "tests/city/test_looks.py"),
+        ("tests/city/test_appearance_presets.py::test_it[tests/viewer::x]", "tests/city/test_appearance_presets.py"),
     ],
 )
 def test_a_test_belongs_to_its_folder_or_file(test: str, share: str) -> None:

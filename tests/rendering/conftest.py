@@ -19,18 +19,18 @@ class Slabs:
     """Layers of even fog across the x axis: `(start, end, density, color)`, not overlapping."""
 
     layers: Sequence[tuple[float, float, float, Color]]
-    sample_counts: tuple[int, ...] = (256, 256)
-    code_size: int = 3
+    num_samples: tuple[int, ...] = (256, 256)
+    appearance_dim: int = 3
     near: float = 0.05
     far: float = 100.0
-    knee: float = 10.0
+    linear_until: float = 10.0
     proposed: Callable[[Tensor, Tensor], Tensor] | None = None
     """What the proposals say, in place of the truth."""
     evaluated: list[int] = field(default_factory=list)
     """Points asked for in each call of `density`."""
 
     @property
-    def proposal_densities(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    def proposal_density_fns(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
         return [self.proposed or (lambda points, footprints: self.exact(points))]
 
     def exact(self, points: Tensor) -> Tensor:
@@ -72,7 +72,7 @@ def make_rays(slopes: Sequence[float]) -> RayBundle:
     """Rays from the origin in the plane y = 0, with these x components of their unit directions."""
     x = torch.tensor(slopes)
     directions = torch.stack([x, torch.zeros_like(x), (1.0 - x * x).clamp_min(0.0).sqrt()], -1)
-    return RayBundle(origins=torch.zeros_like(directions), directions=directions, radii=torch.full_like(x, 1e-3))
+    return RayBundle(origins=torch.zeros_like(directions), directions=directions, pixel_radii=torch.full_like(x, 1e-3))
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,7 @@ from torch import Tensor
 from blocknerf.cameras import Cameras, RayBundle, look_at
 from blocknerf.rendering import image
 from blocknerf.rendering.image import Rendering, predict_visibility, render_image
-from blocknerf.rendering.protocol import Marching
+from blocknerf.rendering.protocol import SupportsMarching
 
 MakeScene = Callable[..., Any]
 RED = (0.9, 0.1, 0.1)
@@ -29,10 +29,10 @@ def parts(picture: Rendering) -> list[Tensor]:
 
 @pytest.mark.parametrize("tile", [1, 7, 90, 91, 92])
 def test_tiles_leave_no_trace(slabs: MakeScene, monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
-    scene = slabs([(4.0, 6.0, 0.5, RED)], sample_counts=(32, 16))
-    whole = render_image(scene, view(0.0, 1.0).image_rays(0), NO_CODE, 1.0)
-    monkeypatch.setattr(image, "TILE_RAYS", {"cpu": tile})
-    tiled = render_image(scene, view(0.0, 1.0).image_rays(0), NO_CODE, 1.0)
+    scene = slabs([(4.0, 6.0, 0.5, RED)], num_samples=(32, 16))
+    whole = render_image(scene, view(0.0, 1.0).generate_rays(0), NO_CODE, 1.0)
+    monkeypatch.setattr(image, "CHUNK", {"cpu": tile})
+    tiled = render_image(scene, view(0.0, 1.0).generate_rays(0), NO_CODE, 1.0)
     for one, other in zip(parts(whole), parts(tiled), strict=True):
         assert one.shape[:2] == (7, 13)
         assert torch.allclose(one, other, atol=1e-6)
@@ -40,7 +40,7 @@ def test_tiles_leave_no_trace(slabs: MakeScene, monkeypatch: pytest.MonkeyPatch,
 
 def test_a_picture_of_one_pixel(slabs: MakeScene) -> None:
     scene = slabs([(4.0, 6.0, 0.5, RED)])
-    picture = render_image(scene, view(0.0, 1.0, width=1, height=1).image_rays(0), NO_CODE, 1.0)
+    picture = render_image(scene, view(0.0, 1.0, width=1, height=1).generate_rays(0), NO_CODE, 1.0)
     color, opacity, depth = scene.expected()
     assert picture.color.shape == (1, 1, 3)
     assert torch.allclose(picture.color[0, 0], color, atol=0.02)
@@ -52,8 +52,8 @@ def test_rows_and_columns_are_the_cameras(slabs: MakeScene) -> None:
     """A wall seen from its side edge: depth grows toward the picture's rim as rays lean away from the axis."""
     scene = slabs([(4.0, 6.0, 50.0, RED)])
     camera = view(0.0, 1.0)
-    picture = render_image(scene, camera.image_rays(0), NO_CODE, 1.0)
-    lean = camera.image_rays(0).directions[..., 0]
+    picture = render_image(scene, camera.generate_rays(0), NO_CODE, 1.0)
+    lean = camera.generate_rays(0).directions[..., 0]
     assert torch.allclose(picture.depth * lean, torch.full((7, 13), 4.0), atol=0.5)
 
 
@@ -61,13 +61,13 @@ def test_the_camera_of_that_index_is_rendered(slabs: MakeScene) -> None:
     scene = slabs([(4.0, 6.0, 50.0, RED)])
     poses = torch.cat([view(0.0, direction).camera_to_world for direction in (1.0, -1.0)])
     cameras = Cameras.pinhole(poses, focal=10.0, width=13, height=7)
-    toward, away = (render_image(scene, cameras.image_rays(index), NO_CODE, 1.0).opacity.mean() for index in (0, 1))
+    toward, away = (render_image(scene, cameras.generate_rays(index), NO_CODE, 1.0).opacity.mean() for index in (0, 1))
     assert float(toward) > 0.99
     assert float(away) == 0.0
 
 
 def test_colors_are_what_can_be_shown(slabs: MakeScene) -> None:
-    picture = render_image(slabs([(4.0, 6.0, 0.5, RED)]), view(0.0, 1.0).image_rays(0), NO_CODE, 10.0)
+    picture = render_image(slabs([(4.0, 6.0, 0.5, RED)]), view(0.0, 1.0).generate_rays(0), NO_CODE, 10.0)
     assert float(picture.color.max()) == 1.0
     assert not picture.color.requires_grad
 
@@ -79,15 +79,15 @@ def test_a_field_that_marches_by_itself_does_unless_asked_not_to(slabs: MakeScen
             return rays.directions.abs() * exposure[:, None], distances, torch.ones(len(rays))
 
     scene, code = Quick([(4.0, 6.0, 50.0, RED)]), torch.full((3,), 0.25)
-    assert isinstance(scene, Marching)
-    quick = render_image(scene, view(0.0, 1.0).image_rays(0), code, 0.5)
+    assert isinstance(scene, SupportsMarching)
+    quick = render_image(scene, view(0.0, 1.0).generate_rays(0), code, 0.5)
     assert scene.evaluated == []
-    lean = view(0.0, 1.0).image_rays(0).directions
+    lean = view(0.0, 1.0).generate_rays(0).directions
     torch.testing.assert_close(quick.color, 0.5 * lean.abs())
     torch.testing.assert_close(quick.depth, lean[..., 0] + 0.25)
-    plain = render_image(scene, view(0.0, 1.0).image_rays(0), code, 0.5, plain=True)
-    assert sum(scene.evaluated) == 7 * 13 * scene.sample_counts[-1]
-    assert torch.equal(plain.color, render_image(slabs(scene.layers), view(0.0, 1.0).image_rays(0), code, 0.5).color)
+    plain = render_image(scene, view(0.0, 1.0).generate_rays(0), code, 0.5, plain=True)
+    assert sum(scene.evaluated) == 7 * 13 * scene.num_samples[-1]
+    assert torch.equal(plain.color, render_image(slabs(scene.layers), view(0.0, 1.0).generate_rays(0), code, 0.5).color)
 
 
 def test_a_wall_is_visible_from_the_side_the_photographs_were_taken_from(slabs: MakeScene) -> None:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.radiance.activations import fade_gradient
+from blocknerf.kernels.radiance.activations import scale_gradient
 from blocknerf.rendering.protocol import Field
 from blocknerf.rendering.rays import render_rays
 
@@ -47,8 +47,8 @@ def errors(scene: Any, rays: RayBundle, slopes: Sequence[float]) -> tuple[float,
 def test_rendering_converges_to_the_closed_form(slabs: MakeScene, rays_along: MakeRays, name: str) -> None:
     rays = rays_along(SLOPES)
     assert isinstance(slabs(SCENES[name]), Field)
-    coarse = errors(slabs(SCENES[name], sample_counts=(48, 24)), rays, SLOPES)
-    fine = errors(slabs(SCENES[name], sample_counts=(4096, 4096)), rays, SLOPES)
+    coarse = errors(slabs(SCENES[name], num_samples=(48, 24)), rays, SLOPES)
+    fine = errors(slabs(SCENES[name], num_samples=(4096, 4096)), rays, SLOPES)
     assert max(fine) < 5e-3
     assert sum(fine) < 0.2 * sum(coarse)
 
@@ -104,7 +104,7 @@ def test_jitter_moves_samples_but_not_the_mean(slabs: MakeScene, rays_along: Mak
 
 
 def test_proposals_carry_gradients_only_when_asked(slabs: MakeScene, rays_along: MakeRays) -> None:
-    scene, level = slabs(SCENES["thin fog"], sample_counts=(16, 8)), torch.tensor(1.0, requires_grad=True)
+    scene, level = slabs(SCENES["thin fog"], num_samples=(16, 8)), torch.tensor(1.0, requires_grad=True)
     exact, rays = scene.exact, rays_along([1.0])
     scene.exact = lambda points: exact(points) * level
     asked, plainly = (render_rays(scene, rays, *plain(rays), train_proposals=flag) for flag in (True, False))
@@ -113,14 +113,14 @@ def test_proposals_carry_gradients_only_when_asked(slabs: MakeScene, rays_along:
 
 
 def test_annealing_reaches_the_samples(slabs: MakeScene, rays_along: MakeRays) -> None:
-    scene, rays = slabs([(2.0, 3.0, 50.0, RED)], sample_counts=(64, 16)), rays_along([1.0])
-    even, gathered = (render_rays(scene, rays, *plain(rays), anneal=anneal).samples.middles for anneal in (0.0, 1.0))
+    scene, rays = slabs([(2.0, 3.0, 50.0, RED)], num_samples=(64, 16)), rays_along([1.0])
+    even, gathered = (render_rays(scene, rays, *plain(rays), anneal=anneal).samples.t_mids for anneal in (0.0, 1.0))
     assert even.std() > 3.0 * gathered.std()
 
 
 def test_fade_gradient_changes_only_the_way_back() -> None:
     values, factor = torch.tensor([1.0, 2.0, 3.0], requires_grad=True), torch.tensor([0.0, 0.25, 1.0])
-    faded = fade_gradient(values, factor)
+    faded = scale_gradient(values, factor)
     assert torch.equal(faded, values)
     (faded * torch.tensor([5.0, 6.0, 7.0])).sum().backward()
     assert torch.equal(values.grad, torch.tensor([0.0, 1.5, 7.0]))
@@ -131,10 +131,10 @@ def test_gradients_fade_near_the_camera(slabs: MakeScene, rays_along: MakeRays) 
     rays = rays_along([1.0])
     pictures, slopes = [], []
     for fade in (0.0, 2.0):
-        scene, level = slabs([(0.99, 1.01, 0.5, RED)], sample_counts=(512, 512)), torch.tensor(1.0, requires_grad=True)
+        scene, level = slabs([(0.99, 1.01, 0.5, RED)], num_samples=(512, 512)), torch.tensor(1.0, requires_grad=True)
         exact = scene.exact
         scene.exact = lambda points, exact=exact, level=level: exact(points) * level
-        seen = render_rays(scene, rays, *plain(rays), near_fade=fade)
+        seen = render_rays(scene, rays, *plain(rays), gradient_scaling_distance=fade)
         (slope,) = torch.autograd.grad(seen.opacity.sum(), level)
         pictures.append(seen.color.detach())
         slopes.append(float(slope))

@@ -16,10 +16,10 @@ from blocknerf.capture.transforms import read_transforms
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.images import to_uint8, write_image
-from blocknerf.metrics.similarity import psnr
+from blocknerf.metrics.image_quality import psnr
 from blocknerf.rendering.image import render_image
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.pixels import PixelSource
+from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.trainer import Trainer
 
 FRAMES, WIDTH, HEIGHT, FOCAL = 16, 24, 16, 20.0
@@ -31,11 +31,11 @@ MAGENTA = (230, 30, 200)
 class Ball:
     """A patterned ball of radius one under a sky that grows brighter upward."""
 
-    code_size, near, far, knee = 3, 0.1, 50.0, 4.0
-    sample_counts = (128, 64)
+    appearance_dim, near, far, linear_until = 3, 0.1, 50.0, 4.0
+    num_samples = (128, 64)
 
     @property
-    def proposal_densities(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    def proposal_density_fns(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
         return [lambda points, footprints: self.density(points, footprints)[0]]
 
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
@@ -63,7 +63,7 @@ def write_capture_of_ball(folder: Path) -> Capture:
     """Photographs, masks and a `transforms.json`; a magenta thing moves through the photographs, under the masks."""
     cameras, frames = ring(), []
     for i in range(FRAMES):
-        picture = to_uint8(render_image(Ball(), cameras.image_rays(i), torch.zeros(3), 1.0).color)
+        picture = to_uint8(render_image(Ball(), cameras.generate_rays(i), torch.zeros(3), 1.0).color)
         write_image(folder / f"clean/{i}.png", picture)
         mask = np.full((HEIGHT, WIDTH), 255, np.uint8)
         row, column = (5 * i) % (HEIGHT - 7), (7 * i) % (WIDTH - 8)
@@ -116,15 +116,20 @@ def make_trainer(
     torch.manual_seed(seed)
     spec = FieldSpec(
         origin=(0.0, 0.0, 0.0), half_extent=2.0, near=1.5, far=50.0, exposure_reference=0.01,
-        frames=tuple(capture.frames[index].name for index in frames), levels=4, log2_table=12, base_resolution=4,
-        finest_resolution=64, hidden=16, code_size=4, proposal_levels=3, proposal_log2_table=11,
-        proposal_finest_resolution=32, visibility_log2_table=10, visibility_finest_resolution=16,
-        proposal_samples=24, samples=12,
+        frames=tuple(capture.frames[index].name for index in frames), num_levels=4, log2_hashmap_size=12, base_resolution=4,
+        max_resolution=64, hidden_dim=16, appearance_dim=4, proposal_num_levels=3, proposal_log2_hashmap_size=11,
+        proposal_max_resolution=32, visibility_log2_hashmap_size=10, visibility_max_resolution=16,
+        num_proposal_samples=24, num_samples=12,
     )  # fmt: skip
-    rates = {"grid_rate": 0.1, "network_rate": 0.02, "final_rate": 0.1}
-    config = TrainConfig(steps=steps, rays=rays, seed=seed, **{**rates, **choices})
-    source = PixelSource(
-        capture, frames, downscale=1, budget_bytes=config.memory, seed=seed, use_depth=capture.points is not None
+    rates = {"grid_lr": 0.1, "mlp_lr": 0.02, "lr_final_ratio": 0.1}
+    config = TrainConfig(steps=steps, rays_per_step=rays, seed=seed, **{**rates, **choices})
+    source = PixelSampler(
+        capture,
+        frames,
+        downscale=1,
+        budget_bytes=config.image_cache_bytes,
+        seed=seed,
+        use_depth=capture.sparse_points is not None,
     )
     exposures = torch.tensor([capture.frames[index].exposure or 0.01 for index in frames])
     return Trainer(BlockField(spec), source, exposures, config)
@@ -134,7 +139,7 @@ def held_out_psnr(trainer: Trainer, capture: Capture) -> float:
     """Mean PSNR over the photographs that were not trained on, rendered with the mean code."""
     field, scores = trainer.field, []
     for index in HELD_OUT:
-        picture = render_image(field, capture.cameras().image_rays(index), field.mean_code(), 0.01)
+        picture = render_image(field, capture.cameras().generate_rays(index), field.mean_appearance_code(), 0.01)
         target = torch.from_numpy(capture.read_image(index)).float() / 255.0
         scores.append(float(psnr(picture.color, target)))
     return sum(scores) / len(scores)
@@ -144,7 +149,7 @@ def trained(capture: Capture) -> Trainer:
     """A trainer after all of 150 steps."""
     trainer = make_trainer(capture, steps=150)
     while trainer.step < trainer.config.steps:
-        trainer.advance()
+        trainer.train_step()
     return trainer
 
 

@@ -56,14 +56,14 @@ def test_the_reference_exposure_is_the_captures_own(ball: Any) -> None:
 
 def test_the_preset_reaches_the_field(ball: Any) -> None:
     draft, fine = (spec_for_block(ball.clean, BLOCK, (0,), preset) for preset in ("draft", "fine"))
-    assert fine.log2_table > draft.log2_table
+    assert fine.log2_hashmap_size > draft.log2_hashmap_size
 
 
 def test_rays_begin_before_the_nearest_measured_point(ball: Any, tmp_path: Path) -> None:
     directions = np.random.default_rng(0).normal(size=(4000, 3))
     positions = (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
     write_ply(PointCloud(positions=positions), tmp_path / "points.ply")
-    measured = dataclasses.replace(ball.clean, root=tmp_path, points="points.ply")
+    measured = dataclasses.replace(ball.clean, image_dir=tmp_path, sparse_points="points.ply")
     near = spec_for_block(measured, BLOCK, range(16), "draft").near
     nearest = min(float(np.linalg.norm(positions - np.array(frame.center), axis=-1).min()) for frame in measured.frames)
     assert spec_for_block(ball.clean, BLOCK, range(16), "draft").near < near <= nearest
@@ -76,6 +76,6 @@ def test_rays_begin_before_the_nearest_of_few_points(ball: Any, tmp_path: Path) 
     ball_points = np.concatenate([np.eye(3), -np.eye(3)])
     positions = np.concatenate([lattice, ball_points]).astype(np.float32)
     write_ply(PointCloud(positions=positions), tmp_path / "points.ply")
-    measured = dataclasses.replace(ball.clean, root=tmp_path, points="points.ply")
+    measured = dataclasses.replace(ball.clean, image_dir=tmp_path, sparse_points="points.ply")
     block = dataclasses.replace(BLOCK, radius=1.0)
     assert 0.5 < spec_for_block(measured, block, range(16), "draft").near < 2.0

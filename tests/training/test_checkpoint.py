@@ -20,7 +20,7 @@ MakeTrainer = Callable[..., Trainer]
 
 def advance(trainer: Trainer, steps: int) -> Trainer:
     for _ in range(steps):
-        trainer.advance()
+        trainer.train_step()
     return trainer
 
 
@@ -72,7 +72,7 @@ def test_a_resumed_training_of_poses_is_the_same_to_the_last_bit(
 ) -> None:
     """The last is stopped just before a round begins."""
     capture = in_two_segments(ball.clean)
-    choices = {"steps": steps, "pose_refinement": True, "pose_rounds": rounds}
+    choices = {"steps": steps, "pose_refinement": True, "pose_restarts": rounds}
     straight, stopped, resumed = (trainer_of(capture, **choices) for _ in range(3))
     save_state(advance(stopped, 10), tmp_path / "state.safetensors", seconds=1.0)
     restore_state(resumed, tmp_path / "state.safetensors")
@@ -86,13 +86,13 @@ def test_a_resumed_training_of_poses_is_the_same_to_the_last_bit(
 def test_a_trimmed_training_goes_on_with_what_it_knows_of_outliers(
     tmp_path: Path, ball: Any, trainer_of: MakeTrainer
 ) -> None:
-    path, choices = tmp_path / "state.safetensors", {"steps": 20, "trim": 0.3}
+    path, choices = tmp_path / "state.safetensors", {"steps": 20, "robust_trim": 0.3}
     straight = advance(trainer_of(ball.unmasked, **choices), 20)
     save_state(advance(trainer_of(ball.unmasked, **choices), 12), path, seconds=0.0)
     resumed, forgetful = trainer_of(ball.unmasked, **choices), trainer_of(ball.unmasked, **choices)
     for trainer in (resumed, forgetful):
         restore_state(trainer, path)
-    forgetful.crowds.cells.zero_()
+    forgetful.inliers.cells.zero_()
     first, again, other = weights(straight), weights(advance(resumed, 8)), weights(advance(forgetful, 8))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert not all(torch.equal(first[name], other[name]) for name in first)
@@ -123,7 +123,7 @@ def test_weights_that_are_not_finite_are_not_saved(
     before = saved.read_bytes()
     trainer = advance(trainer_of(ball.clean, steps=20), 1)
     with torch.no_grad():
-        trainer.field.codes[0, 0] = value
+        trainer.field.appearance_codes[0, 0] = value
     with pytest.raises(TrainingError, match="codes is not finite after step 1; the last good checkpoint is kept"):
         save_state(trainer, saved, seconds=2.0)
     assert saved.read_bytes() == before
@@ -137,7 +137,7 @@ def test_after_a_failed_step_the_last_checkpoint_can_still_be_read(
     restore_state(trainer, saved)
     trainer.exposures[:] = float("nan")
     with pytest.raises(TrainingError, match="step 10"):
-        trainer.advance()
+        trainer.train_step()
     fresh = trainer_of(ball.clean, steps=20)
     restore_state(fresh, saved)
     assert fresh.step == 10
@@ -157,7 +157,7 @@ def refusal(trainer: Trainer, path: Path) -> str:
     ("choices", "told"),
     [
         ({"steps": 30}, "was trained with steps = 20, now 30"),
-        ({"steps": 20, "rays": 128}, "was trained with rays = 256, now 128"),
+        ({"steps": 20, "rays_per_step": 128}, "was trained with rays_per_step = 256, now 128"),
         ({"steps": 20, "seed": 1}, "was trained with seed = 0, now 1"),
         ({"steps": 20, "frames": (0, 1, 2)}, "was trained with frames = "),
     ],
@@ -192,10 +192,10 @@ def test_a_truncated_checkpoint_is_refused(saved: Path, ball: Any, trainer_of: M
 @pytest.mark.parametrize("found", ["blocknerf.training/0", "blocknerf.field/1", "training"])
 def test_another_format_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, found: str) -> None:
     rewrite(FILE, saved, format=found)
-    assert f"format: '{found}' is not blocknerf.training/2" in refusal(trainer_of(ball.clean, steps=20), saved)
+    assert f"format: '{found}' is not blocknerf.training/3" in refusal(trainer_of(ball.clean, steps=20), saved)
 
 
-@pytest.mark.parametrize("drop", ["field.codes", "first.codes", "second.base.table"])
+@pytest.mark.parametrize("drop", ["field.appearance_codes", "exp_avg.appearance_codes", "exp_avg_sq.base.table"])
 def test_a_missing_tensor_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer, drop: str) -> None:
     rewrite(FILE, saved, {drop: None})
     assert f"corrupt checkpoint ('{drop}')" in refusal(trainer_of(ball.clean, steps=20), saved)
@@ -210,10 +210,10 @@ def test_broken_facts_are_refused(saved: Path, ball: Any, trainer_of: MakeTraine
 
 
 def test_a_tensor_of_another_shape_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer) -> None:
-    rewrite(FILE, saved, {"field.codes": torch.zeros(3, 7)})
+    rewrite(FILE, saved, {"field.appearance_codes": torch.zeros(3, 7)})
     assert "corrupt checkpoint" in refusal(trainer_of(ball.clean, steps=20), saved)
 
 
 def test_what_is_not_finite_is_refused(saved: Path, ball: Any, trainer_of: MakeTrainer) -> None:
-    rewrite(FILE, saved, {"field.codes": torch.full((13, 4), float("nan"))})
+    rewrite(FILE, saved, {"field.appearance_codes": torch.full((13, 4), float("nan"))})
     assert "corrupt checkpoint" in refusal(trainer_of(ball.clean, steps=20), saved)

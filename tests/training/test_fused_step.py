@@ -9,7 +9,7 @@ import torch
 
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
-from blocknerf.metrics.similarity import psnr
+from blocknerf.metrics.image_quality import psnr
 from blocknerf.rendering.image import render_image
 from blocknerf.training.trainer import Trainer
 from tests.kernels.interpreted import needs_triton
@@ -25,7 +25,7 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
     chosen, used = backends._chosen, set()
 
     def choose(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
-        taken = "fused" if backend == "auto" and "fused" in OPERATIONS[operation] and dtype == torch.float32 else ""
+        taken = "triton" if backend == "auto" and "triton" in OPERATIONS[operation] and dtype == torch.float32 else ""
         used.add((operation, taken))
         return taken or chosen(operation, backend, device, dtype)
 
@@ -36,16 +36,16 @@ def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
 def test_a_step_learns_the_same(ball: Any, trainer_of: MakeTrainer, as_on_a_gpu: Callable[[], None]) -> None:
     native, fused = (on_device(trainer_of(ball.masked, steps=20, rays=RAYS)) for _ in range(2))
     for network in (fused.field.base, *fused.field.proposals, fused.field.visibility_net):
-        network.shadow = network.table.detach().half()
+        network.half_table = network.table.detach().half()
     fused = Trainer(fused.field, fused.pixels, fused.exposures, fused.config)
-    expected = native.advance().loss
+    expected = native.train_step().loss
     as_on_a_gpu()
-    assert fused.advance().loss == pytest.approx(expected, rel=1e-3)
-    for name, value in fused.optimizer.first.items():
+    assert fused.train_step().loss == pytest.approx(expected, rel=1e-3)
+    for name, value in fused.optimizer.exp_avg.items():
         # The first moment after one step is the gradient, but for a factor.
-        truth = native.optimizer.first[name].double()
+        truth = native.optimizer.exp_avg[name].double()
         assert float((value.double() - truth).norm() / truth.norm()) < 3e-2, name
-    assert torch.equal(fused.field.base.shadow, fused.field.base.table.detach().half())
+    assert torch.equal(fused.field.base.half_table, fused.field.base.table.detach().half())
 
 
 @needs_triton
@@ -59,7 +59,7 @@ def test_a_block_looks_the_same_wherever_it_is_rendered(
     scores = []
     for change in (lambda: None, as_on_a_gpu):
         change()
-        picture = render_image(field, cameras.image_rays(3), field.mean_code(), 0.01)
+        picture = render_image(field, cameras.generate_rays(3), field.mean_appearance_code(), 0.01)
         scores.append(float(psnr(picture.color, truth)))
     print(f"PSNR by the processor's kernels and by a GPU's: {scores[0]:.3f} and {scores[1]:.3f} dB")
     assert scores[0] > 15.0

@@ -1,16 +1,16 @@
 import pytest
 import torch
 
-from blocknerf.sampling.proposal import Histogram
+from blocknerf.sampling.proposal import RayHistogram
 from blocknerf.training import losses
 
 
-def histogram(rays: int, bins: int, seed: int) -> Histogram:
+def histogram(rays: int, bins: int, seed: int) -> RayHistogram:
     generator = torch.Generator().manual_seed(seed)
     inner = torch.rand(rays, bins - 1, generator=generator, dtype=torch.float64).sort(-1).values
     edges = torch.cat([torch.zeros(rays, 1), inner, torch.ones(rays, 1)], -1).double()
     weights = torch.rand(rays, bins, generator=generator, dtype=torch.float64)
-    return Histogram(edges=edges, weights=weights / weights.sum(-1, keepdim=True))
+    return RayHistogram(s_edges=edges, weights=weights / weights.sum(-1, keepdim=True))
 
 
 def test_untrusted_rays_leave_no_trace_in_the_color_loss():
@@ -34,28 +34,28 @@ def test_no_trusted_ray_at_all_is_no_loss():
 @pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.1, 10), (0.25, 25), (1.0, 100)])
 def test_outlying_rays_are_that_share_and_the_worst(share, count):
     errors = torch.rand(100, generator=torch.Generator().manual_seed(0))
-    outlying = losses.outlying(errors, share)
-    assert int(outlying.sum()) == count
+    outlier_mask = losses.outlier_mask(errors, share)
+    assert int(outlier_mask.sum()) == count
     if 0 < count < 100:
-        assert errors[outlying].min() > errors[~outlying].max()
+        assert errors[outlier_mask].min() > errors[~outlier_mask].max()
 
 
 def test_equal_errors_are_no_outliers():
-    assert not losses.outlying(torch.ones(8), 0.5).any()
+    assert not losses.outlier_mask(torch.ones(8), 0.5).any()
 
 
 def test_the_code_prior_is_the_mean_square_and_knows_fields_without_codes():
     codes = torch.tensor([[1.0, 2.0], [3.0, 0.0]], requires_grad=True)
-    assert float(losses.code_prior(codes.detach())) == 3.5
+    assert float(losses.appearance_reg(codes.detach())) == 3.5
     empty = torch.zeros(5, 0, requires_grad=True)
-    losses.code_prior(empty).backward()
-    assert float(losses.code_prior(empty.detach())) == 0.0
+    losses.appearance_reg(empty).backward()
+    assert float(losses.appearance_reg(empty.detach())) == 0.0
 
 
 def test_distortion_matches_the_double_sum():
     rays = histogram(3, 7, 0)
-    middles = 0.5 * (rays.edges[:, 1:] + rays.edges[:, :-1])
-    widths = rays.edges[:, 1:] - rays.edges[:, :-1]
+    middles = 0.5 * (rays.s_edges[:, 1:] + rays.s_edges[:, :-1])
+    widths = rays.s_edges[:, 1:] - rays.s_edges[:, :-1]
     expected = 0.0
     for ray in range(3):
         for i in range(7):
@@ -71,8 +71,8 @@ def test_interlevel_is_zero_for_the_same_histogram_and_positive_where_the_propos
     fine = histogram(4, 8, 1)
     assert float(losses.interlevel(fine, fine)) < 1e-20
     edges = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
-    hit = Histogram(edges=edges, weights=torch.tensor([[0.0, 1.0]], dtype=torch.float64))
-    missed = Histogram(edges=edges, weights=torch.tensor([[1.0, 0.0]], dtype=torch.float64))
+    hit = RayHistogram(s_edges=edges, weights=torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    missed = RayHistogram(s_edges=edges, weights=torch.tensor([[1.0, 0.0]], dtype=torch.float64))
     assert float(losses.interlevel(hit, missed)) > 0.9
 
 
@@ -113,7 +113,7 @@ def test_sky_is_open_and_the_rest_is_not() -> None:
 def test_visibility_leaves_the_field_alone():
     transmittance = torch.rand(3, 4, requires_grad=True)
     predicted = torch.rand(3, 4, requires_grad=True)
-    losses.visibility(predicted, transmittance).backward()
+    losses.visibility_loss(predicted, transmittance).backward()
     assert transmittance.grad is None
     assert predicted.grad is not None
 

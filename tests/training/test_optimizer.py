@@ -7,7 +7,7 @@ import torch
 
 from blocknerf.kernels.adam import adam_step
 from blocknerf.training.optimizer import BETAS, EPSILON, FieldOptimizer
-from blocknerf.training.pace import WARM_UP_STEPS, pace_at
+from blocknerf.training.schedule import WARM_UP_STEPS, schedule_at
 from blocknerf.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -18,11 +18,11 @@ def moved(trainer: Trainer, step: int) -> dict[str, float]:
     optimizer = FieldOptimizer(trainer.field)
     for name, value in optimizer.parameters.items():
         # Moments as after many steps of gradient one, so that what is left of a step is its rate.
-        optimizer.first[name].fill_(1.0 - 0.9**step)
-        optimizer.second[name].fill_(1.0 - 0.99**step)
+        optimizer.exp_avg[name].fill_(1.0 - 0.9**step)
+        optimizer.exp_avg_sq[name].fill_(1.0 - 0.99**step)
         value.grad = torch.ones_like(value)
     before = {name: value.detach().clone() for name, value in optimizer.parameters.items()}
-    optimizer.step(pace_at(step, trainer.config))
+    optimizer.step(schedule_at(step, trainer.config))
     after = optimizer.parameters
     return {name: float((before[name] - value.detach()).mean()) for name, value in after.items()}
 
@@ -33,26 +33,26 @@ def test_rates_warm_up_and_decay(ball: Any, trainer_of: MakeTrainer) -> None:
     table = "base.table"
     start, warm, last = (moved(trainer, step)[table] for step in (1, WARM_UP_STEPS, 1000))
     assert start < 0.1 * warm
-    expected = config.grid_rate * config.final_rate ** (WARM_UP_STEPS / 1000)
+    expected = config.grid_lr * config.lr_final_ratio ** (WARM_UP_STEPS / 1000)
     assert abs(warm / expected - 1.0) < 0.02
-    assert abs(last / (config.grid_rate * config.final_rate) - 1.0) < 0.02
+    assert abs(last / (config.grid_lr * config.lr_final_ratio) - 1.0) < 0.02
 
 
 def test_each_kind_has_its_rate(ball: Any, trainer_of: MakeTrainer) -> None:
-    trainer = trainer_of(ball.clean, steps=1000, grid_rate=0.4, network_rate=0.2, code_rate=0.1)
+    trainer = trainer_of(ball.clean, steps=1000, grid_lr=0.4, mlp_lr=0.2, appearance_lr=0.1)
     far = moved(trainer, 100)
-    grid, network, code = far["proposals.0.table"], far["sky_head.layers.0.weight"], far["codes"]
+    grid, network, code = far["proposals.0.table"], far["sky_head.layers.0.weight"], far["appearance_codes"]
     assert abs(grid / network - 2.0) < 0.01
     assert abs(network / code - 2.0) < 0.01
 
 
 def test_entries_without_a_gradient_stay(ball: Any, trainer_of: MakeTrainer) -> None:
     trainer = trainer_of(ball.clean, steps=1000)
-    optimizer, codes = FieldOptimizer(trainer.field), trainer.field.codes
+    optimizer, codes = FieldOptimizer(trainer.field), trainer.field.appearance_codes
     before = codes.detach().clone()
     codes.grad = torch.zeros_like(codes)
     codes.grad[1] = 1.0
-    optimizer.step(pace_at(60, trainer.config))
+    optimizer.step(schedule_at(60, trainer.config))
     still = torch.arange(len(codes)) != 1
     assert torch.equal(codes.detach()[still], before[still])
     assert (codes.detach()[1] != before[1]).all()
@@ -61,7 +61,7 @@ def test_entries_without_a_gradient_stay(ball: Any, trainer_of: MakeTrainer) -> 
 
 def test_networks_step_as_if_each_were_alone(ball: Any, trainer_of: MakeTrainer) -> None:
     trainer = trainer_of(ball.clean, steps=10)
-    field, optimizer, pace = trainer.field, trainer.optimizer, pace_at(5, trainer.config)
+    field, optimizer, pace = trainer.field, trainer.optimizer, schedule_at(5, trainer.config)
     names = [name for name in optimizer.parameters if "layers" in name]
     alone = {name: optimizer.parameters[name].detach().clone().view(-1) for name in names}
     generator, moments = torch.Generator().manual_seed(3), {name: torch.zeros(2, len(alone[name])) for name in names}
@@ -70,20 +70,20 @@ def test_networks_step_as_if_each_were_alone(ball: Any, trainer_of: MakeTrainer)
             value = optimizer.parameters[name]
             value.grad = torch.randn(value.shape, generator=generator)
             adam_step(
-                alone[name], value.grad.clone().view(-1), *moments[name], step=pace.age, rate=pace.network_rate,
+                alone[name], value.grad.clone().view(-1), *moments[name], step=pace.step_in_round, rate=pace.mlp_lr,
                 betas=BETAS, epsilon=EPSILON,
             )  # fmt: skip
         optimizer.step(pace)
     own = dict(field.named_parameters())
     assert len(names) > 10
     assert all(torch.equal(own[name].detach().view(-1), alone[name]) for name in names)
-    assert all(torch.equal(optimizer.first[name].view(-1), moments[name][0]) for name in names)
+    assert all(torch.equal(optimizer.exp_avg[name].view(-1), moments[name][0]) for name in names)
 
 
 def test_moments_come_back(ball: Any, trainer_of: MakeTrainer) -> None:
     trainer = trainer_of(ball.clean, steps=10)
     for _ in range(3):
-        trainer.advance()
+        trainer.train_step()
     other = trainer_of(ball.clean, steps=10)
     other.optimizer.restore({name: value.clone() for name, value in trainer.optimizer.state().items()})
     for name, value in trainer.optimizer.state().items():

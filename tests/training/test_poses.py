@@ -10,12 +10,12 @@ import torch
 
 from blocknerf.cameras import Cameras, RayBundle, look_at
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.frame import pose_rows
-from blocknerf.capture.motion import Motion
-from blocknerf.capture.offsets import refined
-from blocknerf.capture.stretches import Stretch
+from blocknerf.capture.frame import pose_from_flat
+from blocknerf.capture.pose_corrections import apply_corrections
+from blocknerf.capture.pose_segments import PoseSegment
+from blocknerf.capture.rigid import PivotTransform
 from blocknerf.geometry import compose, invert, se3_exp
-from blocknerf.training.poses import PRIOR_SHARE, PoseRefiner, _solve_chain, active_levels, prior_weight
+from blocknerf.training.poses import PRIOR_FRACTION, PoseRefiner, _solve_block_tridiagonal, active_levels, prior_weight
 from blocknerf.training.trainer import Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -32,7 +32,7 @@ def cameras() -> Cameras:
 
 
 def refiner(count: int = 3) -> PoseRefiner:
-    return PoseRefiner(cameras(), [Stretch(segment=f"drive{i % count}") for i in range(FRAMES)], LENGTH)
+    return PoseRefiner(cameras(), [PoseSegment(segment=f"drive{i % count}") for i in range(FRAMES)], LENGTH)
 
 
 def wave(points: torch.Tensor) -> torch.Tensor:
@@ -57,9 +57,9 @@ def squared_errors(rays: RayBundle, target: torch.Tensor) -> torch.Tensor:
 
 def test_the_gradient_of_a_posed_ray_is_that_of_finite_differences() -> None:
     poses, frames = refiner(), torch.arange(FRAMES).repeat(4)
-    rays, target = rays_of(poses.given, frames).tracked(), torch.zeros(len(frames), 3).double()
+    rays, target = rays_of(poses.input_cameras, frames).requires_grad_copy(), torch.zeros(len(frames), 3).double()
     squared_errors(rays, target).backward()
-    found = torch.zeros(3, 6, dtype=torch.float64).index_add_(0, frames % 3, poses._twists(rays, frames))
+    found = torch.zeros(3, 6, dtype=torch.float64).index_add_(0, frames % 3, poses._ray_gradients(rays, frames))
     step = 1e-5
     for stretch in range(3):
         for axis in range(6):
@@ -73,18 +73,20 @@ def test_the_gradient_of_a_posed_ray_is_that_of_finite_differences() -> None:
 
 
 def test_the_prior_falls_geometrically_between_the_papers_weights() -> None:
-    falling = [prior_weight(share * PRIOR_SHARE) for share in (0.0, 1 / 6, 0.5, 5 / 6, 1.0)]
+    falling = [prior_weight(share * PRIOR_FRACTION) for share in (0.0, 1 / 6, 0.5, 5 / 6, 1.0)]
     assert falling == pytest.approx([1e5, 1e4, 1e2, 1.0, 0.1])
-    assert prior_weight(1.0) == prior_weight(PRIOR_SHARE)
+    assert prior_weight(1.0) == prior_weight(PRIOR_FRACTION)
 
 
 def test_the_prior_holds_offsets_at_first_and_hardly_at_the_end() -> None:
     kept = []
     for progress in (0.0, 1.0):
         poses, frames = refiner(), torch.arange(FRAMES)
-        start = 1e-3 * (poses._apart @ torch.randn(18, generator=torch.Generator().manual_seed(1)).double()).view(3, 6)
+        start = 1e-3 * (
+            poses._gauge_projection @ torch.randn(18, generator=torch.Generator().manual_seed(1)).double()
+        ).view(3, 6)
         poses.tangents = start.clone()
-        rays = rays_of(poses.cameras(), frames).tracked()
+        rays = rays_of(poses.cameras(), frames).requires_grad_copy()
         squared_errors(rays, torch.zeros(FRAMES, 3).double()).backward()
         for part in (rays.origins, rays.directions):
             assert part.grad is not None
@@ -100,7 +102,7 @@ def test_the_first_update_is_as_long_as_one_that_has_seen_many() -> None:
     lengths = []
     for seen_before in (0, 60):
         poses, frames = refiner(), torch.arange(FRAMES)
-        rays = rays_of(poses.cameras(), frames).tracked()
+        rays = rays_of(poses.cameras(), frames).requires_grad_copy()
         squared_errors(rays, torch.zeros(FRAMES, 3).double()).backward()
         for part in (rays.origins, rays.directions):
             assert part.grad is not None
@@ -129,42 +131,42 @@ def test_what_stretches_have_in_common_is_held() -> None:
     common = se3_exp(torch.tensor([1e-4, -2e-4, 3e-4, 2e-5, -1e-5, 3e-5], dtype=torch.float64))
     tangents = []
     for pivot in poses.pivots:
-        motion = Motion.of_matrix(common, pivot)
+        motion = PivotTransform.of_matrix(common, pivot)
         tangents.append(torch.tensor([x / LENGTH for x in motion.translation] + list(motion.rotation)))
     together = torch.stack(tangents).double()
-    assert (poses._apart @ together.flatten()).abs().max() < 1e-4 * together.abs().max()
-    alone = poses._apart @ torch.randn(18, generator=torch.Generator().manual_seed(0)).double()
-    assert torch.allclose(poses._apart @ alone, alone)
+    assert (poses._gauge_projection @ together.flatten()).abs().max() < 1e-4 * together.abs().max()
+    alone = poses._gauge_projection @ torch.randn(18, generator=torch.Generator().manual_seed(0)).double()
+    assert torch.allclose(poses._gauge_projection @ alone, alone)
     shares = poses.counts / poses.counts.sum()
     assert (shares @ alone.view(3, 6)[:, :3]).abs().max() < 1e-9
 
 
 def test_one_stretch_alone_has_nothing_to_learn(ball: Any, trainer_of: MakeTrainer) -> None:
-    assert refiner(1)._apart.abs().max() < 1e-9
+    assert refiner(1)._gauge_projection.abs().max() < 1e-9
     trainer = trainer_of(ball.clean, steps=10, pose_refinement=True)
-    trainer.advance()
+    trainer.train_step()
     assert trainer.poses is not None
-    assert not trainer.poses.several
+    assert not trainer.poses.has_multiple
     assert trainer.field.base.active_levels is None
-    (offset,) = trainer.poses.offsets(0.0).offsets
-    assert (offset.motion.shift, offset.motion.turn_degrees, offset.frames) == (0.0, 0.0, 13)
+    (offset,) = trainer.poses.corrections(0.0).corrections
+    assert (offset.motion.translation_norm, offset.motion.rotation_deg, offset.frames) == (0.0, 0.0, 13)
 
 
 def displacement(poses: PoseRefiner) -> float:
     """Largest distance between cameras and where they should be, what is common to all taken out."""
-    tangents = (poses._apart @ poses.tangents.flatten()).view_as(poses.tangents)
+    tangents = (poses._gauge_projection @ poses.tangents.flatten()).view_as(poses.tangents)
     return float(tangents.abs().max())
 
 
 def test_stretches_find_back_to_where_the_scene_is_known() -> None:
     """With the scene as it is, a few steps suffice; they need no learning rate."""
     poses, frames = refiner(), torch.arange(FRAMES).repeat(40)
-    target = seen(rays_of(poses.given, frames))
+    target = seen(rays_of(poses.input_cameras, frames))
     start = 0.03 * torch.randn(3, 6, generator=torch.Generator().manual_seed(1)).double()
-    poses.tangents = (poses._apart @ start.flatten()).view_as(start)
+    poses.tangents = (poses._gauge_projection @ start.flatten()).view_as(start)
     before = displacement(poses)
     for update in range(60):
-        rays = rays_of(poses.cameras(), frames).tracked()
+        rays = rays_of(poses.cameras(), frames).requires_grad_copy()
         loss = squared_errors(rays, target)
         loss.backward()
         error = max(float(loss.detach()), 1e-8)
@@ -172,14 +174,14 @@ def test_stretches_find_back_to_where_the_scene_is_known() -> None:
     assert displacement(poses) < 0.1 * before
 
 
-def in_two_drives(capture: Capture, offset: Motion) -> Capture:
+def in_two_drives(capture: Capture, offset: PivotTransform) -> Capture:
     """Even and odd photographs are of two drives, and the second is displaced."""
     frames = []
     for i, frame in enumerate(capture.frames):
         pose = torch.tensor(frame.camera_to_world, dtype=torch.float64)
         if i % 2:
             pose = compose(offset.matrix, pose)
-        rows = pose_rows(pose.flatten().tolist())
+        rows = pose_from_flat(pose.flatten().tolist())
         frames.append(replace(frame, segment=f"drive{i % 2}", camera_to_world=rows))
     return replace(capture, frames=tuple(frames))
 
@@ -190,42 +192,45 @@ def apart(capture: Capture, truth: Capture) -> tuple[float, float]:
     for drive in (0, 1):
         poses, true = (c.cameras().camera_to_world[drive::2].double() for c in (capture, truth))
         back = compose(true[:1], invert(poses[:1]))[0]
-        motions.append(Motion.of_matrix(back, true[:, :, 3].mean(0)))
+        motions.append(PivotTransform.of_matrix(back, true[:, :, 3].mean(0)))
     (a, b), middle = motions, torch.zeros(3, dtype=torch.float64)
-    relative = Motion.of_matrix(compose(a.matrix, invert(b.matrix)), middle)
-    return relative.shift, relative.turn_degrees
+    relative = PivotTransform.of_matrix(compose(a.matrix, invert(b.matrix)), middle)
+    return relative.translation_norm, relative.rotation_deg
 
 
 def test_a_displaced_drive_is_found_back_in_training(ball: Any, trainer_of: MakeTrainer) -> None:
-    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
+    offset = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
     displaced = in_two_drives(ball.clean, offset)
     trainer = trainer_of(displaced, steps=200, pose_refinement=True)
-    trainer.advance()
+    trainer.train_step()
     assert trainer.field.base.active_levels == pytest.approx(3.0)
     while trainer.step < 200:
-        trainer.advance()
+        trainer.train_step()
     assert trainer.field.base.active_levels is None
     assert trainer.poses is not None
-    before, after = apart(displaced, ball.clean), apart(refined(displaced, trainer.poses.offsets(0.0)), ball.clean)
+    before, after = (
+        apart(displaced, ball.clean),
+        apart(apply_corrections(displaced, trainer.poses.corrections(0.0)), ball.clean),
+    )
     print(f"before {before[0]:.3f} and {before[1]:.2f} degrees, after {after[0]:.3f} and {after[1]:.2f} degrees")
     assert after[0] < 0.4 * before[0]
     assert after[1] < 1.0
 
 
 def test_another_round_forgets_the_field_and_goes_on_from_its_poses(ball: Any, trainer_of: MakeTrainer) -> None:
-    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
-    choices = {"pose_refinement": True, "pose_rounds": 2}
+    offset = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
+    choices = {"pose_refinement": True, "pose_restarts": 2}
     trainer = trainer_of(in_two_drives(ball.clean, offset), steps=60, **choices)
     while trainer.step < 60:
-        trainer.advance()
+        trainer.train_step()
     assert trainer.poses is not None
     table, found = trainer.field.base.table, trainer.poses.motions
     learned = float(table.detach().abs().max())
-    trainer.advance()
+    trainer.train_step()
     assert float(table.detach().abs().max()) < 0.1 * learned
-    assert torch.equal(trainer.poses.before, found)
+    assert torch.equal(trainer.poses.previous_motions, found)
     while trainer.step < trainer.config.total_steps:
-        trainer.advance()
+        trainer.train_step()
     assert trainer.step == 120
     assert not torch.equal(trainer.poses.motions, found)
 
@@ -233,11 +238,11 @@ def test_another_round_forgets_the_field_and_goes_on_from_its_poses(ball: Any, t
 def test_setting_out_again_moves_nothing() -> None:
     poses = refiner()
     one_update(poses, torch.arange(FRAMES), 1.0)
-    stood, told = poses.cameras().camera_to_world, poses.offsets(0.0)
-    poses.set_out()
+    stood, told = poses.cameras().camera_to_world, poses.corrections(0.0)
+    poses.start_round()
     assert not poses.tangents.any()
     torch.testing.assert_close(poses.cameras().camera_to_world, stood)
-    for one, other in zip(poses.offsets(0.0).offsets, told.offsets, strict=True):
+    for one, other in zip(poses.corrections(0.0).corrections, told.corrections, strict=True):
         torch.testing.assert_close(one.motion.matrix, other.motion.matrix)
     other = refiner()
     other.restore(poses.state())
@@ -246,27 +251,29 @@ def test_setting_out_again_moves_nothing() -> None:
 
 
 def test_without_refinement_poses_stay(ball: Any, trainer_of: MakeTrainer) -> None:
-    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
+    offset = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
     trainer = trainer_of(in_two_drives(ball.clean, offset), steps=10, pose_refinement=False)
-    trainer.advance()
+    trainer.train_step()
     assert trainer.poses is None
-    assert trainer.pixels.cameras is trainer.pixels.given
+    assert trainer.pixels.cameras is trainer.pixels.input_cameras
 
 
 def test_long_drives_can_be_divided(ball: Any, trainer_of: MakeTrainer) -> None:
     """The way around is 23 units long, up and down included; without times, the order of photographs decides."""
-    trainer = trainer_of(ball.clean, steps=10, pose_refinement=True, pose_stretch=6.0)
+    trainer = trainer_of(ball.clean, steps=10, pose_refinement=True, pose_segment_length=6.0)
     assert trainer.poses is not None
-    assert [stretch.number for stretch in trainer.poses.stretches] == [0, 1, 2, 3]
+    assert [stretch.number for stretch in trainer.poses.pose_segments] == [0, 1, 2, 3]
 
 
 def on_one_way(per_stretch: int = FRAMES // 4) -> PoseRefiner:
     """Four stretches of one drive."""
-    return PoseRefiner(cameras(), [Stretch(segment="drive", number=i // per_stretch) for i in range(FRAMES)], LENGTH)
+    return PoseRefiner(
+        cameras(), [PoseSegment(segment="drive", number=i // per_stretch) for i in range(FRAMES)], LENGTH
+    )
 
 
 def one_update(poses: PoseRefiner, frames: torch.Tensor, progress: float) -> None:
-    rays = rays_of(poses.cameras(), frames).tracked()
+    rays = rays_of(poses.cameras(), frames).requires_grad_copy()
     squared_errors(rays, torch.zeros(len(frames), 3).double()).backward()
     for part in (rays.origins, rays.directions):
         assert part.grad is not None
@@ -277,12 +284,15 @@ def one_update(poses: PoseRefiner, frames: torch.Tensor, progress: float) -> Non
 def test_a_stretch_that_no_ray_hits_goes_with_its_neighbors() -> None:
     """Between two that pictures move alike, it moves as they do on average; alone in its segment, it stays."""
     frames = torch.tensor([i for i in range(FRAMES) if i // 3 != 1]).repeat(4)
-    tied, apart = on_one_way(), PoseRefiner(cameras(), [Stretch(segment=f"d{i // 3}") for i in range(FRAMES)], LENGTH)
+    tied, apart = (
+        on_one_way(),
+        PoseRefiner(cameras(), [PoseSegment(segment=f"d{i // 3}") for i in range(FRAMES)], LENGTH),
+    )
     for poses in (tied, apart):
-        poses._apart = torch.eye(24, dtype=torch.float64)  # so that nothing but the ties can move it
+        poses._gauge_projection = torch.eye(24, dtype=torch.float64)  # so that nothing but the ties can move it
         one_update(poses, frames, progress=1.0)
     assert apart.tangents[1].abs().max() == 0.0
-    before, after, share = *tied._ties[:2], tied.counts[1] / tied.counts.sum()
+    before, after, share = *tied._smoothness[:2], tied.counts[1] / tied.counts.sum()
     between = (before * tied.tangents[0] + after * tied.tangents[2]) / (before + after + share)
     assert torch.allclose(tied.tangents[1], between)
     assert between.norm() > 0.1 * tied.tangents[[0, 2]].norm()
@@ -290,8 +300,8 @@ def test_a_stretch_that_no_ray_hits_goes_with_its_neighbors() -> None:
 
 def test_only_neighbors_on_the_way_are_tied() -> None:
     places = [("a", 0), ("a", 1), ("a", 3), ("b", 4)]
-    stretches = [Stretch(segment=name, number=number) for name, number in places for _ in range(3)]
-    ties = PoseRefiner(cameras(), stretches[::-1], LENGTH)._ties
+    pose_segments = [PoseSegment(segment=name, number=number) for name, number in places for _ in range(3)]
+    ties = PoseRefiner(cameras(), pose_segments[::-1], LENGTH)._smoothness
     assert ties.count_nonzero() == 1
     assert ties[0] > 0.0
 
@@ -299,12 +309,12 @@ def test_only_neighbors_on_the_way_are_tied() -> None:
 def test_priors_never_overshoot() -> None:
     """Steps beyond a full one are for what the field undoes; it undoes nothing of a prior."""
     for poses in (refiner(), on_one_way()):
-        count = len(poses.stretches)
+        count = len(poses.pose_segments)
         noise = torch.randn(6 * count, generator=torch.Generator().manual_seed(1)).double()
-        start = 1e-4 * (poses._apart @ noise).view(count, 6)
+        start = 1e-4 * (poses._gauge_projection @ noise).view(count, 6)
         poses.tangents = start.clone()
         frames = torch.arange(FRAMES)
-        rays = rays_of(poses.cameras(), frames).tracked()
+        rays = rays_of(poses.cameras(), frames).requires_grad_copy()
         (0.0 * squared_errors(rays, torch.zeros(FRAMES, 3).double())).backward()
         poses.update(rays, frames, squared_error=1e-2, update=0, progress=0.0)
         assert float((poses.tangents * start).sum()) > -1e-3 * float(start.square().sum())
@@ -316,15 +326,17 @@ def test_a_chain_is_solved_as_the_whole_system_is() -> None:
     own = root @ root.transpose(1, 2) + 12.0 * torch.eye(6).double()
     ties, right = -torch.rand(4, generator=generator).double(), torch.randn(5, 6, generator=generator).double()
     whole = torch.block_diag(*own) + torch.kron(torch.diag(ties, 1) + torch.diag(ties, -1), torch.eye(6).double())
-    assert torch.allclose(_solve_chain(own, ties, right).flatten(), torch.linalg.solve(whole, right.flatten()))
+    assert torch.allclose(
+        _solve_block_tridiagonal(own, ties, right).flatten(), torch.linalg.solve(whole, right.flatten())
+    )
 
 
 def test_colors_alone_move_poses(ball: Any, trainer_of: MakeTrainer) -> None:
-    offset = Motion(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
+    offset = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
     moved = []
     for weight in (0.0, 100.0):
         trainer = trainer_of(in_two_drives(ball.clean, offset), steps=8, pose_refinement=True, distortion_weight=weight)
-        trainer.advance()
+        trainer.train_step()
         assert trainer.poses is not None
         moved.append(trainer.poses.tangents)
     assert moved[0].abs().max() > 0.0

@@ -17,8 +17,8 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.kernels import backends
 from blocknerf.training import optimizer as optimizer_module
 from blocknerf.training.checkpoint import restore_state, save_state
-from blocknerf.training.device_pixels import DevicePixels
-from blocknerf.training.pace import pace_at
+from blocknerf.training.device_pixel_sampler import DevicePixelSampler
+from blocknerf.training.schedule import schedule_at
 from blocknerf.training.trainer import MOVING, TRIMMED, Trainer
 
 MakeTrainer = Callable[..., Trainer]
@@ -26,10 +26,10 @@ Score = Callable[[Trainer, Capture], float]
 
 
 def on_device(trainer: Trainer, device: str = "cpu") -> Trainer:
-    """The same training by way of `DevicePixels`."""
+    """The same training by way of `DevicePixelSampler`."""
     config, source = trainer.config, trainer.pixels
-    pixels = DevicePixels(
-        source.capture, source.frames, downscale=1, budget_bytes=config.memory, seed=config.seed,
+    pixels = DevicePixelSampler(
+        source.capture, source.frames, downscale=1, budget_bytes=config.image_cache_bytes, seed=config.seed,
         use_depth=source.has_depth, device=device,
     )  # fmt: skip
     return Trainer(trainer.field.to(device), pixels, trainer.exposures.to(device), config)
@@ -37,7 +37,7 @@ def on_device(trainer: Trainer, device: str = "cpu") -> Trainer:
 
 def advance(trainer: Trainer, steps: int) -> Trainer:
     for _ in range(steps):
-        trainer.advance()
+        trainer.train_step()
     return trainer
 
 
@@ -54,12 +54,12 @@ def in_two_segments(capture: Capture) -> Capture:
 def everything(ball: Any, tmp_path: Path) -> Capture:
     """Two drives, masks of what moves and of the sky, and points on the ball."""
     for name in ("images", "masks"):
-        (tmp_path / name).symlink_to(ball.masked.root / name, target_is_directory=True)
+        (tmp_path / name).symlink_to(ball.masked.image_dir / name, target_is_directory=True)
     directions = np.random.default_rng(0).normal(size=(500, 3))
     positions = (directions / np.linalg.norm(directions, axis=-1, keepdims=True)).astype(np.float32)
     write_ply(PointCloud(positions=positions), tmp_path / "points.ply")
-    frames = tuple(dataclasses.replace(frame, sky=frame.mask) for frame in ball.masked.frames)
-    capture = dataclasses.replace(ball.masked, root=tmp_path, frames=frames, points="points.ply")
+    frames = tuple(dataclasses.replace(frame, sky_mask=frame.mask) for frame in ball.masked.frames)
+    capture = dataclasses.replace(ball.masked, image_dir=tmp_path, frames=frames, sparse_points="points.ply")
     return in_two_segments(capture)
 
 
@@ -80,12 +80,12 @@ def test_a_resumed_training_is_the_same(tmp_path: Path, ball: Any, trainer_of: M
     first, again = weights(advance(straight, 20)), weights(advance(resumed, 10))
     assert all(torch.equal(first[name], again[name]) for name in first)
     assert torch.equal(straight.pixels.cameras.camera_to_world, resumed.pixels.cameras.camera_to_world)
-    assert not torch.equal(straight.pixels.cameras.camera_to_world, straight.pixels.given.camera_to_world)
+    assert not torch.equal(straight.pixels.cameras.camera_to_world, straight.pixels.input_cameras.camera_to_world)
 
 
 def test_a_checkpoint_goes_from_one_device_to_another(tmp_path: Path, ball: Any, trainer_of: MakeTrainer) -> None:
     path, capture = tmp_path / "state.safetensors", in_two_segments(ball.clean)
-    choices: dict[str, Any] = {"steps": 20, "trim": 0.3, "pose_refinement": True}
+    choices: dict[str, Any] = {"steps": 20, "robust_trim": 0.3, "pose_refinement": True}
     save_state(advance(on_device(trainer_of(capture, **choices)), 5), path, seconds=1.0)
     plain = trainer_of(capture, **choices)
     assert restore_state(plain, path) == 1.0
@@ -97,7 +97,7 @@ def test_a_checkpoint_goes_from_one_device_to_another(tmp_path: Path, ball: Any,
     advance(back, 1)
 
 
-@pytest.mark.parametrize("choices", [{}, {"pose_refinement": True}, {"trim": 0.3}])
+@pytest.mark.parametrize("choices", [{}, {"pose_refinement": True}, {"robust_trim": 0.3}])
 @pytest.mark.parametrize("way", [lambda trainer: trainer, on_device])
 def test_all_is_made_where_the_field_lies(
     everything: Capture, trainer_of: MakeTrainer, way: Callable[[Trainer], Trainer], choices: dict[str, Any]
@@ -106,7 +106,7 @@ def test_all_is_made_where_the_field_lies(
     with torch.device("meta"):
         advance(trainer, 2)
     assert all(value.isfinite().all() for value in trainer.field.parameters())
-    assert trainer.watch.figures.isfinite().all()
+    assert trainer.monitor.last.isfinite().all()
 
 
 @pytest.mark.parametrize("step", [0, 3])
@@ -119,12 +119,12 @@ def test_a_step_looks_at_nothing(
     monkeypatch.setattr(optimizer_module, "adam_step", lambda value, *_, **__: updated.append(value.numel()))
     made = trainer_of(everything, steps=10)
     source, field = made.pixels, BlockField(made.field.spec).to("meta")
-    pixels = DevicePixels(
+    pixels = DevicePixelSampler(
         source.capture, source.frames, downscale=1, budget_bytes=1 << 24, seed=0, use_depth=True, device="meta"
     )
     away = Trainer(field, pixels, made.exposures.to("meta"), made.config)
     away.step = step
-    away.advance()
+    away.train_step()
     sizes = {name: value.numel() for name, value in field.named_parameters()}
     large = {name for name in sizes if name == "codes" or name.endswith("table")}
     *alone, together = updated
@@ -136,12 +136,12 @@ def test_a_loss_that_is_not_finite_is_found_when_it_is_asked_for(
     ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     trainer = advance(on_device(trainer_of(ball.clean, steps=20)), 2)
-    checked = trainer.watch.check
-    monkeypatch.setattr(trainer.watch, "check", lambda: None)  # as on a GPU
+    checked = trainer.monitor.check
+    monkeypatch.setattr(trainer.monitor, "check", lambda: None)  # as on a GPU
     trainer.check()
     trainer.exposures[:] = float("nan")
     advance(trainer, 3)
-    monkeypatch.setattr(trainer.watch, "check", checked)
+    monkeypatch.setattr(trainer.monitor, "check", checked)
     for ask in (trainer.check, lambda: save_state(trainer, tmp_path / "state.safetensors", seconds=0.0)):
         with pytest.raises(TrainingError, match="loss is nan at step 2; the last good checkpoint is kept"):
             ask()
@@ -159,7 +159,7 @@ def test_steps_are_captured_on_a_gpu_alone(ball: Any, trainer_of: MakeTrainer) -
     [
         ({}, (True, "all steps")),
         ({"pose_refinement": True}, (True, "all but those that move poses")),
-        ({"trim": 0.3}, (False, TRIMMED)),
+        ({"robust_trim": 0.3}, (False, TRIMMED)),
     ],
 )
 def test_what_keeps_steps_from_being_captured_is_told(
@@ -167,10 +167,10 @@ def test_what_keeps_steps_from_being_captured_is_told(
 ) -> None:
     trainer = trainer_of(in_two_segments(ball.clean), steps=20, **choices)
     assert trainer.replay == (False, "CUDA graphs need a GPU")
-    trainer._captured = object()  # as on a GPU
+    trainer._graphed = object()  # as on a GPU
     assert trainer.replay == replay
     monkeypatch.setattr("blocknerf.training.trainer._check_places", lambda *_: None)
-    if choices.get("trim"):
+    if choices.get("robust_trim"):
         with pytest.raises(BackendError, match=r"steps cannot be captured with trim 0\.3: a trimmed loss asks"):
             Trainer(trainer.field, trainer.pixels, trainer.exposures, trainer.config, captured=True)
 
@@ -182,13 +182,13 @@ def test_the_reference_is_asked_for_where_poses_move(
     chosen, asked = backends._chosen, set()
 
     def choose(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
-        asked.update([operation] if backend == "reference" else [])
+        asked.update([operation] if backend == "torch" else [])
         return chosen(operation, backend, device, dtype)
 
     monkeypatch.setattr(backends, "_chosen", choose)
     trainer = trainer_of(in_two_segments(ball.clean), steps=20, pose_refinement=moves)
-    trainer.advance()
-    assert trainer.moves_poses is moves
+    trainer.train_step()
+    assert trainer.updates_poses is moves
     assert asked == (set(MOVING) if moves else set())
 
 
@@ -197,17 +197,17 @@ def test_copies_in_half_precision_follow_their_tables(
 ) -> None:
     trainer = trainer_of(ball.clean, steps=20)
     for network in (trainer.field.base, trainer.field.proposals[0]):
-        network.shadow = torch.zeros_like(network.table, dtype=torch.float16)
+        network.half_table = torch.zeros_like(network.table, dtype=torch.float16)
     optimizer = optimizer_module.FieldOptimizer(trainer.field)
-    assert set(optimizer.shadows) == {"base.table", "proposals.0.table"}
-    assert torch.equal(trainer.field.base.shadow, trainer.field.base.table.detach().half())
+    assert set(optimizer.half_tables) == {"base.table", "proposals.0.table"}
+    assert torch.equal(trainer.field.base.half_table, trainer.field.base.table.detach().half())
     given: list[bool] = []
     monkeypatch.setattr(optimizer_module, "adam_step", lambda *_, half, **__: given.append(half is not None))
     for value in optimizer.parameters.values():
         value.grad = torch.ones_like(value)
-    optimizer.step(pace_at(0, trainer.config))
+    optimizer.step(schedule_at(0, trainer.config))
     assert sum(given) == 2
     with torch.no_grad():
         trainer.field.base.table.fill_(0.5)
     optimizer.restore(optimizer.state())
-    assert (trainer.field.base.shadow == 0.5).all()
+    assert (trainer.field.base.half_table == 0.5).all()

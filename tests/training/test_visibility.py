@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.quadrature import weights_from_density
+from blocknerf.kernels.volume_rendering import weights_from_density
 from blocknerf.rendering.rays import render_rays
-from blocknerf.sampling.proposal import Histogram
-from blocknerf.training.visibility import EVERY, transmittance_at, visibility_loss
+from blocknerf.sampling.proposal import RayHistogram
+from blocknerf.training.visibility import RAY_STRIDE, transmittance_at, visibility_loss
 
 RAYS = 64
 
@@ -18,8 +18,8 @@ RAYS = 64
 class Wall:
     """Air up to x = 5, then solid; answers `visibility` by a rule and keeps what it was asked."""
 
-    code_size, near, far, knee = 1, 0.1, 60.0, 10.0
-    sample_counts = (48, 24)
+    appearance_dim, near, far, linear_until = 1, 0.1, 60.0, 10.0
+    num_samples = (48, 24)
 
     def __init__(self, answer: Callable[[Tensor], Tensor]) -> None:
         self.answer = answer
@@ -27,7 +27,7 @@ class Wall:
         self.scale = torch.tensor(1.0, requires_grad=True)
 
     @property
-    def proposal_densities(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
+    def proposal_density_fns(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
         return [lambda points, footprints: self.density(points, footprints)[0].detach()]
 
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
@@ -48,7 +48,7 @@ def ask(answer: Callable[[Tensor], Tensor]) -> tuple[Wall, Tensor]:
     """The loss of a field that answers so, of rays from x = 0 along x."""
     field = Wall(answer)
     along = torch.tensor([1.0, 0.0, 0.0]).expand(RAYS, 3).clone().requires_grad_(True)
-    rays = RayBundle(origins=torch.zeros(RAYS, 3), directions=along, radii=torch.zeros(RAYS))
+    rays = RayBundle(origins=torch.zeros(RAYS, 3), directions=along, pixel_radii=torch.zeros(RAYS))
     generator = torch.Generator().manual_seed(0)
     seen = render_rays(field, rays, torch.zeros(RAYS, 1), torch.ones(RAYS), generator=generator)
     return field, visibility_loss(field, rays, seen, generator)
@@ -64,7 +64,7 @@ def test_the_right_answer_costs_next_to_nothing_and_wrong_ones_much() -> None:
 
 def test_it_is_asked_at_surfaces_and_far_behind_them() -> None:
     x = ask(lambda x: torch.ones_like(x))[0].asked[..., 0]
-    assert x.shape == (RAYS // EVERY, 24)
+    assert x.shape == (RAYS // RAY_STRIDE, 24)
     own, even = x.chunk(2)
     assert float((own > 8.0).float().mean()) < 0.1
     # Half of the even samples lie beyond the knee, at 10.
@@ -86,7 +86,7 @@ def test_transmittance_at_the_edges_is_that_of_the_density() -> None:
     edges = torch.rand(5, 13, generator=generator).sort(-1).values
     density = 8.0 * torch.rand(5, 12, generator=generator)
     weights, transmittance = weights_from_density(density, edges)
-    histogram = Histogram(edges=edges, weights=weights)
+    histogram = RayHistogram(s_edges=edges, weights=weights)
     assert torch.allclose(transmittance_at(histogram, edges[:, :-1].contiguous()), transmittance, atol=1e-5)
     # Before the first edge nothing is lost, and beyond the last nothing more.
     ends = transmittance_at(histogram, torch.tensor([[-1.0, 2.0]]).expand(5, 2))

@@ -12,7 +12,12 @@ import torch
 from blocknerf.cameras import look_at
 from blocknerf.errors import RunError
 from blocknerf.trajectory.trajectory import Trajectory
-from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_text, write_camera_path, write_trajectory
+from blocknerf.trajectory.trajectory_file import (
+    read_trajectory,
+    trajectory_to_json,
+    write_camera_path,
+    write_trajectory,
+)
 
 
 @pytest.fixture
@@ -28,7 +33,7 @@ def test_our_file_comes_back_exactly(film: Trajectory, tmp_path: Path) -> None:
     assert torch.equal(back.camera_to_world, film.camera_to_world)
     assert torch.equal(back.focals, film.focals)
     assert (back.width, back.height, back.fps, back.seconds) == (96, 54, 12.0, 0.25)
-    assert trajectory_text(back) == (tmp_path / "trajectory.json").read_text()
+    assert trajectory_to_json(back) == (tmp_path / "trajectory.json").read_text()
 
 
 def test_a_nerfstudio_path_comes_back(film: Trajectory, tmp_path: Path) -> None:
@@ -50,7 +55,7 @@ def test_a_nerfstudio_path_as_nerfstudio_writes_it(tmp_path: Path) -> None:
     assert torch.allclose(film.camera_to_world, expected.expand(4, 3, 4), atol=1e-6)
     assert film.focals.tolist() == pytest.approx([50.0] * 4)
     assert film.fps == pytest.approx(2.0)
-    assert film.cameras.image_rays(0).directions[0, 0, 1] > 0
+    assert film.cameras.generate_rays(0).directions[0, 0, 1] > 0
 
 
 def test_resizing_keeps_the_vertical_field_of_view(film: Trajectory) -> None:

@@ -8,10 +8,10 @@ import torch
 
 from blocknerf.cameras import Cameras, look_at
 from blocknerf.errors import RunError
-from blocknerf.trajectory.flythrough import along_path
+from blocknerf.trajectory.flythrough import smooth_path
 from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import MAX_FPS, MAX_FRAMES, MAX_PIXELS, MAX_SIDE, MIN_FPS, Trajectory, check_video
-from blocknerf.video import ENCODER_SIDE, FASTEST, SLOWEST
+from blocknerf.video import FASTEST, MAX_ENCODER_SIDE, SLOWEST
 
 SMALL = {"frames": 2, "width": 8, "height": 6, "fps": 24.0}
 BEYOND = [
@@ -52,7 +52,7 @@ def constructed(frames: int, width: int, height: int, fps: float) -> Trajectory:
 
 def followed(frames: int, width: int, height: int, fps: float) -> Trajectory:
     cameras = Cameras.pinhole(poses(4), focal=10.0, width=16, height=12)
-    return along_path(cameras, [Shot()] * 4, frames=frames, width=width, height=height, fps=fps)
+    return smooth_path(cameras, [Shot()] * 4, frames=frames, width=width, height=height, fps=fps)
 
 
 def through(frames: int, width: int, height: int, fps: float) -> Trajectory:
@@ -85,7 +85,7 @@ def test_a_video_resized_beyond_the_bounds_is_refused() -> None:
 
 def test_all_that_is_allowed_the_encoder_takes() -> None:
     check_video(MAX_FRAMES, MAX_SIDE, MAX_PIXELS // MAX_SIDE, MAX_FPS)
-    assert MAX_SIDE <= ENCODER_SIDE
+    assert MAX_SIDE <= MAX_ENCODER_SIDE
     assert (SLOWEST, FASTEST) == (MIN_FPS, MAX_FPS)
     assert MAX_PIXELS == 139_264 * 16**2  # macroblocks of level 6.2
     assert len(f"{MAX_FRAMES - 1:05d}") == 5

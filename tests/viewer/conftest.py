@@ -15,10 +15,10 @@ from pipelines.train import train
 from tests.tiny import shrink_draft, shrink_seams
 from tests.viewer.browsing import CHROMIUM, Page, opened_browser
 from tests.viewer.visitors import TOKEN, Inner
-from viewer import controls
-from viewer.controls import BUDGETS
-from viewer.gate import Gate
-from viewer.view import serving
+from viewer import control_panel
+from viewer.auth_proxy import AuthProxy
+from viewer.control_panel import RESOLUTIONS
+from viewer.view import serve
 
 LIGHTS = {"noon": "drive0_noon", "dusk": "drive1_dusk"}
 
@@ -34,16 +34,16 @@ def town_run(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> RunF
         partition(run.path)
         train(run.path, steps=60, downscale=2, threads=1)
         for look, segment in LIGHTS.items():
-            match(run.path, look=look, from_=segment, steps=3, threads=1)
+            match(run.path, appearance=look, reference=segment, steps=3, threads=1)
     return run
 
 
 @pytest.fixture(scope="module")
-def gate(town_run: RunFolder) -> Iterator[Gate]:
+def gate(town_run: RunFolder) -> Iterator[AuthProxy]:
     """The viewer of the town; its finished pictures are small."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controls, "BUDGET", min(BUDGETS))
-        with serving(town_run) as served:
+        patch.setattr(control_panel, "DEFAULT_RESOLUTION", min(RESOLUTIONS))
+        with serve(town_run) as served:
             yield served
 
 
@@ -58,7 +58,7 @@ def browser() -> Iterator[Any]:
 
 
 @pytest.fixture
-def visit(browser: Any, gate: Gate) -> Iterator[Callable[..., Page]]:
+def visit(browser: Any, gate: AuthProxy) -> Iterator[Callable[..., Page]]:
     """Opens pages of the town."""
     pages: list[Page] = []
 
@@ -83,14 +83,14 @@ def inner() -> Iterator[Inner]:
 
 
 @pytest.fixture
-def locked(inner: Inner) -> Iterator[Gate]:
+def locked(inner: Inner) -> Iterator[AuthProxy]:
     """A gate with a token."""
-    with Gate("127.0.0.1", 0, inner.server_address[1], TOKEN) as gate:
+    with AuthProxy("127.0.0.1", 0, inner.server_address[1], TOKEN) as gate:
         yield gate
 
 
 @pytest.fixture
-def free(inner: Inner) -> Iterator[Gate]:
+def free(inner: Inner) -> Iterator[AuthProxy]:
     """A gate without one."""
-    with Gate("127.0.0.1", 0, inner.server_address[1], None) as gate:
+    with AuthProxy("127.0.0.1", 0, inner.server_address[1], None) as gate:
         yield gate

@@ -14,10 +14,10 @@ from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browsing import SECONDS, Page
 from tests.viewer.speaking import speaker
 from tests.viewer.visitors import wait_for
-from viewer import controls
-from viewer.controls import BUDGETS
-from viewer.gate import Gate
-from viewer.view import serving
+from viewer import control_panel
+from viewer.auth_proxy import AuthProxy
+from viewer.control_panel import RESOLUTIONS
+from viewer.view import serve
 
 SCRIPT = "top.fallen = 1"
 IFRAME = f'<iframe srcdoc="<script>{SCRIPT}</script>"></iframe>'
@@ -41,36 +41,36 @@ def hostile_run(town_run: RunFolder, tmp_path_factory: pytest.TempPathFactory) -
         frame | {"image": f"{i}{IMAGE}", "segment": segments.get(frame["segment"], frame["segment"])}
         for i, frame in enumerate(capture["frames"])
     ]
-    run.capture.write_text(json.dumps(capture | {"root": ".", "points": POINTS, "frames": frames}))
-    shutil.copyfile(run.look("noon"), run.looks / f"{LOOK}.safetensors")
-    run.look("noon").write_bytes(b"no look")
-    run.train_record("b003").write_text('{"config": {}}')
+    run.capture.write_text(json.dumps(capture | {"image_dir": ".", "sparse_points": POINTS, "frames": frames}))
+    shutil.copyfile(run.appearance_preset("noon"), run.appearance_dir / f"{LOOK}.safetensors")
+    run.appearance_preset("noon").write_bytes(b"no look")
+    run.train_summary("b003").write_text('{"config": {}}')
     return run
 
 
 @pytest.fixture(scope="module")
-def hostile_gate(hostile_run: RunFolder) -> Iterator[Gate]:
+def hostile_gate(hostile_run: RunFolder) -> Iterator[AuthProxy]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(controls, "BUDGET", min(BUDGETS))
-        with serving(hostile_run) as served:
+        patch.setattr(control_panel, "DEFAULT_RESOLUTION", min(RESOLUTIONS))
+        with serve(hostile_run) as served:
             yield served
 
 
 @pytest.fixture
-def page(browser: Any, hostile_gate: Gate) -> Iterator[Page]:
+def page(browser: Any, hostile_gate: AuthProxy) -> Iterator[Page]:
     opened = Page(browser, hostile_gate.url)
     yield opened
     opened.close()
 
 
-def test_no_text_of_a_hostile_run_becomes_more_than_text(page: Page, hostile_gate: Gate, tmp_path: Path) -> None:
+def test_no_text_of_a_hostile_run_becomes_more_than_text(page: Page, hostile_gate: AuthProxy, tmp_path: Path) -> None:
     page.settled()
-    for said in (f"looks/{LOOK}.safetensors", "looks/noon.safetensors", POINTS, "blocks/b003/train.json"):
+    for said in (f"appearance/{LOOK}.safetensors", "looks/noon.safetensors", POINTS, "blocks/b003/train.json"):
         page.page.get_by_text(said).first.wait_for()
-    page.click("To the street")
+    page.click("Nearest image")
     page.page.get_by_text("No photograph:").locator("xpath=..").get_by_text(IMAGE).wait_for()
-    page.input("Light").click()
-    page.page.get_by_text(f"as learned: {SEGMENT}").first.wait_for()
+    page.input("Appearance").click()
+    page.page.get_by_text(f"unmatched: {SEGMENT}").first.wait_for()
     page.page.keyboard.press("Escape")
     page.page.get_by_text("Path", exact=True).click()
     path = tmp_path / f"{PICTURE}.json"
@@ -88,8 +88,8 @@ def test_no_text_of_a_hostile_run_becomes_more_than_text(page: Page, hostile_gat
 def test_what_is_broken_is_told_to_every_visitor_and_on_the_terminal(
     hostile_run: RunFolder, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    (hostile_run.looks / "bell \x07\n.safetensors").write_bytes(b"no look")
-    with serving(hostile_run) as gate, speaker(gate.port) as visitor:
+    (hostile_run.appearance_dir / "bell \x07\n.safetensors").write_bytes(b"no look")
+    with serve(hostile_run) as gate, speaker(gate.port) as visitor:
         visitor.wait_for_picture()
         (told,) = [text for text in map(str, visitor.told) if "Not used:" in text][:1]
     lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("view: not used: ")]
@@ -98,17 +98,17 @@ def test_what_is_broken_is_told_to_every_visitor_and_on_the_terminal(
     assert "\\x07\\n" in "".join(lines)
     assert "And 1 more: see the server&#x27;s terminal." in told
     assert str(hostile_run.path) not in told
-    (hostile_run.looks / "bell \x07\n.safetensors").unlink()
+    (hostile_run.appearance_dir / "bell \x07\n.safetensors").unlink()
 
 
 def test_a_record_that_breaks_while_the_city_is_shown_is_told_too(town_run: RunFolder, tmp_path: Path) -> None:
     shutil.copytree(town_run.path, tmp_path / "run")
     run = RunFolder(tmp_path / "run")
     capture = json.loads(run.capture.read_text())
-    run.capture.write_text(json.dumps(capture | {"points": None}))
-    with serving(run) as gate:
-        for name in run.blocks_done():
-            run.train_record(name).write_text("no JSON")
+    run.capture.write_text(json.dumps(capture | {"sparse_points": None}))
+    with serve(run) as gate:
+        for name in run.trained_blocks():
+            run.train_summary(name).write_text("no JSON")
         with speaker(gate.port) as visitor:
             visitor.wait_to_hear("Not used:")
             assert any("/train.json: this training record file is not valid JSON" in text for text in visitor.said())
@@ -141,7 +141,7 @@ def test_a_viewer_that_is_told_to_end_ends_the_video_it_renders(town_run: RunFol
             visitor.wait_for_picture()
             visitor.answers("Add keyframe", True, "2 keyframes.")
             visitor.set("Seconds", 600.0)
-            visitor.answers("Render film", True, "Rendering web")
+            visitor.answers("Render video", True, "Rendering web")
             (job,) = children(server.pid)
             server.terminate()
             server.wait(SECONDS)

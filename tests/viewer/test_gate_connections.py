@@ -22,12 +22,12 @@ from tests.viewer.visitors import (
     wait_for,
     websocket,
 )
-from viewer import gate as gate_module
-from viewer.gate import Gate
-from viewer.messages import LARGEST
+from viewer import auth_proxy
+from viewer.auth_proxy import AuthProxy
+from viewer.frame_limit import MAX_MESSAGE
 
 
-def test_bytes_pass_both_ways_at_once_and_after_a_half_close(free: Gate) -> None:
+def test_bytes_pass_both_ways_at_once_and_after_a_half_close(free: AuthProxy) -> None:
     data = frame(bytes(range(256)) * 256) * 80
     with websocket(free) as visitor:
         sender = threading.Thread(target=lambda: (visitor.sendall(data), visitor.shutdown(socket.SHUT_WR)))
@@ -37,20 +37,20 @@ def test_bytes_pass_both_ways_at_once_and_after_a_half_close(free: Gate) -> None
     wait_for(lambda: free.connections == 0)
 
 
-def test_frames_that_come_with_the_head_are_not_lost(free: Gate) -> None:
+def test_frames_that_come_with_the_head_are_not_lost(free: AuthProxy) -> None:
     with connect(free) as visitor:
         visitor.sendall(head(free, "/", UPGRADE) + b"early")
         assert read_until(visitor, b"early").endswith(b"\r\n\r\nearly")
 
 
-def test_a_websocket_ends_when_the_viewer_ends_it(free: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "LINGER_SECONDS", 0.1)
+def test_a_websocket_ends_when_the_viewer_ends_it(free: AuthProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth_proxy, "HALF_CLOSE_TIMEOUT", 0.1)
     with websocket(free, "/ends") as visitor:
         assert read_all(visitor) == b""
         wait_for(lambda: free.connections == 0)  # though this side is still open
 
 
-def test_a_visitor_who_does_not_read_holds_back_the_viewer(free: Gate, inner: Inner) -> None:
+def test_a_visitor_who_does_not_read_holds_back_the_viewer(free: AuthProxy, inner: Inner) -> None:
     with websocket(free, "/flood") as visitor:
         seen = -1
         while seen != inner.flooded:
@@ -60,7 +60,7 @@ def test_a_visitor_who_does_not_read_holds_back_the_viewer(free: Gate, inner: In
         assert visitor.recv(10) == bytes(10)
 
 
-def test_a_visitor_who_still_talks_is_not_cut_off_from_the_answer(free: Gate) -> None:
+def test_a_visitor_who_still_talks_is_not_cut_off_from_the_answer(free: AuthProxy) -> None:
     with connect(free) as visitor:
         visitor.sendall(head(free, method="POST"))
         assert read_until(visitor, b"read here.\n").startswith(b"HTTP/1.1 405 ")
@@ -86,7 +86,7 @@ def test_a_visitor_who_still_talks_is_not_cut_off_from_the_answer(free: Gate) ->
         b"GET http://localhost/ HTTP/1.1\r\nHost: localhost\r\n\r\n",
     ],
 )
-def test_garbage_ends_its_connection_only(free: Gate, inner: Inner, garbage: bytes) -> None:
+def test_garbage_ends_its_connection_only(free: AuthProxy, inner: Inner, garbage: bytes) -> None:
     with websocket(free) as other:
         heads = list(inner.heads)
         assert ask(free, garbage)[0] == 400
@@ -95,9 +95,9 @@ def test_garbage_ends_its_connection_only(free: Gate, inner: Inner, garbage: byt
     assert inner.heads == heads
 
 
-def test_a_head_without_end_ends_its_connection_only(free: Gate) -> None:
+def test_a_head_without_end_ends_its_connection_only(free: AuthProxy) -> None:
     with websocket(free) as other:
-        for size in (gate_module.HEAD_BYTES + 100, 1 << 18):
+        for size in (auth_proxy.HEAD_BYTES + 100, 1 << 18):
             with connect(free) as visitor:
                 visitor.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\nA: " + b"a" * size)
                 assert read_until(visitor, b"\r\n\r\n").startswith(b"HTTP/1.1 431 ")
@@ -106,10 +106,10 @@ def test_a_head_without_end_ends_its_connection_only(free: Gate) -> None:
         assert read_until(other, b"still here") == b"still here"
 
 
-@pytest.mark.parametrize("frames", [[(0x82, LARGEST + 1)], [(0x02, LARGEST), (0x80, 1)], [(0x89, 126)]])
-def test_a_message_that_is_too_long_ends_its_connection_only(free: Gate, frames: list[tuple[int, int]]) -> None:
+@pytest.mark.parametrize("frames", [[(0x82, MAX_MESSAGE + 1)], [(0x02, MAX_MESSAGE), (0x80, 1)], [(0x89, 126)]])
+def test_a_message_that_is_too_long_ends_its_connection_only(free: AuthProxy, frames: list[tuple[int, int]]) -> None:
     with websocket(free) as other, websocket(free) as visitor:
-        fitting = frame(bytes(LARGEST)) + frame(b"hello")
+        fitting = frame(bytes(MAX_MESSAGE)) + frame(b"hello")
         visitor.sendall(fitting)
         assert len(read_until(visitor, b"hello")) <= len(fitting)
         for kind, size in frames:
@@ -121,7 +121,7 @@ def test_a_message_that_is_too_long_ends_its_connection_only(free: Gate, frames:
     wait_for(lambda: free.connections == 0)
 
 
-def test_a_flood_of_messages_ends_its_connection_or_is_held_back(free: Gate) -> None:
+def test_a_flood_of_messages_ends_its_connection_or_is_held_back(free: AuthProxy) -> None:
     with websocket(free) as other, websocket(free) as visitor, websocket(free) as flooder:
         data = frame(b"") * 50_000  # each read of these would be held back for longer than a page may stall
         with suppress(ConnectionError):
@@ -134,8 +134,8 @@ def test_a_flood_of_messages_ends_its_connection_or_is_held_back(free: Gate) -> 
         assert read_until(other, b"still here") == b"still here"
 
 
-def test_silence_ends_its_connection_only(free: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "HEAD_SECONDS", 0.1)
+def test_silence_ends_its_connection_only(free: AuthProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth_proxy, "HEAD_SECONDS", 0.1)
     with websocket(free) as other:
         for start in (b"", b"GET / HT"):
             with connect(free) as visitor:
@@ -145,7 +145,7 @@ def test_silence_ends_its_connection_only(free: Gate, monkeypatch: pytest.Monkey
         assert read_until(other, b"still here") == b"still here"
 
 
-def test_a_second_request_on_one_connection_is_not_forwarded(free: Gate, inner: Inner) -> None:
+def test_a_second_request_on_one_connection_is_not_forwarded(free: AuthProxy, inner: Inner) -> None:
     second = head(free, "/second")
     for more in ("Connection: keep-alive\r\n", "CONNECTION : Keep-Alive\r\n".replace(" :", ":"), ""):
         assert ask(free, head(free, "/", more) + second)[0] == 200
@@ -164,29 +164,29 @@ def test_a_second_request_on_one_connection_is_not_forwarded(free: Gate, inner: 
     assert inner.later == b""
 
 
-def test_headers_pass_as_they_came(free: Gate, inner: Inner) -> None:
+def test_headers_pass_as_they_came(free: AuthProxy, inner: Inner) -> None:
     more = "X-Odd:no space\r\nCookie: a=b; token=c\r\nAccept-Encoding:  gzip \r\nX-Odd: \xe9\r\n"
     ask(free, head(free, "/x?token=c", more))
     assert inner.heads == [head(free, "/x?token=c", more + "Connection: close\r\n").decode().encode("utf-8")]
 
 
-def test_a_viewer_that_does_not_answer_is_told(free: Gate) -> None:
+def test_a_viewer_that_does_not_answer_is_told(free: AuthProxy) -> None:
     assert ask(free, head(free, "/dumb"))[0] == 502
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    with Gate("127.0.0.1", 0, port, None) as gate:
+    with AuthProxy("127.0.0.1", 0, port, None) as gate:
         assert ask(gate, head(gate))[0] == 502
         assert ask(gate, head(gate, "/", UPGRADE))[0] == 502
 
 
-def test_a_viewer_that_stalls_is_told_or_cut_off(free: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "STALL_SECONDS", 0.1)
+def test_a_viewer_that_stalls_is_told_or_cut_off(free: AuthProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth_proxy, "IDLE_TIMEOUT", 0.1)
     assert ask(free, head(free, "/held"))[0] == 502
     assert ask(free, head(free))[1].endswith("inner")
     wait_for(lambda: free.connections == 0)
 
 
-def test_a_visitor_who_vanishes_frees_the_connection(free: Gate) -> None:
+def test_a_visitor_who_vanishes_frees_the_connection(free: AuthProxy) -> None:
     visitors = [websocket(free), connect(free), connect(free)]
     visitors[2].sendall(b"GET / HT")
     wait_for(lambda: free.connections == 3)
@@ -202,7 +202,7 @@ def test_a_visitor_who_vanishes_frees_the_connection(free: Gate) -> None:
     wait_for(lambda: free.connections == 0)
 
 
-def test_a_visitor_who_leaves_while_the_viewer_thinks_frees_the_connection(free: Gate, inner: Inner) -> None:
+def test_a_visitor_who_leaves_while_the_viewer_thinks_frees_the_connection(free: AuthProxy, inner: Inner) -> None:
     with connect(free) as visitor:
         visitor.sendall(head(free, "/held"))
         wait_for(lambda: len(inner.heads) == 1)
@@ -210,8 +210,8 @@ def test_a_visitor_who_leaves_while_the_viewer_thinks_frees_the_connection(free:
     wait_for(lambda: free.connections == 0)
 
 
-def test_connections_are_limited(free: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(gate_module, "MOST_CONNECTIONS", 2)
+def test_connections_are_limited(free: AuthProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth_proxy, "MAX_CONNECTIONS", 2)
     with websocket(free), connect(free) as idle:
         wait_for(lambda: free.connections == 2)
         with connect(free) as visitor:
@@ -223,7 +223,7 @@ def test_connections_are_limited(free: Gate, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_stopping_ends_everything(inner: Inner, capfd: pytest.CaptureFixture[str]) -> None:
     before = set(threading.enumerate())
-    gate = Gate("127.0.0.1", 0, inner.server_address[1], None)
+    gate = AuthProxy("127.0.0.1", 0, inner.server_address[1], None)
     gate.stop()
     gate.start()
     (thread,) = {thread for thread in set(threading.enumerate()) - before if thread.daemon}
@@ -251,7 +251,7 @@ def test_stopping_ends_everything(inner: Inner, capfd: pytest.CaptureFixture[str
 
 def test_stopping_while_visitors_come_leaves_nothing_open(inner: Inner, capfd: pytest.CaptureFixture[str]) -> None:
     for wait in (0, 0, 0, 0.001, 0.01):
-        gate = Gate("127.0.0.1", 0, inner.server_address[1], None)
+        gate = AuthProxy("127.0.0.1", 0, inner.server_address[1], None)
         gate.start()
         visitors = [connect(gate) for _ in range(20)]
         for visitor in visitors:

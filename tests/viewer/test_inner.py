@@ -12,7 +12,7 @@ from blocknerf.errors import RunError
 from tests.viewer.speaking import PANEL, speaker
 from tests.viewer.visitors import UPGRADE, connect_to, read_all
 from viewer import inner
-from viewer.gate import PASS, Gate
+from viewer.auth_proxy import PASS, AuthProxy
 from viewer.inner import open_inner, stop_inner
 
 SECRET = "the-secret-of-this-test"
@@ -64,7 +64,7 @@ def test_with_the_secret_it_is_viser(port: int) -> None:
     assert said(port, f"{UPGRADE}{OFFER}{PASS}: {SECRET}\r\n") == b"it went on"
 
 
-def test_a_process_of_this_machine_that_goes_around_the_gate_sees_nothing(gate: Gate) -> None:
+def test_a_process_of_this_machine_that_goes_around_the_gate_sees_nothing(gate: AuthProxy) -> None:
     with pytest.raises(InvalidStatus, match="HTTP 403"), speaker(gate._inner[1]):
         pass
     with speaker(gate.port) as visitor:

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from blocknerf.printable import printable
-from viewer.markup import LONGEST, escape, paragraph, table
+from viewer.markup import MAX_TEXT, escape, paragraph, table
 
 HOSTILE = [
     "<script>parent.fallen = 1</script>",
@@ -48,7 +48,7 @@ class Page(HTMLParser):
 
 def literal(text: str) -> str:
     """What is to be read of a text."""
-    return printable(text if len(text) <= LONGEST else f"{text[:LONGEST]} ...")
+    return printable(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} ...")
 
 
 @pytest.mark.parametrize(
@@ -71,4 +71,4 @@ def test_an_attribute_ends_where_it_should(text: str) -> None:
 
 
 def test_a_text_without_end_is_cut() -> None:
-    assert len(escape("<" * 10 * LONGEST)) == 4 * LONGEST + 4
+    assert len(escape("<" * 10 * MAX_TEXT)) == 4 * MAX_TEXT + 4

@@ -11,13 +11,13 @@ import numpy as np
 
 from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browsing import SECONDS, Page
-from viewer.gate import Gate
-from viewer.view import serving
+from viewer.auth_proxy import AuthProxy
+from viewer.view import serve
 
 WORD = "open-sesame"
 
 
-def test_the_town_appears_with_no_request_elsewhere(visit: Callable[..., Page], gate: Gate) -> None:
+def test_the_town_appears_with_no_request_elsewhere(visit: Callable[..., Page], gate: AuthProxy) -> None:
     page = visit()
     assert page.settled().std() > 10.0
     assert {"blended"} <= set(page.states().values())
@@ -42,22 +42,22 @@ def test_a_moved_camera_sees_something_else_and_the_plan_follows(visit: Callable
 
 def test_light_exposure_and_blocks_change_the_picture(visit: Callable[..., Page], town_run: RunFolder) -> None:
     page = visit()
-    page.changes(lambda: page.choose("Light", "noon"), least=0.3)
-    page.page.get_by_label("Exposure of the surroundings").uncheck(force=True)
+    page.changes(lambda: page.choose("Appearance", "noon"), least=0.3)
+    page.page.get_by_label("Auto exposure").uncheck(force=True)
     page.changes(lambda: page.input("Exposure").fill("4"), least=0.3)
-    page.changes(lambda: page.choose("Shows", "depth"))
-    page.changes(lambda: page.choose("Shows", "blocks"))
+    page.changes(lambda: page.choose("Output", "depth"))
+    page.changes(lambda: page.choose("Output", "blocks"))
     states = page.states()
     (shown,) = [name for name, state in states.items() if state == "blended"][:1]
-    page.changes(lambda: page.input("Hidden").fill(shown), least=0.3)
+    page.changes(lambda: page.input("Hide blocks").fill(shown), least=0.3)
     assert page.states()[shown] == "far"
 
 
-def test_two_visitors_at_once_and_one_leaves(visit: Callable[..., Page], gate: Gate) -> None:
+def test_two_visitors_at_once_and_one_leaves(visit: Callable[..., Page], gate: AuthProxy) -> None:
     first, second = visit(), visit(width=1000, height=700)
     second.settled()  # while one of them still waits, the other's picture may rest at a coarse level
     still = first.settled()
-    second.changes(lambda: second.choose("Shows", "depth"))
+    second.changes(lambda: second.choose("Output", "depth"))
     assert np.abs(first.settled() - still).mean() < 0.5, "what one chooses is not shown to the other"
     before = gate.connections
     first.close()
@@ -65,7 +65,7 @@ def test_two_visitors_at_once_and_one_leaves(visit: Callable[..., Page], gate: G
     while gate.connections >= before:
         assert time.monotonic() < deadline
         time.sleep(0.1)
-    second.changes(lambda: second.choose("Shows", "color"))
+    second.changes(lambda: second.choose("Output", "color"))
 
 
 def test_a_path_is_saved_loaded_and_rendered(visit: Callable[..., Page], town_run: RunFolder, tmp_path: Path) -> None:
@@ -73,11 +73,11 @@ def test_a_path_is_saved_loaded_and_rendered(visit: Callable[..., Page], town_ru
     page.settled()
     page.page.get_by_text("Path", exact=True).click()
     page.click("Add keyframe")
-    page.changes(lambda: page.click("From above"))
+    page.changes(lambda: page.click("Top view"))
     page.click("Add keyframe")
     page.page.get_by_text("2 keyframes.").wait_for()
     page.input("Seconds").fill("0.5")
-    page.input("Pictures a second").fill("4")
+    page.input("FPS").fill("4")
     page.choose("Size", "320x180")
     with page.page.expect_download() as saved:
         page.click("Save trajectory.json")
@@ -89,16 +89,16 @@ def test_a_path_is_saved_loaded_and_rendered(visit: Callable[..., Page], town_ru
         page.click("Load a path")
     chooser.value.set_files(path)
     page.page.get_by_text("A path of 2 pictures").wait_for()
-    page.click("Render film")
-    page.page.get_by_text("web001 is done.").wait_for(timeout=120_000)
+    page.click("Render video")
+    page.page.get_by_text("viewer-001 is done.").wait_for(timeout=120_000)
     with page.page.expect_download() as film:
-        page.page.locator("a[download='web001.mp4']").click()
-    assert film.value.path().read_bytes() == town_run.video("web001").read_bytes()
-    assert town_run.video("web001").stat().st_size > 1000
+        page.page.locator("a[download='viewer-001.mp4']").click()
+    assert film.value.path().read_bytes() == town_run.video("viewer-001").read_bytes()
+    assert town_run.video("viewer-001").stat().st_size > 1000
 
 
 def test_a_word_is_asked_for_where_one_is_set(town_run: RunFolder, browser: Any) -> None:
-    with serving(town_run, token=WORD) as guarded:
+    with serve(town_run, token=WORD) as guarded:
         bare = guarded.url.partition("?")[0]
         for url in (bare, f"{bare}?token=open-barley"):
             refused = Page(browser, url)
@@ -130,10 +130,10 @@ def test_weighting_number_and_day_change_the_picture(visit: Callable[..., Page])
     page.choose("Weighting", "inverse_distance_2d")
     blended = page.page.locator("svg.plan circle[data-state=blended]")
     blended.nth(1).wait_for()
-    page.input("At most").fill("1")
+    page.input("Max blocks").fill("1")
     blended.nth(1).wait_for(state="detached")
-    page.choose("Passes into", "noon")
-    page.changes(lambda: page.input("Passed").fill("1"), least=0.3)
+    page.choose("Blend to", "noon")
+    page.changes(lambda: page.input("Blend amount").fill("1"), least=0.3)
 
 
 def test_a_path_is_previewed_exported_and_its_film_cancelled(visit: Callable[..., Page], town_run: RunFolder) -> None:
@@ -156,9 +156,9 @@ def test_a_path_is_previewed_exported_and_its_film_cancelled(visit: Callable[...
     page.page.wait_for_function(f"document.querySelector('svg.plan path').getAttribute('transform') !== '{end}'")
     page.page.wait_for_function(f"document.querySelector('svg.plan path').getAttribute('transform') === '{end}'")
     page.input("Seconds").fill("600")
-    page.click("Render film")
+    page.click("Render video")
     rendering = page.page.get_by_text("Rendering web")
-    name = rendering.inner_text(timeout=1000 * SECONDS).removeprefix("Rendering ")[: len("web000")]
+    name = rendering.inner_text(timeout=1000 * SECONDS).removeprefix("Rendering ")[: len("viewer-000")]
     page.click("Cancel")
     page.page.get_by_text(f"{name} cancelled").wait_for(timeout=1000 * SECONDS)
     assert not town_run.video(name).exists()

@@ -9,26 +9,26 @@ import pytest
 
 from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browsing import SECONDS, Page
-from viewer.pictures import Gallery, Picture, Wish
-from viewer.view import serving
+from viewer.request_renderer import RenderedImage, RenderRequest, RequestRenderer
+from viewer.view import serve
 
 NEAR, FAR = 0.3, 150.0
 """How far the walls are: nearer than all of the scene on the left of the picture, and farther on the right."""
 
 
-def walls(wish: Wish, level: float) -> Picture:
+def walls(wish: RenderRequest, level: float) -> RenderedImage:
     """Stands for the city's picture."""
     camera = wish.view.scaled(level)
     height, width = int(camera.height[0]), int(camera.width[0])
     depth = np.repeat([[NEAR, FAR]], [width // 2, width - width // 2], 1).repeat(height, 0).astype(np.float32)
-    return Picture(image=np.full((height, width, 3), 200, np.uint8), depth=depth, uses=(), camera=camera)
+    return RenderedImage(image=np.full((height, width, 3), 200, np.uint8), depth=depth, selection=(), camera=camera)
 
 
 def test_a_wall_hides_what_is_behind_it_and_nothing_else(
     town_run: RunFolder, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(Gallery, "paint", lambda _, wish, level, __: walls(wish, level))
-    with serving(town_run) as gate:
+    monkeypatch.setattr(RequestRenderer, "paint", lambda _, wish, level, __: walls(wish, level))
+    with serve(town_run) as gate:
         page = Page(browser, gate.url, width=1000, height=460)
         page.states()  # are there when the first picture is
         page.page.get_by_label("Show points").check(force=True)

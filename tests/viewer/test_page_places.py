@@ -10,16 +10,16 @@ import torch
 from blocknerf.cameras import Cameras
 from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browsing import SECONDS, Page
-from viewer.facts import BlockFacts
-from viewer.stock import Stock
+from viewer.block_info import BlockInfo
+from viewer.run_contents import RunContents
 
 WIDTH, HEIGHT = 1280, 720
 NAMES = "b000", "b001"
 
 
 @pytest.fixture(scope="module")
-def stock(town_run: RunFolder) -> Stock:
-    return Stock.of(town_run)
+def stock(town_run: RunFolder) -> RunContents:
+    return RunContents.of(town_run)
 
 
 def on_page(camera: Cameras, point: torch.Tensor) -> tuple[float, float]:
@@ -42,7 +42,9 @@ def wait_for_arrow(page: Page, other_than: str) -> None:
     )
 
 
-def test_a_click_on_the_plan_leads_to_the_block_whose_middle_is_near(visit: Callable[..., Page], stock: Stock) -> None:
+def test_a_click_on_the_plan_leads_to_the_block_whose_middle_is_near(
+    visit: Callable[..., Page], stock: RunContents
+) -> None:
     page = visit()
     page.settled()
     first, second = (page.page.locator(f"svg.plan circle[data-block={name}]").bounding_box() for name in NAMES)
@@ -62,10 +64,10 @@ def test_a_click_on_the_plan_leads_to_the_block_whose_middle_is_near(visit: Call
     assert page.states()["b000"] == "blended"
 
 
-def test_a_block_is_gone_to_by_name(visit: Callable[..., Page], stock: Stock) -> None:
+def test_a_block_is_gone_to_by_name(visit: Callable[..., Page], stock: RunContents) -> None:
     page = visit()
     page.settled()
-    names = [stock.capture.frames[stock.entrance(name)].name for name in ("b002", "b000")]
+    names = [stock.capture.frames[stock.image_at_block(name)].name for name in ("b002", "b000")]
     for name, photograph in zip(("b002", "b000", "b000"), (*names, names[1]), strict=True):
         page.input("Go to block").fill(f"{name[:-1]}9")  # none
         page.input("Go to block").fill(name)
@@ -75,9 +77,9 @@ def test_a_block_is_gone_to_by_name(visit: Callable[..., Page], stock: Stock) ->
         assert page.states()[name] == "blended"
 
 
-def test_blocks_and_photographs_of_the_scene_are_clicked(visit: Callable[..., Page], stock: Stock) -> None:
+def test_blocks_and_photographs_of_the_scene_are_clicked(visit: Callable[..., Page], stock: RunContents) -> None:
     page = visit(width=WIDTH, height=HEIGHT)
-    start = stock.photograph(stock.way[0])
+    start = stock.image(stock.path[0])
     for kind, index, point in clickable(stock):
         page.page.reload()
         page.settled()
@@ -92,7 +94,7 @@ def test_blocks_and_photographs_of_the_scene_are_clicked(visit: Callable[..., Pa
             page.page.wait_for_timeout(1500)
 
 
-def clickable(stock: Stock) -> list[tuple[str, int, torch.Tensor]]:
+def clickable(stock: RunContents) -> list[tuple[str, int, torch.Tensor]]:
     """A block and a photograph ahead of where a page begins, with what a click at them leads to.
 
     Things turn up on a page one by one, and a click that comes early hits what stands behind. So nothing clickable
@@ -102,26 +104,26 @@ def clickable(stock: Stock) -> list[tuple[str, int, torch.Tensor]]:
     block, names = stock.city.blocks[0], [frame.name for frame in stock.capture.frames]
     photograph = names.index("images/drive2_overcast_001_right.jpg")
     return [
-        ("blocks", stock.entrance(block.name), torch.tensor(block.origin)),
-        ("photographs", photograph, stock.cameras.centers[photograph]),  # where the lines of its frustum meet
+        ("blocks", stock.image_at_block(block.name), torch.tensor(block.origin)),
+        ("images", photograph, stock.cameras.centers[photograph]),  # where the lines of its frustum meet
     ]
 
 
-def test_the_panel_tells_of_the_block_in_the_picture(visit: Callable[..., Page], stock: Stock) -> None:
+def test_the_panel_tells_of_the_block_in_the_picture(visit: Callable[..., Page], stock: RunContents) -> None:
     page = visit()
     page.settled()
-    facts = BlockFacts.of(stock.run, "b000")
+    facts = BlockInfo.of(stock.run, "b000")
     cells = page.page.locator("tr", has=page.page.get_by_text(f"{facts.trained:%Y-%m-%d}")).locator("td")
     assert cells.all_inner_texts()[:3] == ["b000", str(facts.frames), f"{facts.psnr:.1f}"]
 
 
-def test_one_walks_the_street_and_looks_from_above(visit: Callable[..., Page], stock: Stock) -> None:
+def test_one_walks_the_street_and_looks_from_above(visit: Callable[..., Page], stock: RunContents) -> None:
     page = visit()
     page.settled()
     street = page.height()
-    page.changes(lambda: page.click("From above"))
+    page.changes(lambda: page.click("Top view"))
     assert page.height() > street + max(block.radius for block in stock.city.blocks)
-    page.changes(lambda: page.click("To the street"))
+    page.changes(lambda: page.click("Nearest image"))
     assert page.height() == pytest.approx(street, abs=1.0)
     before = np.array(page.stands[-1]["position"])
 

@@ -56,6 +56,6 @@ def test_a_run_is_looked_at_while_its_blocks_train(
         words = ["run", town, "--out", str(tmp_path / "run"), "--steps", "4", "--downscale", "4", "--radius", "40"]
         assert cli.main([*words, "--view"]) == 0
         assert onlooker.seen == [("preview", "blended"), ("field", "blended")]
-    assert RunFolder(tmp_path / "run").blocks_done() != []
+    assert RunFolder(tmp_path / "run").trained_blocks() != []
     with pytest.raises(ConnectionRefusedError), speaker(onlooker.port):
         pass

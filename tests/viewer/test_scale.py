@@ -8,10 +8,10 @@ import pytest
 
 from blocknerf.city.run_folder import RunFolder
 from tests.viewer.speaking import CAMERA, Speaker, speaker
-from viewer import stock as stock_module
-from viewer.gate import Gate
-from viewer.stock import DEEPEST, Stock, _scale
-from viewer.view import serving
+from viewer import run_contents
+from viewer.auth_proxy import AuthProxy
+from viewer.run_contents import MAX_SCENE_SIZE, RunContents, _scale
+from viewer.view import serve
 
 HOLDS = 167.77
 """Units of the page that viser's 24 bits of depth reach to."""
@@ -30,10 +30,10 @@ class Seen:
     sizes: np.ndarray
 
 
-def seen(gate: Gate, scale: float) -> Seen:
+def seen(gate: AuthProxy, scale: float) -> Seen:
     with speaker(gate.port) as page:
         page.say(**CAMERA | {"position": tuple(scale * x for x in CAMERA["position"])})
-        boxes = [each for each in wait_for_boxes(page) if each["props"]["label"] in ("Show blocks", "Show way")]
+        boxes = [each for each in wait_for_boxes(page) if each["props"]["label"] in ("Show blocks", "Show path")]
         for box in boxes:
             page.say("GuiUpdateMessage", uuid=box["uuid"], updates={"value": True})
         page.wait_for("IcosphereMessage")
@@ -65,13 +65,13 @@ def decoded(data: bytes) -> np.ndarray:
 
 
 def test_a_city_that_is_shown_smaller_is_the_same(
-    gate: Gate, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+    gate: AuthProxy, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stock_module, "DEEPEST", SMALLER)
-    scale = Stock.of(town_run).scale
+    monkeypatch.setattr(run_contents, "MAX_SCENE_SIZE", SMALLER)
+    scale = RunContents.of(town_run).scene_scale
     assert 0.1 < scale < 0.3
     large = seen(gate, 1.0)
-    with serving(town_run) as other:
+    with serve(town_run) as other:
         small = seen(other, scale)
     assert small.plan == large.plan
     assert np.abs(small.image - large.image).mean() < 1.0
@@ -82,9 +82,9 @@ def test_a_city_that_is_shown_smaller_is_the_same(
 
 @pytest.mark.parametrize("times", [1.0, 5.0, 300.0])
 def test_depth_reaches_across_every_city(town_run: RunFolder, times: float) -> None:
-    stock = Stock.of(town_run)
+    stock = RunContents.of(town_run)
     far = tuple(replace(block, origin=tuple(times * x for x in block.origin)) for block in stock.city.blocks)
     across = max(np.linalg.norm(np.subtract(one.origin, other.origin)) for one in far for other in far)
     scale = _scale(replace(stock.city, blocks=far), stock.cameras)
-    assert scale * across < DEEPEST < HOLDS
+    assert scale * across < MAX_SCENE_SIZE < HOLDS
     assert (scale == 1.0) is (times == 1.0)

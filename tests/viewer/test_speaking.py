@@ -7,10 +7,10 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.viewer.speaking import CAMERA, Speaker, speaker
-from viewer import messages
-from viewer.gate import Gate
-from viewer.session import Session
-from viewer.uploads import LARGEST_FILE, MOST_PARTS
+from viewer import frame_limit
+from viewer.auth_proxy import AuthProxy
+from viewer.session import ClientSession
+from viewer.upload_limit import MAX_FILE_BYTES, MAX_PARTS
 
 
 def button(page: Speaker) -> str:
@@ -41,7 +41,7 @@ def panel_says(page: Speaker, what: str) -> bool:
 
 
 @pytest.mark.parametrize("message", [b"garbage", b"", b"\x81\xa4type\xa7nothing", bytes(2 << 20)])
-def test_a_broken_or_huge_message_ends_its_own_session(gate: Gate, message: bytes) -> None:
+def test_a_broken_or_huge_message_ends_its_own_session(gate: AuthProxy, message: bytes) -> None:
     with speaker(gate.port) as other, speaker(gate.port) as page:
         for each in (other, page):
             each.wait_for_picture()
@@ -53,19 +53,19 @@ def test_a_broken_or_huge_message_ends_its_own_session(gate: Gate, message: byte
         other.wait_for_picture()
 
 
-def test_a_file_that_is_too_large_is_not_taken(gate: Gate) -> None:
+def test_a_file_that_is_too_large_is_not_taken(gate: AuthProxy) -> None:
     with speaker(gate.port) as page:
-        start(page, "large", LARGEST_FILE + 1, 65)
-        assert acks(page, "large") == [LARGEST_FILE + 1], "so that the page waits no longer"
+        start(page, "large", MAX_FILE_BYTES + 1, 65)
+        assert acks(page, "large") == [MAX_FILE_BYTES + 1], "so that the page waits no longer"
         assert panel_says(page, "the file is larger than 32 MiB")
         part(page, "large", 0, bytes(1000))
         assert len(acks(page, "large")) == 1
-        start(page, "crumbs", 1000, MOST_PARTS + 1)
+        start(page, "crumbs", 1000, MAX_PARTS + 1)
         part(page, "crumbs", 0, b"1")
         assert acks(page, "crumbs") == [1000]
 
 
-def test_a_file_is_no_larger_than_it_was_said_to_be(gate: Gate) -> None:
+def test_a_file_is_no_larger_than_it_was_said_to_be(gate: AuthProxy) -> None:
     with speaker(gate.port) as page:
         start(page, "liar", 1000, 60)
         part(page, "liar", 0, bytes(900))
@@ -75,7 +75,7 @@ def test_a_file_is_no_larger_than_it_was_said_to_be(gate: Gate) -> None:
         assert acks(page, "liar") == [900]
 
 
-def test_one_file_is_sent_at_a_time(gate: Gate) -> None:
+def test_one_file_is_sent_at_a_time(gate: AuthProxy) -> None:
     with speaker(gate.port) as page:
         start(page, "first", 1000, 2)
         part(page, "first", 0, bytes(500))
@@ -87,15 +87,15 @@ def test_one_file_is_sent_at_a_time(gate: Gate) -> None:
         assert panel_says(page, "Not done:")  # it is no path
 
 
-def test_a_flood_of_cameras_is_not_looked_at_one_by_one(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked, ask = [], Session._ask
+def test_a_flood_of_cameras_is_not_looked_at_one_by_one(gate: AuthProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, ask = [], ClientSession._request_render
 
-    def counted(session: Session) -> None:
+    def counted(session: ClientSession) -> None:
         asked.append(session)
         ask(session)
 
-    monkeypatch.setattr(Session, "_ask", counted)
-    monkeypatch.setattr(messages, "RATE", 1e9)  # the gate lets all of them in
+    monkeypatch.setattr(ClientSession, "_ask", counted)
+    monkeypatch.setattr(frame_limit, "RATE", 1e9)  # the gate lets all of them in
     with speaker(gate.port) as flooder, speaker(gate.port) as other:
         for each in (flooder, other):
             each.wait_for_picture()
@@ -112,7 +112,7 @@ def test_a_flood_of_cameras_is_not_looked_at_one_by_one(gate: Gate, monkeypatch:
         assert len(asked) - before < len(flood) / 2
 
 
-def test_what_one_visitor_says_of_a_form_is_not_repeated_to_others(gate: Gate) -> None:
+def test_what_one_visitor_says_of_a_form_is_not_repeated_to_others(gate: AuthProxy) -> None:
     with speaker(gate.port) as page, speaker(gate.port) as other:
         for each in (page, other):
             each.wait_for_picture()

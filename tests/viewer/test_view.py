@@ -14,14 +14,14 @@ from pipelines.cli import main
 from pipelines.ingest import ingest
 from pipelines.partition import partition
 from tests.viewer.visitors import wait_for
-from viewer import filming
-from viewer.filming import Filming, Studio, _take_name
-from viewer.stock import Stock
+from viewer import render_jobs
+from viewer.render_jobs import RenderJob, RenderQueue, _take_name
+from viewer.run_contents import RunContents
 from viewer.view import view
 
 
-def film(stock: Stock, count: int) -> Trajectory:
-    camera = stock.photograph(stock.way[0])
+def film(stock: RunContents, count: int) -> Trajectory:
+    camera = stock.image(stock.path[0])
     poses = camera.camera_to_world.repeat(count, 1, 1)
     poses[:, 0, 3] += torch.arange(count)
     return Trajectory(camera_to_world=poses, focals=torch.full((count,), 20.0), width=32, height=18, fps=8.0)
@@ -54,77 +54,77 @@ def test_the_missing_extra_is_named(
 
 
 def test_films_have_names_of_their_own_and_can_be_cancelled(town_run: RunFolder) -> None:
-    stock = Stock.of(town_run)
-    first, second = (Filming(town_run, film(stock, count), "--look", "noon") for count in (3, 500))
+    stock = RunContents.of(town_run)
+    first, second = (RenderJob(town_run, film(stock, count), "--appearance", "noon") for count in (3, 500))
     assert first.name != second.name
     second.cancel()
     assert second.state == "cancelled"
     wait_for(lambda: first.state != "rendering")
-    assert (first.state, first.share) == ("done", 1.0), first.complaint
+    assert (first.state, first.fraction) == ("done", 1.0), first.error
     assert first.video.is_file()
     for each in (first, second):
         each.close()
 
 
 def test_one_film_is_made_at_a_time(town_run: RunFolder) -> None:
-    studio, path = Studio(town_run), film(Stock.of(town_run), 500)
-    first = studio.begin(path)
+    studio, path = RenderQueue(town_run), film(RunContents.of(town_run), 500)
+    first = studio.submit(path)
     with pytest.raises(RunError, match="another film is being rendered"):
-        studio.begin(path)
+        studio.submit(path)
     first.close()
-    second = studio.begin(path)
+    second = studio.submit(path)
     studio.close()
     assert second.state == "cancelled"
 
 
 def test_nothing_is_begun_once_the_viewer_stops(town_run: RunFolder) -> None:
-    studio, before = Studio(town_run), set(town_run.renders.glob("*"))
+    studio, before = RenderQueue(town_run), set(town_run.renders.glob("*"))
     studio.close()
     with pytest.raises(RunError, match="the viewer is being stopped"):
-        studio.begin(film(Stock.of(town_run), 3))
+        studio.submit(film(RunContents.of(town_run), 3))
     assert set(town_run.renders.glob("*")) == before
 
 
 def test_what_visitors_render_is_bounded_and_never_removed(
     town_run: RunFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run, path = RunFolder(tmp_path), film(Stock.of(town_run), 100)
+    run, path = RunFolder(tmp_path), film(RunContents.of(town_run), 100)
     made = []
 
-    class Made(filming.Filming):
+    class Made(render_jobs.RenderJob):
         state = "done"
 
         def __init__(self, run: RunFolder, film: Trajectory, *options: str) -> None:
             made.append(_take_name(run))
 
-    monkeypatch.setattr(filming, "Filming", Made)
-    studio = Studio(run)
-    monkeypatch.setattr(filming, "MOST_VIDEOS", 2)
-    for name in ("flythrough", "website", "web1", "webs/web007"):  # none of them a visitor's
+    monkeypatch.setattr(render_jobs, "RenderJob", Made)
+    studio = RenderQueue(run)
+    monkeypatch.setattr(render_jobs, "MOST_VIDEOS", 2)
+    for name in ("flythrough", "website", "viewer-1", "viewers/viewer-007"):  # none of them a visitor's
         run.render_folder(name).mkdir(parents=True)
     for _ in range(2):
-        studio.begin(path)
+        studio.submit(path)
     with pytest.raises(RunError, match=r"^view: visitors have made 2 videos .*; have some of renders/web\* removed$"):
-        studio.begin(path)
-    monkeypatch.setattr(filming, "MOST_VIDEOS", 3)
-    monkeypatch.setattr(filming, "MOST_BYTES", 3 * 100 * 32 * 18 + 4)
-    picture = run.pictures("web002") / "00000.png"
+        studio.submit(path)
+    monkeypatch.setattr(render_jobs, "MOST_VIDEOS", 3)
+    monkeypatch.setattr(render_jobs, "MOST_BYTES", 3 * 100 * 32 * 18 + 4)
+    picture = run.frames_dir("viewer-002") / "00000.png"
     picture.parent.mkdir()
     picture.write_bytes(bytes(5))
     with pytest.raises(RunError, match=r"^view: this video may take 0\.0 GiB, and 0\.0 GiB are left .*; make it short"):
-        studio.begin(path)
+        studio.submit(path)
     picture.write_bytes(bytes(4))
-    studio.begin(path)
-    assert made == ["web001", "web002", "web003"]
+    studio.submit(path)
+    assert made == ["viewer-001", "viewer-002", "viewer-003"]
     assert picture.exists()
 
 
 def test_words_of_a_crash_go_to_the_terminal(town_run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
-    making = Filming(town_run, film(Stock.of(town_run), 3), "--look", "midnight")
+    making = RenderJob(town_run, film(RunContents.of(town_run), 3), "--appearance", "midnight")
     wait_for(lambda: making.state == "failed")
     making._errors.write_text("Traceback\n  File '/srv/app.py'\nValueError: /srv/secret")
     making._process.returncode = 1
-    assert making.complaint == "see the server's terminal"
+    assert making.error == "see the server's terminal"
     assert "ValueError: /srv/secret" in caplog.text
     making.close()
 
@@ -132,12 +132,12 @@ def test_words_of_a_crash_go_to_the_terminal(town_run: RunFolder, caplog: pytest
 def test_names_are_taken_by_one_film_each(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(lambda _: _take_name(RunFolder(tmp_path)), range(40)))
-    assert sorted(names) == [f"web{number:03d}" for number in range(1, 41)]
+    assert sorted(names) == [f"viewer-{number:03d}" for number in range(1, 41)]
 
 
 def test_a_film_that_cannot_be_made_says_why(town_run: RunFolder) -> None:
-    making = Filming(town_run, film(Stock.of(town_run), 3), "--look", "midnight")
+    making = RenderJob(town_run, film(RunContents.of(town_run), 3), "--appearance", "midnight")
     wait_for(lambda: making.state == "failed")
-    assert "midnight" in making.complaint
+    assert "midnight" in making.error
     making.close()
     assert not town_run.render_folder(making.name).exists()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
-from viewer.gate import Gate
+from viewer.auth_proxy import AuthProxy
 
 TOKEN = "a-good_Token1"
 FLOOD_BYTES = 64 << 20
@@ -95,15 +95,15 @@ def connect_to(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=15)
 
 
-def connect(gate: Gate) -> socket.socket:
+def connect(gate: AuthProxy) -> socket.socket:
     return connect_to(gate.port)
 
 
-def head(gate: Gate, target: str = "/", more: str = "", method: str = "GET", host: str = "") -> bytes:
+def head(gate: AuthProxy, target: str = "/", more: str = "", method: str = "GET", host: str = "") -> bytes:
     return f"{method} {target} HTTP/1.1\r\nHost: {host or f'127.0.0.1:{gate.port}'}\r\n{more}\r\n".encode()
 
 
-def ask(gate: Gate, request: bytes) -> tuple[int, str]:
+def ask(gate: AuthProxy, request: bytes) -> tuple[int, str]:
     """Status and everything that was said, up to the end of the connection."""
     with connect(gate) as visitor:
         visitor.sendall(request)
@@ -111,11 +111,11 @@ def ask(gate: Gate, request: bytes) -> tuple[int, str]:
     return int(said.split()[1]), said
 
 
-def cookie(gate: Gate, token: str = TOKEN) -> str:
+def cookie(gate: AuthProxy, token: str = TOKEN) -> str:
     return f"Cookie: other=1; blocknerf_token_{gate.port}={token}\r\n"
 
 
-def websocket(gate: Gate, target: str = "/", more: str = "") -> socket.socket:
+def websocket(gate: AuthProxy, target: str = "/", more: str = "") -> socket.socket:
     visitor = connect(gate)
     visitor.sendall(head(gate, target, UPGRADE + more))
     assert read_until(visitor, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")

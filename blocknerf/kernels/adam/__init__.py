@@ -1,5 +1,5 @@
 """A step of the Adam optimizer that leaves untouched entries alone."""
 
-from blocknerf.kernels.adam.step import adam_step
+from blocknerf.kernels.adam.api import adam_step
 
 __all__ = ["adam_step"]

@@ -13,32 +13,35 @@ class GridSpec:
     Level l has scale `base * growth^l - 1` and resolution `ceil(scale) + 1`; a point x of the unit cube lies at
     `x * scale + 0.5` in it. A level is dense (x fastest) while `resolution^3` fits `2^log2_table`, else hashed.
 
-    >>> GridSpec(levels=2, features=4, log2_table=12, base_resolution=4, finest_resolution=32).offsets
+    >>> GridSpec(num_levels=2, features_per_level=4, log2_hashmap_size=12, base_resolution=4, max_resolution=32).offsets
     (0, 64, 4160)
     """
 
-    levels: int
-    features: int
-    log2_table: int
+    num_levels: int
+    features_per_level: int
+    log2_hashmap_size: int
     base_resolution: int
-    finest_resolution: int
+    max_resolution: int
 
     def __post_init__(self) -> None:
-        positive = (self.levels, self.features, self.log2_table, self.base_resolution)
-        if min(positive) < 1 or self.log2_table > 28 or self.finest_resolution < self.base_resolution:
+        positive = (self.num_levels, self.features_per_level, self.log2_hashmap_size, self.base_resolution)
+        if min(positive) < 1 or self.log2_hashmap_size > 28 or self.max_resolution < self.base_resolution:
             raise ValueError(f"{self}: counts start at 1, log2_table ends at 28, finest >= base resolution")
 
     @property
-    def growth(self) -> float:
+    def per_level_scale(self) -> float:
         """How much finer each level is than the one before."""
-        if self.levels == 1:
+        if self.num_levels == 1:
             return 1.0
-        return math.exp(math.log(self.finest_resolution / self.base_resolution) / (self.levels - 1))
+        return math.exp(math.log(self.max_resolution / self.base_resolution) / (self.num_levels - 1))
 
     @property
     def scales(self) -> tuple[float, ...]:
         """Cells along the cube's edge, per level; rounded to float32 so that every backend and dtype sees the same."""
-        return tuple(float(np.float32(self.base_resolution * self.growth**level - 1.0)) for level in range(self.levels))
+        return tuple(
+            float(np.float32(self.base_resolution * self.per_level_scale**level - 1.0))
+            for level in range(self.num_levels)
+        )
 
     @property
     def resolutions(self) -> tuple[int, ...]:
@@ -50,11 +53,11 @@ class GridSpec:
         """The first entry of each level, and at the end the number of all entries."""
         offsets = [0]
         for resolution in self.resolutions:
-            offsets.append(offsets[-1] + min(-(-(resolution**3) // 8) * 8, 1 << self.log2_table))
+            offsets.append(offsets[-1] + min(-(-(resolution**3) // 8) * 8, 1 << self.log2_hashmap_size))
         return tuple(offsets)
 
     @property
-    def entries(self) -> int:
+    def num_entries(self) -> int:
         """Entries of the whole table."""
         return self.offsets[-1]
 
@@ -65,6 +68,6 @@ class GridSpec:
         return tuple(resolution**3 > size for resolution, size in zip(self.resolutions, sizes, strict=True))
 
     @property
-    def encoded(self) -> int:
+    def output_dim(self) -> int:
         """Numbers a point is encoded by: features of level 0, of level 1, and so on."""
-        return self.levels * self.features
+        return self.num_levels * self.features_per_level

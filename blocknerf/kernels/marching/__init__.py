@@ -1,6 +1,6 @@
 """Rays followed front to back through the networks of a block, for pictures."""
 
-from blocknerf.kernels.marching.network import RadianceNetwork
-from blocknerf.kernels.marching.rays import march
+from blocknerf.kernels.marching.api import march
+from blocknerf.kernels.marching.params import FieldParams
 
-__all__ = ["RadianceNetwork", "march"]
+__all__ = ["FieldParams", "march"]

@@ -5,15 +5,15 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from blocknerf.compilation import FASTMATH
-from blocknerf.kernels.exponential import exp
-from blocknerf.kernels.hash_grid.corners import move
-from blocknerf.kernels.hash_grid.native import encode_tile
-from blocknerf.kernels.marching.lanes import COLOR, LEAST, RAYS, SEEN
-from blocknerf.kernels.mlp.layout import ACTIVATION, BIAS, INPUT_ROOM, OUTPUT_ROOM, TILE
-from blocknerf.kernels.mlp.products import LANES
+from blocknerf.kernels.fast_exp import exp
+from blocknerf.kernels.hash_grid.numba_corners import move
+from blocknerf.kernels.hash_grid.numba_impl import encode_tile
+from blocknerf.kernels.marching.ray_simd import COLOR, LEAST, RAYS, SEEN
+from blocknerf.kernels.mlp.buffer_layout import ACTIVATION, BIAS, INPUT_ROOM, OUTPUT_ROOM, TILE
+from blocknerf.kernels.mlp.matmul import LANES
 from blocknerf.kernels.mlp.tile import INDEX_ZERO, rectify, run_layer
-from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
+from blocknerf.kernels.radiance.params import DENSITY_LIMIT, DENSITY_SHIFT
+from blocknerf.numba_config import FASTMATH
 
 _ONE, _VECTOR = np.float32(1.0), (0,) * LANES
 _SHIFT, _LIMIT = np.float32(DENSITY_SHIFT), np.float32(DENSITY_LIMIT)

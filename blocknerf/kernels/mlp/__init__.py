@@ -1,5 +1,5 @@
 """Small fully connected networks."""
 
-from blocknerf.kernels.mlp.network import mlp
+from blocknerf.kernels.mlp.api import mlp
 
 __all__ = ["mlp"]

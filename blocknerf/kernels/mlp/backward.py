@@ -5,8 +5,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from blocknerf.compilation import FASTMATH
-from blocknerf.kernels.mlp.layout import (
+from blocknerf.kernels.mlp.buffer_layout import (
     ACTIVATION,
     BACKWARD,
     BIAS,
@@ -16,7 +15,8 @@ from blocknerf.kernels.mlp.layout import (
     OUTPUTS,
     TILE,
 )
-from blocknerf.kernels.mlp.products import ROWS, product
+from blocknerf.kernels.mlp.matmul import ROWS, product
+from blocknerf.numba_config import FASTMATH
 
 _ZERO = np.float32(0.0)
 

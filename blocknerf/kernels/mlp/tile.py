@@ -5,9 +5,9 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from blocknerf.compilation import FASTMATH
-from blocknerf.kernels.mlp.layout import ACTIVATION, BIAS, FORWARD, INPUT_ROOM, INPUTS, OUTPUT_ROOM, TILE
-from blocknerf.kernels.mlp.products import product
+from blocknerf.kernels.mlp.buffer_layout import ACTIVATION, BIAS, FORWARD, INPUT_ROOM, INPUTS, OUTPUT_ROOM, TILE
+from blocknerf.kernels.mlp.matmul import product
+from blocknerf.numba_config import FASTMATH
 
 CHUNKS = 16
 """Parts that points are cut into, whatever the number of threads: what each sums is added in order."""

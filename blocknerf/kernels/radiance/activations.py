@@ -6,13 +6,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
+from blocknerf.kernels.radiance.params import DENSITY_LIMIT, DENSITY_SHIFT
 
 
-def density_of(logits: Float[Tensor, "*batch"], half_extent: float) -> Float[Tensor, "*batch"]:
+def trunc_exp_density(logits: Float[Tensor, "*batch"], half_extent: float) -> Float[Tensor, "*batch"]:
     """Density per world unit from its logit."""
     # Its unit is one over the half extent, so that fields of blocks of every size begin alike.
-    return truncated_exp(logits - DENSITY_SHIFT) / half_extent
+    return trunc_exp(logits - DENSITY_SHIFT) / half_extent
 
 
 class _TruncatedExp(torch.autograd.Function):
@@ -28,7 +28,7 @@ class _TruncatedExp(torch.autograd.Function):
         return gradient * value
 
 
-def truncated_exp(logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
+def trunc_exp(logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
     """exp, bounded at e^DENSITY_LIMIT in value, with a gradient that never vanishes above the bound."""
     return _TruncatedExp.apply(logits)
 
@@ -45,6 +45,6 @@ class _FadeGradient(torch.autograd.Function):
         return gradient * factor, None
 
 
-def fade_gradient(values: Tensor, factor: Tensor) -> Tensor:
+def scale_gradient(values: Tensor, factor: Tensor) -> Tensor:
     """The same values, whose gradient is multiplied by `factor` on the way back."""
     return _FadeGradient.apply(values, factor)

@@ -12,10 +12,10 @@ import torch
 import triton
 import triton.language as tl
 
-from blocknerf.kernels.precision import OPERANDS
-from blocknerf.kernels.radiance.tiles import activate, among, load_tile, matrix, of_rays, turned, vector
+from blocknerf.kernels.precision import MATMUL_DTYPE
+from blocknerf.kernels.radiance.triton_tiles import activate, among, load_tile, matrix, of_rays, turned, vector
 
-SHORT = tl.constexpr(tl.float32 if OPERANDS is torch.float32 else tl.bfloat16)
+SHORT = tl.constexpr(tl.float32 if MATMUL_DTYPE is torch.float32 else tl.bfloat16)
 
 
 @triton.jit

@@ -5,9 +5,9 @@ from typing import no_type_check
 import triton
 import triton.language as tl
 
-from blocknerf.kernels.hash_grid.cells import place
-from blocknerf.kernels.radiance.layers import DENSITY_LIMIT, DENSITY_SHIFT
-from blocknerf.kernels.radiance.tiles import (
+from blocknerf.kernels.hash_grid.triton_cells import place
+from blocknerf.kernels.radiance.params import DENSITY_LIMIT, DENSITY_SHIFT
+from blocknerf.kernels.radiance.triton_tiles import (
     activate,
     among,
     column_of,

@@ -14,7 +14,7 @@ from pathlib import Path
 os.environ["NUMBA_THREADING_LAYER"] = "workqueue"  # OpenMP's threads do not outlive a fork
 
 import blocknerf.kernels.threads  # noqa: F401  # decides how threads wait, so it comes before torch
-from blocknerf.kernels.ahead import compile_ahead, compiled_ahead
+from blocknerf.kernels.precompile import is_precompiled, precompile
 from pipelines import block_training
 from pipelines.cli import COMMANDS, main, module_of
 from tests.tiny import shrink_draft, shrink_fits, shrink_seams
@@ -51,8 +51,8 @@ def shrink() -> None:
 
 def load_jobs() -> None:
     """Compile the kernels and import every job, so that forked commands need not."""
-    if not compiled_ahead():
-        compile_ahead()
+    if not is_precompiled():
+        precompile()
     for name in COMMANDS:
         if name != "view":
             importlib.import_module(module_of(name))

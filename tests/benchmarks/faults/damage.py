@@ -39,15 +39,15 @@ READINGS = (
     Reading(kind="field", file=f"{BLOCK}/field.safetensors", stage="match"),
     Reading(kind="occupancy", file=f"{BLOCK}/occupancy.safetensors", stage="render"),
     Reading(kind="occupancy", file=f"{BLOCK}/occupancy.safetensors", stage="evaluate"),
-    Reading(kind="preset", file="run/looks/default.safetensors", stage="render"),
+    Reading(kind="preset", file="run/appearance/default.safetensors", stage="render"),
     Reading(kind="checkpoint", file="run/blocks/*/checkpoint/state.safetensors", stage="train"),
     Reading(kind="capture.json", file="run/capture.json", stage="evaluate"),
     Reading(kind="capture.json", file="run/capture.json", stage="partition"),
     Reading(kind="city.json", file="run/city.json", stage="render"),
     Reading(kind="frames.json", file=f"{BLOCK}/frames.json", stage="train"),
     Reading(kind="coverage.json", file="run/coverage.json", stage="report"),
-    Reading(kind="poses.json of a block", file=f"{BLOCK}/poses.json", stage="reconcile"),
-    Reading(kind="poses.json of a block", file=f"{BLOCK}/poses.json", stage="render"),
+    Reading(kind="pose_corrections.json", file=f"{BLOCK}/pose_corrections.json", stage="align"),
+    Reading(kind="pose_corrections.json", file=f"{BLOCK}/pose_corrections.json", stage="render"),
     Reading(kind="poses.json of a run", file="run/poses.json", stage="export"),
     Reading(kind="train.json", file=f"{BLOCK}/train.json", stage="report"),
     Reading(kind="log.jsonl", file=f"{BLOCK}/log.jsonl", stage="report"),
@@ -65,10 +65,10 @@ READINGS = (
     Reading(kind="video", file="run/renders/flythrough/video.mp4", stage="render", again=True),
     Reading(kind="video", file="run/renders/flythrough/video.mp4", stage="report"),
     Reading(kind="image of the report", file="run/evaluation/*_render.png", stage="report"),
-    Reading(kind="plan.png", file="run/plan.png", stage="report"),
+    Reading(kind="map.png", file="run/map.png", stage="report"),
 )
-WITHOUT_DIGEST = ("image", "mask", "points", "image of the report", "plan.png")
-UNSEEN = ("flipped", "zeroed", "another's")
+WITHOUT_DIGEST = ("image", "mask", "points", "image of the report", "map.png")
+MIN_PIXEL_VISIBILITY = ("flipped", "zeroed", "another's")
 """Damages that leave a valid file."""
 
 
@@ -104,7 +104,7 @@ DAMAGES = (*CONTENTS, "another's", "a folder", "a pipe")
 def damaged_files(town: Town, count: int, chance: random.Random) -> Iterator[Result]:
     """So many damaged files, of every kind in turn."""
     pairs = [(reading, damage) for reading in READINGS for damage in DAMAGES]
-    pairs = [(r, d) for r, d in pairs if r.kind not in WITHOUT_DIGEST or d not in UNSEEN]
+    pairs = [(r, d) for r, d in pairs if r.kind not in WITHOUT_DIGEST or d not in MIN_PIXEL_VISIBILITY]
     unfinished = _unfinished(town, chance)
     for reading, damage in chance.sample(pairs, min(count, len(pairs))):
         base = unfinished if reading.kind == "checkpoint" else _base(town, reading)

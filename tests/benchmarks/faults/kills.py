@@ -15,7 +15,7 @@ from tests.benchmarks.faults.writes import killed_at
 
 Whom = Literal["inside a write", "group", "parent", "child"]
 STAGES = ("train", "run", "render", "match", "ingest", "evaluate", "export", "partition", "reconcile")
-TWO = ("--at-once", "2", "--threads", "2")
+TWO = ("--jobs", "2", "--threads", "2")
 """Of training, where there is a child to kill: later options count."""
 SETTLING = 20.0
 """Seconds in which a child has to notice that its parent is gone."""

@@ -22,7 +22,7 @@ STAGES: dict[str, list[str]] = {
     "export": ["export", "run", "--poses", "town/refined.json"],
     "report": ["report", "run"],
 }
-WHOLE = ["run", "town", "--out", "run", "--radius", "9", "--at-once", "1", *TRAIN]
+WHOLE = ["run", "town", "--out", "run", "--radius", "9", "--jobs", "1", *TRAIN]
 VOLATILE = {"train.json", "log.jsonl", "render.json", "report.html"}
 """Files that hold times, and so are other ones each time."""
 

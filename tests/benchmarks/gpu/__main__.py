@@ -16,9 +16,9 @@ from typing import Any
 import torch
 
 from blocknerf.fields.checkpoint import save_field
-from blocknerf.fields.probing import extract_occupancy
-from blocknerf.kernels.backends import INTERPRETED
-from blocknerf.kernels.devices import device_name, resolve
+from blocknerf.fields.occupancy_extraction import extract_occupancy
+from blocknerf.kernels.backends import TRITON_INTERPRET
+from blocknerf.kernels.devices import device_name, resolve_device
 from tests.benchmarks.gpu.pictures import HEIGHT, WIDTH, frame_times
 from tests.benchmarks.gpu.training import curve, rate, score, subject
 
@@ -35,7 +35,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=None)
     parser.add_argument("--save", type=Path, default=None, help="where to keep the trained field")
     options = parser.parse_args()
-    device = resolve(options.device)
+    device = resolve_device(options.device)
     results: dict[str, Any] = {"device": device_name(device), "torch": torch.__version__, "block": options.block}
     parts = {"parity": parity, "kernels": kernels, "rates": rates, "quality": quality, "compiled": compiled}
     for name, part in parts.items():
@@ -77,7 +77,7 @@ def parity(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
 
 def kernels(options: argparse.Namespace, device: torch.device) -> dict[str, Any]:
     """Ceilings, and each stage as a share of its own; the field against PyTorch."""
-    if device.type == "cpu" and not INTERPRETED:
+    if device.type == "cpu" and not TRITON_INTERPRET:
         return {"stages": "need a GPU, or Triton's interpreter"}
     from tests.benchmarks.gpu.ceilings import measure
     from tests.benchmarks.gpu.stages import STAGE_RAYS, Samples, against_pytorch, against_tiny_cuda_nn, stages
@@ -149,7 +149,7 @@ def quality(options: argparse.Namespace, device: torch.device) -> dict[str, Any]
         save_field(field, options.save, step=of.trainer.step, city="")
     size, pictures = ((32, 18), 1) if options.tiny else ((WIDTH, HEIGHT), 12)
     times = {"plain": frame_times(options.run, options.block, field, None, pictures, size)}
-    field.skip_empty(cells)
+    field.set_occupancy(cells)
     times["skipping"] = frame_times(options.run, options.block, field, cells, pictures, size)
     print(f"ms a picture: {times}", flush=True)
     found = {"draft": draft, "skipping_psnr": round(score(of, field), 2), "pictures": times}

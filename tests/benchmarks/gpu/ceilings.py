@@ -9,14 +9,14 @@ import torch
 import triton
 import triton.language as tl
 
-from blocknerf.kernels.backends import INTERPRETED
+from blocknerf.kernels.backends import TRITON_INTERPRET
 from blocknerf.kernels.hash_grid import GridSpec
-from blocknerf.kernels.hash_grid.fused import _add_entry
-from blocknerf.kernels.tiles import capability
+from blocknerf.kernels.hash_grid.triton_impl import _add_entry
+from blocknerf.kernels.triton_ops import capability
 
-COPIED = 1 << 14 if INTERPRETED else 1 << 29
+COPIED = 1 << 14 if TRITON_INTERPRET else 1 << 29
 """Bytes copied to measure how fast memory is."""
-LANES, ROUNDS = (128, 2) if INTERPRETED else (1 << 20, 64)
+LANES, ROUNDS = (128, 2) if TRITON_INTERPRET else (1 << 20, 64)
 """Threads that gather or add at random, and how often each."""
 
 
@@ -66,7 +66,7 @@ def measure(grid: GridSpec, device: torch.device) -> Ceilings:
     source = torch.randn(COPIED // 4, device=device)
     target = torch.empty_like(source)
     copy = 2.0 * COPIED / milliseconds(lambda: target.copy_(source))
-    entries, features = grid.entries, grid.features
+    entries, features = grid.num_entries, grid.features_per_level
     words = torch.int64 if features == 4 else torch.int32
     table = torch.randint(0, 1 << 30, (entries,), device=device).to(words)
     sums, out = torch.zeros(entries, features, device=device), torch.empty(LANES, dtype=words, device=device)

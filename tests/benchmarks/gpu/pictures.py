@@ -26,7 +26,7 @@ def copies(field: BlockField, cells: OccupancyGrid | None, places: dict[str, tup
         other = BlockField(replace(field.spec, origin=place)).to(field.origin.device)
         other.load_state_dict(field.state_dict())
         if cells is not None:
-            other.skip_empty(OccupancyGrid(cells.cells, place, cells.half_extent))
+            other.set_occupancy(OccupancyGrid(cells.cells, place, cells.half_extent))
         blocks[name] = LoadedBlock(field=other.eval().requires_grad_(False))
     return lambda name: blocks[name]
 

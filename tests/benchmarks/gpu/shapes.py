@@ -11,9 +11,9 @@ import json
 from collections.abc import Iterator
 from pathlib import Path
 
-from blocknerf.kernels.devices import resolve
-from blocknerf.kernels.hash_grid import fused as grid
-from blocknerf.kernels.radiance import fused
+from blocknerf.kernels.devices import resolve_device
+from blocknerf.kernels.hash_grid import triton_impl as grid
+from blocknerf.kernels.radiance import triton_impl as fused
 from tests.benchmarks.gpu.ceilings import milliseconds
 from tests.benchmarks.gpu.stages import STAGE_RAYS, Kernels, Samples
 from tests.benchmarks.gpu.training import subject
@@ -57,7 +57,9 @@ def main() -> None:
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    of = subject(options.run, options.block, resolve("auto"), steps=400, **({"rays": 64} if options.tiny else {}))
+    of = subject(
+        options.run, options.block, resolve_device("auto"), steps=400, **({"rays": 64} if options.tiny else {})
+    )
     for _ in range(2 if options.tiny else 300):
         of.trainer.advance()
     kernels = Kernels(Samples(of.trainer, 4 if options.tiny else STAGE_RAYS))

@@ -11,13 +11,14 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.kernels.adam import adam_step
 from blocknerf.kernels.backends import Backend, availability
 from blocknerf.kernels.hash_grid import encode
-from blocknerf.kernels.hash_grid import fused as grid
-from blocknerf.kernels.intervals import place_intervals
-from blocknerf.kernels.quadrature import composite, weights_from_density
-from blocknerf.kernels.radiance import fused, layered
-from blocknerf.kernels.resampling import PADDING, resample
-from blocknerf.rendering.rays import spacing_of
-from blocknerf.sampling.intervals import uniform_edges
+from blocknerf.kernels.hash_grid import triton_impl as grid
+from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING, sample_pdf
+from blocknerf.kernels.radiance import layered_impl as layered
+from blocknerf.kernels.radiance import triton_impl as fused
+from blocknerf.kernels.ray_samples import make_ray_samples
+from blocknerf.kernels.volume_rendering import composite, weights_from_density
+from blocknerf.rendering.rays import ray_spacing
+from blocknerf.sampling.intervals import uniform_bins
 from blocknerf.sampling.proposal import sample_proposals
 from blocknerf.training.trainer import Trainer
 from tests.benchmarks.gpu.ceilings import Ceilings, milliseconds
@@ -45,20 +46,22 @@ class Samples:
     def __init__(self, trainer: Trainer, rays: int) -> None:
         field = self.field = cast(BlockField, trainer.field)
         generator = torch.Generator(field.origin.device).manual_seed(7)
-        trainer.pixels.show(0)
+        trainer.pixels.prefetch(0)
         batch = trainer.pixels.draw(generator, rays, 0)
-        self.bundle = trainer.pixels.cameras.rays(batch.frames, batch.pixels, trainer.pixels.lenses).detach()
+        self.bundle = trainer.pixels.cameras.rays(batch.frames, batch.pixels, trainer.pixels.distortion_info).detach()
         with torch.no_grad():
             found, _ = sample_proposals(
-                field.proposal_densities, self.bundle, spacing_of(field), field.sample_counts, generator=generator
+                field.proposal_density_fns, self.bundle, ray_spacing(field), field.num_samples, generator=generator
             )
-            even = uniform_edges(rays, field.spec.proposal_samples, generator, field.origin.device)
-            first = place_intervals(even, self.bundle, spacing_of(field))
-            self.points, self.spreads = field.to_cube(found.points, found.footprints)
-            self.first, self.first_spreads = field.to_cube(first.points, first.footprints)
-            rows = field._row_inputs(self.bundle.directions, field.codes[batch.frames], trainer.exposures[batch.frames])
-            self.rows = cast(nn.Linear, field.color_head.row)(rows)
-        self.edges, self.coarse_edges, self.distances = found.edges, even, found.distances
+            even = uniform_bins(rays, field.spec.num_proposal_samples, generator, field.origin.device)
+            first = make_ray_samples(even, self.bundle, ray_spacing(field))
+            self.points, self.spreads = field.to_cube(found.points, found.radii)
+            self.first, self.first_spreads = field.to_cube(first.points, first.radii)
+            rows = field._row_inputs(
+                self.bundle.directions, field.appearance_codes[batch.frames], trainer.exposures[batch.frames]
+            )
+            self.rows = cast(nn.Linear, field.color_head.ray_layer)(rows)
+        self.edges, self.coarse_edges, self.distances = found.s_edges, even, found.t_edges
         self.fade = torch.ones_like(self.spreads)
 
 
@@ -68,7 +71,7 @@ class Kernels:
     def __init__(self, samples: Samples) -> None:
         field, spec = samples.field, samples.field.spec
         count, first = len(samples.points), len(samples.first)
-        part = self.part = fused._Part(field.base.layers, tint=spec.hidden, scale=1.0)
+        part = self.part = fused._Part(field.base.layers, tint=spec.hidden_dim, scale=1.0)
         proposal = self.proposal = fused._Part(field.proposals[0].layers)
         layers, own = fused._layers(field.base.layers), fused._layers(field.proposals[0].layers)
         colors = fused._layers(field._color_layers)
@@ -78,9 +81,9 @@ class Kernels:
         slopes = torch.randn_like(density), torch.randn_like(self.color)
         to_tints, _, _ = part.color_backward(features, samples.rows, colors, self.color, slopes[1])
         behind = features, colors[0], to_tints, density, slopes[0]
-        to_planes = torch.randn(spec.levels, count, spec.features, device=density.device)
+        to_planes = torch.randn(spec.num_levels, count, spec.features_per_level, device=density.device)
         proposed = proposal.forward(*places, None, own, True, color=False)
-        wide = torch.randn(spec.proposal_levels, first, 2, device=density.device)
+        wide = torch.randn(spec.proposal_num_levels, first, 2, device=density.device)
         self.runs: dict[str, Callable[[], object]] = {
             "proposals, forward": lambda: proposal.forward(*places, None, own, True, color=False),
             "field, forward to colors": lambda: part.forward(
@@ -109,8 +112,8 @@ def stages(samples: Samples, ceilings: Ceilings, small_ceilings: Ceilings) -> li
     table = field.base.table.detach().clone()
     moments, half = [torch.rand_like(table) for _ in range(3)], table.half()
     step, rate = (torch.full((), 5.0, device=table.device) for _ in range(2))
-    reads, small = 8 * spec.levels, 8 * spec.proposal_levels
-    bins = spec.proposal_samples
+    reads, small = 8 * spec.num_levels, 8 * spec.proposal_num_levels
+    bins = spec.num_proposal_samples
     weights = torch.rand(len(samples.rows), bins, device=table.device)
     jitter = torch.rand(len(samples.rows), device=table.device)
     shape = density.view(len(samples.rows), -1)
@@ -118,9 +121,9 @@ def stages(samples: Samples, ceilings: Ceilings, small_ceilings: Ceilings) -> li
         "proposals, forward": first * small / small_ceilings.gather,
         "field, forward to colors": count * reads / ceilings.gather,
         # Features, colors and their gradients in; gradients behind the first layer out.
-        "color network, backward": count * (32 + 24 + 2 * spec.hidden) / ceilings.copy,
+        "color network, backward": count * (32 + 24 + 2 * spec.hidden_dim) / ceilings.copy,
         # Encoded features, features, gradients, density, its gradient and fading in; encoded features' out.
-        "grid's network, backward": count * (64 + 32 + 2 * spec.hidden + 12 + 128) / ceilings.copy,
+        "grid's network, backward": count * (64 + 32 + 2 * spec.hidden_dim + 12 + 128) / ceilings.copy,
         "field, scatter": count * reads / ceilings.scatter + table.numel() * 4 / ceilings.copy,
         "proposals, backward": first * (20 + 4 + 40) / ceilings.copy,
         "proposals, scatter": first * small / small_ceilings.scatter,
@@ -139,9 +142,9 @@ def stages(samples: Samples, ceilings: Ceilings, small_ceilings: Ceilings) -> li
             ),
             1e3 * count * 4 * (1 + 1 + 2 + 1 + 3) / ceilings.copy,
         ),
-        "resampling": (
-            lambda: resample(samples.coarse_edges, weights, jitter, spec.samples, PADDING),
-            1e3 * len(weights) * 4 * (2 * bins + spec.samples) / ceilings.copy,
+        "pdf_sampling": (
+            lambda: sample_pdf(samples.coarse_edges, weights, jitter, spec.num_samples, HISTOGRAM_PADDING),
+            1e3 * len(weights) * 4 * (2 * bins + spec.num_samples) / ceilings.copy,
         ),
     }  # fmt: skip
     return [Stage(name=name, milliseconds=milliseconds(run), least=least) for name, (run, least) in rows.items()]
@@ -156,7 +159,7 @@ def against_pytorch(samples: Samples, others: Sequence[str]) -> dict[str, float]
 
     def layers(points: Tensor, spreads: Tensor, rows: Tensor) -> Tensor:
         given = field.base.layers, field._color_layers, points, spreads, rows, field.spec.half_extent, None
-        density, color = layered.radiance(*given, "reference")
+        density, color = layered.radiance(*given, "torch")
         return density.mean() + color.mean()
 
     def kernels(points: Tensor, spreads: Tensor, rows: Tensor) -> Tensor:
@@ -165,7 +168,7 @@ def against_pytorch(samples: Samples, others: Sequence[str]) -> dict[str, float]
         )
         return density.mean() + color.mean()
 
-    ways: dict[str, Callable[..., Tensor]] = {"fused": kernels}
+    ways: dict[str, Callable[..., Tensor]] = {"triton": kernels}
     if "PyTorch" in others:
         ways["PyTorch"] = layers
     if "torch.compile" in others:
@@ -182,14 +185,14 @@ def against_tiny_cuda_nn(samples: Samples) -> dict[str, float]:
     """Samples a second, forward and backward, of the grid alone; tiny-cuda-nn's where it is installed."""
     network = samples.field.base
     table = network.table.detach().clone().requires_grad_()
-    slope = torch.randn(len(samples.points), network.grid.encoded, device=table.device)
+    slope = torch.randn(len(samples.points), network.grid.output_dim, device=table.device)
     usable = {each.backend for each in availability("hash_grid", table.device) if each.usable}
 
     def both(backend: Backend) -> None:
         encoded = encode(samples.points, table, network.grid, samples.spreads, backend)
         torch.autograd.grad(encoded, table, slope)
 
-    names: tuple[Backend, ...] = ("fused", "tcnn")
+    names: tuple[Backend, ...] = ("triton", "tcnn")
     return {name: 1e3 * len(slope) / _called(lambda name=name: both(name)) for name in names if name in usable}
 
 

@@ -10,17 +10,17 @@ import torch
 
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import read_city
-from blocknerf.city.photographs import block_photographs
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import block_training_frames
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.metrics.similarity import psnr
-from blocknerf.partition.membership import Membership
-from blocknerf.rendering.code_fit import fit_code
+from blocknerf.metrics.image_quality import psnr
+from blocknerf.partition.frame_assignment import FrameAssignment
+from blocknerf.rendering.appearance_fit import optimize_code
 from blocknerf.rendering.image import render_image
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.device_pixels import DevicePixels
+from blocknerf.training.device_pixel_sampler import DevicePixelSampler
 from blocknerf.training.trainer import Trainer
 
 FIT_RAYS, JUDGED = 1024, 8
@@ -62,13 +62,15 @@ def subject(run: Path, block: str, device: torch.device, *, steps: int | None = 
 
 
 @cache
-def _photographs(run: Path, block: str, device: torch.device) -> tuple[Capture, Membership, DevicePixels, FieldSpec]:
+def _photographs(
+    run: Path, block: str, device: torch.device
+) -> tuple[Capture, FrameAssignment, DevicePixelSampler, FieldSpec]:
     """A block's photographs and form, found once for all that train it."""
     folder = RunFolder(run)
     city, whole = read_city(folder.city), read_capture(folder.capture)
-    capture, member = block_photographs(folder, block, whole)
+    capture, member = block_training_frames(folder, block, whole)
     downscale = default_downscale(capture, city.preset)
-    source = DevicePixels(
+    source = DevicePixelSampler(
         capture, member.frames, downscale=downscale, budget_bytes=BUDGET, seed=0, use_depth=True, device=device
     )
     return capture, member, source, spec_for_block(capture, city.block(block), member.frames, city.preset)
@@ -78,13 +80,13 @@ def rate(of: Subject, steps: int, warm_up: int = WARM_UP) -> float:
     """Rays a second, everything included, after the steps that compile and record."""
     trainer = of.trainer
     for _ in range(warm_up):
-        trainer.advance()
+        trainer.train_step()
     _wait(trainer)
     start = time.perf_counter()
     for _ in range(steps):
-        trainer.advance()
+        trainer.train_step()
     _wait(trainer)
-    return steps * trainer.config.rays / (time.perf_counter() - start)
+    return steps * trainer.config.rays_per_step / (time.perf_counter() - start)
 
 
 def score(of: Subject, field: BlockField) -> float:
@@ -100,10 +102,10 @@ def _half(of: Subject, field: BlockField, cameras, index: int, device: torch.dev
     middle = truth.shape[1] // 2
     left = torch.arange(truth[..., 0].numel()).view(truth.shape[:2])[:, :middle].flatten()
     left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]].to(device)
-    rays = cameras.image_rays(index).flatten()[left]
-    code = fit_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=field.mean_code())
+    rays = cameras.generate_rays(index).flatten()[left]
+    code = optimize_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=field.mean_appearance_code())
     return float(
-        psnr(render_image(field, cameras.image_rays(index), code, exposure).color[:, middle:], truth[:, middle:])
+        psnr(render_image(field, cameras.generate_rays(index), code, exposure).color[:, middle:], truth[:, middle:])
     )
 
 
@@ -114,7 +116,7 @@ def curve(of: Subject, points: int) -> list[tuple[float, int, float]]:
         last = trainer.config.steps * (part + 1) // points
         start = time.perf_counter()
         while trainer.step < last:
-            trainer.advance()
+            trainer.train_step()
         trainer.check()
         _wait(trainer)
         spent += time.perf_counter() - start

@@ -15,16 +15,16 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-use_threads()  # first of all: PyTorch reads how to wait when it is imported
+set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import numpy as np  # noqa: E402
 from jaxtyping import UInt8  # noqa: E402
 
 from blocknerf.capture.capture import Capture, read_capture  # noqa: E402
-from blocknerf.city.appearance import block_exposure  # noqa: E402
-from blocknerf.city.looks import between, exposure_between  # noqa: E402
+from blocknerf.city.appearance import exposure_for_block  # noqa: E402
+from blocknerf.city.appearance_presets import interpolate_exposure, interpolate_presets  # noqa: E402
 from blocknerf.city.matching import STEPS  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
@@ -32,7 +32,7 @@ from blocknerf.files import read_json  # noqa: E402
 from blocknerf.images import to_uint8, write_image  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from pipelines.match import match  # noqa: E402
-from pipelines.records import training_downscale  # noqa: E402
+from pipelines.training_log import training_downscale  # noqa: E402
 from tests.benchmarks.matching import measure  # noqa: E402
 from tests.benchmarks.paper.results import RESULTS, publish  # noqa: E402
 from tests.benchmarks.paper.strips import stacked  # noqa: E402
@@ -55,18 +55,26 @@ def rows_of(seams: Sequence[dict[str, Any]], half: Sequence[float]) -> list[dict
 
 def day_passing(run: RunFolder, segments: tuple[str, str], steps: int = STEPS) -> UInt8[np.ndarray, "total width 3"]:
     """Pictures from one light to another, each half by one block and half by its neighbor."""
-    first, last = (match(run.path, look=segment.rsplit("_", 1)[-1], from_=segment, steps=steps) for segment in segments)
+    first, last = (
+        match(run.path, appearance=segment.rsplit("_", 1)[-1], reference=segment, steps=steps) for segment in segments
+    )
     capture, renderer = read_capture(run.capture), CityRenderer(run)
     place = half_way_place(capture, renderer)
     view = capture.cameras()[place].scaled(1.0 / training_downscale(run))
     names = [use.name for use in sorted(renderer.select(view), key=lambda use: -use.weight)[:2]]
     middle, pictures = int(view.width) // 2, []
     for share in np.linspace(0.0, 1.0, PICTURES).tolist():
-        codes, exposure = between(first, last, share), exposure_between(first.exposure, last.exposure, share)
+        codes, exposure = (
+            interpolate_presets(first, last, share),
+            interpolate_exposure(first.exposure, last.exposure, share),
+        )
         blocks = {name: renderer.cache.get(name) for name in names}
         left, right = (
             render_image(
-                block.field, block.view(view).image_rays(0), codes[name], block_exposure(block.field, exposure)
+                block.field,
+                block.to_block_frame(view).generate_rays(0),
+                codes[name],
+                exposure_for_block(block.field, exposure),
             ).color
             for name, block in blocks.items()
         )
@@ -100,7 +108,7 @@ def main() -> None:
     run = RunFolder(options.run)
     seams, half = measure(run, options.steps)
     rows = rows_of(seams, half)
-    record = read_json(run.train_record(run.blocks_done()[0]), "training record")["config"]
+    record = read_json(run.train_summary(run.trained_blocks()[0]), "training record")["config"]
     publish(
         "matching",
         options.out,

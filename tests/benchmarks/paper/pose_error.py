@@ -5,12 +5,12 @@ from statistics import mean
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.capture.motion import Motion
-from blocknerf.capture.reconciliation import mean_motion
+from blocknerf.capture.pose_averaging import mean_transform
+from blocknerf.capture.rigid import PivotTransform
 from blocknerf.geometry import compose, invert
 
 
-def pose_error(poses: Float[Tensor, "frames 3 4"], truth: Float[Tensor, "frames 3 4"]) -> tuple[float, float]:
+def translation_noise(poses: Float[Tensor, "frames 3 4"], truth: Float[Tensor, "frames 3 4"]) -> tuple[float, float]:
     """Mean distance of the cameras from where they truly stood, and mean angle from how, in centimeters and degrees.
 
     A field trained on poses that are all displaced together is displaced with them and shows the same pictures. So
@@ -18,8 +18,8 @@ def pose_error(poses: Float[Tensor, "frames 3 4"], truth: Float[Tensor, "frames 
     """
     found, true = poses.double(), truth.double()
     back = compose(true, invert(found))
-    _, together = mean_motion(list(back), list(found[:, :, 3]), [1.0] * len(found))
+    _, together = mean_transform(list(back), list(found[:, :, 3]), [1.0] * len(found))
     moved = compose(together.expand(len(found), 3, 4), found)
     # About the place where a camera stands, so that its shift is how far it stands from where it should.
-    apart = [Motion.of_matrix(*pair) for pair in zip(compose(true, invert(moved)), moved[:, :, 3], strict=True)]
-    return 100.0 * mean(motion.shift for motion in apart), mean(motion.turn_degrees for motion in apart)
+    apart = [PivotTransform.of_matrix(*pair) for pair in zip(compose(true, invert(moved)), moved[:, :, 3], strict=True)]
+    return 100.0 * mean(motion.translation_norm for motion in apart), mean(motion.rotation_deg for motion in apart)

@@ -16,15 +16,16 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-use_threads()  # first of all: PyTorch reads how to wait when it is imported
+set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
+
+from tests.benchmarks.paper.translation_noise import translation_noise  # noqa: E402
 
 from blocknerf.capture.capture import Capture  # noqa: E402
 from blocknerf.capture.transforms import read_transforms  # noqa: E402
 from blocknerf.partition.block import Block  # noqa: E402
-from blocknerf.partition.placement import place  # noqa: E402
-from tests.benchmarks.paper.pose_error import pose_error  # noqa: E402
+from blocknerf.partition.placement import place_blocks  # noqa: E402
 from tests.benchmarks.paper.results import RESULTS, WORK, publish, summary  # noqa: E402
 from tests.benchmarks.paper.trials import (  # noqa: E402
     Trial,
@@ -53,15 +54,15 @@ class Row:
     shape: Mapping[str, Any] = field(default_factory=dict)
 
 
-REFINED = {"pose_refinement": True, "pose_rounds": 1}
+REFINED = {"pose_refinement": True, "pose_restarts": 1}
 ROWS = {
     "adjusted": Row(),
     "adjusted_refined": Row(options=REFINED),
     "raw": Row(raw=True),
     "raw_refined": Row(raw=True, options=REFINED),
-    "raw_refined_thrice": Row(raw=True, options={**REFINED, "pose_rounds": 3}),
-    "no_appearance": Row(shape={"code_size": 0}),
-    "robust": Row(options={"trim": TRIM}),
+    "raw_refined_thrice": Row(raw=True, options={**REFINED, "pose_restarts": 3}),
+    "no_appearance": Row(shape={"appearance_dim": 0}),
+    "robust": Row(options={"robust_trim": TRIM}),
 }
 
 
@@ -81,7 +82,7 @@ class Experiment:
     @property
     def settings(self) -> dict[str, Any]:
         facts = {key: value for key, value in asdict(self).items() if key not in ("capture", "threads")}
-        return {"capture": self.capture.name, **facts, "trim": TRIM}
+        return {"capture": self.capture.name, **facts, "robust_trim": TRIM}
 
     def folder(self, work: Path, name: str, seed: int) -> Path:
         return work_folder(work, "real", self.settings) / f"{name}-{seed}"
@@ -92,20 +93,20 @@ def run_row(experiment: Experiment, name: str, seed: int, work: Path) -> dict[st
     row, true, raw, block = ROWS[name], *captures(experiment)
     given = raw if row.raw else true
     fixed = {key: getattr(experiment, key) for key in ("steps", "downscale", "threads")} | {"seed": seed}
-    refines = {"pose_stretch": experiment.stretch} if row.options.get("pose_refinement") else {}
+    refines = {"pose_segment_length": experiment.stretch} if row.options.get("pose_refinement") else {}
     options = {**fixed, **refines, **row.options}
     trial = Trial(capture=given, judged=given, blocks=(block,), options=options, shape=row.shape)
     folder = experiment.folder(work, name, seed)
     found = scores(run_trial(folder, trial))
     trained = trained_poses(folder, given).cameras().camera_to_world
-    centimeters, degrees = pose_error(trained, true.cameras().camera_to_world)
+    centimeters, degrees = translation_noise(trained, true.cameras().camera_to_world)
     return {"psnr": found["psnr"], "ssim": found["ssim"], "centimeters": centimeters, "degrees": degrees}
 
 
 def captures(experiment: Experiment) -> tuple[Capture, Capture, Block]:
     """The block's frames with adjusted poses, the same ones with raw poses, and the block."""
     adjusted = read_transforms(experiment.capture)
-    block = place(adjusted, "route", None, None)[experiment.block]
+    block = place_blocks(adjusted, "route", None, None)[experiment.block]
     true = in_blocks(adjusted, (block,))
     poses = {frame.name: frame.camera_to_world for frame in read_transforms(experiment.capture, poses=RAW).frames}
     frames = tuple(replace(frame, camera_to_world=poses[frame.name]) for frame in true.frames)

@@ -14,7 +14,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from blocknerf.files import format_json, write_atomic
-from pipelines.job import show
+from pipelines.console import print_table
 
 REPOSITORY = Path(__file__).parents[3]
 RESULTS = REPOSITORY / "data_samples" / "results"
@@ -103,7 +103,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Non
         table.add_column(title, justify="right" if number else "left")
     for row in rows:
         table.add_row(*(cell(row, column) for column in columns))
-    show(table)
+    print_table(table)
 
 
 def cell(row: Mapping[str, Any], column: str) -> str:

@@ -8,28 +8,28 @@ from jaxtyping import UInt8
 
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.images import to_uint8, write_image
-from pipelines.evaluate import Exam, answer
+from pipelines.evaluate import EvalImage, render_eval_image
 
 GAP = 2
 """White pixels between pictures."""
 
 
-Trained = tuple[CityRenderer, Sequence[Exam]]
+HasAppearanceCodes = tuple[CityRenderer, Sequence[EvalImage]]
 """A training, and the same photographs kept back as it is asked for them."""
 
 
-def write_comparison(trained: Sequence[Trained], path: Path) -> None:
+def write_comparison(trained: Sequence[HasAppearanceCodes], path: Path) -> None:
     """A row a photograph: itself, then each training's picture of it in the order given, by the half-image protocol."""
     columns = [[to_uint8(exam.photo) for exam in trained[0][1]]]
     for renderer, exams in trained:
-        columns.append([to_uint8(answer(renderer, exam).color) for exam in exams])
+        columns.append([to_uint8(render_eval_image(renderer, exam).color) for exam in exams])
     write_image(path, stacked([beside(row) for row in zip(*columns, strict=True)]))
 
 
-def busiest(exams: Sequence[Exam], count: int) -> list[Exam]:
+def busiest(exams: Sequence[EvalImage], count: int) -> list[EvalImage]:
     """The photographs of some in which masks cover the most, most first."""
 
-    def uncovered(exam: Exam) -> float:
+    def uncovered(exam: EvalImage) -> float:
         return 1.0 if exam.usable is None else float(exam.usable.float().mean())
 
     return sorted(exams, key=uncovered)[:count]

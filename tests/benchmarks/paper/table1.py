@@ -15,18 +15,19 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-use_threads()  # first of all: PyTorch reads how to wait when it is imported
+set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
+
+from tests.benchmarks.paper.translation_noise import translation_noise  # noqa: E402
 
 from blocknerf.capture.capture import Capture, read_capture  # noqa: E402
-from blocknerf.capture.synthetic.shots import SampleSpec  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.partition.block import Block  # noqa: E402
-from pipelines.evaluate import Exam  # noqa: E402
+from blocknerf.town.views import SampleSpec  # noqa: E402
+from pipelines.evaluate import EvalImage  # noqa: E402
 from tests.benchmarks.paper.behind import EmptyTown, behind_cars  # noqa: E402
-from tests.benchmarks.paper.pose_error import pose_error  # noqa: E402
 from tests.benchmarks.paper.results import RESULTS, WORK, publish, summary  # noqa: E402
 from tests.benchmarks.paper.strips import busiest, write_comparison  # noqa: E402
 from tests.benchmarks.paper.town import (  # noqa: E402
@@ -48,7 +49,7 @@ from tests.benchmarks.paper.trials import (  # noqa: E402
     work_folder,
 )
 
-TOWN = SampleSpec(drives=6, stops=20, exposure_wander=1.0, traffic="dense")
+TOWN = SampleSpec(drives=6, positions=20, exposure_jitter=1.0, traffic="dense")
 BLOCK = Block(name="b000", origin=(-22.0, 0.0, 2.3), radius=18.0)
 """Around the western intersection."""
 METERS, DEGREES = 0.1, 0.3
@@ -71,12 +72,12 @@ class Row:
 
 ROWS = {
     "full": Row(),
-    "no_appearance": Row(shape={"code_size": 0}),
+    "no_appearance": Row(shape={"appearance_dim": 0}),
     "no_exposure": Row(change=without_exposures),
     "no_pose": Row(options={"pose_refinement": False}),
     "no_masks": Row(change=without_masks),
-    "robust": Row(change=without_masks, options={"trim": TRIM}),
-    "full_thrice": Row(options={"pose_rounds": 3}),
+    "robust": Row(change=without_masks, options={"robust_trim": TRIM}),
+    "full_thrice": Row(options={"pose_restarts": 3}),
 }
 
 
@@ -91,7 +92,7 @@ class Experiment:
     @property
     def settings(self) -> dict[str, Any]:
         facts = {"steps": self.steps, "block": asdict(BLOCK), "town": asdict(self.town)}
-        return facts | {"pose_error": METERS, "turn_error": DEGREES, "trim": TRIM}
+        return facts | {"translation_noise": METERS, "rotation_noise": DEGREES, "robust_trim": TRIM}
 
     def folder(self, work: Path) -> Path:
         return work_folder(work, "table1", self.settings)
@@ -125,7 +126,7 @@ class Bench:
             capture=seen,
             judged=with_masks_of(given, seen),
             blocks=(BLOCK,),
-            options={**options, "pose_refinement": True, "pose_rounds": 1, **row.options},
+            options={**options, "pose_refinement": True, "pose_restarts": 1, **row.options},
             shape=row.shape,
         )
         found = scores(run_trial(self.folder(name, seed), trial))
@@ -139,7 +140,7 @@ class Bench:
         """The photographs with the poses that training is given."""
         return with_pose_error(self.true, self.experiment.town, meters=METERS, degrees=DEGREES, seed=seed)
 
-    def trained(self, name: str, seed: int) -> tuple[CityRenderer, list[Exam]]:
+    def trained(self, name: str, seed: int) -> tuple[CityRenderer, list[EvalImage]]:
         """What a row was trained to, and the photographs kept back in which most moves."""
         run = RunFolder(self.folder(name, seed))
         return CityRenderer(run), busiest(held_out_exams(run, read_capture(run.capture)), BUSY)
@@ -148,7 +149,7 @@ class Bench:
         """Mean errors of the poses, as given and as trained, in centimeters and degrees."""
         given = self.given(seed)
         trained, truth = trained_poses(self.folder(name, seed), given), self.true.cameras().camera_to_world
-        before, after = (pose_error(each.cameras().camera_to_world, truth) for each in (given, trained))
+        before, after = (translation_noise(each.cameras().camera_to_world, truth) for each in (given, trained))
         return {
             "centimeters_before": before[0],
             "degrees_before": before[1],

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-use_threads()  # first of all: PyTorch reads how to wait when it is imported
+set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 from blocknerf.capture.transforms import read_transforms  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
@@ -73,7 +73,11 @@ def place_blocks(count: int) -> tuple[Block, ...]:
 
 def shape_of(table: int) -> dict[str, int]:
     """Every table of a field, in the proportions of the draft preset (17, 15, 14)."""
-    return {"log2_table": table, "proposal_log2_table": table - 2, "visibility_log2_table": table - 3}
+    return {
+        "log2_hashmap_size": table,
+        "proposal_log2_hashmap_size": table - 2,
+        "visibility_log2_hashmap_size": table - 3,
+    }
 
 
 def run_city(experiment: Experiment, cell: Cell, seed: int, work: Path) -> dict[str, Any]:
@@ -89,7 +93,7 @@ def run_city(experiment: Experiment, cell: Cell, seed: int, work: Path) -> dict[
 def parameters(folder: Path) -> int:
     """Numbers that all blocks of a run hold together, appearance codes included."""
     run = RunFolder(folder)
-    fields = [load_field(run.field(name)) for name in run.blocks_done()]
+    fields = [load_field(run.field(name)) for name in run.trained_blocks()]
     return sum(value.numel() for field in fields for value in field.parameters())
 
 

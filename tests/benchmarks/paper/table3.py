@@ -21,22 +21,22 @@ from pathlib import Path
 from statistics import mean
 from typing import Any
 
-from blocknerf.kernels.threads import use_threads
+from blocknerf.kernels.threads import set_num_threads
 
-use_threads()  # first of all: PyTorch reads how to wait when it is imported
+set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
 
 import numpy as np  # noqa: E402
 from jaxtyping import Float  # noqa: E402
 
 from blocknerf.capture.capture import read_capture  # noqa: E402
-from blocknerf.city.light import default_look, find_light  # noqa: E402
+from blocknerf.city.appearance_track import default_preset, resolve_appearance  # noqa: E402
 from blocknerf.city.manifest import WEIGHTINGS, Weighting  # noqa: E402
 from blocknerf.city.renderer import CityRenderer, CityRendering  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.files import read_json  # noqa: E402
-from blocknerf.metrics.similarity import psnr, ssim  # noqa: E402
-from pipelines.evaluate import Exam, fit_codes, spread  # noqa: E402
-from pipelines.film import film_size, own_film  # noqa: E402
+from blocknerf.metrics.image_quality import psnr, ssim  # noqa: E402
+from pipelines.evaluate import EvalImage, evenly_spaced, fit_codes  # noqa: E402
+from pipelines.video_defaults import default_path, video_size  # noqa: E402
 from tests.benchmarks.paper.results import RESULTS, publish, summary  # noqa: E402
 from tests.benchmarks.paper.trials import held_out_exams  # noqa: E402
 
@@ -50,33 +50,35 @@ def still_scores(run: RunFolder, max_frames: int | None) -> dict[str, dict[str, 
     capture, renderer = read_capture(run.capture), CityRenderer(run)
     exams = held_out_exams(run, capture)
     found: dict[str, list[tuple[float | None, float, bool]]] = {rule: [] for rule in WEIGHTINGS}
-    for place in spread(list(range(len(exams))), max_frames or len(exams)):
+    for place in evenly_spaced(list(range(len(exams))), max_frames or len(exams)):
         exam = exams[place]
         views = answers(renderer, exam)
         shared = sorted(use.weight for use in views[REFERENCE].rendered)[-2:-1]
         for rule, view in views.items():
-            seen, photo = view.color[:, exam.middle :], exam.photo[:, exam.middle :]
+            seen, photo = view.color[:, exam.center :], exam.photo[:, exam.center :]
             found[rule].append((psnr(seen, photo), ssim(seen, photo), bool(shared) and shared[0] >= SHARED))
     return {rule: _means(values) for rule, values in found.items()}
 
 
-def answers(renderer: CityRenderer, exam: Exam) -> Views:
+def answers(renderer: CityRenderer, exam: EvalImage) -> Views:
     """What the city makes of a photograph by each weighting, from the same pictures of the same blocks."""
-    kept = {use.name for rule in WEIGHTINGS for use in renderer.select(exam.camera, weighting=rule) if use.kept}
+    kept = {use.name for rule in WEIGHTINGS for use in renderer.select(exam.camera, weighting=rule) if use.rendered}
     codes = fit_codes(renderer, exam, sorted(kept))
-    options = {"frame": exam.name, "codes": codes, "stretch": exam.stretch}
+    options = {"frame": exam.name, "codes": codes, "stretch": exam.pose_segment}
     return {rule: renderer.render(exam.camera, weighting=rule, **options) for rule in WEIGHTINGS}
 
 
 def film_scores(run: RunFolder, pictures: int, width: int | None) -> dict[str, dict[str, float]]:
     """How calm a film is by each weighting."""
     capture, renderer = read_capture(run.capture), CityRenderer(run)
-    size = film_size(capture, run, None, width, None)
-    cameras = own_film(capture, renderer.city.preset, size, (), None, pictures, None, None).cameras
-    light = find_light(run, renderer.city, capture, default_look(run, None), None, None)
+    size = video_size(capture, run, None, width, None)
+    cameras = default_path(capture, renderer.city.preset, size, (), None, pictures, None, None).cameras
+    light = resolve_appearance(
+        run, renderer.city, capture, tuple(filter(None, [default_preset(run, None)])), None, None
+    )
     film = []
     for i in range(len(cameras)):
-        shown = light.at(i / (len(cameras) - 1), renderer, cameras[i])
+        shown = light.render_options_at(i / (len(cameras) - 1), renderer, cameras[i])
         film.append({rule: renderer.render(cameras, i, weighting=rule, **shown) for rule in WEIGHTINGS})
     own = [one_block_change(before, after) for before, after in pairwise(film)]
     found = {}
@@ -95,7 +97,7 @@ def one_block_change(before: Views, after: Views) -> float:
     first, second = ({part.name: part for part in views[REFERENCE].parts} for views in (before, after))
     both = first.keys() & second.keys()
     name = max(both, key=lambda each: float(first[each].weight.mean() + second[each].weight.mean()))
-    return float((second[name].picture.color - first[name].picture.color).abs().mean())
+    return float((second[name].image.color - first[name].image.color).abs().mean())
 
 
 def hand_over_change(
@@ -121,7 +123,7 @@ def change_of_hands(before: Views, after: Views, rule: Weighting) -> float:
     """How much the second picture differs from what it would be with the first one's weights."""
     first, second = ({part.name: part for part in views[rule].parts} for views in (before, after))
     # A block that this rule has just left is still in the picture by another one; if by none, the whole stands for it.
-    known = {part.name: part.picture.color for views in after.values() for part in views.parts}
+    known = {part.name: part.image.color for views in after.values() for part in views.parts}
     names, whole = sorted(first.keys() | second.keys()), after[rule].color
     blank = np.zeros(whole.shape[:2], np.float32)
     weights = [
@@ -162,7 +164,7 @@ def main() -> None:
     options = parser.parse_args()
     runs = [RunFolder(path) for path in options.runs]
     rows = table(runs, options.pictures, options.width, options.max_frames)
-    records = [read_json(run.train_record(run.blocks_done()[0]), "training record") for run in runs]
+    records = [read_json(run.train_summary(run.trained_blocks()[0]), "training record") for run in runs]
     publish(
         "table3",
         options.out,
@@ -173,7 +175,7 @@ def main() -> None:
             "steps": records[0]["config"]["steps"],
             "pictures": options.pictures,
             "width": options.width,
-            "look": default_look(runs[0], None),
+            "look": default_preset(runs[0], None),
         },
     )
 

@@ -4,10 +4,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.frame import pose_rows
-from blocknerf.capture.synthetic.sample import read_spec
-from blocknerf.capture.synthetic.shots import SampleSpec, displaced, plan_shots
+from blocknerf.capture.frame import pose_from_flat
 from blocknerf.capture.transforms import read_transforms
+from blocknerf.town.sample import read_spec
+from blocknerf.town.views import SampleSpec, perturb_poses, plan_views
 from pipelines.sample import sample
 
 
@@ -20,10 +20,10 @@ def photograph(folder: Path, spec: SampleSpec) -> Capture:
 
 def with_pose_error(capture: Capture, spec: SampleSpec, *, meters: float, degrees: float, seed: int) -> Capture:
     """The same photographs with those of each drive displaced together about their middle, otherwise for each seed."""
-    shots = {shot.name: shot for shot in plan_shots(spec)}
+    shots = {shot.name: shot for shot in plan_views(spec)}
     taken = [shots[Path(frame.image).stem] for frame in capture.frames]
-    wrong = displaced(taken, replace(spec, pose_error=meters, turn_error=degrees, seed=seed))
-    poses = [pose_rows(pose.flatten().tolist()) for pose in wrong]
+    wrong = perturb_poses(taken, replace(spec, translation_noise=meters, rotation_noise=degrees, seed=seed))
+    poses = [pose_from_flat(pose.flatten().tolist()) for pose in wrong]
     frames = [replace(frame, camera_to_world=pose) for frame, pose in zip(capture.frames, poses, strict=True)]
     return replace(capture, frames=tuple(frames))
 

@@ -10,18 +10,18 @@ from typing import Any, TypeVar
 from unittest.mock import patch
 
 from blocknerf.capture.capture import Capture, write_capture
-from blocknerf.capture.offsets import read_offsets, refined
+from blocknerf.capture.pose_corrections import apply_corrections, read_corrections
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.partition.block import Block
-from blocknerf.partition.membership import assign, write_membership
+from blocknerf.partition.frame_assignment import assign_frames, write_assignment
 from blocknerf.training.block_spec import spec_for_block
 from pipelines import block_training
 from pipelines import train as train_job
-from pipelines.evaluate import Exam, evaluate
-from pipelines.records import refined_stretches, training_downscale
-from pipelines.scores import Evaluation
+from pipelines.evaluate import EvalImage, evaluate
+from pipelines.evaluation_file import Evaluation
+from pipelines.training_log import pose_segments_of_run, training_downscale
 from tests.benchmarks.paper.results import commit
 
 HELD_OUT = 8
@@ -50,7 +50,7 @@ def run_trial(folder: Path, trial: Trial) -> Evaluation:
     if not run.city.exists():
         prepare(run, trial)
     with shaped(trial.shape):
-        train_job.train(folder, at_once=1, **trial.options)  # the shape is known to this process alone
+        train_job.train(folder, jobs=1, **trial.options)  # the shape is known to this process alone
     write_capture(trial.judged, run.capture)
     return evaluate(folder, threads=trial.options.get("threads"))
 
@@ -71,10 +71,10 @@ def prepare(run: RunFolder, trial: Trial) -> None:
     """Write a run folder up to what training needs, and which commit it is the work of."""
     run.path.mkdir(parents=True, exist_ok=True)
     write_capture(trial.capture, run.capture)
-    for member in assign(trial.capture, trial.blocks, held_out=HELD_OUT):
-        write_membership(member, trial.capture, run.frames(member.block))
+    for member in assign_frames(trial.capture, trial.blocks, test_every=HELD_OUT):
+        write_assignment(member, trial.capture, run.frames(member.block))
     write_atomic(_origin(run.path), format_json({"commit": commit()}))
-    write_city(City(blocks=trial.blocks, held_out=HELD_OUT), run.city)
+    write_city(City(blocks=trial.blocks, test_every=HELD_OUT), run.city)
 
 
 def commit_of(folder: Path) -> str:
@@ -91,16 +91,16 @@ def work_folder(parent: Path, name: str, settings: Mapping[str, Any]) -> Path:
 def trained_poses(folder: Path, capture: Capture) -> Capture:
     """The photographs of a trial of one block from where training came to think that they were taken."""
     run = RunFolder(folder)
-    path = run.offsets(run.blocks_done()[0])
-    return refined(capture, read_offsets(path)) if path.is_file() else capture
+    path = run.pose_corrections(run.trained_blocks()[0])
+    return apply_corrections(capture, read_corrections(path)) if path.is_file() else capture
 
 
-def held_out_exams(run: RunFolder, capture: Capture, frames: Sequence[int] | None = None) -> list[Exam]:
+def held_out_exams(run: RunFolder, capture: Capture, frames: Sequence[int] | None = None) -> list[EvalImage]:
     """Photographs that were kept back, all or some, as evaluation asks for them."""
-    city, own = read_city(run.city), refined_stretches(run, capture)
-    chosen = [i for i in range(len(capture)) if city.is_held_out(i)] if frames is None else frames
+    city, own = read_city(run.city), pose_segments_of_run(run, capture)
+    chosen = [i for i in range(len(capture)) if city.is_test_frame(i)] if frames is None else frames
     scale = training_downscale(run)
-    return [Exam.of(capture, i, scale, None if own is None else own[i]) for i in chosen]
+    return [EvalImage.of(capture, i, scale, None if own is None else own[i]) for i in chosen]
 
 
 def scores(found: Evaluation) -> dict[str, float | None]:

@@ -1,0 +1,18 @@
+"""The contraction in plain PyTorch: any device, any floating type; the definition the other backend is held to."""
+
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.geometry import contract
+
+
+def contract_to_unit_cube(
+    points: Float[Tensor, "points 3"],
+    footprints: Float[Tensor, "points"],
+    origin: tuple[float, float, float],
+    half_extent: float,
+) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
+    """Contracted points, and footprints in the same unit."""
+    normalized = (points - points.new_tensor(origin)) / half_extent
+    size = normalized.abs().amax(-1).clamp_min(1.0)
+    return contract(normalized) * 0.25 + 0.5, footprints * ((2.0 - 1.0 / size) / (size * (4.0 * half_extent)))

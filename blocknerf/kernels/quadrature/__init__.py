@@ -1,5 +1,0 @@
-"""Volume rendering's quadrature: from densities along rays to weights, and from weights to colors."""
-
-from blocknerf.kernels.quadrature.volume import composite, weights_from_density
-
-__all__ = ["composite", "weights_from_density"]

@@ -1,0 +1,5 @@
+"""Losses on the histograms of weight along rays."""
+
+from blocknerf.kernels.ray_losses.api import distortion, interlevel
+
+__all__ = ["distortion", "interlevel"]

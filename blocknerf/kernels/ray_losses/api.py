@@ -1,0 +1,53 @@
+"""How far weights along rays spread, and how far a proposal misses them, with the backend chosen."""
+
+from types import ModuleType
+
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.ray_losses import torch_impl
+
+
+def interlevel(
+    fine_edges: Float[Tensor, "rays edges"],
+    fine_weights: Float[Tensor, "rays bins"],
+    proposal_edges: Float[Tensor, "rays proposal_edges"],
+    proposal_weights: Float[Tensor, "rays proposal_bins"],
+    backend: Backend = "auto",
+) -> Float[Tensor, ""]:
+    """How far a proposal histogram falls short of bounding the field's weights (mip-NeRF 360, eq. 13).
+
+    A mean over rays. Gradients reach the proposal's weights only.
+
+    Raises:
+        BackendError: the backend asked for cannot be used here.
+    """
+    tensors = (fine_edges.detach(), fine_weights.detach(), proposal_edges.detach(), proposal_weights)
+    return _backend(backend, *tensors).interlevel(*tensors)
+
+
+def distortion(
+    edges: Float[Tensor, "rays edges"], weights: Float[Tensor, "rays bins"], backend: Backend = "auto"
+) -> Float[Tensor, ""]:
+    """Spread of the weights along each ray (mip-NeRF 360, eq. 15), in linear time; a mean over rays.
+
+    Gradients reach the weights only.
+
+    Raises:
+        BackendError: the backend asked for cannot be used here.
+    """
+    return _backend(backend, edges, weights).distortion(edges.detach(), weights)
+
+
+def _backend(backend: Backend, *tensors: Tensor) -> ModuleType:
+    chosen = choose("ray_losses", backend, *tensors)
+    if chosen == "triton":
+        from blocknerf.kernels.ray_losses import triton_impl
+
+        return triton_impl
+    if chosen == "numba":
+        from blocknerf.kernels.ray_losses import numba_impl
+
+        return numba_impl
+    return torch_impl

@@ -1,0 +1,5 @@
+"""Volume rendering's quadrature: from densities along rays to weights, and from weights to colors."""
+
+from blocknerf.kernels.volume_rendering.api import composite, weights_from_density
+
+__all__ = ["composite", "weights_from_density"]

@@ -1,0 +1,59 @@
+"""The weight of each sample along a ray and the color they add up to, with the backend chosen."""
+
+from types import ModuleType
+
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.volume_rendering import torch_impl
+
+
+def weights_from_density(
+    density: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays edges"], backend: Backend = "auto"
+) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples"]]:
+    """Weights of samples, and the transmittance up to each (Max 1995; NeRF, eq. 3).
+
+    `density` is per world unit, `distances` are the interval edges, one more than samples. The weights are
+    differentiable in the density; the transmittance carries no gradient.
+
+    Raises:
+        BackendError: the backend asked for cannot be used here.
+
+    >>> from torch import tensor
+    >>> weights, transmittance = weights_from_density(tensor([[0.0, 1e9]]), tensor([[0.0, 1.0, 2.0]]))
+    >>> weights, transmittance
+    (tensor([[0., 1.]]), tensor([[1., 1.]]))
+    """
+    return _backend(backend, density, distances).weights_from_density(density, distances)
+
+
+def composite(
+    weights: Float[Tensor, "rays samples"],
+    colors: Float[Tensor, "rays samples 3"],
+    sky: Float[Tensor, "rays 3"],
+    backend: Backend = "auto",
+) -> Float[Tensor, "rays 3"]:
+    """The weighted sum of the samples' colors, with what passes them all showing the sky; differentiable in all.
+
+    Raises:
+        BackendError: the backend asked for cannot be used here.
+
+    >>> from torch import tensor
+    >>> composite(tensor([[0.25]]), tensor([[[1.0, 0.0, 0.0]]]), tensor([[0.0, 0.0, 1.0]]))
+    tensor([[0.2500, 0.0000, 0.7500]])
+    """
+    return _backend(backend, weights, colors, sky).composite(weights, colors, sky)
+
+
+def _backend(backend: Backend, *tensors: Tensor) -> ModuleType:
+    chosen = choose("volume_rendering", backend, *tensors)
+    if chosen == "triton":
+        from blocknerf.kernels.volume_rendering import triton_impl
+
+        return triton_impl
+    if chosen == "numba":
+        from blocknerf.kernels.volume_rendering import numba_impl
+
+        return numba_impl
+    return torch_impl

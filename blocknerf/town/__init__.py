@@ -1,0 +1,5 @@
+"""The sample city: an analytic, procedural town, exact from everywhere, and captures of it."""
+
+from blocknerf.numba_config import configure_numba_cache
+
+configure_numba_cache()

@@ -1,0 +1,88 @@
+"""What every job tells on the terminal: its stages, what is done already, and how far it is."""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, ConsoleOptions
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.segment import Segment
+from rich.table import Table
+
+from blocknerf.printable import printable
+
+Item = TypeVar("Item")
+PAGE_WIDTH = 120
+
+
+def log(message: str) -> None:
+    """Print one line for the user."""
+    print(printable(message), flush=True)
+
+
+def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
+    """Rows of names, to the left, and figures, to the right."""
+    made = Table(box=SIMPLE_HEAD)
+    for i, title in enumerate(head):
+        made.add_column(title, justify="right" if i else "left")
+    for row in rows:
+        made.add_row(*row)
+    return made
+
+
+def print_table(table: Table) -> None:
+    """Print a table, in full width where a file or a pipe has no width of its own."""
+    terminal = Console()
+    (terminal if terminal.is_terminal else Console(width=PAGE_WIDTH)).print(_Printable(table))
+
+
+class _Printable:
+    """What names in a table show of themselves."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> Iterator[Segment]:
+        for text, style, control in console.render(self._table, options):
+            yield Segment(text if control or text == "\n" else printable(text), style, control)
+
+
+def skip_if_exists(product: Path) -> bool:
+    """Whether a job's product is there; says so, since the job then has nothing to do."""
+    done = product.exists()
+    if done:
+        log(f"done already: {product}")
+    return done
+
+
+@contextmanager
+def stage(title: str) -> Iterator[None]:
+    """A heading before a piece of work, and its time after it."""
+    start = time.monotonic()
+    log(f"== {title}")
+    yield
+    log(f"   {title}: {format_duration(time.monotonic() - start)}")
+
+
+def progress(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
+    """The items one by one, under a bar with the time left; on a terminal only."""
+    console = Console()
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        yield from progress.track(items, total=total, description=escape(printable(what)))
+
+
+def format_duration(seconds: float) -> str:
+    """A time for people.
+
+    >>> format_duration(4.21), format_duration(75), format_duration(3725)
+    ('4.2 s', '1 min 15 s', '1 h 2 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

@@ -1,0 +1,69 @@
+"""PSNR and SSIM against values by hand and a slow, plain reading of their definitions."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.metrics.image_quality import MAX_PSNR, psnr, ssim
+
+
+def _pair(height: int, width: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
+    generator = torch.Generator().manual_seed(3)
+    image = torch.rand(height, width, 3, generator=generator)
+    return image, (image + noise * torch.randn(height, width, 3, generator=generator)).clamp(0, 1)
+
+
+def _slow_ssim(first: np.ndarray, second: np.ndarray, size: int) -> float:
+    """Wang et al. 2004, equation 13, window by window."""
+    half = (size - 1) / 2
+    grid = np.arange(size) - half
+    window = np.exp(-(grid[:, None] ** 2 + grid[None] ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    values = []
+    for y in range(first.shape[0] - size + 1):
+        for x in range(first.shape[1] - size + 1):
+            for channel in range(3):
+                a = first[y : y + size, x : x + size, channel]
+                b = second[y : y + size, x : x + size, channel]
+                mean_a, mean_b = (window * a).sum(), (window * b).sum()
+                var_a, var_b = (window * (a - mean_a) ** 2).sum(), (window * (b - mean_b) ** 2).sum()
+                cov = (window * (a - mean_a) * (b - mean_b)).sum()
+                top = (2 * mean_a * mean_b + 1e-4) * (2 * cov + 9e-4)
+                values.append(top / ((mean_a**2 + mean_b**2 + 1e-4) * (var_a + var_b + 9e-4)))
+    return float(np.mean(values))
+
+
+@pytest.mark.parametrize(("height", "width", "size"), [(15, 18, 11), (11, 11, 11), (8, 20, 7), (1, 5, 1)])
+def test_ssim_is_its_definition(height: int, width: int, size: int) -> None:
+    image, noisy = _pair(height, width, 0.2)
+    expected = _slow_ssim(image.double().numpy(), noisy.double().numpy(), size)
+    assert ssim(image, noisy) == pytest.approx(expected, abs=1e-9)
+    assert expected < 0.95
+
+
+def test_ssim_of_equal_pictures_is_one_and_falls_with_noise() -> None:
+    image, slightly = _pair(24, 24, 0.05)
+    _, strongly = _pair(24, 24, 0.4)
+    assert ssim(image, image) == pytest.approx(1.0)
+    assert 1.0 > ssim(image, slightly) > ssim(image, strongly)
+    assert ssim(image, slightly) == pytest.approx(ssim(slightly, image))
+
+
+def test_psnr_by_hand() -> None:
+    black, gray = torch.zeros(4, 4, 3), torch.full((4, 4, 3), 0.5)
+    assert psnr(black, gray) == pytest.approx(20 * math.log10(2.0))
+    assert psnr(black, black) == MAX_PSNR
+
+
+def test_masked_psnr_sees_only_the_mask() -> None:
+    target = torch.zeros(4, 6, 3)
+    image = torch.full((4, 6, 3), 0.1)
+    image[:, 3:] = 1.0
+    mask = torch.zeros(4, 6, dtype=torch.bool)
+    mask[:, :3] = True
+    assert psnr(image, target, mask) == pytest.approx(20.0, abs=1e-5)
+    assert psnr(image, target, ~mask) == pytest.approx(0.0, abs=1e-9)
+    assert psnr(image, target, torch.ones_like(mask)) == pytest.approx(psnr(image, target))
+    assert psnr(image, target, torch.zeros_like(mask)) is None

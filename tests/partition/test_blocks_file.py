@@ -1,0 +1,96 @@
+"""Blocks by hand: both formats, their defaults, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from blocknerf.errors import PlacementError
+from blocknerf.partition.blocks_file import read_blocks
+
+KARLSRUHE = (49.0, 8.4, 112.0)
+
+
+@pytest.fixture
+def blocks_file(tmp_path: Path):
+    def write(content: Any) -> Path:
+        path = tmp_path / "blocks.json"
+        path.write_text(content if isinstance(content, str) else json.dumps(content))
+        return path
+
+    return write
+
+
+def feature(kind: str, coordinates: Any, **properties: Any) -> dict[str, Any]:
+    return {"type": "Feature", "geometry": {"type": kind, "coordinates": coordinates}, "properties": properties}
+
+
+def collection(*features: Any, **members: Any) -> dict[str, Any]:
+    return {"type": "FeatureCollection", "features": list(features), **members}
+
+
+def test_json_with_and_without_defaults(blocks_file) -> None:
+    entries = [{"name": "plaza", "origin": [1, 2, 3], "radius": 4}, {"origin": [5, 6]}]
+    for content in (entries, {"blocks": entries}):
+        plaza, second = read_blocks(blocks_file(content), radius=7.0, height=1.5)
+        assert (plaza.name, plaza.origin, plaza.radius) == ("plaza", (1.0, 2.0, 3.0), 4.0)
+        assert (second.name, second.origin, second.radius) == ("b001", (5.0, 6.0, 1.5), 7.0)
+
+
+def test_geojson_in_degrees_where_the_capture_is_georeferenced(blocks_file) -> None:
+    path = blocks_file(collection(feature("Point", [8.401, 49.001, 120.0], name="north-east", radius=30)))
+    (block,) = read_blocks(path, radius=None, height=0.0, geo_origin=KARLSRUHE)
+    assert block.name == "north-east"
+    assert block.origin == pytest.approx((73.1, 111.2, 0.0), abs=0.1)
+
+
+def test_geojson_polygons_become_the_disc_around_them(blocks_file) -> None:
+    square = [[[0, 0], [6, 0], [6, 8], [0, 8], [0, 0]]]
+    (block,) = read_blocks(blocks_file(feature("Polygon", square)), radius=99.0, height=2.0)
+    assert (block.origin, block.radius) == ((3.0, 4.0, 2.0), 5.0)
+
+
+def test_local_geojson_stays_local_in_a_georeferenced_capture(blocks_file) -> None:
+    crs = {"type": "name", "properties": {"name": "local"}}
+    path = blocks_file(collection(feature("Point", [5, 6]), crs=crs))
+    (block,) = read_blocks(path, radius=3.0, height=0.0, geo_origin=KARLSRUHE)
+    assert block.origin == (5.0, 6.0, 0.0)
+
+
+BLOCK = {"origin": [0, 0], "radius": 1}
+REFUSED = {
+    "no valid JSON": ('{"blocks": [', "not valid JSON"),
+    "a number": ("7", "neither a list"),
+    "no blocks": ([], "lists no blocks"),
+    "not an object": ([3], "block 0: is not an object"),
+    "unknown key": ([BLOCK | {"size": 3}], "unknown key 'size'"),
+    "no radius": ([{"origin": [0, 0]}], "radius is missing"),
+    "zero radius": ([BLOCK | {"radius": 0}], "not positive"),
+    "infinite radius": ("[" + json.dumps(BLOCK | {"radius": float("inf")}) + "]", "not a finite number"),
+    "text as radius": ([BLOCK | {"radius": "3"}], "not a finite number"),
+    "no origin": ([{"radius": 3}], "origin is not a list"),
+    "text in the origin": ([BLOCK | {"origin": [0, "x"]}], "not a finite number"),
+    "a name that is a path": ([BLOCK | {"name": "../x"}], "cannot name a folder"),
+    "an empty name": ([BLOCK | {"name": ""}], "cannot name a folder"),
+    "a name twice": ([BLOCK | {"name": "a"}, {"name": "a", "origin": [5, 5], "radius": 1}], "two blocks are named"),
+    "an origin twice": ([BLOCK, BLOCK], "have the same origin"),
+    "a line": (collection(feature("LineString", [[0, 0], [1, 1]], radius=3)), "geometry is 'LineString'"),
+    "no geometry": (collection({"type": "Feature"}), "geometry is None"),
+    "no coordinates": (collection(feature("Polygon", [], radius=3)), "coordinates are not"),
+    "features that are no list": ({"type": "FeatureCollection", "features": 3}, "not a list"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_unusable_files_are_refused_in_one_line(blocks_file, name: str) -> None:
+    content, message = REFUSED[name]
+    with pytest.raises(PlacementError, match=message) as refused:
+        read_blocks(blocks_file(content), radius=None, height=0.0)
+    assert "\n" not in str(refused.value)
+    assert "blocks.json" in str(refused.value)
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(PlacementError, match="does not exist"):
+        read_blocks(tmp_path / "none.json", radius=None, height=0.0)

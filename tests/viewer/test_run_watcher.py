@@ -1,0 +1,149 @@
+"""A run in training: blocks show as far as they are, and anew when they have come further."""
+
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from blocknerf.city.cache import live_block_loader
+from blocknerf.city.manifest import read_city
+from blocknerf.city.renderer import CityRenderer
+from blocknerf.city.run_folder import RunFolder
+from blocknerf.errors import RunError
+from blocknerf.fields.checkpoint import load_field, save_field
+from blocknerf.rendering.image import no_op
+from pipelines import block_training, live_viewer
+from pipelines import train as train_job
+from tests.tiny import shrink_draft
+from tests.viewer.visitors import wait_for
+from viewer import run_watcher
+from viewer.request_renderer import RenderRequest, RequestRenderer
+from viewer.run_contents import RunContents
+from viewer.run_watcher import RunWatcher, file_versions
+
+
+@pytest.fixture
+def growing(town_run: RunFolder, tmp_path: Path) -> RunFolder:
+    """The town's run as it was before any block was trained."""
+    shutil.copytree(town_run.path, tmp_path / "run", ignore=shutil.ignore_patterns("field.safetensors", "appearance"))
+    return RunFolder(tmp_path / "run")
+
+
+def preview(run: RunFolder, trained: RunFolder, name: str, brighter: float = 0.0) -> None:
+    field = load_field(trained.field(name))
+    with torch.no_grad():
+        field.appearance_codes += brighter
+    run.checkpoint(name).mkdir(exist_ok=True)
+    save_field(field, run.preview(name), step=10, city=read_city(run.city).digest)
+
+
+def test_a_block_shows_as_far_as_it_is(growing: RunFolder, town_run: RunFolder) -> None:
+    stock = RunContents.of(growing, follow=True)
+    load = live_block_loader(growing, stock.city)
+    gallery = RequestRenderer(CityRenderer(growing, city=stock.city, load=load, allow_missing=True))
+    light = stock.appearance(stock.presets[0], None, None)
+    wish = RenderRequest(view=stock.image(0).scaled(0.2), appearance=light, city=stock.city, weighting="nearest")
+    with pytest.raises(RunError, match="no block is trained"):
+        gallery.render(wish, 1.0, no_op)
+    name, images = stock.city.blocks[0].name, []
+    for brighter in (0.0, 5.0):
+        preview(growing, town_run, name, brighter)
+        gallery.invalidate([name])
+        images.append(gallery.render(wish, 1.0, no_op).image)
+    assert not np.array_equal(*images)
+    shutil.copyfile(town_run.field(name), growing.field(name))
+    gallery.invalidate([name])
+    assert np.array_equal(gallery.render(wish, 1.0, no_op).image, images[0]), "the finished field, not the preview"
+
+
+def test_changes_are_noticed_once(growing: RunFolder, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_watcher, "SECONDS", 0.02)
+    told: list[list[str]] = []
+    city = read_city(growing.city)
+    follower = RunWatcher(growing, city, lambda names: told.append(list(names)))
+    first, second = (block.name for block in city.blocks[:2])
+    preview(growing, town_run, first)
+    wait_for(lambda: told == [[first]])
+    shutil.copyfile(town_run.field(second), growing.field(second))
+    wait_for(lambda: {name for names in told[1:] for name in names} == {second})
+    shutil.copyfile(town_run.field(first), growing.field(first))
+    shutil.rmtree(growing.checkpoint(first))
+    wait_for(lambda: told[-1] == [first])
+    before = len(told)
+    time.sleep(0.2)
+    assert len(told) == before
+    follower.close()
+    assert set(file_versions(growing, city)) == {first, second}
+
+
+def test_a_page_ends_with_a_job_that_is_killed(town_run: RunFolder, repository: Path) -> None:
+    script = "import sys, time; from pathlib import Path; from pipelines.live_viewer import shown\n"
+    script += "with shown(Path(sys.argv[1]), True): time.sleep(60)"
+    job = subprocess.Popen(
+        [sys.executable, "-c", script, str(town_run.path)], cwd=repository, stdout=subprocess.PIPE, text=True
+    )
+    assert job.stdout is not None
+    port = int(job.stdout.readline().rstrip("/\n").rpartition(":")[2])
+    socket.create_connection(("127.0.0.1", port)).close()
+    job.kill()
+    job.communicate()
+
+    def is_gone() -> bool:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except ConnectionRefusedError:
+            return True
+        return False
+
+    wait_for(is_gone)
+
+
+def test_training_leaves_a_preview_only_while_it_is_looked_at(
+    growing: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shrink_draft(monkeypatch.setattr)
+    monkeypatch.setattr(block_training, "PREVIEW_SECONDS", 0.0)
+    monkeypatch.setattr(live_viewer, "subprocess", None)
+    seen = []
+
+    def watched(run: Path, wanted: bool) -> object:
+        seen.append(wanted)
+        return live_viewer.live_viewer(run, False)
+
+    saved = block_training.save_field
+    paths: list[Path] = []
+
+    def noted(field: object, path: Path, **facts: object) -> None:
+        paths.append(path)
+        saved(field, path, **facts)
+
+    monkeypatch.setattr(train_job, "live_viewer", watched)
+    monkeypatch.setattr(block_training, "save_field", noted)
+    for name, view in (("b000", True), ("b001", False)):
+        train_job.train(growing.path, block=name, steps=4, downscale=4, threads=1, view=view)
+    assert seen == [True, False]
+    assert paths == [growing.preview("b000")] * 4 + [growing.field("b000"), growing.field("b001")]
+    assert not growing.checkpoint("b000").exists()
+
+
+def test_a_page_stands_beside_the_job_and_ends_with_it(
+    town_run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+    popen = live_viewer.subprocess.Popen
+    monkeypatch.setattr(live_viewer.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    with live_viewer.live_viewer(town_run.path, True):
+        assert "http://127.0.0.1:" in capsys.readouterr().out
+        assert started[0].poll() is None
+    assert started[0].poll() is not None
+    with (
+        pytest.raises(RunError, match="the viewer did not start"),
+        live_viewer.live_viewer(town_run.path / "nowhere", True),
+    ):
+        pass
