@@ -12,11 +12,11 @@ from blocknerf.errors import CaptureError
 
 UNDISTORT_ITERATIONS = 8
 DISTORTION_GRID = 17
-"""Places along each side of a picture at which lenses are tried out."""
+"""Points along each side of an image at which Newton iterations are counted."""
 
 
 class CameraModel(IntEnum):
-    """How a ray's angle maps to the image; coefficients are OpenCV's."""
+    """Projection models, with OpenCV's distortion coefficients."""
 
     PINHOLE = 0
     OPENCV = 1
@@ -25,17 +25,19 @@ class CameraModel(IntEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayBundle:
-    """Rays in world coordinates; directions have length one, so a distance along them is in world units."""
+    """Rays in world coordinates with unit directions, so distances along them are in world units."""
 
     origins: Float[Tensor, "*batch 3"]
     directions: Float[Tensor, "*batch 3"]
     pixel_radii: Float[Tensor, "*batch"]
-    """Radius of the pixel's cone at distance one (half a pixel's width, as an angle)."""
+    """Radius of the pixel's cone at distance one: half the pixel width, as an angle."""
 
     @classmethod
     def cat(cls, bundles: Sequence["RayBundle"]) -> "RayBundle":
-        """The rays of several bundles as one, in order."""
-        return cls(**{field.name: torch.cat([getattr(each, field.name) for each in bundles]) for field in fields(cls)})
+        """Concatenate several bundles."""
+        return cls(
+            **{field.name: torch.cat([getattr(bundle, field.name) for bundle in bundles]) for field in fields(cls)}
+        )
 
     def __len__(self) -> int:
         return self.origins.shape[0]
@@ -46,18 +48,18 @@ class RayBundle:
         )
 
     def requires_grad_copy(self) -> "RayBundle":
-        """The same rays, whose origins and directions collect gradients."""
+        """Return a copy that collects gradients for origins and directions."""
         origins, directions = (part.detach().clone().requires_grad_() for part in (self.origins, self.directions))
         return RayBundle(origins=origins, directions=directions, pixel_radii=self.pixel_radii)
 
     def detach(self) -> "RayBundle":
-        """The same rays, through which no gradient flows."""
+        """Return the rays detached from the autograd graph."""
         return RayBundle(
             origins=self.origins.detach(), directions=self.directions.detach(), pixel_radii=self.pixel_radii.detach()
         )
 
     def flatten(self) -> "RayBundle":
-        """The same rays with one batch axis."""
+        """Return the rays with a single batch axis."""
         return RayBundle(
             origins=self.origins.reshape(-1, 3),
             directions=self.directions.reshape(-1, 3),
@@ -67,25 +69,25 @@ class RayBundle:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DistortionInfo:
-    """What all rays of some cameras have in common; who knows it need not look at the rays, for which a GPU waits."""
+    """Distortion properties shared by all rays of some cameras; passing them avoids reading values from a GPU."""
 
     fisheye: bool
-    """Whether any lens is one."""
+    """Whether any camera is a fisheye."""
     newton_iterations: int
-    """Of Newton's method, after which the distortion of every lens is undone; 0 where none has any."""
+    """Newton iterations that undistort every lens; 0 if no lens has distortion."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cameras:
-    """A batch of cameras with OpenCV axes: x right, y down, z forward; pixel centres at 0.5."""
+    """A batch of cameras with OpenCV axes (x right, y down, z forward) and pixel centers at 0.5."""
 
     camera_to_world: Float[Tensor, "cameras 3 4"]
     intrinsics: Float[Tensor, "cameras 4"]
     """fx, fy, cx, cy in pixels."""
     distortion: Float[Tensor, "cameras 6"]
-    """k1, k2, p1, p2, k3, k4; a fisheye uses k1 to k4 and no p."""
+    """k1, k2, p1, p2, k3, k4; a fisheye uses k1 to k4 only."""
     model: Int[Tensor, "cameras"]
-    """A `CameraModel` each."""
+    """A `CameraModel` per camera."""
     width: Int[Tensor, "cameras"]
     height: Int[Tensor, "cameras"]
 
@@ -93,7 +95,7 @@ class Cameras:
     def pinhole(
         cls, camera_to_world: Float[Tensor, "cameras 3 4"], *, focal: float, width: int, height: int
     ) -> "Cameras":
-        """Ideal cameras of one focal length (pixels), with the principal point in the middle."""
+        """Return pinhole cameras with one focal length (pixels) and the principal point at the image center."""
         count = camera_to_world.shape[0]
         intrinsics = camera_to_world.new_tensor([focal, focal, width / 2, height / 2]).expand(count, 4).contiguous()
         return cls(
@@ -107,14 +109,16 @@ class Cameras:
 
     @classmethod
     def cat(cls, batches: Sequence["Cameras"]) -> "Cameras":
-        """The cameras of several batches as one, in order."""
-        return cls(**{field.name: torch.cat([getattr(each, field.name) for each in batches]) for field in fields(cls)})
+        """Concatenate several batches."""
+        return cls(
+            **{field.name: torch.cat([getattr(batch, field.name) for batch in batches]) for field in fields(cls)}
+        )
 
     def __len__(self) -> int:
         return self.camera_to_world.shape[0]
 
     def __getitem__(self, index: int | slice | Tensor) -> "Cameras":
-        """The chosen cameras; an integer gives a batch of one.
+        """Return the selected cameras; an integer returns a batch of one.
 
         Raises:
             CaptureError: an index is out of range.
@@ -140,14 +144,14 @@ class Cameras:
 
     @property
     def centers(self) -> Float[Tensor, "cameras 3"]:
-        """Camera centres in the world."""
+        """Camera centers in world coordinates."""
         return self.camera_to_world[:, :, 3]
 
     def to(self, device: torch.device | str) -> "Cameras":
         return Cameras(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
 
     def scaled(self, factor: float) -> "Cameras":
-        """The same views at `factor` times the resolution (0.5 halves width and height, rounding down)."""
+        """Return the same views at `factor` times the resolution (0.5 halves width and height, rounded down)."""
         width, height = (
             (size * factor + 1e-6).floor().to(size.dtype).clamp_min(1) for size in (self.width, self.height)
         )
@@ -155,122 +159,122 @@ class Cameras:
         return replace(self, intrinsics=self.intrinsics * ratio.repeat(1, 2), width=width, height=height)
 
     def distortion_info(self) -> DistortionInfo:
-        """What the lenses need, found by trying each out all over its picture."""
-        whole = torch.stack([self.model, self.width, self.height], -1)
-        kinds = torch.cat([self.intrinsics, self.distortion, whole], -1).unique(dim=0)
-        shares = torch.linspace(0.0, 1.0, DISTORTION_GRID, device=kinds.device, dtype=kinds.dtype)
-        places = torch.cartesian_prod(shares, shares) * kinds[:, None, 11:]
-        plane = ((places - kinds[:, None, 2:4]) / kinds[:, None, :2]).flatten(0, 1)
-        rows = kinds.repeat_interleave(len(shares) ** 2, 0)
+        """Return the `DistortionInfo` of these cameras, from a grid of pixels over the image of each distinct lens."""
+        model_and_size = torch.stack([self.model, self.width, self.height], -1)
+        lenses = torch.cat([self.intrinsics, self.distortion, model_and_size], -1).unique(dim=0)
+        fractions = torch.linspace(0.0, 1.0, DISTORTION_GRID, device=lenses.device, dtype=lenses.dtype)
+        pixels = torch.cartesian_prod(fractions, fractions) * lenses[:, None, 11:]
+        uv = ((pixels - lenses[:, None, 2:4]) / lenses[:, None, :2]).flatten(0, 1)
+        rows = lenses.repeat_interleave(len(fractions) ** 2, 0)
         model = rows[:, 10].long()
         return DistortionInfo(
             fisheye=bool((model == CameraModel.FISHEYE).any()),
-            newton_iterations=_iterations(plane, rows[:, 4:10], model),
+            newton_iterations=_count_iterations(uv, rows[:, 4:10], model),
         )
 
     def rays(
-        self, indices: Int[Tensor, "rays"], pixels: Float[Tensor, "rays 2"], lenses: DistortionInfo | None = None
+        self, indices: Int[Tensor, "rays"], pixels: Float[Tensor, "rays 2"], info: DistortionInfo | None = None
     ) -> RayBundle:
-        """Rays through image positions (x, y) of the given cameras; the first pixel's centre is (0.5, 0.5).
+        """Return rays through pixel positions (x, y) of the given cameras; the first pixel's center is (0.5, 0.5).
 
-        With the cameras' `distortion_info`, nothing waits for a GPU, and indices are trusted to be in range.
+        With `info` (the cameras' `distortion_info`), no value is read from a GPU, and indices are not checked.
         """
-        camera = self[indices] if lenses is None else self._index(indices)
-        directions = (camera.camera_to_world[:, :, :3] @ camera._camera_directions(pixels, lenses)[:, :, None])[:, :, 0]
+        camera = self[indices] if info is None else self._index(indices)
+        directions = (camera.camera_to_world[:, :, :3] @ camera._camera_directions(pixels, info)[:, :, None])[:, :, 0]
         return RayBundle(
             origins=camera.camera_to_world[:, :, 3], directions=directions, pixel_radii=camera._pixel_radii
         )
 
     def generate_rays(self, index: int = 0) -> RayBundle:
-        """Rays through every pixel centre of one camera, as `[height, width]`."""
+        """Return rays through all pixel centers of one camera, shaped `[height, width]`."""
         height, width = int(self.height[index]), int(self.width[index])
         device, dtype = self.intrinsics.device, self.intrinsics.dtype
         rows = torch.arange(height, device=device, dtype=dtype) + 0.5
         columns = torch.arange(width, device=device, dtype=dtype) + 0.5
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         pixels = torch.stack([x, y], -1).reshape(-1, 2)
-        # All are of one camera, which is not gathered for each.
+        # All rays share one camera, so it is not gathered per ray.
         camera = self[index]
-        motion, local = camera.camera_to_world[0], camera._camera_directions(pixels, None)
+        pose, local = camera.camera_to_world[0], camera._camera_directions(pixels, None)
         return RayBundle(
-            origins=motion[:, 3].expand(height, width, 3),
-            directions=(local @ motion[:, :3].mT).view(height, width, 3),
+            origins=pose[:, 3].expand(height, width, 3),
+            directions=(local @ pose[:, :3].mT).view(height, width, 3),
             pixel_radii=camera._pixel_radii.expand(height, width),
         )
 
     def _camera_directions(
-        self, pixels: Float[Tensor, "rays 2"], lenses: DistortionInfo | None
+        self, pixels: Float[Tensor, "rays 2"], info: DistortionInfo | None
     ) -> Float[Tensor, "rays 3"]:
-        """Directions in the axes of the cameras: one for each ray, or one for all."""
+        """Return unit directions in camera axes; `self` holds one camera per ray, or a single one for all rays."""
         count = len(pixels)
-        plane = undistort(
+        uv = undistort(
             (pixels - self.intrinsics[:, 2:]) / self.intrinsics[:, :2],
             self.distortion.expand(count, 6),
             self.model.expand(count),
-            None if lenses is None else lenses.newton_iterations,
+            None if info is None else info.newton_iterations,
         )
-        local = torch.cat([plane, torch.ones_like(plane[:, :1])], -1)
+        local = torch.cat([uv, torch.ones_like(uv[:, :1])], -1)
         fisheye = (self.model == CameraModel.FISHEYE)[:, None]
-        if fisheye.any() if lenses is None else lenses.fisheye:
-            angle = plane.norm(dim=-1, keepdim=True)
-            bent = torch.cat([plane * torch.sinc(angle / torch.pi), angle.cos()], -1)
-            local = torch.where(fisheye, bent, local)
+        if fisheye.any() if info is None else info.fisheye:
+            angle = uv.norm(dim=-1, keepdim=True)
+            local_fisheye = torch.cat([uv * torch.sinc(angle / torch.pi), angle.cos()], -1)
+            local = torch.where(fisheye, local_fisheye, local)
         return torch.nn.functional.normalize(local, dim=-1)
 
     @property
     def _pixel_radii(self) -> Float[Tensor, "cameras"]:
-        """Half the width of a pixel, at distance one."""
+        """Half the pixel width at distance one."""
         return 0.5 / self.intrinsics[:, :2].mean(-1)
 
     def project(
         self,
         points: Float[Tensor, "points 3"],
         index: int | Int[Tensor, "points"] = 0,
-        lenses: DistortionInfo | None = None,
+        info: DistortionInfo | None = None,
     ) -> tuple[Float[Tensor, "points 2"], Float[Tensor, "points"], Bool[Tensor, "points"]]:
-        """Image positions of world points in a camera, their depth (along the optical axis), and which are in view.
+        """Return image positions of world points, their depth along the optical axis, and a mask of those in view.
 
-        All points are seen by the one camera, or each by its own. `distortion_info` serve as they do for `rays`.
+        `index` is one camera for all points, or one camera per point. `info` works as in `rays`.
 
         Raises:
             CaptureError: the index is out of range.
         """
-        camera = self[index] if lenses is None or isinstance(index, int) else self._index(index)
-        motion = camera.camera_to_world
-        offsets = points - motion[:, :, 3]
-        local = offsets @ motion[0, :, :3] if len(motion) == 1 else (offsets[:, None] @ motion[:, :, :3])[:, 0]
+        camera = self[index] if info is None or isinstance(index, int) else self._index(index)
+        poses = camera.camera_to_world
+        offsets = points - poses[:, :, 3]
+        local = offsets @ poses[0, :, :3] if len(poses) == 1 else (offsets[:, None] @ poses[:, :, :3])[:, 0]
         depth = local[:, 2]
-        ahead = depth > 1e-6
-        plane = local[:, :2] / torch.where(ahead, depth, torch.ones_like(depth))[:, None]
+        in_front = depth > 1e-6
+        uv = local[:, :2] / torch.where(in_front, depth, torch.ones_like(depth))[:, None]
         fisheye = camera.model == CameraModel.FISHEYE
-        if fisheye.any() if lenses is None else lenses.fisheye:
+        if fisheye.any() if info is None else info.fisheye:
             radius = local[:, :2].norm(dim=-1)
             angle = torch.atan2(radius, depth)
-            bowed = local[:, :2] * (angle / radius.clamp_min(1e-12))[:, None]
-            plane = torch.where(fisheye[:, None], bowed, plane)
-            ahead = torch.where(fisheye, angle < torch.pi * 0.95, ahead)
+            uv_fisheye = local[:, :2] * (angle / radius.clamp_min(1e-12))[:, None]
+            uv = torch.where(fisheye[:, None], uv_fisheye, uv)
+            in_front = torch.where(fisheye, angle < torch.pi * 0.95, in_front)
         count = len(points)
         model = camera.model.expand(count)
         coefficients = camera.distortion.expand(count, 6)
-        bent = distort(plane, coefficients, model)
-        pixels = bent * camera.intrinsics[:, :2] + camera.intrinsics[:, 2:]
+        uv_distorted = distort(uv, coefficients, model)
+        pixels = uv_distorted * camera.intrinsics[:, :2] + camera.intrinsics[:, 2:]
         size = torch.stack([camera.width, camera.height], -1)
         inside = ((pixels >= 0) & (pixels < size)).all(-1)
-        # Beyond its turning point a lens polynomial folds points from outside the view back into the image.
-        back = undistort(bent, coefficients, model, None if lenses is None else lenses.newton_iterations)
-        unfolded = (back - plane).abs().amax(-1) < 1e-2 * (1 + plane.abs().amax(-1))
-        return pixels, depth, ahead & inside & unfolded
+        # Beyond its turning point, a distortion polynomial folds points from outside the view back into the image.
+        recovered = undistort(uv_distorted, coefficients, model, None if info is None else info.newton_iterations)
+        unfolded = (recovered - uv).abs().amax(-1) < 1e-2 * (1 + uv.abs().amax(-1))
+        return pixels, depth, in_front & inside & unfolded
 
 
 def distort(
-    plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
+    uv: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
 ) -> Float[Tensor, "points 2"]:
     """Apply OpenCV's lens distortion to normalized image positions.
 
-    For a fisheye, `plane` is the direction in the image times the angle from the optical axis (radians).
+    For a fisheye, `uv` is the direction in the image times the angle from the optical axis (radians).
     """
     k1, k2, p1, p2, k3, k4 = coefficients.unbind(-1)
-    x, y = plane.unbind(-1)
+    x, y = uv.unbind(-1)
     squared = x * x + y * y
     radial = 1 + squared * (k1 + squared * (k2 + squared * k3))
     brown = torch.stack(
@@ -280,84 +284,84 @@ def distort(
         ],
         -1,
     )
-    fisheye = plane * (1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))[:, None]
+    fisheye = uv * (1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * k4))))[:, None]
     model = model[:, None]
-    bent = torch.where(model == CameraModel.FISHEYE, fisheye, brown)
-    return torch.where(model == CameraModel.PINHOLE, plane, bent)
+    distorted = torch.where(model == CameraModel.FISHEYE, fisheye, brown)
+    return torch.where(model == CameraModel.PINHOLE, uv, distorted)
 
 
 def undistort(
-    plane: Float[Tensor, "points 2"],
+    uv: Float[Tensor, "points 2"],
     coefficients: Float[Tensor, "points 6"],
     model: Int[Tensor, "points"],
     iterations: int | None = None,
 ) -> Float[Tensor, "points 2"]:
     """Invert `distort` by Newton's method, to float precision wherever the lens does not fold.
 
-    A fixed-point iteration would be simpler, but at the rim of wide lenses it hardly converges. It ends when nothing
-    moves any more, or after that many iterations where their number is given.
+    Iterates until convergence, or exactly `iterations` times if given. A fixed-point iteration would be simpler, but
+    it hardly converges at the rim of wide lenses.
     """
     if iterations is None and not (model != CameraModel.PINHOLE).any():
-        return plane
-    estimate = plane
+        return uv
+    estimate = uv
     for _ in range(UNDISTORT_ITERATIONS if iterations is None else iterations):
-        step = _newton_step(plane, estimate, coefficients, model)
+        step = _newton_step(uv, estimate, coefficients, model)
         estimate = estimate + step
-        if iterations is None and _is_settled(step):
+        if iterations is None and _has_converged(step):
             break
     return estimate
 
 
-def _iterations(
-    plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
+def _count_iterations(
+    uv: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
 ) -> int:
-    """How many iterations undo the distortion at image positions, and one more for those between."""
+    """Return the iterations until `undistort` converges, plus one for positions in between."""
     if not (model != CameraModel.PINHOLE).any():
         return 0
-    estimate = plane
+    estimate = uv
     for count in range(1, UNDISTORT_ITERATIONS):
-        step = _newton_step(plane, estimate, coefficients, model)
+        step = _newton_step(uv, estimate, coefficients, model)
         estimate = estimate + step
-        if _is_settled(step):
+        if _has_converged(step):
             return count + 1
     return UNDISTORT_ITERATIONS
 
 
 def _newton_step(
-    plane: Float[Tensor, "points 2"],
+    uv: Float[Tensor, "points 2"],
     estimate: Float[Tensor, "points 2"],
     coefficients: Float[Tensor, "points 6"],
     model: Int[Tensor, "points"],
 ) -> Float[Tensor, "points 2"]:
     xx, xy, yy = _distort_gradient(estimate, coefficients, model)
-    x, y = (plane - distort(estimate, coefficients, model)).unbind(-1)
-    # Pixels beyond a lens's fold have no ray; the bounds keep theirs finite.
+    x, y = (uv - distort(estimate, coefficients, model)).unbind(-1)
+    # Pixels beyond the fold of a lens have no ray; the clamps keep their values finite.
     determinant = (xx * yy - xy * xy).clamp_min(1e-3)
     return (torch.stack([yy * x - xy * y, xx * y - xy * x], -1) / determinant[:, None]).clamp(-0.5, 0.5)
 
 
-def _is_settled(step: Float[Tensor, "points 2"]) -> bool:
-    # Newton squares the error: after a step this small nothing is left that the type can hold.
+def _has_converged(step: Float[Tensor, "points 2"]) -> bool:
+    # Newton's method squares the error: after a step this small, the error is below the precision of the dtype.
     return not (step.abs() > 0.1 * torch.finfo(step.dtype).eps ** 0.5).any()
 
 
 def _distort_gradient(
-    plane: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
+    uv: Float[Tensor, "points 2"], coefficients: Float[Tensor, "points 6"], model: Int[Tensor, "points"]
 ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points"], Float[Tensor, "points"]]:
-    """The Jacobian of `distort`, which is symmetric: dx/dx, dx/dy = dy/dx, dy/dy."""
+    """Return the symmetric Jacobian of `distort`: dx/dx, dx/dy = dy/dx, dy/dy."""
     k1, k2, p1, p2, k3, k4 = coefficients.unbind(-1)
-    x, y = plane.unbind(-1)
+    x, y = uv.unbind(-1)
     squared = x * x + y * y
-    fisheye, ideal = model == CameraModel.FISHEYE, model == CameraModel.PINHOLE
-    last = torch.where(fisheye, k4, torch.zeros_like(k4))
-    radial = 1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * last)))
-    slope = 2 * (k1 + squared * (2 * k2 + squared * (3 * k3 + squared * 4 * last)))
+    fisheye, pinhole = model == CameraModel.FISHEYE, model == CameraModel.PINHOLE
+    fisheye_k4 = torch.where(fisheye, k4, torch.zeros_like(k4))
+    radial = 1 + squared * (k1 + squared * (k2 + squared * (k3 + squared * fisheye_k4)))
+    radial_gradient = 2 * (k1 + squared * (2 * k2 + squared * (3 * k3 + squared * 4 * fisheye_k4)))
     p1, p2 = (torch.where(fisheye, torch.zeros_like(p), p) for p in (p1, p2))
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     return (
-        torch.where(ideal, one, radial + slope * x * x + 2 * p1 * y + 6 * p2 * x),
-        torch.where(ideal, zero, slope * x * y + 2 * p1 * x + 2 * p2 * y),
-        torch.where(ideal, one, radial + slope * y * y + 6 * p1 * y + 2 * p2 * x),
+        torch.where(pinhole, one, radial + radial_gradient * x * x + 2 * p1 * y + 6 * p2 * x),
+        torch.where(pinhole, zero, radial_gradient * x * y + 2 * p1 * x + 2 * p2 * y),
+        torch.where(pinhole, one, radial + radial_gradient * y * y + 6 * p1 * y + 2 * p2 * x),
     )
 
 
@@ -366,9 +370,9 @@ def look_at(
     targets: Float[Tensor, "cameras 3"],
     up: tuple[float, float, float] = (0.0, 0.0, 1.0),
 ) -> Float[Tensor, "cameras 3 4"]:
-    """Camera poses (OpenCV axes) that stand at `eyes`, look at `targets`, and keep `up` upward in the image.
+    """Return camera poses (OpenCV axes) at `eyes` that look at `targets`, with `up` pointing up in the image.
 
-    Looking along `up` itself, as a drone straight down, the image's top is at +y (north).
+    If a camera looks along `up`, like a drone straight down, the top of the image points to +y (north).
     """
     forward = torch.nn.functional.normalize(targets - eyes, dim=-1)
     right = torch.linalg.cross(forward, eyes.new_tensor(up).expand_as(forward))
@@ -380,9 +384,9 @@ def look_at(
 
 
 def frustum_corners(cameras: Cameras, depth: float) -> Float[Tensor, "cameras 4 3"]:
-    """The four image corners of each camera, pushed out to `depth` along the optical axis, in the world.
+    """Return the four image corners of each camera in world coordinates, at `depth` along the optical axis.
 
-    Corners of a very wide lens, nearly or more than 90 degrees off the axis, stop at 10 times `depth`.
+    Corners of very wide lenses, close to or beyond 90 degrees off the axis, stop at 10 times `depth`.
     """
     zero, width, height = torch.zeros_like(cameras.width), cameras.width, cameras.height
     corners = torch.stack(
@@ -390,6 +394,6 @@ def frustum_corners(cameras: Cameras, depth: float) -> Float[Tensor, "cameras 4 
     )
     indices = torch.arange(len(cameras), device=corners.device).repeat_interleave(4)
     rays = cameras.rays(indices, corners.reshape(-1, 2).to(cameras.intrinsics.dtype))
-    along = (rays.directions * cameras.camera_to_world[indices, :, 2]).sum(-1)
-    reach = depth / along.clamp_min(0.1)
-    return (rays.origins + rays.directions * reach[:, None]).view(len(cameras), 4, 3)
+    cosines = (rays.directions * cameras.camera_to_world[indices, :, 2]).sum(-1)
+    distances = depth / cosines.clamp_min(0.1)
+    return (rays.origins + rays.directions * distances[:, None]).view(len(cameras), 4, 3)

@@ -1,4 +1,4 @@
-"""Numbers as colors: depth, errors, and which block is where."""
+"""Color maps for depth, errors and block weights."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from jaxtyping import Float, UInt8
 BLOCK_COLORS = (
     (31, 119, 180), (214, 96, 28), (44, 140, 60), (148, 80, 178), (190, 44, 62), (22, 150, 160), (150, 110, 20),
 )  # fmt: skip
-"""Told apart on paper and screen; they repeat, since neighbors along a route differ all the same."""
+"""Distinct on paper and screen. They repeat, but neighbors along a route still differ."""
 
 _ERROR_STOPS = (
     (0.0, (0, 0, 0)),
@@ -20,7 +20,7 @@ _ERROR_STOPS = (
 
 
 def apply_turbo(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, "height width 3"]:
-    """The Turbo rainbow (Mikhailov 2019): 0 dark blue, 0.5 green, 1 dark red; values beyond are clipped."""
+    """Apply the Turbo colormap (Mikhailov 2019): 0 dark blue, 0.5 green, 1 dark red; clips other values."""
     import cv2
 
     levels = (np.clip(np.nan_to_num(values), 0.0, 1.0) * 255.0).round().astype(np.uint8)
@@ -30,43 +30,43 @@ def apply_turbo(values: Float[np.ndarray, "height width"]) -> UInt8[np.ndarray, 
 def depth_colors(
     depth: Float[np.ndarray, "height width"], near: float, far: float
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """Depth from near (red) to far (blue), even in inverse depth, as nearness is what the eye reads."""
+    """Color depth from near (red) to far (blue), linear in inverse depth, which resolves near surfaces best."""
     inverse_near, inverse_far = 1.0 / max(near, 1e-9), 1.0 / max(far, near * (1 + 1e-6), 2e-9)
     inverse = 1.0 / np.maximum(depth, 1e-9)
     return apply_turbo((inverse - inverse_far) / (inverse_near - inverse_far))
 
 
 def error_colors(error: Float[np.ndarray, "height width"], full: float = 0.25) -> UInt8[np.ndarray, "height width 3"]:
-    """Absolute errors of display values: none is black, `full` and above nearly white."""
+    """Color absolute errors of display values: zero is black, `full` and above nearly white."""
     x = np.clip(error / full, 0.0, 1.0)
-    places = [place for place, _ in _ERROR_STOPS]
-    channels = [np.interp(x, places, [color[c] for _, color in _ERROR_STOPS]) for c in range(3)]
+    positions = [position for position, _ in _ERROR_STOPS]
+    channels = [np.interp(x, positions, [color[c] for _, color in _ERROR_STOPS]) for c in range(3)]
     return np.stack(channels, -1).round().astype(np.uint8)
 
 
 def colorize_blocks(
-    image: UInt8[np.ndarray, "height width 3"], shares: Sequence[tuple[int, float]]
+    image: UInt8[np.ndarray, "height width 3"], block_weights: Sequence[tuple[int, float]]
 ) -> UInt8[np.ndarray, "height width 3"]:
-    """The picture in gray, tinted by the blocks that made it, above a bar of their shares.
+    """Return the image in gray, tinted by the colors of its blocks, with a bar of their weights at the bottom.
 
-    `shares` gives the position of each block in the city, and its weight; weights sum to one.
+    `block_weights` holds the index of each block in the city and its blend weight; weights sum to one.
     """
-    shares = sorted(shares)
-    colors = np.array([block_color(position) for position, _ in shares], dtype=np.float64)
-    weights = np.array([weight for _, weight in shares])
+    block_weights = sorted(block_weights)
+    colors = np.array([block_color(index) for index, _ in block_weights], dtype=np.float64)
+    weights = np.array([weight for _, weight in block_weights])
     gray = image.astype(np.float64).mean(-1, keepdims=True)
     tinted = (0.55 * gray + 0.45 * (weights @ colors)).round().astype(np.uint8)
     bar = max(2, image.shape[0] // 24)
-    place = (np.arange(image.shape[1]) + 0.5) / image.shape[1] * weights.sum()
-    chosen = np.minimum(np.searchsorted(np.cumsum(weights), place), len(weights) - 1)
-    tinted[-bar:] = colors[chosen].astype(np.uint8)
+    position = (np.arange(image.shape[1]) + 0.5) / image.shape[1] * weights.sum()
+    blocks = np.minimum(np.searchsorted(np.cumsum(weights), position), len(weights) - 1)
+    tinted[-bar:] = colors[blocks].astype(np.uint8)
     return tinted
 
 
-def block_color(position: int) -> tuple[int, int, int]:
-    """The color of the block at a position in the city, in plans, films and reports alike.
+def block_color(index: int) -> tuple[int, int, int]:
+    """Return the color of a block from its index in the city; maps, videos and reports share it.
 
     >>> block_color(0), block_color(7)
     ((31, 119, 180), (31, 119, 180))
     """
-    return BLOCK_COLORS[position % len(BLOCK_COLORS)]
+    return BLOCK_COLORS[index % len(BLOCK_COLORS)]

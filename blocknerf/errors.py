@@ -1,4 +1,4 @@
-"""Errors a user can act on: each message says what is wrong, where, and what to do."""
+"""Errors for the user: each message says what is wrong, where, and what to do."""
 
 from typing import TypeVar
 
@@ -6,15 +6,15 @@ _Choice = TypeVar("_Choice", bound=str)
 
 
 class BlockNerfError(Exception):
-    """Any error caused by input or environment; the command line prints it as one line and exits with 2."""
+    """Base of all errors caused by input or environment. The command line prints one line and exits with 2."""
 
 
 class OptionError(BlockNerfError):
-    """A number given as an option is out of range."""
+    """A numeric option is out of range."""
 
 
 class CaptureError(BlockNerfError):
-    """A capture (photographs, poses, masks, points) cannot be used as it is."""
+    """A capture (images, poses, masks, points) cannot be used."""
 
 
 class PlacementError(BlockNerfError):
@@ -22,11 +22,11 @@ class PlacementError(BlockNerfError):
 
 
 class RunError(BlockNerfError):
-    """A run folder or one of its files is missing, foreign or broken."""
+    """A run folder or one of its files is missing, of another format, or broken."""
 
 
 class CheckpointError(RunError):
-    """Saved weights or training state are corrupt, foreign or newer than this version."""
+    """Saved weights or training state are corrupt, of another format, or newer than this version."""
 
 
 class TrainingError(BlockNerfError):
@@ -34,7 +34,7 @@ class TrainingError(BlockNerfError):
 
 
 class BackendError(BlockNerfError):
-    """A kernel backend asked for by name cannot be used here."""
+    """An explicitly requested kernel backend cannot be used here."""
 
 
 def one_of(
@@ -44,15 +44,15 @@ def one_of(
     error: type[BlockNerfError] = RunError,
     remedy: str = "choose one of them",
 ) -> _Choice:
-    """The choice that a value is; `what` names the value's role in a message.
+    """Return the value if it is one of the choices; `what` is its name in the message.
 
-    Type hints bind no caller at run time, and a value that no branch knows must not end in the last one.
+    Type hints are not enforced at run time, and an unknown value must not fall through to the last branch.
 
     >>> one_of("b", ("a", "b"), "letter")
     'b'
 
     Raises:
-        RunError: (or the kind given as `error`) it is none of them; the message lists them.
+        RunError: (or `error`) the value is none of the choices; the message lists them.
     """
     for choice in choices:
         if value == choice:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, and bounded reads that refuse bad content with one line."""
+"""Atomic writes, and bounded reads that reject bad content with a one-line error."""
 
 import errno
 import hashlib
@@ -19,28 +19,28 @@ from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.values import format_value
 
 MAX_JSON_BYTES = 1 << 30
-"""Bytes of a JSON file; a capture of a million frames takes about 700 MB."""
+"""Maximum size of a JSON file; a capture of a million frames takes about 700 MB."""
 MAX_INTEGER_DIGITS = 30
-"""Digits of a whole number in a JSON file; no quantity here needs more, and conversion takes quadratic time."""
+"""Maximum digits of an integer in a JSON file; no quantity needs more, and conversion takes quadratic time."""
 STALE_SECONDS = 24 * 3600.0
-"""Age from which an unfinished write of another host, whose processes cannot be seen from here, counts as abandoned."""
+"""Age at which an unfinished write of another host counts as abandoned; its processes are not visible from here."""
 
 _UNFINISHED = re.compile(r"\..*\.(?P<host>[0-9a-f]{8})-(?P<pid>\d+)-\d+\.part(\.[^.]*)?")
 _WRITES = count()
 _MACHINE_ID = Path("/etc/machine-id")
-"""Where Linux keeps a number that no other machine has."""
+"""Unique id of a Linux machine."""
 
 
 @contextmanager
 def atomic_path(path: Path | str) -> Iterator[Path]:
-    """A temporary path beside the file `path`, for a writer to fill; on success it replaces the file.
+    """Yield a temporary path next to `path` to write to; on success, it replaces the file `path`.
 
-    The temporary path keeps the suffix, since encoders choose a format by it. On an error it is removed and the old
-    file stays as it was. The content is flushed to disk before the file is replaced. A symbolic link stays one: its
-    target is written.
+    The temporary path keeps the suffix, since encoders choose a format by it. On an error, it is removed and the old
+    file is unchanged. The content is flushed to disk before the file is replaced. If `path` is a symbolic link, its
+    target is replaced.
 
     Raises:
-        RunError: the disk is full, the folder cannot be written to, or something other than a file is at `path`.
+        RunError: the disk is full, the folder is not writable, or `path` exists and is not a file.
     """
     path = Path(os.path.realpath(path)) if Path(path).is_symlink() else Path(path)
     if path.exists() and not path.is_file():
@@ -54,10 +54,10 @@ def atomic_path(path: Path | str) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path | str) -> Iterator[Path]:
-    """A temporary folder beside `path`, for a writer to fill; on success it is renamed to `path`.
+    """Yield a temporary folder next to `path` to fill; on success, it is renamed to `path`.
 
     Raises:
-        RunError: `path` exists and is not an empty folder, the disk is full, or the folder above cannot be written to.
+        RunError: `path` exists and is not an empty folder, the disk is full, or the parent folder is not writable.
     """
     path = Path(path).absolute()
     with _replacing(path) as part:
@@ -65,25 +65,25 @@ def atomic_folder(path: Path | str) -> Iterator[Path]:
         yield part
         _flush(file for file in part.rglob("*") if file.is_file())
         try:
-            part.rename(path)  # takes the place of an empty folder, and of nothing else
+            part.rename(path)  # replaces an empty folder, and nothing else
         except OSError as error:
             if error.errno not in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR):
                 raise
-            raise RunError(f"{path}: exists already; give a new or empty folder") from None
+            raise RunError(f"{path}: already exists; give a new or empty folder") from None
 
 
 def write_atomic(path: Path | str, data: str | bytes) -> None:
-    """Write a whole file or none.
+    """Write a file atomically.
 
     Raises:
-        RunError: the disk is full, the folder cannot be written to, or something other than a file is at `path`.
+        RunError: the disk is full, the folder is not writable, or `path` exists and is not a file.
     """
     with atomic_path(path) as part:
         part.write_bytes(data.encode() if isinstance(data, str) else data)
 
 
 def format_json(data: dict[str, Any]) -> str:
-    """JSON text in the order given, indented, with a line end; NaN is not JSON and raises ValueError.
+    """Return indented JSON text with keys in the given order; NaN is not JSON and raises ValueError.
 
     >>> print(format_json({"b": 1, "a": [0.5]}), end="")
     {
@@ -98,50 +98,49 @@ def format_json(data: dict[str, Any]) -> str:
 
 @contextmanager
 def open_regular(path: Path | str, what: str, error: type[BlockNerfError]) -> Iterator[tuple[BinaryIO, int]]:
-    """A regular file opened for reading, and its size in bytes; `what` names its role in a message ("city file").
+    """Open a regular file and yield it with its size in bytes; `what` is its name in a message ("city file").
 
-    Devices and pipes are refused, since reading them may never end.
+    Devices and pipes are rejected, since reading them may never end.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        BlockNerfError: (of the kind given as `error`) it cannot be read, or is no regular file.
+        FileNotFoundError: the file does not exist.
+        BlockNerfError: (of type `error`) the file cannot be read, or is not a regular file.
     """
     try:
-        found = Path(path).stat()
-        if not stat.S_ISREG(found.st_mode):
-            kind = "a folder" if stat.S_ISDIR(found.st_mode) else "not a regular file"
+        status = Path(path).stat()
+        if not stat.S_ISREG(status.st_mode):
+            kind = "a folder" if stat.S_ISDIR(status.st_mode) else "not a regular file"
             raise error(f"{path}: this {what} cannot be read (it is {kind}); check the path")
         with Path(path).open("rb") as stream:
-            yield stream, found.st_size
+            yield stream, status.st_size
     except FileNotFoundError:
         raise
     except OSError as fault:
         raise error(f"{path}: this {what} cannot be read ({fault.strerror or fault}); check the path") from None
     except ValueError as fault:
-        if "null" not in str(fault):  # NUL in a path; other errors are the caller's
+        if "null" not in str(fault):  # NUL in a path; other errors belong to the caller
             raise
         raise error(f"{str(path)!r}: this {what} cannot be read ({fault}); check the path") from None
 
 
 def read_bounded(path: Path | str, what: str, error: type[BlockNerfError], limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes, opened as by `open_regular`.
+    """Return the content of a regular file of at most `limit` bytes; `what` is its name in a message.
 
     Raises:
-        FileNotFoundError: it does not exist.
-        BlockNerfError: (of the kind given as `error`) it cannot be read, is no regular file, or is too large.
+        FileNotFoundError: the file does not exist.
+        BlockNerfError: (of type `error`) the file cannot be read, is not a regular file, or is too large.
     """
     with open_regular(path, what, error) as (stream, size):
         if size > limit:
-            most = f"{limit / 2**20:,.0f} MiB"
-            raise error(f"{path}: this {what} is larger than the {most} that are read; check the path")
-        return stream.read(size)  # not `limit`: so many bytes would be allocated first
+            raise error(f"{path}: this {what} is larger than the limit of {limit / 2**20:,.0f} MiB; check the path")
+        return stream.read(size)  # not `limit`, since `read` allocates as many bytes
 
 
 def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> dict[str, Any]:
-    """The object in a JSON file; `what` names the file's role in a message ("city", "capture").
+    """Return the object in a JSON file; `what` is its name in a message ("city", "capture").
 
     Raises:
-        RunError: (or the kind given as `error`) it is missing, unreadable, or not a JSON object.
+        RunError: (or `error`) the file is missing, unreadable, or not a JSON object.
     """
     data = read_json_value(path, what, error)
     if not isinstance(data, dict):
@@ -150,10 +149,10 @@ def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunErro
 
 
 def read_json_value(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> Any:
-    """The value in a JSON file, of any kind; `what` names the file's role in a message.
+    """Return the value in a JSON file, of any type; `what` is the name of the file in a message.
 
     Raises:
-        RunError: (or the kind given as `error`) it is missing, unreadable, or not JSON.
+        RunError: (or `error`) the file is missing, unreadable, or not JSON.
     """
     path = Path(path)
     try:
@@ -167,11 +166,12 @@ def read_json_value(path: Path | str, what: str, error: type[BlockNerfError] = R
 
 
 def parse_json(data: bytes | str) -> Any:
-    """The value of a JSON text, in UTF-8 with or without a byte order mark.
+    """Parse a JSON text, in UTF-8 with or without a byte order mark.
 
     Raises:
-        UnicodeError: it is not UTF-8.
-        ValueError: it is not JSON, is nested too deeply, or holds an integer of too many digits or half a character.
+        UnicodeError: the text is not UTF-8.
+        ValueError: the text is not JSON, is nested too deeply, or holds an integer with too many digits or an unpaired
+            surrogate.
     """
     text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
     try:
@@ -180,20 +180,20 @@ def parse_json(data: bytes | str) -> Any:
         raise ValueError(f"line {fault.lineno} column {fault.colno}: {fault.msg}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
-    if half := _SURROGATE.search(text):
-        _refuse_half_characters(value, half[0])
+    if surrogate := _SURROGATE.search(text):
+        _check_surrogates(value, surrogate[0])
     return value
 
 
 def check_format_version(
     found: object, expected: str, where: Path | str, remedy: str, error: type[BlockNerfError] = RunError
 ) -> None:
-    """Refuse content of another format than `expected`, a name and a version like "blocknerf.city/2".
+    """Raise if a format is not the expected one: a name and a version like "blocknerf.city/2".
 
-    `where` begins the message; `remedy` ends it, but for a newer version, which a newer blocknerf reads.
+    The message starts with `where` and ends with `remedy`, or asks to update blocknerf if the version is newer.
 
     Raises:
-        RunError: (or the kind given as `error`) it is foreign or newer.
+        RunError: (or `error`) the format is another one, older or newer.
     """
     if found == expected:
         return
@@ -207,7 +207,7 @@ def check_format_version(
 
 
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-"""The escape of half a character; two that belong together make one character."""
+"""The escape of a UTF-16 surrogate; only a pair of them makes a character."""
 
 
 def _integer(text: str) -> int:
@@ -216,18 +216,18 @@ def _integer(text: str) -> int:
     return int(text)
 
 
-def _refuse_half_characters(value: Any, escape: str) -> None:
+def _check_surrogates(value: Any, escape: str) -> None:
     try:
         json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:
-        raise ValueError(f"{escape} is half a character") from None
+        raise ValueError(f"{escape} is an unpaired surrogate") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
 
 
 @contextmanager
 def _replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, gone at the end; failures of the disk become one line that names `path`."""
+    """Yield a temporary path next to `path`, removed on errors; disk errors become a one-line RunError."""
     part = path.with_name(f".{path.stem[:100]}.{_host()}-{os.getpid()}-{next(_WRITES)}.part{path.suffix[:20]}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -236,15 +236,15 @@ def _replacing(path: Path) -> Iterator[Path]:
         _flush_folder(path.parent)
     except BaseException as error:
         _remove(part)
-        refusal = _refusal(error, path, part)
-        if refusal is None:
+        run_error = _as_run_error(error, path, part)
+        if run_error is None:
             raise
-        raise refusal from error
+        raise run_error from error
 
 
 @cache
 def _sweep(folder: Path) -> None:
-    """Remove what killed writes left in a folder, once a process: the first write into it looks."""
+    """Remove the leftovers of killed writes in a folder, once per process, at the first write into it."""
     with suppress(OSError):  # a folder may be writable without being readable
         for path in folder.iterdir():
             match = _UNFINISHED.fullmatch(path.name)
@@ -253,7 +253,7 @@ def _sweep(folder: Path) -> None:
 
 
 def _is_abandoned(part: Path, host: str, pid: int) -> bool:
-    """Whether the process that wrote an unfinished file is gone."""
+    """Return whether the process that wrote an unfinished file is gone."""
     if host == _host():
         try:
             os.kill(pid, 0)
@@ -269,13 +269,13 @@ def _is_abandoned(part: Path, host: str, pid: int) -> bool:
 
 @cache
 def _host() -> str:
-    """Eight hexadecimal digits for this host; containers with process numbers of their own have names of their own."""
-    known = _MACHINE_ID.read_text() if _MACHINE_ID.is_file() else ""
-    return hashlib.sha256(f"{os.uname().nodename} {known}".encode()).hexdigest()[:8]
+    """Return eight hexadecimal digits for this host; a container has its own name, as it has its own process ids."""
+    machine_id = _MACHINE_ID.read_text() if _MACHINE_ID.is_file() else ""
+    return hashlib.sha256(f"{os.uname().nodename} {machine_id}".encode()).hexdigest()[:8]
 
 
 def _remove(path: Path) -> None:
-    """Remove a temporary file or folder, as far as possible: a failure here is not the error to report."""
+    """Remove a temporary file or folder; errors are ignored, since they are not the ones to report."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -284,14 +284,14 @@ def _remove(path: Path) -> None:
 
 
 def _flush(files: Iterable[Path]) -> None:
-    """Force files to disk: a rename must not overtake the content."""
+    """Flush files to disk, so that a rename never becomes durable before the content."""
     for file in files:
         with file.open("rb") as handle:
             os.fsync(handle.fileno())
 
 
 def _flush_folder(folder: Path) -> None:
-    """Force a rename to disk."""
+    """Flush a rename to disk."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -299,19 +299,19 @@ def _flush_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _refusal(error: BaseException, path: Path, part: Path) -> RunError | None:
-    """The sentence for a failure of the disk; None for any other error, which passes as it is."""
+def _as_run_error(error: BaseException, path: Path, part: Path) -> RunError | None:
+    """Return a RunError for a disk error; None for any other error, which propagates unchanged."""
     if isinstance(error, BlockNerfError) or not isinstance(error, Exception):
         return None
     number = getattr(error, "errno", None)
-    # Libraries (safetensors, libpng, FFmpeg) hand on a full disk as text in exceptions of their own.
+    # Libraries (safetensors, libpng, FFmpeg) report a full disk as text in their own exceptions.
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error):
         return RunError(
             f"{path}: the disk is full, nothing was written; free some space and run the same command again"
         )
     name = str(getattr(error, "filename", None))
-    ours = name.startswith(str(part)) or name in map(str, (path, *path.parents))
-    if isinstance(error, OSError) and ours:
+    is_ours = name.startswith(str(part)) or name in map(str, (path, *path.parents))
+    if isinstance(error, OSError) and is_ours:
         return RunError(
             f"{path}: cannot be written ({error.strerror}); choose another folder or correct its permissions"
         )

@@ -1,29 +1,30 @@
-"""Latitude and longitude as metres east and north of a reference, and back (WGS 84)."""
+"""Conversions between geodetic (WGS 84) and local east-north coordinates."""
 
 import math
 
 SEMI_MAJOR = 6_378_137.0
 ECCENTRICITY_SQUARED = 6.694_379_990_14e-3
 ITERATIONS = 12
-"""Of a guess at latitude and longitude; each leaves a few hundredths of the error at most, so these end at rounding."""
+"""Fixed-point iterations of `enu_to_geodetic`. Each leaves at most a few hundredths of the error, so the result is
+exact up to rounding."""
 
 
 def geodetic_to_enu(longitude: float, latitude: float, origin: tuple[float, float, float]) -> tuple[float, float]:
-    """Metres east and north of `origin` (latitude, longitude, altitude) in its tangent plane, at its altitude.
+    """Return meters east and north of `origin` (latitude, longitude, altitude) in its tangent plane, at its altitude.
 
-    Exact for the ellipsoid, by way of earth-centred coordinates.
+    Exact for the ellipsoid, computed through earth-centered coordinates.
 
     >>> [round(x, 1) for x in geodetic_to_enu(0.001, 0.0, (0.0, 0.0, 0.0))]
     [111.3, 0.0]
     """
-    x, y, z = _earth_centred(longitude - origin[1], latitude, origin[2])
-    at_x, _, at_z = _earth_centred(0.0, origin[0], origin[2])
-    tilt = math.radians(origin[0])
-    return y, (z - at_z) * math.cos(tilt) - (x - at_x) * math.sin(tilt)
+    x, y, z = _earth_centered(longitude - origin[1], latitude, origin[2])
+    origin_x, _, origin_z = _earth_centered(0.0, origin[0], origin[2])
+    lat = math.radians(origin[0])
+    return y, (z - origin_z) * math.cos(lat) - (x - origin_x) * math.sin(lat)
 
 
 def enu_to_geodetic(east: float, north: float, origin: tuple[float, float, float]) -> tuple[float, float]:
-    """Degrees of a position in the tangent plane of `origin`; the inverse of `geodetic_to_enu`, within 100 km.
+    """Return latitude and longitude (degrees) of a position; the inverse of `geodetic_to_enu` within 100 km.
 
     >>> [round(x, 6) for x in enu_to_geodetic(111.3195, 0.0, (0.0, 0.0, 0.0))]
     [0.0, 0.001]
@@ -37,10 +38,10 @@ def enu_to_geodetic(east: float, north: float, origin: tuple[float, float, float
     return latitude, longitude
 
 
-def _earth_centred(longitude: float, latitude: float, altitude: float) -> tuple[float, float, float]:
-    """Metres from the earth's centre toward longitude zero, toward the east of it, and toward the north pole."""
-    turn, lift = math.radians(longitude), math.radians(latitude)
-    across = SEMI_MAJOR / math.sqrt(1.0 - ECCENTRICITY_SQUARED * math.sin(lift) ** 2)
-    out = (across + altitude) * math.cos(lift)
-    up = (across * (1.0 - ECCENTRICITY_SQUARED) + altitude) * math.sin(lift)
-    return out * math.cos(turn), out * math.sin(turn), up
+def _earth_centered(longitude: float, latitude: float, altitude: float) -> tuple[float, float, float]:
+    """Return earth-centered coordinates (ECEF) in meters: x toward longitude zero, y toward 90 east, z to the pole."""
+    lon, lat = math.radians(longitude), math.radians(latitude)
+    normal_radius = SEMI_MAJOR / math.sqrt(1.0 - ECCENTRICITY_SQUARED * math.sin(lat) ** 2)
+    axis_distance = (normal_radius + altitude) * math.cos(lat)
+    z = (normal_radius * (1.0 - ECCENTRICITY_SQUARED) + altitude) * math.sin(lat)
+    return axis_distance * math.cos(lon), axis_distance * math.sin(lon), z

@@ -1,4 +1,4 @@
-"""Rigid motions, and the contraction of unbounded space."""
+"""Rigid transforms, and the contraction of unbounded space."""
 
 import torch
 from jaxtyping import Bool, Float
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def contract(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
-    """Map all of space into the cube [-2, 2]^3, leaving [-1, 1]^3 as it is.
+    """Map all of space into the cube [-2, 2]^3, with [-1, 1]^3 unchanged.
 
-    The contraction of mip-NeRF 360 (Barron et al. 2022, eq. 10) in the L-infinity norm, which keeps
-    the image a cube and so fills a grid evenly.
+    The contraction of mip-NeRF 360 (Barron et al. 2022, eq. 10) in the L-infinity norm: the contracted space is a
+    cube, which a grid covers without waste.
 
     >>> contract(torch.tensor([[0.5, 0.0, 0.0], [4.0, 0.0, 2.0]]))
     tensor([[0.5000, 0.0000, 0.0000],
@@ -26,7 +26,7 @@ def uncontract(points: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3"]:
 
 
 def skew(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
-    """Cross-product matrices: `skew(a) @ b == a x b`."""
+    """Return cross-product matrices: `skew(a) @ b == a x b`."""
     x, y, z = vectors.unbind(-1)
     zero = torch.zeros_like(x)
     rows = [torch.stack(row, -1) for row in ((zero, -z, y), (z, zero, -x), (-y, x, zero))]
@@ -34,10 +34,10 @@ def skew(vectors: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 3 3"]:
 
 
 def se3_exp(tangents: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
-    """Rigid motions from their tangents (translation part, then rotation vector in radians).
+    """Return rigid transforms from their tangents (translation part, then rotation vector in radians).
 
-    Series near zero rotation keep values and gradients finite at the identity. They serve up to 0.1 rad: below
-    that, single precision cancels in 1 - cos and loses the gradient; above it, the series would.
+    A series near zero rotation keeps values and gradients finite at the identity. It is used up to 0.1 rad: below,
+    1 - cos cancels in single precision and loses the gradient; above, the series becomes inaccurate.
     """
     translation, rotation = tangents[..., :3], tangents[..., 3:]
     squared = (rotation * rotation).sum(-1)[..., None, None]
@@ -51,29 +51,29 @@ def se3_exp(tangents: Float[Tensor, "*batch 6"]) -> Float[Tensor, "*batch 3 4"]:
     cross = skew(rotation)
     cross2 = cross @ cross
     identity = torch.eye(3, dtype=tangents.dtype, device=tangents.device)
-    turn = identity + sine * cross + versine * cross2
-    left = identity + versine * cross + third * cross2
-    return torch.cat([turn, left @ translation[..., None]], dim=-1)
+    rotation_matrix = identity + sine * cross + versine * cross2
+    left_jacobian = identity + versine * cross + third * cross2
+    return torch.cat([rotation_matrix, left_jacobian @ translation[..., None]], dim=-1)
 
 
 def compose(first: Float[Tensor, "*batch 3 4"], second: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
-    """The rigid motion that applies `second`, then `first` (matrix product of the two)."""
-    turn = first[..., :3] @ second[..., :3]
-    shift = first[..., :3] @ second[..., 3:] + first[..., 3:]
-    return torch.cat([turn, shift], dim=-1)
+    """Return the rigid transform that applies `second`, then `first` (their matrix product)."""
+    rotation = first[..., :3] @ second[..., :3]
+    translation = first[..., :3] @ second[..., 3:] + first[..., 3:]
+    return torch.cat([rotation, translation], dim=-1)
 
 
 def invert(motion: Float[Tensor, "*batch 3 4"]) -> Float[Tensor, "*batch 3 4"]:
-    """The inverse rigid motion."""
-    back = motion[..., :3].transpose(-1, -2)
-    return torch.cat([back, -back @ motion[..., 3:]], dim=-1)
+    """Return the inverse rigid transform."""
+    rotation = motion[..., :3].transpose(-1, -2)
+    return torch.cat([rotation, -rotation @ motion[..., 3:]], dim=-1)
 
 
 def is_rigid(motions: Float[Tensor, "*batch 3 4"], tolerance: float = 1e-3) -> Bool[Tensor, "*batch"]:
-    """Whether each motion is finite, orthonormal and right-handed within `tolerance`."""
-    turn = motions[..., :3]
+    """Return whether each transform is finite, orthonormal and right-handed within `tolerance`."""
+    rotation = motions[..., :3]
     identity = torch.eye(3, dtype=motions.dtype, device=motions.device)
-    orthonormal = ((turn @ turn.transpose(-1, -2) - identity).abs() < tolerance).all(-1).all(-1)
+    orthonormal = ((rotation @ rotation.transpose(-1, -2) - identity).abs() < tolerance).all(-1).all(-1)
     finite = motions.isfinite().all(-1).all(-1)
-    right_handed = torch.linalg.det(torch.nan_to_num(turn, 0.0, 0.0, 0.0)) > 0
+    right_handed = torch.linalg.det(torch.nan_to_num(rotation, 0.0, 0.0, 0.0)) > 0
     return finite & orthonormal & right_handed

@@ -1,7 +1,7 @@
-"""Lock files that name their holder: two processes never write the same product at the same time.
+"""Lock files that name their holder, so that two processes never write the same output at the same time.
 
-The lock is the operating system's (`flock`), so it ends with the process that holds it, however that ends. A file that
-is left behind by a killed process is no lock: whoever comes next takes it over.
+The lock is held by the operating system (`flock`) and released when its process ends, however it ends. A file left
+behind by a killed process is not locked; the next process takes it over.
 """
 
 import errno
@@ -17,39 +17,39 @@ from pathlib import Path
 
 from blocknerf.errors import RunError
 
-_WITHOUT_LOCKS = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
+_UNSUPPORTED = (errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 class LockedError(RunError):
-    """Another process is at work on the same product."""
+    """Another process is writing the same output."""
 
 
 @contextmanager
 def exclusive(path: Path, work: str) -> Iterator[str | None]:
-    """Hold the lock file `path` while the work inside lasts; `work` names that in a message: "block b000: training".
+    """Hold the lock file `path` inside the context; `work` describes the job in messages ("block b000: training").
 
-    Yields who held it before and was killed, or None.
+    Yields a description of the killed process that held the lock before, or None.
 
     Raises:
-        LockedError: another process holds it; the message says which, on which host and since when.
+        LockedError: another process holds the lock; the message names the process, its host and start time.
         RunError: the file cannot be written.
     """
-    handle = _open(path, work)
+    handle = _open_locked(path, work)
     try:
-        before = _holder(path)
+        previous = _read_holder(path)
         os.ftruncate(handle, 0)
         os.write(handle, json.dumps({"host": platform.node(), "pid": os.getpid(), "since": time.time()}).encode())
-        yield before
+        yield previous
     finally:
         try:
             with suppress(OSError):
-                path.unlink()  # while it is still held, so that nobody holds a file that is gone
+                path.unlink()  # while still locked, so that no process locks a deleted file
         finally:
             os.close(handle)
 
 
 def holder(path: Path) -> str | None:
-    """Who holds the lock file `path` at present; None where nobody does."""
+    """Return a description of the process that holds the lock file `path`; None if it is not locked."""
     try:
         handle = os.open(path, os.O_RDWR)
     except OSError:
@@ -57,7 +57,7 @@ def holder(path: Path) -> str | None:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        return _holder(path) or "another process"
+        return _read_holder(path) or "another process"
     except OSError:
         return None
     finally:
@@ -66,9 +66,9 @@ def holder(path: Path) -> str | None:
 
 
 def clear_abandoned(path: Path) -> None:
-    """Remove a lock file that nobody holds: a process was killed between its last write and the removal.
+    """Remove a lock file that is not locked: its process was killed between its last write and the removal.
 
-    For jobs that find their product complete and take no lock. Does nothing where the folder is read-only.
+    For jobs that find their output complete and take no lock. Does nothing if the folder is read-only.
     """
     with suppress(OSError):
         handle = os.open(path, os.O_RDWR)
@@ -79,8 +79,8 @@ def clear_abandoned(path: Path) -> None:
             os.close(handle)
 
 
-def _open(path: Path, work: str) -> int:
-    """The handle of the lock file, locked."""
+def _open_locked(path: Path, work: str) -> int:
+    """Open and lock the lock file; return its file descriptor."""
     while True:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -91,21 +91,21 @@ def _open(path: Path, work: str) -> int:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             os.close(handle)
-            who = _holder(path) or "another process"
-            raise LockedError(f"{work} is under way already, by {who}; wait for it or stop it") from None
+            who = _read_holder(path) or "another process"
+            raise LockedError(f"{work} is already running in {who}; wait for it or stop it") from None
         except OSError as error:
-            if error.errno not in _WITHOUT_LOCKS:
+            if error.errno not in _UNSUPPORTED:
                 os.close(handle)
                 raise
-            logging.getLogger(__name__).warning("%s: no locks on this file system; start each job once", path)
+            logging.getLogger(__name__).warning("%s: this file system has no locks; start each job only once", path)
         with suppress(OSError):
             if os.fstat(handle).st_ino == path.stat().st_ino:
                 return handle
-        os.close(handle)  # its last holder has removed it meanwhile
+        os.close(handle)  # removed by its last holder in the meantime
 
 
-def _holder(path: Path) -> str | None:
-    """Who wrote the lock file; None where it is empty or gone."""
+def _read_holder(path: Path) -> str | None:
+    """Return a description of the process that wrote the lock file; None if the file is empty or gone."""
     try:
         facts = json.loads(path.read_bytes()[:4096])
         since = time.strftime("%Y-%m-%d %H:%M", time.localtime(facts["since"]))

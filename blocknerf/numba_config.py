@@ -1,4 +1,4 @@
-"""What compiled functions may assume of numbers, and where what was compiled is kept."""
+"""Floating-point flags and cache folder of Numba."""
 
 import hashlib
 import os
@@ -6,28 +6,27 @@ import sys
 from pathlib import Path
 
 FASTMATH = {"contract", "reassoc", "nsz", "arcp", "afn"}
-"""Everything but assumptions that NaN and infinity never happen: training has to notice them."""
+"""All fastmath flags but `nnan` and `ninf`, since training must detect NaN and infinity."""
 FASTMATH_ORDERED = {"contract", "nsz", "arcp"}
-"""The same, but sums keep their order, and nothing is approximated."""
+"""The same without reordering of sums and without approximate functions."""
 
 COMPILED_PACKAGES = ("kernels", "town")
-"""Folders whose functions are compiled."""
+"""Folders with compiled functions."""
 
 
 def configure_numba_cache(package: Path = Path(__file__).parent) -> Path:
-    """Keep what Numba compiles in a folder of its own for each state of the sources, and give it.
+    """Set a separate Numba cache folder for each state of the sources, and return it.
 
-    Numba compiles a function anew where the file that it stands in has changed, but not where one has whose
-    functions it calls: after an update it would run old machine code. The folder lies in NUMBA_CACHE_DIR where that
-    is set, else in the package; where it cannot be written, Numba takes its own. Call it before Numba looks for
-    what it has compiled.
+    Numba recompiles a function if its own file has changed, but not if a file with functions that it calls has: after
+    an update, it would run old machine code. The folder is inside NUMBA_CACHE_DIR if set, else inside the package; if
+    it is not writable, Numba uses its default. Call this before Numba looks up compiled functions.
     """
     digest = hashlib.sha256()
     for path in sorted(file for folder in COMPILED_PACKAGES for file in (package / folder).rglob("*.py")):
         digest.update(path.read_bytes())
     name = f"blocknerf-{digest.hexdigest()[:16]}"
     base = Path(os.environ.get("NUMBA_CACHE_DIR") or package / "__pycache__")
-    # A process that was started by another finds the folder set already.
+    # A child process finds the folder already set.
     folder = base if base.name == name else base / name
     os.environ["NUMBA_CACHE_DIR"] = str(folder)
     if "numba" in sys.modules:

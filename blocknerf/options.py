@@ -1,40 +1,42 @@
-"""Numbers that a user gives, refused in one line where they are out of range."""
+"""Range checks of numeric options, with one-line errors."""
 
 from blocknerf.errors import OptionError
 
 MAX_INT = 1_000_000_000
-"""The largest number where nothing else bounds it: beyond, it is a slip of the keyboard and overflows somewhere."""
+"""Default upper bound: larger numbers are typing errors and would overflow."""
 
 
 def check_whole(*, least: int = 1, most: int = MAX_INT, **options: int | None) -> None:
-    """Refuse whole numbers out of range; each is given under its parameter's name, None where it was left out.
+    """Raise if an integer option is out of range; options are passed by parameter name, None if not set.
 
     >>> check_whole(steps=10, jobs=None)
 
     Raises:
-        OptionError: naming the option and its range.
+        OptionError: names the option and its range.
     """
     for name, value in options.items():
         if value is not None and not least <= value <= most:
-            raise OptionError(f"{flag(name)} {value} is out of range; give a whole number {_span(value, least, most)}")
+            raise OptionError(
+                f"{flag(name)} {value} is out of range; give a whole number {_bounds(value, least, most)}"
+            )
 
 
 def check_number(*, least: float = 0.0, most: float = MAX_INT, **options: float | None) -> None:
-    """Refuse numbers out of range, and NaN, as `check_whole` does.
+    """Raise if a number is out of range or NaN; otherwise like `check_whole`.
 
     Raises:
-        OptionError: naming the option and its range.
+        OptionError: names the option and its range.
     """
     for name, value in options.items():
         if value is not None and not least <= value <= most:
-            raise OptionError(f"{flag(name)} {value:g} is out of range; give a number {_span(value, least, most)}")
+            raise OptionError(f"{flag(name)} {value:g} is out of range; give a number {_bounds(value, least, most)}")
 
 
 def check_positive(**options: float | None) -> None:
-    """Refuse what is not a number above zero, as `check_whole` does.
+    """Raise if a number is not above zero; otherwise like `check_whole`.
 
     Raises:
-        OptionError: naming the option.
+        OptionError: names the option.
     """
     for name, value in options.items():
         if value is not None and not 0.0 < value <= MAX_INT:
@@ -42,7 +44,7 @@ def check_positive(**options: float | None) -> None:
 
 
 def flag(name: str) -> str:
-    """A parameter as it is typed.
+    """Return a parameter as a command-line flag.
 
     >>> flag("image_cache_gb")
     '--image-cache-gb'
@@ -50,5 +52,5 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def _span(value: float, least: float, most: float) -> str:
+def _bounds(value: float, least: float, most: float) -> str:
     return f"of at least {least}" if value < least and most == MAX_INT else f"from {least} to {most}"

@@ -1,4 +1,4 @@
-"""Processes that belong together: how one is told to end, and that none outlives the one that started it."""
+"""Child processes: stopping them, and ending them together with their parent."""
 
 import os
 import signal
@@ -10,54 +10,54 @@ from contextlib import contextmanager
 from typing import Any
 
 INTERRUPTED = 130
-"""Exit code of a process that was told to end, as shells know it of Ctrl-C."""
+"""Exit code of an interrupted process, the same as for Ctrl-C in a shell."""
 GRACE_SECONDS = 20.0
-"""How long a process that was told to end may take to leave whole files behind; then it is killed."""
+"""Time for a terminated process to finish its files; then it is killed."""
 POLL_SECONDS = 0.5
-_ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
+_SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """Let SIGTERM, and a terminal that closes, end the work inside as Ctrl-C does: by KeyboardInterrupt.
+    """Raise KeyboardInterrupt inside the context on SIGTERM or SIGHUP (a closed terminal), as Ctrl-C does.
 
-    What is ignored stays ignored, as under `nohup`. Without effect outside of the main thread.
+    Ignored signals stay ignored, as under `nohup`. Has no effect outside the main thread.
     """
-    own = threading.current_thread() is threading.main_thread()
-    taken = [number for number in _ENDING if own and signal.getsignal(number) is signal.SIG_DFL]
-    for number in taken:
+    is_main = threading.current_thread() is threading.main_thread()
+    handled = [number for number in _SIGNALS if is_main and signal.getsignal(number) is signal.SIG_DFL]
+    for number in handled:
         signal.signal(number, signal.default_int_handler)
     try:
         yield
     finally:
-        for number in taken:
+        for number in handled:
             signal.signal(number, signal.SIG_DFL)
 
 
 def end_with(parent: int | None) -> None:
-    """From now on end this process, by SIGTERM, when the one that started it is gone, even if that was killed.
+    """End this process by SIGTERM when its parent process is gone, even if the parent was killed.
 
     Args:
-        parent: The number of the process that started this one; None for a process that stands alone.
+        parent: Process id of the parent; None to do nothing.
     """
     if parent is not None:
         threading.Thread(target=_watch, args=(parent,), name="end_with", daemon=True).start()
 
 
 def stop(*processes: subprocess.Popen[Any]) -> None:
-    """End processes and wait until they are gone; those that do not end in `GRACE_SECONDS` are killed."""
+    """Terminate processes and wait for them; kill a process that does not end within `GRACE_SECONDS`."""
     for process in processes:
         process.terminate()
     deadline = time.monotonic() + GRACE_SECONDS
     for process in processes:
         while process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        process.kill()  # without effect on one that is gone
+        process.kill()  # no effect on a process that has ended
         process.wait()
 
 
 class Crew:
-    """Processes that work at the same time, started from several threads, and end together."""
+    """Processes that run in parallel, are started from several threads, and are stopped together."""
 
     def __init__(self) -> None:
         self.stopped = False
@@ -65,7 +65,7 @@ class Crew:
         self._lock = threading.Lock()
 
     def start(self, command: Sequence[str], **options: Any) -> subprocess.Popen[Any]:
-        """Start a process as `subprocess.Popen` does; of a crew that was stopped it ends at once."""
+        """Start a process like `subprocess.Popen`; after `stop`, the process is terminated immediately."""
         with self._lock:
             process = subprocess.Popen(command, **options)
             self._processes.append(process)
@@ -74,7 +74,7 @@ class Crew:
         return process
 
     def stop(self) -> None:
-        """End those that are still at work, as `stop` does."""
+        """Stop all processes that are still running, like the function `stop`."""
         with self._lock:
             self.stopped = True
             stop(*self._processes)
@@ -83,7 +83,7 @@ class Crew:
 def _watch(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(POLL_SECONDS)
-    # To the main thread, which may be waiting for something: a signal to another thread would not wake it.
+    # Sent to the main thread, since a signal to another thread would not wake it from a blocking call.
     signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
     time.sleep(GRACE_SECONDS)
     os._exit(INTERRUPTED)

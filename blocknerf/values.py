@@ -1,30 +1,30 @@
-"""Values in files that others wrote: which of them can be used, and how a message shows them.
+"""Validation of values from files, and their text in messages.
 
-JSON knows NaN, infinity and numbers that single precision does not. Every reader asks here, so that none passes a value
-on which a later step would break.
+Python's JSON reader accepts NaN, infinity and numbers beyond single precision. All readers use these checks, so that no
+value breaks a later step.
 """
 
 from reprlib import Repr
 from typing import Any
 
 MAX_VALUE = 2.0**63
-"""Size of the largest number that is read: squares of it, and sums of three, are still finite in single precision.
+"""Maximum absolute value of a number: a sum of three squares is still finite in single precision.
 
-Times in nanoseconds are the largest that files hold: 1.8e18 since 1970.
+The largest numbers in files are times in nanoseconds: 1.8e18 since 1970.
 """
 MAX_COORDINATE = 1e12
-"""Largest coordinate of a camera, point or block: what lies beyond is a broken number, not a place."""
+"""Maximum coordinate of a camera, point or block; larger values are broken numbers, not positions."""
 MAX_SIDE = 65_536
-"""Pixels of the longest side that an image may have: more is a mistake in a file."""
-_SHOWN, _SPELLED = 40, 200
+"""Maximum side of an image in pixels; more is a mistake in a file."""
+_MAX_VALUE_CHARS, _MAX_LINE_CHARS = 40, 200
 
 _short = Repr()
-_short.maxstring = _short.maxlong = _short.maxother = _SHOWN
+_short.maxstring = _short.maxlong = _short.maxother = _MAX_VALUE_CHARS
 _short.maxlevel = 2
 
 
 def finite(value: object, most: float = MAX_VALUE) -> float | None:
-    """The number that a value is; None for another kind, NaN, infinity and numbers larger than `most` in size.
+    """Return a number as a float; None for other types, NaN, infinity and absolute values above `most`.
 
     >>> finite(3), finite(True), finite("3"), finite(float("nan")), finite(10**400)
     (3.0, None, None, None, None)
@@ -35,7 +35,7 @@ def finite(value: object, most: float = MAX_VALUE) -> float | None:
 
 
 def positive(value: object, most: float = MAX_VALUE) -> float | None:
-    """The positive number that a value is; None for all others, and for those so small that their inverse is lost.
+    """Return a positive number as a float; None for all other values, and if its inverse would be out of range.
 
     >>> positive(0.5), positive(0), positive(1e-300)
     (0.5, None, None)
@@ -45,7 +45,7 @@ def positive(value: object, most: float = MAX_VALUE) -> float | None:
 
 
 def whole(value: object, least: int = 0, most: int = 2**53) -> int | None:
-    """The whole number that a value is, also written with a point; None for all others, or out of range.
+    """Return an integer, also if written as a float; None for all other values, or if out of range.
 
     >>> whole(7), whole(96.0), whole(7.5), whole(-1), whole(10**18)
     (7, 96, None, None, None)
@@ -57,7 +57,7 @@ def whole(value: object, least: int = 0, most: int = 2**53) -> int | None:
 
 
 def format_value(value: Any) -> str:
-    """A value in a message: as Python writes it, its middle left out where it is long.
+    """Return the repr of a value for a message, with the middle of a long one left out.
 
     >>> format_value("x"), format_value([1, 2.5]), len(format_value("x" * 1000))
     ("'x'", '[1, 2.5]', 40)
@@ -66,18 +66,18 @@ def format_value(value: Any) -> str:
 
 
 def first_line(fault: Exception) -> str:
-    r"""What an error of a library says, as a part of a message.
+    r"""Return the first line of an exception's text, for a message.
 
     >>> first_line(ValueError("no table\nat all")), first_line(ValueError())
     ('no table', 'ValueError')
     """
-    return (str(fault).splitlines() or [type(fault).__name__])[0][:_SPELLED]
+    return (str(fault).splitlines() or [type(fault).__name__])[0][:_MAX_LINE_CHARS]
 
 
 def one_case(name: str) -> str:
-    r"""A name from a file in a message: as it stands, or as Python writes it where it would break the line.
+    r"""Return a name from a file for a message: unchanged, or its repr if it would break the line.
 
     >>> one_case("fl_x"), one_case("a\nb")
     ('fl_x', "'a\\nb'")
     """
-    return name if name.isprintable() and len(name) <= _SPELLED else format_value(name)
+    return name if name.isprintable() and len(name) <= _MAX_LINE_CHARS else format_value(name)

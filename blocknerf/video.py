@@ -1,4 +1,4 @@
-"""Films as MP4 files (H.264), written picture by picture in bounded memory."""
+"""MP4 video files (H.264), written frame by frame in bounded memory."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -10,49 +10,50 @@ from blocknerf.errors import RunError
 from blocknerf.files import atomic_path
 
 MAX_ENCODER_SIDE = 16_384
-"""Pixels of the longest side that the encoder, x264, takes."""
-SLOWEST, FASTEST = 0.01, 1000.0
-"""Frames a second for which the times of frames stay whole numbers that MP4 can hold."""
+"""Maximum side in pixels that the encoder, x264, supports."""
+MIN_ENCODER_FPS, MAX_ENCODER_FPS = 0.01, 1000.0
+"""Frame rates for which MP4 can store frame times as integers."""
 
 
 def write_video(path: Path, frames: Iterable[UInt8[np.ndarray, "height width 3"]], *, fps: float = 24.0) -> int:
-    """Write RGB pictures as an MP4 that every browser plays; gives their number.
+    """Write RGB frames as an MP4 file that all browsers play; return the number of frames.
 
-    H.264 in yuv420p, the index in front so that it starts before it is loaded. That pixel format wants even
-    sizes: an odd last row or column is repeated. Whole or not at all.
+    H.264 in yuv420p with the index at the front, so that playback starts before the file is loaded. This pixel format
+    needs even sizes: an odd last row or column is repeated. The file is written atomically.
 
     Raises:
-        RunError: there are no pictures, sizes differ, the encoder takes no such size or rate, or the disk is full.
+        RunError: there are no frames, their sizes differ, size or rate is not supported, or the disk is full.
     """
     import imageio.v3
 
-    if not SLOWEST <= fps <= FASTEST:
-        raise RunError(f"{path}: {fps} frames a second cannot be encoded; give {SLOWEST} to {FASTEST:g}")
+    if not MIN_ENCODER_FPS <= fps <= MAX_ENCODER_FPS:
+        allowed = f"{MIN_ENCODER_FPS} to {MAX_ENCODER_FPS:g}"
+        raise RunError(f"{path}: {fps} frames/s cannot be encoded; give {allowed}")
     count = 0
     size: tuple[int, ...] | None = None
     with atomic_path(path) as part:
         options = {"movflags": "+faststart"}
-        # The declared signature of imopen forgets the options that this plugin passes on to FFmpeg.
-        opened = imageio.v3.imopen(part, "w", plugin="pyav", container="mp4", options=options)  # type: ignore[call-overload]
-        with opened as film:
+        # The declared signature of imopen lacks the options that this plugin passes to FFmpeg.
+        writer = imageio.v3.imopen(part, "w", plugin="pyav", container="mp4", options=options)  # type: ignore[call-overload]
+        with writer as video:
             for frame in frames:
                 if size is None:
                     size = frame.shape
                     _check_size(path, size)
-                    film.init_video_stream("libx264", fps=fps, pixel_format="yuv420p")
+                    video.init_video_stream("libx264", fps=fps, pixel_format="yuv420p")
                 if frame.shape != size:
                     raise RunError(
-                        f"{path}: picture {count} is {_size(frame.shape)}, not {_size(size)}; give all one size"
+                        f"{path}: frame {count} is {_size(frame.shape)}, not {_size(size)}; give all frames one size"
                     )
-                film.write_frame(pad_to_even(frame))
+                video.write_frame(pad_to_even(frame))
                 count += 1
             if count == 0:
-                raise RunError(f"{path}: there are no pictures to write; render some first")
+                raise RunError(f"{path}: there are no frames to write; render some first")
     return count
 
 
 def pad_to_even(image: UInt8[np.ndarray, "height width 3"]) -> UInt8[np.ndarray, "rows columns 3"]:
-    """The picture with its last row or column repeated where their number is odd.
+    """Repeat the last row or column of an image if the number of rows or columns is odd.
 
     >>> pad_to_even(np.zeros((3, 4, 3), np.uint8)).shape
     (4, 4, 3)

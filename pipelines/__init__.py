@@ -1,4 +1,4 @@
-"""Batch jobs, one function a file, and the command line made from their signatures."""
+"""Batch jobs, one function per module, and the command line made from their signatures."""
 
-# Before any job loads torch, so that thread pools wait passively also when a job is called from Python.
+# Before any job imports torch, so that thread pools wait passively, also if a job is called from Python.
 import blocknerf.kernels.threads  # noqa: F401

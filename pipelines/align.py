@@ -1,4 +1,4 @@
-"""The offsets that blocks learned for the same photographs, brought into one trajectory."""
+"""Averaging of the poses that blocks refined for the same images."""
 
 from pathlib import Path
 
@@ -14,16 +14,19 @@ from pipelines.pose_residual_table import TABLE_CAPTION, TABLE_HEADER, residual_
 
 
 def align(run: Path) -> PoseAverage | None:
-    """Bring the refined poses of all blocks into one trajectory, and give it with the blocks' disagreement.
+    """Average the refined poses of overlapping blocks into one trajectory, and print the residuals.
 
-    Written to the run's poses.json, and always anew: it takes no time. None where no block refined poses.
+    Writes poses.json in the run folder, even if it exists. Does nothing if no block refined its poses.
 
     Args:
-        run: The run folder, with all blocks trained.
+        run: Run folder with all blocks trained.
+
+    Returns:
+        The common trajectory and the residuals of each block; None if no block refined its poses.
 
     Raises:
         RunError: A block is not trained.
-        CaptureError: A file of poses is broken, or blocks were trained with stretches of different lengths.
+        CaptureError: A file of poses is broken, or blocks were trained with pose segments of different lengths.
     """
     folder = RunFolder(run)
     city, capture = read_city(folder.city), read_capture(folder.capture)
@@ -31,15 +34,15 @@ def align(run: Path) -> PoseAverage | None:
     if missing:
         raise RunError(f"{folder.path}: block {missing[0]} is not trained; run 'blocknerf train' first")
     paths = {block.name: folder.pose_corrections(block.name) for block in city.blocks}
-    offsets = {name: read_corrections(path) for name, path in paths.items() if path.exists()}
-    if not offsets:
-        # A trajectory of an earlier training is none of these fields'.
+    corrections = {name: read_corrections(path) for name, path in paths.items() if path.exists()}
+    if not corrections:
+        # A trajectory of an earlier training does not belong to these fields.
         folder.poses.unlink(missing_ok=True)
-        log("poses are as given: no block refined them")
+        log("no block refined its poses; using the poses of the capture")
         return None
-    found = average_poses(offsets)
-    write_pose_average(found, folder.poses)
-    print_table(table(TABLE_HEADER, residual_rows(found, metric=capture.is_metric)))
+    average = average_poses(corrections)
+    write_pose_average(average, folder.poses)
+    print_table(table(TABLE_HEADER, residual_rows(average, metric=capture.is_metric)))
     log(TABLE_CAPTION)
-    log(f"{folder.poses}: {len(found.trajectory.corrections)} offsets from {len(offsets)} blocks")
-    return found
+    log(f"{folder.poses}: {len(average.trajectory.corrections)} pose corrections from {len(corrections)} blocks")
+    return average

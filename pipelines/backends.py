@@ -1,4 +1,4 @@
-"""The job that shows which kernels run here, and why."""
+"""The job that lists the kernel backends of this machine."""
 
 import torch
 from rich.table import Table
@@ -9,21 +9,21 @@ from pipelines.console import print_table
 
 
 def backends(*, device: Device = "auto") -> None:
-    """Print, for every operation, which backends can be used here and why; the first usable one is taken.
+    """Print which kernel backends can be used here for each operation, and why. The first usable one is chosen.
 
-    The last column tells the limits of a backend. What is beyond them, the next one does; a warning says so, except
-    where a gradient is needed.
+    The last column lists the limits of a backend. Beyond them the next backend runs, and a warning says so unless a
+    gradient is needed.
 
     Args:
-        device: Also tell of this device: auto, cpu, cuda, or cuda:1; by default of a GPU where there is one.
+        device: Device to list in addition to the CPU: auto (a GPU if there is one), cpu, cuda or cuda:1.
 
     Raises:
-        BackendError: There is no such device.
+        BackendError: The device does not exist.
     """
-    chosen = resolve_device(device)
-    print_table(_table(torch.device("cpu"), "the processor"))
-    if chosen.type != "cpu":
-        print_table(_table(chosen, device_name(chosen)))
+    resolved = resolve_device(device)
+    print_table(_table(torch.device("cpu"), "CPU"))
+    if resolved.type != "cpu":
+        print_table(_table(resolved, device_name(resolved)))
 
 
 def _table(device: torch.device, name: str) -> Table:
@@ -31,5 +31,5 @@ def _table(device: torch.device, name: str) -> Table:
     for operation in OPERATIONS:
         for verdict in availability(operation, device):
             usable = "yes" if verdict.usable else "no"
-            table.add_row(verdict.operation, verdict.backend, usable, verdict.reason, verdict.takes)
+            table.add_row(verdict.operation, verdict.backend, usable, verdict.reason, verdict.limits)
     return table

@@ -1,12 +1,12 @@
-"""One block's training in a run folder: resuming, checkpoints, log, progress, and the finished files."""
+"""Training of one block in a run folder: resuming, checkpoints, log, progress and output files."""
 
 import platform
 import resource
 import shutil
 import sys
 import time
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,12 +28,10 @@ from blocknerf.fields.occupancy_extraction import extract_occupancy
 from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, explain
 from blocknerf.kernels.devices import device_name
-from blocknerf.training.block_spec import spec_for_block
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
-from blocknerf.training.pixel_sampler import PixelSampler
-from blocknerf.training.trainer import MOVING, StepMetrics, Trainer
+from blocknerf.training.setup import make_config, make_trainer
+from blocknerf.training.trainer import POSE_STEP_OPS, StepMetrics, Trainer
 from pipelines.console import format_duration, log
 from pipelines.training_log import LogLine, log_digest, read_log
 
@@ -42,13 +40,13 @@ LOG_EVERY = 20
 """Steps between lines of the log."""
 CHECKPOINT_SECONDS = 30.0
 LOG_SECONDS = 20.0
-"""Between lines on the terminal's stand-in, a file or a pipe."""
+"""Time between progress lines if the output is a file or a pipe."""
 PREVIEW_SECONDS = 15.0
-"""How often what is trained so far is written for who looks on."""
+"""Time between previews for the viewer."""
 
 
 class BlockTraining:
-    """One block's training, from its last checkpoint to its finished files."""
+    """Training of one block, from its last checkpoint to its output files."""
 
     def __init__(
         self,
@@ -57,6 +55,7 @@ class BlockTraining:
         capture: Capture,
         name: str,
         choices: dict[str, Any],
+        field: Mapping[str, int | float],
         device: torch.device,
         view: bool,
     ) -> None:
@@ -64,20 +63,19 @@ class BlockTraining:
         self.state = folder.checkpoint(name) / "state.safetensors"
         self.capture, member = block_training_frames(folder, name, capture)
         self.frames = member.frames
-        lenses = [self.capture.frames[index].intrinsics for index in self.frames]
-        pixels = sum(lens.width * lens.height for lens in lenses) // choices["downscale"] ** 2
-        self.config = TrainConfig.preset(city.preset, pixels=pixels, **choices)
+        self.config = make_config(self.capture, self.frames, city.preset, **choices)
+        self._field = field
         self.seconds = 0.0
 
     def run(self) -> None:
-        """Train to the end, resuming where a checkpoint lies, and publish."""
+        """Train to the end, from the checkpoint if there is one, and write the output files."""
         trainer = self._trainer()
         if self.state.exists():
             self.seconds = restore_state(trainer, self.state)
             log(f"{self.name}: resuming at step {trainer.step} of {self.config.total_steps}")
         used, reason = trainer.replay
         if self.device.type != "cpu" and not used:
-            log(f"{self.name}: warning: steps run kernel by kernel and not from CUDA graphs: {reason}")
+            log(f"{self.name}: warning: CUDA graphs are not used: {reason}")
         rows = _Log(self.folder.log(self.name), trainer.step)
         try:
             self._loop(trainer, rows)
@@ -87,36 +85,29 @@ class BlockTraining:
         self._publish(trainer, rows.mean_psnr())
 
     def _trainer(self) -> Trainer:
-        torch.manual_seed(self.config.seed)
-        spec = spec_for_block(self.capture, self.city.block(self.name), self.frames, self.city.preset)
-        # Made on the processor, so that a block begins alike on every device.
-        field = BlockField(spec).to(self.device)
-        exposures = [self.capture.frames[index].exposure or spec.exposure_reference for index in self.frames]
-        return Trainer(field, self._pixels(), torch.tensor(exposures, device=self.device), self.config)
-
-    def _pixels(self) -> PixelSampler | DevicePixelSampler:
-        draw = PixelSampler if self.device.type == "cpu" else partial(DevicePixelSampler, device=self.device)
-        return draw(
+        block = self.city.block(self.name)
+        return make_trainer(
             self.capture,
+            block,
             self.frames,
-            downscale=self.config.downscale,
-            budget_bytes=self.config.image_cache_bytes,
-            seed=self.config.seed,
-            use_depth=True,
+            preset=self.city.preset,
+            config=self.config,
+            field=self._field,
+            device=self.device,
         )
 
     def _loop(self, trainer: Trainer, log: "_Log") -> None:
         started = saved = previewed = time.monotonic()
         before = self.seconds
-        meter = _ProgressBar(self.name, self.config, trainer.step)
-        with meter.bar:
+        progress_bar = _ProgressBar(self.name, self.config, trainer.step)
+        with progress_bar.bar:
             while trainer.step < self.config.total_steps:
-                report = trainer.train_step()
+                step_metrics = trainer.train_step()
                 now = time.monotonic()
                 self.seconds = before + now - started
                 if trainer.step % LOG_EVERY == 0 or trainer.step == self.config.total_steps:
                     trainer.check()
-                    meter.show(report, log.write(report, self.seconds, self.config.rays_per_step))
+                    progress_bar.show(step_metrics, log.write(step_metrics, self.seconds, self.config.rays_per_step))
                 if now - saved > CHECKPOINT_SECONDS:
                     save_state(trainer, self.state, seconds=self.seconds)
                     saved = time.monotonic()
@@ -125,13 +116,13 @@ class BlockTraining:
                     previewed = time.monotonic()
 
     def _publish(self, trainer: Trainer, psnr: float | None) -> None:
-        """Write the finished files, the field last: when it is there, the block is done."""
+        """Write the output files. The field is last: when it exists, the block is finished."""
         started, field = time.monotonic(), trainer.field
         if trainer.poses is not None:
-            found = trainer.poses.corrections(self.config.pose_segment_length)
-            write_corrections(found, self.folder.pose_corrections(self.name), block=self.name)
+            corrections = trainer.poses.corrections(self.config.pose_segment_length)
+            write_corrections(corrections, self.folder.pose_corrections(self.name), block=self.name)
         else:
-            # Those of an earlier training would move cameras of this field.
+            # Corrections of an earlier training do not belong to this field.
             self.folder.pose_corrections(self.name).unlink(missing_ok=True)
         occupancy = extract_occupancy(field)
         save_occupancy(occupancy, self.folder.occupancy(self.name))
@@ -159,30 +150,30 @@ class BlockTraining:
         write_atomic(self.folder.train_summary(self.name), format_json(record))
         self._save(trainer, self.folder.field(self.name))
         shutil.rmtree(self.folder.checkpoint(self.name), ignore_errors=True)
-        score = "" if psnr is None else f", training PSNR {psnr:.1f} dB"
-        took = f"{self.config.total_steps} steps in {format_duration(self.seconds)} ({rate:,.0f} rays/s)"
-        log(f"{self.name}: {len(self.frames)} frames, {took}{score}")
+        quality = "" if psnr is None else f", training PSNR {psnr:.1f} dB"
+        speed = f"{self.config.total_steps} steps in {format_duration(self.seconds)} ({rate:,.0f} rays/s)"
+        log(f"{self.name}: {len(self.frames)} images, {speed}{quality}")
 
     def _save(self, trainer: Trainer, path: Path) -> None:
         save_field(trainer.field, path, step=trainer.step, city=self.city.digest)
 
 
 class _Log:
-    """`log.jsonl`: one line of figures every few steps, cut back to the checkpoint on resuming."""
+    """`log.jsonl`: one line every `LOG_EVERY` steps; cut back to the checkpoint on resuming."""
 
     def __init__(self, path: Path, step: int) -> None:
         self.path = path
         self.lines = [line for line in read_log(path) if line.step <= step]
         write_atomic(path, "".join(line.text for line in self.lines))
 
-    def write(self, report: StepMetrics, seconds: float, rays: int) -> float:
-        """Append a line, and give the rays a second since the line before."""
-        step, since = (self.lines[-1].step, self.lines[-1].seconds) if self.lines else (0, 0.0)
-        rate = (report.step - step) * rays / max(seconds - since, 1e-9)
+    def write(self, step_metrics: StepMetrics, seconds: float, rays: int) -> float:
+        """Append a line, and return the rays/s since the previous line."""
+        previous_step, start = (self.lines[-1].step, self.lines[-1].seconds) if self.lines else (0, 0.0)
+        rate = (step_metrics.step - previous_step) * rays / max(seconds - start, 1e-9)
         line = LogLine(
-            step=report.step,
-            loss=report.loss,
-            psnr=report.psnr,
+            step=step_metrics.step,
+            loss=step_metrics.loss,
+            psnr=step_metrics.psnr,
             rays_per_second=round(rate, 1),
             seconds=round(seconds, 3),
         )
@@ -192,43 +183,43 @@ class _Log:
         return rate
 
     def mean_psnr(self) -> float | None:
-        """Training PSNR over the last tenth of the log; None where there is no log."""
+        """Return the mean training PSNR over the last tenth of the log; None if the log is empty."""
         tail = self.lines[-max(1, len(self.lines) // 10) :]
         return round(sum(line.psnr for line in tail) / len(tail), 3) if tail else None
 
 
 class _ProgressBar:
-    """Rays a second, loss, PSNR and time left: a bar on a terminal, elsewhere a line now and then."""
+    """Rays/s, loss, PSNR and time left: a progress bar on a terminal, otherwise a line every `LOG_SECONDS`."""
 
     def __init__(self, name: str, config: TrainConfig, step: int) -> None:
         self.name, self.config, self.last_print = name, config, time.monotonic()
         console = Console()
-        figures = TextColumn("{task.fields[figures]}")
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), figures, TimeRemainingColumn()
+        metrics = TextColumn("{task.fields[metrics]}")
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), metrics, TimeRemainingColumn()
         self.bar = Progress(*columns, console=console, disable=not console.is_terminal)
-        self.task = self.bar.add_task(name, total=config.total_steps, completed=step, figures="")
+        self.task = self.bar.add_task(name, total=config.total_steps, completed=step, metrics="")
 
-    def show(self, report: StepMetrics, rate: float) -> None:
-        """Show the figures of a step."""
-        figures = f"{rate:,.0f} rays/s, loss {report.loss:.4f}, PSNR {report.psnr:.1f} dB"
-        self.bar.update(self.task, completed=report.step, figures=figures)
+    def show(self, step_metrics: StepMetrics, rate: float) -> None:
+        """Show the metrics of a step."""
+        metrics = f"{rate:,.0f} rays/s, loss {step_metrics.loss:.4f}, PSNR {step_metrics.psnr:.1f} dB"
+        self.bar.update(self.task, completed=step_metrics.step, metrics=metrics)
         if self.bar.disable and time.monotonic() - self.last_print > LOG_SECONDS:
             self.last_print = time.monotonic()
-            left = format_duration((self.config.total_steps - report.step) * self.config.rays_per_step / rate)
-            log(f"{self.name}: step {report.step} of {self.config.total_steps}, {figures}, {left} left")
+            left = format_duration((self.config.total_steps - step_metrics.step) * self.config.rays_per_step / rate)
+            log(f"{self.name}: step {step_metrics.step} of {self.config.total_steps}, {metrics}, {left} left")
 
 
-def _backends(field: BlockField, device: torch.device, moves: bool) -> dict[str, dict[str, str]]:
-    """The kernels that ran for a field, and why those."""
-    found = {}
+def _backends(field: BlockField, device: torch.device, updates_poses: bool) -> dict[str, dict[str, str]]:
+    """Return the backend of each operation for a field, and the reason."""
+    backends = {}
     for name in OPERATIONS:
-        taken = explain(name, device, field.unfit.get(name, {}))
-        poses = "; 'torch' in steps that move poses" if moves and name in MOVING else ""
-        found[name] = {"backend": taken.backend, "reason": taken.reason + poses}
-    return found
+        choice = explain(name, device, field.unfit.get(name, {}))
+        poses = "; 'torch' in steps that update poses" if updates_poses and name in POSE_STEP_OPS else ""
+        backends[name] = {"backend": choice.backend, "reason": choice.reason + poses}
+    return backends
 
 
 def _peak_bytes() -> int:
-    """The most memory the process has held so far."""
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
+    """Return the peak memory of the process in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

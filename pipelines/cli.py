@@ -1,5 +1,6 @@
-"""The `blocknerf` command: one sub-command a job, made from the job's signature and docstring."""
+"""The `blocknerf` command. Each sub-command is made from the signature and docstring of its job."""
 
+import difflib
 import functools
 import importlib
 import inspect
@@ -7,45 +8,51 @@ import sys
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 from blocknerf import __version__
 from blocknerf.errors import BlockNerfError, OptionError
 from blocknerf.printable import printable
 from blocknerf.processes import INTERRUPTED, ended_by_signals
-from pipelines.refusals import check_address_space, refusal_of
+from pipelines.refusals import check_address_space, error_line
 from pipelines.streams import end_with_line, prepare_streams, stdout_closed
 
 COMMANDS: dict[str, str] = {
-    "run": "everything below, from a capture to a fly-through and a report; skips what is done",
-    "ingest": "read a capture (photographs with poses) into a run folder",
-    "partition": "place the blocks and say which frames train each",
-    "train": "train the blocks, or one; resumes where it was stopped",
-    "align": "bring the poses that blocks refined into one trajectory, and say how far they disagree",
-    "match": "match the blocks' appearance codes to one light, and store them as a look",
-    "render": "render a fly-through, or any other camera path, to a video and frames",
-    "update": "train one block anew on new photographs, and leave the others as they are",
-    "evaluate": "score the frames that were held out of training",
+    "run": "run all steps from a capture to a fly-through and a report; skips finished steps",
+    "ingest": "read a capture (images with poses) into a run folder",
+    "partition": "place the blocks and assign training frames to each",
+    "train": "train all blocks, or one; resumes from checkpoints",
+    "align": "average the refined poses of overlapping blocks, and print the residuals",
+    "match": "match the appearance of all blocks to one image or segment; saves an appearance preset",
+    "render": "render a fly-through or another camera path to frames and a video",
+    "update": "retrain one block on new images; the other blocks stay as they are",
+    "evaluate": "compute metrics on the held-out images",
     "view": "show a trained city in the browser",
-    "report": "write one page with the plan, scores, curves, pictures and fly-through",
-    "export": "write the refined poses for other programs",
-    "backends": "say which kernels this machine can use, and why",
-    "sample": "make a small town with known geometry: a capture to try everything on",
+    "report": "write one HTML page with the map, metrics, training curves, renderings and a video",
+    "export": "write the refined poses as a transforms.json",
+    "backends": "list the kernel backends that this machine can use, and why",
+    "sample": "generate a sample capture: a small town with known geometry",
 }
-"""Each with its line in the overview. A command is the function of that name in the module of that name."""
-VIEWER = ("view",)
-"""Those that are not in `pipelines`."""
+"""Each command with its line in the overview. A command is the function of that name in the module of that name."""
+VIEWER_COMMANDS = ("view",)
+"""Commands that are in `viewer` and not in `pipelines`."""
+SHORT_FORMS = {"jobs": "-j"}
+LONG_FORMS = {"overrides": "set"}
+"""Options named otherwise than their parameters; each can be repeated."""
+HIDDEN = ("parent_pid",)
+"""Parameters for processes that start a command. They work, but `--help` does not list them."""
+SECTIONS = ("Args:", "Returns:", "Raises:")
 
-USAGE_ERROR, UNREAD = 2, 141
-NAMED = "rename it, or set PYTHONUTF8=1 where its name is in UTF-8"
-STOPPED = "interrupted; the same command goes on from here"
+USAGE_ERROR, BROKEN_PIPE = 2, 141
+ENCODING_HINT = "rename it, or set PYTHONUTF8=1 if its name is in UTF-8"
+STOPPED = "interrupted; run the same command again to continue"
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command and give its exit code: 0, 2 for an error a user can act on, 130 when interrupted,
-    by Ctrl-C or by SIGTERM.
+    """Run one command and return its exit code.
 
-    141 when who read what it prints has left, as `head` does.
+    0: success; 2: an error that the user can fix; 130: interrupted by Ctrl-C or SIGTERM; 141: the reader of standard
+    output closed the pipe, as `head` does.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     prepare_streams()
@@ -57,45 +64,61 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         if not stdout_closed():
             raise
-        return UNREAD
+        return BROKEN_PIPE
     except KeyboardInterrupt:
-        return _refuse(STOPPED, INTERRUPTED)
+        return _fail(STOPPED, INTERRUPTED)
     except Exception as error:
-        message = refusal_of(error, _parameters(arguments))
+        message = error_line(error, _parameters(arguments))
         if message is None:
             raise
-        return _refuse(message, USAGE_ERROR)
+        return _fail(message, USAGE_ERROR)
 
 
-def module_of(name: str) -> str:
-    """The module that holds a command's function.
+def module_name(name: str) -> str:
+    """Return the module of a command's function.
 
-    >>> module_of("train"), module_of("view")
+    >>> module_name("train"), module_name("view")
     ('pipelines.train', 'viewer.view')
     """
-    return f"{'viewer' if name in VIEWER else 'pipelines'}.{name}"
+    return f"{'viewer' if name in VIEWER_COMMANDS else 'pipelines'}.{name}"
 
 
 def overview() -> str:
-    """The text of `blocknerf --help`, written without importing any job."""
+    """Return the text of `blocknerf --help`, without importing any job."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {line}" for name, line in COMMANDS.items()]
-    head = "usage: blocknerf COMMAND [...]\n\nCity-scale neural radiance fields, a block at a time.\n\ncommands:"
-    return "\n".join([head, *lines, "", "`blocknerf COMMAND --help` lists the options of one command."])
+    head = "usage: blocknerf COMMAND [...]\n\nBlock-NeRF for street and aerial captures.\n\ncommands:"
+    return "\n".join([head, *lines, "", "Run 'blocknerf COMMAND --help' for the options of a command."])
 
 
-def command_of(job: Callable[..., Any]) -> Callable[..., Any]:
-    """The job as a command: parameters before the `*` are given by place, those after it as options."""
+def make_command(job: Callable[..., Any], *, hidden: Sequence[str] = ()) -> Callable[..., Any]:
+    """Return the job as a command: parameters before the `*` are positional, those after it are options.
+
+    Args:
+        job: A function with a docstring in Google style.
+        hidden: Parameters that the command does not take and its help does not list.
+    """
     import tyro
 
     hints = get_type_hints(job, include_extras=True)
 
-    def marked(parameter: inspect.Parameter) -> inspect.Parameter:
-        kind = hints[parameter.name]
+    def annotated(parameter: inspect.Parameter) -> inspect.Parameter:
+        kind, name = hints[parameter.name], parameter.name
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
-            kind = Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=parameter.name.upper())]
-        elif parameter.name.endswith("_"):  # A word that Python keeps for itself.
-            kind = Annotated[kind, tyro.conf.arg(name=parameter.name[:-1])]
+            kind = Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=name.upper())]
+        elif name in hidden:
+            kind = Annotated[kind, tyro.conf.Suppress]
+        else:
+            optional, empty = parameter.default is None, parameter.default in (None, ())
+            option = tyro.conf.arg(
+                name=LONG_FORMS.get(name),
+                aliases=[SHORT_FORMS[name]] if name in SHORT_FORMS else None,
+                metavar=_metavar(kind) if optional else None,
+                help_behavior_hint="" if empty else None,  # The docstring describes such a default.
+            )
+            kind = Annotated[kind, option]
+            if name in LONG_FORMS:
+                kind = Annotated[kind, tyro.conf.UseAppendAction]
         return parameter.replace(annotation=kind)
 
     @functools.wraps(job)
@@ -104,11 +127,39 @@ def command_of(job: Callable[..., Any]) -> Callable[..., Any]:
         return job(*positional, **options)
 
     signature = inspect.signature(job)
-    parameters = [marked(parameter) for parameter in signature.parameters.values()]
+    parameters = [annotated(parameter) for parameter in signature.parameters.values()]
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del command.__wrapped__  # else the unmarked signature is found through it
+    command.__doc__ = join_lines(inspect.getdoc(job) or "")
+    del command.__wrapped__  # Otherwise tyro finds the original signature.
     return command
+
+
+def join_lines(docstring: str) -> str:
+    """Return a docstring with one line per paragraph and per entry of a section, for tyro to wrap.
+
+    >>> join_lines("Bake a cake\\nthat rises.\\n\\nArgs:\\n    cake: What\\n        to bake.\\n    oven: Where.")
+    'Bake a cake that rises.\\n\\nArgs:\\n    cake: What to bake.\\n    oven: Where.'
+    """
+    lines: list[str] = []
+    for line in docstring.splitlines():
+        text = line.strip()
+        starts_entry = line.startswith("    ") and not line.startswith("     ")
+        if text and lines and lines[-1] and not starts_entry and not {text, lines[-1]} & {*SECTIONS}:
+            lines[-1] += f" {text}"
+        else:
+            lines.append(line.rstrip())
+    return "\n".join(lines)
+
+
+def _metavar(kind: Any) -> str:
+    """Return what the help shows for the value of an option that may be left out.
+
+    >>> _metavar(int | None), _metavar(Path | None)
+    ('INT', 'PATH')
+    """
+    values = [part for part in get_args(kind) if part is not type(None)]
+    return "|".join(f"{{{','.join(get_args(part))}}}" if get_args(part) else part.__name__.upper() for part in values)
 
 
 def _dispatch(arguments: list[str]) -> int:
@@ -120,52 +171,60 @@ def _dispatch(arguments: list[str]) -> int:
         print(f"blocknerf {__version__}")
         return 0
     if name not in COMMANDS:
-        raise BlockNerfError(f"there is no command {name!r}; the commands are {', '.join(COMMANDS)}")
+        close = difflib.get_close_matches(name, COMMANDS, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the commands are {', '.join(COMMANDS)}"
+        raise BlockNerfError(f"unknown command {name!r}; {hint}")
     _call(name, rest)
     return 0
 
 
 def _call(name: str, arguments: list[str]) -> None:
     check_address_space()
-    import blocknerf.kernels.threads  # noqa: F401, I001  # decides how threads wait, so it comes before torch
+    import blocknerf.kernels.threads  # noqa: F401, I001  # sets how threads wait, so it precedes torch
     import tyro
 
-    job = getattr(importlib.import_module(module_of(name)), name)
+    job = getattr(importlib.import_module(module_name(name)), name)
     warnings.showwarning = functools.partial(_warn, warnings.showwarning)
     config = (tyro.conf.HelptextFromCommentsOff,)
     try:
-        tyro.cli(command_of(job), prog=f"blocknerf {name}", args=arguments, config=config)
+        # An option that tyro hides is not accepted either, so options are hidden only where help is requested.
+        command = make_command(job, hidden=HIDDEN if {"-h", "--help"} & {*arguments} else ())
+        tyro.cli(command, prog=f"blocknerf {name}", args=arguments, config=config)
     except SystemExit:
-        sys.stdout.flush()  # a failure here is one to tell of, too
+        sys.stdout.flush()  # An error here is reported, too.
         raise
 
 
-def _warn(usual: Callable[..., None], message: Warning | str, category: type[Warning], *place: Any) -> None:
-    """Print what a job warns of as the line that it is, and other warnings as usual."""
+def _warn(default: Callable[..., None], message: Warning | str, category: type[Warning], *location: Any) -> None:
+    """Print a backend warning as one line, and other warnings in Python's format."""
     from blocknerf.kernels.backends import BackendWarning
     from pipelines.console import log
 
     if issubclass(category, BackendWarning):
         log(f"warning: {message}")
     else:
-        usual(message, category, *place)
+        default(message, category, *location)
 
 
 def _check_paths(values: Sequence[Any]) -> None:
-    """Refuse a path that could not be named in any file of a run, before hours of work lead to one."""
+    """Raise before any work if a path cannot be written into the files of a run.
+
+    Raises:
+        OptionError: The path is not text in the encoding of the file system.
+    """
     for path in values:
-        if isinstance(path, Path) and any("\ud800" <= each <= "\udfff" for each in str(path)):
-            raise OptionError(f"{path}: this path is not text in {sys.getfilesystemencoding()}; {NAMED}")
+        if isinstance(path, Path) and any("\ud800" <= character <= "\udfff" for character in str(path)):
+            raise OptionError(f"{path}: this path is not text in {sys.getfilesystemencoding()}; {ENCODING_HINT}")
 
 
 def _parameters(arguments: list[str]) -> list[str]:
-    """The parameters of the command, as far as it was loaded."""
+    """Return the parameters of the command; none if its module is not loaded."""
     name = arguments[0] if arguments else ""
-    job = getattr(sys.modules.get(module_of(name)), name, None)
+    job = getattr(sys.modules.get(module_name(name)), name, None)
     return list(inspect.signature(job).parameters) if callable(job) else []
 
 
-def _refuse(message: str, code: int) -> int:
-    """Tell why a command ends, as one line, and give its exit code."""
+def _fail(message: str, code: int) -> int:
+    """Print an error as one line, and return the exit code."""
     end_with_line(f"blocknerf: error: {printable(' '.join(message.split()))}")
     return code

@@ -1,4 +1,4 @@
-"""What every job tells on the terminal: its stages, what is done already, and how far it is."""
+"""What jobs print on the terminal: stage headings, skipped steps, tables and progress."""
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -25,23 +25,23 @@ def log(message: str) -> None:
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:
-    """Rows of names, to the left, and figures, to the right."""
-    made = Table(box=SIMPLE_HEAD)
+    """Return a table: the first column is left-aligned, the others are right-aligned."""
+    result = Table(box=SIMPLE_HEAD)
     for i, title in enumerate(head):
-        made.add_column(title, justify="right" if i else "left")
+        result.add_column(title, justify="right" if i else "left")
     for row in rows:
-        made.add_row(*row)
-    return made
+        result.add_row(*row)
+    return result
 
 
 def print_table(table: Table) -> None:
-    """Print a table, in full width where a file or a pipe has no width of its own."""
+    """Print a table. Files and pipes have no width, so they get `PAGE_WIDTH` columns."""
     terminal = Console()
     (terminal if terminal.is_terminal else Console(width=PAGE_WIDTH)).print(_Printable(table))
 
 
 class _Printable:
-    """What names in a table show of themselves."""
+    """A table with control characters escaped."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
@@ -51,25 +51,25 @@ class _Printable:
             yield Segment(text if control or text == "\n" else printable(text), style, control)
 
 
-def skip_if_exists(product: Path) -> bool:
-    """Whether a job's product is there; says so, since the job then has nothing to do."""
-    done = product.exists()
-    if done:
-        log(f"done already: {product}")
-    return done
+def skip_if_exists(path: Path) -> bool:
+    """Return whether a job's output exists; if so, print that the job is skipped."""
+    exists = path.exists()
+    if exists:
+        log(f"skipping: {path} exists")
+    return exists
 
 
 @contextmanager
-def stage(title: str) -> Iterator[None]:
-    """A heading before a piece of work, and its time after it."""
+def stage(title: str, number: int, total: int) -> Iterator[None]:
+    """Print a heading before a stage of a job, and its time after it."""
     start = time.monotonic()
-    log(f"== {title}")
+    log(f"[{number}/{total}] {title}")
     yield
-    log(f"   {title}: {format_duration(time.monotonic() - start)}")
+    log(f"      {title}: {format_duration(time.monotonic() - start)}")
 
 
 def progress(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
-    """The items one by one, under a bar with the time left; on a terminal only."""
+    """Yield the items, with a progress bar if standard output is a terminal."""
     console = Console()
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
@@ -77,7 +77,7 @@ def progress(items: Iterable[Item], what: str, total: int) -> Iterator[Item]:
 
 
 def format_duration(seconds: float) -> str:
-    """A time for people.
+    """Return a duration as text.
 
     >>> format_duration(4.21), format_duration(75), format_duration(3725)
     ('4.2 s', '1 min 15 s', '1 h 2 min')

@@ -1,4 +1,4 @@
-"""Scores of the photographs that training never saw, by the half-image protocol."""
+"""Metrics on held-out images, by the half-image protocol."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -43,17 +43,15 @@ from pipelines.staleness import CurrentInputs, changes
 from pipelines.training_log import pose_segments_of_run, training_downscale
 
 FIT_RAYS = 1024
-"""Pixels on which an appearance code is fitted: 32 numbers need no more, and the time goes with them."""
+"""Pixels used to fit an appearance code. 32 numbers need no more, and the time is proportional to them."""
 
 MIN_BLOCK_WEIGHT = 0.1
-"""Share of a picture from which a block is judged by it: one that only fades in is not meant to carry it."""
+"""Mean weight in a rendering from which a block is evaluated alone; a block that only fades in is not."""
 
-REFINED_POSES_NOTE = (
-    "Poses are refined: each block sees a photograph from where it learned that the photograph's segment stands."
-)
+REFINED_POSES_NOTE = "Poses are refined: each block uses its own correction of the image's pose segment."
 
 NUM_SHOWN = 6
-"""Photographs of which pictures are kept for the report."""
+"""Images that the report shows."""
 
 
 def evaluate(
@@ -69,32 +67,35 @@ def evaluate(
     threads: int | None = None,
     device: Device = "auto",
 ) -> Evaluation:
-    """Score the held-out photographs of a run, and give the scores.
+    """Compute metrics on the held-out images of a run.
 
-    For each photograph and each block in its picture an appearance code is fitted on the left half; PSNR, SSIM
-    and LPIPS (where its weights are installed) are taken on the right half. Deterministic. Scores that are there
-    already are kept while the blocks that they are of stay the same.
+    For each image and each block in its rendering, an appearance code is fitted on the left half. PSNR, SSIM and LPIPS
+    (if its weights are installed) are computed on the right half. Deterministic. Existing metrics are kept while the
+    blocks they depend on are unchanged.
 
     Args:
-        run: The run folder, with trained blocks.
-        capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
-        downscale: Whole number by which photographs are shrunk; by default as in training.
-        max_frames: Score no more photographs than this, evenly spread over the held-out ones.
-        weighting: How blocks share the picture; by default as city.json says.
-        power: Exponent of the inverse distance by which blocks are weighed; by default as city.json says.
-        selection_radius: Take a block while the camera is within this many of its radii; by default as city.json says.
-        visibility_threshold: Leave out blocks whose mean predicted visibility is below; by default as city.json says.
-        threads: Processor threads; by default every core.
-        device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
+        run: Run folder with trained blocks.
+        capture: Folder of the capture, if it or the run was moved; remembered. Default: as recorded in the run.
+        downscale: Factor by which to downscale the images. Default: as in training.
+        max_frames: Evaluate at most this many images, evenly spaced over the held-out ones. Default: all.
+        weighting: How to weight blocks in a blend. Default: from city.json.
+        power: Exponent of inverse-distance weighting. Default: from city.json.
+        selection_radius: Use a block while the camera is within this many block radii. Default: from city.json.
+        visibility_threshold: Leave out blocks with a lower mean predicted visibility. Default: from city.json.
+        threads: Number of CPU threads. Default: all cores.
+        device: Device for rendering: auto (a GPU if there is one), cpu, cuda or cuda:1.
+
+    Returns:
+        The metrics of the run, of each block and of each image.
 
     Raises:
-        BackendError: There is no such device.
+        BackendError: The device does not exist.
         OptionError: A number is out of range.
         CaptureError: The capture is broken, or its images are not where it says.
-        LockedError: Another process evaluates the run.
+        LockedError: Another process is evaluating the run.
         RunError: A block is not trained, a setting is out of range, or a file is broken.
     """
-    place = resolve_device(device)
+    torch_device = resolve_device(device)
     set_num_threads(threads)
     check_whole(max_frames=max_frames)
     folder = RunFolder(run)
@@ -110,60 +111,60 @@ def evaluate(
     held_out = [i for i in range(len(known)) if city.is_test_frame(i)]
     chosen = evenly_spaced(held_out, max_frames or len(held_out))
     scale = training_downscale(folder) if downscale is None else downscale
-    own = pose_segments_of_run(folder, known)
-    protocol = _protocol(city, len(held_out), len(chosen), scale, refined=own is not None)
-    found = _valid_scores(folder, protocol)
-    if found is None:
-        pose_segments = {i: None if own is None else own[i] for i in chosen}
+    all_segments = pose_segments_of_run(folder, known)
+    protocol = _protocol(city, len(held_out), len(chosen), scale, refined=all_segments is not None)
+    evaluation = _valid_evaluation(folder, protocol)
+    if evaluation is None:
+        pose_segments = {i: None if all_segments is None else all_segments[i] for i in chosen}
         images = capture_with_images(folder, capture)
         with exclusive(folder.evaluation_lock, "evaluation"):
-            found = _score(folder, city, place, images, pose_segments, protocol)
-            write_evaluation(found, folder.evaluation)
+            evaluation = _evaluate(folder, city, torch_device, images, pose_segments, protocol)
+            write_evaluation(evaluation, folder.evaluation)
     else:
         clear_abandoned(folder.evaluation_lock)
-    _print(found)
-    return found
+    _print(evaluation)
+    return evaluation
 
 
-def _valid_scores(folder: RunFolder, protocol: EvalProtocol) -> Evaluation | None:
-    """The scores that are there, if they are by this protocol and of the run as it is; else says why they are not."""
+def _valid_evaluation(folder: RunFolder, protocol: EvalProtocol) -> Evaluation | None:
+    """Return the existing metrics if they have this protocol and are up to date; otherwise print why not."""
     if not folder.evaluation.exists():
         return None
-    found = read_evaluation(folder.evaluation)
-    if found.protocol != protocol:
-        log(f"{folder.evaluation}: is by another protocol; scoring again")
+    evaluation = read_evaluation(folder.evaluation)
+    if evaluation.protocol != protocol:
+        log(f"{folder.evaluation}: has another protocol; evaluating again")
         return None
-    if why := changes(folder, found.inputs):
-        log(f"{folder.evaluation}: stale: {'; '.join(why)}; scoring again")
+    if reasons := changes(folder, evaluation.inputs):
+        log(f"{folder.evaluation}: stale: {'; '.join(reasons)}; evaluating again")
         return None
     skip_if_exists(folder.evaluation)
-    return found
+    return evaluation
 
 
 def evenly_spaced(items: list[int], count: int) -> list[int]:
-    """At most that many of the items, evenly spread, in order.
+    """Return at most `count` of the items, evenly spaced, in order.
 
     >>> evenly_spaced([1, 2, 3, 4, 5], 3)
     [1, 3, 5]
     """
-    places = np.linspace(0, len(items) - 1, min(count, len(items)))
-    return [items[place] for place in places.round().astype(int).tolist()]
+    indices = np.linspace(0, len(items) - 1, min(count, len(items)))
+    return [items[index] for index in indices.round().astype(int).tolist()]
 
 
 def _protocol(city: City, test_frames: int, eval_frames: int, downscale: int, *, refined: bool) -> EvalProtocol:
-    kept = f"Every {city.test_every}th photograph was kept from training" if city.test_every else "None was kept back"
-    part = "all of them" if eval_frames == test_frames else f"{eval_frames} of these {test_frames}, evenly spread"
-    poses = REFINED_POSES_NOTE if refined else "Poses are as given."
+    held_out = f"Every {city.test_every}th image was held out" if city.test_every else "No image was held out"
+    subset = "all of them" if eval_frames == test_frames else f"{eval_frames} of these {test_frames}, evenly spaced"
+    poses = REFINED_POSES_NOTE if refined else "Poses are those of the capture."
     text = (
-        f"{kept}; scored: {part}. For each and for each block in its picture, an appearance code is fitted on its "
-        f"left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen); scores are taken on its right half, "
-        f"photographs shrunk by {downscale}. Masked scores count only pixels that masks call static, and equal the "
-        f"others where there are no masks. Blocks are weighed by {city.weighting} with power {city.power:g}, within "
-        f"{city.selection_radius:g} radii, and culled below a visibility of {city.visibility_threshold:g}. {poses} "
-        f"Means are over photographs; those of a block alone are over the photographs of which it makes at least "
-        f"{MIN_BLOCK_WEIGHT:.0%}."
+        f"{held_out}; evaluated: {subset}. For each image and each block in its rendering, an appearance code is "
+        f"fitted on the left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen). Metrics are computed on "
+        f"the right half, at 1/{downscale} of the image size. Masked metrics use only pixels that masks call static, "
+        f"and equal the others if there are no masks. Blocks are blended by {city.weighting} with power "
+        f"{city.power:g}, within {city.selection_radius:g} radii, and culled below a visibility of "
+        f"{city.visibility_threshold:g}. {poses} Means are over images; those of a single block are over the images "
+        f"in which its weight is at least {MIN_BLOCK_WEIGHT:.0%}."
     )
-    known = lpips.weights_path() is not None
+    has_lpips = lpips.weights_path() is not None
     return EvalProtocol(
         text=text,
         test_every=city.test_every,
@@ -175,36 +176,37 @@ def _protocol(city: City, test_frames: int, eval_frames: int, downscale: int, *,
         fit_steps=FIT_STEPS,
         eval_half="right",
         **rendering_settings(city),
-        lpips="AlexNet, v0.1" if known else f"not computed: {lpips.NOT_INSTALLED}",
+        lpips="AlexNet, v0.1" if has_lpips else f"not computed: {lpips.NOT_INSTALLED}",
     )
 
 
-def _score(
+def _evaluate(
     folder: RunFolder,
     city: City,
     device: torch.device,
     capture: Capture,
-    chosen: Mapping[int, PoseSegment | None],
+    pose_segments: Mapping[int, PoseSegment | None],
     protocol: EvalProtocol,
 ) -> Evaluation:
-    now = CurrentInputs(folder)
-    renderer = CityRenderer(folder, city=city, load=now.noted(block_loader(folder, city, device)), device=device)
-    shown, frames, inputs = set(evenly_spaced(list(chosen), NUM_SHOWN)), [], []
-    for i, stretch in progress(chosen.items(), "evaluate", len(chosen)):
-        exam = EvalImage.of(capture, i, protocol.downscale, stretch)
-        seen = render_eval_image(renderer, exam)
-        frames.append(_frame_score(exam, seen, keep=i in shown))
-        inputs.append(now.of(seen.considered))
+    current = CurrentInputs(folder)
+    load = current.noted(block_loader(folder, city, device))
+    renderer = CityRenderer(folder, city=city, load=load, device=device)
+    shown, frames, inputs = set(evenly_spaced(list(pose_segments), NUM_SHOWN)), [], []
+    for i, pose_segment in progress(pose_segments.items(), "evaluate", len(pose_segments)):
+        image = EvalImage.of(capture, i, protocol.downscale, pose_segment)
+        rendering = render_eval_image(renderer, image)
+        frames.append(_image_metrics(image, rendering, keep=i in shown))
+        inputs.append(current.of(rendering.considered))
         if i in shown:
-            _write_images(folder, exam, seen)
-    if why := changes(folder, *inputs):
-        raise RunError(f"evaluate: {'; '.join(why)}, while it was scored; run the same command again")
-    return summarize(protocol, now.of(name for part in inputs for name in part.blocks), frames)
+            _write_images(folder, image, rendering)
+    if reasons := changes(folder, *inputs):
+        raise RunError(f"evaluate: {'; '.join(reasons)}, during the evaluation; run the same command again")
+    return summarize(protocol, current.of(name for part in inputs for name in part.blocks), frames)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalImage:
-    """A held-out photograph: what it shows, from where, and which half gives the light."""
+    """A held-out image with its camera and mask."""
 
     index: int
     name: str
@@ -213,11 +215,11 @@ class EvalImage:
     usable: Bool[Tensor, "height width"] | None
     """Pixels that the mask calls static; None without a mask."""
     pose_segment: PoseSegment | None = None
-    """Whose offset applies, where blocks refined their poses."""
+    """The pose segment of the image, if blocks refined their poses."""
 
     @classmethod
-    def of(cls, capture: Capture, index: int, downscale: int, stretch: PoseSegment | None = None) -> "EvalImage":
-        """The photograph of that position in the capture."""
+    def of(cls, capture: Capture, index: int, downscale: int, pose_segment: PoseSegment | None = None) -> "EvalImage":
+        """Return the image at an index of the capture."""
         mask = capture.read_mask(index, downscale)
         return cls(
             index=index,
@@ -225,92 +227,92 @@ class EvalImage:
             camera=capture.cameras()[index].scaled(1.0 / downscale),
             photo=to_float(capture.read_image(index, downscale)),
             usable=None if mask is None else torch.from_numpy(mask.copy()),
-            pose_segment=stretch,
+            pose_segment=pose_segment,
         )
 
     @property
     def center(self) -> int:
-        """The column at which the scored half begins."""
+        """The first column of the evaluated half."""
         return self.photo.shape[1] // 2
 
     def fit_pixels(self, count: int) -> Tensor:
-        """Positions in the flattened picture of some usable pixels of the left half; the same ones every time."""
+        """Return indices into the flattened image of random usable pixels of the left half; always the same ones."""
         left = torch.zeros(self.photo.shape[:2], dtype=torch.bool, device=self.photo.device)
         left[:, : self.center] = True
         if self.usable is not None:
             left &= self.usable
-        places = left.flatten().nonzero()[:, 0]
+        indices = left.flatten().nonzero()[:, 0]
         generator = torch.Generator().manual_seed(self.index)
-        order = torch.randperm(len(places), generator=generator, device=places.device)
-        return places[order[:count]]
+        order = torch.randperm(len(indices), generator=generator, device=indices.device)
+        return indices[order[:count]]
 
 
-def render_eval_image(renderer: CityRenderer, exam: EvalImage) -> CityRendering:
-    """What the city makes of the photograph, each block in the light of its left half."""
-    names = [use.name for use in renderer.select(exam.camera) if use.rendered]
-    codes = fit_codes(renderer, exam, names)
-    return renderer.render(exam.camera, frame=exam.name, codes=codes, stretch=exam.pose_segment)
+def render_eval_image(renderer: CityRenderer, image: EvalImage) -> CityRendering:
+    """Return the rendering of an image, with the appearance codes of its left half."""
+    names = [block.name for block in renderer.select(image.camera) if block.rendered]
+    codes = fit_codes(renderer, image, names)
+    return renderer.render(image.camera, frame=image.name, codes=codes, pose_segment=image.pose_segment)
 
 
-def fit_codes(renderer: CityRenderer, exam: EvalImage, names: Iterable[str]) -> dict[str, Float[Tensor, "codes"]]:
-    """The code of each of some blocks that shows the photograph's left half best; none where masks cover that half."""
-    light = renderer.appearance(frame=exam.name)
-    places = exam.fit_pixels(FIT_RAYS)
-    target, camera = exam.photo.reshape(-1, 3)[places], exam.camera.to(renderer.device)
-    places, codes = places.to(renderer.device), {}
-    for name in names if len(places) else ():
+def fit_codes(renderer: CityRenderer, image: EvalImage, names: Iterable[str]) -> dict[str, Float[Tensor, "codes"]]:
+    """Return the code of each block, fitted on the left half of an image; empty if masks cover that half."""
+    appearance = renderer.appearance(frame=image.name)
+    pixels = image.fit_pixels(FIT_RAYS)
+    target, camera = image.photo.reshape(-1, 3)[pixels], image.camera.to(renderer.device)
+    pixels, codes = pixels.to(renderer.device), {}
+    for name in names if len(pixels) else ():
         block = renderer.cache.get(name)
-        start = code_for_block(block.field, light)
-        exposure = exposure_for_block(block.field, light.exposure_at(exam.camera.centers[0]))
-        rays = block.to_block_frame(camera, exam.pose_segment).generate_rays(0).flatten()[places]
+        start = code_for_block(block.field, appearance)
+        exposure = exposure_for_block(block.field, appearance.exposure_at(image.camera.centers[0]))
+        rays = block.to_block_frame(camera, image.pose_segment).generate_rays(0).flatten()[pixels]
         codes[name] = optimize_code(block.field, rays, target, exposure, start=start)
     return codes
 
 
-def _frame_score(exam: EvalImage, seen: CityRendering, *, keep: bool) -> ImageMetrics:
-    half = slice(exam.center, None)
-    shown, photo = seen.color[:, half], exam.photo[:, half]
-    plain = psnr(shown, photo)
-    scores = Metrics(
-        psnr=plain,
-        ssim=ssim(shown, photo),
-        psnr_masked=plain if exam.usable is None else psnr(shown, photo, exam.usable[:, half]),
-        psnr_full=psnr(seen.color, exam.photo),
-        lpips=lpips.lpips(shown, photo),
+def _image_metrics(image: EvalImage, rendering: CityRendering, *, keep: bool) -> ImageMetrics:
+    half = slice(image.center, None)
+    color, photo = rendering.color[:, half], image.photo[:, half]
+    psnr_all = psnr(color, photo)
+    metrics = Metrics(
+        psnr=psnr_all,
+        ssim=ssim(color, photo),
+        psnr_masked=psnr_all if image.usable is None else psnr(color, photo, image.usable[:, half]),
+        psnr_full=psnr(rendering.color, image.photo),
+        lpips=lpips.lpips(color, photo),
     )
-    weights = {use.name: use.weight for use in seen.rendered}
-    judged = [part for part in seen.parts if weights[part.name] >= MIN_BLOCK_WEIGHT]
-    alone = {part.name: psnr(part.image.color[:, half], photo) for part in judged}
+    weights = {block.name: block.weight for block in rendering.rendered}
+    evaluated = [part for part in rendering.parts if weights[part.name] >= MIN_BLOCK_WEIGHT]
+    block_psnr = {part.name: psnr(part.image.color[:, half], photo) for part in evaluated}
     return ImageMetrics(
-        name=exam.name,
-        index=exam.index,
-        metrics=scores,
+        name=image.name,
+        index=image.index,
+        metrics=metrics,
         blocks={name: round(weight, 6) for name, weight in weights.items()},
-        block_psnr={name: round(value, 4) for name, value in alone.items() if value is not None},
-        images=f"{exam.index:05d}" if keep else None,
+        block_psnr={name: round(value, 4) for name, value in block_psnr.items() if value is not None},
+        images=f"{image.index:05d}" if keep else None,
     )
 
 
-def _write_images(folder: RunFolder, exam: EvalImage, seen: CityRendering) -> None:
-    """Photograph, rendering, error and depth, for the report."""
-    solid = seen.depth[seen.opacity > 0.5]
-    near, far = (float(solid.quantile(share)) for share in (0.02, 0.98)) if len(solid) else (1.0, 100.0)
-    shown = {
-        "photo": to_uint8(exam.photo),
-        "render": to_uint8(seen.color),
-        "error": error_colors((seen.color - exam.photo).abs().mean(-1).numpy()),
-        "depth": depth_colors(seen.depth.numpy(), 0.8 * near, 1.5 * far),
+def _write_images(folder: RunFolder, image: EvalImage, rendering: CityRendering) -> None:
+    """Write the image, its rendering, the error and the depth, for the report."""
+    solid = rendering.depth[rendering.opacity > 0.5]
+    near, far = (float(solid.quantile(level)) for level in (0.02, 0.98)) if len(solid) else (1.0, 100.0)
+    outputs = {
+        "photo": to_uint8(image.photo),
+        "render": to_uint8(rendering.color),
+        "error": error_colors((rendering.color - image.photo).abs().mean(-1).numpy()),
+        "depth": depth_colors(rendering.depth.numpy(), 0.8 * near, 1.5 * far),
     }
-    for kind, picture in shown.items():
-        write_image(folder.evaluation_images / f"{exam.index:05d}_{kind}.png", picture)
+    for kind, pixels in outputs.items():
+        write_image(folder.evaluation_images / f"{image.index:05d}_{kind}.png", pixels)
 
 
 def _print(evaluation: Evaluation) -> None:
     log(evaluation.protocol.text)
-    head = ("", "photographs", "PSNR", "masked", "SSIM", "LPIPS", "PSNR, whole")
-    alone = [(f"{name} alone", str(each.frames), f"{each.psnr:.2f}") for name, each in evaluation.blocks.items()]
-    scores, mean = table(head, alone), evaluation.mean
+    header = ("", "images", "PSNR", "masked", "SSIM", "LPIPS", "PSNR, full image")
+    rows = [(f"{name} alone", str(block.frames), f"{block.psnr:.2f}") for name, block in evaluation.blocks.items()]
+    result, mean = table(header, rows), evaluation.mean
     values = [(mean.psnr, 2), (mean.psnr_masked, 2), (mean.ssim, 3), (mean.lpips, 3), (mean.psnr_full, 2)]
-    shown = ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
-    scores.add_row("city", str(len(evaluation.frames)), *shown, style="bold")
-    print_table(scores)
+    cells = ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
+    result.add_row("city", str(len(evaluation.frames)), *cells, style="bold")
+    print_table(result)

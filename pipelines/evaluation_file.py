@@ -1,4 +1,4 @@
-"""The scores of held-out photographs (`evaluation.json`)."""
+"""The metrics on held-out images (`evaluation.json`)."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -13,19 +13,20 @@ from blocknerf.files import check_format_version, format_json, read_json, write_
 from pipelines.staleness import Inputs
 
 EVALUATION_FORMAT = "blocknerf.evaluation/3"
-_REMEDY = "remove the file and evaluate again"
+_HINT = "remove the file and evaluate again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EvalProtocol:
-    """How scores were taken; printed with every table of them."""
+    """How the metrics were computed; printed with every table of them."""
 
     text: str
     test_every: int
-    """Every n-th photograph was kept from training."""
+    """Every n-th image was held out."""
     test_frames: int
-    """How many that are."""
+    """Number of held-out images."""
     eval_frames: int
+    """Number of evaluated images."""
     downscale: int
     fit_half: str
     fit_rays: int
@@ -36,64 +37,64 @@ class EvalProtocol:
     selection_radius: float
     visibility_threshold: float
     lpips: str
-    """Which LPIPS, or why there is none."""
+    """The LPIPS network and version, or why it was not computed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metrics:
-    """How close pictures come to photographs; None where it cannot be said."""
+    """Similarity of renderings and images; None if it could not be computed."""
 
     psnr: float | None
     ssim: float | None
     psnr_masked: float | None
-    """Over pixels that masks call static; equal to `psnr` where there are no masks."""
+    """Over pixels that masks call static; equal to `psnr` without masks."""
     psnr_full: float | None
-    """Over the whole photograph, the half on which codes were fitted included."""
+    """Over the full image, including the half on which codes were fitted."""
     lpips: float | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageMetrics:
-    """The scores of one photograph."""
+    """The metrics of one image."""
 
     name: str
     index: int
-    """Position in the capture."""
+    """Index in the capture."""
     metrics: Metrics
     blocks: Mapping[str, float]
-    """Weight of each block in the picture."""
+    """Mean weight of each block in the rendering."""
     block_psnr: Mapping[str, float]
-    """PSNR of the pictures that blocks with a large enough share make alone."""
+    """PSNR of each block rendered alone, for blocks with a large enough weight."""
     images: str | None = None
-    """What the names of its pictures in the evaluation folder begin with, where they were kept."""
+    """Prefix of its file names in the evaluation folder; None if no files were written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockScore:
-    """The scores of one block, over the photographs in whose pictures it has a large enough share."""
+    """The metrics of one block, over the images in which it has a large enough weight."""
 
     psnr: float
-    """Of the block's pictures alone."""
+    """Of the block rendered alone."""
     frames: int
     weight: float
-    """Its mean share in them."""
+    """Its mean weight in these images."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """All scores of a run."""
+    """All metrics of a run."""
 
     protocol: EvalProtocol
     inputs: Inputs
-    """Blocks and poses that they are of."""
+    """The blocks and poses that were evaluated."""
     mean: Metrics
-    """Means over photographs."""
+    """Means over images."""
     blocks: Mapping[str, BlockScore]
     frames: tuple[ImageMetrics, ...]
 
 
 def summarize(protocol: EvalProtocol, inputs: Inputs, frames: Sequence[ImageMetrics]) -> Evaluation:
-    """The evaluation of some photographs, with means over photographs and by block."""
+    """Return the evaluation of these images, with means over images and per block."""
     keys = [field.name for field in fields(Metrics)]
     means = {key: _mean([getattr(frame.metrics, key) for frame in frames]) for key in keys}
     names = sorted({name for frame in frames for name in frame.block_psnr})
@@ -102,14 +103,14 @@ def summarize(protocol: EvalProtocol, inputs: Inputs, frames: Sequence[ImageMetr
 
 
 def write_evaluation(evaluation: Evaluation, path: Path) -> None:
-    """Write `evaluation.json`, whole or not at all. LPIPS has a key only where it could be computed."""
+    """Write `evaluation.json` atomically. It has a key for LPIPS only if LPIPS could be computed."""
     document = {
         "format": EVALUATION_FORMAT,
         "protocol": asdict(evaluation.protocol),
         "inputs": evaluation.inputs.to_json(),
         "mean": _metrics_to_json(evaluation.mean),
         "blocks": {name: asdict(block) for name, block in evaluation.blocks.items()},
-        "frames": [_frame_data(frame) for frame in evaluation.frames],
+        "frames": [_frame_to_json(frame) for frame in evaluation.frames],
     }
     write_atomic(path, format_json(document))
 
@@ -118,10 +119,10 @@ def read_evaluation(path: Path) -> Evaluation:
     """Read `evaluation.json`.
 
     Raises:
-        RunError: it is missing, broken or of another format.
+        RunError: The file is missing, broken or of another format.
     """
-    entry = JsonReader(read_json(path, "evaluation"), str(path), remedy=_REMEDY, error=RunError)
-    check_format_version(entry.text("format"), EVALUATION_FORMAT, path, _REMEDY)
+    entry = JsonReader(read_json(path, "evaluation"), str(path), remedy=_HINT, error=RunError)
+    check_format_version(entry.text("format"), EVALUATION_FORMAT, path, _HINT)
     blocks = entry.inner("blocks")
     return Evaluation(
         protocol=EvalProtocol(**_flat(EvalProtocol, entry.inner("protocol"))),
@@ -143,31 +144,31 @@ def _block_score(frames: Sequence[ImageMetrics], name: str) -> BlockScore:
     return BlockScore(psnr=round(psnr, 4), frames=len(frames), weight=round(weight, 4))
 
 
-def _metrics_to_json(scores: Metrics) -> dict[str, Any]:
-    data = {key: None if value is None else round(value, 4) for key, value in asdict(scores).items()}
+def _metrics_to_json(metrics: Metrics) -> dict[str, Any]:
+    data = {key: None if value is None else round(value, 4) for key, value in asdict(metrics).items()}
     return data if data["lpips"] is not None else {key: value for key, value in data.items() if key != "lpips"}
 
 
-def _frame_data(frame: ImageMetrics) -> dict[str, Any]:
-    head = {"name": frame.name, "index": frame.index, **_metrics_to_json(frame.metrics)}
-    tail = {"blocks": dict(frame.blocks), "block_psnr": dict(frame.block_psnr), "images": frame.images}
-    return head | tail
+def _frame_to_json(frame: ImageMetrics) -> dict[str, Any]:
+    first = {"name": frame.name, "index": frame.index, **_metrics_to_json(frame.metrics)}
+    last = {"blocks": dict(frame.blocks), "block_psnr": dict(frame.block_psnr), "images": frame.images}
+    return first | last
 
 
 def _flat(kind: type, entry: JsonReader) -> dict[str, Any]:
-    """The values of a record of plain facts, each of the type that its field has."""
+    """Return the values of a flat record, each read as the type of its field."""
     readers: dict[Any, Callable[[str], Any]] = {
         int: entry.int_,
         float: entry.number,
         str: entry.text,
-        Weighting: lambda key: one_of(entry.text(key), WEIGHTINGS, entry.location(key), remedy=_REMEDY),
+        Weighting: lambda key: one_of(entry.text(key), WEIGHTINGS, entry.location(key), remedy=_HINT),
     }
     return {field.name: readers[field.type](field.name) for field in fields(kind)}
 
 
 def _read_metrics(entry: JsonReader) -> Metrics:
     known = {key: entry.optional(key, added=key == "lpips") for key in (field.name for field in fields(Metrics))}
-    return Metrics(**{key: entry.number(key) if there else None for key, there in known.items()})
+    return Metrics(**{key: entry.number(key) if exists else None for key, exists in known.items()})
 
 
 def _read_frame(entry: JsonReader) -> ImageMetrics:

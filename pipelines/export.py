@@ -1,4 +1,4 @@
-"""What other programs can use of a run."""
+"""Export of a run's refined poses for other programs."""
 
 from pathlib import Path
 
@@ -10,24 +10,27 @@ from pipelines.console import log
 
 
 def export(run: Path, *, poses: Path, capture: Path | None = None) -> Path:
-    """Write the refined poses as a transforms.json, and give its path.
+    """Write the refined poses as a transforms.json (nerfstudio format).
 
-    It is nerfstudio's form, and a capture like any other: `blocknerf run FILE --out ANOTHER` takes it.
+    The file is a capture like any other: 'blocknerf run FILE --out ANOTHER' reads it.
 
     Args:
-        run: The run folder, its poses reconciled.
-        poses: The file to write, in the photographs' folder or above it.
-        capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
+        run: Run folder with aligned poses.
+        poses: File to write, in the folder of the images or above it.
+        capture: Folder of the capture, if it or the run was moved; remembered. Default: as recorded in the run.
+
+    Returns:
+        The path of the file.
 
     Raises:
-        RunError: The run's poses were not refined, or are not reconciled yet.
-        CaptureError: The photographs do not lie below the file's folder, or a file is broken.
+        RunError: The run's poses were not refined, or are not aligned yet.
+        CaptureError: The images are not below the file's folder, or a file is broken.
     """
     folder = RunFolder(run)
     capture_with_images(folder, capture)
     refined = capture_with_refined_poses(folder)
     if not folder.poses.exists():
-        raise RunError(f"{folder.poses}: there are no reconciled poses; run 'blocknerf align' after training")
+        raise RunError(f"{folder.poses}: there are no aligned poses; run 'blocknerf align' after training")
     write_transforms(refined, poses)
-    log(f"{poses}: {len(refined)} photographs with refined poses")
+    log(f"{poses}: {len(refined)} images with refined poses")
     return poses

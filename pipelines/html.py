@@ -1,4 +1,4 @@
-"""Pieces of a web page that is one file: nothing in it is fetched from anywhere."""
+"""HTML helpers for a self-contained page that loads nothing from the network."""
 
 import base64
 import io
@@ -58,14 +58,14 @@ dt { color: var(--faint); } dd { margin: 0; overflow-wrap: anywhere; }
 svg { width: 100%; overflow: visible; } svg polyline { fill: none; stroke-width: 1.8; stroke-linejoin: round; }
 svg .grid { stroke: var(--line); } svg text { fill: var(--faint); font-size: 11px; }
 svg .axis { text-anchor: middle; } .ribbon svg { height: 22px; margin-top: 0.4rem; border-radius: 4px; }
-@media (max-width: 600px) { .plan { margin: 0 -0.5rem; } dl { grid-template-columns: 1fr; gap: 0; }
+@media (max-width: 600px) { .map { margin: 0 -0.5rem; } dl { grid-template-columns: 1fr; gap: 0; }
   dd { margin-bottom: 0.5rem; } th, td { padding: 0.35rem 0.55rem; } }
 """
 
 POLICY = (
     "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 )
-"""Browsers enforce what the page promises: it asks nobody for anything."""
+"""Content security policy: the browser blocks every request to the network."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,9 +77,9 @@ class Section:
 
 
 def document(title: str, lead: str, sections: Sequence[Section]) -> str:
-    """A whole page; `lead` is HTML, section titles and the page's title are text.
+    """Return a page. `lead` is HTML; the titles are plain text.
 
-    What of a file's name is no text, as a byte that is not UTF-8, becomes a question mark.
+    Bytes of file names that are not UTF-8 become question marks.
     """
     shown = [section for section in sections if section.body]
     parts = [f"<section><h2>{escape(section.title)}</h2>{section.body}</section>\n" for section in shown]
@@ -94,55 +94,55 @@ def document(title: str, lead: str, sections: Sequence[Section]) -> str:
 
 
 def paragraph(text: str, kind: str = "") -> str:
-    """A paragraph of plain text."""
+    """Return a paragraph of plain text."""
     return f'<p class="{kind}">{escape(text)}</p>' if kind else f"<p>{escape(text)}</p>"
 
 
 def stat_cards(facts: Sequence[tuple[str, str]]) -> str:
-    """Large values with small labels."""
+    """Return cards with large values and small labels."""
     items = (f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in facts)
     return f'<div class="tiles">{"".join(items)}</div>'
 
 
 def definition_list(facts: Sequence[tuple[str, str]]) -> str:
-    """Terms with what they mean here."""
+    """Return a list of keys and values."""
     return f"<dl>{''.join(f'<dt>{escape(key)}</dt><dd>{escape(value)}</dd>' for key, value in facts)}</dl>"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[str] | None = None) -> str:
-    """A table of texts that scrolls by itself where it is too wide; `last` is set apart as a sum."""
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+def table(header: Sequence[str], rows: Sequence[Sequence[str]], last: Sequence[str] | None = None) -> str:
+    """Return a table of plain text, which scrolls if it is too wide. `last` is a total row."""
+    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in header)
     body = "".join(f"<tr>{_cells(row)}</tr>" for row in rows)
     body += f'<tr class="sum">{_cells(last)}</tr>' if last is not None else ""
     return f'<div class="scroll"><table><thead><tr>{titles}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
 def figure(content: str, caption: str, kind: str = "") -> str:
-    """Some HTML with a caption of plain text."""
+    """Return HTML content with a caption of plain text."""
     return f'<figure><div class="{kind}">{content}</div><figcaption>{escape(caption)}</figcaption></figure>'
 
 
 def img_tag(path: Path, alt: str, *, lossless: bool = False) -> str:
-    """A picture within the page, as JPEG, or as PNG where edges are sharp."""
+    """Return an embedded image: JPEG, or PNG if lossless, for sharp edges."""
     from PIL import Image
 
-    sink = io.BytesIO()
+    buffer = io.BytesIO()
     image = Image.fromarray(read_image(path))
     if lossless:
-        image.quantize(192, dither=Image.Dither.NONE).save(sink, "PNG", optimize=True)
+        image.quantize(192, dither=Image.Dither.NONE).save(buffer, "PNG", optimize=True)
     else:
-        image.save(sink, "JPEG", quality=JPEG_QUALITY, optimize=True)
+        image.save(buffer, "JPEG", quality=JPEG_QUALITY, optimize=True)
     kind, (width, height) = "png" if lossless else "jpeg", image.size
-    source = _data(f"image/{kind}", sink.getvalue())
+    source = _data(f"image/{kind}", buffer.getvalue())
     return f'<img src="{source}" alt="{escape(alt)}" width="{width}" height="{height}">'
 
 
 def video_tag(path: Path, label: str) -> str:
-    """A video within the page."""
+    """Return an embedded video."""
     try:
         content = path.read_bytes()
-    except OSError as fault:
-        raise RunError(f"{path}: cannot be read ({fault.strerror}); render it again") from None
+    except OSError as error:
+        raise RunError(f"{path}: cannot be read ({error.strerror}); render it again") from None
     source = _data("video/mp4", content)
     return f'<video controls autoplay loop muted playsinline aria-label="{escape(label)}" src="{source}"></video>'
 

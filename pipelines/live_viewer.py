@@ -1,4 +1,4 @@
-"""The viewer beside a job, in a process of its own: jobs and viewer know each other by the run folder alone."""
+"""The viewer in a process next to a job. Jobs and viewer communicate through the run folder only."""
 
 import os
 import subprocess
@@ -13,13 +13,13 @@ from pipelines.console import log
 
 
 @contextmanager
-def live_viewer(run: Path, wanted: bool) -> Iterator[None]:
-    """A page that follows the run for as long as the job takes, where that is wanted.
+def live_viewer(run: Path, enabled: bool) -> Iterator[None]:
+    """Show the run in the browser while a job runs, if enabled.
 
     Raises:
-        RunError: the viewer cannot start.
+        RunError: The viewer cannot start.
     """
-    if not wanted:
+    if not enabled:
         yield
         return
     command = [sys.executable, "-m", "pipelines", "view", str(run), "--watch", "--port", "0"]
@@ -27,11 +27,11 @@ def live_viewer(run: Path, wanted: bool) -> Iterator[None]:
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
-        address = process.stdout.readline()
-        if not address:
+        url_line = process.stdout.readline()
+        if not url_line:
             raise RunError("train: the viewer did not start; see its message above, or leave out --view")
-        log(address.rstrip("\n"))
+        log(url_line.rstrip("\n"))
         yield
     finally:
         stop(process)
-        process.communicate()  # close the pipe
+        process.communicate()  # Closes the pipe.

@@ -1,4 +1,4 @@
-"""One light for the whole city: codes of all blocks, found from one block's outward and stored as a look."""
+"""Matching of appearance codes across the trained blocks of a run, saved as an appearance preset."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,88 +26,90 @@ def match(
     threads: int | None = None,
     device: Device = "auto",
 ) -> AppearancePreset:
-    """Find codes with which all trained blocks show one light, store them as a look, and give it.
+    """Match appearance across all trained blocks and save the result as a preset.
 
-    A look that is there already is matched again only where a block was trained since.
+    An existing preset is matched again only if a block was trained since.
 
     Args:
-        run: The run folder, with trained blocks.
-        appearance: Name of the look.
-        reference: The photograph or the segment whose light it is; by default the segment that trains the most blocks.
-        block: The block to begin at; by default the one nearest the photograph, or in the middle of the city.
-        steps: Of the search for the code of one block.
-        threads: Processor threads; by default every core.
-        device: Where to work: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
+        run: Run folder with trained blocks.
+        appearance: Name of the appearance preset.
+        reference: Image or segment to match the appearance of. Default: the segment that trains the most blocks.
+        block: Block to start from. Default: the block nearest to the image, or the one in the middle of the city.
+        steps: Optimization steps per block.
+        threads: Number of CPU threads. Default: all cores.
+        device: Device for the optimization: auto (a GPU if there is one), cpu, cuda or cuda:1.
+
+    Returns:
+        The appearance preset.
 
     Raises:
-        BackendError: There is no such device.
+        BackendError: The device does not exist.
         OptionError: A number is out of range.
-        LockedError: Another process matches the look.
-        RunError: No block is trained, there is no such photograph, segment or block, or the look is of another light.
+        LockedError: Another process is matching the preset.
+        RunError: No block is trained, the image, segment or block does not exist, or the preset has another reference.
     """
-    place = resolve_device(device)
+    torch_device = resolve_device(device)
     set_num_threads(threads)
     check_file_name(appearance, "--appearance")
     check_whole(steps=steps)
     folder = RunFolder(run)
-    meetings = BlockGraph(folder, read_city(folder.city), device=place)
+    graph = BlockGraph(folder, read_city(folder.city), device=torch_device)
     path = folder.appearance_preset(appearance)
-    held = _existing_preset(path, meetings, reference, block)
-    if held is not None and not any(stale_blocks(held, folder, meetings.city.digest)):
+    existing = _existing_preset(path, graph, reference, block)
+    if existing is not None and not any(stale_blocks(existing, folder, graph.city.digest)):
         skip_if_exists(path)
         clear_abandoned(folder.appearance_lock(appearance))
-        return held
-    source = (
-        meetings.reference(reference) if held is None else AppearanceReference(frame=held.frame, segment=held.segment)
-    )
-    with exclusive(folder.appearance_lock(appearance), f"look {appearance}: matching"):
-        made = _make(meetings, source, block if held is None else held.reference_block, steps)
-        write_preset(made, path)
-    log(f"{path}: the light of {source.frame or source.segment}, from block {made.reference_block}")
-    return made
+        return existing
+    if existing is None:
+        source = graph.reference(reference)
+    else:
+        source, block = AppearanceReference(frame=existing.frame, segment=existing.segment), existing.reference_block
+    with exclusive(folder.appearance_lock(appearance), f"appearance preset {appearance}: matching"):
+        preset = _match(graph, source, block, steps)
+        write_preset(preset, path)
+    log(f"{path}: matched to {source.frame or source.segment}, from block {preset.reference_block}")
+    return preset
 
 
-def _make(
-    meetings: BlockGraph, reference: AppearanceReference, reference_block: str | None, steps: int
-) -> AppearancePreset:
-    """The look of a light, from a root outward; tells how far each seam closed."""
-    seams = meetings.overlaps()
-    roots = meetings.reference_blocks(reference, seams, reference_block)
-    exposure, before = meetings.exposure(reference, roots[0]), meetings.unmatched_codes(reference)
-    codes = {name: before[name] for name in roots}
-    found = meetings.match(reference, seams, codes, exposure, steps)
-    codes |= {each.name: each.code for each in progress(found, "match", len(meetings.names) - len(roots))}
-    _print_changes(meetings.overlap_changes(seams, before, codes, exposure))
-    for name in roots[1:]:
-        log(f"warning: no view is shared with block {name} and those around it, so they keep the light it knows")
-    return meetings.preset(reference, roots[0], exposure, codes)
+def _match(graph: BlockGraph, reference: AppearanceReference, block: str | None, steps: int) -> AppearancePreset:
+    """Return the preset of a reference, matched outward from a block; print the change in each overlap."""
+    overlaps = graph.overlaps()
+    starts = graph.reference_blocks(reference, overlaps, block)
+    exposure, before = graph.exposure(reference, starts[0]), graph.unmatched_codes(reference)
+    codes = {name: before[name] for name in starts}
+    matched = graph.match(reference, overlaps, codes, exposure, steps)
+    codes |= {result.name: result.code for result in progress(matched, "match", len(graph.names) - len(starts))}
+    _print_changes(graph.overlap_changes(overlaps, before, codes, exposure))
+    for name in starts[1:]:
+        log(f"warning: block {name} and its neighbors share no view with the others; they keep their own appearance")
+    return graph.preset(reference, starts[0], exposure, codes)
 
 
 def _existing_preset(
-    path: Path, meetings: BlockGraph, reference: str | None, block: str | None
+    path: Path, graph: BlockGraph, reference: str | None, block: str | None
 ) -> AppearancePreset | None:
-    """The look that is there, if any.
+    """Return the existing preset, if any.
 
     Raises:
-        RunError: it is broken, or of another light than is asked for.
+        RunError: It is broken, or has another reference or reference block than requested.
     """
     if not path.is_file():
         return None
-    held, another = read_preset(path), "choose another --appearance, or remove the file"
-    light = held.frame or held.segment
-    if reference is not None and reference != light:
-        raise RunError(f"{path}: is of the light of {light}, not of {reference}; {another}")
-    if block is not None and block != held.reference_block:
-        raise RunError(f"{path}: begins at block {held.reference_block}, not {block}; {another}")
-    if meetings.reference(light) != AppearanceReference(frame=held.frame, segment=held.segment):
-        raise RunError(f"{path}: segment: the capture has no such {held.segment!r} any more; {another}")
-    return held
+    preset, hint = read_preset(path), "choose another --appearance, or remove the file"
+    name = preset.frame or preset.segment
+    if reference is not None and reference != name:
+        raise RunError(f"{path}: is matched to {name}, not to {reference}; {hint}")
+    if block is not None and block != preset.reference_block:
+        raise RunError(f"{path}: starts from block {preset.reference_block}, not {block}; {hint}")
+    if graph.reference(name) != AppearanceReference(frame=preset.frame, segment=preset.segment):
+        raise RunError(f"{path}: segment: the capture no longer has {preset.segment!r}; {hint}")
+    return preset
 
 
 def _print_changes(changes: Sequence[OverlapChange]) -> None:
     rows = [
-        (" - ".join(each.blocks), f"{each.visibility:.2f}", f"{each.before:.4f}", f"{each.after:.4f}")
-        for each in changes
+        (" - ".join(change.blocks), f"{change.visibility:.2f}", f"{change.before:.4f}", f"{change.after:.4f}")
+        for change in changes
     ]
     if rows:
-        print_table(table(("seam", "visibility", "difference before", "matched"), rows))
+        print_table(table(("overlap", "visibility", "difference before", "matched"), rows))

@@ -1,4 +1,4 @@
-"""Where a run's blocks lie and which frames train each: from `capture.json` to `city.json`."""
+"""Block placement and frame assignment of a run: from `capture.json` to `city.json`."""
 
 import hashlib
 from collections.abc import Sequence
@@ -11,12 +11,12 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import MAX_JSON_BYTES, read_bounded, read_json
 from blocknerf.images import write_image
-from blocknerf.partition.frame_assignment import FrameAssignment, assign_frames, check_test_every, write_assignment
-from blocknerf.partition.map_image import draw_map
-from blocknerf.partition.placement import place_blocks
-from blocknerf.partition.radius import check_radius
-from blocknerf.partition.report import coverage, coverage_table, write_coverage
-from blocknerf.partition.street_placement import BlockLayout, place_on_streets
+from blocknerf.partitioning.frame_assignment import FrameAssignment, assign_frames, check_test_every, write_assignment
+from blocknerf.partitioning.map_image import draw_map
+from blocknerf.partitioning.placement import place_blocks
+from blocknerf.partitioning.radius import check_radius
+from blocknerf.partitioning.report import coverage, coverage_table, write_coverage
+from blocknerf.partitioning.street_placement import BlockLayout, place_on_streets
 from blocknerf.quality import Preset
 from pipelines.console import log, print_table, skip_if_exists
 from pipelines.training_log import difference
@@ -34,101 +34,112 @@ def partition(
     preset: Preset = "draft",
     test_every: int = 8,
 ) -> City:
-    """Place the blocks of a run, and say which frames train each.
+    """Place the blocks of a run and assign training frames to each.
 
-    Writes each block's frames.json, map.png and coverage.json, and at last city.json; skips where that exists.
+    Writes frames.json of each block, map.png, coverage.json and finally city.json. Skipped if city.json exists.
 
     Args:
-        run: The run folder, which holds a capture.
-        placement: How blocks are placed; auto takes route for cameras on the ground and grid for an aerial capture.
-        blocks: Blocks by hand, JSON or GeoJSON, in place of a placement.
-        osm: OpenStreetMap extract (.osm, plain or as .bz2 or .gz): a block at each of its intersections, in place
-            of a placement. Needs the extra `osm`, and a capture with a geographic origin.
-        radius: Radius of a block in the capture's unit, with streets that of the largest; by default derived.
-        preset: How much work a block is worth; draft takes minutes a block without a GPU.
-        test_every: Every n-th frame is kept from training and judged; 0 keeps none.
+        run: Run folder that contains a capture.
+        placement: How to place blocks. auto chooses route for cameras on the ground and grid for aerial captures.
+        blocks: File with hand-made blocks (JSON or GeoJSON), instead of --placement.
+        osm: OpenStreetMap extract (.osm, .osm.bz2 or .osm.gz): places a block at each intersection, instead of
+            --placement. Needs the extra 'streets' and a capture with a geographic origin.
+        radius: Block radius in the capture's unit; with --osm, the largest one. Default: derived from the capture.
+        preset: Quality preset. draft takes minutes per block without a GPU.
+        test_every: Hold out every n-th frame for evaluation; 0 holds out none.
+
+    Returns:
+        The blocks and settings of the run.
 
     Raises:
         CaptureError: The capture cannot be read.
         OptionError: A number is out of range.
-        PlacementError: The blocks cannot be placed, leave a frame out, or hold none, or a file that was given is not
-            there; nothing is written.
-        RunError: The folder was partitioned otherwise before.
+        PlacementError: The blocks cannot be placed, a frame is in no block, a block has no frame, or an input file is
+            missing. Nothing is written.
+        RunError: The run was already partitioned with other options.
     """
     check_placement(radius, test_every)
     folder = RunFolder(run)
     capture = read_capture(folder.capture)
-    asked = {"placement": placement, "radius": radius, "blocks_file": _digest(blocks)}
-    # Only where given, so that runs from before there were maps are still known as what they are.
-    asked |= {"streets": _digest(osm)} if osm is not None else {}
-    asked |= {"preset": preset, "test_every": test_every}
+    requested = {"placement": placement, "radius": radius, "blocks": _digest(blocks)}
+    # Only if given, so that older runs compare equal.
+    requested |= {"osm": _digest(osm)} if osm is not None else {}
+    requested |= {"preset": preset, "test_every": test_every}
     if folder.city.exists():
-        return _kept(folder, asked)
+        return _existing_city(folder, requested)
     if osm is None:
         layout = BlockLayout(blocks=tuple(place_blocks(capture, placement, radius, blocks)))
     elif placement == "auto" and blocks is None:
         layout = place_on_streets(capture, osm, radius, preset)
     else:
-        raise PlacementError("partition: --osm is a placement of its own; leave out --placement and --blocks")
+        raise PlacementError("partition: --osm cannot be combined with --placement or --blocks; leave those out")
     members = assign_frames(capture, layout.blocks, test_every=test_every)
     city = City(blocks=layout.blocks, preset=preset, test_every=test_every)
-    _publish(folder, capture, layout, members, asked)
+    _publish(folder, capture, layout, members, requested)
     write_city(city, folder.city)
     return city
 
 
 def check_placement(radius: float | None, test_every: int) -> None:
-    """Refuse a radius that is no length, and what leaves no frame to train on.
+    """Raise if the radius is not a length, or if no frame would be left for training.
 
     Raises:
-        OptionError: a number is out of range.
-        PlacementError: the numbers cannot be followed.
+        OptionError: A number is out of range.
+        PlacementError: The numbers cannot be used.
     """
     check_radius(radius)
     check_test_every(test_every)
 
 
 def _publish(
-    folder: RunFolder, capture: Capture, layout: BlockLayout, members: Sequence[FrameAssignment], asked: dict[str, Any]
+    folder: RunFolder,
+    capture: Capture,
+    layout: BlockLayout,
+    members: Sequence[FrameAssignment],
+    requested: dict[str, Any],
 ) -> None:
-    """Write all but `city.json`, and print the coverage."""
+    """Write all files except `city.json`, and print the coverage."""
     _clear(folder)
     for member in members:
         write_assignment(member, capture, folder.frames(member.block))
     report = coverage(capture, layout.blocks, members, layout.dropped)
-    write_coverage(report, folder.coverage, asked)
+    write_coverage(report, folder.coverage, requested)
     write_image(folder.map, draw_map(capture, layout.blocks, members, layout.streets))
     print_table(coverage_table(report))
     for warning in report.warnings:
         log(f"warning: {warning}")
-    log(f"plan: {folder.map}")
+    log(f"map: {folder.map}")
 
 
 def _clear(folder: RunFolder) -> None:
-    """Remove what an attempt that was stopped before `city.json` left: its blocks may have been others."""
+    """Remove the blocks of an interrupted partition, which may differ from the new ones."""
     for block in folder.blocks.iterdir() if folder.blocks.is_dir() else ():
         if {entry.name for entry in block.iterdir()} <= {folder.frames(block.name).name}:
             folder.frames(block.name).unlink(missing_ok=True)
             block.rmdir()
 
 
-def _kept(folder: RunFolder, asked: dict[str, Any]) -> City:
-    """The city that is there, if it was asked for in the same way."""
+def _existing_city(folder: RunFolder, requested: dict[str, Any]) -> City:
+    """Return the existing city, if it was made with the same options.
+
+    Raises:
+        RunError: It was made with other options.
+    """
     city = read_city(folder.city)
     written = read_json(folder.coverage, "coverage").get("parameters")
     if not isinstance(written, dict):
-        raise RunError(f"{folder.coverage}: key 'parameters' is missing, so it cannot be compared; {OTHER_FOLDER_HINT}")
-    if differs := difference(written, asked):
+        raise RunError(f"{folder.coverage}: key 'parameters' is missing; {OTHER_FOLDER_HINT}")
+    if differs := difference(written, requested):
         raise RunError(f"{folder.city}: was partitioned with {differs}; {OTHER_FOLDER_HINT}")
     skip_if_exists(folder.city)
     return city
 
 
 def _digest(file: Path | None) -> str | None:
-    """What a blocks file or a map says, in short, so that a changed one is noticed wherever it lies; None if none.
+    """Return a short digest of a blocks file or a map, wherever it is located; None for None.
 
     Raises:
-        PlacementError: it is not there, which must not pass for "none was given", or cannot be read.
+        PlacementError: The file does not exist or cannot be read.
     """
     if file is None:
         return None

@@ -1,43 +1,45 @@
-"""How far blocks disagree on the poses of the same photographs, as a table for people."""
+"""Table of the residuals of pose averaging: how much blocks disagree on the poses of the same images."""
 
 from collections import Counter
 from collections.abc import Sequence
 
 from blocknerf.capture.pose_averaging import PoseAverage, PoseResidual
 
-TABLE_HEADER = ("", "shared stretches", "translation", "largest", "rotation_deg", "largest", "block as a whole", "")
+TABLE_HEADER = ("", "shared segments", "translation", "max", "rotation", "max", "block alignment", "")
 TABLE_CAPTION = (
-    "By how much blocks disagree on where the same photographs were taken from: each block's offset of a stretch "
-    "against the common trajectory, the block's own place in it aside. The last columns are that place, which is "
-    "allowed for in rendering."
+    "Residuals of pose averaging: each block's correction of a pose segment compared with the common trajectory, "
+    "after alignment of the block as a whole. The last two columns are that alignment, which rendering applies."
 )
 
 
-def residual_rows(found: PoseAverage, *, metric: bool) -> list[tuple[str, ...]]:
-    """Rows under `TABLE_HEADER`, one a block and one for all; lengths in centimetres where the capture is metric.
+def residual_rows(average: PoseAverage, *, metric: bool) -> list[tuple[str, ...]]:
+    """Return rows under `TABLE_HEADER`, one per block and one for all blocks.
 
-    Means are over photographs. Only stretches count that several blocks learned: of others there is one word alone.
+    Lengths are in centimeters if the capture is metric. Means are over images. Only pose segments that several blocks
+    refined count: there is nothing to compare the others with.
     """
-    blocks = Counter(each.pose_segment for each in found.residuals)
-    shared = [each for each in found.residuals if blocks[each.pose_segment] > 1]
+    counts = Counter(residual.pose_segment for residual in average.residuals)
+    shared = [residual for residual in average.residuals if counts[residual.pose_segment] > 1]
     rows = []
-    for name, place in found.block_alignments.items():
-        whole = (_length(place.translation_norm, metric), f"{place.rotation_deg:.3f}°")
-        rows.append((name, *_figures([each for each in shared if each.block == name], metric), *whole))
-    return [*rows, ("all", *_figures(shared, metric), "", "")]
+    for name, alignment in average.block_alignments.items():
+        whole = (_length(alignment.translation_norm, metric), f"{alignment.rotation_deg:.3f}°")
+        rows.append((name, *_statistics([residual for residual in shared if residual.block == name], metric), *whole))
+    return [*rows, ("all", *_statistics(shared, metric), "", "")]
 
 
-def _figures(group: Sequence[PoseResidual], metric: bool) -> tuple[str, str, str, str, str]:
+def _statistics(group: Sequence[PoseResidual], metric: bool) -> tuple[str, str, str, str, str]:
     if not group:
         return "0", "-", "-", "-", "-"
-    frames = sum(each.frames for each in group)
-    shift, turn = (
-        sum(getattr(each, key) * each.frames for each in group) / frames for key in ("translation", "rotation_deg")
+    frames = sum(residual.frames for residual in group)
+    translation, rotation = (
+        sum(getattr(residual, key) * residual.frames for residual in group) / frames
+        for key in ("translation", "rotation_deg")
     )
-    most = max(each.translation for each in group)
-    angle = max(each.rotation_deg for each in group)
-    count = len({each.pose_segment for each in group})
-    return str(count), _length(shift, metric), _length(most, metric), f"{turn:.3f}°", f"{angle:.3f}°"
+    max_translation = max(residual.translation for residual in group)
+    max_rotation = max(residual.rotation_deg for residual in group)
+    count = len({residual.pose_segment for residual in group})
+    lengths = _length(translation, metric), _length(max_translation, metric)
+    return str(count), *lengths, f"{rotation:.3f}°", f"{max_rotation:.3f}°"
 
 
 def _length(length: float, metric: bool) -> str:

@@ -1,4 +1,4 @@
-"""Failures that are no fault of the program, each as one line: what is wrong, where, and what to do."""
+"""One-line messages for errors of input or environment: what is wrong, where, and what to do."""
 
 import errno
 import resource
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from blocknerf.errors import BlockNerfError
 from blocknerf.options import flag
 
-REMEDIES = {
+HINTS = {
     errno.ENOSPC: "free some space and run the same command again",
     errno.EDQUOT: "free some space and run the same command again",
     errno.EFBIG: "raise the limit for the size of files (ulimit -f)",
@@ -19,7 +19,7 @@ REMEDIES = {
     errno.ENOTDIR: "a part of the path is a file; give another path",
     errno.EISDIR: "give the path of a file",
     errno.ENAMETOOLONG: "give a shorter path",
-    errno.ELOOP: "its symbolic links lead in a circle; correct them",
+    errno.ELOOP: "its symbolic links form a loop; correct them",
     errno.EIO: "check the disk or the connection to it, and run the same command again",
     errno.ESTALE: "check the connection to the file server, and run the same command again",
     errno.ETIMEDOUT: "check the connection to the file server, and run the same command again",
@@ -27,10 +27,10 @@ REMEDIES = {
     errno.ENFILE: "close other programs and run the same command again",
     errno.EAGAIN: "close other programs, or raise the limit for processes (ulimit -u)",
 }
-CHECK = "check the path and its permissions"
-"""What to do about a path where the system's reason is a rarer one."""
+DEFAULT_HINT = "check the path and its permissions"
+"""Hint for other errors of the system about a path."""
 
-LACKS_MEMORY = (
+OUT_OF_MEMORY_TEXTS = (
     "can't allocate memory",
     "cannot allocate memory",
     "unable to allocate",
@@ -39,68 +39,68 @@ LACKS_MEMORY = (
     "failed to map segment",
     "can't start new thread",
 )
-"""How libraries say so in errors that are of another kind."""
+"""Texts in errors of other types by which libraries report a lack of memory."""
 MIN_ADDRESS_SPACE = 1 << 31
-"""Bytes of address space in which all libraries load and kernels compile; below, some abort instead of raising."""
-LIGHTER = ("downscale", "width", "frames", "max_frames", "image_cache_gb", "block_cache_gb", "at_once", "threads")
-"""Options by which a command takes less memory, most effective first."""
+"""Bytes of address space needed to load all libraries and compile kernels. With less, some abort without raising."""
+MEMORY_OPTIONS = ("downscale", "width", "frames", "max_frames", "image_cache_gb", "block_cache_gb", "jobs", "threads")
+"""Options that reduce the memory of a command, most effective first."""
 
 
-def refusal_of(error: BaseException, options: Iterable[str] = ()) -> str | None:
-    """The line for an error of input or environment; None for a fault of the program.
+def error_line(error: BaseException, options: Iterable[str] = ()) -> str | None:
+    """Return the message for an error of input or environment; None for a bug.
 
     Args:
-        error: What ended a command.
-        options: Parameters of the command, to name those that help.
+        error: The error that ended a command.
+        options: Parameters of the command; the message suggests those that save memory.
     """
     if isinstance(error, BlockNerfError):
         return str(error)
-    short = next((each for each in _chain(error) if _lacks_memory(each)), None)
-    if short is not None:
-        helpful = [flag(name) for name in LIGHTER if name in set(options)][:3]
-        less = f", or ask for less by {' or '.join(helpful)}" if helpful else ""
-        return f"memory ran out ({_first_sentence(short)}); close other programs or raise its limit{less}"
+    cause = next((link for link in _chain(error) if _is_out_of_memory(link)), None)
+    if cause is not None:
+        flags = [flag(name) for name in MEMORY_OPTIONS if name in set(options)][:3]
+        use_less = f", or use less with {' or '.join(flags)}" if flags else ""
+        return f"out of memory ({_first_sentence(cause)}); close other programs or raise the limit{use_less}"
     if isinstance(error, RecursionError):
-        return "a file of the input nests its content too deeply to be read; simplify it"
+        return "an input file is nested too deeply; simplify it"
     if isinstance(error, UnicodeEncodeError):
-        unknown = ascii(error.object[error.start : error.end])
-        return f"{unknown} in a name cannot be written as {error.encoding}; rename it, or set PYTHONUTF8=1"
-    return _system_refusal(error) if isinstance(error, OSError) else None
+        character = ascii(error.object[error.start : error.end])
+        return f"{character} in a name cannot be written as {error.encoding}; rename it, or set PYTHONUTF8=1"
+    return _system_error_line(error) if isinstance(error, OSError) else None
 
 
 def check_address_space() -> None:
-    """Refuse to load libraries that would abort the process, without an exception, where they lack memory.
+    """Raise if libraries would abort the process, without an exception, for lack of address space.
 
     Raises:
-        BlockNerfError: the process may take less than `MIN_ADDRESS_SPACE`.
+        BlockNerfError: The process is limited to less than `MIN_ADDRESS_SPACE`.
     """
     limit = resource.getrlimit(resource.RLIMIT_AS)[0]
     if limit != resource.RLIM_INFINITY and limit < MIN_ADDRESS_SPACE:
-        asked = f"{MIN_ADDRESS_SPACE >> 10} or unlimited"
-        raise BlockNerfError(f"the limit for memory (ulimit -v) is {limit >> 10} KiB; set it to {asked}")
+        needed = f"{MIN_ADDRESS_SPACE >> 10} or unlimited"
+        raise BlockNerfError(f"the memory limit (ulimit -v) is {limit >> 10} KiB; set it to {needed}")
 
 
-def _system_refusal(error: OSError) -> str | None:
-    """The line for what the system refused, where it names a path or the reason lies outside of the program."""
-    if error.errno is None or not (error.filename or error.errno in REMEDIES):
+def _system_error_line(error: OSError) -> str | None:
+    """Return the message for an error of the system that names a path or has a known hint; None for others."""
+    if error.errno is None or not (error.filename or error.errno in HINTS):
         return None
-    place = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
-    return f"{place or 'input or output'}: {error.strerror}; {REMEDIES.get(error.errno, CHECK)}"
+    path = error.filename.decode(errors="replace") if isinstance(error.filename, bytes) else error.filename
+    return f"{path or 'input or output'}: {error.strerror}; {HINTS.get(error.errno, DEFAULT_HINT)}"
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:
-    """An error and those that led to it: where memory is short, a library may fail while it tells of it."""
+    """Yield an error and its causes: without memory, a library may fail while it reports the first error."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
 
 
-def _lacks_memory(error: BaseException) -> bool:
-    known = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
-    return known or any(text in str(error).lower() for text in LACKS_MEMORY)
+def _is_out_of_memory(error: BaseException) -> bool:
+    is_memory_error = isinstance(error, MemoryError) or getattr(error, "errno", None) == errno.ENOMEM
+    return is_memory_error or any(text in str(error).lower() for text in OUT_OF_MEMORY_TEXTS)
 
 
 def _first_sentence(error: BaseException) -> str:
-    """What an error says, without the advice and addresses that libraries add."""
+    """Return the first line of an error message, without the addresses that libraries add."""
     lines = str(error).strip().splitlines()
     return lines[0].rpartition("] . ")[2][:120] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""One page that shows a run: plan, fly-through, scores, pictures beside photographs, and how training went."""
+"""The report of a run as one HTML page: map, fly-through, metrics, renderings next to images, training curves."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -14,7 +14,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.colormaps import block_color
 from blocknerf.files import write_atomic
 from blocknerf.images import image_size
-from blocknerf.partition.report import read_coverage
+from blocknerf.partitioning.report import read_coverage
 from pipelines.charts import Series, legend, line_chart, stacked_strip
 from pipelines.console import format_duration, log
 from pipelines.evaluation_file import Evaluation, ImageMetrics, read_evaluation
@@ -25,23 +25,26 @@ from pipelines.staleness import changes
 from pipelines.training_log import LogLine, read_log
 
 IMAGE_KINDS = {
-    "photo": "Photograph; the half right of the line is scored.",
-    "render": "Rendered.",
-    "error": "Error: black none, white 0.25 or more.",
-    "depth": "Depth: red near, blue far.",
+    "photo": "Image. The half right of the line is evaluated.",
+    "render": "Rendering.",
+    "error": "Error: black is 0, white is 0.25 or more.",
+    "depth": "Depth: red is near, blue is far.",
 }
-LAYERS = {"depth": "Depth: red is near, blue is far.", "blocks": "Which blocks each picture is blended from, by color."}
+LAYERS = {"depth": "Depth: red is near, blue is far.", "blocks": "Blocks that each frame is blended from, by color."}
 
 
 def report(run: Path, *, render: str = "flythrough") -> Path:
-    """Write a run's report.html, and give its path.
+    """Write the report of a run as one HTML page.
 
-    The page holds all it shows, and asks nothing of any server. What is not there yet is left out, with the
-    command that makes it.
+    The page is self-contained and loads nothing from a server. Parts that do not exist yet are left out, with the
+    command that makes them.
 
     Args:
-        run: The run folder, partitioned.
-        render: The film to show, by its folder under renders/.
+        run: Run folder, partitioned.
+        render: Video to show, by its folder under renders/.
+
+    Returns:
+        The path of report.html.
 
     Raises:
         RunError: A file of the run is missing or broken.
@@ -53,21 +56,21 @@ def report(run: Path, *, render: str = "flythrough") -> Path:
     extras = Extras.read(folder, city, capture)
     records = extras.records
     for fault in extras.faults:
-        log(f"warning: not used: {fault}")
+        log(f"warning: ignored: {fault}")
     stale = () if scores is None else changes(folder, scores.inputs)
     for clause in stale:
         log(f"warning: {folder.evaluation}: stale: {clause}; run 'blocknerf evaluate' again")
     sections = [
-        Section(title="Files that were not used", body=_faults(folder, capture, extras.faults)),
+        Section(title="Ignored files", body=_faults(folder, capture, extras.faults)),
         Section(title="Fly-through", body=_fly_through(folder, city, render)),
-        Section(title="Photographs it never saw", body=_stale("evaluate", stale) + _comparisons(folder, scores)),
-        Section(title="Scores", body=_stale("evaluate", stale) + _scores(scores)),
-        Section(title="Plan", body=_map(folder)),
+        Section(title="Held-out images", body=_stale("evaluate", stale) + _comparisons(folder, scores)),
+        Section(title="Metrics", body=_stale("evaluate", stale) + _scores(scores)),
+        Section(title="Map", body=_map(folder)),
         Section(title="Poses", body=_poses(folder, capture)),
         Section(title="Training", body=_training(folder, city, records)),
         Section(title="Provenance", body=_provenance(capture, city, records)),
     ]
-    title = f"{_place(capture)}: {_counted(len(city.blocks), 'block')}"
+    title = f"{_capture_name(capture)}: {_counted(len(city.blocks), 'block')}"
     lead = _lead(capture, city, None if stale else scores, records)
     write_atomic(folder.report, document(title, lead, sections))
     log(f"{folder.report}: {folder.report.stat().st_size / 1e6:.1f} MB, opens in any browser")
@@ -75,25 +78,25 @@ def report(run: Path, *, render: str = "flythrough") -> Path:
 
 
 def _faults(folder: RunFolder, capture: Capture, faults: Sequence[str]) -> str:
-    """A warning for each, with its file's place in the run or the capture."""
+    """Return a warning for each ignored file, with its path relative to the run or the capture."""
     roots = {f"{root}/" for path in (folder.path, capture.image_dir) for root in (path.absolute(), path)}
-    shown = faults
+    messages = faults
     for root in sorted(roots, key=len, reverse=True):
-        shown = [fault.replace(root, "") for fault in shown]
-    return "".join(paragraph(fault, "warn") for fault in shown)
+        messages = [message.replace(root, "") for message in messages]
+    return "".join(paragraph(message, "warn") for message in messages)
 
 
-def _place(capture: Capture) -> str:
-    """The capture's folder, which is what people call it."""
+def _capture_name(capture: Capture) -> str:
+    """Return the name of the capture's folder."""
     return capture.image_dir.name or "capture"
 
 
 def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapping[str, TrainingRecord]) -> str:
     seconds = sum(record.seconds for record in records.values())
-    judged = f", {scores.protocol.test_frames} held out, {len(scores.frames)} of these judged" if scores else ""
+    held_out = f", {scores.protocol.test_frames} held out, {len(scores.frames)} of these evaluated" if scores else ""
     size = f"{2 * capture.extent:.3g} {'m' if capture.is_metric else 'units'}"
-    text = f"{len(capture)} photographs over {size}{judged}; preset {city.preset}."
-    facts = [("blocks", str(len(city.blocks))), ("photographs", str(len(capture)))]
+    text = f"{len(capture)} images over {size}{held_out}; preset {city.preset}."
+    facts = [("blocks", str(len(city.blocks))), ("images", str(len(capture)))]
     if scores is not None and scores.mean.psnr is not None:
         facts = [("PSNR, right halves", _number(scores.mean.psnr, 2)), ("SSIM", _number(scores.mean.ssim, 3)), *facts]
         if scores.mean.lpips is not None:
@@ -111,18 +114,18 @@ def _fly_through(folder: RunFolder, city: City, name: str) -> str:
     for clause in stale:
         log(f"warning: {folder.render_folder(name)}: stale: {clause}; run 'blocknerf render' again")
     body = _stale(f"render --name {name}", stale)
-    figures, colors = record.statistics, _colors(city)
-    assert figures is not None  # of a finished video
-    shares = [row.blocks for _, row in sorted(record.frames.items())]
-    used = {block: color for block, color in colors.items() if any(block in share for share in shares)}
-    caption = f"{len(shares)} pictures of {figures.width}x{figures.height} at {figures.fps:g} a second."
-    body += _video(folder, record, name, "frames", caption)
-    stripe = stacked_strip(shares, used, label="blocks along the film")
-    body += figure(stripe, "The blocks that the pictures are blended from, along the film.", "ribbon") + legend(used)
+    statistics, colors = record.statistics, _colors(city)
+    assert statistics is not None  # A finished video has statistics.
+    weights = [row.blocks for _, row in sorted(record.frames.items())]
+    used = {block: color for block, color in colors.items() if any(block in frame for frame in weights)}
+    size = f"{statistics.width}x{statistics.height}"
+    body += _video(folder, record, name, "frames", f"{len(weights)} frames of {size} at {statistics.fps:g} fps.")
+    strip = stacked_strip(weights, used, label="block weights along the video")
+    body += figure(strip, "Weights of the blocks along the video.", "ribbon") + legend(used)
     body += paragraph(
-        f"Hand-over: pictures change by {figures.mean_frame_difference:.4f} from one to the next on average (display values "
-        f"0 to 1); the largest jump is {figures.max_temporal_jump:.2f} times the usual change around it. Rendered at "
-        f"{figures.pixels_per_second:,} pixels a second.",
+        f"Temporal stability: consecutive frames differ by {statistics.mean_frame_difference:.4f} on average (display "
+        f"values 0 to 1); the largest jump is {statistics.max_temporal_jump:.2f} times the typical difference around "
+        f"it. Rendered at {statistics.pixels_per_second:,} pixels/s.",
         "faint",
     )
     others = "".join(_video(folder, record, name, layer, LAYERS[layer]) for layer in LAYERS if layer in record.videos)
@@ -130,17 +133,17 @@ def _fly_through(folder: RunFolder, city: City, name: str) -> str:
 
 
 def _video(folder: RunFolder, record: RenderRecord, name: str, layer: str, caption: str) -> str:
-    """A video of that name and layer, or what is wrong with its file."""
+    """Return a layer of a video, or a warning if its file is damaged."""
     path = folder.video(name, layer)
     if damage := record.videos[layer].damage(path):
-        complaint = f"{path.name} {damage}; run 'blocknerf render --name {name}' to write it again from its frames"
-        log(f"warning: {path.parent}: {complaint}")
-        return paragraph(complaint, "warn")
+        message = f"{path.name} {damage}; run 'blocknerf render --name {name}' to write it again from its frames"
+        log(f"warning: {path.parent}: {message}")
+        return paragraph(message, "warn")
     return figure(video_tag(path, f"video {name}: {layer}"), caption)
 
 
 def _stale(command: str, stale: Sequence[str]) -> str:
-    """A warning above what is not of the run as it is; nothing where all is."""
+    """Return a warning that a product is out of date; nothing if it is not."""
     return paragraph(f"Stale: {'; '.join(stale)}. Run: blocknerf {command}", "warn") if stale else ""
 
 
@@ -151,16 +154,16 @@ def _comparisons(folder: RunFolder, scores: Evaluation | None) -> str:
 
 def _comparison(folder: RunFolder, frame: ImageMetrics) -> str:
     blocks = ", ".join(f"{name} {weight:.0%}" for name, weight in frame.blocks.items() if weight >= 0.005)
-    head = f"<h3>{escape(frame.name)}</h3>"
+    title = f"<h3>{escape(frame.name)}</h3>"
     line = f"PSNR {_number(frame.metrics.psnr, 2)} dB, SSIM {_number(frame.metrics.ssim, 3)}; blocks: {blocks}"
-    places = {kind: folder.evaluation_images / f"{frame.images}_{kind}.png" for kind in IMAGE_KINDS}
+    paths = {kind: folder.evaluation_images / f"{frame.images}_{kind}.png" for kind in IMAGE_KINDS}
     figures = [
-        figure(img_tag(places[kind], f"{kind} of {frame.name}"), caption, "half" if kind == "photo" else "")
+        figure(img_tag(paths[kind], f"{kind} of {frame.name}"), caption, "half" if kind == "photo" else "")
         for kind, caption in IMAGE_KINDS.items()
     ]
-    width, height = image_size(places["photo"])
-    shape = "four wide-four" if width > 2 * height else "four"
-    return head + paragraph(line, "faint") + f'<div class="{shape}">{"".join(figures)}</div>'
+    width, height = image_size(paths["photo"])
+    layout = "four wide-four" if width > 2 * height else "four"
+    return title + paragraph(line, "faint") + f'<div class="{layout}">{"".join(figures)}</div>'
 
 
 def _scores(scores: Evaluation | None) -> str:
@@ -168,8 +171,8 @@ def _scores(scores: Evaluation | None) -> str:
         return paragraph("Not evaluated yet: blocknerf evaluate", "warn")
     protocol = paragraph(scores.protocol.text, "faint") + paragraph(f"LPIPS: {scores.protocol.lpips}", "faint")
     if not scores.frames:
-        return protocol + paragraph("No photograph was held out, so there is nothing to judge.", "warn")
-    head = ("", "photographs", "mean share", "PSNR", "PSNR masked", "SSIM", "LPIPS", "PSNR, whole picture")
+        return protocol + paragraph("No image was held out, so there is nothing to evaluate.", "warn")
+    header = ("", "images", "mean weight", "PSNR", "PSNR masked", "SSIM", "LPIPS", "PSNR, full image")
     rows = [
         (f"{name} alone", str(block.frames), f"{block.weight:.0%}", _number(block.psnr, 2), "", "", "", "")
         for name, block in scores.blocks.items()
@@ -177,28 +180,28 @@ def _scores(scores: Evaluation | None) -> str:
     means = scores.mean
     values = [(means.psnr, 2), (means.psnr_masked, 2), (means.ssim, 3), (means.lpips, 3), (means.psnr_full, 2)]
     last = ("city, blended", str(len(scores.frames)), "", *(_number(value, digits) for value, digits in values))
-    return protocol + table(head, rows, last) + _frame_table(scores.frames)
+    return protocol + table(header, rows, last) + _frame_table(scores.frames)
 
 
 def _frame_table(frames: Sequence[ImageMetrics]) -> str:
-    head = ("photograph", "PSNR", "PSNR masked", "SSIM", "LPIPS")
+    header = ("image", "PSNR", "PSNR masked", "SSIM", "LPIPS")
     rows = []
     for frame in frames:
-        s = frame.metrics
-        values = [(s.psnr, 2), (s.psnr_masked, 2), (s.ssim, 3), (s.lpips, 3)]
+        metrics = frame.metrics
+        values = [(metrics.psnr, 2), (metrics.psnr_masked, 2), (metrics.ssim, 3), (metrics.lpips, 3)]
         rows.append((frame.name, *(_number(value, digits) for value, digits in values)))
-    return f"<details><summary class=faint>Every photograph</summary>{table(head, rows)}</details>"
+    return f"<details><summary class=faint>All images</summary>{table(header, rows)}</details>"
 
 
 def _map(folder: RunFolder) -> str:
     body = ""
     if folder.map.exists():
-        plan = img_tag(folder.map, "plan of blocks, photographs and points", lossless=True)
-        body += figure(plan, "Blocks, photographs, their path and measured points, from above.", "plan wide")
+        image = img_tag(folder.map, "map of blocks, images and points", lossless=True)
+        body += figure(image, "Blocks, images, their path and lidar points, from above.", "map wide")
     if not folder.coverage.exists():
         return body
     coverage = read_coverage(folder.coverage)
-    head = ("block", "photographs", "by sight", "held out", "megapixels", "segments", "overlap", "neighbors")
+    header = ("block", "images", "visible only", "held out", "megapixels", "segments", "overlap", "neighbors")
     rows = [
         (
             row.block,
@@ -211,7 +214,7 @@ def _map(folder: RunFolder) -> str:
         for row in coverage.blocks
     ]
     warnings = "".join(paragraph(warning, "warn") for warning in coverage.warnings)
-    return body + warnings + table(head, rows)
+    return body + warnings + table(header, rows)
 
 
 def _poses(folder: RunFolder, capture: Capture) -> str:
@@ -228,11 +231,11 @@ def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecor
     if not logs:
         return paragraph("Not trained yet: blocknerf train", "warn")
     loss = line_chart(_series(logs, colors, "loss"), label="loss", x_label="step", y_label="loss", log=True)
-    psnr = line_chart(_series(logs, colors, "psnr"), label="PSNR", x_label="step", y_label="PSNR of batches, dB")
+    psnr = line_chart(_series(logs, colors, "psnr"), label="PSNR", x_label="step", y_label="PSNR of batches (dB)")
     charts = f'<div class="pair">{figure(loss, "Loss.")}{figure(psnr, "PSNR of the training pixels.")}</div>'
-    head = ("block", "steps", "photographs", "time", "rays a second", "training PSNR")
+    header = ("block", "steps", "images", "time", "rays/s", "training PSNR")
     rows = [_training_row(name, lines, records.get(name, TrainingRecord())) for name, lines in logs.items()]
-    return charts + legend({name: colors[name] for name in logs}) + table(head, rows)
+    return charts + legend({name: colors[name] for name in logs}) + table(header, rows)
 
 
 def _series(logs: Mapping[str, Sequence[LogLine]], colors: Mapping[str, str], key: str) -> list[Series]:
@@ -259,7 +262,7 @@ def _provenance(capture: Capture, city: City, records: Mapping[str, TrainingReco
     devices = sorted({record.device for record in records.values() if record.device is not None})
     facts = [
         ("Source", capture.source),
-        ("Unit", "metres" if capture.is_metric else "the capture's own"),
+        ("Unit", "meters" if capture.is_metric else "arbitrary"),
         ("Segments", ", ".join(capture.segments)),
         ("Blending", f"{city.weighting}, power {city.power:g}, within {city.selection_radius:g} radii"),
         ("Culling", f"blocks below a mean predicted visibility of {city.visibility_threshold:g}"),

@@ -1,4 +1,4 @@
-"""The whole way in one command: from posed photographs to a fly-through and a report."""
+"""All steps in one command: from posed images to a fly-through and a report."""
 
 import time
 from pathlib import Path
@@ -10,7 +10,10 @@ from blocknerf.errors import RunError
 from blocknerf.files import check_format_version, format_json, read_json, write_atomic
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.locks import holder
+from blocknerf.options import check_whole
 from blocknerf.quality import Preset
+from blocknerf.training.overrides import Overrides
+from blocknerf.values import finite, one_case
 from pipelines.align import align
 from pipelines.console import format_duration, log, stage
 from pipelines.evaluate import evaluate
@@ -24,6 +27,7 @@ from pipelines.training_log import difference
 
 SETTINGS_FORMAT = "blocknerf.run/2"
 OTHER_FOLDER_HINT = "choose another output folder"
+NUM_STAGES = 8
 
 
 def run(
@@ -42,50 +46,74 @@ def run(
     pose_restarts: int | None = None,
     test_every: int = 8,
     jobs: int | None = None,
+    image_cache_gb: float = 1.5,
+    threads: int | None = None,
+    robust_trim: float = 0.0,
+    seed: int = 0,
+    overrides: tuple[str, ...] = (),
     device: Device = "auto",
     deterministic: bool = False,
     view: bool = False,
 ) -> RunFolder:
-    """Turn a capture into a trained city, its fly-through, its scores and its report.
+    """Run all steps: turn a capture into a trained city, a fly-through, metrics and a report.
 
-    Whatever is done already in the output folder is skipped, so the same command goes on after it was stopped.
+    Skips a step if its output exists, so the same command resumes an interrupted run.
 
     Args:
-        capture: the capture: a `transforms.json`, or the folder that holds one.
-        out: the run folder, made where it does not exist.
-        preset: how much work a block is worth; draft takes minutes a block without a GPU.
-        steps: training steps a block; by default the preset's.
-        downscale: whole number by which photographs are shrunk; by default chosen from their size.
-        placement: how blocks are placed; auto takes route for cameras on the ground and grid for an aerial capture.
-        blocks: blocks by hand, JSON or GeoJSON, in place of a placement.
-        osm: OpenStreetMap extract (.osm, plain or as .bz2 or .gz): a block at each of its intersections, in place
-            of a placement. Needs the extra `osm`, and a capture with a geographic origin.
-        radius: radius of a block in the capture's unit, with streets that of the largest; by default derived.
-        pose_refinement: correct the poses of each segment together while a block trains.
-        pose_segment_length: with pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
-            poses that drift.
-        pose_restarts: with pose_refinement, look for poses this many times, each time with a field begun anew from those
-            found before; by default three times with pose_stretch, else once. All but the last take 900 steps at most.
-        test_every: every n-th frame is kept from training and judged; 0 keeps none.
-        jobs: blocks that train at the same time on a processor; by default as many as there are cores and memory
-            for, and one where it is looked on.
-        device: where to train and render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
-        deterministic: add up in a fixed order on a GPU, too, so that the same command gives the same blocks; slower.
-        view: show the blocks in the browser as they train. Needs the extra `view`.
+        capture: A transforms.json, or the folder that contains one.
+        out: Run folder; created if it does not exist.
+        preset: Quality preset. draft takes minutes per block without a GPU.
+        steps: Training steps per block. Default: from the preset.
+        downscale: Factor by which to downscale the images. Default: chosen to reach the preset's image size.
+        placement: How to place blocks. auto chooses route for cameras on the ground and grid for aerial captures.
+        blocks: File with hand-made blocks (JSON or GeoJSON), instead of --placement.
+        osm: OpenStreetMap extract (.osm, .osm.bz2 or .osm.gz): places a block at each intersection, instead of
+            --placement. Needs the extra 'streets' and a capture with a geographic origin.
+        radius: Block radius in the capture's unit; with --osm, the largest one. Default: derived from the capture.
+        pose_refinement: Refine the poses of each segment while a block trains.
+        pose_segment_length: With --pose-refinement, split segments into pose segments of about this length, in the
+            capture's unit, and refine each. For poses that drift. 0 refines each segment as a whole.
+        pose_restarts: With --pose-refinement, train this many times, each time from scratch with the poses found so
+            far. All but the last take at most 900 steps. Default: 3 with --pose-segment-length, otherwise 1.
+        test_every: Hold out every n-th frame for evaluation; 0 holds out none.
+        jobs: Blocks to train in parallel on CPU. Default: limited by cores and memory; 1 with --view.
+        image_cache_gb: Memory for the images of a block, in GiB.
+        threads: Number of CPU threads. Default: all cores.
+        robust_trim: For images without masks: fraction of rays with the largest errors that may show moving objects
+            and are ignored if their neighborhood has large errors too. Start with 0.15; 0 uses every pixel.
+        seed: Random seed.
+        overrides: Set a training or field parameter by name: training.grid_lr=0.01 or field.num_levels=10. Repeat the
+            option to set several.
+        device: Device for training and rendering: auto (a GPU if there is one), cpu, cuda or cuda:1.
+        deterministic: Use deterministic algorithms on a GPU too, for reproducible results; slower.
+        view: Show the blocks in the browser as they train. Needs the extra 'view'.
+
+    Returns:
+        The run folder.
 
     Raises:
-        BlockNerfError: the capture cannot be used, or the output folder holds another run.
+        BlockNerfError: The capture cannot be used, or the output folder contains another run.
     """
-    # All that can be refused before anything is begun.
-    check_training(steps=steps, downscale=downscale, jobs=jobs, view=view)
+    # Check all options before any work.
+    check_training(
+        steps=steps,
+        downscale=downscale,
+        jobs=jobs,
+        image_cache_gb=image_cache_gb,
+        robust_trim=robust_trim,
+        seed=seed,
+        view=view,
+    )
+    check_whole(threads=threads)
+    parameters = Overrides.parse(overrides)
     check_poses(pose_refinement, pose_segment_length, pose_restarts)
     check_placement(radius, test_every)
     resolve_device(device)
     start = time.monotonic()
     folder = RunFolder(out)
-    with stage("ingest"):
+    with stage("ingest", 1, NUM_STAGES):
         ingest(capture, out)
-    with stage("partition"):
+    with stage("partition", 2, NUM_STAGES):
         city = partition(
             out,
             placement=placement,
@@ -100,8 +128,9 @@ def run(
         "pose_segment_length": pose_segment_length,
         "pose_restarts": pose_restarts,
     }
-    _check_settings(folder, city, {"steps": steps, "downscale": downscale, **poses})
-    with stage("train"):
+    settings = {"steps": steps, "downscale": downscale, **poses, "robust_trim": robust_trim, "seed": seed}
+    _check_settings(folder, city, settings | parameters.to_json())
+    with stage("train", 3, NUM_STAGES):
         train(
             out,
             steps=steps,
@@ -110,53 +139,64 @@ def run(
             pose_segment_length=pose_segment_length,
             pose_restarts=pose_restarts,
             jobs=jobs,
+            image_cache_gb=image_cache_gb,
+            threads=threads,
+            robust_trim=robust_trim,
+            seed=seed,
+            overrides=overrides,
             device=device,
             deterministic=deterministic,
             view=view,
         )
     if busy := [block.name for block in city.blocks if holder(folder.training_lock(block.name))]:
-        raise RunError(f"{out}: other processes train {', '.join(busy)}; run the same command again when they are done")
-    with stage("align"):
+        raise RunError(f"{out}: other processes train {', '.join(busy)}; run the same command again after them")
+    with stage("align", 4, NUM_STAGES):
         align(out)
-    with stage("match"):
-        match(out, device=device)
-    with stage("render"):
-        render(out, device=device)
-    with stage("evaluate"):
-        evaluate(out, device=device)
-    with stage("report"):
+    with stage("match", 5, NUM_STAGES):
+        match(out, threads=threads, device=device)
+    with stage("render", 6, NUM_STAGES):
+        render(out, threads=threads, device=device)
+    with stage("evaluate", 7, NUM_STAGES):
+        evaluate(out, threads=threads, device=device)
+    with stage("report", 8, NUM_STAGES):
         report(out)
     log(f"finished in {format_duration(time.monotonic() - start)}: {folder.report}")
     return folder
 
 
 def _check_settings(folder: RunFolder, city: City, settings: dict[str, Any]) -> None:
-    """Note how blocks are trained, or refuse to train the rest of them otherwise.
+    """Write the training settings of a run; if a block has started, compare them with the written ones instead.
 
-    `ingest` and `partition` compare the rest of what a run was asked for. What is off or left to the preset is not
-    written, so that runs begun before there was such an option go on.
+    `ingest` and `partition` check their own settings. Settings that are off or left to the preset are not written, so
+    that runs from before such an option existed can continue.
+
+    Raises:
+        RunError: The run was started with other settings.
     """
     settings = _non_default(settings)
-    begun = [block for block in city.blocks if folder.train_summary(block.name).exists()]
-    begun += [block for block in city.blocks if folder.checkpoint(block.name).exists()]
-    if not (begun and folder.run_settings.exists()):
+    started = [block for block in city.blocks if folder.train_summary(block.name).exists()]
+    started += [block for block in city.blocks if folder.checkpoint(block.name).exists()]
+    if not (started and folder.run_settings.exists()):
         write_atomic(folder.run_settings, format_json({"format": SETTINGS_FORMAT, **settings}))
         return
     if differs := difference(read_settings(folder.run_settings), settings):
-        raise RunError(f"{folder.path}: holds another run, with {differs}; {OTHER_FOLDER_HINT}")
+        raise RunError(f"{folder.path}: contains another run, with {differs}; {OTHER_FOLDER_HINT}")
 
 
 def read_settings(path: Path) -> dict[str, Any]:
-    """The settings of `run.json` that are neither off nor left to the preset.
+    """Return the settings of `run.json` that are neither off nor left to the preset.
 
     Raises:
-        RunError: it is missing, broken or of another format.
+        RunError: The file is missing, broken or of another format.
     """
     written = read_json(path, "settings")
     check_format_version(written.pop("format", None), SETTINGS_FORMAT, path, OTHER_FOLDER_HINT)
+    for key, value in written.items():
+        if isinstance(value, float) and finite(value) is None:
+            raise RunError(f"{path}: {one_case(key)}: {value:g} is not a finite number; {OTHER_FOLDER_HINT}")
     return _non_default(written)
 
 
 def _non_default(settings: dict[str, Any]) -> dict[str, Any]:
-    """Those that are neither off nor left to the preset."""
+    """Return the settings that are neither off nor left to the preset."""
     return {key: value for key, value in settings.items() if value}

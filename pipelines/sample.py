@@ -1,4 +1,4 @@
-"""Make a sample city: a capture of an analytic town with known geometry."""
+"""The job that generates a sample capture: an analytic town with known geometry."""
 
 from math import isqrt
 from pathlib import Path
@@ -32,34 +32,34 @@ def sample(
     samples_per_pixel: int = 4,
     jpeg_quality: int = 86,
 ) -> Path:
-    """Write photographs of a small town, with poses, masks, exposures, points and a street map.
+    """Generate a sample capture: images of a small town, with poses, masks, exposures, points and a street map.
 
-    The same options give the same bytes. Nothing is done for a folder that holds this sample already.
+    The same options give the same bytes. Skipped if the folder already contains this sample.
 
     Args:
-        out: Folder of the sample; it must be new or empty.
-        width: Of the photographs, in pixels.
-        height: Of the photographs, in pixels.
-        drives: How many; they take turns in hour (noon, dusk, overcast) and direction.
-        positions: Places along each drive where all three cameras take a photograph.
-        route: Along the main street, or a tour that turns into the side streets.
-        field_of_view: From side to side of a photograph, in degrees.
-        exposure_jitter: How far the exposure of a drive wanders to either side of its hour's, in stops; from about 1
-            on it no longer tells the hour.
-        traffic: Two cars that come toward the rig in each drive, or a jam in the whole of the lane beside it.
-        translation_noise: Length of the shift that displaces the poses of each drive, in metres.
-        rotation_noise: Angle by which the poses of each drive are turned about their middle, in degrees.
-        seed: Another number gives another town.
-        changed_building: Replace the building of this number by another one.
-        samples_per_pixel: Rays per pixel, on a regular grid; a square number.
-        jpeg_quality: Of the JPEGs, 1 to 95.
+        out: Output folder; must be new or empty.
+        width: Image width in pixels.
+        height: Image height in pixels.
+        drives: Number of drives. They alternate in time of day (noon, dusk, overcast) and direction.
+        positions: Positions along each drive. Each of the three cameras takes one image per position.
+        route: main follows the main street; tour also turns into the side streets.
+        field_of_view: Horizontal field of view in degrees.
+        exposure_jitter: Maximum deviation of a drive's exposure from that of its time of day, in stops. From about 1,
+            the exposure no longer indicates the time of day.
+        traffic: light adds two oncoming cars to each drive; dense fills the oncoming lane.
+        translation_noise: Length of a translation added to the poses of each drive, in meters.
+        rotation_noise: Angle of a rotation of the poses of each drive about their center, in degrees.
+        seed: Random seed of the town.
+        changed_building: Number of a building to replace by another one. Default: none.
+        samples_per_pixel: Rays per pixel on a regular grid; must be a square number.
+        jpeg_quality: JPEG quality, 1 to 95.
 
     Returns:
         The folder.
 
     Raises:
-        OptionError: an option is out of range.
-        RunError: the folder holds something else.
+        OptionError: An option is out of range.
+        RunError: The folder contains something else.
     """
     spec = SampleSpec(
         width=width,
@@ -78,22 +78,22 @@ def sample(
         jpeg_quality=jpeg_quality,
     )
     _check(spec)
-    if _holds(out, spec):
-        log(f"done already: {out}")
+    if _contains(out, spec):
+        log(f"skipping: {out} exists")
         return out
     town = Town.build(seed, changed_building=changed_building)
     with atomic_folder(out) as part:
-        shots = list(progress(write_sample(town, part, spec), "photographs", len(plan_views(spec))))
-    log(f"{len(shots)} photographs of {drives} drives in {out}")
+        views = list(progress(write_sample(town, part, spec), "images", len(plan_views(spec))))
+    log(f"{len(views)} images from {drives} drive{'' if drives == 1 else 's'} -> {out}")
     return out
 
 
 def _check(spec: SampleSpec) -> None:
-    """Refuse options out of range.
+    """Raise if options are out of range or cannot be combined.
 
     Raises:
-        OptionError: names the option and its range.
-        RunError: the route and the traffic do not go together.
+        OptionError: An option is out of range; the message names it and its range.
+        RunError: The route and the traffic cannot be combined.
     """
     ranges = {
         "width": (8, 8192),
@@ -113,21 +113,21 @@ def _check(spec: SampleSpec) -> None:
         raise OptionError(f"--samples-per-pixel {spec.samples_per_pixel} is not a square number; give 1, 4, 9 or 16")
     check_whole(least=0, seed=spec.seed, changed_building=spec.changed_building)
     if spec.traffic == "dense" and spec.route != "main":
-        raise RunError("sample: on a tour the car turns left through dense traffic; take light traffic or route main")
+        raise RunError("sample: --route tour crosses the oncoming lane, so it needs --traffic light; change one")
 
 
-def _holds(out: Path, spec: SampleSpec) -> bool:
-    """Whether a folder holds the sample; a folder that holds anything else is refused.
+def _contains(out: Path, spec: SampleSpec) -> bool:
+    """Return whether a folder contains the sample; False if it is new or empty.
 
     Raises:
-        RunError: names the folder.
+        RunError: It contains something else.
     """
     if out.exists() and not out.is_dir():
         raise RunError(f"{out}: this is a file; give a folder for the sample")
     if not out.is_dir() or not any(out.iterdir()):
         return False
-    found = read_spec(out)
-    if found == spec:
+    existing = read_spec(out)
+    if existing == spec:
         return True
-    held = "files that are not a sample city" if found is None else "a sample city made with other options"
-    raise RunError(f"{out}: holds {held}; give a new or empty folder")
+    contents = "files that are not a sample capture" if existing is None else "a sample capture with other options"
+    raise RunError(f"{out}: contains {contents}; give a new or empty folder")

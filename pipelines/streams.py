@@ -1,4 +1,4 @@
-"""Standard output and standard error: closed, full, of another encoding, or read by nobody any more."""
+"""Handling of standard output and standard error that are closed, full, broken pipes or not UTF-8."""
 
 import io
 import os
@@ -10,21 +10,21 @@ from typing import TextIO
 
 
 def prepare_streams() -> None:
-    """Let closed standard streams lead nowhere, and write what an encoding lacks as codes."""
-    nowhere = os.open(os.devnull, os.O_RDWR)
-    while nowhere < 3:  # A closed stream's number: else a file of the run would get it, and what libraries print.
-        nowhere = os.open(os.devnull, os.O_RDWR)
-    os.close(nowhere)
+    """Redirect closed standard streams to the null device, and escape characters that the encoding lacks."""
+    null = os.open(os.devnull, os.O_RDWR)
+    while null < 3:  # Otherwise a file of the run would get a closed stream's number, and with it what libraries print.
+        null = os.open(os.devnull, os.O_RDWR)
+    os.close(null)
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         if stream is None:
-            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # until the process ends
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # open until the process ends
         elif isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def stdout_closed() -> bool:
-    """Whether nobody reads standard output any more; it is then thrown away, or Python would complain at its end."""
+    """Return whether the reader of standard output closed the pipe; if so, discard output to avoid an error at exit."""
     output = select.poll()
     output.register(sys.stdout, 0)
     if not output.poll(0):
@@ -34,7 +34,7 @@ def stdout_closed() -> bool:
 
 
 def end_with_line(line: str) -> None:
-    """Write a last line to standard error, if anybody can be told, and leave nothing to be written at the end."""
+    """Write a last line to standard error if it can be written, and flush both streams."""
     for stream, text in ((sys.stdout, ""), (sys.stderr, f"{line}\n")):
         written = False
         with suppress(OSError):
@@ -46,5 +46,5 @@ def end_with_line(line: str) -> None:
 
 
 def _discard(stream: TextIO) -> None:
-    """Let what is still to be written to a stream, and all that follows, lead nowhere."""
+    """Redirect a stream to the null device, including its buffered output."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

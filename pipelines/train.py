@@ -1,7 +1,8 @@
-"""The training job: one block at a time, each as if it were alone."""
+"""The training job. Each block trains independently of the others."""
 
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,15 +19,16 @@ from blocknerf.options import check_number, check_positive, check_whole
 from blocknerf.processes import end_with
 from blocknerf.training.block_spec import check_downscale, default_downscale
 from blocknerf.training.config import POSE_RESTARTS
+from blocknerf.training.overrides import Overrides
 from pipelines.block_training import BlockTraining
 from pipelines.console import format_duration, log
 from pipelines.live_viewer import live_viewer
 from pipelines.parallel import GIB, max_parallel_blocks, train_parallel
 
 RESERVED_BYTES = 5 << 29
-"""What a training takes besides the image cache: the interpreter, the kernels, the field and one step.
+"""Memory of training without the image cache: the interpreter, the kernels, the field and one step.
 
-Measured at the peak: 0.75 GiB for a draft block, 0.9 for standard, 1.7 for fine, and 0.4 more with two million points.
+Measured peaks: 0.75 GiB for a draft block, 0.9 for standard, 1.7 for fine; 0.4 more with two million points.
 """
 
 
@@ -44,46 +46,52 @@ def train(
     jobs: int | None = None,
     robust_trim: float = 0.0,
     seed: int = 0,
+    overrides: tuple[str, ...] = (),
     device: Device = "auto",
     deterministic: bool = False,
     capture: Path | None = None,
     view: bool = False,
     parent_pid: int | None = None,
 ) -> list[str]:
-    """Train the blocks of a run that are not trained yet, and give their names.
+    """Train the blocks of a run that are not trained yet.
 
-    A block that was stopped goes on from its last checkpoint, exactly as if it had not been. Blocks that another
-    process trains at the same time are left to it.
+    An interrupted block resumes from its last checkpoint, with the same result as without the interruption. Blocks
+    that another process is training are skipped.
 
     Args:
         run: Run folder, partitioned.
-        block: Train only this block.
-        steps: Optimization steps a block; by default the preset's.
-        downscale: Reduce photographs by this factor; by default the preset's image size decides.
-        pose_refinement: Correct the poses of each segment together while a block trains.
-        pose_segment_length: With pose_refinement, correct stretches of a segment about this long, in the capture's unit, for
-            poses that drift.
-        pose_restarts: With pose_refinement, look for poses this many times, each time with a field begun anew from those
-            found before; by default three times with pose_stretch, else once. All but the last take 900 steps at most.
-        image_cache_gb: Memory that the images of a block may take, in GiB.
-        threads: Processor threads; by default every core.
-        jobs: Blocks that train at the same time on a processor, each with its share of the threads and an image
-            cache of its own; by default as many as there are cores and memory for, and one where it is looked on.
-        robust_trim: For photographs without masks: share of rays, those with the largest errors, that may show what moved
-            and are ignored where their surroundings err as well; 0.15 is a good start, 0 trusts every pixel.
-        seed: Source of every random choice.
-        device: Where to train: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
-        deterministic: Add up in a fixed order on a GPU, too, so that the same command gives the same block; slower.
-        capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
-        view: Show the blocks in the browser as they train. Needs the extra `view`.
-        parent_pid: Number of the process that started this one; training stops when that is gone, even if it was killed.
+        block: Train only this block. Default: all blocks.
+        steps: Optimization steps per block. Default: from the preset.
+        downscale: Factor by which to downscale the images. Default: chosen to reach the preset's image size.
+        pose_refinement: Refine the poses of each segment while a block trains.
+        pose_segment_length: With --pose-refinement, split segments into pose segments of about this length, in the
+            capture's unit, and refine each. For poses that drift. 0 refines each segment as a whole.
+        pose_restarts: With --pose-refinement, train this many times, each time from scratch with the poses found so
+            far. All but the last take at most 900 steps. Default: 3 with --pose-segment-length, otherwise 1.
+        image_cache_gb: Memory for the images of a block, in GiB.
+        threads: Number of CPU threads. Default: all cores.
+        jobs: Blocks to train in parallel on CPU, each with an equal part of the threads and an image cache of its
+            own. Default: limited by cores and memory; 1 with --view.
+        robust_trim: For images without masks: fraction of rays with the largest errors that may show moving objects
+            and are ignored if their neighborhood has large errors too. Start with 0.15; 0 uses every pixel.
+        seed: Random seed.
+        overrides: Set a training or field parameter by name: training.grid_lr=0.01 or field.num_levels=10. Repeat the
+            option to set several.
+        device: Device for training: auto (a GPU if there is one), cpu, cuda or cuda:1.
+        deterministic: Use deterministic algorithms on a GPU too, for reproducible results; slower.
+        capture: Folder of the capture, if it or the run was moved; remembered. Default: as recorded in the run.
+        view: Show the blocks in the browser as they train. Needs the extra 'view'.
+        parent_pid: ID of the parent process. Training stops when that process ends, even if it was killed.
+
+    Returns:
+        The names of the blocks that this call trained.
 
     Raises:
-        BackendError: There is no such device.
+        BackendError: The device does not exist.
         OptionError: A number is out of range.
-        TrainingError: Options do not go together, or training met a number that is not finite.
-        RunError: The folder is not partitioned, or a file of it is broken or of a training with other settings.
-        LockedError: Another process trains the one block that was asked for.
+        TrainingError: Options cannot be combined, or a value became NaN or infinite in training.
+        RunError: The run is not partitioned, or a file is broken or from a training with other settings.
+        LockedError: Another process is training the one requested block.
     """
     check_training(
         steps=steps,
@@ -95,13 +103,14 @@ def train(
         view=view,
     )
     check_poses(pose_refinement, pose_segment_length, pose_restarts)
+    parameters = Overrides.parse(overrides)
     check_whole(parent_pid=parent_pid)
     end_with(parent_pid)
-    usable, place, folder = set_num_threads(threads), resolve_device(device), RunFolder(run)
+    num_threads, torch_device, folder = set_num_threads(threads), resolve_device(device), RunFolder(run)
     city, known = read_city(folder.city), read_capture(folder.capture)
     check_downscale(known, downscale)
     set_deterministic(deterministic)
-    names = [city.block(block).name] if block else [each.name for each in city.blocks]
+    names = [city.block(block).name] if block else [item.name for item in city.blocks]
     choices = {
         "steps": steps,
         "downscale": downscale or default_downscale(known, city.preset),
@@ -111,47 +120,50 @@ def train(
         "image_cache_bytes": int(image_cache_gb * GIB),
         "robust_trim": robust_trim,
         "seed": seed,
+        **parameters.training,
     }
     todo = [name for name in names if not folder.field(name).exists()]
     images = capture_with_images(folder, capture) if todo else known
-    # Who started this one has compiled them already, or could not.
-    if todo and parent_pid is None and choose("radiance", "auto", torch.empty(0, device=place)) == "numba":
-        _compile_kernels(usable)
+    # A parent process has compiled them already, or failed to.
+    if todo and parent_pid is None and choose("radiance", "auto", torch.empty(0, device=torch_device)) == "numba":
+        _compile_kernels(num_threads)
     for name in names:
         if name not in todo:
             log(f"skipping {name}: {folder.field(name)} exists")
             clear_abandoned(folder.training_lock(name))
-    alone = view or place.type != "cpu"
+    serial = view or torch_device.type != "cpu"
     memory = image_cache_gb + RESERVED_BYTES / GIB
-    jobs = min(jobs or (1 if alone else max_parallel_blocks(usable, memory)), len(todo))
+    jobs = min(jobs or (1 if serial else max_parallel_blocks(num_threads, memory)), len(todo))
     if jobs > 1:
-        own = {"threads": max(1, usable // jobs), "device": place, "deterministic": deterministic}
-        shared = {key: value for key, value in choices.items() if key != "image_cache_bytes"}
-        train_parallel(run, todo, jobs, {**shared, "image_cache_gb": image_cache_gb, **own})
+        process = {"threads": max(1, num_threads // jobs), "device": torch_device, "deterministic": deterministic}
+        separate = {"image_cache_bytes", *parameters.training}
+        options: dict[str, Any] = {key: value for key, value in choices.items() if key not in separate}
+        options |= {"image_cache_gb": image_cache_gb, "set": overrides}
+        train_parallel(run, todo, jobs, {**options, **process})
     else:
         with live_viewer(run, view):
             for name in todo:
-                _train_alone(
-                    BlockTraining(folder, city, images, name, choices, place, view),
-                    wanted=bool(block) and parent_pid is None,
+                _train_block(
+                    BlockTraining(folder, city, images, name, choices, parameters.field, torch_device, view),
+                    requested=bool(block) and parent_pid is None,
                 )
     return [name for name in todo if folder.field(name).exists()]
 
 
-def _train_alone(training: BlockTraining, *, wanted: bool) -> None:
-    """Train a block that no other process trains; one that is not `wanted` in particular is left to that.
+def _train_block(training: BlockTraining, *, requested: bool) -> None:
+    """Train a block under its lock. If another process is training it, skip it unless it was explicitly requested.
 
     Raises:
-        LockedError: another process trains the block that is wanted.
+        LockedError: Another process is training the requested block.
     """
     try:
-        with exclusive(training.folder.training_lock(training.name), f"block {training.name}: training") as before:
-            if before is not None:
-                log(f"{training.name}: takes over from {before}, which was killed")
+        with exclusive(training.folder.training_lock(training.name), f"block {training.name}: training") as killed:
+            if killed is not None:
+                log(f"{training.name}: taking over from {killed}, which was killed")
             if not training.folder.field(training.name).exists():
                 training.run()
     except LockedError as error:
-        if wanted:
+        if requested:
             raise
         log(f"skipping {error}")
 
@@ -166,36 +178,36 @@ def check_training(
     seed: int = 0,
     view: bool = False,
 ) -> None:
-    """Refuse options of `train` that are out of range, or do not go together.
+    """Raise if options of `train` are out of range or cannot be combined.
 
     Raises:
-        OptionError: names the option and its range.
-        TrainingError: names the options.
+        OptionError: An option is out of range; the message names it and its range.
+        TrainingError: Options cannot be combined; the message names them.
     """
     check_whole(steps=steps, downscale=downscale, jobs=jobs)
     check_whole(least=0, seed=seed)
     check_positive(image_cache_gb=image_cache_gb)
     if not 0.0 <= robust_trim < 1.0:
         raise OptionError(
-            f"--robust-trim {robust_trim:g} is not from 0 to below 1; give the share of rays that may be ignored"
+            f"--robust-trim {robust_trim:g} is not in [0, 1); give the fraction of rays that may be ignored"
         )
     if view and jobs and jobs > 1:
-        raise TrainingError(f"--jobs {jobs} does not go with --view, which shows one block; leave one out")
+        raise TrainingError(f"--jobs {jobs} cannot be combined with --view, which shows one block; leave one out")
 
 
 def check_poses(pose_refinement: bool, pose_segment_length: float, pose_restarts: int | None) -> None:
-    """Refuse stretches that are no length, rounds that are none, and either where nothing is corrected.
+    """Raise if options of pose refinement are out of range, or given without `--pose-refinement`.
 
     Raises:
-        OptionError: names the option and its range.
-        TrainingError: names the options that do not go together.
+        OptionError: An option is out of range; the message names it and its range.
+        TrainingError: Options cannot be combined; the message names them.
     """
     check_number(pose_segment_length=pose_segment_length)
     check_whole(pose_restarts=pose_restarts)
     if pose_segment_length and not pose_refinement:
-        raise TrainingError("--pose-segment-length has no meaning without --pose-refinement; add it")
+        raise TrainingError("--pose-segment-length needs --pose-refinement; add it")
     if pose_restarts is not None and pose_restarts > 1 and not pose_refinement:
-        raise TrainingError("--pose-restarts has no meaning without --pose-refinement; add it")
+        raise TrainingError("--pose-restarts needs --pose-refinement; add it")
 
 
 def _compile_kernels(processes: int) -> None:
@@ -203,10 +215,10 @@ def _compile_kernels(processes: int) -> None:
 
     if not is_precompiled():
         started = time.monotonic()
-        log("kernels: compiling them for this processor; once, and about a minute on two cores")
+        log("compiling CPU kernels (first run only, about 1 min on 2 cores)")
         failures = precompile(processes)
-        groups = f"{len(GROUPS) - len(failures)} of {len(GROUPS)} groups " if failures else ""
-        log(f"kernels: {groups}compiled in {format_duration(time.monotonic() - started)}")
+        groups = f"{len(GROUPS) - len(failures)} of {len(GROUPS)} groups of " if failures else ""
+        log(f"compiled {groups}CPU kernels in {format_duration(time.monotonic() - started)}")
         for failure in failures:
-            after = "its kernels compile when they are first called, or fail there with the full error"
-            log(f"kernels: the group {failure.group} failed to compile: {failure.reason}; {after}")
+            consequence = "its kernels compile on first use, or fail there with the full error"
+            log(f"warning: CPU kernels: group {failure.group} did not compile: {failure.reason}; {consequence}")

@@ -1,4 +1,4 @@
-"""What earlier jobs wrote into a run, as later ones read it."""
+"""Readers of what training wrote into a run: logs, downscale factor and pose segments."""
 
 import hashlib
 import json
@@ -18,33 +18,33 @@ from blocknerf.errors import RunError
 from blocknerf.files import MAX_JSON_BYTES, parse_json, read_bounded
 from blocknerf.values import one_case
 
-_REMEDY = "restore the file"
-"""The trained weights are good without either record."""
+_HINT = "restore the file"
+"""The trained weights are usable without the log."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LogLine:
-    """A line of a block's `log.jsonl`: how training stood after a step."""
+    """A line of a block's `log.jsonl`: the state of training after a step."""
 
     step: int
     loss: float
     psnr: float
-    """In dB, of the pixels of the step."""
+    """In dB, over the pixels of the step."""
     rays_per_second: float
     seconds: float
-    """Since training began."""
+    """Training time since the first step."""
 
     @property
     def text(self) -> str:
-        """The line as it is written."""
+        """The line of the file."""
         return json.dumps(asdict(self)) + "\n"
 
 
 def training_downscale(folder: RunFolder) -> int:
-    """By how much photographs were shrunk in training, as the first trained block tells; 1 where none does.
+    """Return the downscale factor of training, from the first trained block; 1 if no block records it.
 
     Raises:
-        RunError: its record is broken.
+        RunError: The record is broken.
     """
     paths = (folder.train_summary(name) for name in folder.trained_blocks())
     path = next((path for path in paths if path.exists()), None)
@@ -52,10 +52,10 @@ def training_downscale(folder: RunFolder) -> int:
 
 
 def pose_segments_of_run(folder: RunFolder, capture: Capture) -> tuple[PoseSegment, ...] | None:
-    """The stretch of each frame, as the first block that refined poses divides segments; None where none did.
+    """Return the pose segment of each frame, from the first block that refined poses; None if no block did.
 
     Raises:
-        CaptureError: its file of poses is broken.
+        CaptureError: The block's file of poses is broken.
     """
     paths = (folder.pose_corrections(name) for name in folder.trained_blocks())
     path = next((path for path in paths if path.exists()), None)
@@ -63,44 +63,43 @@ def pose_segments_of_run(folder: RunFolder, capture: Capture) -> tuple[PoseSegme
 
 
 def read_log(path: Path, digest: str | None = None) -> tuple[LogLine, ...]:
-    """Read a block's `log.jsonl`; there are no lines where there is no file, and one that a kill cut short is left out.
+    """Return the lines of a block's `log.jsonl`; none if the file does not exist. A cut last line is left out.
 
     Args:
         path: The file.
-        digest: SHA-256 of the whole file, where training is finished.
+        digest: SHA-256 of the whole file; None while training is unfinished.
 
     Raises:
-        RunError: a line holds something else, or the file is not that of the digest; the message names file, line and
-            key.
+        RunError: A line is invalid, or the file has another digest. The message names file, line and key.
     """
     if digest is not None and path.exists() and log_digest(path) != digest:
-        raise RunError(f"{path}: damaged: its content is not what training wrote; restore or remove the file")
-    found = []
+        raise RunError(f"{path}: damaged: its content differs from what training wrote; restore or remove the file")
+    lines = []
     for number, row in enumerate(_rows(path), start=1):
         if row is None:
-            raise RunError(f"{path}: line {number} is damaged; remove the line, or {_REMEDY}")
-        entry = JsonReader(row, f"{path}: line[{number}]", remedy=_REMEDY, error=RunError)
-        figures = {key: entry.number(key) for key in ("loss", "psnr", "rays_per_second", "seconds")}
-        found.append(LogLine(step=entry.int_("step"), **figures))
-    return tuple(found)
+            raise RunError(f"{path}: line {number} is damaged; remove the line, or {_HINT}")
+        reader = JsonReader(row, f"{path}: line[{number}]", remedy=_HINT, error=RunError)
+        values = {key: reader.number(key) for key in ("loss", "psnr", "rays_per_second", "seconds")}
+        lines.append(LogLine(step=reader.int_("step"), **values))
+    return tuple(lines)
 
 
 def log_digest(path: Path) -> str:
-    """SHA-256 of a block's `log.jsonl`."""
+    """Return the SHA-256 of a block's `log.jsonl`."""
     return hashlib.sha256(read_bounded(path, "log", RunError, MAX_JSON_BYTES)).hexdigest()
 
 
 def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """The objects of a file of JSON lines; lines that are none, as those that a kill cut short, are left out.
+    """Yield the objects of a file of JSON lines. Invalid lines, as a killed process leaves them, are left out.
 
     Raises:
-        RunError: the file cannot be read.
+        RunError: The file cannot be read.
     """
     return (row for row in _rows(path) if row is not None)
 
 
 def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
-    """The object of each line, or None where it is none; a last line without an end is left out."""
+    """Yield the object of each line, or None if the line is invalid. An unterminated last line is left out."""
     content = read_bounded(path, "log", RunError, MAX_JSON_BYTES) if path.exists() else b""
     for line in content.splitlines(keepends=True):
         try:
@@ -113,10 +112,10 @@ def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
             yield None
 
 
-def difference(written: Mapping[str, Any], asked: Mapping[str, Any]) -> str | None:
-    """The first parameter, by name, that a run has otherwise than it is asked for, with both values."""
-    for key in sorted(written.keys() | asked.keys()):
-        if written.get(key) != asked.get(key):
-            was, now = (textwrap.shorten(json.dumps(each.get(key)), 80) for each in (written, asked))
-            return f"{one_case(key)} {was} and not {now}"
+def difference(written: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:
+    """Return the first parameter, by name, that differs between a run and a request, with both values."""
+    for key in sorted(written.keys() | requested.keys()):
+        if written.get(key) != requested.get(key):
+            old, new = (textwrap.shorten(json.dumps(values.get(key)), 80) for values in (written, requested))
+            return f"{one_case(key)} {old}, not {new}"
     return None

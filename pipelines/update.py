@@ -1,4 +1,4 @@
-"""One block anew, from new photographs, in a city that otherwise stays as it is (Tancik et al. 2022, section 4.3.3)."""
+"""Retraining of one block on new images; the rest of the city is unchanged (Tancik et al. 2022, section 4.3.3)."""
 
 import hashlib
 import shutil
@@ -20,7 +20,7 @@ from blocknerf.files import write_atomic
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import exclusive
-from blocknerf.partition.frame_assignment import assign_frames, read_assignment, write_assignment
+from blocknerf.partitioning.frame_assignment import assign_frames, read_assignment, write_assignment
 from blocknerf.training.block_spec import check_downscale
 from pipelines.block_graph import AppearanceReference, BlockGraph
 from pipelines.console import log, skip_if_exists, stage
@@ -28,7 +28,7 @@ from pipelines.ingest import check_pixels, load_capture
 from pipelines.train import check_training, train
 
 MIN_IMAGE_RATIO = 0.5
-"""New photographs fewer than this share of the old ones deserve a warning."""
+"""Fewer new images than this fraction of the old ones cause a warning."""
 
 
 def update(
@@ -42,39 +42,41 @@ def update(
     threads: int | None = None,
     device: Device = "auto",
 ) -> RunFolder:
-    """Train one block anew on new photographs, match its code in every look, and leave all other blocks as they are.
+    """Retrain one block on new images and match it in every appearance preset. All other blocks are unchanged.
 
-    Only the new photographs count, those that stand in the block or see it: the old ones show what is no longer
-    there. The old block serves until the new one is whole; the same command goes on where it was stopped.
+    Only the new images in the block or with a view of it count, since the old ones may show what is gone. The old
+    block stays in use until the new one is finished. Run the same command again to resume.
 
     Args:
-        run: The run folder, in which the block is trained.
-        block: The block.
-        capture: The new photographs, as for `blocknerf ingest`; their poses, in the world frame of the run, are taken
-            as they are.
-        steps: Optimization steps; by default the preset's.
-        downscale: Reduce photographs by this factor; by default the preset's image size decides.
-        image_cache_gb: Memory that the new images may take, in GiB.
-        threads: Processor threads; by default every core.
-        device: Where to work: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
+        run: Run folder in which the block is trained.
+        block: Name of the block.
+        capture: The new images, as for 'blocknerf ingest', with poses in the world frame of the run.
+        steps: Optimization steps. Default: from the preset.
+        downscale: Factor by which to downscale the images. Default: chosen to reach the preset's image size.
+        image_cache_gb: Memory for the new images, in GiB.
+        threads: Number of CPU threads. Default: all cores.
+        device: Device for training: auto (a GPU if there is one), cpu, cuda or cuda:1.
+
+    Returns:
+        The run folder.
 
     Raises:
-        BackendError: There is no such device.
+        BackendError: The device does not exist.
         OptionError: A number is out of range.
-        RunError: The block is not trained yet, another update of it was begun, or the new capture is not measured like
-            the run's.
+        RunError: The block is not trained yet, another update of it is unfinished, or the new capture does not fit
+            the run.
         CaptureError: The new capture cannot be used.
-        PlacementError: None of the new photographs shows the block.
+        PlacementError: None of the new images shows the block.
     """
     check_training(steps=steps, downscale=downscale, image_cache_gb=image_cache_gb)
     set_num_threads(threads)
-    place, folder = resolve_device(device), RunFolder(run)
+    torch_device, folder = resolve_device(device), RunFolder(run)
     city = read_city(folder.city)
     name = city.block(block).name
     if not folder.field(name).is_file():
         raise RunError(f"{folder.field(name)}: block {name} is not trained; run 'blocknerf train --block {name}'")
-    fresh = _check_compatible(load_capture(capture), read_capture(folder.capture), name)
-    check_downscale(fresh, downscale)
+    new = _check_compatible(load_capture(capture), read_capture(folder.capture), name)
+    check_downscale(new, downscale)
     training = {
         "steps": steps,
         "downscale": downscale,
@@ -83,154 +85,159 @@ def update(
         "device": device,
     }
     with exclusive(folder.training_lock(name), f"block {name}: update"):
-        _update(folder, city, name, fresh, place, training)
+        _update(folder, city, name, new, torch_device, training)
     return folder
 
 
 def _update(
-    folder: RunFolder, city: City, name: str, fresh: Capture, device: torch.device, training: Mapping[str, Any]
+    folder: RunFolder, city: City, name: str, new: Capture, device: torch.device, training: Mapping[str, Any]
 ) -> None:
-    """Train the block on the new capture, match it, and put it in the place of the old one; resumes."""
-    begun, own = folder.update_run(name), folder.update_capture(name, _capture_digest(fresh))
-    if not begun.city.is_file():
-        if read_assignment(folder.frames(name)).capture == own.name and skip_if_exists(own):
+    """Train the block on the new capture, match it, and replace the old one; resume if interrupted."""
+    update_run, update_capture = folder.update_run(name), folder.update_capture(name, _capture_digest(new))
+    if not update_run.city.is_file():
+        if read_assignment(folder.frames(name)).capture == update_capture.name and skip_if_exists(update_capture):
             return
-        _prepare(folder, city, name, fresh)
-    elif _capture_digest(read_capture(begun.capture)) != _capture_digest(fresh):
-        raise RunError(f"{begun.path}: an update from another capture was begun; finish that, or remove the folder")
-    if begun.frames(name).is_file():
-        with stage("train"):
-            train(begun.path, block=name, **training)
-        with stage("match"):
+        _prepare(folder, city, name, new)
+    elif _capture_digest(read_capture(update_run.capture)) != _capture_digest(new):
+        raise RunError(
+            f"{update_run.path}: an update from another capture is unfinished; finish it, or remove the folder"
+        )
+    if update_run.frames(name).is_file():
+        with stage("train", 1, 2):
+            train(update_run.path, block=name, **training)
+        with stage("match", 2, 2):
             _match(folder, city, name, device)
-    _publish(folder, name, own)
-    log(f"{name}: updated; run 'blocknerf render', 'evaluate' and 'report' again to replace what shows the old block")
+    _publish(folder, name, update_capture)
+    log(f"{name}: updated; run 'blocknerf render', 'evaluate' and 'report' again, since they show the old block")
 
 
-def _check_compatible(fresh: Capture, known: Capture, block: str) -> Capture:
-    """The new capture under names of its own, with exposures only where the run has them.
+def _check_compatible(new: Capture, known: Capture, block: str) -> Capture:
+    """Return the new capture with unique names, and with exposures only if the run has them.
 
     Raises:
-        RunError: it is in another unit or world frame, or lacks exposures that the city is shown by.
+        RunError: It has another unit or world frame, or lacks exposures that the run's images have.
     """
-    origins = {capture.geo_origin for capture in (fresh, known)} - {None}
+    origins = {capture.geo_origin for capture in (new, known)} - {None}
     if len(origins) > 1:
-        raise RunError(
-            "update: the new photographs have another geo_origin than the run; bring both into one world frame"
-        )
-    if fresh.is_metric != known.is_metric:
-        unit = "metres" if known.is_metric else "a unit of its own"
-        raise RunError(f"update: the run is in {unit} and the new photographs are not; bring both into one world frame")
-    measured = any(frame.exposure is not None for frame in known.frames)
-    dark = next((frame.name for frame in fresh.frames if frame.exposure is None), None)
-    if measured and dark is not None:
-        raise RunError(f"update: photograph {dark} does not say its exposure as those of the run do; add it")
+        raise RunError("update: the new images have another geo_origin than the run; convert both to one world frame")
+    if new.is_metric != known.is_metric:
+        unit = "in meters" if known.is_metric else "not in meters"
+        new_unit = "not" if known.is_metric else "in meters"
+        raise RunError(f"update: the run is {unit}, but the new images are {new_unit}; convert both to one world frame")
+    has_exposures = any(frame.exposure is not None for frame in known.frames)
+    missing = next((frame.name for frame in new.frames if frame.exposure is None), None)
+    if has_exposures and missing is not None:
+        raise RunError(f"update: image {missing} has no exposure, but the run's images do; add it")
     frames = tuple(
         replace(
             frame,
-            # Another drive may have given its photographs the names of the first.
+            # The new capture may use the same names as the run's.
             name=f"{block}-update/{frame.name}",
             segment=f"{block}-update/{frame.segment}",
-            exposure=frame.exposure if measured else None,
+            exposure=frame.exposure if has_exposures else None,
         )
-        for frame in fresh.frames
+        for frame in new.frames
     )
-    return replace(fresh, frames=frames)
+    return replace(new, frames=frames)
 
 
 def _capture_digest(capture: Capture) -> str:
-    """What tells the photographs of one update from those of another."""
+    """Return a digest that identifies the images of an update."""
     return hashlib.sha256(repr((str(capture.image_dir.resolve()), capture.frames)).encode()).hexdigest()[:12]
 
 
-def _prepare(folder: RunFolder, city: City, name: str, fresh: Capture) -> None:
-    """Lay out a run of the one block, its city.json last: when that is there, the update is begun."""
-    begun = folder.update_run(name)
-    check_pixels(fresh)
-    (member,) = assign_frames(fresh, [city.block(name)], test_every=city.test_every, allow_orphans=True)
+def _prepare(folder: RunFolder, city: City, name: str, new: Capture) -> None:
+    """Create a run folder for the block. Its city.json is written last: when it exists, the update has started."""
+    update_run = folder.update_run(name)
+    check_pixels(new)
+    (member,) = assign_frames(new, [city.block(name)], test_every=city.test_every, allow_unassigned=True)
     before = len(read_assignment(folder.frames(name)).frames)
-    log(f"{name}: {len(member.frames)} new photographs in place of {before}")
+    log(f"{name}: {len(member.frames)} new images replace {before}")
     if len(member.frames) < MIN_IMAGE_RATIO * before:
-        log(f"warning: what they do not show of block {name} will be lost")
-    shutil.rmtree(begun.path, ignore_errors=True)
-    write_capture(fresh, begun.capture)
-    write_assignment(member, fresh, begun.frames(name))
-    write_atomic(begun.city, folder.city.read_bytes())
+        log(f"warning: the parts of block {name} that they do not show will be lost")
+    shutil.rmtree(update_run.path, ignore_errors=True)
+    write_capture(new, update_run.capture)
+    write_assignment(member, new, update_run.frames(name))
+    write_atomic(update_run.city, folder.city.read_bytes())
 
 
 def _match(folder: RunFolder, city: City, name: str, device: torch.device) -> None:
-    """Write every look of the run with a new code of the block, beside its new field."""
-    looks = {look: read_preset(folder.appearance_preset(look)) for look in folder.preset_names()}
-    if set(folder.update_run(name).preset_names()) == set(looks):
+    """Write every appearance preset of the run, with a new code of the block, next to the block's new field."""
+    presets = {preset: read_preset(folder.appearance_preset(preset)) for preset in folder.preset_names()}
+    if set(folder.update_run(name).preset_names()) == set(presets):
         return
-    meetings = BlockGraph(folder, city, updated=name, device=device)
-    seams, mark = meetings.overlaps(around=name), fingerprint(meetings.run_of(name).field(name))
-    for look, held in looks.items():
-        source = AppearanceReference(frame=held.frame, segment=held.segment)
-        known = {each: code for each, code in held.codes.items() if each != name and each in meetings.names}
-        links = [seam for seam in seams if seam.other(name) in known]
-        found = [each.code for each in meetings.match(source, links, known, held.exposure)]
-        if not found:
-            log(f"warning: no view is shared with block {name}, so in look {look} it keeps the light it knows")
-        code = found[0] if found else meetings.unmatched_codes(source)[name]
+    graph = BlockGraph(folder, city, updated=name, device=device)
+    overlaps, digest = graph.overlaps(around=name), fingerprint(graph.run_of(name).field(name))
+    for preset_name, preset in presets.items():
+        reference = AppearanceReference(frame=preset.frame, segment=preset.segment)
+        known = {block: code for block, code in preset.codes.items() if block != name and block in graph.names}
+        links = [overlap for overlap in overlaps if overlap.other(name) in known]
+        matched = [result.code for result in graph.match(reference, links, known, preset.exposure)]
+        if not matched:
+            log(f"warning: preset {preset_name}: block {name} shares no view with others; it keeps its own appearance")
+        code = matched[0] if matched else graph.unmatched_codes(reference)[name]
         write_preset(
-            _with_code(held, meetings.num_matching_images(source), name, code, mark),
-            folder.update_run(name).appearance_preset(look),
+            _with_code(preset, graph.num_matching_images(reference), name, code, digest),
+            folder.update_run(name).appearance_preset(preset_name),
         )
-    log(f"{name}: matched in {len(looks)} look{'' if len(looks) == 1 else 's'} to {len(seams)} neighboring blocks")
+    plural = "" if len(presets) == 1 else "s"
+    log(f"{name}: matched in {len(presets)} appearance preset{plural} to {len(overlaps)} neighboring blocks")
 
 
-def _with_code(held: AppearancePreset, lit: Mapping[str, int], name: str, code: Tensor, mark: str) -> AppearancePreset:
-    """A look with a new code for one block; another block is its root where that was this one."""
-    root = held.reference_block
-    if root == name:
-        root = max(held.codes.keys() - {name}, key=lambda each: (lit.get(each, 0), each), default=name)
+def _with_code(
+    preset: AppearancePreset, counts: Mapping[str, int], name: str, code: Tensor, digest: str
+) -> AppearancePreset:
+    """Return a preset with a new code for one block. If that is its reference block, another one becomes it."""
+    reference_block = preset.reference_block
+    if reference_block == name:
+        others = preset.codes.keys() - {name}
+        reference_block = max(others, key=lambda block: (counts.get(block, 0), block), default=name)
     return replace(
-        held,
-        reference_block=root,
-        codes={**held.codes, name: code},
-        field_fingerprints={**held.field_fingerprints, name: mark},
+        preset,
+        reference_block=reference_block,
+        codes={**preset.codes, name: code},
+        field_fingerprints={**preset.field_fingerprints, name: digest},
     )
 
 
-def _publish(folder: RunFolder, name: str, own: Path) -> None:
-    """Put the new block in the place of the old, in an order in which every moment leaves a block that renders.
+def _publish(folder: RunFolder, name: str, update_capture: Path) -> None:
+    """Replace the old block by the new one, in an order that leaves a block that renders at every moment.
 
-    What is moved is gone from the update's folder, so that a publication that was stopped goes on.
+    Files are moved out of the update's folder, so that an interrupted publication can resume.
     """
-    begun = folder.update_run(name)
-    fresh = read_capture(begun.capture)
-    if begun.frames(name).is_file():
-        write_capture(fresh, own)
-        member = read_assignment(begun.frames(name), fresh)
-        write_assignment(replace(member, capture=own.name), fresh, folder.frames(name))
-        begun.frames(name).unlink()
-    if begun.field(name).is_file():
-        # What the old grid calls empty may be full in the new field; without a grid nothing is skipped. The new
-        # photographs are where they are said to be, so the offsets of the old ones are of no use either.
+    update_run = folder.update_run(name)
+    new = read_capture(update_run.capture)
+    if update_run.frames(name).is_file():
+        write_capture(new, update_capture)
+        member = read_assignment(update_run.frames(name), new)
+        write_assignment(replace(member, capture=update_capture.name), new, folder.frames(name))
+        update_run.frames(name).unlink()
+    if update_run.field(name).is_file():
+        # Cells that are empty in the old grid may be occupied in the new field; without a grid nothing is skipped. The
+        # new poses are used as they are, so the corrections of the old ones do not apply either.
         folder.occupancy(name).unlink(missing_ok=True)
         folder.pose_corrections(name).unlink(missing_ok=True)
-    for file in _files(begun, name):
+    for file in _files(update_run, name):
         if file.is_file():
-            target = folder.path / file.relative_to(begun.path)
+            target = folder.path / file.relative_to(update_run.path)
             file.replace(target)
     for old in folder.block_folder(name).glob(folder.update_capture(name, "*").name):
-        if old != own:
+        if old != update_capture:
             old.unlink()
-    # Renamed first: what is left of a removal that was stopped is no update.
-    gone = begun.path.with_name(f".{name}.done")
-    shutil.rmtree(gone, ignore_errors=True)
-    begun.path.rename(gone)
-    shutil.rmtree(gone)
-    if not any(begun.path.parent.iterdir()):
-        begun.path.parent.rmdir()
+    # Renamed first, so that the rest of an interrupted removal is not taken for an update.
+    removed = update_run.path.with_name(f".{name}.done")
+    shutil.rmtree(removed, ignore_errors=True)
+    update_run.path.rename(removed)
+    shutil.rmtree(removed)
+    if not any(update_run.path.parent.iterdir()):
+        update_run.path.parent.rmdir()
 
 
-def _files(begun: RunFolder, name: str) -> Iterator[Path]:
-    """What takes the place of the old files, in order: the field before the grid that skips what is empty in it."""
-    yield begun.train_summary(name)
-    yield begun.log(name)
-    yield begun.field(name)
-    yield begun.occupancy(name)
-    for look in begun.preset_names():
-        yield begun.appearance_preset(look)
+def _files(update_run: RunFolder, name: str) -> Iterator[Path]:
+    """Yield the files that replace the old ones, in order: the field before its occupancy grid."""
+    yield update_run.train_summary(name)
+    yield update_run.log(name)
+    yield update_run.field(name)
+    yield update_run.occupancy(name)
+    for preset in update_run.preset_names():
+        yield update_run.appearance_preset(preset)

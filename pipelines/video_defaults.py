@@ -1,4 +1,4 @@
-"""Where a film goes by default, how long it is and how large: all of it derived from the capture."""
+"""Defaults of a video: camera path, length and size, derived from the capture."""
 
 from dataclasses import replace
 
@@ -14,25 +14,26 @@ from blocknerf.trajectory.trajectory import Trajectory
 from pipelines.training_log import training_downscale
 
 MAX_SIDE = 640
-"""Pixels of a film's longer side, where nothing else is asked for."""
+"""Default maximum of the longer side, in pixels."""
 
 PIXELS: dict[Preset, float] = {"draft": 4e6, "standard": 100e6, "fine": 500e6}
-"""Pixels of a whole film, where its length is not asked for: minutes of work on the machine a preset is meant for."""
+"""Pixel budget of a video of default length: minutes of rendering on the hardware a preset is meant for."""
 
 CAMERA_SPEED = 8.0
-"""Metres a second of a film, where it can be afforded: a car in town."""
+"""Camera speed in m/s if the budget allows: a car in town."""
 
 SECONDS = (4.0, 30.0)
-"""Shortest and longest film, where its length is not asked for."""
+"""Minimum and maximum of the default length."""
 
 NONMETRIC_SECONDS = 12.0
-"""Length of a film where the capture's unit is not the metre, so that no speed is known."""
+"""Default length if the capture is not metric, so that no speed is known."""
 
-FPS, SLOWEST_FPS = 24.0, 12.0
+FPS, MIN_DEFAULT_FPS = 24.0, 12.0
+"""Default frame rate, and the lowest one to which the pixel budget reduces it."""
 
 
 def video_timing(length: float, metric: bool, pixels: int, preset: Preset) -> tuple[int, float]:
-    """How many pictures a film of that length gets, and how many a second: calm where it can be afforded.
+    """Return the number of frames and the frame rate for a path of this length, within the pixel budget.
 
     >>> video_timing(80.0, True, 20_000, "draft"), video_timing(80.0, True, 80_000, "draft")
     ((200, 20.0), (50, 12.0))
@@ -40,19 +41,19 @@ def video_timing(length: float, metric: bool, pixels: int, preset: Preset) -> tu
     wanted = min(max(length / CAMERA_SPEED, SECONDS[0]), SECONDS[1]) if metric else NONMETRIC_SECONDS
     affordable = max(48, int(PIXELS[preset] // pixels))
     count = min(round(wanted * FPS), affordable)
-    return count, float(min(FPS, max(SLOWEST_FPS, round(count / wanted))))
+    return count, float(min(FPS, max(MIN_DEFAULT_FPS, round(count / wanted))))
 
 
 def video_size(
     capture: Capture, folder: RunFolder, segment: str | None, width: int | None, height: int | None
 ) -> tuple[int, int]:
-    """Width and height: what is asked for, in the capture's shape, else as it was trained."""
+    """Return width and height: as requested, with the capture's aspect ratio, or as in training."""
     first = longest_path(capture.cameras(), capture.frames, segment).frames[0]
-    lens = capture.frames[first].intrinsics
+    intrinsics = capture.frames[first].intrinsics
     if width is not None or height is not None:
-        return _in_shape(lens.width / lens.height, width, height)
-    factor = min(1.0 / training_downscale(folder), MAX_SIDE / max(lens.width, lens.height))
-    return max(1, round(lens.width * factor)), max(1, round(lens.height * factor))
+        return _with_aspect(intrinsics.width / intrinsics.height, width, height)
+    factor = min(1.0 / training_downscale(folder), MAX_SIDE / max(intrinsics.width, intrinsics.height))
+    return max(1, round(intrinsics.width * factor)), max(1, round(intrinsics.height * factor))
 
 
 def default_path(
@@ -65,36 +66,39 @@ def default_path(
     seconds: float | None,
     fps: float | None,
 ) -> Trajectory:
-    """A film along the capture's way or through some of its photographs."""
+    """Return a camera path along the capture or through some of its images."""
     cameras, (width, height) = capture.cameras(), size
     if keyframes:
         chosen = cameras[torch.tensor([capture.index(name) for name in keyframes])]
-        way = float((chosen.centers[1:] - chosen.centers[:-1]).norm(dim=-1).sum())
+        length = float((chosen.centers[1:] - chosen.centers[:-1]).norm(dim=-1).sum())
     else:
-        way = longest_path(cameras, capture.frames, segment).length
-    count, rate = _pace(video_timing(way, capture.is_metric, width * height, preset), frames, seconds, fps)
+        length = longest_path(cameras, capture.frames, segment).length
+    count, rate = _resolve_timing(video_timing(length, capture.is_metric, width * height, preset), frames, seconds, fps)
     if not keyframes:
         return smooth_path(cameras, capture.frames, frames=count, width=width, height=height, fps=rate, segment=segment)
     focals = pinhole_focals(chosen, width, height)
     return through_keyframes(chosen.camera_to_world, focals, frames=count, width=width, height=height, fps=rate)
 
 
-def _pace(usual: tuple[int, float], frames: int | None, seconds: float | None, fps: float | None) -> tuple[int, float]:
-    """How many pictures, and how many a second, where some of it is asked for."""
+def _resolve_timing(
+    default: tuple[int, float], frames: int | None, seconds: float | None, fps: float | None
+) -> tuple[int, float]:
+    """Return the number of frames and the frame rate; options override the default."""
     if frames is None and seconds is None:
-        return (usual[0], usual[1]) if fps is None else (max(1, round(usual[0] / usual[1] * fps)), fps)
+        return default if fps is None else (max(1, round(default[0] / default[1] * fps)), fps)
     rate = FPS if fps is None else fps
     return (round((seconds or 0.0) * rate) if frames is None else frames), rate
 
 
-def resample_path(film: Trajectory, fps: float | None, width: int | None, height: int | None) -> Trajectory:
-    """A given film at another size or pace; one of width and height gives the other."""
+def resample_path(path: Trajectory, fps: float | None, width: int | None, height: int | None) -> Trajectory:
+    """Return a camera path with another size or frame rate. If only one side is given, the aspect ratio is kept."""
     if width is not None or height is not None:
-        film = film.resized(*_in_shape(film.width / film.height, width, height))
-    return film if fps is None else replace(film, fps=fps)
+        path = path.resized(*_with_aspect(path.width / path.height, width, height))
+    return path if fps is None else replace(path, fps=fps)
 
 
-def _in_shape(aspect: float, width: int | None, height: int | None) -> tuple[int, int]:
-    """Both sides, of which at least one is given; the other is at least one pixel."""
-    wide = max(1, round((height or 0) * aspect)) if width is None else width
-    return wide, max(1, round(wide / aspect)) if height is None else height
+def _with_aspect(aspect: float, width: int | None, height: int | None) -> tuple[int, int]:
+    """Return width and height from at least one of them; the other one is at least one pixel."""
+    if width is None:
+        width = max(1, round((height or 0) * aspect))
+    return width, max(1, round(width / aspect)) if height is None else height

@@ -1,1 +1,1 @@
-"""The web viewer of a trained city; it imports the library and nothing of the jobs."""
+"""Web viewer of a trained city. Imports `blocknerf`, never `pipelines`."""

@@ -1,4 +1,4 @@
-"""What is known of each trained block: photographs, score, date and size of its file."""
+"""Facts about each trained block: images, PSNR, date and file size."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -16,52 +16,52 @@ UNKNOWN = "-"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockInfo:
-    """One block's; None is what its files do not tell."""
+    """Facts about one block. A field is None if the block's files do not contain it."""
 
     frames: int | None
-    """Photographs that train it."""
+    """Number of training images."""
     psnr: float | None
-    """In training, over its last tenth, in decibels."""
+    """Training PSNR over the last tenth of the steps, in decibels."""
     trained: datetime | None
-    """When its field was written, by this machine's clock."""
+    """When the field was written, in local time."""
     size: int | None
-    """Bytes of its field."""
+    """Size of the field file, in bytes."""
     fault: str | None
-    """What is wrong with its training record."""
+    """What is wrong with the training record."""
 
     @classmethod
     def of(cls, run: RunFolder, name: str) -> "BlockInfo":
-        """Read a block's, or take them from memory while its files stay the same."""
+        """Read the facts about a block; cached while its files do not change."""
         return _read(run, name, file_version(run.train_summary(name)), file_version(run.field(name)))
 
 
 def block_info_table(run: RunFolder, names: Iterable[str]) -> str:
-    """What is known of these blocks, as HTML."""
+    """Return an HTML table of the facts about these blocks."""
     rows = []
     for name in names:
-        facts = BlockInfo.of(run, name)
+        info = BlockInfo.of(run, name)
         cells = (
             name,
-            UNKNOWN if facts.frames is None else f"{facts.frames}",
-            UNKNOWN if facts.psnr is None else f"{facts.psnr:.1f}",
-            UNKNOWN if facts.trained is None else f"{facts.trained:%Y-%m-%d}",
-            UNKNOWN if facts.size is None else f"{facts.size / 2**20:.1f}",
+            UNKNOWN if info.frames is None else f"{info.frames}",
+            UNKNOWN if info.psnr is None else f"{info.psnr:.1f}",
+            UNKNOWN if info.trained is None else f"{info.trained:%Y-%m-%d}",
+            UNKNOWN if info.size is None else f"{info.size / 2**20:.1f}",
         )
         rows.append(cells)
-    return table(("block", "photos", "PSNR", "trained", "MiB"), rows)
+    return table(("block", "images", "PSNR", "trained", "MiB"), rows)
 
 
 @lru_cache(maxsize=4096)
-def _read(run: RunFolder, name: str, record: FileVersion | None, field: FileVersion | None) -> BlockInfo:
-    found, fault = TrainingRecord(), None
+def _read(run: RunFolder, name: str, record_version: FileVersion | None, field: FileVersion | None) -> BlockInfo:
+    record, fault = TrainingRecord(), None
     if field is not None:
         try:
-            found = read_training_record(run.train_summary(name))
+            record = read_training_record(run.train_summary(name))
         except RunError as error:
             fault = str(error)
     return BlockInfo(
-        frames=found.frames,
-        psnr=found.psnr,
+        frames=record.frames,
+        psnr=record.psnr,
         trained=None if field is None else datetime.fromtimestamp(field[0] / 1e9),
         size=None if field is None else field[1],
         fault=fault,

@@ -1,4 +1,4 @@
-"""The panel's part for films: keyframes, preview, files, and the rendering job."""
+"""Panel section for camera paths: keyframes, preview, files, and the render job."""
 
 import logging
 import tempfile
@@ -23,123 +23,126 @@ from viewer.render_jobs import RenderJob
 from viewer.upload_limit import MAX_FILE_BYTES, limit_uploads, take_upload
 
 SIZES = {"320x180": (320, 180), "640x360": (640, 360), "1280x720": (1280, 720)}
-PREVIEW_RATE = 10.0
-"""Views a second of a preview."""
-POLL = 0.3
-"""Seconds between looks at the rendering job."""
+PREVIEW_FPS = 10.0
+"""Camera updates per second during a preview."""
+POLL_INTERVAL = 0.3
+"""Seconds between checks of the render job."""
 MAX_PREVIEW_SECONDS = 120.0
-"""Seconds; a longer path is passed faster."""
+"""Longest preview, in seconds; longer paths are previewed faster than real time."""
 MAX_KEYFRAMES = 200
-"""Keyframes of a visitor."""
+"""Keyframes per client."""
 MAX_FRAMES = 14_400
-"""Frames of a path: ten minutes at 24 a second."""
+"""Frames per path: ten minutes at 24 fps."""
 MAX_VIDEOS = 20
-"""Videos that one visitor may begin."""
+"""Videos that one client may start."""
 
-Begin = Callable[[Trajectory], RenderJob]
-_reading = threading.Lock()
-"""Held by who reads a file: as numbers and lists it takes many times its size."""
+StartRender = Callable[[Trajectory], RenderJob]
+_read_lock = threading.Lock()
+"""Only one file is parsed at a time: in memory it takes many times its size."""
 
 
 class CameraPathPanel:
-    """Keyframes that a visitor sets, or a path that they load, and the film along it."""
+    """A client's keyframes or loaded camera path, and the videos rendered along it."""
 
     def __init__(
         self,
         client: viser.ClientHandle,
-        here: Callable[[], Cameras | None],
-        stand: Callable[[Cameras], None],
-        begin: Begin,
-        told: Callable[[Exception], str],
+        get_camera: Callable[[], Cameras | None],
+        set_camera: Callable[[Cameras], None],
+        start_render: StartRender,
+        error_text: Callable[[Exception], str],
     ) -> None:
-        """Fill the panel.
+        """Add the controls to the panel.
 
         Args:
-            client: The visitor's page.
-            here: Gives their camera.
-            stand: Moves it.
-            begin: Starts a rendering job.
-            told: What a visitor is told of an error.
+            client: The client's page.
+            get_camera: Returns the client's camera.
+            set_camera: Moves the client's camera.
+            start_render: Starts a render job.
+            error_text: Returns the text of an error that clients may see.
         """
-        self._client, self._here, self._stand, self._begin, self._told = client, here, stand, begin, told
+        self._client, self._get_camera, self._set_camera = client, get_camera, set_camera
+        self._start_render, self._error_text = start_render, error_text
         self._keyframes: list[Cameras] = []
         self._loaded: Trajectory | None = None
-        self._render_queue: RenderJob | None = None
+        self._job: RenderJob | None = None
         self._gone, self._previews, self._videos = threading.Event(), 0, 0
         preview, save, save_camera_path, load, cancel = (
-            self._latest(each) for each in (self._preview, self._save, self._save_camera_path, self._load, self._stop)
+            self._latest(action)
+            for action in (self._preview, self._save, self._save_camera_path, self._load, self._cancel_job)
         )
-        self._rendering = self._latest(self._render)
+        self._render_call = self._latest(self._render)
         gui = client.gui
         with gui.add_folder("Path", expand_by_default=False):
             gui.add_button("Add keyframe").on_click(lambda _: self._add())
-            gui.add_button("Remove last").on_click(lambda _: self._drop())
+            gui.add_button("Remove last").on_click(lambda _: self._remove_last())
             self._seconds = gui.add_number("Seconds", 6.0, min=0.5, max=600.0, step=0.5)
             self._rate = gui.add_number("FPS", 24.0, min=1.0, max=60.0, step=1.0)
             self._size = gui.add_dropdown("Size", tuple(SIZES), initial_value="640x360")
-            gui.add_button("Preview").on_click(lambda _: self._begin_preview(preview))
-            gui.add_button("Save trajectory.json").on_click(lambda _: save.ask())
-            gui.add_button("Save camera path").on_click(lambda _: save_camera_path.ask())
+            gui.add_button("Preview").on_click(lambda _: self._start_preview(preview))
+            gui.add_button("Save trajectory.json").on_click(lambda _: save.submit())
+            gui.add_button("Save camera path").on_click(lambda _: save_camera_path.submit())
             limit_uploads(
-                client, lambda: self._refuse(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB.", "Not loaded:")
+                client,
+                lambda: self._show_refusal(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB.", "Not loaded:"),
             )
             self._upload = gui.add_upload_button("Load a path", mime_type="application/json")
-            self._upload.on_upload(lambda _: load.ask())
-            gui.add_button("Render video").on_click(lambda _: self._guarded(self._start_rendering))
+            self._upload.on_upload(lambda _: load.submit())
+            gui.add_button("Render video").on_click(lambda _: self._guarded(self._request_render))
             self._cancel = gui.add_button("Cancel", visible=False)
-            self._cancel.on_click(lambda _: cancel.ask())
+            self._cancel.on_click(lambda _: cancel.submit())
             self._bar = gui.add_progress_bar(0.0, visible=False)
-            self._say = gui.add_html(paragraph("No keyframes yet."))
+            self._status = gui.add_html(paragraph("No keyframes yet."))
 
     def close(self) -> None:
-        """The visitor has left: their film is stopped; its pictures stay."""
+        """Stop the client's render job when they leave. Rendered frames stay on disk."""
         self._gone.set()
 
     def camera_path(self) -> Trajectory:
-        """The path that is loaded, or that leads through the keyframes.
+        """Return the loaded path, or a path through the keyframes.
 
         Raises:
-            RunError: there are fewer than two keyframes, two neighbors are the same, or it has too many frames.
+            RunError: Fewer than two keyframes, two equal neighbors, or too many frames.
         """
         width, height = SIZES[self._size.value]
         if self._loaded is not None:
             return self._loaded.resized(width, height)
         seconds, rate = clamp_finite(self._seconds.value, 0.5, 600.0), clamp_finite(self._rate.value, 1.0, 60.0)
-        frames = _few_enough(max(2, round(seconds * rate)))
+        frames = _check_num_frames(max(2, round(seconds * rate)))
         poses = [camera.camera_to_world for camera in self._keyframes] or [torch.zeros(0, 3, 4)]
-        focals = torch.tensor([float(each.intrinsics[0, 1] / each.height[0]) * height for each in self._keyframes])
+        focals = torch.tensor([float(key.intrinsics[0, 1] / key.height[0]) * height for key in self._keyframes])
         return through_keyframes(torch.cat(poses), focals, frames=frames, width=width, height=height, fps=rate)
 
     def _add(self) -> None:
-        camera = self._here()
+        camera = self._get_camera()
         if len(self._keyframes) >= MAX_KEYFRAMES:
-            self._refuse(f"{MAX_KEYFRAMES} keyframes are the most of a path; remove one first.")
+            self._show_refusal(f"a path has at most {MAX_KEYFRAMES} keyframes; remove one first.")
         elif camera is not None:
             self._loaded = None
             self._keyframes.append(camera)
             self._show_status()
 
-    def _drop(self) -> None:
+    def _remove_last(self) -> None:
         self._loaded = None
         self._keyframes = self._keyframes[:-1]
         self._show_status()
 
     def _show_status(self) -> None:
         count = len(self._keyframes)
-        self._say.content = paragraph(f"{count} keyframe{'' if count == 1 else 's'}.")
+        self._status.content = paragraph(f"{count} keyframe{'' if count == 1 else 's'}.")
 
-    def _begin_preview(self, preview: LatestCall[[]]) -> None:
-        self._previews += 1  # ends the one that is shown
-        preview.ask()
+    def _start_preview(self, preview: LatestCall[[]]) -> None:
+        self._previews += 1  # stops the running preview
+        preview.submit()
 
     def _preview(self) -> None:
-        number, film = self._previews, self.camera_path()
-        cameras = film.cameras
-        steps = max(2, round(min(film.seconds, MAX_PREVIEW_SECONDS) * PREVIEW_RATE))
+        number, path = self._previews, self.camera_path()
+        cameras = path.cameras
+        steps = max(2, round(min(path.seconds, MAX_PREVIEW_SECONDS) * PREVIEW_FPS))
         for step in range(steps):
-            if self._gone.wait(1.0 / PREVIEW_RATE) or number != self._previews:
+            if self._gone.wait(1.0 / PREVIEW_FPS) or number != self._previews:
                 return
-            self._stand(cameras[round(step / (steps - 1) * (len(film) - 1))])
+            self._set_camera(cameras[round(step / (steps - 1) * (len(path) - 1))])
 
     def _save(self) -> None:
         self._client.send_file_download(
@@ -156,69 +159,69 @@ class CameraPathPanel:
         content = take_upload(self._upload)
         if content is None:
             return
-        with _reading, tempfile.TemporaryDirectory() as folder:
+        with _read_lock, tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "path.json"
             path.write_bytes(content)
             loaded = read_trajectory(path)
-        _few_enough(len(loaded))
+        _check_num_frames(len(loaded))
         self._loaded = loaded
-        self._say.content = paragraph(f"A path of {len(self._loaded)} pictures, {self._loaded.seconds:.1f} s.")
+        self._status.content = paragraph(f"Loaded path: {len(self._loaded)} frames, {self._loaded.seconds:.1f} s.")
 
-    def _refuse(self, why: str, head: str = "Not done:") -> None:
-        self._say.content = paragraph(why, head)
+    def _show_refusal(self, reason: str, head: str = "Not done:") -> None:
+        self._status.content = paragraph(reason, head)
 
-    def _start_rendering(self) -> None:
-        if self._rendering.busy:
-            raise RunError("view: another film is being rendered; begin yours when that is done")
+    def _request_render(self) -> None:
+        if self._render_call.busy:
+            raise RunError("view: another video is being rendered; start yours when it is done")
         if self._videos >= MAX_VIDEOS:
-            raise RunError(f"view: {MAX_VIDEOS} videos are the most that one visitor may begin; download what is done")
-        self._rendering.ask()
+            raise RunError(f"view: one visitor may render at most {MAX_VIDEOS} videos; download those that are done")
+        self._render_call.submit()
 
     def _render(self) -> None:
-        filming = self._render_queue = self._begin(self.camera_path())
+        job = self._job = self._start_render(self.camera_path())
         self._videos += 1
         try:
-            self._watch(filming)
+            self._watch(job)
         finally:
-            filming.close()
+            job.close()
 
-    def _watch(self, filming: RenderJob) -> None:
-        """Tell how far a film is, and hand it over."""
+    def _watch(self, job: RenderJob) -> None:
+        """Show the progress of a render job, then offer the video for download."""
         self._bar.visible = self._cancel.visible = True
         start = time.monotonic()
-        while filming.state == "rendering" and not self._gone.wait(POLL):
-            share = filming.fraction
-            self._bar.value = 100.0 * share  # type: ignore[misc]
-            left = f", {(time.monotonic() - start) * (1.0 / share - 1.0):.0f} s left" if share > 0.02 else ""
-            self._say.content = paragraph(f"Rendering {filming.name}{left}.")
+        while job.state == "rendering" and not self._gone.wait(POLL_INTERVAL):
+            fraction = job.fraction
+            self._bar.value = 100.0 * fraction  # type: ignore[misc]
+            left = f", {(time.monotonic() - start) * (1.0 / fraction - 1.0):.0f} s left" if fraction > 0.02 else ""
+            self._status.content = paragraph(f"Rendering {job.name}{left}.")
         if self._gone.is_set():
             return
         self._bar.visible = self._cancel.visible = False
-        if filming.state == "done":
-            self._say.content = paragraph(f"{filming.name} is done.")
-            self._client.send_file_download(f"{filming.name}.mp4", filming.video.read_bytes())
+        if job.state == "done":
+            self._status.content = paragraph(f"{job.name} is done.")
+            self._client.send_file_download(f"{job.name}.mp4", job.video.read_bytes())
         else:
-            why = f": {filming.error}" if filming.state == "failed" else ""
-            self._say.content = paragraph(self._told(RunError(f"{filming.name} {filming.state}{why}")))
+            reason = f": {job.error}" if job.state == "failed" else ""
+            self._status.content = paragraph(self._error_text(RunError(f"{job.name} {job.state}{reason}")))
 
-    def _stop(self) -> None:
-        if self._render_queue is not None:
-            self._render_queue.cancel()
+    def _cancel_job(self) -> None:
+        if self._job is not None:
+            self._job.cancel()
 
-    def _latest(self, what: Callable[[], None]) -> LatestCall[[]]:
-        return LatestCall(partial(self._guarded, what))
+    def _latest(self, action: Callable[[], None]) -> LatestCall[[]]:
+        return LatestCall(partial(self._guarded, action))
 
-    def _guarded(self, what: Callable[[], None]) -> None:
+    def _guarded(self, action: Callable[[], None]) -> None:
         try:
-            what()
+            action()
         except BlockNerfError as error:
-            self._refuse(self._told(error))
+            self._show_refusal(self._error_text(error))
         except Exception:
-            logging.getLogger(__name__).exception("a visitor's path")
-            self._refuse("see the server's terminal.")
+            logging.getLogger(__name__).exception("camera path panel")
+            self._show_refusal("see the server's terminal.")
 
 
-def _few_enough(frames: int) -> int:
+def _check_num_frames(frames: int) -> int:
     if frames > MAX_FRAMES:
-        raise RunError(f"view: the path has {frames} frames, more than {MAX_FRAMES}; shorten it, or lower its rate")
+        raise RunError(f"view: the path has {frames} frames, more than {MAX_FRAMES}; shorten it or lower its FPS")
     return frames

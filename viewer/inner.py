@@ -1,4 +1,4 @@
-"""viser's server behind the gate: it answers only requests that carry the secret, which the gate adds to them."""
+"""viser's server behind the proxy: it accepts only requests with the secret, which the proxy adds."""
 
 import contextlib
 import hmac
@@ -8,17 +8,18 @@ from collections.abc import Iterator
 from typing import Any
 
 from blocknerf.errors import RunError
-from viewer.auth_proxy import LOOPBACK, PASS
+from viewer.auth_proxy import LOOPBACK, SECRET_HEADER
 
 SERIES = "1.1."
-"""Of viser: what its version begins with. Handlers and messages are used here that it may rename in another series."""
+"""Supported viser versions start with this. The viewer uses private handlers and messages, which other series may
+rename."""
 
 
 def import_viser() -> Any:
-    """The package viser.
+    """Return the package viser.
 
     Raises:
-        RunError: it is not installed, or of another series.
+        RunError: viser is not installed, or its version is not supported.
     """
     try:
         import viser
@@ -26,22 +27,22 @@ def import_viser() -> Any:
         raise RunError("view: needs viser; install it with: pip install 'viser==1.1.*'") from None
     if not viser.__version__.startswith(SERIES):
         raise RunError(f"view: viser {viser.__version__} is not {SERIES}*; run: pip install 'viser=={SERIES}*'")
-    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a visitor's broken message ends that visit, no more
+    logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a malformed message ends that client's session only
     return viser
 
 
 def open_inner(secret: str) -> Any:
-    """A `viser.ViserServer` on a port of this machine, which answers 403 to every request without the secret.
+    """Start a `viser.ViserServer` on a loopback port that responds 403 to every request without the secret.
 
-    Without that, any process of this machine, and any web page open in a browser on it, could ask the port.
+    Otherwise any process on this machine, and any web page open in a browser on it, could connect to the port.
 
     Raises:
-        RunError: viser is not installed, of another series, or does not ask for the secret.
+        RunError: viser is not installed, not supported, or does not check the secret.
     """
     viser = import_viser()
-    with contextlib.redirect_stdout(io.StringIO()), _guarded(secret) as guarded:  # it prints the inner address
+    with contextlib.redirect_stdout(io.StringIO()), _guarded(secret) as guarded_ports:  # viser prints the inner address
         server = viser.ViserServer(host=LOOPBACK, port=0, label="blocknerf", verbose=False)
-    if not guarded:
+    if not guarded_ports:
         server.stop()
         raise RunError(f"view: viser {viser.__version__} opened its port unguarded; run: pip install 'viser==1.1.1'")
     _disable_share_url(server)
@@ -49,40 +50,40 @@ def open_inner(secret: str) -> Any:
 
 
 def stop_inner(server: Any) -> None:
-    """Stop the server without a word."""
+    """Stop the server without its console output."""
     with contextlib.redirect_stdout(io.StringIO()):
         server.stop()
 
 
 @contextlib.contextmanager
 def _guarded(secret: str) -> Iterator[list[int]]:
-    """Have the servers of websockets that open meanwhile ask for the secret; gives their ports.
+    """Make websocket servers that are opened inside this context check the secret; yields their ports.
 
-    websockets lets a server check requests (`process_request`), but viser passes its own check and no other.
+    websockets has a hook for this (`process_request`), but viser installs its own and offers no other.
     """
     from websockets.asyncio import server as module
 
-    serve, opened = module.serve, list[int]()
+    serve, ports = module.serve, list[int]()
 
     def guarded_serve(handler: Any, host: str, port: int, *, process_request: Any = None, **options: Any) -> Any:
         def check(connection: Any, request: Any) -> Any:
-            given = request.headers.get_all(PASS)
-            if len(given) != 1 or not hmac.compare_digest(given[0].encode(), secret.encode()):
-                return connection.respond(403, "Only the gate speaks to this port.\n")
+            values = request.headers.get_all(SECRET_HEADER)
+            if len(values) != 1 or not hmac.compare_digest(values[0].encode(), secret.encode()):
+                return connection.respond(403, "Only the proxy may use this port.\n")
             return process_request(connection, request) if process_request else None
 
-        opened.append(port)
+        ports.append(port)
         return serve(handler, host, port, process_request=check, **options)
 
     module.serve = guarded_serve  # type: ignore[assignment, misc]
     try:
-        yield opened
+        yield ports
     finally:
         module.serve = serve  # type: ignore[misc]
 
 
 def _disable_share_url(server: Any) -> None:
-    """Visitors may not ask for a public tunnel to the server, nor have it repeat to others what they say of forms."""
+    """Ignore requests for a public tunnel to the server, and form states, which viser relays to other clients."""
     from viser import _messages
 
     for message in (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect, _messages.GuiFormDirtyMessage):

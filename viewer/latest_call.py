@@ -1,4 +1,4 @@
-"""Requests of one client, one at a time in a thread: of those that wait, only the newest runs."""
+"""Calls of one client, run one at a time in a thread. Of the calls that wait, only the newest runs."""
 
 import logging
 import threading
@@ -16,39 +16,39 @@ class LatestCall(Generic[Parameters]):
     would block these threads for the others, and its calls would pile up.
     """
 
-    def __init__(self, do: Callable[Parameters, None]) -> None:
-        """`do` runs with the arguments of `ask`, one call at a time."""
-        self._do, self._lock = do, threading.Lock()
+    def __init__(self, function: Callable[Parameters, None]) -> None:
+        """`function` runs with the arguments of `submit`, one call at a time."""
+        self._function, self._lock = function, threading.Lock()
         self._next: Callable[[], None] | None = None
         self._busy = False
 
     @property
     def busy(self) -> bool:
-        """Whether a call runs."""
+        """Whether a call is running."""
         return self._busy
 
-    def ask(self, *arguments: Parameters.args, **options: Parameters.kwargs) -> None:
-        """Run the function after the present call; replaces a call that waits."""
+    def submit(self, *arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        """Run the function after the current call. Replaces a call that waits."""
         with self._lock:
-            self._next = partial(self._do, *arguments, **options)
+            self._next = partial(self._function, *arguments, **options)
             if self._busy:
                 return
             self._busy = True
         threading.Thread(target=self._work, name="latest_call", daemon=True).start()
 
     def _work(self) -> None:
-        while (what := self._take()) is not None:
-            _attempt(what)
+        while (call := self._take()) is not None:
+            _run(call)
 
     def _take(self) -> Callable[[], None] | None:
         with self._lock:
-            what, self._next = self._next, None
-            self._busy = what is not None
-            return what
+            call, self._next = self._next, None
+            self._busy = call is not None
+            return call
 
 
-def _attempt(what: Callable[[], None]) -> None:
+def _run(call: Callable[[], None]) -> None:
     try:
-        what()
+        call()
     except Exception:
-        logging.getLogger(__name__).exception("a request of a client failed")
+        logging.getLogger(__name__).exception("a client's call failed")

@@ -1,4 +1,4 @@
-"""The plan of a city as a drawing for the panel: blocks, the way of the photographs, and where the visitor stands."""
+"""Minimap of a city for the panel: blocks, the capture path, and the client's camera."""
 
 import html
 import math
@@ -12,13 +12,13 @@ from viewer.markup import escape
 from viewer.run_contents import RunContents
 
 SIDE = 300
-"""Width of the drawing, in its own unit, and its most height."""
+"""Width and maximum height of the SVG, in SVG units."""
 MIN_ASPECT = 0.4
-"""Its least height, as a share of that."""
-MAX_POINTS = 120
-"""Blocks that are drawn: those nearest to the visitor."""
+"""Minimum height of the SVG, as a fraction of its width."""
+MAX_DRAWN_BLOCKS = 120
+"""Blocks drawn: those nearest to the camera."""
 MAP_EXTENT = 2.5
-"""How much is shown around the visitor, in radii of the nearest block; the whole city where that is less."""
+"""Half extent of the map around the camera, in radii of the nearest block. A small city is shown whole."""
 STATE_LABELS = {
     "blended": "blended",
     "fallback": "fallback",
@@ -27,91 +27,90 @@ STATE_LABELS = {
     "out_of_range": "out of range",
     "not_trained": "not trained",
 }
-"""What the plan and the table call the reasons of `BlockSelection`."""
+"""Labels of `BlockSelection.reason` in the table."""
 ON_CLICK = """
-const place = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.getScreenCTM().inverse());
-const gap = each => Math.hypot(each.cx.baseVal.value - place.x, each.cy.baseVal.value - place.y);
-const [block] = [...this.querySelectorAll('circle')].sort((one, other) => gap(one) - gap(other));
+const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.getScreenCTM().inverse());
+const gap = disc => Math.hypot(disc.cx.baseVal.value - point.x, disc.cy.baseVal.value - point.y);
+const [block] = [...this.querySelectorAll('circle')].sort((a, b) => gap(a) - gap(b));
 const field = this.parentElement.parentElement.querySelector('input');
 if (gap(block) <= block.r.baseVal.value) {
   Object.getOwnPropertyDescriptor(HTMLInputElement.prototype, 'value').set.call(field, block.dataset.block);
   field.dispatchEvent(new Event('input', {bubbles: true}));
 }
 """
-"""Puts the block whose middle is nearest to a click into the field below the plan; discs overlap by half, so that the
-one on top says little. The setter is the browser's own: the page's would make the event one that says nothing new."""
+"""Writes the block with the center nearest to a click into the text field below the map. The discs overlap by half, so
+the topmost one is not always meant. The setter is the browser's: with React's own, the event would report no change."""
 
 
-def draw_minimap(stock: RunContents, uses: Sequence[BlockSelection], camera: Cameras) -> str:
-    """An SVG of the blocks around a camera; north is up. What became of a block stands in its `data-state`.
+def draw_minimap(contents: RunContents, selection: Sequence[BlockSelection], camera: Cameras) -> str:
+    """Return an SVG of the blocks around a camera, north up, with the state of each block in `data-state`.
 
-    A click puts a block's name into the first field of what the drawing stands in.
+    A click writes the block's name into the first input of the element around the SVG.
     """
     x, y, _ = camera.centers[0].tolist()
-    known = {use.name: use for use in uses}
-    near = sorted(stock.city.blocks, key=lambda block: math.hypot(block.origin[0] - x, block.origin[1] - y))[
-        :MAX_POINTS
-    ]
-    places = {block.name: i for i, block in enumerate(stock.city.blocks)}
-    west, south, unit, tall = _window(stock, x, y, near[0].radius)
+    selected = {block.name: block for block in selection}
+    nearest = sorted(contents.city.blocks, key=lambda block: math.hypot(block.origin[0] - x, block.origin[1] - y))
+    nearest = nearest[:MAX_DRAWN_BLOCKS]
+    indices = {block.name: i for i, block in enumerate(contents.city.blocks)}
+    west, south, scale, height = _window(contents, x, y, nearest[0].radius)
 
-    def at(east: float, north: float) -> tuple[float, float]:
-        return (east - west) * unit, tall - (north - south) * unit
+    def to_svg(east: float, north: float) -> tuple[float, float]:
+        return (east - west) * scale, height - (north - south) * scale
 
     parts = []
-    for block in reversed(near):
-        use = known.get(block.name)
-        (cx, cy), radius = at(*block.origin[:2]), block.radius * unit
+    for block in reversed(nearest):
+        state = selected.get(block.name)
+        (cx, cy), radius, name = to_svg(*block.origin[:2]), block.radius * scale, escape(block.name)
         parts.append(
-            f'<circle data-block="{escape(block.name)}" data-state="{use.reason if use else "far"}" cx="{cx:.1f}"'
-            f' cy="{cy:.1f}" r="{radius:.1f}" {_look(use, places[block.name])}><title>{escape(block.name)}</title>'
-            "</circle>"
+            f'<circle data-block="{name}" data-state="{state.reason if state else "far"}" cx="{cx:.1f}"'
+            f' cy="{cy:.1f}" r="{radius:.1f}" {_circle_style(state, indices[block.name])}>'
+            f"<title>{name}</title></circle>"
         )
-    centers = stock.cameras.centers[list(stock.path), :2].tolist()
-    way = " ".join(f"{px:.1f},{py:.1f}" for px, py in (at(*center) for center in centers))
-    parts.append(f'<polyline points="{way}" fill="none" stroke="#888" stroke-width="1"/>')
-    ahead = camera.camera_to_world[0, :2, 2].tolist()
-    turn, (px, py) = math.degrees(math.atan2(ahead[0], ahead[1])), at(x, y)
-    parts.append(f'<path d="M0,-12 L6,6 L0,2 L-6,6 Z" transform="translate({px:.1f},{py:.1f}) rotate({turn:.0f})"/>')
+    centers = contents.cameras.centers[list(contents.path), :2].tolist()
+    path = " ".join(f"{px:.1f},{py:.1f}" for px, py in (to_svg(*center) for center in centers))
+    parts.append(f'<polyline points="{path}" fill="none" stroke="#888" stroke-width="1"/>')
+    forward = camera.camera_to_world[0, :2, 2].tolist()
+    heading, (px, py) = math.degrees(math.atan2(forward[0], forward[1])), to_svg(x, y)
+    parts.append(f'<path d="M0,-12 L6,6 L0,2 L-6,6 Z" transform="translate({px:.1f},{py:.1f}) rotate({heading:.0f})"/>')
     return (
-        f'<svg class="plan" viewBox="0 0 {SIDE} {tall:.0f}" onclick="{html.escape(ON_CLICK)}"'
+        f'<svg class="minimap" viewBox="0 0 {SIDE} {height:.0f}" onclick="{html.escape(ON_CLICK)}"'
         ' style="width:100%;background:#f4f4f2;border-radius:6px;cursor:pointer">'
         f"{''.join(parts)}</svg>"
     )
 
 
-def selection_table(uses: Sequence[BlockSelection]) -> str:
-    """Each considered block, and what became of it, as HTML."""
+def selection_table(selection: Sequence[BlockSelection]) -> str:
+    """Return an HTML table of the considered blocks with their weight, visibility and state."""
     rows = [
         (
-            use.name,
-            f"{use.weight:.0%}",
-            "" if use.visibility is None else f"{use.visibility:.2f}",
-            STATE_LABELS[use.reason],
+            block.name,
+            f"{block.weight:.0%}",
+            "" if block.visibility is None else f"{block.visibility:.2f}",
+            STATE_LABELS[block.reason],
         )
-        for use in sorted(uses, key=lambda use: -use.weight)
+        for block in sorted(selection, key=lambda block: -block.weight)
     ]
-    return markup.table(("block", "share", "visible", ""), rows)
+    return markup.table(("block", "weight", "visibility", ""), rows)
 
 
-def _window(stock: RunContents, x: float, y: float, radius: float) -> tuple[float, float, float, float]:
-    """West and south of what is shown, units of the drawing to one of the world, and the drawing's height."""
-    blocks = stock.city.blocks
+def _window(contents: RunContents, x: float, y: float, radius: float) -> tuple[float, float, float, float]:
+    """West and south edge in world units, SVG units per world unit, and the SVG's height."""
+    blocks = contents.city.blocks
     low = [min(block.origin[axis] - block.radius for block in blocks) for axis in (0, 1)]
     high = [max(block.origin[axis] + block.radius for block in blocks) for axis in (0, 1)]
-    middle = [(low[axis] + high[axis]) / 2 for axis in (0, 1)]
-    halves = [max((high[axis] - low[axis]) / 2, abs((x, y)[axis] - middle[axis])) * 1.05 for axis in (0, 1)]
-    if max(halves) > 4 * MAP_EXTENT * radius:
-        middle, halves = [x, y], [MAP_EXTENT * radius] * 2
-    unit = SIDE / (2 * max(halves))
-    tall = max(MIN_ASPECT * SIDE, 2 * halves[1] * unit)
-    return middle[0] - max(halves), middle[1] - tall / unit / 2, unit, tall
+    center = [(low[axis] + high[axis]) / 2 for axis in (0, 1)]
+    half = [max((high[axis] - low[axis]) / 2, abs((x, y)[axis] - center[axis])) * 1.05 for axis in (0, 1)]
+    if max(half) > 4 * MAP_EXTENT * radius:
+        center, half = [x, y], [MAP_EXTENT * radius] * 2
+    scale = SIDE / (2 * max(half))
+    height = max(MIN_ASPECT * SIDE, 2 * half[1] * scale)
+    return center[0] - max(half), center[1] - height / scale / 2, scale, height
 
 
-def _look(use: BlockSelection | None, place: int) -> str:
-    color = "rgb({}, {}, {})".format(*block_color(place))
-    if use is not None and use.rendered:
-        return f'fill="{color}" fill-opacity="{0.25 + 0.5 * use.weight:.2f}" stroke="{color}" stroke-width="2.5"'
-    if use is not None and use.reason == "culled":
+def _circle_style(state: BlockSelection | None, index: int) -> str:
+    color = "rgb({}, {}, {})".format(*block_color(index))
+    if state is not None and state.rendered:
+        return f'fill="{color}" fill-opacity="{0.25 + 0.5 * state.weight:.2f}" stroke="{color}" stroke-width="2.5"'
+    if state is not None and state.reason == "culled":
         return 'fill="none" stroke="#c0392b" stroke-width="1.5" stroke-dasharray="4 3"'
     return f'fill="none" stroke="{color}" stroke-opacity="0.55" stroke-width="1"'

@@ -1,4 +1,4 @@
-"""A film rendered by a process of its own, so that a visitor's page stays free and a crash takes nothing along."""
+"""Videos rendered in a separate process, so that pages stay responsive and a crash does not end the viewer."""
 
 import itertools
 import json
@@ -21,23 +21,23 @@ from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import write_trajectory
 
 State = Literal["rendering", "done", "failed", "cancelled"]
-MOST_VIDEOS, MOST_BYTES = 100, 20 << 30
-"""Videos that visitors made of a run, finished or not, and bytes that these take on its disk. None of them is removed
-for another: who would make too many is refused."""
-REFUSED = 2
-"""Exit code of a command that says in one line why it did not do what it was asked for."""
-_OURS = re.compile(r"viewer-\d{3,}")
+MAX_STORED_VIDEOS, MAX_STORED_BYTES = 100, 20 << 30
+"""Videos that clients may store in a run, finished or not, and the disk space for them in bytes. Beyond that new videos
+are refused; none is deleted to make space."""
+EXIT_REFUSED = 2
+"""Exit code of a command that reports a one-line error."""
+_CLIENT_VIDEO_NAME = re.compile(r"viewer-\d{3,}")
 
 
 class RenderJob:
-    """One film in the making: `blocknerf render` with a trajectory."""
+    """One running `blocknerf render` with a trajectory."""
 
-    def __init__(self, run: RunFolder, film: Trajectory, *options: str) -> None:
-        """Begin, with these options of the command; the film gets the first free name of viewer-001, viewer-002 and so on."""
-        self.run, self.length, self.name = run, len(film), _take_name(run)
+    def __init__(self, run: RunFolder, trajectory: Trajectory, *options: str) -> None:
+        """Start the command with these options; the video gets the first free name of viewer-001, viewer-002, ..."""
+        self.run, self.length, self.name = run, len(trajectory), _take_name(run)
         self._folder = tempfile.TemporaryDirectory()
         path, self._errors = (Path(self._folder.name) / name for name in ("trajectory.json", "errors.txt"))
-        write_trajectory(film, path)
+        write_trajectory(trajectory, path)
         command = [sys.executable, "-m", "pipelines", "render", str(run.path), "--name", self.name]
         command += ["--trajectory", str(path), "--parent-pid", str(os.getpid()), *options]
         with self._errors.open("wb") as errors:
@@ -46,7 +46,7 @@ class RenderJob:
 
     @property
     def state(self) -> State:
-        """How it stands."""
+        """State of the job."""
         code = self._process.poll()
         if code is None:
             return "rendering"
@@ -56,22 +56,22 @@ class RenderJob:
 
     @property
     def fraction(self) -> float:
-        """How much of it is rendered, 0..1."""
+        """Rendered fraction of the frames, 0..1."""
         if self.state == "done":
             return 1.0
         try:
-            rows = self.run.render_log(self.name).read_text().splitlines()
+            lines = self.run.render_log(self.name).read_text().splitlines()
         except OSError:
             return 0.0
-        return sum("frame" in _row(row) for row in rows) / self.length
+        return sum("frame" in _parse_line(line) for line in lines) / self.length
 
     @property
     def error(self) -> str:
-        """Why a film failed: what the command refused; the words of any other end go to the server's terminal."""
+        """Why the job failed: the command's one-line error. Output of a crash goes to the server's terminal only."""
         lines = self._errors.read_text(errors="replace").strip().splitlines()
-        if self._process.poll() == REFUSED and lines:
+        if self._process.poll() == EXIT_REFUSED and lines:
             return lines[-1]
-        logging.getLogger(__name__).error("%s ended with %s: %s", self.name, self._process.poll(), "\n".join(lines))
+        logging.getLogger(__name__).error("%s exited with %s: %s", self.name, self._process.poll(), "\n".join(lines))
         return "see the server's terminal"
 
     @property
@@ -79,13 +79,13 @@ class RenderJob:
         return self.run.video(self.name)
 
     def cancel(self) -> None:
-        """Stop it; the pictures that are there stay."""
+        """Stop the command. Rendered frames stay on disk."""
         if self._process.poll() is None:
             self._cancelled = True
             stop(self._process)
 
     def close(self) -> None:
-        """Stop it, and give its temporary files back, and its name where nothing came of it."""
+        """Stop the command, delete its temporary files, and free its name if nothing was rendered."""
         self.cancel()
         self._folder.cleanup()
         with suppress(OSError):
@@ -93,56 +93,56 @@ class RenderJob:
 
 
 class RenderQueue:
-    """Where all visitors' films are made, one at a time: a film takes the whole machine."""
+    """Runs the render jobs of all clients, one at a time: a job uses the whole machine."""
 
     def __init__(self, run: RunFolder, *options: str) -> None:
-        """`options` of `blocknerf render` hold for all videos."""
+        """`options` of `blocknerf render` apply to all jobs."""
         self._run, self._options = run, options
         self._lock, self._closed = threading.Lock(), False
-        self._jobs: RenderJob | None = None
+        self._job: RenderJob | None = None
 
-    def submit(self, film: Trajectory, *options: str) -> RenderJob:
-        """Begin a film, as `RenderJob` does.
+    def submit(self, trajectory: Trajectory, *options: str) -> RenderJob:
+        """Start a job, as `RenderJob` does.
 
         Raises:
-            RunError: another one is being made, visitors have made too many, or the viewer is being stopped.
+            RunError: Another job is running, clients have stored too many videos, or the viewer is stopping.
         """
         with self._lock:
             if self._closed:
-                raise RunError("view: the viewer is being stopped; render your video when it runs again")
-            if self._jobs is not None and self._jobs.state == "rendering":
-                raise RunError("view: another film is being rendered; begin yours when that is done")
-            _check_room(self._run, film)
-            self._jobs = RenderJob(self._run, film, *self._options, *options)
-            return self._jobs
+                raise RunError("view: the viewer is stopping; render your video when it runs again")
+            if self._job is not None and self._job.state == "rendering":
+                raise RunError("view: another video is being rendered; start yours when it is done")
+            _check_space(self._run, trajectory)
+            self._job = RenderJob(self._run, trajectory, *self._options, *options)
+            return self._job
 
     def close(self) -> None:
-        """Stop what is being made, and begin nothing more."""
+        """Stop the running job, and accept no more."""
         with self._lock:
             self._closed = True
-            if self._jobs is not None:
-                self._jobs.close()
+            if self._job is not None:
+                self._job.close()
 
 
-def _check_room(run: RunFolder, film: Trajectory) -> None:
-    """Refuse a film for which visitors' videos leave no room, by what its frames take at most."""
-    made = [folder for folder in run.renders.glob("viewer-*") if _OURS.fullmatch(folder.name)]
-    remedy = f"have some of {run.renders.name}/viewer-* removed"
-    if len(made) >= MOST_VIDEOS:
-        raise RunError(f"view: visitors have made {len(made)} videos of this run, the most that are kept; {remedy}")
-    needed = 3 * len(film) * film.width * film.height
-    left = MOST_BYTES - sum(_size(path) for folder in made for path in folder.rglob("*"))
+def _check_space(run: RunFolder, trajectory: Trajectory) -> None:
+    """Raise if stored videos leave no space for this one, from an upper bound of its frames' size."""
+    folders = [folder for folder in run.renders.glob("viewer-*") if _CLIENT_VIDEO_NAME.fullmatch(folder.name)]
+    hint = f"have some of {run.renders.name}/viewer-* removed"
+    if len(folders) >= MAX_STORED_VIDEOS:
+        raise RunError(f"view: visitors have stored {len(folders)} videos in this run, the maximum; {hint}")
+    needed = 3 * len(trajectory) * trajectory.width * trajectory.height
+    left = MAX_STORED_BYTES - sum(_size(path) for folder in folders for path in folder.rglob("*"))
     if needed > left:
-        sizes = f"may take {needed / 2**30:.1f} GiB, and {max(0.0, left / 2**30):.1f} GiB are left for visitors"
-        raise RunError(f"view: this video {sizes}; make it shorter or smaller, or {remedy}")
+        sizes = f"may take {needed / 2**30:.1f} GiB, but {max(0.0, left / 2**30):.1f} GiB are left for visitors"
+        raise RunError(f"view: this video {sizes}; make it shorter or smaller, or {hint}")
 
 
 def _size(path: Path) -> int:
     try:
-        facts = path.lstat()
-    except OSError:  # it was a part of a file, and is whole by now
+        status = path.lstat()
+    except OSError:  # a partial file that was just completed and renamed
         return 0
-    return facts.st_size if stat.S_ISREG(facts.st_mode) else 0
+    return status.st_size if stat.S_ISREG(status.st_mode) else 0
 
 
 def _take_name(run: RunFolder) -> str:
@@ -154,9 +154,9 @@ def _take_name(run: RunFolder) -> str:
     raise AssertionError("numbers do not end")
 
 
-def _row(line: str) -> dict[str, object]:
+def _parse_line(line: str) -> dict[str, object]:
     try:
-        found = json.loads(line)
-    except ValueError:  # being written
+        entry = json.loads(line)
+    except ValueError:  # the line is still being written
         return {}
-    return found if isinstance(found, dict) else {}
+    return entry if isinstance(entry, dict) else {}

@@ -1,4 +1,4 @@
-"""What a visitor wants to see, and the pictures that are made of it."""
+"""Render requests of clients, and the renderer that serves them."""
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
@@ -25,20 +25,20 @@ from viewer.scheduler import SCALES
 Layer = Literal["color", "depth", "opacity", "blocks", "visibility"]
 LAYERS: tuple[Layer, ...] = get_args(Layer)
 MAX_CACHED_RENDERERS = 16
-"""How many ways to choose and weigh the blocks are kept ready."""
+"""Renderers kept, one for each block selection and weighting in use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderRequest:
-    """All that decides a picture."""
+    """Camera and display settings of one client."""
 
     view: Cameras
     """One camera, at full size."""
     appearance: AppearanceTrack
     blend: float = 0.0
-    """How far the light has passed through its looks, 0..1."""
+    """Position in the appearance track, 0..1."""
     city: City
-    """The run's, with how its blocks are chosen and weighed, and without those that are not to show."""
+    """The run's city with the client's selection settings, without hidden blocks."""
     weighting: Weighting
     max_blocks: int = MAX_BLOCKS
     layer: Layer = "color"
@@ -46,58 +46,61 @@ class RenderRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RenderedImage:
-    """One picture for a page."""
+    """A rendering for a page."""
 
     image: UInt8[np.ndarray, "height width 3"]
     depth: Float[np.ndarray, "height width"]
-    """Along the optical axis, in world units, as the page hides things behind it."""
+    """Distance along the optical axis, in world units; the page occludes overlays with it."""
     selection: tuple[BlockSelection, ...]
-    """Every block that was considered."""
+    """All considered blocks."""
     camera: Cameras
-    """The one that was rendered."""
+    """The rendered camera."""
 
 
 class RequestRenderer:
-    """Makes pictures of one city for all visitors, from blocks that are held once."""
+    """Renders one city for all clients, who share the loaded blocks."""
 
     def __init__(self, renderer: CityRenderer) -> None:
         self.renderer = renderer
         self._outdated: set[str] = set()
         self._renderers: OrderedDict[City, CityRenderer] = OrderedDict()
-        self._positions = {block.name: i for i, block in enumerate(renderer.city.blocks)}
+        self._indices = {block.name: i for i, block in enumerate(renderer.city.blocks)}
 
     def invalidate(self, names: Iterable[str]) -> None:
-        """Load these blocks anew for the next picture. From any thread; the others are the painter's alone."""
+        """Reload these blocks for the next rendering. Thread-safe, unlike the other methods."""
         self._outdated.update(names)
 
-    def warm_up(self, stock: RunContents) -> None:
-        """Load the blocks around the start and compile what is not compiled, so that no visitor waits for that."""
-        view = stock.image(stock.path[0])
-        light = stock.appearance(stock.presets[0], None, None)
-        # Visibility too, which is looked at as soon as a second block comes near.
-        wish = RenderRequest(
-            view=view, appearance=light, city=stock.city, weighting=stock.city.weighting, layer="visibility"
+    def warm_up(self, contents: RunContents) -> None:
+        """Load the blocks around the initial camera and compile the kernels, so that no client waits for that."""
+        appearance = contents.appearance(contents.appearance_options[0], None, None)
+        request = RenderRequest(
+            view=contents.image(contents.path[0]),
+            appearance=appearance,
+            city=contents.city,
+            weighting=contents.city.weighting,
+            layer="visibility",  # needed as soon as a second block is near
         )
-        self.render(wish, SCALES[0], no_op)
+        self.render(request, SCALES[0], no_op)
 
-    def render(self, wish: RenderRequest, level: float, pause: Callable[[], None]) -> RenderedImage:
-        """The picture of a wish at a share of its size; `pause` is called between tiles, and may raise.
+    def render(self, request: RenderRequest, scale: float, pause: Callable[[], None]) -> RenderedImage:
+        """Render a request at a fraction of its width and height. `pause` is called between tiles and may raise.
 
         Raises:
-            RunError: a block's file is broken, or there is no such layer.
+            RunError: A block's file is broken, or the layer is unknown.
         """
-        one_of(wish.layer, LAYERS, "view: layer")
+        one_of(request.layer, LAYERS, "view: layer")
         while self._outdated:
             self.renderer.cache.drop(self._outdated.pop())
-        renderer, view = self._renderer(wish.city), wish.view.scaled(level)
-        shown = wish.appearance.render_options_at(wish.blend, renderer, view)
-        seen = renderer.render(view, weighting=wish.weighting, max_blocks=wish.max_blocks, pause=pause, **shown)
-        rays = view.generate_rays(0)
-        axis = rays.directions @ view.camera_to_world[0, :, 2]
+        renderer, view = self._renderer(request.city), request.view.scaled(scale)
+        appearance = request.appearance.render_options_at(request.blend, renderer, view)
+        rendering = renderer.render(
+            view, weighting=request.weighting, max_blocks=request.max_blocks, pause=pause, **appearance
+        )
+        cosine = view.generate_rays(0).directions @ view.camera_to_world[0, :, 2]
         return RenderedImage(
-            image=self._colors(seen, wish.layer, view),
-            depth=(seen.depth * axis).cpu().numpy(),
-            selection=seen.selection,
+            image=self._colors(rendering, request.layer, view),
+            depth=(rendering.depth * cosine).cpu().numpy(),
+            selection=rendering.selection,
             camera=view,
         )
 
@@ -109,25 +112,25 @@ class RequestRenderer:
         self._renderers.move_to_end(city)
         return self._renderers[city]
 
-    def _colors(self, seen: CityRendering, layer: Layer, view: Cameras) -> UInt8[np.ndarray, "height width 3"]:
+    def _colors(self, rendering: CityRendering, layer: Layer, view: Cameras) -> UInt8[np.ndarray, "height width 3"]:
         if layer == "depth":
-            return depth_colors(seen.depth.cpu().numpy(), *_range(seen))
+            return depth_colors(rendering.depth.cpu().numpy(), *_depth_range(rendering))
         if layer == "opacity":
-            return to_uint8(seen.opacity[..., None].expand(*seen.opacity.shape, 3))
+            return to_uint8(rendering.opacity[..., None].expand(*rendering.opacity.shape, 3))
         if layer == "blocks":
-            shares = [(self._positions[use.name], use.weight) for use in seen.rendered]
-            return colorize_blocks(to_uint8(seen.color), shares)
+            weights = [(self._indices[block.name], block.weight) for block in rendering.rendered]
+            return colorize_blocks(to_uint8(rendering.color), weights)
         if layer == "visibility":
-            blocks = [self.renderer.cache.get(part.name) for part in seen.parts]
-            there = view.to(self.renderer.device)
-            seen_by = [predict_visibility(block.field, block.to_block_frame(there)).cpu() for block in blocks]
-            return apply_turbo(blend(seen_by, [part.weight for part in seen.parts]).cpu().numpy())
-        return to_uint8(seen.color)
+            blocks = [self.renderer.cache.get(part.name) for part in rendering.parts]
+            camera = view.to(self.renderer.device)
+            visibility = [predict_visibility(block.field, block.to_block_frame(camera)).cpu() for block in blocks]
+            return apply_turbo(blend(visibility, [part.weight for part in rendering.parts]).cpu().numpy())
+        return to_uint8(rendering.color)
 
 
-def _range(seen: CityRendering) -> tuple[float, float]:
-    """The distances that depth colors span: nearly all of what the picture shows."""
-    solid = seen.depth[seen.opacity > 0.5].float()
+def _depth_range(rendering: CityRendering) -> tuple[float, float]:
+    """Range of the depth colormap: 2nd to 98th percentile of the opaque pixels."""
+    solid = rendering.depth[rendering.opacity > 0.5].float()
     if not solid.numel():
         return 1.0, 2.0
     near, far = torch.quantile(solid[: 1 << 20], torch.tensor([0.02, 0.98])).tolist()

@@ -1,4 +1,4 @@
-"""A run in training: which blocks have changed since they were last looked at."""
+"""Watch a run during training for blocks that change."""
 
 import threading
 from collections.abc import Callable, Iterable, Mapping
@@ -7,53 +7,53 @@ from pathlib import Path
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 
-SECONDS = 2.0
-"""How often the run folder is looked at."""
+POLL_INTERVAL = 2.0
+"""Seconds between checks of the run folder."""
 
 FileVersion = tuple[int, int]
-"""When a file was written, in nanoseconds, and its size."""
+"""Modification time of a file in nanoseconds, and its size in bytes."""
 FileVersions = Mapping[str, FileVersion]
 
 
 def file_version(path: Path) -> FileVersion | None:
-    """The state of a file; None where there is none."""
+    """Return the version of a file; None if it does not exist."""
     try:
-        facts = path.stat()
+        status = path.stat()
     except OSError:
         return None
-    return facts.st_mtime_ns, facts.st_size
+    return status.st_mtime_ns, status.st_size
 
 
 def file_versions(run: RunFolder, city: City) -> FileVersions:
-    """What tells the state of each block that can be shown: time and size of its file."""
-    found = {}
+    """Return the version of each block's field, or of its preview during training."""
+    versions = {}
     for block in city.blocks:
-        newest = file_version(run.field(block.name)) or file_version(run.preview(block.name))
-        if newest is not None:
-            found[block.name] = newest
-    return found
+        version = file_version(run.field(block.name)) or file_version(run.preview(block.name))
+        if version is not None:
+            versions[block.name] = version
+    return versions
 
 
 class RunWatcher:
-    """Looks at a run folder now and then, in a thread of its own."""
+    """Polls a run folder in its own thread."""
 
-    def __init__(self, run: RunFolder, city: City, changed: Callable[[Iterable[str]], None]) -> None:
-        """`changed` is told the names of the blocks that are new or other than before."""
-        self._run, self._city, self._changed = run, city, changed
+    def __init__(self, run: RunFolder, city: City, on_change: Callable[[Iterable[str]], None]) -> None:
+        """`on_change` is called with the names of new and changed blocks."""
+        self._run, self._city, self._on_change = run, city, on_change
         self._done = threading.Event()
         self._last = file_versions(run, city)
-        self._thread = threading.Thread(target=self._work, name="follower", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="run_watcher", daemon=True)
         self._thread.start()
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop the thread."""
         self._done.set()
         self._thread.join()
 
     def _work(self) -> None:
-        while not self._done.wait(SECONDS):
-            now = file_versions(self._run, self._city)
-            names = [name for name, state in now.items() if self._last.get(name) != state]
-            self._last = now
+        while not self._done.wait(POLL_INTERVAL):
+            versions = file_versions(self._run, self._city)
+            names = [name for name, version in versions.items() if self._last.get(name) != version]
+            self._last = versions
             if names:
-                self._changed(names)
+                self._on_change(names)

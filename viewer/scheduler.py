@@ -1,4 +1,4 @@
-"""Who is painted for next: pictures for several visitors by turns, coarse at once, finer while nothing changes."""
+"""Render scheduler: round-robin over clients, coarse-to-fine while the camera rests."""
 
 import logging
 import math
@@ -12,112 +12,112 @@ Request = TypeVar("Request")
 Image = TypeVar("Image")
 
 SCALES = (1 / 8, 1 / 4, 1 / 2, 1.0)
-"""Shares of the full width and height, painted one after the other."""
+"""Fractions of the full width and height, rendered in this order."""
 FIRST_FRAME_BUDGET = 0.1
-"""Seconds that the first picture of a new view may take; the finest level that keeps to it is painted first."""
+"""Seconds for the first image of a new request; the finest level expected to meet it is rendered first."""
 PREEMPT_AFTER = 0.3
-"""Seconds after which a first picture counts as slow: others come before its next tile, and a newer wish ends it."""
+"""Seconds after which a first image counts as slow: first images of others preempt it, a newer request cancels it."""
 MIN_INTERVAL = 1 / 12
-"""Seconds from one picture of a visitor to the next: a page that is sent more falls behind."""
+"""Minimum seconds between two images of one client; a page that gets more lags behind."""
 
 
 class RenderCancelled(Exception):
-    """What is being painted is no longer wanted."""
+    """The current rendering is no longer needed."""
 
 
 @dataclass(eq=False, kw_only=True)
 class ClientState(Generic[Request, Image]):
-    """One visitor's place in the painter's round."""
+    """Scheduling state of one client."""
 
     show: Callable[[Image, float], None]
-    """Takes a picture and its level; called from the painter's thread."""
+    """Receives an image and its scale, in the scheduler's thread."""
     fail: Callable[[Exception], None]
-    """Told why the newest wish cannot be painted."""
+    """Receives the error if the newest request cannot be rendered."""
     request: Request | None = None
     number: int = 0
-    """How many wishes there were; what is painted for an older one is out of date."""
+    """Number of requests so far; an image of an earlier request is outdated."""
     level: int | None = None
-    """The next to be painted, as a place in `SCALES`; None before the first, `len(LEVELS)` after the last."""
+    """Index in `SCALES` of the next image; None before the first one, `len(SCALES)` after the last."""
     started: float = -math.inf
-    """When their last picture was begun, in `time.monotonic`."""
+    """Start time of the last rendering, in `time.monotonic`."""
     last_timing: tuple[int, float] = (0, math.inf)
-    """The level that was painted last, and its seconds."""
+    """Level of the last rendering, and its seconds."""
     gone: bool = False
 
     @property
     def awaiting_first(self) -> bool:
-        """Whether nothing of the newest wish is to be seen yet."""
+        """Whether the newest request has no image yet."""
         return self.request is not None and self.level is None
 
     @property
     def unfinished(self) -> bool:
-        """Whether its picture can still become finer."""
+        """Whether a finer image of the newest request remains to be rendered."""
         return self.request is not None and (self.level is None or self.level < len(SCALES))
 
     def first_level(self) -> int:
-        """The finest level that is quick enough, as far as is known; a level has four times the pixels of the last.
+        """Return the finest level expected to meet `FIRST_FRAME_BUDGET`; each level has four times the pixels.
 
-        >>> visit = ClientState(show=print, fail=print, last_timing=(0, 0.02))
-        >>> SCALES[visit.first_level()]
+        >>> client = ClientState(show=print, fail=print, last_timing=(0, 0.02))
+        >>> SCALES[client.first_level()]
         0.25
         """
         last, seconds = self.last_timing
-        quick = [level for level in range(len(SCALES)) if seconds * 4.0 ** (level - last) <= FIRST_FRAME_BUDGET]
-        return max(quick, default=0)
+        fast = [level for level in range(len(SCALES)) if seconds * 4.0 ** (level - last) <= FIRST_FRAME_BUDGET]
+        return max(fast, default=0)
 
 
 class RenderScheduler(Generic[Request, Image]):
-    """Paints the newest wish of each visitor, one picture at a time.
+    """Renders the newest request of each client, one image at a time.
 
-    The visitor who was served longest ago is next. But a first picture of a new view never waits for a finer one: that
-    pauses between two tiles, and is given up as soon as its own visitor wishes for something else. A first picture is
-    not given up for a newer wish, unless it turns out slow; the next is then coarser, and the coarsest is always
-    finished, so that a camera which never rests is shown something.
+    The client that was served longest ago is next. The first image of a new request never waits for a finer image:
+    finer renderings pause between two tiles, and are cancelled when their own client submits another request. A newer
+    request does not cancel a first image unless that turns out slow; then the next first image is coarser. The coarsest
+    level is always finished, so that a camera that never rests still gets images.
     """
 
-    def __init__(self, paint: Callable[[Request, float, Callable[[], None]], Image]) -> None:
-        """`paint` gives the picture of a wish at a level, and calls what it is given between tiles."""
-        self._render = paint
+    def __init__(self, render: Callable[[Request, float, Callable[[], None]], Image]) -> None:
+        """`render` returns the image of a request at a scale, and calls its third argument between tiles."""
+        self._render = render
         self._clients: list[ClientState[Request, Image]] = []
         self._changed = threading.Condition()
         self._closed = False
-        self._thread = threading.Thread(target=self._work, name="painter", daemon=True)
+        self._thread = threading.Thread(target=self._work, name="scheduler", daemon=True)
         self._thread.start()
 
     def add(
         self, show: Callable[[Image, float], None], fail: Callable[[Exception], None]
     ) -> ClientState[Request, Image]:
-        """A new visitor."""
-        visit: ClientState[Request, Image] = ClientState(show=show, fail=fail)
+        """Add a client."""
+        client: ClientState[Request, Image] = ClientState(show=show, fail=fail)
         with self._changed:
-            self._clients.append(visit)
-        return visit
+            self._clients.append(client)
+        return client
 
-    def submit(self, visit: ClientState[Request, Image], wish: Request) -> None:
-        """Paint this for a visitor, and no longer what was asked for before."""
+    def submit(self, client: ClientState[Request, Image], request: Request) -> None:
+        """Render a request of a client, in place of its earlier one."""
         with self._changed:
-            visit.request, visit.level = wish, None
-            visit.number += 1
+            client.request, client.level = request, None
+            client.number += 1
             self._changed.notify_all()
 
     def rerender_all(self) -> None:
-        """Paint every visitor's wish once more: what it shows has changed."""
+        """Render every client's request again, because the blocks changed."""
         with self._changed:
-            for visit in self._clients:
-                if visit.request is not None:
-                    visit.level = None
-                    visit.number += 1
+            for client in self._clients:
+                if client.request is not None:
+                    client.level = None
+                    client.number += 1
             self._changed.notify_all()
 
-    def remove(self, visit: ClientState[Request, Image]) -> None:
-        """The visitor has left; nothing more is painted or kept for them."""
+    def remove(self, client: ClientState[Request, Image]) -> None:
+        """Remove a client that left, and cancel its rendering."""
         with self._changed:
-            visit.gone, visit.request = True, None
-            self._clients = [other for other in self._clients if other is not visit]
+            client.gone, client.request = True, None
+            self._clients = [other for other in self._clients if other is not client]
             self._changed.notify_all()
 
     def close(self) -> None:
-        """Stop painting; gives up what is being painted."""
+        """Cancel the current rendering and stop the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify_all()
@@ -126,83 +126,84 @@ class RenderScheduler(Generic[Request, Image]):
     def _work(self) -> None:
         while True:
             with self._changed:
-                visit = self._next()
-                while visit is None and not self._closed:
-                    self._changed.wait(self._until_paced())
-                    visit = self._next()
-                if self._closed or visit is None:
+                client = self._next()
+                while client is None and not self._closed:
+                    self._changed.wait(self._seconds_until_ready())
+                    client = self._next()
+                if self._closed or client is None:
                     return
-            self._serve(visit, within=False)
+            self._serve(client, nested=False)
 
     def _next(self) -> ClientState[Request, Image] | None:
-        return min(self._ready(), key=lambda visit: (visit.started, not visit.awaiting_first), default=None)
+        return min(self._ready(), key=lambda client: (client.started, not client.awaiting_first), default=None)
 
-    def _next_waiting(self, besides: ClientState[Request, Image]) -> ClientState[Request, Image] | None:
-        waiting = (visit for visit in self._ready() if visit.awaiting_first and visit is not besides)
-        return min(waiting, key=lambda visit: visit.started, default=None)
+    def _next_waiting(self, current: ClientState[Request, Image]) -> ClientState[Request, Image] | None:
+        waiting = (client for client in self._ready() if client.awaiting_first and client is not current)
+        return min(waiting, key=lambda client: client.started, default=None)
 
     def _ready(self) -> list[ClientState[Request, Image]]:
         now = time.monotonic()
-        return [visit for visit in self._clients if visit.unfinished and now - visit.started >= MIN_INTERVAL]
+        return [client for client in self._clients if client.unfinished and now - client.started >= MIN_INTERVAL]
 
-    def _until_paced(self) -> float | None:
-        """Seconds until somebody may be sent another picture."""
+    def _seconds_until_ready(self) -> float | None:
+        """Seconds until `MIN_INTERVAL` allows another image for some client."""
         now = time.monotonic()
         return min(
-            (max(visit.started + MIN_INTERVAL - now, 0.0) for visit in self._clients if visit.unfinished), default=None
+            (max(client.started + MIN_INTERVAL - now, 0.0) for client in self._clients if client.unfinished),
+            default=None,
         )
 
-    def _serve(self, visit: ClientState[Request, Image], *, within: bool) -> None:
-        """Paint the next level for a visitor; `within` another visitor's picture, or by itself."""
+    def _serve(self, client: ClientState[Request, Image], *, nested: bool) -> None:
+        """Render the next level for a client; `nested` if inside another client's rendering."""
         with self._changed:
-            wish, number, first = visit.request, visit.number, visit.level is None
-            level = visit.first_level() if visit.level is None else visit.level
-            visit.started = start = time.monotonic()
-        if wish is None:
+            request, number, first = client.request, client.number, client.level is None
+            level = client.first_level() if client.level is None else client.level
+            client.started = start = time.monotonic()
+        if request is None:
             return
-        others = 0.0
+        nested_seconds = 0.0
 
         def pause() -> None:
-            nonlocal others
-            slow = time.monotonic() - start - others > PREEMPT_AFTER
-            may_stop = not first or (slow and level > 0)
-            if self._closed or visit.gone or (visit.number != number and may_stop):
+            nonlocal nested_seconds
+            slow = time.monotonic() - start - nested_seconds > PREEMPT_AFTER
+            may_cancel = not first or (slow and level > 0)
+            if self._closed or client.gone or (client.number != number and may_cancel):
                 raise RenderCancelled
-            if not within and (slow or not first):
+            if not nested and (slow or not first):
                 with self._changed:
-                    waiting = self._next_waiting(visit)
+                    waiting = self._next_waiting(client)
                 if waiting is not None:
-                    left = time.monotonic()
-                    self._serve(waiting, within=True)
-                    others += time.monotonic() - left
+                    paused = time.monotonic()
+                    self._serve(waiting, nested=True)
+                    nested_seconds += time.monotonic() - paused
 
         try:
-            picture = self._render(wish, SCALES[level], pause)
+            image = self._render(request, SCALES[level], pause)
         except RenderCancelled:
             if first:
-                visit.last_timing = level, time.monotonic() - start - others
+                client.last_timing = level, time.monotonic() - start - nested_seconds
             return
         except Exception as error:
-            self._end(visit, number)
-            _tell(visit.fail, error)
+            self._end(client, number)
+            _notify(client.fail, error)
             return
         with self._changed:
-            visit.last_timing = level, time.monotonic() - start - others
-            if visit.number == number:
-                visit.level = level + 1
-            if visit.gone:
+            client.last_timing = level, time.monotonic() - start - nested_seconds
+            if client.number == number:
+                client.level = level + 1
+            if client.gone:
                 return
-        _tell(visit.show, picture, SCALES[level])
+        _notify(client.show, image, SCALES[level])
 
-    def _end(self, visit: ClientState[Request, Image], number: int) -> None:
+    def _end(self, client: ClientState[Request, Image], number: int) -> None:
         with self._changed:
-            if visit.number == number:
-                visit.level = len(SCALES)
+            if client.number == number:
+                client.level = len(SCALES)
 
 
-def _tell(what: Callable[..., None], *words: object) -> None:
-    """Tell a page; one that cannot be told is no reason to stop painting for the others."""
+def _notify(callback: Callable[..., None], *arguments: object) -> None:
+    """Call back to a page. A failing page must not stop the rendering for the others."""
     try:
-        what(*words)
+        callback(*arguments)
     except Exception:
-        logging.getLogger(__name__).exception("a page could not be told")
+        logging.getLogger(__name__).exception("sending to a page failed")

@@ -1,4 +1,4 @@
-"""The web viewer of one run: a page for each visitor, one painter for all."""
+"""Web viewer of one run: a page for each client, one render scheduler for all."""
 
 import contextlib
 import secrets
@@ -47,36 +47,36 @@ def view(
     threads: int | None = None,
     device: Device = "auto",
 ) -> None:
-    """Show a trained city in the browser, until interrupted.
+    """Serve an interactive viewer of a trained city until interrupted.
 
     Args:
-        run: The run folder, with trained blocks.
-        capture: Where the images are now, if the run or the capture was moved: the capture's folder; remembered.
-        port: Of the page; 0 takes any that is free.
-        host: Address to listen at; another than this machine's own needs a token.
-        token: Word that visitors must know; the address that is printed has it.
-        watch: Show blocks as they train, and before any is trained.
-        parent_pid: Number of the process that started this one; the page ends when that is gone, even if it was killed.
-        block_cache_gb: Memory that loaded blocks may take, in GiB; others leave when it is full.
-        weighting: How blocks share the picture at first; by default as city.json says. The panel changes it.
-        power: Exponent of the inverse distance at first; by default as city.json says. The panel changes it.
-        selection_radius: Take a block while the camera is within this many of its radii; by default as city.json says.
-        visibility_threshold: Leave out blocks whose mean predicted visibility is below, at first; by default as
-            city.json says. The panel changes it.
-        threads: Processor threads; by default every core.
-        device: Where to render: auto, cpu, cuda, or cuda:1; auto takes a GPU where there is one.
+        run: Run folder with trained blocks.
+        capture: Current folder of the capture, if the run or the capture was moved. It is remembered.
+        port: Port of the page; 0 chooses a free one.
+        host: Address to listen on. Any address other than loopback needs a token.
+        token: Secret that visitors need. The printed URL contains it.
+        watch: Reload blocks while they train; the run may have no trained block yet.
+        parent_pid: Process ID of the parent. The viewer exits when that process ends, even if it was killed.
+        block_cache_gb: Memory for loaded blocks, in GiB. Blocks used least recently are evicted.
+        weighting: Initial blend weighting of the blocks; the panel can change it. Default: from city.json.
+        power: Initial exponent of the inverse distance; the panel can change it. Default: from city.json.
+        selection_radius: Consider a block if the camera is within this many block radii. Default: from city.json.
+        visibility_threshold: Initial threshold; blocks with a lower mean predicted visibility are culled. The panel can
+            change it. Default: from city.json.
+        threads: CPU threads. Default: all cores.
+        device: Render device: auto, cpu, cuda or cuda:1. auto uses a GPU if there is one.
 
     Raises:
-        BackendError: there is no such device.
-        OptionError: a number is out of range.
-        RunError: no block is trained, a file is broken, the port is taken, or anybody could look in.
+        BackendError: There is no such device.
+        OptionError: A number is out of range.
+        RunError: No block is trained, a file is broken, the port is in use, or a public address has no token.
     """
     check_positive(block_cache_gb=block_cache_gb)
     check_whole(parent_pid=parent_pid)
     check_binding(host, token)
     end_with(parent_pid)
     set_num_threads(threads)
-    place = resolve_device(device)
+    torch_device = resolve_device(device)
     cache_bytes = int(block_cache_gb * GIB)
     folder = RunFolder(run)
     if capture is not None:
@@ -96,10 +96,10 @@ def view(
         token=token,
         watch=watch,
         cache_bytes=cache_bytes,
-        device=place,
+        device=torch_device,
         threads=threads,
-    ) as gate:
-        print(printable(f"{run}: {gate.url}"), flush=True)
+    ) as proxy:
+        print(printable(f"{run}: {proxy.url}"), flush=True)
         print("Stop with Ctrl-C.", flush=True)
         with contextlib.suppress(KeyboardInterrupt):
             while True:
@@ -119,13 +119,13 @@ def serve(
     device: torch.device | str = "cpu",
     threads: int | None = None,
 ) -> Iterator[AuthProxy]:
-    """The viewer of a run, at work; gives its door.
+    """Run the viewer of a run inside a context; yields its proxy.
 
-    `city` is the run's, with the settings of rendering that panels begin with. Videos are rendered on the same device
-    with as many threads.
+    `city` is the run's city with the initial rendering settings of the panel. Videos are rendered on the same device
+    with the same number of threads.
 
     Raises:
-        OptionError, RunError: as `view` does.
+        OptionError, RunError: As in `view`.
     """
     check_whole(least=0, most=LAST_PORT, port=port)
     check_binding(host, token)
@@ -137,55 +137,56 @@ def serve(
     from viewer.scheduler import RenderScheduler
     from viewer.session import ClientSession
 
-    stock = RunContents.of(run, city, follow=watch)
-    for fault in stock.faults:
+    contents = RunContents.of(run, city, watch=watch)
+    for fault in contents.faults:
         print(printable(f"view: not used: {fault}"), file=sys.stderr, flush=True)
-    load = live_block_loader(run, stock.city, device) if watch else None
-    renderer = CityRenderer(run, city=stock.city, load=load, cache_bytes=cache_bytes, device=device, allow_missing=True)
-    gallery = RequestRenderer(renderer)
+    city = contents.city
+    load = live_block_loader(run, city, device) if watch else None
+    city_renderer = CityRenderer(run, city=city, load=load, cache_bytes=cache_bytes, device=device, allow_missing=True)
+    renderer = RequestRenderer(city_renderer)
     if not watch:
-        gallery.warm_up(stock)
-    alike = [f"--device={device}", *([] if threads is None else [f"--threads={threads}"])]
-    painter, studio, sessions = RenderScheduler(gallery.render), RenderQueue(run, *alike), {}
+        renderer.warm_up(contents)
+    options = [f"--device={device}", *([] if threads is None else [f"--threads={threads}"])]
+    scheduler, render_queue, sessions = RenderScheduler(renderer.render), RenderQueue(run, *options), {}
 
-    def renew(names: Iterable[str]) -> None:
-        gallery.invalidate(names)
-        painter.rerender_all()
+    def reload_blocks(names: Iterable[str]) -> None:
+        renderer.invalidate(names)
+        scheduler.rerender_all()
 
     secret = secrets.token_urlsafe(32)
     server = open_inner(secret)
-    gate = AuthProxy(host, port, server.get_port(), token, secret)
+    proxy = AuthProxy(host, port, server.get_port(), token, secret)
     server.gui.configure_theme(show_logo=False, show_share_button=False)
-    _set_initial_camera(server.initial_camera, stock.image(stock.path[0]), stock.scene_scale)
+    _set_initial_camera(server.initial_camera, contents.image(contents.path[0]), contents.scene_scale)
 
     @server.on_client_connect
     def _(client: Any) -> None:
-        sessions[client.client_id] = ClientSession(client, stock, painter, studio)
-        if client.client_id not in server.get_clients():  # gone before all was ready
-            leave(client)
+        sessions[client.client_id] = ClientSession(client, contents, scheduler, render_queue)
+        if client.client_id not in server.get_clients():  # it left while its session was set up
+            disconnect(client)
 
     @server.on_client_disconnect
-    def leave(client: Any) -> None:
+    def disconnect(client: Any) -> None:
         session = sessions.pop(client.client_id, None)
         if session is not None:
             session.close()
 
-    follower = RunWatcher(run, stock.city, renew) if watch else None
+    watcher = RunWatcher(run, city, reload_blocks) if watch else None
     try:
-        with gate:
-            yield gate
+        with proxy:
+            yield proxy
     finally:
-        if follower is not None:
-            follower.close()
+        if watcher is not None:
+            watcher.close()
         for session in list(sessions.values()):
             session.close()
-        studio.close()
-        painter.close()
+        render_queue.close()
+        scheduler.close()
         stop_inner(server)
 
 
 def _set_initial_camera(initial: Any, camera: Cameras, scale: float) -> None:
-    """Where a page begins, the world's z axis up."""
+    """Set the initial camera of new pages."""
     initial.position = (scale * camera.centers[0]).numpy()
     initial.look_at = (scale * (camera.centers[0] + LOOK_AT_DISTANCE * camera.camera_to_world[0, :, 2])).numpy()
     initial.fov = field_of_view(camera)

@@ -1,4 +1,4 @@
-"""Posed photographs of a place: what a capture is, and the importers that give one."""
+"""Captures (posed images of one place) and their importers."""
 
 from blocknerf.capture.capture import Capture, check_files, read_capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics

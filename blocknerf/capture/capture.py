@@ -1,4 +1,4 @@
-"""A capture: posed photographs of one place, and the points measured with them (`capture.json`)."""
+"""A capture: posed images of one place, with optional point clouds (`capture.json`)."""
 
 import json
 import os
@@ -21,40 +21,40 @@ from blocknerf.images import check_size, image_size, read_image, read_mask, read
 from blocknerf.values import finite, format_value, one_case
 
 CAPTURE_FORMAT = "blocknerf.capture/2"
-_REMEDY = "ingest the capture again"
+_HINT = "ingest the capture again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Capture:
-    """Posed photographs of one place; they are read from disk when asked for, never all at once.
+    """Posed images of one place; each image is read from disk on request.
 
-    World: right-handed, z up, metres if `is_metric`, else the capture's own unit.
+    World: right-handed, z up, meters if `is_metric`, else the capture's own unit.
 
     Raises:
-        CaptureError: there are no frames, two have one name or one picture, or coordinates are too large.
+        CaptureError: there are no frames, two frames share a name or an image, or coordinates are too large.
     """
 
     image_dir: Path
-    """Folder in which the photographs lie; every path below is relative to it."""
+    """Folder of the images; every path below is relative to it."""
     frames: tuple[Frame, ...]
     sparse_points: str | None = None
-    """PLY of sparse points, as from structure from motion."""
+    """PLY of sparse points, for example from structure from motion."""
     lidar_points: str | None = None
-    """PLY of measured points."""
+    """PLY of lidar points."""
     is_metric: bool
-    """Whether lengths are metres."""
+    """Whether lengths are in meters."""
     geo_origin: tuple[float, float, float] | None = None
-    """Latitude, longitude (degrees) and altitude (metres) of the world's origin."""
+    """Latitude, longitude (degrees) and altitude (meters) of the world's origin."""
     source: str
-    """Where the capture comes from, in words or as a path."""
+    """Origin of the capture, as free text or a path."""
 
     def __post_init__(self) -> None:
         if not self.frames:
-            raise CaptureError("the capture has no frames; give at least one posed photograph")
+            raise CaptureError("the capture has no frames; give at least one posed image")
         for kind in ("name", "image"):
-            twice = _first_repeated([getattr(frame, kind) for frame in self.frames])
-            if twice is not None:
-                raise CaptureError(f"duplicate frame {one_case(twice)}; list each photograph once")
+            duplicate = _first_repeated([getattr(frame, kind) for frame in self.frames])
+            if duplicate is not None:
+                raise CaptureError(f"duplicate frame {one_case(duplicate)}; list each image once")
         for path in (self.sparse_points, self.lidar_points):
             if path is not None:
                 check_relative(path)
@@ -65,7 +65,7 @@ class Capture:
         return len(self.frames)
 
     def cameras(self) -> Cameras:
-        """Every frame's camera, in order, in single precision."""
+        """Return the cameras of all frames, in order, in single precision."""
         lenses = [frame.intrinsics for frame in self.frames]
         return Cameras(
             camera_to_world=torch.tensor([frame.camera_to_world for frame in self.frames]),
@@ -77,10 +77,10 @@ class Capture:
         )
 
     def index(self, name: str) -> int:
-        """The position of the frame of that name.
+        """Return the index of the frame with this name.
 
         Raises:
-            CaptureError: there is none.
+            CaptureError: no frame has this name.
         """
         for i, frame in enumerate(self.frames):
             if frame.name == name:
@@ -88,18 +88,18 @@ class Capture:
         raise CaptureError(f"{self.image_dir}: no frame is named {name!r}; names are as in capture.json")
 
     def select(self, indices: Sequence[int]) -> "Capture":
-        """The same capture with only these frames, in this order.
+        """Return the capture with only these frames, in this order.
 
         Raises:
-            CaptureError: an index is out of range, or there are none.
+            CaptureError: an index is out of range, or `indices` is empty.
         """
         return replace(self, frames=tuple(self._frame(i) for i in indices))
 
     @property
     def extent(self) -> float:
-        """Half the diagonal of the box around the cameras; 1 where they all stand in one place."""
-        half = _half_diagonal(self)
-        return half if half > 1e-6 else 1.0
+        """Half the diagonal of the bounding box of the camera centers; 1 if all centers coincide."""
+        half_diagonal = _half_diagonal(self)
+        return half_diagonal if half_diagonal > 1e-6 else 1.0
 
     @property
     def segments(self) -> dict[str, list[int]]:
@@ -110,28 +110,28 @@ class Capture:
         return groups
 
     def read_image(self, index: int, downscale: int = 1) -> UInt8[np.ndarray, "height width 3"]:
-        """The photograph, averaged by area to floor(size / downscale); its camera is `scaled(1 / downscale)`.
+        """Return an image, area-averaged to floor(size / downscale); its camera is `scaled(1 / downscale)`.
 
         Raises:
-            CaptureError: it is missing or broken, its size is not the camera's, or the index is out of range.
+            CaptureError: the image is missing or broken, its size is not the camera's, or the index is out of range.
         """
         frame = self._frame(index)
         return read_image(self.image_dir / frame.image, downscale, frame.intrinsics.size)
 
     def read_mask(self, index: int, downscale: int = 1) -> Bool[np.ndarray, "height width"] | None:
-        """Which pixels are usable (static), or None where the frame has no mask.
+        """Return the mask of usable (static) pixels, or None if the frame has no mask.
 
         Raises:
-            CaptureError: it is missing, broken or of another size than the photograph.
+            CaptureError: the file is missing, broken, or differs in size from the image.
         """
         frame = self._frame(index)
         return None if frame.mask is None else read_mask(self.image_dir / frame.mask, downscale, frame.intrinsics.size)
 
     def read_sky_mask(self, index: int, downscale: int = 1) -> Float[np.ndarray, "height width"] | None:
-        """How much of each pixel shows the sky, 0..1, or None where that is not known of the frame.
+        """Return the sky coverage of each pixel, 0..1, or None if the frame has no sky mask.
 
         Raises:
-            CaptureError: the file is missing, broken or of another size than the photograph.
+            CaptureError: the file is missing, broken, or differs in size from the image.
         """
         frame = self._frame(index)
         return (
@@ -141,11 +141,11 @@ class Capture:
         )
 
     def read_sparse_points(self) -> PointCloud | None:
-        """The sparse points, or None where the capture has none."""
+        """Return the sparse points, or None if the capture has none."""
         return None if self.sparse_points is None else read_ply(self.image_dir / self.sparse_points)
 
     def read_lidar_points(self) -> PointCloud | None:
-        """The measured points, or None where the capture has none."""
+        """Return the lidar points, or None if the capture has none."""
         return None if self.lidar_points is None else read_ply(self.image_dir / self.lidar_points)
 
     def _frame(self, index: int) -> Frame:
@@ -157,12 +157,12 @@ class Capture:
 
 
 def check_files(capture: Capture) -> None:
-    """Refuse a capture of which a photograph, mask or point file is missing, is none, or has the wrong size.
+    """Raise if an image, mask or point file is missing, unreadable, or of the wrong size.
 
-    Only the headers of images and points are read.
+    Only the headers of images and point files are read.
 
     Raises:
-        CaptureError: naming the first such file.
+        CaptureError: names the first such file.
     """
     for frame in capture.frames:
         for path in (frame.image, frame.mask, frame.sky_mask):
@@ -174,46 +174,47 @@ def check_files(capture: Capture) -> None:
 
 
 def write_capture(capture: Capture, path: Path | str) -> None:
-    """Write `capture.json`, whole or not at all; one line a frame, lenses stored once, numbers exactly.
+    """Write `capture.json` atomically: one line per frame, distinct intrinsics once, numbers exactly.
 
-    The photographs' folder is stored relative to the file's, so that both can move together.
+    The image folder is stored relative to the folder of the file, so that both can be moved together.
     """
     lenses = list(dict.fromkeys(frame.intrinsics for frame in capture.frames))
     numbers = {lens: i for i, lens in enumerate(lenses)}
-    head = {
+    header = {
         "format": CAPTURE_FORMAT,
         "image_dir": Path(os.path.relpath(capture.image_dir.resolve(), Path(path).parent.resolve())).as_posix(),
         **{
             key: getattr(capture, key) for key in ("source", "is_metric", "geo_origin", "sparse_points", "lidar_points")
         },
     }
-    lines = [f"{json.dumps(key)}: {_line(value)}" for key, value in head.items()]
+    lines = [f"{json.dumps(key)}: {_line(value)}" for key, value in header.items()]
     lines.append(_list("intrinsics", [_line(_lens_data(lens)) for lens in lenses]))
     lines.append(_list("frames", [_line(_frame_data(frame, numbers[frame.intrinsics])) for frame in capture.frames]))
     write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
 
 def read_capture(path: Path | str) -> Capture:
-    """Read `capture.json`, strictly; the photographs themselves are not looked at.
+    """Read `capture.json` strictly; the image files are not checked.
 
     Raises:
-        CaptureError: the file is missing, broken, foreign or newer; the message names file, key and remedy.
+        CaptureError: the file is missing, broken, of another format or newer; the message names file, key and fix.
     """
     path = Path(path)
     data = read_json(path, "capture", CaptureError)
-    check_format_version(data.get("format"), CAPTURE_FORMAT, path, _REMEDY, CaptureError)
-    entry = JsonReader(data, str(path), remedy=_REMEDY)
+    check_format_version(data.get("format"), CAPTURE_FORMAT, path, _HINT, CaptureError)
+    entry = JsonReader(data, str(path), remedy=_HINT)
     entry.text("format")
     lenses = [_read_lens(item) for item in entry.objects("intrinsics")]
     frames = [_read_frame(item, lenses) for item in entry.objects("frames")]
-    root, facts = entry.text("image_dir"), _read_facts(entry)
+    image_dir, metadata = entry.text("image_dir"), _read_metadata(entry)
     entry.reject_unknown()
     with error_context(str(path)):
-        check_path(root)
-        return Capture(image_dir=Path(os.path.normpath(path.parent.resolve() / root)), frames=tuple(frames), **facts)
+        check_path(image_dir)
+        folder = Path(os.path.normpath(path.parent.resolve() / image_dir))
+        return Capture(image_dir=folder, frames=tuple(frames), **metadata)
 
 
-def _read_facts(entry: JsonReader) -> dict[str, Any]:
+def _read_metadata(entry: JsonReader) -> dict[str, Any]:
     return {
         "source": entry.text("source"),
         "is_metric": entry.bool_("is_metric"),
@@ -230,18 +231,18 @@ def _read_lens(entry: JsonReader) -> Intrinsics:
             f"{entry.location('model')} is {format_value(model)}; write one of {', '.join(CameraModel.__members__)}"
         )
     k1, k2, p1, p2, k3, k4 = entry.numbers("distortion", 6)
-    facts: dict[str, Any] = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
-    facts |= {key: entry.int_(key) for key in ("width", "height")}
+    parameters: dict[str, Any] = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
+    parameters |= {key: entry.int_(key) for key in ("width", "height")}
     entry.reject_unknown()
     with error_context(entry.where):
-        return Intrinsics(**facts, model=CameraModel[model], distortion=(k1, k2, p1, p2, k3, k4))
+        return Intrinsics(**parameters, model=CameraModel[model], distortion=(k1, k2, p1, p2, k3, k4))
 
 
 def _read_frame(entry: JsonReader, lenses: Sequence[Intrinsics]) -> Frame:
     number = entry.int_("intrinsics")
     if not 0 <= number < len(lenses):
         raise CaptureError(f"{entry.location('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
-    facts: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         **{key: entry.text(key) for key in ("name", "image", "segment", "camera")},
         "mask": entry.text("mask") if entry.optional("mask") else None,
         "sky_mask": entry.text("sky_mask") if entry.optional("sky_mask", added=True) else None,
@@ -252,7 +253,7 @@ def _read_frame(entry: JsonReader, lenses: Sequence[Intrinsics]) -> Frame:
     pose = pose_from_flat(entry.numbers("camera_to_world", 12))
     entry.reject_unknown()
     with error_context(entry.where):
-        return Frame(intrinsics=lenses[number], camera_to_world=pose, **facts)
+        return Frame(intrinsics=lenses[number], camera_to_world=pose, **metadata)
 
 
 def _lens_data(lens: Intrinsics) -> dict[str, Any]:
@@ -275,11 +276,11 @@ def _list(key: str, lines: Sequence[str]) -> str:
 
 
 def _first_repeated(names: Sequence[str]) -> str | None:
-    seen: set[str] = set()
+    visited: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in visited:
             return name
-        seen.add(name)
+        visited.add(name)
     return None
 
 
@@ -289,18 +290,18 @@ def _half_diagonal(capture: Capture) -> float:
 
 
 def _check_geo_origin(origin: tuple[float, float, float] | None) -> None:
-    """Refuse what is no place on the earth, or in the air above it."""
-    for name, number, most in zip(("latitude", "longitude", "altitude"), origin or (), (90, 360, 1e5), strict=False):
-        if finite(number, most) is None:
-            raise CaptureError(f"geographic origin: {name} {number:g} is not from -{most:g} to {most:g}; correct it")
+    """Raise if the latitude, longitude or altitude is out of range."""
+    for name, number, limit in zip(("latitude", "longitude", "altitude"), origin or (), (90, 360, 1e5), strict=False):
+        if finite(number, limit) is None:
+            raise CaptureError(f"geographic origin: {name} {number:g} is not from -{limit:g} to {limit:g}; correct it")
 
 
 def _check_precision(capture: Capture) -> None:
-    """Refuse coordinates that single precision would round to more than 1/10,000 of the capture's extent."""
+    """Raise if single precision would round coordinates by more than 1/10,000 of the capture's extent."""
     farthest = max(abs(number) for frame in capture.frames for number in frame.center)
     step = farthest * float(np.finfo(np.float32).eps)
     if farthest > 1e4 and step > 1e-4 * capture.extent:
         raise CaptureError(
-            f"cameras lie {farthest:.3g} from the world's origin, which rounds them by {step:.2g};"
+            f"cameras are {farthest:.3g} from the world's origin, which rounds them by {step:.2g};"
             " subtract an offset from all poses and points"
         )

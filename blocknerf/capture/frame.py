@@ -1,4 +1,4 @@
-"""One posed photograph."""
+"""One posed image and its intrinsics."""
 
 import re
 from collections.abc import Sequence
@@ -14,21 +14,21 @@ from blocknerf.errors import CaptureError
 from blocknerf.values import MAX_COORDINATE, MAX_SIDE, finite, format_value, one_case, positive
 
 Pose = tuple[tuple[float, float, float, float], tuple[float, float, float, float], tuple[float, float, float, float]]
-"""Camera to world, three rows; OpenCV axes."""
-_SEGMENT = re.compile("[A-Za-z]:")  # of a Windows path, which is absolute although it does not begin with a slash
+"""Camera-to-world matrix, three rows; OpenCV axes."""
+_DRIVE_LETTER = re.compile("[A-Za-z]:")  # a Windows path is absolute without a leading slash
 _LENS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4")
 MAX_INTRINSIC = 1e6
-"""Size of the largest number of a lens; beyond it single precision says nothing of a ray, and no lens is like that."""
-LONGEST_PART, LONGEST_PATH = 255, 2_000
-"""Bytes of the longest part of a path, and of the longest path, that file systems take."""
+"""Largest magnitude of an intrinsic; beyond it single precision cannot resolve rays, and no real lens is like that."""
+MAX_PATH_PART, MAX_PATH = 255, 2_000
+"""Maximum bytes of one part of a path, and of a whole path, that file systems accept."""
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 RIGID_TOLERANCE = 1e-3
-"""How far R R^T may differ from one: files round to a few digits; a scale or a shear is a different error."""
+"""Largest deviation of R R^T from the identity: files round to a few digits; a scale or shear is an error."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Intrinsics:
-    """A camera's image size and lens; lengths in pixels, pixel centres at 0.5."""
+    """Image size and lens of a camera; lengths in pixels, pixel centers at 0.5."""
 
     width: int
     height: int
@@ -38,7 +38,7 @@ class Intrinsics:
     cy: float
     model: CameraModel = CameraModel.PINHOLE
     distortion: tuple[float, float, float, float, float, float] = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-    """k1, k2, p1, p2, k3, k4 in OpenCV's sense."""
+    """k1, k2, p1, p2, k3, k4 as in OpenCV."""
 
     @property
     def size(self) -> tuple[int, int]:
@@ -59,31 +59,31 @@ class Intrinsics:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Frame:
-    """A photograph, where it was taken from, and what is known of how.
+    """One image with its pose, intrinsics and metadata.
 
     Raises:
-        CaptureError: a path leaves the capture's folder, or the pose is not a rigid motion.
+        CaptureError: a path leaves the capture's folder, or the pose is not a rigid transform.
     """
 
     name: str
-    """Unique in the capture; by default the image's path."""
+    """Unique in the capture; by default the path of the image."""
     image: str
     """Path relative to the capture's folder, with forward slashes."""
     mask: str | None = None
-    """Image whose black pixels are to be ignored (movable things)."""
+    """Mask image; black pixels are ignored (movable objects)."""
     sky_mask: str | None = None
-    """Image whose white pixels show the sky and whose black ones do not."""
+    """Mask image; white pixels show the sky."""
     intrinsics: Intrinsics
     camera_to_world: Pose
     segment: str
-    """The stretch of one drive or flight it belongs to; poses are refined per segment."""
+    """Driving segment (one pass of the vehicle) or flight; poses are refined per segment."""
     camera: str
     timestamp: float | None = None
     """Seconds."""
     exposure: float | None = None
     """Shutter time (s) times gain (ISO or analog), as recorded."""
     gps: tuple[float, float, float] | None = None
-    """Latitude and longitude in degrees, altitude in metres."""
+    """Latitude and longitude in degrees, altitude in meters."""
     grayscale: bool = False
 
     def __post_init__(self) -> None:
@@ -93,64 +93,63 @@ class Frame:
                 if path is not None:
                     check_relative(path)
             check_rigid(np.array(self.camera_to_world, dtype=np.float64))
-            _check_facts(self)
+            _check_metadata(self)
         except CaptureError as error:
             raise CaptureError(f"frame {one_case(self.name)}: {error}") from None
 
     @property
     def center(self) -> tuple[float, float, float]:
-        """The camera's centre in the world."""
+        """Camera center in the world."""
         x, y, z = (row[3] for row in self.camera_to_world)
         return x, y, z
 
 
 def check_relative(path: str) -> None:
-    """Refuse a path that is absolute, climbs out of the capture's folder, or cannot be one of a file."""
+    """Raise if a path is absolute, leaves the capture's folder, or is not a valid file path."""
     check_path(path)
     parts = PurePosixPath(path).parts
-    if not parts or parts[0].startswith("/") or ".." in parts or "\\" in path or _SEGMENT.fullmatch(parts[0]):
+    if not parts or parts[0].startswith("/") or ".." in parts or "\\" in path or _DRIVE_LETTER.fullmatch(parts[0]):
         raise CaptureError(
             f"path {format_value(path)} leaves the capture's folder; give one relative to it, without '..'"
         )
 
 
 def check_path(path: str) -> None:
-    """Refuse a path that no file system takes: too long, or with characters that are not of a name."""
+    """Raise if a path is too long or contains control characters."""
     sizes = [len(part.encode("utf-8", "surrogatepass")) for part in path.split("/")]
-    if max(sizes) > LONGEST_PART or sum(sizes) + len(sizes) > LONGEST_PATH or _CONTROL.search(path):
+    if max(sizes) > MAX_PATH_PART or sum(sizes) + len(sizes) > MAX_PATH or _CONTROL.search(path):
         raise CaptureError(
             f"path {format_value(path)} is too long or holds a control character; give the path of a file"
         )
 
 
 def check_rigid(matrix: Float64[np.ndarray, "rows 4"]) -> None:
-    """Refuse a pose that is not finite, orthonormal within `RIGID_TOLERANCE` and right-handed."""
+    """Raise if a pose is not finite, orthonormal within `RIGID_TOLERANCE` and right-handed."""
     if not np.isfinite(matrix).all():
         raise CaptureError("the pose holds NaN or infinity; correct it or remove the frame")
     if np.abs(matrix).max() > MAX_COORDINATE:
         raise CaptureError(
             f"the pose holds a number beyond {MAX_COORDINATE:g}; subtract an offset from poses and points"
         )
-    turn = matrix[:3, :3]
-    if np.abs(turn @ turn.T - np.eye(3)).max() > RIGID_TOLERANCE:
-        scale = np.cbrt(np.linalg.det(turn))
+    rotation = matrix[:3, :3]
+    if np.abs(rotation @ rotation.T - np.eye(3)).max() > RIGID_TOLERANCE:
+        scale = np.cbrt(np.linalg.det(rotation))
         raise CaptureError(f"the pose is not rigid (scale {scale:.4g}); remove scale and shear from its rotation")
-    if np.linalg.det(turn) < 0:
+    if np.linalg.det(rotation) < 0:
         raise CaptureError("the pose mirrors (determinant -1); give a right-handed rotation")
 
 
 def parse_pose(matrix: Sequence[Any] | np.ndarray) -> Pose:
-    """The pose in a 3x4 or 4x4 matrix, its rotation made exactly orthonormal.
+    """Return the pose of a 3x4 or 4x4 matrix, with its rotation made exactly orthonormal.
 
     Raises:
-        CaptureError: the matrix has another shape, holds what is no number, or is further than rounding from a rigid
-            motion.
+        CaptureError: the matrix has another shape, holds a non-number, or is not rigid within `RIGID_TOLERANCE`.
     """
     try:
         array = np.array(matrix, dtype=np.float64)
     except (TypeError, ValueError, OverflowError):
         array = np.zeros(0)
-    # NumPy takes text, true and null for numbers.
+    # NumPy would convert text, true and null to numbers.
     values = [value for row in matrix if isinstance(row, list) for value in row]
     if array.shape not in ((3, 4), (4, 4)) or any(isinstance(value, str | bool | None) for value in values):
         raise CaptureError("the pose is not a 3x4 or 4x4 matrix of numbers; write one")
@@ -163,12 +162,12 @@ def parse_pose(matrix: Sequence[Any] | np.ndarray) -> Pose:
 
 
 def pose_from_flat(numbers: Sequence[float]) -> Pose:
-    """Twelve numbers as three rows."""
+    """Return twelve numbers as three rows."""
     a, b, c, d, e, f, g, h, i, j, k, m = numbers
     return (a, b, c, d), (e, f, g, h), (i, j, k, m)
 
 
-def _check_facts(frame: Frame) -> None:
+def _check_metadata(frame: Frame) -> None:
     numbers = (frame.timestamp, frame.exposure, *(frame.gps or ()))
     if any(finite(number) is None for number in numbers if number is not None):
         raise CaptureError("timestamp, exposure or gps is not a finite number; correct or remove it")

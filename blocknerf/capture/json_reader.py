@@ -1,4 +1,4 @@
-"""One JSON object being read: values with their kind and range checked, and refusals that name file and key."""
+"""Strict reader of JSON objects: checks types and ranges; errors name the file and the key."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,9 +9,9 @@ from blocknerf.errors import BlockNerfError, CaptureError
 
 
 class JsonReader:
-    """A JSON object of a file.
+    """Reader of one JSON object of a file.
 
-    A key asked for as optional may be null; where there is no `remedy`, it may also be absent.
+    An optional key may be null; without a `remedy`, it may also be absent.
 
     >>> JsonReader({"w": 640}, "capture.json: frames[0]").number("h")
     Traceback (most recent call last):
@@ -21,18 +21,18 @@ class JsonReader:
     def __init__(
         self, data: object, where: str, *, remedy: str | None = None, error: type[BlockNerfError] = CaptureError
     ) -> None:
-        """Begin to read an object.
+        """Wrap a parsed JSON value.
 
         Args:
-            data: What stands in the file.
-            where: The file, and which object in it, as the start of a message.
-            remedy: How the file is made again, where it is one that blocknerf writes; a key is then never absent.
-            error: The kind of its refusals.
+            data: The parsed value.
+            where: The file and the object in it; starts every message.
+            remedy: How to recreate a file that blocknerf wrote; every key must then be present.
+            error: The class of errors to raise.
         """
         if not isinstance(data, dict):
             raise error(f"{where} is not an object; write {{...}} there")
         self._data: dict[str, Any] = data
-        self._seen: set[str] = set()
+        self._read: set[str] = set()
         self.where, self.remedy, self.error = where, remedy, error
 
     def __contains__(self, key: str) -> bool:
@@ -42,12 +42,12 @@ class JsonReader:
         return iter(self._data)
 
     def location(self, key: str) -> str:
-        """File and key, as the start of a message."""
+        """Return file and key, as the start of a message."""
         return f"{self.where}{'.' if self.where.endswith(']') else ': '}{values.one_case(key)}"
 
-    def hint(self, mend: str) -> str:
-        """What to do about a key, as the end of a message."""
-        return mend if self.remedy is None else f"{mend}, or {self.remedy}"
+    def hint(self, action: str) -> str:
+        """Return what to do about a key, as the end of a message."""
+        return action if self.remedy is None else f"{action}, or {self.remedy}"
 
     def text(self, key: str) -> str:
         value = self._value(key)
@@ -56,7 +56,7 @@ class JsonReader:
         return value
 
     def str_or_int(self, key: str) -> str:
-        """Text, or a whole number taken as text: names of cameras and sequences are written both ways."""
+        """Return text, or a whole number as text; files write camera and sequence names both ways."""
         value = self._value(key)
         if isinstance(value, bool) or not isinstance(value, str | int):
             raise self._wrong(key, value, "text or a whole number")
@@ -72,7 +72,7 @@ class JsonReader:
         return self._number(key, self._value(key))
 
     def int_(self, key: str, least: int = 0) -> int:
-        """A whole number, also one that is written with a point, as 96.0."""
+        """Return a whole number, also if it is written as 96.0."""
         value = self._value(key)
         number = values.whole(value, least)
         if number is None:
@@ -112,26 +112,26 @@ class JsonReader:
         return self._inner(self._value(key), key)
 
     def optional(self, key: str, *, added: bool = False) -> bool:
-        """Whether an optional key holds a value; one `added` to the format later may be absent from any file.
+        """Whether an optional key holds a value; a key `added` to the format later may be absent from any file.
 
         Raises:
-            CaptureError: (or the kind given as `error`) the entry has a remedy, and lacks the key.
+            CaptureError: (or the class given as `error`) the reader has a remedy, and the key is absent.
         """
         if self.remedy is not None and not added and key not in self._data:
             raise self._missing(key)
-        self._seen.add(key)
+        self._read.add(key)
         return key in self
 
     def reject_unknown(self) -> None:
-        """Refuse keys that nobody asked for: a misspelt key must not pass as an absent one."""
-        unknown = sorted(self._data.keys() - self._seen)
+        """Raise if the object has keys that were not read: a misspelled key must not pass as absent."""
+        unknown = sorted(self._data.keys() - self._read)
         if unknown:
             raise self.error(f"{self.location(unknown[0])} is an unknown key; {self.hint('remove it')}")
 
     def _value(self, key: str) -> Any:
         if key not in self._data:
             raise self._missing(key)
-        self._seen.add(key)
+        self._read.add(key)
         return self._data[key]
 
     def _number(self, key: str, value: object) -> float:
@@ -155,7 +155,7 @@ class JsonReader:
 
 @contextmanager
 def error_context(where: str) -> Iterator[None]:
-    """Put the place before the message of any refusal inside that does not name it."""
+    """Prefix the message of any `CaptureError` raised inside with `where`, unless it starts with it."""
     try:
         yield
     except CaptureError as error:

@@ -1,4 +1,4 @@
-"""Point clouds, read from and written to PLY."""
+"""Point clouds and their PLY files."""
 
 import sys
 from collections.abc import Iterator
@@ -14,23 +14,23 @@ from jaxtyping import Float32, UInt8
 from blocknerf.errors import CaptureError
 from blocknerf.files import open_regular, write_atomic
 
-_KINDS = {
+_TYPES = {
     "char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2", "ushort": "u2",
     "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4", "float": "f4", "float32": "f4",
     "double": "f8", "float64": "f8",
 }  # fmt: skip
-_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
+_BYTE_ORDERS = {"ascii": "=", "binary_little_endian": "<", "binary_big_endian": ">"}
 _MAX_HEADER = 1 << 16
 _MAX_WORD = 64
-"""Characters of a header's words that are read, and repeated in a message."""
+"""Characters read of each word of a header; messages repeat such words."""
 MAX_CLOUD = 2 << 30
-"""Bytes of points in a file: 140 million with colors. Reading them takes three times as much memory."""
-_REMEDY = "write it again as a PLY of vertices"
+"""Maximum bytes of points in a file: 140 million with colors. Reading needs three times as much memory."""
+_HINT = "write it again as a PLY of vertices"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointCloud:
-    """Points in the world, with colors where they are known."""
+    """Points in the world, with optional colors."""
 
     positions: Float32[np.ndarray, "points 3"]
     colors: UInt8[np.ndarray, "points 3"] | None = None
@@ -41,7 +41,7 @@ class PointCloud:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Header:
-    """What a PLY's header says of its vertices; `offset` is where the body begins."""
+    """Vertex description in the header of a PLY; `offset` is the start of the body in bytes."""
 
     encoding: str
     count: int
@@ -50,32 +50,32 @@ class _Header:
 
     @property
     def layout(self) -> np.dtype:
-        order = _ORDERS[self.encoding]
-        return np.dtype([(name, order + _KINDS[kind]) for name, kind in self.properties])
+        order = _BYTE_ORDERS[self.encoding]
+        return np.dtype([(name, order + _TYPES[kind]) for name, kind in self.properties])
 
 
 def read_ply(path: Path | str) -> PointCloud:
-    """The vertices of a PLY (ascii or binary); properties other than position and color are skipped.
+    """Read the vertices of a PLY (ascii or binary), ignoring properties other than position and color.
 
     Raises:
-        CaptureError: it is missing, not a PLY, too large, cut short, or holds positions that are not finite.
+        CaptureError: the file is missing, not a PLY, too large or cut short, or a position is not finite.
     """
-    with _opened(path) as (stream, header):
+    with _open_ply(path) as (stream, header):
         return _cloud(_read_body(stream, header))
 
 
 def check_ply(path: Path | str) -> None:
-    """Refuse a point file that is missing, not a PLY, too large or cut short, by its header and its length alone.
+    """Check a point file by its header and length alone.
 
     Raises:
-        CaptureError: saying which.
+        CaptureError: the file is missing, not a PLY, too large or cut short.
     """
-    with _opened(path):
+    with _open_ply(path):
         pass
 
 
 def write_ply(cloud: PointCloud, path: Path | str) -> None:
-    """Write a binary PLY, whole or not at all."""
+    """Write a binary PLY atomically."""
     names = ["x", "y", "z"] + (["red", "green", "blue"] if cloud.colors is not None else [])
     kinds = ["float" if name in "xyz" else "uchar" for name in names]
     header = _Header(
@@ -93,27 +93,27 @@ def write_ply(cloud: PointCloud, path: Path | str) -> None:
 
 
 @contextmanager
-def _opened(path: Path | str) -> Iterator[tuple[BinaryIO, _Header]]:
-    """A file that is long enough for the points that its header declares; what is wrong with it becomes one line."""
+def _open_ply(path: Path | str) -> Iterator[tuple[BinaryIO, _Header]]:
+    """Open a PLY and check its header and length; a `ValueError` inside becomes a one-line `CaptureError`."""
     try:
         with open_regular(path, "point file", CaptureError) as (stream, size):
             try:
                 header = _read_header(stream.read(_MAX_HEADER))
                 _check_length(header, size)
                 yield stream, header
-            except ValueError as fault:
-                raise CaptureError(f"{path}: not a usable point cloud ({fault}); {_REMEDY}") from None
+            except ValueError as error:
+                raise CaptureError(f"{path}: not a usable point cloud ({error}); {_HINT}") from None
     except FileNotFoundError:
         raise CaptureError(f"{path}: this point file does not exist; restore it or remove its key") from None
 
 
 def _check_length(header: _Header, size: int) -> None:
-    """Refuse what is too large to be read, or binary and shorter than it says, before memory is taken for it."""
+    """Raise if a file is too large, or binary and shorter than declared, before memory is allocated."""
     length = size if header.encoding == "ascii" else header.count * header.layout.itemsize
     if length > size - header.offset and header.encoding != "ascii":
         raise ValueError(f"cut short: {(size - header.offset) // header.layout.itemsize} of {header.count} points")
     if length > MAX_CLOUD:
-        raise ValueError(f"{length >> 20:,} MiB of points, of which at most {MAX_CLOUD >> 20:,} are read; thin them")
+        raise ValueError(f"{length >> 20:,} MiB of points, more than the limit of {MAX_CLOUD >> 20:,} MiB; thin them")
 
 
 def _read_header(data: bytes) -> _Header:
@@ -135,7 +135,7 @@ def _read_header(data: bytes) -> _Header:
 
 
 def _vertex_properties(lines: list[list[str]]) -> list[tuple[str, str]]:
-    """Name and kind of each property between the vertex element's line and the next element's."""
+    """Return name and type of each property of the vertex element."""
     properties, inside = [], False
     for words in lines:
         if words[:1] == ["element"]:
@@ -152,20 +152,20 @@ def _vertex_count(elements: list[tuple[str, int]]) -> int:
         if name == "vertex":
             return count
         if count:
-            raise ValueError(f"element {name!r} stands before the vertices")
+            raise ValueError(f"element {name!r} comes before the vertices")
     raise ValueError("it declares no vertices")
 
 
 def _check_header(encoding: str, properties: list[tuple[str, str]]) -> None:
-    if encoding not in _ORDERS:
+    if encoding not in _BYTE_ORDERS:
         raise ValueError(f"format {encoding!r} is unknown")
     for name, kind in properties:
-        if kind not in _KINDS:
+        if kind not in _TYPES:
             raise ValueError(f"property {name!r} is of kind {kind!r}")
     names = [name for name, _ in properties]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"property {name!r} stands twice")
+            raise ValueError(f"property {name!r} appears twice")
     missing = sorted({"x", "y", "z"} - set(names))
     if missing:
         raise ValueError(f"vertices have no {missing[0]!r}")
@@ -191,18 +191,18 @@ def _read_ascii(stream: BinaryIO, header: _Header) -> np.ndarray:
     if len(table) < header.count:
         raise ValueError(f"cut short: {len(table)} of {header.count} points")
     vertices = np.zeros(header.count, header.layout)
-    with np.errstate(invalid="ignore", over="ignore"):  # a property that nobody reads may hold anything
+    with np.errstate(invalid="ignore", over="ignore"):  # unused properties may hold anything
         for column, (name, _) in enumerate(header.properties):
             vertices[name] = table[:, column]
     return vertices
 
 
 def _cloud(vertices: np.ndarray) -> PointCloud:
-    with np.errstate(over="ignore"):  # infinite then, and refused
+    with np.errstate(over="ignore"):  # overflow becomes infinity and is rejected below
         positions = np.stack([vertices[axis] for axis in "xyz"], -1).astype(np.float32)
-    broken = int((~np.isfinite(positions)).any(-1).sum())
-    if broken:
-        raise ValueError(f"{broken} of {len(positions)} positions are not finite")
+    invalid = int((~np.isfinite(positions)).any(-1).sum())
+    if invalid:
+        raise ValueError(f"{invalid} of {len(positions)} positions are not finite")
     return PointCloud(positions=positions, colors=_colors(vertices))
 
 

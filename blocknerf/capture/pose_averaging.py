@@ -1,4 +1,4 @@
-"""One trajectory from the offsets that overlapping blocks learned for the same photographs."""
+"""Pose averaging: one trajectory from the pose corrections of overlapping blocks."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,46 +15,46 @@ from blocknerf.errors import CaptureError
 from blocknerf.geometry import compose, invert
 
 MAX_ITERATIONS = 200
-"""Of averaging stretches and blocks in turn; a chain of blocks passes on what it knows by one block a round."""
+"""Alternations between pose segments and blocks; information travels one block per iteration."""
 TOLERANCE = 1e-9
-"""Radians and world units: below this, a further round changes nothing."""
+"""Convergence threshold, in radians and world units."""
 ALIGNMENT_PRIOR = 0.3
-"""Share of its frames by which a block holds its place.
+"""Weight of the identity in a block's alignment, as a fraction of the block's frames.
 
-Without it, the errors of offsets would add up along a chain of blocks; at 1, most of what a block's world is really
-displaced by would be taken for error. With 0.3, offsets of 2 cm and 0.1 degrees of noise come to a trajectory about
-a fifth less accurate than that of blocks which hold their places altogether, and three quarters of what blocks are
-displaced by are found (`test_reconciliation`).
+At 0, the errors of pose corrections would accumulate along a chain of blocks; at 1, most of the real displacement of
+a block's world would be taken for error. At 0.3, with noise of 2 cm and 0.1 degrees, the trajectory is about a fifth
+less accurate than with fixed blocks, and three quarters of the block displacement are recovered
+(`test_pose_averaging`).
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseResidual:
-    """How far one block's word on one stretch is from the common trajectory, the block's own place aside."""
+    """Difference between one block's pose estimate of a pose segment and the trajectory, after block alignment."""
 
     block: str
     pose_segment: PoseSegment
     frames: int
     translation: float
-    """Distance, in world units, of the middle of the block's cameras from where the trajectory has it."""
+    """Distance between the two estimates at the center of the block's cameras, in world units."""
     rotation_deg: float
-    """Angle (degrees)."""
+    """Angle between the two estimates, in degrees."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseAverage:
-    """What the blocks' offsets come to."""
+    """Average of the pose corrections of all blocks."""
 
     trajectory: PoseCorrections
-    """The offset of every stretch, about the middle of all frames that blocks learned it from."""
+    """Correction of every pose segment, about the center of all frames that it was learned from."""
     block_alignments: Mapping[str, PivotTransform]
-    """By block, from the trajectory's world to the one the block learned: each has its own idea of the whole."""
+    """Per block, the transform from the world of the trajectory to the world that the block learned."""
     residuals: tuple[PoseResidual, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Estimate:
-    """What a block says of a stretch."""
+    """Pose estimate of one block for one pose segment."""
 
     block: int
     pose_segment: int
@@ -64,114 +64,127 @@ class _Estimate:
 
 
 def average_poses(blocks: Mapping[str, PoseCorrections]) -> PoseAverage:
-    """The trajectory that agrees best with all blocks, weighted by the frames each learned from.
+    """Return the trajectory that agrees best with all blocks, weighted by their number of frames.
 
-    A block cannot tell whether all its cameras should move, so that blocks that learned from different frames end
-    with worlds that differ by a rigid motion. Trajectory and motions are found in turn until both stay: offsets
-    are averaged over the blocks, each seen from its place, and places over the stretches that a block shares.
-    Rotations are averaged on SO(3) (the chordal mean), shifts at the pivots where they were learned.
+    A block cannot observe a common motion of all its cameras, so the worlds of blocks trained on different frames
+    differ by a rigid transform. Trajectory and block alignments are computed alternately until both converge:
+    corrections are averaged over the aligned blocks, alignments over the pose segments that a block shares.
+    Rotations are averaged on SO(3) (chordal mean), translations at the pivots where they were learned.
 
     Raises:
-        CaptureError: blocks were trained with stretches of different lengths.
+        CaptureError: blocks were trained with pose segments of different lengths.
     """
-    names, lengths = tuple(blocks), {offsets.segment_length for offsets in blocks.values()}
+    names, lengths = tuple(blocks), {corrections.segment_length for corrections in blocks.values()}
     if len(lengths) > 1:
+        listed = ", ".join(f"{length:g}" for length in sorted(lengths))
         raise CaptureError(
-            f"poses: blocks were trained with stretches of {', '.join(f'{length:g}' for length in sorted(lengths))};"
+            f"poses: blocks were trained with pose segments of {listed};"
             " train them again with one --pose-segment-length"
         )
-    keys = tuple(dict.fromkeys(offset.pose_segment for offsets in blocks.values() for offset in offsets.corrections))
+    corrections = [(b, correction) for b, name in enumerate(names) for correction in blocks[name].corrections]
+    keys = tuple(dict.fromkeys(correction.pose_segment for _, correction in corrections))
     numbers = {key: number for number, key in enumerate(keys)}
-    spoken = [(b, offset) for b, name in enumerate(names) for offset in blocks[name].corrections]
-    words = [_estimate(b, numbers[offset.pose_segment], offset) for b, offset in spoken]
-    places, means = _alternate(words, len(names), len(keys))
-    frames = [sum(word.frames for word in words if word.pose_segment == s) for s in range(len(keys))]
+    estimates = [_estimate(b, numbers[correction.pose_segment], correction) for b, correction in corrections]
+    alignments, means = _alternate(estimates, len(names), len(keys))
+    frames = [sum(estimate.frames for estimate in estimates if estimate.pose_segment == s) for s in range(len(keys))]
     trajectory = tuple(
         PoseCorrection(pose_segment=key, frames=int(count), motion=PivotTransform.of_matrix(matrix, pivot))
         for key, count, (pivot, matrix) in zip(keys, frames, means, strict=True)
     )
-    middles = [_centroid([word for word in words if word.block == b]) for b in range(len(names))]
+    centers = [_centroid([estimate for estimate in estimates if estimate.block == b]) for b in range(len(names))]
     return PoseAverage(
         trajectory=PoseCorrections(segment_length=next(iter(lengths), 0.0), corrections=trajectory),
-        block_alignments={name: PivotTransform.of_matrix(places[b], middles[b]) for b, name in enumerate(names)},
-        residuals=tuple(_residual(names, keys, places, means, word) for word in words),
+        block_alignments={name: PivotTransform.of_matrix(alignments[b], centers[b]) for b, name in enumerate(names)},
+        residuals=tuple(_residual(names, keys, alignments, means, estimate) for estimate in estimates),
     )
 
 
 def mean_transform(
     matrices: Sequence[Float64[Tensor, "3 4"]], pivots: Sequence[Float64[Tensor, "3"]], weights: Sequence[float]
 ) -> tuple[Float64[Tensor, "3"], Float64[Tensor, "3 4"]]:
-    """The weighted mean of rigid motions that are each known best at a pivot, and the mean pivot."""
-    shares = torch.tensor(weights, dtype=torch.float64) / sum(weights)
-    turns = Rotation.from_matrix(torch.stack([matrix[:, :3] for matrix in matrices]).numpy())
-    turn = torch.from_numpy(turns.mean(shares.numpy()).as_matrix())
-    pivot = shares @ torch.stack(list(pivots))
-    images = [matrix[:, :3] @ at + matrix[:, 3] for matrix, at in zip(matrices, pivots, strict=True)]
-    shift = shares @ torch.stack(images) - turn @ pivot
-    return pivot, torch.cat([turn, shift[:, None]], -1)
+    """Return the mean pivot and the weighted mean of rigid transforms, each known best at its own pivot."""
+    normalized = torch.tensor(weights, dtype=torch.float64) / sum(weights)
+    rotations = Rotation.from_matrix(torch.stack([matrix[:, :3] for matrix in matrices]).numpy())
+    rotation = torch.from_numpy(rotations.mean(normalized.numpy()).as_matrix())
+    mean_pivot = normalized @ torch.stack(list(pivots))
+    moved = [matrix[:, :3] @ pivot + matrix[:, 3] for matrix, pivot in zip(matrices, pivots, strict=True)]
+    translation = normalized @ torch.stack(moved) - rotation @ mean_pivot
+    return mean_pivot, torch.cat([rotation, translation[:, None]], -1)
 
 
-def _alternate(words: Sequence[_Estimate], blocks: int, pose_segments: int) -> tuple[list, list]:
-    of_stretch = [[word for word in words if word.pose_segment == s] for s in range(pose_segments)]
-    of_block = [[word for word in words if word.block == b] for b in range(blocks)]
-    places = [_identity() for _ in range(blocks)]
+def _alternate(estimates: Sequence[_Estimate], blocks: int, pose_segments: int) -> tuple[list, list]:
+    """Return the alignment of every block and the mean correction of every pose segment."""
+    by_segment = [[estimate for estimate in estimates if estimate.pose_segment == s] for s in range(pose_segments)]
+    by_block = [[estimate for estimate in estimates if estimate.block == b] for b in range(blocks)]
+    alignments = [_identity() for _ in range(blocks)]
     means: list = []
     for _ in range(MAX_ITERATIONS):
-        means = [_mean_correction(group, places) for group in of_stretch]
-        moved = [
-            _alignment([w for w in group if len(of_stretch[w.pose_segment]) > 1], means, group) for group in of_block
+        means = [_mean_correction(group, alignments) for group in by_segment]
+        updated = [
+            _alignment([e for e in group if len(by_segment[e.pose_segment]) > 1], means, group) for group in by_block
         ]
-        change = max((float((a - b).abs().max()) for a, b in zip(moved, places, strict=True)), default=0.0)
-        places = moved
+        change = max((float((a - b).abs().max()) for a, b in zip(updated, alignments, strict=True)), default=0.0)
+        alignments = updated
         if change < TOLERANCE:
             break
-    return places, means
+    return alignments, means
 
 
 def _mean_correction(
-    group: Sequence[_Estimate], places: Sequence[Tensor]
+    group: Sequence[_Estimate], alignments: Sequence[Tensor]
 ) -> tuple[Float64[Tensor, "3"], Float64[Tensor, "3 4"]]:
-    seen = [compose(invert(places[word.block]), word.matrix) for word in group]
-    return mean_transform(seen, [word.pivot for word in group], [word.frames for word in group])
+    aligned = [compose(invert(alignments[estimate.block]), estimate.matrix) for estimate in group]
+    return mean_transform(aligned, [estimate.pivot for estimate in group], [estimate.frames for estimate in group])
 
 
-def _alignment(shared: Sequence[_Estimate], means: Sequence, everything: Sequence[_Estimate]) -> Float64[Tensor, "3 4"]:
-    """From the trajectory's world to that of a block, by its words on what others speak of too."""
-    seen = [means[word.pose_segment][1] for word in shared]
-    matrices = [compose(word.matrix, invert(mean)) for word, mean in zip(shared, seen, strict=True)]
-    pivots = [mean[:, :3] @ word.pivot + mean[:, 3] for word, mean in zip(shared, seen, strict=True)]
-    frames = [word.frames for word in shared]
-    hold = ALIGNMENT_PRIOR * sum(word.frames for word in everything)
-    return mean_transform([*matrices, _identity()], [*pivots, _centroid(everything)], [*frames, hold])[1]
+def _alignment(shared: Sequence[_Estimate], means: Sequence, group: Sequence[_Estimate]) -> Float64[Tensor, "3 4"]:
+    """Return the transform from the trajectory's world to that of a block.
+
+    Args:
+        shared: Estimates of the block for pose segments that other blocks estimate too.
+        means: Pivot and mean correction of every pose segment.
+        group: All estimates of the block.
+    """
+    mean_of = [means[estimate.pose_segment][1] for estimate in shared]
+    matrices = [compose(estimate.matrix, invert(mean)) for estimate, mean in zip(shared, mean_of, strict=True)]
+    pivots = [mean[:, :3] @ estimate.pivot + mean[:, 3] for estimate, mean in zip(shared, mean_of, strict=True)]
+    frames = [estimate.frames for estimate in shared]
+    prior = ALIGNMENT_PRIOR * sum(estimate.frames for estimate in group)
+    return mean_transform([*matrices, _identity()], [*pivots, _centroid(group)], [*frames, prior])[1]
 
 
 def _residual(
-    names: Sequence[str], keys: Sequence[PoseSegment], places: Sequence[Tensor], means: Sequence, word: _Estimate
+    names: Sequence[str],
+    keys: Sequence[PoseSegment],
+    alignments: Sequence[Tensor],
+    means: Sequence,
+    estimate: _Estimate,
 ) -> PoseResidual:
-    seen = compose(invert(places[word.block]), word.matrix)
-    apart = PivotTransform.of_matrix(compose(invert(means[word.pose_segment][1]), seen), word.pivot)
+    aligned = compose(invert(alignments[estimate.block]), estimate.matrix)
+    mean = means[estimate.pose_segment][1]
+    difference = PivotTransform.of_matrix(compose(invert(mean), aligned), estimate.pivot)
     return PoseResidual(
-        block=names[word.block],
-        pose_segment=keys[word.pose_segment],
-        frames=int(word.frames),
-        translation=apart.translation_norm,
-        rotation_deg=apart.rotation_deg,
+        block=names[estimate.block],
+        pose_segment=keys[estimate.pose_segment],
+        frames=int(estimate.frames),
+        translation=difference.translation_norm,
+        rotation_deg=difference.rotation_deg,
     )
 
 
-def _estimate(block: int, stretch: int, offset: PoseCorrection) -> _Estimate:
+def _estimate(block: int, pose_segment: int, correction: PoseCorrection) -> _Estimate:
     return _Estimate(
         block=block,
-        pose_segment=stretch,
-        frames=float(offset.frames),
-        pivot=torch.tensor(offset.motion.pivot, dtype=torch.float64),
-        matrix=offset.motion.matrix,
+        pose_segment=pose_segment,
+        frames=float(correction.frames),
+        pivot=torch.tensor(correction.motion.pivot, dtype=torch.float64),
+        matrix=correction.motion.matrix,
     )
 
 
-def _centroid(words: Sequence[_Estimate]) -> Float64[Tensor, "3"]:
-    frames = torch.tensor([word.frames for word in words], dtype=torch.float64)
-    return frames @ torch.stack([word.pivot for word in words]) / frames.sum()
+def _centroid(estimates: Sequence[_Estimate]) -> Float64[Tensor, "3"]:
+    frames = torch.tensor([estimate.frames for estimate in estimates], dtype=torch.float64)
+    return frames @ torch.stack([estimate.pivot for estimate in estimates]) / frames.sum()
 
 
 def _identity() -> Float64[Tensor, "3 4"]:

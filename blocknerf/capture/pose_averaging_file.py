@@ -1,4 +1,4 @@
-"""The file of reconciled poses (`poses.json` of a run)."""
+"""File of the averaged poses (`poses.json` of a run)."""
 
 from pathlib import Path
 
@@ -12,54 +12,54 @@ from blocknerf.files import format_json, write_atomic
 POSE_AVERAGE_FORMAT = "blocknerf.pose-average/1"
 
 
-def write_pose_average(found: PoseAverage, path: Path) -> None:
-    """Write a run's `poses.json`, whole or not at all. Shifts are in world units, turns in degrees."""
+def write_pose_average(average: PoseAverage, path: Path) -> None:
+    """Write a run's `poses.json` atomically; residuals are in world units and degrees."""
     document = {
         "format": POSE_AVERAGE_FORMAT,
-        "segment_length": found.trajectory.segment_length,
-        "pose_corrections": corrections_to_json(found.trajectory.corrections),
+        "segment_length": average.trajectory.segment_length,
+        "pose_corrections": corrections_to_json(average.trajectory.corrections),
         "block_alignments": [
-            {"block": name, **transform_to_json(motion)} for name, motion in found.block_alignments.items()
+            {"block": name, **transform_to_json(motion)} for name, motion in average.block_alignments.items()
         ],
         "residuals": [
             {
-                "block": each.block,
-                "segment": each.pose_segment.segment,
-                "pose_segment": each.pose_segment.number,
-                "frames": each.frames,
-                "translation": each.translation,
-                "rotation_deg": each.rotation_deg,
+                "block": residual.block,
+                "segment": residual.pose_segment.segment,
+                "pose_segment": residual.pose_segment.number,
+                "frames": residual.frames,
+                "translation": residual.translation,
+                "rotation_deg": residual.rotation_deg,
             }
-            for each in found.residuals
+            for residual in average.residuals
         ],
     }
     write_atomic(path, format_json(document))
 
 
 def read_pose_average(path: Path) -> PoseAverage:
-    """Read a run's `poses.json`, strictly.
+    """Read a run's `poses.json` strictly.
 
     Raises:
         CaptureError: the file is missing, broken or of another format.
     """
     entry = open_reader(path, POSE_AVERAGE_FORMAT, "run 'blocknerf align' again")
     trajectory = PoseCorrections(segment_length=entry.number("segment_length"), corrections=read_correction_list(entry))
-    places = {}
+    alignments = {}
     for item in entry.objects("block_alignments"):
-        places[item.text("block")] = read_transform(item)
+        alignments[item.text("block")] = read_transform(item)
         item.reject_unknown()
-    disagreements = tuple(_read_residual(item) for item in entry.objects("residuals"))
+    residuals = tuple(_read_residual(item) for item in entry.objects("residuals"))
     entry.reject_unknown()
-    return PoseAverage(trajectory=trajectory, block_alignments=places, residuals=disagreements)
+    return PoseAverage(trajectory=trajectory, block_alignments=alignments, residuals=residuals)
 
 
 def _read_residual(entry: JsonReader) -> PoseResidual:
-    found = PoseResidual(
+    residual = PoseResidual(
         block=entry.text("block"),
         pose_segment=PoseSegment(segment=entry.text("segment"), number=entry.int_("pose_segment")),
-        frames=entry.int_("frames"),
+        frames=entry.int_("frames", 1),
         translation=entry.number("translation"),
         rotation_deg=entry.number("rotation_deg"),
     )
     entry.reject_unknown()
-    return found
+    return residual

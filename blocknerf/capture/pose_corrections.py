@@ -1,4 +1,4 @@
-"""By how much poses were corrected: one rigid motion a stretch, and its file."""
+"""Pose corrections: one rigid transform per pose segment, and their file."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -22,52 +22,52 @@ POSES_FORMAT = "blocknerf.pose-corrections/1"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseCorrection:
-    """How the cameras of one stretch are moved together."""
+    """Rigid correction of all cameras of one pose segment."""
 
     pose_segment: PoseSegment
     frames: int
-    """From how many photographs it was learned."""
+    """Number of images that it was learned from."""
     motion: PivotTransform
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseCorrections:
-    """The offsets of a block, or of a whole run."""
+    """Pose corrections of a block or of a whole run."""
 
     segment_length: float = 0.0
-    """About how long stretches are, in world units; 0 for whole segments."""
+    """Approximate length of pose segments, in world units; 0 for whole segments."""
     corrections: tuple[PoseCorrection, ...] = ()
 
-    def of(self, stretch: PoseSegment) -> PivotTransform | None:
-        """The motion of a stretch; None where it was not learned."""
-        return next((offset.motion for offset in self.corrections if offset.pose_segment == stretch), None)
+    def of(self, pose_segment: PoseSegment) -> PivotTransform | None:
+        """Return the correction of a pose segment, or None if it has none."""
+        return next((item.motion for item in self.corrections if item.pose_segment == pose_segment), None)
 
 
-def apply_corrections(capture: Capture, offsets: PoseCorrections) -> Capture:
-    """The capture with its frames' poses moved; those of a stretch without an offset stay."""
-    motions = {offset.pose_segment: offset.motion.matrix for offset in offsets.corrections}
+def apply_corrections(capture: Capture, corrections: PoseCorrections) -> Capture:
+    """Return the capture with corrected poses; frames without a correction keep their pose."""
+    motions = {item.pose_segment: item.motion.matrix for item in corrections.corrections}
     frames = []
-    for frame, stretch in zip(capture.frames, pose_segments(capture, offsets.segment_length), strict=True):
-        if stretch in motions:
-            moved = compose(motions[stretch], torch.tensor(frame.camera_to_world, dtype=torch.float64))
+    for frame, pose_segment in zip(capture.frames, pose_segments(capture, corrections.segment_length), strict=True):
+        if pose_segment in motions:
+            moved = compose(motions[pose_segment], torch.tensor(frame.camera_to_world, dtype=torch.float64))
             frame = replace(frame, camera_to_world=pose_from_flat(moved.flatten().tolist()))
         frames.append(frame)
     return replace(capture, frames=tuple(frames))
 
 
-def write_corrections(offsets: PoseCorrections, path: Path, block: str | None = None) -> None:
-    """Write a block's `pose_corrections.json`, whole or not at all; with the block's name, another's file is told from it."""
+def write_corrections(corrections: PoseCorrections, path: Path, block: str | None = None) -> None:
+    """Write a block's `pose_corrections.json` atomically; `block` guards against reading another block's file."""
     document = {
         "format": POSES_FORMAT,
         **({} if block is None else {"block": block}),
-        "segment_length": offsets.segment_length,
-        "pose_corrections": corrections_to_json(offsets.corrections),
+        "segment_length": corrections.segment_length,
+        "pose_corrections": corrections_to_json(corrections.corrections),
     }
     write_atomic(path, format_json(document))
 
 
 def read_corrections(path: Path) -> PoseCorrections:
-    """Read a block's `pose_corrections.json`, strictly.
+    """Read a block's `pose_corrections.json` strictly.
 
     Raises:
         CaptureError: the file is missing, broken, of another format or of another block.
@@ -77,45 +77,45 @@ def read_corrections(path: Path) -> PoseCorrections:
         raise CaptureError(
             f"{entry.location('block')} is {format_value(entry.text('block'))}, another block; {entry.remedy}"
         )
-    length, offsets = entry.number("segment_length"), read_correction_list(entry)
+    length, corrections = entry.number("segment_length"), read_correction_list(entry)
     entry.reject_unknown()
-    return PoseCorrections(segment_length=length, corrections=offsets)
+    return PoseCorrections(segment_length=length, corrections=corrections)
 
 
 def open_reader(path: Path, expected: str, remedy: str) -> JsonReader:
-    """The object of a file of poses, its format checked."""
+    """Open a reader of a pose file after checking its format."""
     entry = JsonReader(read_json(path, "poses", CaptureError), str(path), remedy=remedy)
     check_format_version(entry.text("format"), expected, path, remedy, CaptureError)
     return entry
 
 
-def corrections_to_json(offsets: Iterable[PoseCorrection]) -> list[dict[str, Any]]:
-    """Offsets as plain numbers."""
+def corrections_to_json(corrections: Iterable[PoseCorrection]) -> list[dict[str, Any]]:
+    """Return pose corrections as JSON data."""
     return [
         {
-            "segment": offset.pose_segment.segment,
-            "pose_segment": offset.pose_segment.number,
-            "frames": offset.frames,
-            **transform_to_json(offset.motion),
+            "segment": item.pose_segment.segment,
+            "pose_segment": item.pose_segment.number,
+            "frames": item.frames,
+            **transform_to_json(item.motion),
         }
-        for offset in offsets
+        for item in corrections
     ]
 
 
 def read_correction_list(entry: JsonReader) -> tuple[PoseCorrection, ...]:
-    """The offsets of an object that lists them.
+    """Read the pose corrections listed in a JSON object.
 
     Raises:
-        CaptureError: there are none, or one is broken or of no photographs.
+        CaptureError: the list is empty, or an entry is broken or was learned from no image.
     """
-    found = tuple(_read_correction(item) for item in entry.objects("pose_corrections"))
-    if not found:
+    corrections = tuple(_read_correction(item) for item in entry.objects("pose_corrections"))
+    if not corrections:
         raise CaptureError(f"{entry.location('pose_corrections')} is empty; {entry.hint('list at least one')}")
-    return found
+    return corrections
 
 
 def _read_correction(entry: JsonReader) -> PoseCorrection:
-    stretch = PoseSegment(segment=entry.text("segment"), number=entry.int_("pose_segment"))
-    found = PoseCorrection(pose_segment=stretch, frames=entry.int_("frames", least=1), motion=read_transform(entry))
+    pose_segment = PoseSegment(segment=entry.text("segment"), number=entry.int_("pose_segment"))
+    frames, motion = entry.int_("frames", least=1), read_transform(entry)
     entry.reject_unknown()
-    return found
+    return PoseCorrection(pose_segment=pose_segment, frames=frames, motion=motion)

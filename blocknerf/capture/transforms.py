@@ -1,7 +1,7 @@
-"""Captures from nerfstudio's and instant-ngp's `transforms.json`.
+"""Importer of nerfstudio's and instant-ngp's `transforms.json`.
 
-Keys that do not concern a photograph's geometry (`aabb_scale`, `applied_transform`, `applied_scale`,
-`orientation_override`, ...) are ignored: nerfstudio has already applied them to poses and points alike.
+Keys that do not describe the geometry of an image (`aabb_scale`, `applied_transform`, `applied_scale`,
+`orientation_override`, ...) are ignored: nerfstudio has already applied them to poses and points.
 """
 
 import math
@@ -22,38 +22,37 @@ _PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RA
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
 _COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
-"""Tried in turn for an instant-ngp path without one."""
+"""Suffixes to try, in order, for an instant-ngp path without one."""
 _METER = re.compile(r"\s*(met(re|er)s?|m)\b", re.IGNORECASE)
 
 
 def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Capture:
-    """The capture in a `transforms.json`, given as that file or its folder.
+    """Read a capture from `transforms.json`.
 
-    Intrinsics stand globally or with each frame; OpenGL camera axes become OpenCV's here and nowhere else;
-    the world is taken as it is (z up by nerfstudio's convention). Where a key is absent: a frame's camera is
-    "0", its segment is its camera, its name is its path, width and height are the picture's, the principal
-    point is the middle, and lengths are metres only if `unit` says so or, without `unit`, if
-    `gps_origin_lat_lon_alt` ties the world to the earth.
+    Intrinsics are global or per frame. OpenGL camera axes are converted to OpenCV's (only here); the world is kept
+    (z up by nerfstudio's convention). Defaults of absent keys: the camera is "0", the segment is the camera, the
+    name is the path, width and height are those of the image, and the principal point is the image center. Lengths
+    are in meters if `unit` says so or, without `unit`, if `gps_origin_lat_lon_alt` is present.
 
     Args:
         path: The file or its folder.
-        poses: The key of a frame's pose, where a file has several (`transform_matrix_oxts`).
+        poses: Key of a frame's pose, for files with several (`transform_matrix_oxts`).
 
     Raises:
-        CaptureError: anything in it cannot be used; the message names file, frame or key, and remedy.
+        CaptureError: the file cannot be used; the message names file, frame or key, and fix.
     """
     path = Path(path)
     path = path / "transforms.json" if path.is_dir() else path
     top = JsonReader(read_json(path, "transforms", CaptureError), str(path))
     entries = top.objects("frames")
     if not entries:
-        raise CaptureError(f"{path}: frames is empty; give at least one posed photograph")
-    root = path.parent.resolve()
-    frames = [_read_frame(entry, top, root, poses) for entry in entries]
+        raise CaptureError(f"{path}: frames is empty; give at least one posed image")
+    image_dir = path.parent.resolve()
+    frames = [_read_frame(entry, top, image_dir, poses) for entry in entries]
     geo_origin = top.vec3("gps_origin_lat_lon_alt") if top.optional("gps_origin_lat_lon_alt") else None
     with error_context(str(path)):
         capture = Capture(
-            image_dir=root,
+            image_dir=image_dir,
             frames=tuple(frames),
             sparse_points=_relative(top, "ply_file_path") if top.optional("ply_file_path") else None,
             lidar_points=_relative(top, "lidar_ply") if top.optional("lidar_ply") else None,
@@ -65,11 +64,11 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Cap
     return capture
 
 
-def _read_frame(entry: JsonReader, top: JsonReader, root: Path, poses: str) -> Frame:
-    image = _with_suffix(_relative(entry, "file_path"), root)
+def _read_frame(entry: JsonReader, top: JsonReader, image_dir: Path, poses: str) -> Frame:
+    image = _with_suffix(_relative(entry, "file_path"), image_dir)
     camera = entry.str_or_int("camera_id") if entry.optional("camera_id") else "0"
-    lens, pose = _read_lens(entry, top, root / image), _opencv_pose(entry, poses)
-    facts: dict[str, Any] = {
+    lens, pose = _read_lens(entry, top, image_dir / image), _opencv_pose(entry, poses)
+    metadata: dict[str, Any] = {
         "mask": _relative(entry, "mask_path") if entry.optional("mask_path") else None,
         "sky_mask": _relative(entry, "sky_mask_path") if entry.optional("sky_mask_path") else None,
         "segment": entry.str_or_int("sequence_id") if entry.optional("sequence_id") else camera,
@@ -79,26 +78,26 @@ def _read_frame(entry: JsonReader, top: JsonReader, root: Path, poses: str) -> F
         "grayscale": entry.bool_("grayscale") if entry.optional("grayscale") else False,
     }
     with error_context(entry.where):
-        return Frame(name=image, image=image, camera=camera, intrinsics=lens, camera_to_world=pose, **facts)
+        return Frame(name=image, image=image, camera=camera, intrinsics=lens, camera_to_world=pose, **metadata)
 
 
 def _relative(entry: JsonReader, key: str) -> str:
-    """A path inside the capture's folder, in one spelling: "./images/a.jpg" is "images/a.jpg"."""
+    """Return a normalized path inside the capture's folder: "./images/a.jpg" becomes "images/a.jpg"."""
     text = entry.text(key).replace("\\", "/")
     with error_context(entry.location(key)):
         check_relative(text)
     return str(PurePosixPath(text))
 
 
-def _with_suffix(path: str, root: Path) -> str:
-    """The path of the picture that is there: instant-ngp may leave out its suffix."""
-    if (root / path).is_file():
+def _with_suffix(path: str, folder: Path) -> str:
+    """Return the path of an existing image: instant-ngp may leave out the suffix."""
+    if (folder / path).is_file():
         return path
-    return next((path + suffix for suffix in _SUFFIXES if (root / (path + suffix)).is_file()), path)
+    return next((path + suffix for suffix in _SUFFIXES if (folder / (path + suffix)).is_file()), path)
 
 
 def _opencv_pose(entry: JsonReader, key: str) -> Pose:
-    """The camera's pose with OpenCV axes; the file's are OpenGL's (y up, z backward)."""
+    """Return the pose with OpenCV axes; the file uses OpenGL's (y up, z backward)."""
     with error_context(entry.location(key)):
         rows = parse_pose(entry.items(key))
     return pose_from_flat(
@@ -107,7 +106,7 @@ def _opencv_pose(entry: JsonReader, key: str) -> Pose:
 
 
 def _exposure(entry: JsonReader) -> float | None:
-    """Shutter time x gain, as given or from its parts."""
+    """Return the exposure (shutter time x gain), as given or from its parts."""
     if entry.optional("exposure"):
         return entry.number("exposure")
     if entry.optional("exposure_time") and entry.optional("iso"):
@@ -116,7 +115,7 @@ def _exposure(entry: JsonReader) -> float | None:
 
 
 def _read_lens(entry: JsonReader, top: JsonReader, image: Path) -> Intrinsics:
-    """The frame's own intrinsics, else the file's; size and principal point default to the picture's."""
+    """Return the intrinsics of the frame or of the file; size and principal point default to the image's."""
     width, height = _size(entry, top, image)
     fx, fy = _focal(entry, top, width, height)
     cx, cy = _number(entry, top, "cx", width / 2), _number(entry, top, "cy", height / 2)
@@ -135,13 +134,15 @@ def _size(entry: JsonReader, top: JsonReader, image: Path) -> tuple[int, int]:
 
 
 def _focal(entry: JsonReader, top: JsonReader, width: int, height: int) -> tuple[float, float]:
-    """Focal lengths in pixels, from themselves or from the angles of view; one given stands for both."""
+    """Return focal lengths in pixels, given or from angles of view; a single one is used for both axes."""
     for source in (entry, top):
         fx = _focal_along(source, "fl_x", "camera_angle_x", width)
         fy = _focal_along(source, "fl_y", "camera_angle_y", height)
         if fx is not None or fy is not None:
             return (fx if fx is not None else fy), (fy if fy is not None else fx)  # type: ignore[return-value]
-    raise CaptureError(f"{entry.location('fl_x')} is missing; give fl_x or camera_angle_x, there or for the whole file")
+    raise CaptureError(
+        f"{entry.location('fl_x')} is missing; give fl_x or camera_angle_x, per frame or for the whole file"
+    )
 
 
 def _focal_along(source: JsonReader, focal: str, angle: str, size: int) -> float | None:
@@ -163,19 +164,19 @@ def _number(entry: JsonReader, top: JsonReader, key: str, default: float) -> flo
 
 
 def _model(source: JsonReader, top: JsonReader, coefficients: tuple[float, ...]) -> CameraModel:
-    """The camera model; as in nerfstudio, every perspective one uses the coefficients that are there."""
+    """Return the camera model; as in nerfstudio, every perspective model uses the coefficients present."""
     default = "OPENCV_FISHEYE" if top.optional("is_fisheye") and top.bool_("is_fisheye") else "OPENCV"
     name = source.text("camera_model").upper() if source.optional("camera_model") else default
     if name not in _PERSPECTIVE + _FISHEYE:
         known = ", ".join(_PERSPECTIVE + _FISHEYE)
         raise CaptureError(
-            f"{source.location('camera_model')} is {one_case(name)}; undistort the pictures to one of {known}"
+            f"{source.location('camera_model')} is {one_case(name)}; undistort the images to one of {known}"
         )
     fisheye = name in _FISHEYE
     unused = {key: value for key, value in zip(_COEFFICIENTS, coefficients, strict=True) if value}
     for key in ("p1", "p2") if fisheye else ("k4",):
         if key in unused:
-            raise CaptureError(f"{source.location(key)} is not part of camera model {name}; undistort the pictures")
+            raise CaptureError(f"{source.location(key)} is not part of camera model {name}; undistort the images")
     if fisheye:
         return CameraModel.FISHEYE
     return CameraModel.OPENCV if unused else CameraModel.PINHOLE

@@ -1,1 +1,1 @@
-"""A city of blocks: its manifest, and pictures blended from the blocks around a camera."""
+"""A city of blocks: its manifest, and renderings blended from the blocks around a camera."""

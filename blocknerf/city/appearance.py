@@ -1,8 +1,8 @@
-"""How a picture of the city should look where no look has been matched: like some of its photographs.
+"""Default appearance of the city where no preset is matched: that of one segment of the capture.
 
-Codes of different blocks are unrelated numbers, but codes of the same photograph mean the same light. So
-one segment is chosen for the whole city, and each block takes the mean of its own codes of that segment's
-photographs: neighbours, which share many of them, then roughly agree without matching.
+Appearance codes of different blocks are not comparable, but the codes of one image stand for the same lighting. So
+one segment is chosen for the whole city, and each block takes the mean of its own codes of that segment's images.
+Neighbors share many of these images and roughly agree without matching.
 """
 
 from collections import Counter
@@ -23,17 +23,17 @@ from blocknerf.rendering.protocol import Field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppearanceQuery:
-    """Photographs to look like, and the exposure to show."""
+    """Images that define the appearance, and the exposure to render with."""
 
     frames: tuple[frozenset[str], ...] = ()
-    """Sets of frames in order of preference: a block takes the first of which it was trained on any."""
+    """Sets of frame names in order of preference; a block takes the first set with a frame it was trained on."""
     exposure: float | None = None
     """In the capture's unit, the same everywhere."""
     nearby_exposures: NearbyExposures | None = None
-    """Whose exposures to show where `exposure` is None; without either, blocks show their reference exposure."""
+    """Exposures to use where `exposure` is None; without either, blocks render at their reference exposure."""
 
     def exposure_at(self, center: Float[Tensor, "3"]) -> float | None:
-        """The exposure to show at a place; None where nothing is known of any."""
+        """Return the exposure to render with at a position; None if no exposure is known."""
         if self.exposure is None and self.nearby_exposures is not None:
             return self.nearby_exposures.exposure_at(center)
         return self.exposure
@@ -41,7 +41,7 @@ class AppearanceQuery:
 
 @runtime_checkable
 class HasAppearanceCodes(Protocol):
-    """A field that kept an appearance code of each photograph it was trained on."""
+    """A field with an appearance code for each image it was trained on."""
 
     @property
     def spec(self) -> FieldSpec: ...
@@ -52,13 +52,13 @@ class HasAppearanceCodes(Protocol):
 def appearance_of(
     capture: Capture, trained: Iterable[Collection[int]], *, segment: str | None = None, frame: str | None = None
 ) -> AppearanceQuery:
-    """The appearance of one photograph or one segment; by default of the segment that trains the most blocks.
+    """Return the appearance of one image or one segment; by default of the segment that trains the most blocks.
 
     Args:
-        capture: Where frames, segments and exposures are from.
-        trained: The frames that train each block, as their places in the capture.
-        segment: Look like this segment on average.
-        frame: Look like this photograph; blocks that were not trained on it look like its segment.
+        capture: Source of frames, segments and exposures.
+        trained: The frames that train each block, as indices into the capture.
+        segment: Use the mean appearance of this segment.
+        frame: Use the appearance of this image; blocks that were not trained on it use its segment.
 
     Raises:
         RunError: the capture has no such segment or frame.
@@ -69,46 +69,46 @@ def appearance_of(
     if segment not in capture.segments:
         known = ", ".join(list(capture.segments)[:8])
         raise RunError(f"appearance: the capture has no segment {segment!r}; name one of {known}")
-    members = [capture.frames[index] for index in capture.segments[segment]]
+    frames = [capture.frames[index] for index in capture.segments[segment]]
     return AppearanceQuery(
-        frames=(frozenset(member.name for member in members),), nearby_exposures=NearbyExposures.of(members)
+        frames=(frozenset(member.name for member in frames),), nearby_exposures=NearbyExposures.of(frames)
     )
 
 
 def reference_segment(capture: Capture, trained: Iterable[Collection[int]]) -> str:
-    """The segment that trains the most blocks; among equals the one with the most frames, then the first."""
-    of_frame = {index: name for name, indices in capture.segments.items() for index in indices}
-    blocks: Counter[str] = Counter()
+    """Return the segment that trains the most blocks; ties go to the one with the most frames, then to the first."""
+    segment_of_frame = {index: name for name, indices in capture.segments.items() for index in indices}
+    num_blocks: Counter[str] = Counter()
     for frames in trained:
-        blocks.update({of_frame[index] for index in frames})
-    return max(capture.segments, key=lambda name: (blocks[name], len(capture.segments[name])))
+        num_blocks.update({segment_of_frame[index] for index in frames})
+    return max(capture.segments, key=lambda name: (num_blocks[name], len(capture.segments[name])))
 
 
 def code_for_block(field: Field, appearance: AppearanceQuery) -> Float[Tensor, "codes"]:
-    """The appearance code with which a block comes closest, on the block's device; zeros for a field without any."""
+    """Return the code of a block closest to the query, on the block's device; zeros if the field has no codes."""
     if not isinstance(field, HasAppearanceCodes):
         return torch.zeros(field.appearance_dim, device="cpu")
-    for wanted in appearance.frames:
-        shared = [name for name in field.spec.frames if name in wanted]
+    for names in appearance.frames:
+        shared = [name for name in field.spec.frames if name in names]
         if shared:
             return field.mean_appearance_code(shared)
     return field.mean_appearance_code()
 
 
 def exposure_for_block(field: Field, exposure: float | None) -> float:
-    """The exposure to render a block with: that which is asked for, else the one the block was trained around."""
+    """Return `exposure`, or the reference exposure of the block's training images if it is None."""
     if exposure is not None:
         return exposure
     return field.spec.exposure_reference if isinstance(field, HasAppearanceCodes) else 1.0
 
 
 def _appearance_of_frame(capture: Capture, name: str) -> AppearanceQuery:
-    chosen = next((frame for frame in capture.frames if frame.name == name), None)
-    if chosen is None:
-        raise RunError(f"appearance: the capture has no frame {name!r}; name one as capture.json does")
-    members = [capture.frames[index] for index in capture.segments[chosen.segment]]
+    reference = next((frame for frame in capture.frames if frame.name == name), None)
+    if reference is None:
+        raise RunError(f"appearance: the capture has no frame {name!r}; use a name from capture.json")
+    frames = [capture.frames[index] for index in capture.segments[reference.segment]]
     return AppearanceQuery(
-        frames=(frozenset({name}), frozenset(member.name for member in members)),
-        exposure=chosen.exposure,
-        nearby_exposures=NearbyExposures.of(members),
+        frames=(frozenset({name}), frozenset(member.name for member in frames)),
+        exposure=reference.exposure,
+        nearby_exposures=NearbyExposures.of(frames),
     )

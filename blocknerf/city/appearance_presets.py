@@ -1,4 +1,4 @@
-"""A look: a named appearance of the whole city, one code a block (`appearance/NAME.safetensors`)."""
+"""Appearance presets: a named appearance of the whole city, one code per block (`appearance/NAME.safetensors`)."""
 
 import json
 import math
@@ -17,131 +17,140 @@ from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint, read_header
 from blocknerf.files import parse_json
 from blocknerf.tensor_file import TensorFile
+from blocknerf.values import format_value
+
+_HINT = "remove the file and run 'blocknerf match' again"
 
 FILE = TensorFile(
     format="blocknerf.appearance-preset/1",
     what="preset",
-    remedy="remove the file and match the look again",
+    remedy=_HINT,
     error=RunError,
 )
 DEFAULT_PRESET = "default"
-"""The look that a film shows where none is asked for."""
+"""Preset of a video where none is requested."""
 
 _KEYS = ("reference_block", "frame", "segment", "exposure", "city", "field_fingerprints")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppearancePreset:
-    """Codes that show one light in every block, and what they were found for."""
+    """Codes that give every block the same appearance, and the reference they were matched to."""
 
     reference_block: str
-    """The block whose code the others were matched to."""
+    """Block that the other blocks were matched to."""
     frame: str | None
-    """The photograph whose light it is; None for that of its segment on average."""
+    """Reference image; None for the mean appearance of its segment."""
     segment: str
-    """The segment whose light it is, and whose exposures it is shown with."""
+    """Reference segment; its exposures are used for rendering."""
     exposure: float | None
-    """At which the blocks were matched, in the capture's unit; None where the capture says none."""
+    """Exposure at which the blocks were matched, in the capture's unit; None if the capture has none."""
     city: str
     """Digest of the city."""
     field_fingerprints: Mapping[str, str]
-    """Fingerprint of the field that each code is for: one that was trained anew needs another code."""
+    """Fingerprint of the field that each code belongs to; a retrained field needs another code."""
     codes: Mapping[str, Float[Tensor, "codes"]]
-    """By block."""
+    """By block name."""
 
     def __post_init__(self) -> None:
         if self.reference_block not in self.codes:
-            raise RunError(f"look: root: {self.reference_block!r} is not among its blocks; match it again")
+            raise RunError(
+                f"preset: reference_block: {format_value(self.reference_block)} is not among its blocks; match it again"
+            )
         for name in sorted(self.codes.keys() ^ self.field_fingerprints.keys()):
-            raise RunError(f"look: fields: block {name} has a code or a fingerprint but not both; match it again")
+            raise RunError(f"preset: field_fingerprints: block {name} has no code or no fingerprint; match it again")
 
 
-def write_preset(look: AppearancePreset, path: Path) -> None:
-    """Write a look, whole or not at all."""
-    facts = {key: json.dumps(value, sort_keys=True) for key, value in _facts(look).items()}
-    FILE.write(path, {name: code.float() for name, code in look.codes.items()}, facts)
+def write_preset(preset: AppearancePreset, path: Path) -> None:
+    """Write a preset atomically."""
+    values = {key: json.dumps(value, sort_keys=True) for key, value in _metadata(preset).items()}
+    FILE.write(path, {name: code.float() for name, code in preset.codes.items()}, values)
 
 
 def read_preset(path: Path) -> AppearancePreset:
-    """Read a look; it opens alone.
+    """Read a preset; nothing else of the run is needed.
 
     Raises:
-        RunError: it is missing, broken, foreign or newer; the message names file, key and remedy.
+        RunError: the file is missing, broken, of another format or newer; the message names file, key and hint.
     """
     try:
         metadata, codes = FILE.read(path)
     except FileNotFoundError:
-        raise RunError(f"{path}: this look does not exist; run 'blocknerf match'") from None
-    facts: dict[str, Any] = {key: _fact(path, metadata, key) for key in _KEYS}
+        raise RunError(f"{path}: this preset does not exist; run 'blocknerf match'") from None
+    values: dict[str, Any] = {key: _read_value(path, metadata, key) for key in _KEYS}
     for name, code in codes.items():
         if code.ndim != 1 or code.dtype != torch.float32 or not code.isfinite().all():
-            raise RunError(f"{path}: {name}: is not a row of finite numbers; remove the file and match the look again")
+            raise RunError(f"{path}: {name}: is not a vector of finite numbers; {_HINT}")
     try:
-        return AppearancePreset(**facts, codes=codes)
+        return AppearancePreset(**values, codes=codes)
     except RunError as error:
-        raise RunError(f"{path}: {str(error).removeprefix('look: ')}") from None
+        raise RunError(f"{path}: {str(error).removeprefix('preset: ')}") from None
 
 
-def stale_blocks(look: AppearancePreset, run: RunFolder, city: str) -> Iterator[tuple[str, str]]:
-    """Blocks of which a look has no good code, each with what happened."""
-    if look.city != city:
-        yield look.reference_block, "belongs to another city.json"
+def stale_blocks(preset: AppearancePreset, run: RunFolder, city: str) -> Iterator[tuple[str, str]]:
+    """Yield the blocks without a valid code in a preset, each with the reason."""
+    if preset.city != city:
+        yield preset.reference_block, "belongs to another city.json"
         return
-    for name, known in look.field_fingerprints.items():
+    for name, digest in preset.field_fingerprints.items():
         if not run.field(name).exists():
             yield name, "is no longer trained"
-        elif fingerprint(run.field(name)) != known:
-            yield name, "was trained anew since"
+        elif fingerprint(run.field(name)) != digest:
+            yield name, "was retrained since"
     for name in run.trained_blocks():
-        # A block that is none of this city's is refused where it is opened.
-        if name not in look.field_fingerprints and read_header(run.field(name)).city == city:
+        # A block of another city is rejected when it is loaded.
+        if name not in preset.field_fingerprints and read_header(run.field(name)).city == city:
             yield name, "was trained since"
 
 
 def load_preset(run: RunFolder, name: str, city: str) -> AppearancePreset:
-    """The look of that name, good for the run's fields as they are.
+    """Return the preset of a name, checked against the run's current fields.
 
     Raises:
-        RunError: there is none, it is broken, or a block was trained since.
+        RunError: the preset is missing or broken, or a block was trained since.
     """
     check_file_name(name, "--appearance")
     path = run.appearance_preset(name)
     if not path.exists():
         known = ", ".join(run.preset_names()) or "none yet"
         raise RunError(
-            f"{path}: there is no such look, the run has {known}; run 'blocknerf match' with --appearance {name}"
+            f"{path}: there is no such preset, the run has {known}; run 'blocknerf match' with --appearance {name}"
         )
-    look = read_preset(path)
-    for block, reason in stale_blocks(look, run, city):
+    preset = read_preset(path)
+    for block, reason in stale_blocks(preset, run, city):
         raise RunError(f"{path}: block {block} {reason}; run 'blocknerf match' with --appearance {name} again")
-    return look
+    return preset
 
 
 def interpolate_presets(
-    first: AppearancePreset, second: AppearancePreset, share: float
+    first: AppearancePreset, second: AppearancePreset, fraction: float
 ) -> dict[str, Float[Tensor, "codes"]]:
-    """The codes at a share of the way from one look to another; all blocks that both know.
+    """Return the codes at a fraction of the way from one preset to another, for all blocks in both.
 
-    Light passes from one to the other in every block at once, so neighbors that agree at both ends stay near.
+    All blocks change together, so neighbors that agree at both ends stay close in between.
     """
     return {
-        name: torch.lerp(code, second.codes[name], share) for name, code in first.codes.items() if name in second.codes
+        name: torch.lerp(code, second.codes[name], fraction)
+        for name, code in first.codes.items()
+        if name in second.codes
     }
 
 
-def interpolate_exposure(first: float | None, second: float | None, share: float) -> float | None:
-    """The exposure at a share of the way, evenly in stops; None where either is not known.
+def interpolate_exposure(first: float | None, second: float | None, fraction: float) -> float | None:
+    """Return the exposure at a fraction of the way, linear in stops; None if either is unknown.
 
     >>> interpolate_exposure(16.0, 64.0, 0.5)
     32.0
     """
     if first is None or second is None:
         return None
-    return 2.0 ** ((1.0 - share) * math.log2(first) + share * math.log2(second))
+    return 2.0 ** ((1.0 - fraction) * math.log2(first) + fraction * math.log2(second))
 
 
-def _facts(look: AppearancePreset) -> dict[str, object]:
-    return {key: dict(look.field_fingerprints) if key == "field_fingerprints" else getattr(look, key) for key in _KEYS}
+def _metadata(preset: AppearancePreset) -> dict[str, object]:
+    return {
+        key: dict(preset.field_fingerprints) if key == "field_fingerprints" else getattr(preset, key) for key in _KEYS
+    }
 
 
 _KINDS: dict[str, tuple[type, ...]] = {
@@ -154,17 +163,17 @@ _KINDS: dict[str, tuple[type, ...]] = {
 }
 
 
-def _fact(path: Path, metadata: Mapping[str, str], key: str) -> object:
-    """A value of the header, of the kind it should be."""
+def _read_value(path: Path, metadata: Mapping[str, str], key: str) -> object:
+    """Return a value of the header, checked for its type."""
     try:
         value = parse_json(metadata[key])
     except (KeyError, ValueError):
-        raise RunError(f"{path}: {key}: is missing or broken; remove the file and match the look again") from None
-    good = isinstance(value, _KINDS[key]) and not isinstance(value, bool)
+        raise RunError(f"{path}: {key}: is missing or broken; {_HINT}") from None
+    valid = isinstance(value, _KINDS[key]) and not isinstance(value, bool)
     if key == "exposure" and value is not None:
-        good = good and math.isfinite(value) and value > 0.0
-    if key == "field_fingerprints" and good:
-        good = all(isinstance(each, str) for each in value.values())
-    if not good:
-        raise RunError(f"{path}: {key}: {json.dumps(value)} does not fit; remove the file and match the look again")
+        valid = valid and math.isfinite(value) and value > 0.0
+    if key == "field_fingerprints" and valid:
+        valid = all(isinstance(digest, str) for digest in value.values())
+    if not valid:
+        raise RunError(f"{path}: {key}: {format_value(value)} is not a valid value; {_HINT}")
     return value

@@ -1,4 +1,4 @@
-"""In which light a film shows the city: a look, several that pass into one another, or as each block learned it."""
+"""Appearance over a video: one preset, an interpolation of several, or each block's own codes of a segment."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,36 +23,36 @@ from blocknerf.options import MAX_INT
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AppearanceTrack:
-    """What decides the colors of a film, beside the city and the path."""
+    """Appearance of a video."""
 
     presets: tuple[AppearancePreset, ...]
-    """In the order in which they pass; none shows each block's own idea of `segment`."""
+    """In the order in which they are interpolated; if empty, each block uses its own codes of `segment`."""
     segment: str | None = None
-    """Of the capture; None takes the one that trains the most blocks."""
+    """Segment of the capture; None takes the one that trains the most blocks."""
     exposure: float | None = None
-    """In the capture's unit; None shows that of the photographs around each camera."""
+    """In the capture's unit; None takes the exposure of the images around each camera."""
     mix: float | None = None
-    """0..1: how far on the way through the looks every frame is; None passes along the video."""
+    """0..1: fixed interpolation position of every frame; None interpolates along the video."""
 
-    def render_options_at(self, share: float, renderer: CityRenderer, view: Cameras) -> dict[str, Any]:
-        """How to render a camera at that share of the film: options of `CityRenderer.render`."""
+    def render_options_at(self, fraction: float, renderer: CityRenderer, view: Cameras) -> dict[str, Any]:
+        """Return options of `CityRenderer.render` for a camera at a fraction of the video."""
         if not self.presets:
             return {"segment": self.segment, "exposure": self.exposure}
-        first, second, passed = self._between(share if self.mix is None else self.mix)
+        first, second, blend = self._between(fraction if self.mix is None else self.mix)
         exposure = self.exposure
         if exposure is None:
-            around = [renderer.appearance(look.segment).exposure_at(view.centers[0]) for look in (first, second)]
-            exposure = interpolate_exposure(around[0], around[1], passed)
-        return {"look": first, "codes": interpolate_presets(first, second, passed), "exposure": exposure}
+            exposures = [renderer.appearance(preset.segment).exposure_at(view.centers[0]) for preset in (first, second)]
+            exposure = interpolate_exposure(exposures[0], exposures[1], blend)
+        return {"preset": first, "codes": interpolate_presets(first, second, blend), "exposure": exposure}
 
-    def _between(self, share: float) -> tuple[AppearancePreset, AppearancePreset, float]:
-        """The two looks around a share of the film, and how far from the first to the second it is."""
+    def _between(self, fraction: float) -> tuple[AppearancePreset, AppearancePreset, float]:
+        """Return the two presets around a fraction of the video, and the blend from the first to the second."""
         if len(self.presets) == 1:
             return self.presets[0], self.presets[0], 0.0
-        steps = list(pairwise(self.presets))
-        place = min(max(share, 0.0), 1.0) * len(steps)
-        number = min(int(place), len(steps) - 1)
-        return *steps[number], place - number
+        pairs = list(pairwise(self.presets))
+        position = min(max(fraction, 0.0), 1.0) * len(pairs)
+        index = min(int(position), len(pairs) - 1)
+        return *pairs[index], position - index
 
 
 def resolve_appearance(
@@ -64,37 +64,37 @@ def resolve_appearance(
     exposure: float | None,
     mix: float | None = None,
 ) -> AppearanceTrack:
-    """The light that is asked for.
+    """Return the appearance that the options ask for.
 
     Args:
-        folder: The run.
-        city: Its blocks.
-        capture: Its photographs.
-        names: Names of presets, in the order in which a video passes through them.
-        segment: Whose light to show where no look is named.
+        folder: The run folder.
+        city: The run's city.
+        capture: The run's capture.
+        names: Names of presets, in the order in which the video interpolates them.
+        segment: Segment to take codes from if no preset is named.
         exposure: In the capture's unit.
-        mix: Show this mix of two looks, 0..1, in every frame.
+        mix: Interpolation position of two presets in every frame, 0..1.
 
     Raises:
-        RunError: there is no such look or segment, a look is broken or out of date, or the exposure or the mix cannot
-            be shown.
+        RunError: a preset or the segment does not exist, a preset is broken or stale, or the exposure or the mix is
+            invalid.
     """
     _check_exposure(capture, exposure)
     if mix is not None and len(names) != 2:
         raise RunError("render: --mix needs two presets; give --appearance FIRST --appearance-end SECOND, or omit it")
     if mix is not None and not 0.0 <= mix <= 1.0:
-        raise RunError(f"render: --mix {mix:g} is not from 0 to 1; give the share of the second preset")
+        raise RunError(f"render: --mix {mix:g} is not from 0 to 1; give the weight of the second preset")
     if not names:
         if segment is not None and segment not in capture.segments:
             known = ", ".join(list(capture.segments)[:8])
             raise RunError(f"render: the capture has no segment {segment!r}; name one of {known}")
         return AppearanceTrack(presets=(), segment=segment, exposure=exposure)
-    looks = tuple(load_preset(folder, name, city.digest) for name in names)
-    return AppearanceTrack(presets=looks, exposure=exposure, mix=mix)
+    presets = tuple(load_preset(folder, name, city.digest) for name in names)
+    return AppearanceTrack(presets=presets, exposure=exposure, mix=mix)
 
 
 def default_preset(folder: RunFolder, segment: str | None) -> str | None:
-    """The look of a film for which none is named: the default one, if it is stored and no segment is followed."""
+    """Return the preset of a video if none is named: the default preset if it exists and no segment is requested."""
     return DEFAULT_PRESET if segment is None and folder.appearance_preset(DEFAULT_PRESET).exists() else None
 
 
@@ -103,6 +103,6 @@ def _check_exposure(capture: Capture, exposure: float | None) -> None:
         return
     known: Sequence[float] = [frame.exposure for frame in capture.frames if frame.exposure is not None]
     if not known:
-        raise RunError("render: --exposure has no meaning here: the photographs do not say theirs; leave it out")
+        raise RunError("render: --exposure has no effect: the images have no exposures; omit it")
     if not 0.0 < exposure <= MAX_INT:
         raise RunError(f"render: --exposure {exposure:g} is not a positive number; give one like {known[0]:g}")

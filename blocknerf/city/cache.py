@@ -1,4 +1,4 @@
-"""The loaded blocks, within a budget of memory."""
+"""LRU cache of loaded blocks within a memory budget."""
 
 from collections import OrderedDict
 from collections.abc import Callable
@@ -24,34 +24,36 @@ MIB = 1 << 20
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoadedBlock:
-    """What rendering needs of a block."""
+    """A block loaded for rendering."""
 
     field: Field
     alignment: BlockAlignment | None = None
-    """Where the block learned that photographs stand; None where it kept the poses it was given."""
+    """Alignment of the block's frame; None for a block without pose refinement."""
 
     @property
     def bytes(self) -> int:
-        """Memory of parameters and buffers on the field's device; a field in closed form has none."""
+        """Memory of parameters and buffers on the field's device; 0 for an analytic field."""
         if not isinstance(self.field, nn.Module):
             return 0
-        held = sum(each.numel() * each.element_size() for each in [*self.field.parameters(), *self.field.buffers()])
+        parameter_bytes = sum(
+            tensor.numel() * tensor.element_size() for tensor in [*self.field.parameters(), *self.field.buffers()]
+        )
         tables = [module.table for module in self.field.modules() if isinstance(module, HashGridMLP)]
-        # Their copies for a GPU's kernels are made when they are first needed.
-        copied = sum(table.numel() * STORAGE_DTYPE.itemsize for table in tables if table.device.type != "cpu")
-        return held + copied
+        # The GPU kernels make half-precision copies of the tables on first use.
+        half_bytes = sum(table.numel() * STORAGE_DTYPE.itemsize for table in tables if table.device.type != "cpu")
+        return parameter_bytes + half_bytes
 
-    def to_block_frame(self, cameras: Cameras, stretch: PoseSegment | None = None) -> Cameras:
-        """Cameras as the block sees them: any, or with their stretch those of photographs (`BlockAlignment.to_block_frame`)."""
-        return cameras if self.alignment is None else self.alignment.to_block_frame(cameras, stretch)
+    def to_block_frame(self, cameras: Cameras, pose_segment: PoseSegment | None = None) -> Cameras:
+        """Return cameras in the block's frame (`BlockAlignment.to_block_frame`)."""
+        return cameras if self.alignment is None else self.alignment.to_block_frame(cameras, pose_segment)
 
 
 Loader = Callable[[str], LoadedBlock]
-"""Gives the block of that name; raises FileNotFoundError where it is not trained yet."""
+"""Returns the block of a name; raises FileNotFoundError if it is not trained yet."""
 
 
 class BlockCache:
-    """Blocks by name, loaded on first use; the one used longest ago leaves when the budget is full."""
+    """Blocks by name, loaded on first use; the least recently used block is dropped when the budget is full."""
 
     def __init__(self, load: Loader, budget_bytes: int) -> None:
         self._load = load
@@ -60,30 +62,30 @@ class BlockCache:
         self.held_bytes = 0
 
     def get(self, name: str) -> LoadedBlock:
-        """The block of that name.
+        """Return the block of a name.
 
         Raises:
             FileNotFoundError: it is not trained yet.
             RunError: its field alone exceeds the budget, or its file is broken.
         """
         if name not in self._blocks:
-            self._admit(name)
+            self._insert(name)
         self._blocks.move_to_end(name)
         return self._blocks[name]
 
     def drop(self, name: str) -> None:
-        """Forget a block, so that it is loaded anew when it is next asked for."""
+        """Drop a block, so that it is loaded again on the next use."""
         block = self._blocks.pop(name, None)
         if block is not None:
             self.held_bytes -= block.bytes
 
-    def _admit(self, name: str) -> None:
+    def _insert(self, name: str) -> None:
         block = self._load(name)
         size = block.bytes
         if size > self.budget_bytes:
             raise RunError(
-                f"block {name}: its field takes {size / MIB:.1f} MiB, more than the {self.budget_bytes / MIB:.1f} MiB "
-                "that loaded blocks may take; give the renderer a larger cache"
+                f"block {name}: its field takes {size / MIB:.1f} MiB, more than the block cache of "
+                f"{self.budget_bytes / MIB:.1f} MiB; enlarge the cache"
             )
         while self.held_bytes + size > self.budget_bytes:
             _, oldest = self._blocks.popitem(last=False)
@@ -93,8 +95,8 @@ class BlockCache:
 
 
 def block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
-    """Loads the blocks of a run, refusing those that were trained for another city."""
-    refinement_of = load_alignments(run)
+    """Return a loader of a run's trained blocks; it raises RunError for a block of another city."""
+    alignment_of = load_alignments(run)
 
     def load(name: str) -> LoadedBlock:
         path = run.field(name)
@@ -102,8 +104,8 @@ def block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu")
             raise FileNotFoundError(path)
         if read_header(path).city != city.digest:
             raise RunError(
-                f"{path}: was trained with other blocks, another preset or other held-out frames than {run.city} "
-                f"says; restore that {run.city.name}, or partition and train into a new run folder"
+                f"{path}: was trained with other blocks, another preset or other test frames than those of {run.city}; "
+                f"restore that {run.city.name}, or partition and train into a new run folder"
             )
         field, grid = load_field(path, device), run.occupancy(name)
         if grid.exists():
@@ -111,13 +113,13 @@ def block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu")
                 field.set_occupancy(load_occupancy(grid, device))
             except ValueError as error:
                 raise RunError(f"{grid}: {error}; {REMEDY}") from None
-        return LoadedBlock(field=field, alignment=refinement_of(name))
+        return LoadedBlock(field=field, alignment=alignment_of(name))
 
     return load
 
 
 def live_block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
-    """Loads the blocks of a run, those in training as far as they are."""
+    """Return a loader of a run's blocks that loads the preview of a block still in training."""
     finished = block_loader(run, city, device)
 
     def load(name: str) -> LoadedBlock:

@@ -1,4 +1,4 @@
-"""What a run can be shown without: looks, points and training records, and which of their files are broken."""
+"""Optional files of a run: presets, points and training summaries, and which of them are broken."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,22 +16,22 @@ from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.files import read_json
 from blocknerf.values import format_value
 
-_Read = TypeVar("_Read")
-_REMEDY = "train the block again"
+_T = TypeVar("_T")
+_HINT = "train the block again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingRecord:
-    """What `train.json` says of a block, as far as others read it; None is what it does not say."""
+    """The fields of a block's `train.json` that other modules read; None if a field is absent."""
 
     downscale: int = 1
-    """By how much its images were shrunk."""
+    """Factor by which its images were downscaled."""
     frames: int | None = None
-    """Images that train it."""
+    """Number of training images."""
     log: str | None = None
     """SHA-256 of its `log.jsonl`."""
     psnr: float | None = None
-    """In training, over its last tenth, in dB."""
+    """Training PSNR over the last tenth of the steps, in dB."""
     seconds: float = 0.0
     device: str | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
@@ -41,9 +41,9 @@ def read_training_record(path: Path) -> TrainingRecord:
     """Read a block's `train.json`.
 
     Raises:
-        RunError: it is missing or broken; the message names file, key and remedy.
+        RunError: the file is missing or broken; the message names file, key and hint.
     """
-    entry = JsonReader(read_json(path, "training record"), str(path), remedy=_REMEDY, error=RunError)
+    entry = JsonReader(read_json(path, "training record"), str(path), remedy=_HINT, error=RunError)
     config = entry.inner("config")
     if entry.optional("block", added=True) and entry.text("block") != path.parent.name:
         raise RunError(
@@ -63,47 +63,51 @@ def read_training_record(path: Path) -> TrainingRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Extras:
-    """Those of one run that can be used, and what is wrong with the others."""
+    """The usable optional files of a run, and the faults of the others."""
 
     presets: Mapping[str, AppearancePreset]
-    """That fit the blocks as they are, by name, the default one first."""
+    """Presets that match the current fields, by name, the default one first."""
     points: PointCloud | None
-    """None where the capture has none, too."""
+    """None also if the capture has none."""
     records: Mapping[str, TrainingRecord]
-    """By trained block, as far as they can be read."""
+    """By trained block, if readable."""
     faults: tuple[str, ...]
-    """One line for each file that is broken or outdated: which, what is wrong, and what to do."""
+    """One line for each file that is broken or stale: which file, what is wrong, and what to do."""
 
     @classmethod
     def read(cls, run: RunFolder, city: City, capture: Capture) -> "Extras":
-        """Read all of a run's; a file that cannot be used is named, and the rest is there."""
+        """Read the optional files of a run; report those that cannot be used."""
         faults: list[str] = []
-        looks: dict[str, AppearancePreset] = {}
+        presets: dict[str, AppearancePreset] = {}
         for name in sorted(run.preset_names(), key=lambda name: (name != DEFAULT_PRESET, name)):
-            look = _tried(partial(_load_preset, run, name, city, capture), run.appearance_preset(name), faults)
-            if look is not None:
-                looks[name] = look
-        points = _tried(capture.read_sparse_points, capture.image_dir / (capture.sparse_points or ""), faults)
+            preset = _read_or_report(
+                partial(_load_preset, run, name, city, capture), run.appearance_preset(name), faults
+            )
+            if preset is not None:
+                presets[name] = preset
+        points = _read_or_report(capture.read_sparse_points, capture.image_dir / (capture.sparse_points or ""), faults)
         names = sorted({block.name for block in city.blocks} & set(run.trained_blocks()))
         paths = {name: run.train_summary(name) for name in names}
-        records = {name: _tried(partial(read_training_record, path), path, faults) for name, path in paths.items()}
-        found = {name: record for name, record in records.items() if record is not None}
-        return cls(presets=looks, points=points, records=found, faults=tuple(faults))
+        summaries = {
+            name: _read_or_report(partial(read_training_record, path), path, faults) for name, path in paths.items()
+        }
+        readable = {name: record for name, record in summaries.items() if record is not None}
+        return cls(presets=presets, points=points, records=readable, faults=tuple(faults))
 
 
 def _load_preset(run: RunFolder, name: str, city: City, capture: Capture) -> AppearancePreset:
-    look = load_preset(run, name, city.digest)
-    if look.segment not in capture.segments:
-        why = f"segment: the capture has none named {format_value(look.segment)}"
-        raise RunError(f"{run.appearance_preset(name)}: {why}; run 'blocknerf match' with --appearance {name} again")
-    return look
+    preset = load_preset(run, name, city.digest)
+    if preset.segment not in capture.segments:
+        reason = f"segment: the capture has none named {format_value(preset.segment)}"
+        raise RunError(f"{run.appearance_preset(name)}: {reason}; run 'blocknerf match' with --appearance {name} again")
+    return preset
 
 
-def _tried(read: Callable[[], _Read], path: Path, faults: list[str]) -> _Read | None:
-    """What `read` gives of a file; None where it cannot, and then a fault that begins with the file's path."""
+def _read_or_report(read: Callable[[], _T], path: Path, faults: list[str]) -> _T | None:
+    """Return the result of `read`; on an error, append a fault that starts with the file's path and return None."""
     try:
         return read()
     except BlockNerfError as error:
-        why = str(error)
-        faults.append(why if why.startswith(str(path)) else f"{path}: {why}")
+        reason = str(error)
+        faults.append(reason if reason.startswith(str(path)) else f"{path}: {reason}")
         return None

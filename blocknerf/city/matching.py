@@ -1,7 +1,8 @@
-"""Matching: codes with which blocks that learned apart show one light (Tancik et al. 2022, section 4.3.3).
+"""Appearance matching: codes that give all blocks the same appearance (Tancik et al. 2022, section 4.3.3).
 
-Codes of different blocks are unrelated numbers. Beginning at one block whose code is given, each neighbor's code is
-fitted so that it shows what its matched neighbors show in views that they share, all weights frozen; and so outward.
+Codes of different blocks are not comparable. Starting from a block with a known code, the code of each neighbor is
+optimized to reproduce the colors of its matched neighbors in shared views, with all weights frozen; this repeats
+breadth-first until every reachable block has a code.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -17,110 +18,120 @@ from blocknerf.city.overlaps import BlockOverlap, FieldOf, render_colors
 from blocknerf.rendering.appearance_fit import cache_rays, optimize_cached
 
 STEPS = 80
-"""Of the descent for one block; the paper needs fewer than 100."""
+"""Optimization steps per block; the paper needs fewer than 100."""
 
 CODE_REG = 1e-3
-"""Weight that holds a code near its start, where what the shared views leave open stays as the block learned it.
+"""Weight of the regularization toward the initial code, which matters where the shared views leave the code open.
 
-On a street it halves how far codes move and leaves the seams as they are; ten times as much widens them again.
+On a street it halves how far codes move at the same color difference; ten times as much raises the difference.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchedBlock:
-    """A block whose code was found."""
+    """A block with a matched code."""
 
     name: str
     code: Float[Tensor, "codes"]
     neighbors: tuple[str, ...]
-    """The blocks it was matched to."""
+    """Blocks it was matched to."""
 
 
 def match_codes(
-    seams: Sequence[BlockOverlap],
+    overlaps: Sequence[BlockOverlap],
     field_of: FieldOf,
-    known: Mapping[str, Tensor],
-    starts: Callable[[str], Sequence[Tensor]],
+    known_codes: Mapping[str, Tensor],
+    initial_codes: Callable[[str], Sequence[Tensor]],
     exposure: float | None,
     *,
     steps: int = STEPS,
 ) -> Iterator[MatchedBlock]:
-    """The codes of all blocks that can be reached from those whose code is known, in the order they were found.
+    """Yield the codes of all blocks reachable from the blocks with known codes, in the order of matching.
 
     Args:
-        seams: The graph of blocks.
-        field_of: Gives the field of a block, whose weights do not change.
-        known: Codes to begin with, by block; they stay as they are.
-        starts: Gives codes from which the search for a block's may begin; the best of them is taken.
-        exposure: At which blocks are compared, in the capture's unit; None takes what each was trained around.
-        steps: Of the descent for one block.
+        overlaps: Edges of the block graph.
+        field_of: Returns the field of a block; its weights do not change.
+        known_codes: Fixed codes to start from, by block.
+        initial_codes: Returns candidate initial codes of a block; the optimization starts from the best one.
+        exposure: Exposure of the comparison, in the capture's unit; None takes each block's reference exposure.
+        steps: Optimization steps per block.
     """
-    codes = dict(known)
-    for name, links in matching_order(seams, known):
-        others = [link.other(name) for link in links]
+    codes = dict(known_codes)
+    for name, edges in matching_order(overlaps, known_codes):
+        neighbors = [edge.other(name) for edge in edges]
         targets = [
-            render_colors(link.fit_rays, field_of(other), codes[other], exposure)
-            for link, other in zip(links, others, strict=True)
+            render_colors(edge.fit_rays, field_of(neighbor), codes[neighbor], exposure)
+            for edge, neighbor in zip(edges, neighbors, strict=True)
         ]
         field = field_of(name)
-        frozen = cache_rays(
-            field, RayBundle.cat([link.fit_rays.rays for link in links]), exposure_for_block(field, exposure)
+        cached_rays = cache_rays(
+            field, RayBundle.cat([edge.fit_rays.rays for edge in edges]), exposure_for_block(field, exposure)
         )
-        # Weights of each seam sum to one, so that every matched neighbor counts alike.
-        weights = torch.cat([link.fit_rays.weights for link in links])
+        # The weights of each overlap sum to one, so that every matched neighbor counts equally.
+        weights = torch.cat([edge.fit_rays.weights for edge in edges])
         codes[name] = optimize_cached(
-            field, frozen, torch.cat(targets), starts=starts(name), steps=steps, weights=weights, hold=CODE_REG
+            field,
+            cached_rays,
+            torch.cat(targets),
+            starts=initial_codes(name),
+            steps=steps,
+            weights=weights,
+            hold=CODE_REG,
         )
-        yield MatchedBlock(name=name, code=codes[name], neighbors=tuple(others))
+        yield MatchedBlock(name=name, code=codes[name], neighbors=tuple(neighbors))
 
 
 def matching_order(
-    seams: Sequence[BlockOverlap], known: Collection[str]
+    overlaps: Sequence[BlockOverlap], known_codes: Collection[str]
 ) -> Iterator[tuple[str, tuple[BlockOverlap, ...]]]:
-    """Blocks in the order in which they are matched, each with its seams to blocks that are matched by then.
+    """Yield blocks in matching order, each with its overlaps with already matched blocks.
 
-    Breadth first, so that errors add up over as few steps as can be; of the blocks equally far, the best seen first.
+    Breadth-first, so that errors accumulate over few steps; at the same depth, the highest shared visibility first.
     """
-    matched, ring = set(known), set(known)
-    while ring:
-        best: dict[str, float] = {}
-        for seam in seams:
-            for name in seam.blocks:
-                if name not in matched and seam.other(name) in matched:
-                    best[name] = max(best.get(name, 0.0), seam.visibility)
-        ring = set(best)
-        for name in sorted(ring, key=lambda each: (-best[each], each)):
-            yield name, tuple(seam for seam in seams if name in seam.blocks and seam.other(name) in matched)
+    matched, frontier = set(known_codes), set(known_codes)
+    while frontier:
+        visibility: dict[str, float] = {}
+        for overlap in overlaps:
+            for name in overlap.blocks:
+                if name not in matched and overlap.other(name) in matched:
+                    visibility[name] = max(visibility.get(name, 0.0), overlap.visibility)
+        frontier = set(visibility)
+        for name in sorted(frontier, key=lambda name: (-visibility[name], name)):
+            yield (
+                name,
+                tuple(overlap for overlap in overlaps if name in overlap.blocks and overlap.other(name) in matched),
+            )
             matched.add(name)
 
 
-def connected_components(names: Sequence[str], seams: Sequence[BlockOverlap]) -> list[tuple[str, ...]]:
-    """The parts of the graph that no seam connects, each in the order of `names`."""
-    left, found = list(names), []
-    while left:
-        reached = hop_counts(seams, left[0])
-        found.append(tuple(name for name in left if name in reached))
-        left = [name for name in left if name not in reached]
-    return found
+def connected_components(names: Sequence[str], overlaps: Sequence[BlockOverlap]) -> list[tuple[str, ...]]:
+    """Return the connected components of the graph, each in the order of `names`."""
+    remaining, components = list(names), []
+    while remaining:
+        distances = hop_counts(overlaps, remaining[0])
+        components.append(tuple(name for name in remaining if name in distances))
+        remaining = [name for name in remaining if name not in distances]
+    return components
 
 
-def hop_counts(seams: Sequence[BlockOverlap], start: str) -> dict[str, int]:
-    """The blocks that seams connect with one, and how many seams away they are."""
-    found, ring = {start: 0}, [start]
-    while ring:
-        beyond = [seam.other(name) for name in ring for seam in seams if name in seam.blocks]
-        ring = [name for name in dict.fromkeys(beyond) if name not in found]
-        found |= dict.fromkeys(ring, 1 + max(found.values()))
-    return found
+def hop_counts(overlaps: Sequence[BlockOverlap], start: str) -> dict[str, int]:
+    """Return the number of hops from one block to every block connected with it."""
+    distances, frontier = {start: 0}, [start]
+    while frontier:
+        neighbors = [overlap.other(name) for name in frontier for overlap in overlaps if name in overlap.blocks]
+        frontier = [name for name in dict.fromkeys(neighbors) if name not in distances]
+        distances |= dict.fromkeys(frontier, 1 + max(distances.values()))
+    return distances
 
 
-def graph_center(island: Sequence[str], seams: Sequence[BlockOverlap], frames: Mapping[str, int]) -> str:
-    """Where to begin: the block from which the others are fewest seams away, so that errors add up least.
+def graph_center(component: Sequence[str], overlaps: Sequence[BlockOverlap], frames: Mapping[str, int]) -> str:
+    """Return the block to start from: the one with the smallest maximum hop count, so that errors accumulate least.
 
     Args:
-        island: Connected blocks.
-        seams: What connects them.
-        frames: How many photographs of the wanted light train each; blocks without are taken only if all are.
+        component: Connected blocks.
+        overlaps: Edges of the graph.
+        frames: Number of images with the reference appearance that train each block; blocks without such images
+            are taken only if no block has one.
     """
-    lit = [name for name in island if frames.get(name, 0) > 0] or list(island)
-    return min(lit, key=lambda name: (max(hop_counts(seams, name).values()), -frames.get(name, 0), name))
+    candidates = [name for name in component if frames.get(name, 0) > 0] or list(component)
+    return min(candidates, key=lambda name: (max(hop_counts(overlaps, name).values()), -frames.get(name, 0), name))

@@ -1,4 +1,4 @@
-"""The exposure that a place is photographed with, for cameras that nobody held there."""
+"""Exposure for cameras that are not of the capture: that of the training images nearby."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,20 +10,20 @@ from torch import Tensor
 from blocknerf.capture.frame import Frame
 
 NEIGHBORS = 8
-"""The distance of the n-th nearest photograph is how far its surroundings reach."""
+"""The distance of the n-th nearest image is the standard deviation of the weights."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NearbyExposures:
-    """Photographs with known exposures, and where they were taken."""
+    """Images with known exposures, and their camera centers."""
 
     centers: Float[Tensor, "frames 3"]
     log2_exposure: Float[Tensor, "frames"]
-    """Binary logarithms of exposures in the capture's unit."""
+    """Base-2 logarithm of the exposures in the capture's unit."""
 
     @classmethod
     def of(cls, frames: Sequence[Frame]) -> "NearbyExposures | None":
-        """Those of some photographs; None where none says its exposure."""
+        """Return the exposures of some images; None if none of them has an exposure."""
         known = [(frame.center, frame.exposure) for frame in frames if frame.exposure is not None]
         if not known:
             return None
@@ -33,12 +33,12 @@ class NearbyExposures:
         )
 
     def exposure_at(self, center: Float[Tensor, "3"]) -> float:
-        """The mean, in stops, of the photographs around a place, near ones counting most.
+        """Return the weighted mean, in stops, of the exposures around a position.
 
-        It changes smoothly with the place, because the reach of the weights does: they fall like a bell curve as wide
-        as the distance of the 8th nearest photograph.
+        The weights are a Gaussian of the distance with the distance of the 8th nearest image as standard deviation, so
+        the result changes smoothly with the position.
         """
         distances = (self.centers - center.detach().cpu().double()).norm(dim=-1)
-        reach = distances.kthvalue(min(NEIGHBORS, len(distances))).values.clamp_min(1e-9)
-        shares = (-0.5 * (distances / reach).square()).softmax(0)
-        return float(torch.exp2((shares * self.log2_exposure).sum()))
+        std = distances.kthvalue(min(NEIGHBORS, len(distances))).values.clamp_min(1e-9)
+        weights = (-0.5 * (distances / std).square()).softmax(0)
+        return float(torch.exp2((weights * self.log2_exposure).sum()))

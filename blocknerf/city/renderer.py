@@ -1,4 +1,4 @@
-"""Pictures of the whole city: a few blocks around the camera, each rendered alone, blended."""
+"""Renderings of the whole city: the blocks around the camera are rendered separately and blended."""
 
 from collections.abc import Callable, Mapping, Sequence
 from copy import copy
@@ -17,12 +17,12 @@ from blocknerf.city.appearance_presets import AppearancePreset
 from blocknerf.city.block_scoring import BlockSelector, ScoredBlock, blend_inputs, low_res_blend_inputs
 from blocknerf.city.cache import BlockCache, Loader, block_loader
 from blocknerf.city.compositing import blend, blend_with_fallback, fallback_confidence, keep_top_k, limit_pixel_weights
-from blocknerf.city.manifest import WEIGHTINGS, City, Weighting, read_city
+from blocknerf.city.manifest import City, Weighting, read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import BlockSelection
 from blocknerf.city.training_images import trained_frames
-from blocknerf.city.weighting import PIXEL_WEIGHTINGS, blend_weights
-from blocknerf.errors import RunError, one_of
+from blocknerf.city.weighting import WeightingFunction, WeightingRule, weighting_rule
+from blocknerf.errors import RunError
 from blocknerf.rendering.image import Rendering, no_op, predict_visibility, render_image
 
 MAX_BLOCKS = 3
@@ -31,74 +31,76 @@ CACHE_BYTES = 2 << 30
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockRendering:
-    """What one block gives to a picture of the city."""
+    """Contribution of one block to a rendering of the city."""
 
     name: str
     image: Rendering
-    """The block's alone."""
+    """Rendering of this block alone."""
     weight: Float[Tensor, "height width"]
-    """Its share of each pixel; the parts of a picture sum to one."""
+    """Blend weight per pixel; the weights of all parts sum to one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CityRendering:
-    """A picture of the city, its geometry, and which blocks it is from."""
+    """A rendering of the city, its geometry, and the blocks it is composited from."""
 
     color: Float[Tensor, "height width 3"]
-    """0..1, as a photograph would show it."""
+    """0..1, in the color space of the images."""
     depth: Float[Tensor, "height width"]
-    """Distance along each pixel's ray in world units."""
+    """Distance along each pixel's ray, in world units."""
     opacity: Float[Tensor, "height width"]
     parts: tuple[BlockRendering, ...]
-    """The blocks that were rendered, in the order of `rendered`."""
+    """The rendered blocks, in the order of `rendered`."""
     selection: tuple[BlockSelection, ...]
-    """Every block that was considered, the city's nearest first, then by distance."""
+    """Every considered block, the nearest block of the city first, then by distance."""
 
     def cpu(self) -> "CityRendering":
-        """The same in the processor's memory."""
+        """Return a copy in CPU memory."""
         parts = (replace(part, image=part.image.cpu(), weight=part.weight.cpu()) for part in self.parts)
         color, depth, opacity = (image.cpu() for image in (self.color, self.depth, self.opacity))
         return replace(self, color=color, depth=depth, opacity=opacity, parts=tuple(parts))
 
     @property
     def rendered(self) -> tuple[BlockSelection, ...]:
-        """The blocks that are in the picture; their weights sum to one."""
-        return tuple(use for use in self.selection if use.rendered)
+        """The blocks in the rendering; their weights sum to one."""
+        return tuple(selected for selected in self.selection if selected.rendered)
 
     @property
     def considered(self) -> tuple[str, ...]:
-        """Names of the blocks on whose fields the picture depends: those in it, and those that visibility left out."""
-        return tuple(use.name for use in self.selection if use.rendered or use.visibility is not None)
+        """Names of the blocks that affect the rendering: the rendered ones, and those scored but left out."""
+        return tuple(
+            selected.name for selected in self.selection if selected.rendered or selected.visibility is not None
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Selection:
-    """Which of the trained blocks around a camera are in its picture, and how far."""
+    """The trained blocks around a camera, with their blend weights."""
 
-    sightings: tuple[ScoredBlock, ...]
+    scored: tuple[ScoredBlock, ...]
     weights: tuple[float, ...]
-    """Shares of the picture; only those that a rule for pixels gives are rough."""
-    admission: tuple[float, ...]
-    """Share of the picture that each is let have, of what the rule gives it."""
+    """Blend weights; for per-pixel rules, estimates of their means at low resolution."""
+    block_limits: tuple[float, ...]
+    """Factor by which `keep_top_k` changed each block's weight."""
     confidence: float
-    """In the rule; the first block stands in for the rest."""
+    """Confidence in the rule's weights; the first block is the fallback for the rest."""
 
     def rendered(self) -> "_Selection":
-        """Without the blocks that are not in the picture."""
-        rows = [i for i, weight in enumerate(self.weights) if weight > 0.0]
+        """Return the selection without the blocks of weight zero."""
+        indices = [i for i, weight in enumerate(self.weights) if weight > 0.0]
         return _Selection(
-            sightings=tuple(self.sightings[i] for i in rows),
-            weights=tuple(self.weights[i] for i in rows),
-            admission=tuple(self.admission[i] for i in rows),
-            # The first block is only missing where it has next to nothing to stand in for.
-            confidence=self.confidence if rows[0] == 0 else 1.0,
+            scored=tuple(self.scored[i] for i in indices),
+            weights=tuple(self.weights[i] for i in indices),
+            block_limits=tuple(self.block_limits[i] for i in indices),
+            # The first block has weight zero only if its weight as fallback is negligible.
+            confidence=self.confidence if indices[0] == 0 else 1.0,
         )
 
 
 class CityRenderer:
-    """Renders any camera in a city, holding no more blocks in memory than a budget allows.
+    """Renders any camera in a city, with loaded blocks limited to a memory budget.
 
-    Work a picture is for the blocks around the camera, however many the city has.
+    The time per rendering depends on the blocks around the camera, not on the number of blocks in the city.
     """
 
     def __init__(
@@ -111,31 +113,31 @@ class CityRenderer:
         load: Loader | None = None,
         allow_missing: bool = False,
     ) -> None:
-        """Open a run; blocks are loaded as cameras come near them.
+        """Open a run; blocks are loaded when cameras come near them.
 
         Args:
             run: The run folder.
-            city: Read from the run where not given.
-            cache_bytes: Memory that the parameters of loaded blocks may take together.
-            device: Where to render.
-            load: Gives a block's field; by default from the run's files.
-            allow_missing: Render from the blocks that are trained, and say which were missed, instead of refusing.
+            city: Its blocks and rendering settings; None reads them from the run.
+            cache_bytes: Memory budget of the parameters of all loaded blocks.
+            device: Device to render on.
+            load: Returns a block; by default loaded from the run's files.
+            allow_missing: Render from the trained blocks and report the missing ones, instead of raising.
         """
         self.run, self.device = run, torch.device(device)
         self.city = read_city(run.city) if city is None else city
         self.cache = BlockCache(load or block_loader(run, self.city, self.device), cache_bytes)
         self._allow_missing = allow_missing
-        self._lookout = BlockSelector(run, self.city, self.cache, allow_missing=allow_missing)
+        self._selector = BlockSelector(run, self.city, self.cache, allow_missing=allow_missing)
         self._appearances: dict[tuple[str | None, str | None], AppearanceQuery] = {}
 
     def with_city(self, city: City) -> "CityRenderer":
-        """One that holds the same blocks in the same memory, and chooses and weighs them as `city` says.
+        """Return a renderer with the settings of `city` that shares this one's block cache.
 
-        Its blocks are some of this city's.
+        The blocks of `city` must be a subset of this city's.
         """
         other = copy(self)
         other.city = city
-        other._lookout = BlockSelector(self.run, city, self.cache, allow_missing=self._allow_missing)
+        other._selector = BlockSelector(self.run, city, self.cache, allow_missing=self._allow_missing)
         return other
 
     @torch.no_grad()
@@ -146,128 +148,129 @@ class CityRenderer:
         *,
         segment: str | None = None,
         frame: str | None = None,
-        look: AppearancePreset | None = None,
+        preset: AppearancePreset | None = None,
         codes: Mapping[str, Tensor] | None = None,
         exposure: float | None = None,
-        weighting: Weighting | None = None,
+        weighting: Weighting | WeightingFunction | None = None,
         max_blocks: int = MAX_BLOCKS,
-        stretch: PoseSegment | None = None,
+        pose_segment: PoseSegment | None = None,
         pause: Callable[[], None] = no_op,
-        on_cpu: bool = True,
+        to_cpu: bool = True,
     ) -> CityRendering:
-        """What one camera sees of the city (Tancik et al. 2022, section 4.3).
+        """Render the city from one camera (Tancik et al. 2022, section 4.3).
 
         Args:
             cameras: A batch of cameras.
-            index: Which of them.
-            segment: Look like this segment of the capture; by default like the one that trains the most blocks.
-            frame: Look like this photograph instead.
-            look: Show this look instead, with the exposures of the photographs around that it is of.
-            codes: Appearance codes of blocks, by name; blocks without one take theirs from segment, frame or look.
-            exposure: Show this exposure, in the capture's unit, instead of the photograph's or that of photographs
-                around the camera.
-            weighting: Replaces the city's.
-            max_blocks: How many blocks may be rendered at most.
-            stretch: The camera is that of a photograph of this stretch, as it was given: each block takes it from
-                where it learned that the stretch stands.
-            pause: Called between tiles; it may raise to give the picture up.
-            on_cpu: Give the picture in the processor's memory; else it stays where it was rendered, for those who
-                want only a part of it.
+            index: Index of the camera in the batch.
+            segment: Use the appearance of this segment; by default of the one that trains the most blocks.
+            frame: Use the appearance of this image instead.
+            preset: Use this appearance preset instead, with the exposures of its segment's images around the camera.
+            codes: Appearance codes by block; blocks without one take theirs from segment, frame or preset.
+            exposure: Exposure in the capture's unit; by default that of the image, or of the images around the camera.
+            weighting: Overrides the city's weighting: a name, or a function from `BlendInputs` to weights.
+            max_blocks: Maximum number of rendered blocks.
+            pose_segment: The camera is an uncorrected camera of this pose segment; each block applies its own
+                correction of the segment.
+            pause: Called between tiles; it may raise to cancel the rendering.
+            to_cpu: Return the rendering in CPU memory; otherwise it stays on the device, e.g. if only a part is needed.
 
         Raises:
-            RunError: a block around the camera is not trained or its file is broken, or there is no such look or
-                weighting.
+            RunError: a block around the camera is not trained or its file is broken, or the segment, frame or weighting
+                does not exist.
         """
         view, rule = cameras[index].to(self.device), self._rule(weighting)
-        sightings = self._lookout.score(view, rule)
-        choice = self._select(sightings, view, rule, max_blocks).rendered()
-        appearance = self.appearance(segment, frame) if look is None else self.appearance(look.segment, None)
+        scored = self._selector.score(view, rule)
+        selection = self._select(scored, view, rule, max_blocks).rendered()
+        appearance = self.appearance(segment, frame) if preset is None else self.appearance(preset.segment, None)
         if exposure is None:
             exposure = appearance.exposure_at(view.centers[0])
-        given = {**(look.codes if look is not None else {}), **(codes or {})}
-        names = [seen.name for seen in choice.sightings]
+        known_codes = {**(preset.codes if preset is not None else {}), **(codes or {})}
+        names = [block.name for block in selection.scored]
         rays = view.generate_rays(0)
-        pictures = [self._render_block(name, view, rays, stretch, appearance, given, exposure, pause) for name in names]
-        weights = self._weight_images(choice, view, rays, stretch, rule, pictures)
-        shares = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
-        parts = zip(names, pictures, weights, strict=True)
-        picture = CityRendering(
-            color=blend([picture.color for picture in pictures], weights),
-            depth=blend([picture.depth for picture in pictures], weights),
-            opacity=blend([picture.opacity for picture in pictures], weights),
-            parts=tuple(BlockRendering(name=name, image=picture, weight=weight) for name, picture, weight in parts),
-            selection=tuple(seen.use(shares.get(seen.name, 0.0)) for seen in sightings),
+        renderings = [
+            self._render_block(name, view, rays, pose_segment, appearance, known_codes, exposure, pause)
+            for name in names
+        ]
+        weights = self._weight_images(selection, view, rays, pose_segment, rule, renderings)
+        weight_of = {name: float(weight.mean()) for name, weight in zip(names, weights, strict=True)}
+        parts = zip(names, renderings, weights, strict=True)
+        city_rendering = CityRendering(
+            color=blend([rendering.color for rendering in renderings], weights),
+            depth=blend([rendering.depth for rendering in renderings], weights),
+            opacity=blend([rendering.opacity for rendering in renderings], weights),
+            parts=tuple(BlockRendering(name=name, image=rendering, weight=weight) for name, rendering, weight in parts),
+            selection=tuple(block.use(weight_of.get(block.name, 0.0)) for block in scored),
         )
-        return picture.cpu() if on_cpu else picture
+        return city_rendering.cpu() if to_cpu else city_rendering
 
     @torch.no_grad()
     def select(
-        self, view: Cameras, *, weighting: Weighting | None = None, max_blocks: int = MAX_BLOCKS
+        self, view: Cameras, *, weighting: Weighting | WeightingFunction | None = None, max_blocks: int = MAX_BLOCKS
     ) -> tuple[BlockSelection, ...]:
-        """Which blocks a view takes, with what weight, and why each of the others is left out.
+        """Return the selection of every block around a view: its blend weight, or the reason why it is left out.
 
-        The weights that a rule for pixels gives are their means at low resolution.
+        Weights of per-pixel rules are their means at low resolution.
 
         Raises:
             RunError: as `render` does.
         """
         view, rule = view.to(self.device), self._rule(weighting)
-        sightings = self._lookout.score(view, rule)
-        choice = self._select(sightings, view, rule, max_blocks)
-        shares = {seen.name: weight for seen, weight in zip(choice.sightings, choice.weights, strict=True)}
-        return tuple(seen.use(shares.get(seen.name, 0.0)) for seen in sightings)
+        scored = self._selector.score(view, rule)
+        selection = self._select(scored, view, rule, max_blocks)
+        weight_of = {block.name: weight for block, weight in zip(selection.scored, selection.weights, strict=True)}
+        return tuple(block.use(weight_of.get(block.name, 0.0)) for block in scored)
 
-    def _rule(self, weighting: str | None) -> Weighting:
-        return self.city.weighting if weighting is None else one_of(weighting, WEIGHTINGS, "render: weighting")
+    def _rule(self, weighting: str | WeightingFunction | None) -> WeightingRule:
+        return weighting_rule(self.city.weighting if weighting is None else weighting)
 
-    def _select(self, sightings: Sequence[ScoredBlock], view: Cameras, rule: Weighting, max_blocks: int) -> _Selection:
-        """The weights of the blocks in a picture, as far as low resolution tells."""
-        trained = [seen for seen in sightings if seen.trained]
-        sights = low_res_blend_inputs(trained, view)
-        trust = fallback_confidence(sights.selection_weights)
-        shares = (
-            blend_weights(rule, sights, self.city.power) if trust > 0.0 else torch.zeros_like(sights.selection_weights)
-        )
-        means = (
-            blend_with_fallback(shares, trust, 0).flatten(1).mean(1)
-            if shares.ndim > 1
-            else blend_with_fallback(shares, trust, 0)
-        )
-        weights = keep_top_k(means, max_blocks)
+    def _select(self, scored: Sequence[ScoredBlock], view: Cameras, rule: WeightingRule, max_blocks: int) -> _Selection:
+        """Return the blocks of a rendering and their weights, estimated at low resolution."""
+        trained = [block for block in scored if block.trained]
+        inputs = low_res_blend_inputs(trained, view)
+        confidence = fallback_confidence(inputs.selection_weights)
+        if confidence > 0.0:
+            blended = blend_with_fallback(rule.weights(inputs, self.city.power), confidence, 0)
+        else:
+            blended = blend_with_fallback(torch.zeros_like(inputs.selection_weights), confidence, 0)
+        mean_weights = blended.flatten(1).mean(1) if blended.ndim > 1 else blended
+        weights = keep_top_k(mean_weights, max_blocks)
         return _Selection(
-            sightings=tuple(trained),
+            scored=tuple(trained),
             weights=tuple(weights.tolist()),
-            admission=tuple((weights / means.clamp_min(1e-30)).tolist()),
-            confidence=trust,
+            block_limits=tuple((weights / mean_weights.clamp_min(1e-30)).tolist()),
+            confidence=confidence,
         )
 
     def _weight_images(
         self,
-        choice: _Selection,
+        selection: _Selection,
         view: Cameras,
         rays: RayBundle,
-        stretch: PoseSegment | None,
-        rule: Weighting,
-        pictures: Sequence[Rendering],
+        pose_segment: PoseSegment | None,
+        rule: WeightingRule,
+        renderings: Sequence[Rendering],
     ) -> list[Float[Tensor, "height width"]]:
-        """The share of each block in each pixel."""
-        shape = pictures[0].depth
-        if len(pictures) == 1 or rule not in PIXEL_WEIGHTINGS:
-            return [torch.full_like(shape, weight) for weight in choice.weights]
-        seen: list[Tensor] = []
-        if rule == "visibility_pixel":
-            blocks = [self.cache.get(each.name) for each in choice.sightings]
-            seen = [predict_visibility(block.field, block.to_block_frame(view, stretch)) for block in blocks]
-        sights = blend_inputs(choice.sightings, rays, seen, [picture.depth for picture in pictures])
-        shares = blend_with_fallback(blend_weights(rule, sights, self.city.power), choice.confidence, 0)
-        return list(limit_pixel_weights(shares, shares.new_tensor(choice.admission)).to(shape))
+        """Return the weight of each block in each pixel."""
+        depth = renderings[0].depth
+        if len(renderings) == 1 or not rule.per_pixel:
+            return [torch.full_like(depth, weight) for weight in selection.weights]
+        visibility: list[Tensor] = []
+        if rule.needs_visibility:
+            blocks = [self.cache.get(block.name) for block in selection.scored]
+            visibility = [predict_visibility(block.field, block.to_block_frame(view, pose_segment)) for block in blocks]
+        inputs = blend_inputs(selection.scored, rays, visibility, [rendering.depth for rendering in renderings])
+        weights = rule.weights(inputs, self.city.power)
+        if weights.ndim == 1:
+            return [torch.full_like(depth, weight) for weight in selection.weights]
+        weights = blend_with_fallback(weights, selection.confidence, 0)
+        return list(limit_pixel_weights(weights, weights.new_tensor(selection.block_limits)).to(depth))
 
     def _render_block(
         self,
         name: str,
         view: Cameras,
         rays: RayBundle,
-        stretch: PoseSegment | None,
+        pose_segment: PoseSegment | None,
         appearance: AppearanceQuery,
         codes: Mapping[str, Tensor],
         exposure: float | None,
@@ -275,29 +278,29 @@ class CityRenderer:
     ) -> Rendering:
         block = self.cache.get(name)
         code = codes[name] if name in codes else code_for_block(block.field, appearance)
-        seen, shown = block.to_block_frame(view, stretch), exposure_for_block(block.field, exposure)
-        # Blocks that kept the poses they were given see the view along the same rays.
-        own = rays if seen is view else seen.generate_rays(0)
-        return render_image(block.field, own, code.to(self.device), shown, pause=pause)
+        block_view, block_exposure = block.to_block_frame(view, pose_segment), exposure_for_block(block.field, exposure)
+        # Blocks without pose refinement use the same rays.
+        block_rays = rays if block_view is view else block_view.generate_rays(0)
+        return render_image(block.field, block_rays, code.to(self.device), block_exposure, pause=pause)
 
     def appearance(self, segment: str | None = None, frame: str | None = None) -> AppearanceQuery:
-        """What a city without a look is shown like: this segment, this photograph, or the reference segment.
+        """Return the appearance of a segment or an image; by default of the reference segment.
 
         Raises:
-            RunError: there is no such segment or photograph, or the run has no capture.
+            RunError: the segment or image does not exist, or the run has no capture.
         """
         if (segment, frame) not in self._appearances:
             self._appearances[segment, frame] = self._find_appearance(segment, frame)
         return self._appearances[segment, frame]
 
     def _find_appearance(self, segment: str | None, frame: str | None) -> AppearanceQuery:
-        asked = segment is not None or frame is not None
+        requested = segment is not None or frame is not None
         if self.run.capture.is_file():
-            trained = [] if asked else trained_frames(self.run, self.city.blocks, self._capture)
+            trained = [] if requested else trained_frames(self.run, self.city.blocks, self._capture)
             return appearance_of(self._capture, trained, segment=segment, frame=frame)
-        if not asked:
+        if not requested:
             return AppearanceQuery()
-        raise RunError(f"{self.run.capture}: is not there, so no segment or photograph can be looked like; add it")
+        raise RunError(f"{self.run.capture}: does not exist, so there is no segment or image to select; restore it")
 
     @cached_property
     def _capture(self) -> Capture:

@@ -1,4 +1,4 @@
-"""Where each file of a run lies."""
+"""Paths of the files of a run."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class RunFolder:
-    """Where each file of a run lies; every name is spelled here and nowhere else."""
+    """Paths of the files of a run; every file name is defined only here."""
 
     path: Path
 
@@ -16,7 +16,7 @@ class RunFolder:
 
     @property
     def run_settings(self) -> Path:
-        """With what `blocknerf run` was asked for, so that another run is not mixed in."""
+        """Options of `blocknerf run`, so that runs with other options are not mixed."""
         return self.path / "run.json"
 
     @property
@@ -25,7 +25,7 @@ class RunFolder:
 
     @property
     def map(self) -> Path:
-        """The picture of blocks, frames and path."""
+        """Top view of blocks, frames and paths."""
         return self.path / "map.png"
 
     @property
@@ -40,34 +40,34 @@ class RunFolder:
         return self.blocks / name
 
     def frames(self, name: str) -> Path:
-        """Which frames train the block, and why."""
+        """The frames that train the block, and why."""
         return self.block_folder(name) / "frames.json"
 
     def update_capture(self, name: str, digest: str) -> Path:
-        """The photographs that train a block which was updated; its frames.json says so."""
+        """Capture of the images that train an updated block; its frames.json names this file."""
         return self.block_folder(name) / f"update-{digest}.json"
 
     def field(self, name: str) -> Path:
-        """The trained weights; a block is done when this file is there."""
+        """The trained weights; the block is trained when this file exists."""
         return self.block_folder(name) / "field.safetensors"
 
     def occupancy(self, name: str) -> Path:
         return self.block_folder(name) / "occupancy.safetensors"
 
     def checkpoint(self, name: str) -> Path:
-        """The folder of resumable training state, removed when the block is done."""
+        """Folder of the resumable training state; removed when the block is trained."""
         return self.block_folder(name) / "checkpoint"
 
     def training_lock(self, name: str) -> Path:
-        """Held by the process that trains or updates the block."""
+        """Lock of the process that trains or updates the block."""
         return self.block_folder(name) / "training.lock"
 
     def preview(self, name: str) -> Path:
-        """The field as far as it is trained, for looking at; gone with the checkpoint."""
+        """Current weights of a block in training, for the viewer; removed with the checkpoint."""
         return self.checkpoint(name) / "preview.safetensors"
 
     def pose_corrections(self, name: str) -> Path:
-        """By how much the block moved the poses it was given; absent where it kept them."""
+        """Pose corrections that the block learned; absent without pose refinement."""
         return self.block_folder(name) / "pose_corrections.json"
 
     def train_summary(self, name: str) -> Path:
@@ -78,7 +78,7 @@ class RunFolder:
 
     @property
     def poses(self) -> Path:
-        """The blocks' offsets brought into one trajectory."""
+        """The blocks' pose corrections, averaged to one trajectory."""
         return self.path / "poses.json"
 
     @property
@@ -86,15 +86,15 @@ class RunFolder:
         return self.path / "appearance"
 
     def appearance_preset(self, name: str) -> Path:
-        """One appearance code a block."""
+        """One appearance code per block."""
         return self.appearance_dir / f"{name}.safetensors"
 
     def appearance_lock(self, name: str) -> Path:
-        """Held by the process that matches codes for it."""
+        """Lock of the process that matches codes for the preset."""
         return self.appearance_dir / f"{name}.lock"
 
     def update_run(self, name: str) -> "RunFolder":
-        """A small run in which a block is trained anew; it is gone when that has taken the old one's place."""
+        """Temporary run in which a block is retrained; removed when it has replaced the old block."""
         return RunFolder(self.path / "updates" / name)
 
     @property
@@ -108,22 +108,22 @@ class RunFolder:
         return self.render_folder(name) / "trajectory.json"
 
     def frames_dir(self, name: str, layer: str = "frames") -> Path:
-        """The folder of a film's single pictures: `frames`, `depth` or `blocks`."""
+        """Folder of a video's frames: `frames`, `depth` or `blocks`."""
         return self.render_folder(name) / layer
 
     def video(self, name: str, layer: str = "frames") -> Path:
         return self.render_folder(name) / ("video.mp4" if layer == "frames" else f"{layer}.mp4")
 
     def render_lock(self, name: str) -> Path:
-        """Held by the process that renders the video."""
+        """Lock of the process that renders the video."""
         return self.render_folder(name) / "render.lock"
 
     def render_summary(self, name: str) -> Path:
-        """What each picture of a film was made from; a film is done when this file is there."""
+        """Settings and sources of each frame; the video is done when this file exists."""
         return self.render_folder(name) / "render.json"
 
     def render_log(self, name: str) -> Path:
-        """The same of an unfinished film, a line a picture."""
+        """The same for an unfinished video, one line per frame."""
         return self.render_folder(name) / "log.jsonl"
 
     @property
@@ -132,12 +132,12 @@ class RunFolder:
 
     @property
     def evaluation_lock(self) -> Path:
-        """Held by the process that scores."""
+        """Lock of the process that evaluates."""
         return self.path / "evaluation.lock"
 
     @property
     def evaluation_images(self) -> Path:
-        """The folder of a few held-out photographs beside their renderings."""
+        """Folder of a few held-out images next to their renderings."""
         return self.path / "evaluation"
 
     @property
@@ -150,6 +150,6 @@ class RunFolder:
         return tuple(sorted(folder.name for folder in folders if self.field(folder.name).exists()))
 
     def preset_names(self) -> tuple[str, ...]:
-        """Names of the stored looks, sorted."""
+        """Names of the stored appearance presets, sorted."""
         files = self.appearance_dir.glob("*.safetensors") if self.appearance_dir.is_dir() else ()
         return tuple(sorted(file.stem for file in files if not file.name.startswith(".")))

@@ -1,4 +1,4 @@
-"""Which blocks a view may need: those near its camera whose training cameras saw what it shows."""
+"""Select candidate blocks of a view: those near its camera that predict enough visibility."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -8,43 +8,43 @@ from typing import Literal
 import numpy as np
 from scipy.spatial import cKDTree
 
-from blocknerf.partition.block import Block
+from blocknerf.partitioning.block import Block
 
 Position = tuple[float, float, float]
 
 RANGE_FADE = 0.25
-"""Share of the selection radius over which a block fades out, so that it does not pop as the camera leaves it."""
+"""Fraction of the selection radius over which a block fades out, so that it does not pop as the camera leaves it."""
 
 Reason = Literal["blended", "fallback", "culled", "negligible", "out_of_range", "not_trained"]
-"""`blended` and `fallback` render; `fallback` is the nearest block where hardly any other survives.
+"""`blended` and `fallback` blocks are rendered; `fallback` is the nearest block where hardly any other is selected.
 
-`culled` blocks do not see the view, `negligible` ones would add nothing that shows, the nearest block may be
-`out_of_range`, and a `not_trained` one has no field on disk.
+`culled` blocks do not see the view, `negligible` ones have no visible weight, the nearest block may be
+`out_of_range`, and a `not_trained` block has no field on disk.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A block that a camera may need."""
+    """A block that may contribute to a view."""
 
     block: Block
     distance: float
-    """From the camera to the block's origin, in plan, in world units."""
+    """Horizontal distance from the camera to the block's origin, in world units."""
     selection_weight: float
     """1 well within the selection radius, falling smoothly to 0 at it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockSelection:
-    """What became of a candidate in one view, and why."""
+    """Result of the selection for one candidate and view."""
 
     name: str
     distance: float
-    """From the camera to the block's origin, in plan, in world units."""
+    """Horizontal distance from the camera to the block's origin, in world units."""
     visibility: float | None
-    """Mean over the view of the predicted visibility; None where it was not needed."""
+    """Predicted visibility, mean over the view; None if it was not needed."""
     weight: float
-    """Share of the block in the picture; 0 where it was dropped."""
+    """Mean blend weight; 0 if the block is not rendered."""
     reason: Reason
 
     @property
@@ -54,10 +54,10 @@ class BlockSelection:
 
 
 class BlockIndex:
-    """Finds the blocks around a camera in time that does not grow with the number of blocks in the city.
+    """Finds the blocks around a camera in time independent of the number of blocks in the city.
 
-    Blocks are filed by size, a k-d tree an octave of radius, so that one large block does not make every
-    search among small ones as wide as itself.
+    There is one k-d tree per octave of block radius, so that one large block does not widen the search among small
+    ones.
     """
 
     def __init__(self, blocks: Sequence[Block]) -> None:
@@ -66,65 +66,65 @@ class BlockIndex:
         octaves = np.floor(np.log2(radii)).astype(int)
         origins = np.array([block.origin[:2] for block in blocks])
         members = [np.flatnonzero(octaves == octave) for octave in np.unique(octaves)]
-        self._trees = [(rows, cKDTree(origins[rows]), float(radii[rows].max())) for rows in members]
+        self._trees = [(indices, cKDTree(origins[indices]), float(radii[indices].max())) for indices in members]
 
     def within_radius(self, position: Position, selection_radius: float) -> tuple[Candidate, ...]:
-        """Blocks within `selection_radius` of their own radii, and the city's nearest in any case; nearest first."""
-        found = {next(self._ranked(position)), *self._within(position, selection_radius)}
-        return tuple(self._candidate(row, distance, selection_radius) for distance, row in sorted(found))
+        """Return the blocks within `selection_radius` of their own radii, and always the nearest; nearest first."""
+        candidates = {next(self._ranked(position)), *self._within(position, selection_radius)}
+        return tuple(self._candidate(index, distance, selection_radius) for distance, index in sorted(candidates))
 
     def nearest_first(self, position: Position, selection_radius: float) -> Iterator[Candidate]:
-        """Every block of the city, nearest first, found as they are asked for."""
-        return (self._candidate(row, distance, selection_radius) for distance, row in self._ranked(position))
+        """Return an iterator over all blocks of the city, nearest first, evaluated lazily."""
+        return (self._candidate(index, distance, selection_radius) for distance, index in self._ranked(position))
 
     def _ranked(self, position: Position) -> Iterator[tuple[float, int]]:
-        given: set[int] = set()
+        yielded: set[int] = set()
         count = 1
-        while len(given) < len(self._blocks):
-            for distance, row in sorted(self._nearest(position, count))[:count]:
-                if row not in given:
-                    given.add(row)
-                    yield distance, row
+        while len(yielded) < len(self._blocks):
+            for distance, index in sorted(self._nearest(position, count))[:count]:
+                if index not in yielded:
+                    yielded.add(index)
+                    yield distance, index
             count *= 2
 
     def _nearest(self, position: Position, count: int) -> Iterator[tuple[float, int]]:
-        for rows, tree, _ in self._trees:
-            _, local = tree.query(position[:2], k=list(range(1, min(count, len(rows)) + 1)))
-            for row in rows[local]:
-                yield horizontal_distance(position, self._blocks[row]), int(row)
+        for indices, tree, _ in self._trees:
+            _, local = tree.query(position[:2], k=list(range(1, min(count, len(indices)) + 1)))
+            for index in indices[local]:
+                yield horizontal_distance(position, self._blocks[index]), int(index)
 
     def _within(self, position: Position, selection_radius: float) -> Iterator[tuple[float, int]]:
-        for rows, tree, largest in self._trees:
-            for row in rows[tree.query_ball_point(position[:2], selection_radius * largest)]:
-                block = self._blocks[row]
+        for indices, tree, largest in self._trees:
+            for index in indices[tree.query_ball_point(position[:2], selection_radius * largest)]:
+                block = self._blocks[index]
                 distance = horizontal_distance(position, block)
                 if distance < selection_radius * block.radius:
-                    yield distance, int(row)
+                    yield distance, int(index)
 
-    def _candidate(self, row: int, distance: float, selection_radius: float) -> Candidate:
-        block = self._blocks[row]
-        presence = range_falloff(distance / (selection_radius * block.radius))
-        return Candidate(block=block, distance=distance, selection_weight=presence)
+    def _candidate(self, index: int, distance: float, selection_radius: float) -> Candidate:
+        block = self._blocks[index]
+        selection_weight = range_falloff(distance / (selection_radius * block.radius))
+        return Candidate(block=block, distance=distance, selection_weight=selection_weight)
 
 
 def horizontal_distance(position: Position, block: Block) -> float:
-    """Distance in plan from a position to a block's origin."""
+    """Return the horizontal distance from a position to a block's origin."""
     return math.hypot(position[0] - block.origin[0], position[1] - block.origin[1])
 
 
-def range_falloff(share: float) -> float:
-    """How present a block is at a share of its selection radius: 1 within, then smoothly down to 0 at the rim.
+def range_falloff(fraction: float) -> float:
+    """Return the selection weight at a fraction of the selection radius: 1 inside, falling smoothly to 0 at the rim.
 
-    >>> [round(range_falloff(share), 3) for share in (0.0, 0.75, 0.875, 1.0, 2.0)]
+    >>> [round(range_falloff(fraction), 3) for fraction in (0.0, 0.75, 0.875, 1.0, 2.0)]
     [1.0, 1.0, 0.5, 0.0, 0.0]
     """
-    return smoothstep((1.0 - share) / RANGE_FADE)
+    return smoothstep((1.0 - fraction) / RANGE_FADE)
 
 
 def visibility_falloff(visibility: float | None, threshold: float) -> float:
-    """How present a block of that mean visibility is: 0 below the threshold, smoothly up to 1 at twice it.
+    """Return the selection weight at a mean visibility: 0 below the threshold, rising smoothly to 1 at twice it.
 
-    A visibility that is not known counts as full, and a threshold of 0 culls nothing.
+    An unknown visibility counts as 1, and a threshold of 0 culls nothing.
 
     >>> [round(visibility_falloff(visibility, 0.1), 3) for visibility in (0.05, 0.1, 0.15, 0.2, 0.9)]
     [0.0, 0.0, 0.5, 1.0, 1.0]
@@ -134,7 +134,7 @@ def visibility_falloff(visibility: float | None, threshold: float) -> float:
     return smoothstep((visibility - threshold) / threshold)
 
 
-def smoothstep(share: float) -> float:
-    """0 up to 0, 1 from 1, and a cubic between that is flat at both ends."""
-    inner = min(max(share, 0.0), 1.0)
-    return inner * inner * (3.0 - 2.0 * inner)
+def smoothstep(fraction: float) -> float:
+    """Return the cubic Hermite step: 0 up to 0, 1 from 1, with zero derivative at both ends."""
+    t = min(max(fraction, 0.0), 1.0)
+    return t * t * (3.0 - 2.0 * t)

@@ -1,4 +1,4 @@
-"""A run's images: where they are, from where they were taken, and which of them train a block."""
+"""A run's images: their location, their poses, and which of them train a block."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -10,21 +10,21 @@ from blocknerf.capture.pose_averaging_file import read_pose_average
 from blocknerf.capture.pose_corrections import apply_corrections
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError, RunError
-from blocknerf.partition.block import Block
-from blocknerf.partition.frame_assignment import FrameAssignment, read_assignment
+from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment
 from blocknerf.values import format_value
 
 
 def capture_with_images(run: RunFolder, moved_to: Path | None = None) -> Capture:
-    """The capture of a run whose images are there.
+    """Return the capture of a run, with its images verified to exist.
 
     Args:
         run: The run folder.
-        moved_to: The folder that the capture's images are relative to, or a file in it such as transforms.json, where
-            the run or the capture was moved; capture.json refers to that folder from then on.
+        moved_to: New folder of the capture's images, or a file in it such as transforms.json, if the run or the capture
+            was moved; capture.json refers to that folder afterwards.
 
     Raises:
-        CaptureError: capture.json is broken, or the images are not where it or `moved_to` says.
+        CaptureError: capture.json is broken, or the images are not in its folder or `moved_to`.
     """
     capture = read_capture(run.capture)
     if moved_to is None:
@@ -32,22 +32,22 @@ def capture_with_images(run: RunFolder, moved_to: Path | None = None) -> Capture
             return capture
         raise CaptureError(
             f"{run.capture}: its images are not in {capture.image_dir}; "
-            "if the run or the capture was moved, say with --capture where they are now"
+            "if the run or the capture was moved, give their folder with --capture"
         )
     return relocate(run, replace(capture, image_dir=moved_to if moved_to.is_dir() else moved_to.parent))
 
 
 def has_images(capture: Capture) -> bool:
-    """Whether any of the first, middle and last image exists: none does where a run or a capture was moved."""
+    """Return whether the first, middle or last image exists; none does if the run or the capture was moved."""
     frames = (capture.frames[i] for i in (0, len(capture) // 2, -1))
     return any((capture.image_dir / frame.image).exists() for frame in frames)
 
 
 def relocate(run: RunFolder, capture: Capture) -> Capture:
-    """Let a run refer to its images at `capture.root`.
+    """Write the run's capture with its images at `capture.image_dir`.
 
     Raises:
-        CaptureError: an image, mask or point file is not there or has another size.
+        CaptureError: an image, mask or point file is missing or has another size.
     """
     check_files(capture)
     write_capture(capture, run.capture)
@@ -55,7 +55,7 @@ def relocate(run: RunFolder, capture: Capture) -> Capture:
 
 
 def capture_with_refined_poses(run: RunFolder) -> Capture:
-    """The capture with the poses of the run's common trajectory; as they were given where none is there.
+    """Return the capture with averaged poses if the run has them, else with the given poses.
 
     Raises:
         CaptureError: the capture or the run's poses are broken.
@@ -63,39 +63,39 @@ def capture_with_refined_poses(run: RunFolder) -> Capture:
     capture = read_capture(run.capture)
     if not run.poses.exists():
         return capture
-    found = read_pose_average(run.poses)
+    average = read_pose_average(run.poses)
     with error_context(str(run.poses)):
-        return apply_corrections(capture, found.trajectory)
+        return apply_corrections(capture, average.trajectory)
 
 
 def block_training_frames(run: RunFolder, name: str, capture: Capture) -> tuple[Capture, FrameAssignment]:
-    """The capture that trains a block, and which of its frames do.
+    """Return the capture that trains a block, and which of its frames do.
 
     Args:
         run: The run folder, partitioned.
-        name: Of the block.
-        capture: The run's.
+        name: Name of the block.
+        capture: The run's capture.
 
     Raises:
-        CaptureError: the block has a capture of its own that cannot be read.
-        RunError: its frames.json is missing or broken, or is about another capture.
+        CaptureError: the block's own capture cannot be read.
+        RunError: its frames.json is missing or broken, or belongs to another capture.
     """
     path = run.frames(name)
-    member = read_assignment(path)
-    if member.block != name:
+    assignment = read_assignment(path)
+    if assignment.block != name:
         raise RunError(
-            f"{path}: block is {format_value(member.block)}, another block; restore the file, or partition again"
+            f"{path}: block is {format_value(assignment.block)}, another block; restore the file, or partition again"
         )
-    own = member.capture
-    found = capture if own is None else read_capture(path.with_name(own))
-    return found, read_assignment(path, found)
+    update_capture = assignment.capture
+    block_capture = capture if update_capture is None else read_capture(path.with_name(update_capture))
+    return block_capture, read_assignment(path, block_capture)
 
 
 def trained_frames(run: RunFolder, blocks: Iterable[Block], capture: Capture) -> list[tuple[int, ...]]:
-    """Of each block that the run's own images train, their positions in the capture.
+    """Return the frames of each block that trains on the run's own images, as indices into the capture.
 
     Raises:
         CaptureError, RunError: as `block_training_frames` does.
     """
-    found = (block_training_frames(run, block.name, capture) for block in blocks)
-    return [member.frames for own, member in found if own is capture]
+    assignments = (block_training_frames(run, block.name, capture) for block in blocks)
+    return [assignment.frames for block_capture, assignment in assignments if block_capture is capture]

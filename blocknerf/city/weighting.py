@@ -1,10 +1,11 @@
-"""The five rules by which blocks share a picture, those of the paper's comparison (Tancik et al. 2022, section 5.3).
+"""Blend weights of blocks: the five rules compared in the paper (Tancik et al. 2022, section 5.3), or a function.
 
-`nearest`, `inverse_distance_2d` and `visibility_image` give each block a share of the whole picture;
-`inverse_distance_3d` and `visibility_pixel` give it one of every pixel. Inverse distance in plan is the default: the
-rules by visibility score higher on single pictures and flicker in motion.
+`nearest`, `inverse_distance_2d` and `visibility_image` return one weight per block;
+`inverse_distance_3d` and `visibility_pixel` return one per block and pixel. Horizontal inverse distance is the
+default: the visibility rules score higher on single images but flicker in motion.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -13,108 +14,167 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.city.manifest import WEIGHTINGS, Weighting
-from blocknerf.errors import one_of
-
-PIXEL_WEIGHTINGS: tuple[Weighting, ...] = ("inverse_distance_3d", "visibility_pixel")
-"""Rules that weigh each pixel on its own."""
-
-HORIZONTAL_WEIGHTINGS: tuple[Weighting, ...] = ("nearest", "inverse_distance_2d")
-"""Rules that look at nothing but where the camera stands in plan."""
+from blocknerf.errors import RunError, one_of
 
 NEAR_ORIGIN = 1e-9
-"""Distances below this, in world units, count as it, so that a camera on an origin has finite weights."""
+"""Distances are clamped to this minimum, in world units, so that a camera on an origin has finite weights."""
 
 MIN_PIXEL_VISIBILITY = 0.05
-"""Share of a block's visibility over the picture that each of its pixels has at least.
+"""Minimum visibility of each pixel, as a fraction of the block's mean visibility.
 
-The sky, and what no training camera saw, are then weighed by the whole picture and not by noise around zero.
+The sky and regions that no training camera saw are thus weighted by the mean and not by noise around zero.
 """
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlendInputs:
-    """What the rules look at: some blocks, as one camera meets them."""
+    """Inputs of the weighting rules: some blocks and one camera."""
 
     distances: Float[Tensor, "blocks"]
-    """From the camera to each block's origin, in plan, in world units."""
+    """Horizontal distance from the camera to each block's origin, in world units."""
     selection_weights: Float[Tensor, "blocks"]
-    """0..1, from selection radius and visibility; at least one is above 0."""
+    """0..1, from range and visibility; at least one is above 0."""
     origins: Float[Tensor, "blocks 3"]
     rays: RayBundle
-    """Of the picture's pixels, at the resolution of the next two."""
+    """Rays of the pixels, at the resolution of `visibility` and `depth`."""
     visibility: Float[Tensor, "blocks height width"] | None = None
-    """Predicted of what each pixel shows; only the visibility rules need it."""
+    """Predicted visibility of each pixel's surface; only the visibility rules need it."""
     depth: Float[Tensor, "blocks height width"] | None = None
-    """Along each pixel's ray, in world units; only `inverse_distance_3d` needs it."""
+    """Expected depth along each pixel's ray, in world units; only `inverse_distance_3d` needs it."""
 
 
-def blend_weights(weighting: Weighting, sights: BlendInputs, power: float) -> Float[Tensor, "blocks *pixels"]:
-    """What a rule gives each block of the picture, or of each pixel; shares sum to one.
+WeightingFunction = Callable[[BlendInputs], Tensor]
+"""A custom weighting. It returns the weight of each block, `[blocks]` or `[blocks, height, width]`; weights sum to one
+over the blocks. It is called at low resolution to select blocks, then at full resolution, with visibility and depth."""
 
-    `nearest` switches hard and is there for comparison; all others are continuous in everything they look at.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightingRule:
+    """A weighting, and what it needs."""
+
+    weights: Callable[[BlendInputs, float], Tensor]
+    """Returns the weights from the inputs and the power."""
+    per_pixel: bool = False
+    """Whether each pixel has its own weights."""
+    horizontal: bool = False
+    """Whether only the camera's horizontal position matters."""
+    needs_visibility: bool = False
+    """Whether a per-pixel rule reads the visibility of each pixel."""
+
+
+def weighting_rule(weighting: str | WeightingFunction) -> WeightingRule:
+    """Return the rule of a name, or a function as a rule.
 
     Raises:
-        RunError: there is no such rule.
+        RunError: the name does not exist.
     """
-    one_of(weighting, WEIGHTINGS, "city: weighting")
-    if weighting == "nearest":
-        return _nearest(sights.distances, sights.selection_weights)
-    if weighting == "inverse_distance_2d":
-        return inverse_distance_weights(sights.distances, sights.selection_weights, power)
-    if weighting == "inverse_distance_3d":
-        distances = _seen_distances(sights, power)
-        return inverse_distance_weights(distances, sights.selection_weights, power)
-    assert sights.visibility is not None
-    if weighting == "visibility_pixel":
-        return visibility_weights(sights.visibility, sights.selection_weights)
-    return visibility_weights(sights.visibility.flatten(1).mean(1), sights.selection_weights)
+    if callable(weighting):
+        return WeightingRule(weights=_checked(weighting), per_pixel=True, needs_visibility=True)
+    return WEIGHTING_RULES[one_of(weighting, WEIGHTINGS, "city: weighting")]
+
+
+def blend_weights(
+    weighting: str | WeightingFunction, inputs: BlendInputs, power: float
+) -> Float[Tensor, "blocks *pixels"]:
+    """Return the weight of each block, or of each block and pixel; weights sum to one over blocks.
+
+    `nearest` switches abruptly and is for comparison only; all other rules are continuous in their inputs.
+
+    Raises:
+        RunError: the rule does not exist, or a function returned something else than weights.
+    """
+    return weighting_rule(weighting).weights(inputs, power)
 
 
 def inverse_distance_weights(
-    distances: Float[Tensor, "blocks *pixels"], presence: Float[Tensor, "blocks"], power: float
+    distances: Float[Tensor, "blocks *pixels"], selection_weights: Float[Tensor, "blocks"], power: float
 ) -> Float[Tensor, "blocks *pixels"]:
-    """Shares in proportion to presence * distance ** -power (Tancik et al. 2022, section 4.3.2).
+    """Return weights proportional to selection_weight * distance ** -power (Tancik et al. 2022, section 4.3.2).
 
     >>> inverse_distance_weights(torch.tensor([1.0, 3.0]), torch.ones(2), power=1.0)
     tensor([0.7500, 0.2500])
     """
-    # In log space: at an origin distance ** -power overflows, the difference of logarithms does not.
-    return (_broadcast(presence.log(), distances) - power * distances.clamp_min(NEAR_ORIGIN).log()).softmax(0)
+    # In log space: distance ** -power overflows at an origin, the difference of logarithms does not.
+    return (_broadcast(selection_weights.log(), distances) - power * distances.clamp_min(NEAR_ORIGIN).log()).softmax(0)
 
 
 def visibility_weights(
-    visibility: Float[Tensor, "blocks *pixels"], presence: Float[Tensor, "blocks"]
+    visibility: Float[Tensor, "blocks *pixels"], selection_weights: Float[Tensor, "blocks"]
 ) -> Float[Tensor, "blocks *pixels"]:
-    """Shares in proportion to presence * predicted visibility.
+    """Return weights proportional to selection_weight * predicted visibility.
 
     >>> visibility_weights(torch.tensor([0.9, 0.3]), torch.ones(2))
     tensor([0.7500, 0.2500])
     """
     floor = (MIN_PIXEL_VISIBILITY * visibility.reshape(len(visibility), -1).mean(1)).clamp_min(NEAR_ORIGIN)
-    weights = _broadcast(presence, visibility) * torch.maximum(visibility, _broadcast(floor, visibility))
+    weights = _broadcast(selection_weights, visibility) * torch.maximum(visibility, _broadcast(floor, visibility))
     return weights / weights.sum(0)
 
 
-def _nearest(distances: Float[Tensor, "blocks"], presence: Float[Tensor, "blocks"]) -> Float[Tensor, "blocks"]:
-    shares = torch.zeros_like(distances)
-    shares[torch.where(presence > 0.0, distances, torch.inf).argmin()] = 1.0
-    return shares
+def _nearest(inputs: BlendInputs, power: float) -> Float[Tensor, "blocks"]:
+    weights = torch.zeros_like(inputs.distances)
+    weights[torch.where(inputs.selection_weights > 0.0, inputs.distances, torch.inf).argmin()] = 1.0
+    return weights
 
 
-def _seen_distances(sights: BlendInputs, power: float) -> Float[Tensor, "blocks height width"]:
-    """From the point that each pixel sees to each origin.
+def _inverse_distance_2d(inputs: BlendInputs, power: float) -> Float[Tensor, "blocks"]:
+    return inverse_distance_weights(inputs.distances, inputs.selection_weights, power)
 
-    The point is one for all blocks: it lies at their expected depths, blended by inverse distance in plan. Taking the
-    nearest block's depth instead would jump where another becomes the nearest, and each block's own would favor
-    blocks with something wrong floating about their origin.
+
+def _inverse_distance_3d(inputs: BlendInputs, power: float) -> Float[Tensor, "blocks height width"]:
+    return inverse_distance_weights(_surface_distances(inputs, power), inputs.selection_weights, power)
+
+
+def _visibility_pixel(inputs: BlendInputs, power: float) -> Float[Tensor, "blocks height width"]:
+    assert inputs.visibility is not None
+    return visibility_weights(inputs.visibility, inputs.selection_weights)
+
+
+def _visibility_image(inputs: BlendInputs, power: float) -> Float[Tensor, "blocks"]:
+    assert inputs.visibility is not None
+    return visibility_weights(inputs.visibility.flatten(1).mean(1), inputs.selection_weights)
+
+
+WEIGHTING_RULES: Mapping[Weighting, WeightingRule] = {
+    "nearest": WeightingRule(weights=_nearest, horizontal=True),
+    "inverse_distance_2d": WeightingRule(weights=_inverse_distance_2d, horizontal=True),
+    "inverse_distance_3d": WeightingRule(weights=_inverse_distance_3d, per_pixel=True),
+    "visibility_pixel": WeightingRule(weights=_visibility_pixel, per_pixel=True, needs_visibility=True),
+    "visibility_image": WeightingRule(weights=_visibility_image),
+}
+"""The rules by name."""
+
+
+def _checked(function: WeightingFunction) -> Callable[[BlendInputs, float], Tensor]:
+    """Return a user's function with its result checked."""
+
+    def weights(inputs: BlendInputs, power: float) -> Tensor:
+        result = function(inputs)
+        blocks, pixels = len(inputs.distances), tuple(inputs.rays.pixel_radii.shape)
+        name = getattr(function, "__name__", "weighting")
+        if not isinstance(result, Tensor) or tuple(result.shape) not in ((blocks,), (blocks, *pixels)):
+            raise RunError(f"weighting {name}: return one weight per block ({blocks}), or per block and pixel {pixels}")
+        if not bool((result >= 0.0).all()) or float((result.sum(0) - 1.0).abs().max()) > 1e-3:
+            raise RunError(f"weighting {name}: weights must not be negative and must sum to one over the blocks")
+        return result.to(inputs.distances.dtype)
+
+    return weights
+
+
+def _surface_distances(inputs: BlendInputs, power: float) -> Float[Tensor, "blocks height width"]:
+    """Return the distance from each pixel's surface point to each block's origin.
+
+    All blocks share one surface point: the expected depth, blended with horizontal inverse distance weights. The
+    nearest block's depth would jump where another block becomes the nearest, and each block's own depth would favor
+    blocks with floaters around their origin.
     """
-    assert sights.depth is not None
-    plan = inverse_distance_weights(sights.distances, sights.selection_weights, power)
-    depth = (_broadcast(plan, sights.depth) * sights.depth).sum(0)
-    points = sights.rays.origins + depth[..., None] * sights.rays.directions
-    return (points - sights.origins[:, None, None]).norm(dim=-1)
+    assert inputs.depth is not None
+    horizontal_weights = inverse_distance_weights(inputs.distances, inputs.selection_weights, power)
+    depth = (_broadcast(horizontal_weights, inputs.depth) * inputs.depth).sum(0)
+    points = inputs.rays.origins + depth[..., None] * inputs.rays.directions
+    return (points - inputs.origins[:, None, None]).norm(dim=-1)
 
 
-def _broadcast(numbers: Float[Tensor, "blocks"], images: Float[Tensor, "blocks *pixels"]) -> Tensor:
-    """Numbers with as many axes as images."""
-    return numbers.view(-1, *[1] * (images.ndim - 1))
+def _broadcast(values: Float[Tensor, "blocks"], images: Float[Tensor, "blocks *pixels"]) -> Tensor:
+    """Return values with as many axes as images."""
+    return values.view(-1, *[1] * (images.ndim - 1))

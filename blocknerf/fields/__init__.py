@@ -1,1 +1,1 @@
-"""The learned field of one block, and how it is kept on disk."""
+"""The radiance field of one block, and its files."""

@@ -21,14 +21,14 @@ from blocknerf.kernels.ray_encoding import DIRECTION_FEATURES, EXPOSURE_FEATURES
 from blocknerf.ray_spacing import RaySpacing
 
 APPEARANCE_INIT_STD = 0.01
-"""Standard deviation of the appearance codes at the start of training."""
+"""Standard deviation of the initial appearance codes."""
 
 
 class BlockField(nn.Module):
     """Density, color, sky and visibility of one block (Tancik et al. 2022, section 4; hash grids in place of its MLPs).
 
-    Satisfies the rendering protocol. Points and footprints are in world units; density is per world unit
-    and depends on position alone, while direction, appearance code and exposure reach only the colors.
+    Implements the rendering protocol. Points and footprints are in world units. Density is per world unit and depends
+    on position alone; direction, appearance code and exposure affect only the colors.
     """
 
     origin: Tensor
@@ -36,10 +36,10 @@ class BlockField(nn.Module):
     def __init__(self, spec: FieldSpec) -> None:
         super().__init__()
         self.spec = spec
-        row_inputs = DIRECTION_FEATURES + spec.appearance_dim + EXPOSURE_FEATURES
+        num_ray_inputs = DIRECTION_FEATURES + spec.appearance_dim + EXPOSURE_FEATURES
         self.base = HashGridMLP(_main_grid(spec), [spec.hidden_dim, spec.geo_feat_dim])
-        self.color_head = MLP([spec.geo_feat_dim, spec.hidden_dim, spec.hidden_dim, 3], row_inputs)
-        self.sky_head = MLP([row_inputs, spec.hidden_dim, 3])
+        self.color_head = MLP([spec.geo_feat_dim, spec.hidden_dim, spec.hidden_dim, 3], num_ray_inputs)
+        self.sky_head = MLP([num_ray_inputs, spec.hidden_dim, 3])
         self.proposals = nn.ModuleList([HashGridMLP(_proposal_grid(spec), [16, 1])])
         self.visibility_net = HashGridMLP(_visibility_grid(spec), [16, 1], DIRECTION_FEATURES)
         self.appearance_codes = nn.Parameter(APPEARANCE_INIT_STD * torch.randn(len(spec.frames), spec.appearance_dim))
@@ -60,37 +60,39 @@ class BlockField(nn.Module):
 
     @property
     def linear_until(self) -> float:
-        """Distance at which samples along rays turn from even in distance to even in inverse distance."""
+        """Distance up to which samples are uniform in distance; beyond, they are uniform in inverse distance."""
         return self.spec.half_extent
 
     @property
     def num_samples(self) -> tuple[int, ...]:
-        """Samples a ray of each proposal round, then of the field."""
+        """Samples per ray of each proposal round, then of the field."""
         return (self.spec.num_proposal_samples,) * len(self.proposals) + (self.spec.num_samples,)
 
     @property
     def proposal_density_fns(self) -> Sequence:
-        """The cheap density functions that place samples."""
+        """Density functions of the proposal networks, which place the samples."""
         return [partial(self._proposal_density, network) for network in self.proposals]
 
     @property
     def unfit(self) -> dict[str, dict[str, str]]:
-        """What of this field is beyond a backend, by operation and backend (`kernels.backends.LIMITS`)."""
-        form = unfit(self.base.layers, self._color_layers)
-        return {"hash_grid": unfit_grid(self.base.grid), "radiance": form, "marching": form}
+        """Why a backend cannot run this field, by operation and backend (`kernels.backends.LIMITS`)."""
+        reasons = unfit(self.base.layers, self._color_layers)
+        return {"hash_grid": unfit_grid(self.base.grid), "radiance": reasons, "marching": reasons}
 
     def contract_to_unit_cube(
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
     ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
-        """Points, and the spread of their cones, in the contracted unit cube that the grids live in, flattened."""
-        # Levels fade by standard deviation, and a disc's is half its radius.
-        spread = 0.5 * footprints.reshape(-1)
-        return contract_to_unit_cube(points.reshape(-1, 3), spread, self.spec.origin, self.spec.half_extent)
+        """Map points and footprints to the contracted unit cube; return flat points and standard deviations.
+
+        Footprints are cone radii. Grid levels are faded by the standard deviation, which is half the radius of a disc.
+        """
+        std = 0.5 * footprints.reshape(-1)
+        return contract_to_unit_cube(points.reshape(-1, 3), std, self.spec.origin, self.spec.half_extent)
 
     def density(
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
     ) -> tuple[Float[Tensor, "*batch"], Float[Tensor, "*batch features"]]:
-        """Density at points, and the features their color depends on."""
+        """Return density at points, and the features that determine their color."""
         features = self.base(*self.contract_to_unit_cube(points, footprints)).view(
             *points.shape[:-1], self.spec.geo_feat_dim
         )
@@ -103,9 +105,9 @@ class BlockField(nn.Module):
         code: Float[Tensor, "rays codes"],
         exposure: Float[Tensor, "rays"],
     ) -> Float[Tensor, "rays samples 3"]:
-        """Colors in 0..1 of samples, as a photograph with that appearance and exposure would show them."""
-        rows = self._ray_inputs(directions, code, exposure)
-        logits = self.color_head(features.reshape(-1, features.shape[-1]), rows)
+        """Return display colors 0..1 of samples under the given appearance and exposure."""
+        ray_inputs = self._ray_inputs(directions, code, exposure)
+        logits = self.color_head(features.reshape(-1, features.shape[-1]), ray_inputs)
         return torch.sigmoid(logits).view(*features.shape[:-1], 3)
 
     def radiance(
@@ -117,58 +119,57 @@ class BlockField(nn.Module):
         exposure: Float[Tensor, "rays"],
         fade: Float[Tensor, "rays samples"] | None = None,
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
-        """`density` and `color` of samples in one pass; gradients of all that lies behind them are times `fade`."""
-        cube, spread = self.contract_to_unit_cube(points, footprints)
-        rows = cast(nn.Linear, self.color_head.ray_layer)(self._ray_inputs(directions, code, exposure))
-        fades = None if fade is None else fade.reshape(-1)
+        """Return `density` and `color` of samples in one pass; `fade` scales their gradients."""
+        cube, std = self.contract_to_unit_cube(points, footprints)
+        bias = cast(nn.Linear, self.color_head.ray_layer)(self._ray_inputs(directions, code, exposure))
+        flat_fade = None if fade is None else fade.reshape(-1)
         extent = self.spec.half_extent
         density, color = radiance(
-            self.base.layers, self._color_layers, cube, spread, rows, half_extent=extent, fade=fades
+            self.base.layers, self._color_layers, cube, std, bias, half_extent=extent, gradient_scale=flat_fade
         )
         return density.view(footprints.shape), color.view(points.shape)
 
     def sky(
         self, directions: Float[Tensor, "rays 3"], code: Float[Tensor, "rays codes"], exposure: Float[Tensor, "rays"]
     ) -> Float[Tensor, "rays 3"]:
-        """Colors in 0..1 of what lies behind everything."""
+        """Return background colors 0..1."""
         return torch.sigmoid(self.sky_head(self._ray_inputs(directions, code, exposure)))
 
     def visibility(
         self, points: Float[Tensor, "rays samples 3"], directions: Float[Tensor, "rays 3"]
     ) -> Float[Tensor, "rays samples"]:
-        """Transmittance in 0..1 predicted between the training cameras and points along directions (section 4.2.2)."""
+        """Predict the transmittance 0..1 between the training cameras and points along directions (section 4.2.2)."""
         cube, _ = self.contract_to_unit_cube(points, points.new_zeros(points.shape[:-1]))
-        logits = self.visibility_net(cube, rows=encode_directions(directions))
+        logits = self.visibility_net(cube, ray_inputs=encode_directions(directions))
         return torch.sigmoid(logits[:, 0]).view(points.shape[:-1])
 
     def mean_appearance_code(self, frames: Sequence[str] | None = None) -> Float[Tensor, "codes"]:
-        """The average appearance code of the named training frames, or of all."""
+        """Return the mean appearance code of the named training frames, or of all."""
         if frames is None:
             return self.appearance_codes.detach().mean(0)
-        rows = [self.spec.frames.index(name) for name in frames]
-        return self.appearance_codes.detach()[rows].mean(0)
+        indices = [self.spec.frames.index(name) for name in frames]
+        return self.appearance_codes.detach()[indices].mean(0)
 
     def set_occupancy(self, occupancy: OccupancyGrid) -> None:
-        """Leave out from now on, in `march`, what a grid says is empty.
+        """Skip the empty cells of a grid in `march` from now on.
 
         Raises:
-            ValueError: The grid is of another block.
+            ValueError: the grid belongs to another block.
         """
         if (occupancy.origin, occupancy.half_extent) != (self.spec.origin, self.spec.half_extent):
-            raise ValueError(f"its place {occupancy.origin} is not this field's, {self.spec.origin}")
+            raise ValueError(f"its origin {occupancy.origin} is not this field's, {self.spec.origin}")
         self.occupancy = occupancy
 
     @torch.no_grad()
     def march(
         self, rays: RayBundle, code: Float[Tensor, "rays codes"], exposure: Float[Tensor, "rays"]
     ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"], Float[Tensor, "rays"]]:
-        """Color in 0..1, depth and opacity along rays, in one pass from proposals to colors and without gradients."""
-        rows = self._ray_inputs(rays.directions, code, exposure)
-        return march(
-            self._network(), rays, cast(nn.Linear, self.color_head.ray_layer)(rows), torch.sigmoid(self.sky_head(rows))
-        )
+        """Return color 0..1, depth and opacity along rays, in one fused pass without gradients."""
+        inputs = self._ray_inputs(rays.directions, code, exposure)
+        bias = cast(nn.Linear, self.color_head.ray_layer)(inputs)
+        return march(self._field_params(), rays, bias, torch.sigmoid(self.sky_head(inputs)))
 
-    def _network(self) -> FieldParams:
+    def _field_params(self) -> FieldParams:
         proposal_samples, samples = self.num_samples
         return FieldParams(
             proposal=cast(HashGridMLP, self.proposals[0]).layers,
@@ -194,7 +195,7 @@ class BlockField(nn.Module):
         weights, biases = self.color_head.weights_and_biases
         return ColorParams(weights=weights, biases=biases)
 
-    def _ray_inputs(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Float[Tensor, "rays rows"]:
+    def _ray_inputs(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Float[Tensor, "rays inputs"]:
         return encode_ray_inputs(directions, code, exposure, self.spec.exposure_reference)
 
 

@@ -1,4 +1,4 @@
-"""A block's field as one file: weights, and in its header all that is needed to rebuild it."""
+"""The file of a field: weights, and a header with all that is needed to rebuild the field."""
 
 import json
 from collections.abc import Mapping
@@ -19,75 +19,75 @@ FILE = TensorFile(format="blocknerf.field/3", what="field", remedy="train the bl
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldMetadata:
-    """What a field file says of itself."""
+    """The header of a field file."""
 
     spec: FieldSpec
     step: int
-    """Training steps it has seen."""
+    """Number of training steps."""
     city: str
     """Digest of the city it belongs to."""
     fingerprint: str
-    """Digest of the whole content: what tells a field from any other."""
+    """Digest of the whole content, which identifies the field."""
 
 
 def save_field(field: BlockField, path: Path, *, step: int, city: str) -> None:
-    """Write a field atomically; equal fields are equal files.
+    """Write a field atomically; equal fields produce equal files.
 
     Raises:
-        RunError: the disk is full, or the folder cannot be written to.
+        RunError: the disk is full, or the folder is not writable.
     """
     FILE.write(path, field.state_dict(), {"spec": json.dumps(field.spec.to_json()), "step": str(step), "city": city})
 
 
 def read_header(path: Path) -> FieldMetadata:
-    """What a field file says of itself, without its weights.
+    """Read the header of a field file without its weights.
 
     Raises:
-        CheckpointError: The file is missing, corrupt, of another kind or of another format.
+        CheckpointError: the file is missing, corrupt, or of another format.
     """
     try:
-        return _header(path, FILE.read_metadata(path))
+        return _parse_header(path, FILE.read_metadata(path))
     except FileNotFoundError:
         raise _missing(path) from None
 
 
 def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
-    """Rebuild a field from its file on a device, in evaluation mode and without gradients.
+    """Load a field onto a device, in evaluation mode and without gradients.
 
-    The file is the same whichever device trained it.
+    The file format does not depend on the device that trained the field.
 
     Raises:
-        CheckpointError: As `read_header`, or the weights are damaged or do not fit the header's spec.
+        CheckpointError: as for `read_header`, or the weights are damaged or do not match the header.
     """
     try:
         metadata, weights = FILE.read(path)
     except FileNotFoundError:
         raise _missing(path) from None
-    spec = _header(path, metadata).spec
+    spec = _parse_header(path, metadata).spec
     try:
-        shapes = _shapes(spec)
+        shapes = _expected_shapes(spec)
     except (ValueError, RuntimeError) as error:
         reason = first_line(error)
-        raise CheckpointError(f"{path}: its header describes no field ({reason}); train the block again") from None
-    if odd := _difference(shapes, {name: (value.shape, value.dtype) for name, value in weights.items()}):
-        raise CheckpointError(f"{path}: weights do not fit the header ({one_case(odd)}); train the block again")
+        raise CheckpointError(f"{path}: its header is not a valid field ({reason}); train the block again") from None
+    if name := _first_difference(shapes, {name: (value.shape, value.dtype) for name, value in weights.items()}):
+        raise CheckpointError(f"{path}: weights do not match the header ({one_case(name)}); train the block again")
     if not all(torch.isfinite(value).all() for value in weights.values()):
-        raise CheckpointError(f"{path}: holds values that are not finite; train the block again")
+        raise CheckpointError(f"{path}: weights are not finite; train the block again")
     field = BlockField(spec)
     field.load_state_dict(weights)
     return field.eval().requires_grad_(False).to(device)
 
 
 def fingerprint(path: Path) -> str:
-    """What tells a field from one trained anew: the digest in its header, of all its content.
+    """Return the digest of the content of a field file; it changes when the block is trained again.
 
     Raises:
-        CheckpointError: As `read_header`.
+        CheckpointError: as for `read_header`.
     """
     return read_header(path).fingerprint
 
 
-def _header(path: Path, metadata: dict[str, str]) -> FieldMetadata:
+def _parse_header(path: Path, metadata: dict[str, str]) -> FieldMetadata:
     try:
         spec = FieldSpec.from_json(parse_json(metadata["spec"]))
         step, city = int(metadata["step"]), metadata["city"]
@@ -98,14 +98,14 @@ def _header(path: Path, metadata: dict[str, str]) -> FieldMetadata:
     return FieldMetadata(spec=spec, step=step, city=city, fingerprint=metadata[DIGEST])
 
 
-def _shapes(spec: FieldSpec) -> dict[str, tuple[torch.Size, torch.dtype]]:
-    """Shape and type of each tensor of a field; nothing is allocated, however large a broken header says it is."""
+def _expected_shapes(spec: FieldSpec) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    """Return shape and dtype of each tensor, without allocating any: a broken header may ask for any size."""
     with torch.device("meta"):
         return {name: (value.shape, value.dtype) for name, value in BlockField(spec).state_dict().items()}
 
 
-def _difference(first: Mapping[str, object], second: Mapping[str, object]) -> str | None:
-    """The first key by name that is only in one of two mappings, or has another value there."""
+def _first_difference(first: Mapping[str, object], second: Mapping[str, object]) -> str | None:
+    """Return the first key in sorted order that is in only one of two mappings, or differs in value; else None."""
     return next((key for key in sorted({**first, **second}) if first.get(key) != second.get(key)), None)
 
 

@@ -1,4 +1,4 @@
-"""A coarse grid of where a trained field is empty, so that rendering can skip it."""
+"""A coarse occupancy grid of a trained field; rendering skips its empty cells."""
 
 import json
 from pathlib import Path
@@ -13,12 +13,12 @@ from blocknerf.tensor_file import TensorFile
 from blocknerf.values import first_line
 
 REMEDY = "restore the file, or move it away: the block renders without it, only more slowly"
-"""The trained weights need no grid."""
+"""The grid is optional; the weights do not depend on it."""
 FILE = TensorFile(format="blocknerf.occupancy/3", what="occupancy grid", remedy=REMEDY)
 
 
 class OccupancyGrid(nn.Module):
-    """Occupied cells of the contracted cube around a block."""
+    """Occupied cells of the contracted cube of a block."""
 
     binaries: Tensor
 
@@ -29,35 +29,35 @@ class OccupancyGrid(nn.Module):
 
     @property
     def occupied_fraction(self) -> float:
-        """Occupied share of the cells."""
+        """Fraction of occupied cells."""
         return float(self.binaries.float().mean())
 
 
 def save_occupancy(grid: OccupancyGrid, path: Path) -> None:
-    """Write a grid atomically, eight cells a byte."""
+    """Write a grid atomically, eight cells per byte."""
     flat = grid.binaries.cpu().reshape(-1, 8).to(torch.uint8)
-    packed = (flat << _bits()).sum(-1, dtype=torch.uint8)
-    facts = {"resolution": grid.binaries.shape[0], "origin": list(grid.origin), "half_extent": grid.half_extent}
-    FILE.write(path, {"binaries": packed}, {"grid": json.dumps(facts)})
+    packed = (flat << _bit_shifts()).sum(-1, dtype=torch.uint8)
+    header = {"resolution": grid.binaries.shape[0], "origin": list(grid.origin), "half_extent": grid.half_extent}
+    FILE.write(path, {"binaries": packed}, {"grid": json.dumps(header)})
 
 
 def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyGrid:
-    """Read a grid onto a device.
+    """Load a grid onto a device.
 
     Raises:
-        CheckpointError: The file is missing, corrupt, or of another format.
+        CheckpointError: the file is missing, corrupt, or of another format.
     """
     try:
         metadata, tensors = FILE.read(path)
-        facts = parse_json(metadata["grid"])
-        side = int(facts["resolution"])
-        cells = ((tensors["binaries"][:, None] >> _bits()) & 1).bool().view(side, side, side)
-        return OccupancyGrid(cells.to(device), tuple(facts["origin"]), facts["half_extent"])
-    except (FileNotFoundError, KeyError, TypeError, ValueError, RuntimeError) as error:
+        header = parse_json(metadata["grid"])
+        side = int(header["resolution"])
+        cells = ((tensors["binaries"][:, None] >> _bit_shifts()) & 1).bool().view(side, side, side)
+        return OccupancyGrid(cells.to(device), tuple(header["origin"]), header["half_extent"])
+    except (FileNotFoundError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         reason = first_line(error)
         raise CheckpointError(f"{path}: not a readable occupancy grid ({reason}); {REMEDY}") from None
 
 
-def _bits() -> UInt8[Tensor, "8"]:
-    """The places of a byte's cells, lowest first."""
+def _bit_shifts() -> UInt8[Tensor, "8"]:
+    """Return the bit positions of the cells in a byte, lowest first."""
     return torch.arange(8, dtype=torch.uint8, device="cpu")

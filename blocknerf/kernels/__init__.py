@@ -1,4 +1,4 @@
-"""Operations that are worth compiling: each as plain PyTorch, its definition, and in fast backends."""
+"""Compiled operations: a plain PyTorch reference of each, and fast Numba and Triton backends."""
 
 from blocknerf.numba_config import configure_numba_cache
 

@@ -1,4 +1,4 @@
-"""Which implementation of an operation runs where, and why."""
+"""Backend selection: which implementation of an operation runs on which device, and why."""
 
 import importlib
 import importlib.util
@@ -18,7 +18,7 @@ import torch
 from blocknerf.errors import BackendError
 
 Backend = Literal["auto", "torch", "numba", "triton", "tcnn"]
-"""`auto` takes the fastest usable one; the others are never replaced by another."""
+"""`auto` selects the fastest usable backend. An explicitly requested backend is never replaced."""
 
 OPERATIONS: dict[str, tuple[str, ...]] = {
     "hash_grid": ("triton", "tcnn", "numba", "torch"),
@@ -33,125 +33,140 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
     "ray_losses": ("triton", "numba", "torch"),
     "marching": ("triton", "numba", "torch"),
 }
-"""The backends of each operation, fastest first. A new one is added here and to `_verdict`."""
+"""The backends of each operation, fastest first. Add a new one here and to `_check_backend`."""
 
-_FORM = "grids of 2 or 4 features an entry under 2 layers, and 3 color layers of 16, 32 or 64"
+_NETWORK_LIMITS = "grids with 2 or 4 features per entry and 2 layers, and 3 color layers of width 16, 32 or 64"
 
-FIXED = {"contraction": "footprints", "ray_encoding": "directions and exposures", "ray_samples": "rays"}
-"""What no backend but the reference differentiates by, where it does."""
+CONSTANT_INPUTS = {"contraction": "footprints", "ray_encoding": "directions and exposures", "ray_samples": "rays"}
+"""Inputs that only the PyTorch reference differentiates, by operation."""
 
 LIMITS: dict[tuple[str, str], str] = {
-    ("hash_grid", "triton"): "grids of 2 or 4 features an entry",
-    ("hash_grid", "tcnn"): "grids of 1, 2, 4 or 8 features an entry",
-    ("radiance", "triton"): _FORM,
-    ("marching", "triton"): _FORM,
-    **{(name, fast): f"{what} that need no gradient" for name, what in FIXED.items() for fast in ("numba", "triton")},
+    ("hash_grid", "triton"): "grids with 2 or 4 features per entry",
+    ("hash_grid", "tcnn"): "grids with 1, 2, 4 or 8 features per entry",
+    ("radiance", "triton"): _NETWORK_LIMITS,
+    ("marching", "triton"): _NETWORK_LIMITS,
+    **{
+        (name, fast): f"{what} that need no gradient"
+        for name, what in CONSTANT_INPUTS.items()
+        for fast in ("numba", "triton")
+    },
 }
-"""What a backend takes where it does not take everything; the operation tells `choose` what it was given beyond it."""
+"""What a backend supports, if not everything. Operations pass to `choose` what exceeds it."""
 
-WRITTEN_FOR = {"cpu": "numba", "cuda": "triton"}
-"""The backend that is expected to run on each kind of device, where an operation has it."""
+DEVICE_BACKENDS = {"cpu": "numba", "cuda": "triton"}
+"""The expected backend of each device type, for operations that have it."""
 
-FITTING: Mapping[str, str] = MappingProxyType({})
-"""Nothing is beyond the limits of any backend."""
+NO_LIMITS: Mapping[str, str] = MappingProxyType({})
+"""The call exceeds no backend's limits."""
 
 TRITON_INTERPRET = os.environ.get("TRITON_INTERPRET") == "1"
-"""Whether Triton kernels run as Python on the processor, to test their arithmetic: only where asked for by name."""
+"""Whether Triton kernels are interpreted on the CPU, to test their arithmetic. Only if explicitly requested."""
 
 
 class BackendWarning(UserWarning):
-    """A slower backend runs than the one written for the device; the command line prints it as one line."""
+    """A slower backend runs than expected for the device. The command line prints this as one line."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Availability:
-    """Whether one backend of one operation can be used for a device and dtype, and the reason."""
+    """Whether a backend of an operation can be used for a device and dtype, and the reason."""
 
     operation: str
     backend: str
     usable: bool
     reason: str
-    takes: str
-    """What it takes, as in `LIMITS`; empty where it takes everything."""
+    limits: str
+    """What it supports (`LIMITS`); empty if everything."""
 
 
 def availability(
     operation: str, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
 ) -> tuple[Availability, ...]:
-    """Every backend of an operation, fastest first, with the reason why it can or cannot be used.
+    """Return all backends of an operation, fastest first, each with the reason why it can or cannot be used.
 
     Raises:
-        BackendError: no such operation.
+        BackendError: There is no such operation.
     """
     if operation not in OPERATIONS:
         raise BackendError(f"kernels: no operation named {operation!r}; known: {', '.join(OPERATIONS)}")
     verdicts = []
     for backend in OPERATIONS[operation]:
-        usable, reason = _verdict(backend, torch.device(device).type, dtype)
-        takes = LIMITS.get((operation, backend), "")
-        verdicts.append(Availability(operation=operation, backend=backend, usable=usable, reason=reason, takes=takes))
+        usable, reason = _check_backend(backend, torch.device(device).type, dtype)
+        limits = LIMITS.get((operation, backend), "")
+        verdicts.append(Availability(operation=operation, backend=backend, usable=usable, reason=reason, limits=limits))
     return tuple(verdicts)
 
 
-def choose(operation: str, backend: str, *tensors: torch.Tensor, unfit: Mapping[str, str] = FITTING) -> str:
-    """The backend to run for these tensors: the fastest usable for `auto`, else the one asked for.
+def choose(operation: str, backend: str, *tensors: torch.Tensor, unfit: Mapping[str, str] = NO_LIMITS) -> str:
+    """Return the backend for these tensors: the fastest usable one for `auto`, else the requested one.
 
-    `unfit` names the backends whose `LIMITS` the call is beyond, each with what is beyond them. Where `auto` takes
-    another than the one written for the device, a BackendWarning says why, once.
+    `unfit` maps each backend that cannot run this call to what exceeds its `LIMITS`. If `auto` selects another
+    backend than expected for the device, a BackendWarning states the reason, once.
 
     Raises:
-        BackendError: the backend asked for does not exist or cannot be used here, or the tensors are mixed.
+        BackendError: The requested backend does not exist or cannot be used here, or devices or dtypes differ.
     """
     device, dtype = tensors[0].device, tensors[0].dtype
     for tensor in tensors[1:]:
         if tensor.device != device or tensor.dtype != dtype:
             raise BackendError(
                 f"{operation}: tensors of {dtype} on {device} and of {tensor.dtype} on {tensor.device}; "
-                "give all the same type and place"
+                "give all the same type and device"
             )
-    chosen = _chosen(operation, backend, device.type, dtype)
-    if chosen not in unfit:
-        return chosen
+    selected = _resolve_backend(operation, backend, device.type, dtype)
+    if selected not in unfit:
+        return selected
     if backend != "auto":
-        limit = _limit(chosen, unfit[chosen], LIMITS[operation, chosen])
+        limit = _describe_limit(selected, unfit[selected], LIMITS[operation, selected])
         raise BackendError(f"{operation}: backend {backend!r} cannot be used: {limit}; use 'auto'")
     verdicts = availability(operation, device, dtype)
-    taken = _fastest(verdicts, device.type, unfit)
-    _tell(operation, taken.backend, chosen, _missed(verdicts, taken, device.type, unfit))
-    return taken.backend
+    fallback = _fastest(verdicts, device.type, unfit)
+    _warn_fallback(operation, fallback.backend, selected, _why_not_default(verdicts, fallback, device.type, unfit))
+    return fallback.backend
 
 
-def choose_fixed(operation: str, backend: str, *tensors: torch.Tensor, moves: bool) -> str:
-    """The same for an operation of `FIXED`; where what should be fixed moves, `auto` takes the reference on purpose.
+def choose_for_gradient(operation: str, backend: str, *tensors: torch.Tensor, needs_gradient: bool) -> str:
+    """Like `choose`, for operations in `CONSTANT_INPUTS`. If these need a gradient, `auto` selects the reference.
 
     Raises:
-        BackendError: as `choose`; or it moves, and the backend asked for would give no gradient.
+        BackendError: As `choose`, or the inputs need a gradient that the requested backend does not compute.
     """
-    if moves and backend == "auto":
+    if needs_gradient and backend == "auto":
         return choose(operation, "torch", *tensors)
-    given = dict.fromkeys(("numba", "triton"), f"{FIXED[operation]} that need a gradient") if moves else FITTING
-    return choose(operation, backend, *tensors, unfit=given)
+    beyond = (
+        dict.fromkeys(("numba", "triton"), f"{CONSTANT_INPUTS[operation]} that need a gradient")
+        if needs_gradient
+        else NO_LIMITS
+    )
+    return choose(operation, backend, *tensors, unfit=beyond)
 
 
-def explain(operation: str, device: torch.device | str, unfit: Mapping[str, str] = FITTING) -> Availability:
-    """The backend that `auto` takes for float32, and why; `unfit` is that of `choose`.
+def explain(operation: str, device: torch.device | str, unfit: Mapping[str, str] = NO_LIMITS) -> Availability:
+    """Return the backend that `auto` selects for float32, and why. `unfit` is as in `choose`.
 
-    Where it is not the one written for the device, the reason tells what is against that.
+    If it is not the expected backend of the device, the reason says why not.
     """
-    kind, verdicts = torch.device(device).type, availability(operation, device)
-    taken = _fastest(verdicts, kind, unfit)
-    missed = _missed(verdicts, taken, kind, unfit)
-    return replace(taken, reason=f"{taken.reason}; not {WRITTEN_FOR[kind]!r}: {missed}") if missed else taken
+    device_type, verdicts = torch.device(device).type, availability(operation, device)
+    selected = _fastest(verdicts, device_type, unfit)
+    why_not = _why_not_default(verdicts, selected, device_type, unfit)
+    return (
+        replace(selected, reason=f"{selected.reason}; not {DEVICE_BACKENDS[device_type]!r}: {why_not}")
+        if why_not
+        else selected
+    )
 
 
 @cache
-def _chosen(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
+def _resolve_backend(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
     verdicts = availability(operation, device, dtype)
     if backend == "auto":
-        taken = _fastest(verdicts, device, FITTING)
+        selected = _fastest(verdicts, device, NO_LIMITS)
         if dtype == torch.float32:
-            _tell("kernels", taken.backend, WRITTEN_FOR.get(device, ""), _missed(verdicts, taken, device, FITTING))
-        return taken.backend
+            _warn_fallback(
+                "kernels", selected.backend, DEVICE_BACKENDS.get(device, ""),
+                _why_not_default(verdicts, selected, device, NO_LIMITS),
+            )  # fmt: skip
+        return selected.backend
     for verdict in verdicts:
         if verdict.backend == backend and verdict.usable:
             return backend
@@ -161,36 +176,38 @@ def _chosen(operation: str, backend: str, device: str, dtype: torch.dtype) -> st
 
 
 def _fastest(verdicts: Sequence[Availability], device: str, unfit: Mapping[str, str]) -> Availability:
-    out = {*unfit, "triton"} if device == "cpu" else set(unfit)
-    return next(verdict for verdict in verdicts if verdict.usable and verdict.backend not in out)
+    excluded = {*unfit, "triton"} if device == "cpu" else set(unfit)
+    return next(verdict for verdict in verdicts if verdict.usable and verdict.backend not in excluded)
 
 
-def _missed(verdicts: Sequence[Availability], taken: Availability, device: str, unfit: Mapping[str, str]) -> str | None:
-    """What is against the backend written for a device; None where it is taken, or there is none."""
+def _why_not_default(
+    verdicts: Sequence[Availability], selected: Availability, device: str, unfit: Mapping[str, str]
+) -> str | None:
+    """Return why the expected backend of a device is not used; None if it is, or if there is none."""
     for verdict in verdicts:
-        if verdict.backend == WRITTEN_FOR.get(device) and verdict != taken:
+        if verdict.backend == DEVICE_BACKENDS.get(device) and verdict != selected:
             beyond = unfit.get(verdict.backend) if verdict.usable else None
-            return _limit(verdict.backend, beyond, verdict.takes) if beyond else verdict.reason
+            return _describe_limit(verdict.backend, beyond, verdict.limits) if beyond else verdict.reason
     return None
 
 
-def _limit(backend: str, given: str, takes: str) -> str:
-    return f"given {given}, and {backend!r} takes {takes}"
+def _describe_limit(backend: str, beyond: str, limits: str) -> str:
+    return f"given {beyond}, but {backend!r} supports only {limits}"
 
 
 @cache
-def _tell(what: str, taken: str, expected: str, reason: str | None) -> None:
+def _warn_fallback(what: str, selected: str, expected: str, reason: str | None) -> None:
     if reason is not None:
-        warnings.warn(f"{what}: {taken!r} runs instead of {expected!r}: {reason}", BackendWarning, stacklevel=2)
+        warnings.warn(f"{what}: {selected!r} runs instead of {expected!r}: {reason}", BackendWarning, stacklevel=2)
 
 
-def _verdict(backend: str, device: str, dtype: torch.dtype) -> tuple[bool, str]:
+def _check_backend(backend: str, device: str, dtype: torch.dtype) -> tuple[bool, str]:
     if backend == "torch":
         return True, "plain PyTorch, any device and floating type"
     interpreted = backend == "triton" and TRITON_INTERPRET and device == "cpu"
-    home = "cpu" if backend == "numba" or interpreted else "cuda"
-    if device != home:
-        return False, f"compiled for {'the processor' if home == 'cpu' else 'a GPU'}, the tensors are on {device}"
+    supported = "cpu" if backend == "numba" or interpreted else "cuda"
+    if device != supported:
+        return False, f"compiled for {'the CPU' if supported == 'cpu' else 'a GPU'}, the tensors are on {device}"
     if dtype != torch.float32:
         return False, f"float32 only, the tensors are {str(dtype).removeprefix('torch.')}"
     return {"numba": _numba, "triton": _triton, "tcnn": _tiny_cuda_nn}[backend]()
@@ -198,9 +215,9 @@ def _verdict(backend: str, device: str, dtype: torch.dtype) -> tuple[bool, str]:
 
 @cache
 def _tiny_cuda_nn() -> tuple[bool, str]:
-    # Looked for, not imported: without a GPU its import raises.
+    # Only search for it: without a GPU its import raises.
     if importlib.util.find_spec("tinycudann") is None:
-        return False, "tiny-cuda-nn is not installed; it is built from its sources, with a CUDA compiler"
+        return False, "tiny-cuda-nn is not installed; build it from source with a CUDA compiler"
     return True, "tiny-cuda-nn, half precision"
 
 
@@ -211,10 +228,10 @@ def _triton() -> tuple[bool, str]:
     except ImportError as error:
         return False, f"Triton does not load ({error}); it comes with PyTorch for CUDA"
     if TRITON_INTERPRET:
-        return True, f"Triton {triton.__version__}, interpreted on the processor for tests"
+        return True, f"Triton {triton.__version__}, interpreted on the CPU for tests"
     if not _builds_launchers():
         return False, (
-            "Triton builds its launchers with a C compiler and Python's headers, and there are none; install gcc and "
+            "Triton needs a C compiler and Python's headers to build its launchers, and finds none; install gcc and "
             "python3-dev, or set CC to a compiler"
         )
     major, minor = torch.cuda.get_device_capability()
@@ -224,9 +241,9 @@ def _triton() -> tuple[bool, str]:
 
 
 def _builds_launchers() -> bool:
-    """Whether Triton finds what it builds a kernel's launcher with."""
+    """Return whether Triton finds the tools to build a kernel's launcher."""
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("clang")
-    # Debian's own scheme for installing names a folder that headers are never in.
+    # Debian's own install scheme names a folder that never contains headers.
     scheme = sysconfig.get_default_scheme().replace("posix_local", "posix_prefix")
     return bool(compiler) and (Path(sysconfig.get_paths(scheme)["include"]) / "Python.h").is_file()
 
@@ -237,4 +254,4 @@ def _numba() -> tuple[bool, str]:
         numba = importlib.import_module("numba")
     except ImportError as error:
         return False, f"Numba does not load ({error}); install it with `pip install numba`"
-    return True, f"Numba {numba.__version__}, float32 on the processor"
+    return True, f"Numba {numba.__version__}, float32 on the CPU"

@@ -1,4 +1,4 @@
-"""The exponential for Numba, as arithmetic that LLVM makes vector instructions of: a call to libm it cannot."""
+"""Vectorizable exponential for Numba: LLVM cannot vectorize a call to libm."""
 
 from typing import no_type_check
 
@@ -7,8 +7,8 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-_PER_LOG2, _LOG2, _LOG2_REST = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
-_LEAST, _MOST = np.float32(-87.3), np.float32(88.3)
+_INV_LOG2, _LOG2, _LOG2_REST = np.float32(1.4426950408889634), np.float32(0.693359375), np.float32(-2.12194440e-4)
+_MIN_ARGUMENT, _MAX_ARGUMENT = np.float32(-87.3), np.float32(88.3)
 _A, _B, _C = np.float32(1.9875691500e-4), np.float32(1.3981999507e-3), np.float32(8.3334519073e-3)
 _D, _E, _HALF = np.float32(4.1665795894e-2), np.float32(1.6666665459e-1), np.float32(5.0000001201e-1)
 _ONE, _BIAS, _SHIFT = np.float32(1.0), np.int32(127), np.int32(23)
@@ -16,17 +16,17 @@ _ONE, _BIAS, _SHIFT = np.float32(1.0), np.int32(127), np.int32(23)
 
 @njit(fastmath={"contract", "arcp"}, inline="always")
 @no_type_check
-def exp(x):
-    """e to the power of a float32, to 3e-7 of its value; clamped where that would not be a normal number.
+def exp_approx(x):
+    """Return exp(x) of a float32 with relative error 3e-7, clamped to normal numbers.
 
-    A whole power of two times a polynomial for what is left, with the coefficients of Cephes' `expf`.
+    A power of two times a polynomial of the remainder, with the coefficients of Cephes' `expf`.
     """
-    x = _LEAST if x < _LEAST else x
-    x = _MOST if x > _MOST else x
-    whole = np.floor(x * _PER_LOG2 + _HALF)
-    rest = (x - whole * _LOG2) - whole * _LOG2_REST
-    series = ((((_A * rest + _B) * rest + _C) * rest + _D) * rest + _E) * rest + _HALF
-    return (series * rest * rest + rest + _ONE) * _from_bits((np.int32(whole) + _BIAS) << _SHIFT)
+    x = _MIN_ARGUMENT if x < _MIN_ARGUMENT else x
+    x = _MAX_ARGUMENT if x > _MAX_ARGUMENT else x
+    exponent = np.floor(x * _INV_LOG2 + _HALF)
+    remainder = (x - exponent * _LOG2) - exponent * _LOG2_REST
+    series = ((((_A * remainder + _B) * remainder + _C) * remainder + _D) * remainder + _E) * remainder + _HALF
+    return (series * remainder * remainder + remainder + _ONE) * _from_bits((np.int32(exponent) + _BIAS) << _SHIFT)
 
 
 @intrinsic

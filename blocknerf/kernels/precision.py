@@ -1,12 +1,12 @@
-"""What numbers are kept in on a GPU: the rules of mixed precision, all in one place.
+"""Mixed precision on a GPU: all rules in one place.
 
-- Hash tables: a float32 master that Adam moves, and a half-precision copy that the gathers read.
-- Activations between kernels, and the operands of matrix products in the forward pass: half precision; sums float32.
-- Gradients: float32 throughout, the operands of their matrix products bfloat16, which has the range of float32. Nothing
-  underflows, so no loss is scaled; a hash table collects its gradients by float32 atomics on every GPU.
+- Hash tables: a float32 master copy that Adam updates, and a half-precision copy that gathers read.
+- Activations between kernels, and operands of forward matrix products: half precision, with float32 sums.
+- Gradients: float32; operands of their matrix products are bfloat16, which has the range of float32. Nothing
+  underflows, so no loss scaling is needed. Hash table gradients are summed by float32 atomics on every GPU.
 - Density, transmittance, weights, distances and colors: float32. Half-precision values saturate instead of overflowing;
-  NaN stays NaN, so that training notices it.
-- Parameters, moments and what is written to disk: float32, so a checkpoint is independent of where it was trained.
+  NaN stays NaN, so that training detects it.
+- Parameters, moments and files on disk: float32, so a checkpoint does not depend on the device it was trained on.
 """
 
 import torch
@@ -14,10 +14,10 @@ import torch
 from blocknerf.kernels.backends import TRITON_INTERPRET
 
 STORAGE_DTYPE = torch.float16
-"""Of the copies of hash tables, and of activations between kernels."""
+"""Type of hash table copies and of activations between kernels."""
 HALF_MAX = 65504.0
-"""Largest number of `STORAGE_DTYPE`; activations are kept within it."""
+"""Largest finite `STORAGE_DTYPE`; activations are clamped to it."""
 MATMUL_DTYPE = torch.float32 if TRITON_INTERPRET else torch.bfloat16
-"""Of matrix products in the backward pass; Triton's interpreter takes the bits of a bfloat16 for a whole number."""
+"""Operand type of backward matrix products. Triton's interpreter would read the bits of a bfloat16 as an integer."""
 FIXED_POINT = float(1 << 40)
-"""What gradients of hash tables are multiplied by to be added as whole numbers, where order must not matter."""
+"""Scale of hash table gradients that are summed as integers, for a result that does not depend on order."""

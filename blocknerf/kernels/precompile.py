@@ -1,7 +1,7 @@
-"""Kernels of the processor compiled ahead, in several processes: else a first block waits for one after the other.
+"""Precompile the CPU kernels in several processes. Otherwise the first block waits for one after the other.
 
-Numba compiles a function for the types that it is called with. Each group calls its kernels on a few numbers, of the
-types that training a block and making its pictures call them with.
+Numba compiles a function for the argument types of a call. Each group calls its kernels on a few numbers, with the
+types that training and rendering use.
 """
 
 import hashlib
@@ -41,8 +41,8 @@ SPACING = RaySpacing(near=0.1, far=10.0, linear_until=1.0)
 
 
 def is_precompiled() -> bool:
-    """Whether all is compiled already."""
-    return _mark().exists()
+    """Return whether all kernels are compiled."""
+    return _stamp_path().exists()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,116 +51,117 @@ class Failure:
 
     group: str
     reason: str
-    """The last line of its error, or how its process ended."""
+    """The last line of its error output, or how its process ended."""
 
 
 def precompile(processes: int | None = None) -> tuple[Failure, ...]:
-    """Compile everything, in as many processes as there are cores; gives what failed, which is left to its callers."""
+    """Compile all groups in parallel, by default one process per core. Return the groups that failed."""
     crew, pool = Crew(), ThreadPoolExecutor(processes or available_cores())
     try:
-        found = pool.map(partial(_compile, crew), GROUPS)
-        failures = tuple(failure for failure in found if failure is not None)
+        results = pool.map(partial(_compile, crew), GROUPS)
+        failures = tuple(failure for failure in results if failure is not None)
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         crew.stop()
         pool.shutdown()
     if not failures:
-        with suppress(OSError):  # where nothing can be kept, as in a package that is read only
-            _mark().touch()
+        with suppress(OSError):  # the cache folder may be read-only
+            _stamp_path().touch()
     return failures
 
 
 def _compile(crew: Crew, group: str) -> Failure | None:
-    """Compile a group in a process of its own."""
+    """Compile a group in its own process."""
     command = [sys.executable, "-m", "blocknerf.kernels.precompile", group, str(os.getpid())]
     process = crew.start(
         command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, encoding="utf-8", errors="backslashreplace"
     )
-    _, complaint = process.communicate()
+    _, errors = process.communicate()
     code = process.returncode
     if not code:
         return None
-    ending = f"its process was ended by signal {-code}" if code < 0 else f"its process failed with code {code}"
-    # A process that a signal ended may have left a warning, which is not why.
-    last = complaint.strip().rpartition("\n")[2].strip() if code > 0 else ""
-    return Failure(group=group, reason=last or ending)
+    exit_reason = f"its process was ended by signal {-code}" if code < 0 else f"its process failed with code {code}"
+    # If a signal ended the process, its last output may be an unrelated warning.
+    last_line = errors.strip().rpartition("\n")[2].strip() if code > 0 else ""
+    return Failure(group=group, reason=last_line or exit_reason)
 
 
-def _mark() -> Path:
-    """The file that says so, beside what is compiled: for this processor and this compiler."""
-    facts = numba.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), sys.version
-    digest = hashlib.sha256(repr(facts).encode()).hexdigest()
+def _stamp_path() -> Path:
+    """Return the stamp file in the cache folder that marks a complete cache for this CPU and compiler."""
+    versions = numba.__version__, binding.get_host_cpu_name(), binding.get_host_cpu_features().flatten(), sys.version
+    digest = hashlib.sha256(repr(versions).encode()).hexdigest()
     return Path(os.environ["NUMBA_CACHE_DIR"]) / f"complete-{digest[:16]}"
 
 
-def run_marching() -> None:
-    """Run rays through the networks of a block, for a picture."""
-    network = FieldParams(
-        proposal=_part(2, 1), field=_part(4, OUTPUTS), color=_colors(), origin=(0.0, 0.0, 0.0), half_extent=1.0,
-        spacing=SPACING, proposal_samples=SAMPLES, samples=SAMPLES, occupancy=None,
+def compile_marching() -> None:
+    """Render rays through the networks of a block."""
+    params = FieldParams(
+        proposal=_hash_grid_params(2, 1), field=_hash_grid_params(4, OUTPUTS), color=_color_params(),
+        origin=(0.0, 0.0, 0.0), half_extent=1.0, spacing=SPACING, proposal_samples=SAMPLES, samples=SAMPLES,
+        occupancy=None,
     )  # fmt: skip
-    march(network, _rays(), torch.zeros(RAYS, HIDDEN), torch.zeros(RAYS, 3), "numba")
+    march(params, _rays(), torch.zeros(RAYS, HIDDEN), torch.zeros(RAYS, 3), "numba")
 
 
-def run_radiance() -> None:
+def compile_radiance() -> None:
     """Run the field, forward and backward."""
     points = torch.rand(RAYS * SAMPLES, 3)
     density, color = radiance(
-        _part(4, OUTPUTS), _colors(), points, points[:, 0].contiguous(), torch.zeros(RAYS, HIDDEN), half_extent=1.0,
-        fade=None, backend="numba",
+        _hash_grid_params(4, OUTPUTS), _color_params(), points, points[:, 0].contiguous(), torch.zeros(RAYS, HIDDEN),
+        half_extent=1.0, gradient_scale=None, backend="numba",
     )  # fmt: skip
     (density.sum() + color.sum()).backward()
 
 
-def run_networks() -> None:
-    """Run a small network, forward and backward."""
+def compile_mlp() -> None:
+    """Run an MLP, forward and backward."""
     weights, biases = _layers(8, HIDDEN, 1)
     mlp(torch.rand(RAYS * SAMPLES, 8), weights, biases, torch.zeros(RAYS, HIDDEN), "numba").sum().backward()
 
 
-def run_others() -> None:
-    """Run the grids, and what happens along rays, forward and backward; then a step of Adam."""
+def compile_ray_kernels() -> None:
+    """Run the hash grids and the kernels along rays, forward and backward, and an Adam step."""
     points = torch.rand(RAYS * SAMPLES, 3)
-    cube, spread = contract_to_unit_cube(points, points[:, 0].contiguous(), (0.0, 0.0, 0.0), 1.0, "numba")
+    cube, radii = contract_to_unit_cube(points, points[:, 0].contiguous(), (0.0, 0.0, 0.0), 1.0, "numba")
     for features in (2, 4):
-        part = _part(features, 1)
-        encode(cube, part.table, part.grid, spread, "numba").sum().backward()
+        params = _hash_grid_params(features, 1)
+        encode(cube, params.table, params.grid, radii, "numba").sum().backward()
     edges, colors = torch.arange(SAMPLES + 1.0).expand(RAYS, -1).contiguous(), torch.rand(RAYS, SAMPLES, 3)
     density = torch.ones(RAYS, SAMPLES, requires_grad=True)
     weights, _ = weights_from_density(density, edges, "numba")
     color = composite(weights, colors.requires_grad_(), torch.zeros(RAYS, 3), "numba")
     make_ray_samples(edges, _rays(), SPACING, "numba")
-    finer = sample_pdf(edges, weights, torch.rand(RAYS), SAMPLES, 0.01, "numba")
-    spread_out = distortion(finer, weights, "numba") + interlevel(finer, weights, edges, weights, "numba")
-    (color.sum() + spread_out).backward()
-    first, second = torch.zeros(RAYS), torch.zeros(RAYS)
+    fine_edges = sample_pdf(edges, weights, torch.rand(RAYS), SAMPLES, 0.01, "numba")
+    losses = distortion(fine_edges, weights, "numba") + interlevel(fine_edges, weights, edges, weights, "numba")
+    (color.sum() + losses).backward()
+    exp_avg, exp_avg_sq = torch.zeros(RAYS), torch.zeros(RAYS)
     adam_step(
-        torch.zeros(RAYS), torch.ones(RAYS), first, second, step=1, rate=0.1, betas=(0.9, 0.99), epsilon=1e-15,
+        torch.zeros(RAYS), torch.ones(RAYS), exp_avg, exp_avg_sq, step=1, lr=0.1, betas=(0.9, 0.99), epsilon=1e-15,
         backend="numba",
     )  # fmt: skip
 
 
 GROUPS: dict[str, Callable[[], None]] = {
-    "marching": run_marching,
-    "others": run_others,
-    "radiance": run_radiance,
-    "networks": run_networks,
+    "marching": compile_marching,
+    "rays": compile_ray_kernels,
+    "radiance": compile_radiance,
+    "mlp": compile_mlp,
 }
-"""What each process compiles; what takes longest comes first."""
+"""What each process compiles, slowest first."""
 
 
 def _rays() -> RayBundle:
     return RayBundle(origins=torch.zeros(RAYS, 3), directions=torch.ones(RAYS, 3), pixel_radii=torch.ones(RAYS))
 
 
-def _part(features: int, outputs: int) -> HashGridParams:
+def _hash_grid_params(features: int, outputs: int) -> HashGridParams:
     grid = GridSpec(num_levels=2, features_per_level=features, log2_hashmap_size=6, base_resolution=2, max_resolution=8)
     weights, biases = _layers(grid.output_dim, HIDDEN, outputs)
     table = torch.zeros(grid.num_entries, features, requires_grad=True)
     return HashGridParams(grid=grid, table=table, weights=weights, biases=biases)
 
 
-def _colors() -> ColorParams:
+def _color_params() -> ColorParams:
     weights, biases = _layers(OUTPUTS, HIDDEN, HIDDEN, 3)
     return ColorParams(weights=weights, biases=biases)
 

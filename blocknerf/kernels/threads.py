@@ -1,7 +1,7 @@
-"""The number of threads all kernels use, PyTorch's and Numba's alike, set here and nowhere else.
+"""The number of threads of all kernels, for PyTorch and Numba alike. It is set only here.
 
-Both keep a pool of their own. While one waits actively the other starves (two pools on two cores fight), so waiting is
-made passive before either loads OpenMP: import this module before `torch` where start-up order is yours to choose.
+Each library keeps its own thread pool. A pool that waits actively starves the other (two pools compete for two cores),
+so waiting is made passive before either loads OpenMP. Import this module before `torch` where you can.
 """
 
 import os
@@ -16,20 +16,20 @@ _count: int | None = None
 
 
 def available_cores() -> int:
-    """The cores this process may run on, which in a container is often fewer than the machine has."""
+    """Return the number of cores this process may use. In a container it is often fewer than the machine has."""
     if hasattr(os, "sched_getaffinity"):
         return max(1, len(os.sched_getaffinity(0)))
     return os.cpu_count() or 1
 
 
 def set_num_threads(count: int | None = None) -> int:
-    """Set the threads of the kernels to `count` (default: every usable core) and give the number set.
+    """Set the number of kernel threads to `count` (default: all available cores) and return the number set.
 
-    PyTorch keeps to one: what is left to it are small operations between kernels, which two threads make slower
-    (measured in training on two cores: 29,000 rays a second with two, 33,000 with one).
+    PyTorch uses one thread: it runs only small operations between kernels, which two threads make slower
+    (measured in training on two cores: 29,000 rays/s with two, 33,000 rays/s with one).
 
     Raises:
-        OptionError: `count` is no number of threads.
+        OptionError: `count` is not a valid number of threads.
     """
     global _count
     check_whole(threads=count)
@@ -42,12 +42,12 @@ def set_num_threads(count: int | None = None) -> int:
     return _count
 
 
-def apply_numba_threads(most: int | None = None) -> int:
-    """Set Numba's threads, at most `most`, for the calling thread - Numba keeps it for each - and give their number."""
+def apply_numba_threads(max_threads: int | None = None) -> int:
+    """Set Numba's thread count for the calling thread (its setting is per thread). Return the count."""
     import numba
 
     count = min(_count or available_cores(), int(getattr(numba.config, "NUMBA_NUM_THREADS")))  # noqa: B009
-    count = count if most is None else min(count, most)
+    count = count if max_threads is None else min(count, max_threads)
     if numba.get_num_threads() != count:
         numba.set_num_threads(count)
     return count

@@ -1,4 +1,4 @@
-"""How Triton kernels share out samples and rays, and arithmetic that several of them need."""
+"""Tile sizes, program counts and arithmetic shared by the Triton kernels."""
 
 from typing import no_type_check
 
@@ -8,52 +8,52 @@ import triton.language as tl
 
 from blocknerf.kernels.backends import TRITON_INTERPRET
 
-TILE = 1024
-"""Elements of one program of four warps: eight a thread, so that a dozen tensors of them stay in registers."""
+TILE_ELEMENTS = 1024
+"""Elements per program of four warps: eight per thread, so that a dozen such tensors stay in registers."""
 
-BLOCK = 128
-"""Samples or points of one program where each is on its own: one a thread, so that all tensors are laid out alike."""
+BLOCK_SIZE = 128
+"""Samples or points per program where each is independent: one per thread, so that all tensors have one layout."""
 
 
 def ray_tile(columns: int) -> tuple[int, int]:
-    """Rays of one program, and the columns it holds of each: the next power of two.
+    """Return the rays per program and the columns per ray, rounded up to a power of two.
 
     >>> ray_tile(48)
     (16, 64)
     """
     width = max(1, triton.next_power_of_2(columns))
-    return max(1, TILE // width), width
+    return max(1, TILE_ELEMENTS // width), width
 
 
-REGISTERS = 1 << 16
-"""Of a multiprocessor."""
+REGISTERS_PER_SM = 1 << 16
+"""Registers of a multiprocessor."""
 
 
-def resident(warps: int, registers: int) -> int:
-    """Programs of so many warps that a multiprocessor holds at once where a thread takes so many registers.
+def programs_per_sm(warps: int, registers: int) -> int:
+    """Return how many programs of `warps` warps fit on a multiprocessor, given the registers per thread.
 
-    >>> resident(2, 255), resident(4, 168)
+    >>> programs_per_sm(2, 255), programs_per_sm(4, 168)
     (4, 3)
     """
-    return max(1, REGISTERS // (32 * warps * registers))
+    return max(1, REGISTERS_PER_SM // (32 * warps * registers))
 
 
-def programs(tiles: int, device: torch.device, each: int) -> int:
-    """How many programs take so many tiles, `each` a multiprocessor; interpreted, one after the other, one a tile."""
+def num_programs(tiles: int, device: torch.device, per_sm: int) -> int:
+    """Return the number of programs for these tiles, at most `per_sm` per multiprocessor; interpreted, one per tile."""
     if TRITON_INTERPRET:
         return max(1, tiles)
-    return max(1, min(tiles, each * torch.cuda.get_device_properties(device).multi_processor_count))
+    return max(1, min(tiles, per_sm * torch.cuda.get_device_properties(device).multi_processor_count))
 
 
 def capability(device: torch.device) -> tuple[int, int]:
-    """A GPU's compute capability; 0.0 where kernels are interpreted."""
+    """Return a GPU's compute capability; (0, 0) if kernels are interpreted."""
     return (0, 0) if TRITON_INTERPRET else torch.cuda.get_device_capability(device)
 
 
-def room(width: int) -> int:
-    """Width of a tile that holds so many columns: matrix products want a power of two, 16 at least.
+def padded_width(width: int) -> int:
+    """Return the padded width of a tile: matrix products need a power of two, at least 16.
 
-    >>> room(3), room(33)
+    >>> padded_width(3), padded_width(33)
     (16, 64)
     """
     return max(16, triton.next_power_of_2(width))
@@ -61,52 +61,52 @@ def room(width: int) -> int:
 
 @triton.jit
 @no_type_check
-def absorbed(thickness):
-    """1 - exp(-thickness), with all its digits where thickness is small; NaN stays NaN."""
-    # Seven terms are exact to rounding below a quarter; above, the difference cancels two bits at most.
-    thin = tl.abs(thickness) < 0.25
-    x = tl.where(thin, -thickness, 0.0)
+def one_minus_exp_neg(thickness):
+    """Return 1 - exp(-thickness), accurate for small thickness; NaN stays NaN."""
+    # Seven terms are exact to rounding below a quarter; above, the difference cancels at most two bits.
+    small = tl.abs(thickness) < 0.25
+    x = tl.where(small, -thickness, 0.0)
     series = 1.0 + x * (1.0 / 6.0) * (1.0 + x * (1.0 / 7.0))
     series = 1.0 + x * (1.0 / 3.0) * (1.0 + x * 0.25 * (1.0 + x * 0.2 * series))
     series = 1.0 + x * 0.5 * series
-    return tl.where(thin, thickness * series, 1.0 - tl.exp(-thickness))
+    return tl.where(small, thickness * series, 1.0 - tl.exp(-thickness))
 
 
 @triton.jit
 @no_type_check
-def within(value, low, high):
-    """The value clamped; NaN stays NaN."""
+def clamp_nan(value, low, high):
+    """Return the value clamped to low..high; NaN stays NaN."""
     value = tl.where(value < low, low, value)
     return tl.where(value > high, high, value)
 
 
 @triton.jit
 @no_type_check
-def larger(a, b):
-    """The larger of two; NaN if one is."""
+def max_nan(a, b):
+    """Return the larger of two numbers, or NaN if one is NaN."""
     return tl.where((a > b) | (a != a), a, b)
 
 
 @triton.jit
 @no_type_check
-def search(values, count, key, inside, HALVINGS: tl.constexpr, AFTER: tl.constexpr):
-    """How many of `count` sorted values in memory are below each key; with AFTER, how many not above it.
+def searchsorted(values, count, key, inside, HALVINGS: tl.constexpr, RIGHT: tl.constexpr):
+    """Return how many of `count` sorted values in memory are below each key, or with RIGHT not above it.
 
     `HALVINGS` is `count.bit_length()`.
     """
     low = tl.zeros_like(key).to(tl.int32)
     high = low + count
     for _ in tl.static_range(HALVINGS):
-        middle = (low + high) // 2
-        value = tl.load(values + middle, mask=inside & (low < high), other=float("inf"))
-        passed = (value <= key) if AFTER else (value < key)
-        passed = passed & (low < high)
-        low, high = tl.where(passed, middle + 1, low), tl.where(passed, high, middle)
+        mid = (low + high) // 2
+        value = tl.load(values + mid, mask=inside & (low < high), other=float("inf"))
+        below = (value <= key) if RIGHT else (value < key)
+        below = below & (low < high)
+        low, high = tl.where(below, mid + 1, low), tl.where(below, high, mid)
     return low
 
 
 @triton.jit
 @no_type_check
-def sum_before(sums, index, inside):
-    """The sum of all up to an index, itself not among them, of running sums in memory that each include their own."""
+def exclusive_sum(sums, index, inside):
+    """Return the exclusive sum up to an index, from inclusive running sums in memory."""
     return tl.load(sums + index - 1, mask=inside & (index > 0), other=0.0)

@@ -1,1 +1,1 @@
-"""How good a picture is, and how calm a film."""
+"""Image quality and temporal consistency metrics."""

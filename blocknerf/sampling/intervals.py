@@ -1,4 +1,4 @@
-"""Histograms along rays: where the next, finer samples go."""
+"""Sampling of bin edges along rays, uniform or from a histogram."""
 
 import torch
 from jaxtyping import Float
@@ -11,14 +11,14 @@ from blocknerf.kernels.pdf_sampling import sample_pdf as invert_histogram
 def uniform_bins(
     rays: int, bins: int, generator: torch.Generator | None = None, device: torch.device | str = "cpu"
 ) -> Float[Tensor, "rays edges"]:
-    """Evenly spaced bin edges on [0, 1]; with a generator, the inner edges shift by one random part of a bin a ray."""
+    """Return evenly spaced bin edges on [0, 1]; with a generator, one random shift per ray moves the inner edges."""
     edges = torch.linspace(0.0, 1.0, bins + 1, device=device).expand(rays, bins + 1)
     if generator is None:
         return edges.contiguous()
     shift = torch.rand(rays, 1, generator=generator, device=device) - 0.5
-    moved = edges + shift / bins
-    moved[:, 0], moved[:, -1] = 0.0, 1.0
-    return moved
+    shifted = edges + shift / bins
+    shifted[:, 0], shifted[:, -1] = 0.0, 1.0
+    return shifted
 
 
 def sample_pdf(
@@ -27,7 +27,7 @@ def sample_pdf(
     bins: int,
     generator: torch.Generator | None = None,
 ) -> Float[Tensor, "rays finer"]:
-    """Bin edges drawn from a histogram by inverse transform sampling, stratified, one jitter a ray.
+    """Draw bin edges from a histogram by stratified inverse transform sampling, with one jitter per ray.
 
     `edges` has one more column than `weights`; the result has `bins + 1` sorted columns within them.
     """

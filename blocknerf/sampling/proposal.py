@@ -1,4 +1,4 @@
-"""Proposal sampling: cheap density fields say where along a ray the costly one is worth evaluating."""
+"""Proposal sampling: cheap density fields choose where along a ray the main field is evaluated."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -19,7 +19,7 @@ DensityFunction = Callable[[Tensor, Tensor], Tensor]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RayHistogram:
-    """Weights along rays on bins between edges, in normalized positions."""
+    """Weights of the bins between edges along rays; edges are normalized positions s."""
 
     s_edges: Float[Tensor, "rays edges"]
     weights: Float[Tensor, "rays bins"]
@@ -35,27 +35,27 @@ def sample_proposals(
     anneal: float | Float[Tensor, ""] = 1.0,
     train_proposals: bool = False,
 ) -> tuple[RaySamples, list[RayHistogram]]:
-    """Samples for the final field, and the proposal histograms that chose them (mip-NeRF 360, section 3).
+    """Return samples for the main field, and the proposal histograms they come from (mip-NeRF 360, section 3).
 
     Args:
-        densities: One function for each round of proposals.
+        densities: Density function of each proposal round.
         rays: The rays.
-        spacing: Where rays begin and end, and how distance is spread.
-        counts: Samples of each proposal round, then of the final field; one longer than `densities`.
-        generator: Source of the jitter; none gives the same samples every time.
+        spacing: Near and far end, and the spacing of samples between them.
+        counts: Samples of each proposal round, then of the main field; one longer than `densities`.
+        generator: Random generator of the jitter; None disables jitter.
         anneal: Exponent on the proposal weights; small values spread samples early in training.
-        train_proposals: Whether the histograms carry gradients to the proposal fields.
+        train_proposals: Whether gradients flow through the histograms to the proposal fields.
     """
     if len(counts) != len(densities) + 1:
         raise ValueError(f"{len(densities)} proposal rounds need {len(densities) + 1} sample counts, not {len(counts)}")
     edges = uniform_bins(len(rays), counts[0], generator, rays.origins.device)
-    # Rays may carry gradients to poses; those are for the color of what is seen, not for where samples go.
-    still = rays.detach()
-    history: list[RayHistogram] = []
+    # Rays may carry gradients to poses; these come from colors, not from the positions of samples.
+    detached = rays.detach()
+    histograms: list[RayHistogram] = []
     for density, count in zip(densities, counts[1:], strict=True):
-        samples = make_ray_samples(edges, still, spacing)
+        samples = make_ray_samples(edges, detached, spacing)
         with torch.set_grad_enabled(train_proposals):
             weights, _ = weights_from_density(density(samples.points, samples.radii), samples.t_edges)
-        history.append(RayHistogram(s_edges=edges, weights=weights))
+        histograms.append(RayHistogram(s_edges=edges, weights=weights))
         edges = sample_pdf(edges, weights.detach() ** anneal, count, generator)
-    return make_ray_samples(edges, rays, spacing), history
+    return make_ray_samples(edges, rays, spacing), histograms

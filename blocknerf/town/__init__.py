@@ -1,4 +1,4 @@
-"""The sample city: an analytic, procedural town, exact from everywhere, and captures of it."""
+"""The sample city: an analytic, procedural town with exact renderings, and captures of it."""
 
 from blocknerf.numba_config import configure_numba_cache
 

@@ -1,4 +1,4 @@
-"""Which solid a ray meets first, and which are near a point: a uniform grid of cells over the town (Numba)."""
+"""Uniform grid over the town: the first solid on a ray and the solids near a point (Numba)."""
 
 from typing import NamedTuple, no_type_check
 
@@ -10,7 +10,7 @@ from blocknerf.town.solids import SolidArrays
 
 NOTHING, GROUND = -1, -2
 SEARCH_RADIUS = 0.35
-"""Solids are listed in every cell within this distance (m), so that distances up to it are found in one cell."""
+"""Each cell lists the solids within this distance (m), so one cell suffices for distances up to it."""
 
 
 class Cars(NamedTuple):
@@ -20,21 +20,21 @@ class Cars(NamedTuple):
     materials: np.ndarray
     values: np.ndarray
     starts: np.ndarray
-    """Where each car's solids begin."""
+    """Index of the first solid of each car."""
     spheres: np.ndarray
-    """Middle and radius of a sphere around each car."""
+    """Center and radius of a bounding sphere of each car."""
 
 
 class Scene(NamedTuple):
-    """What the kernels see of a town: arrays only."""
+    """Arrays of a town for the kernels."""
 
     kinds: np.ndarray
     materials: np.ndarray
     values: np.ndarray
     starts: np.ndarray
-    """Where each cell's list begins in `items`."""
+    """Start of the list of each cell in `items`."""
     items: np.ndarray
-    """Numbers of solids."""
+    """Indices of solids."""
     low: np.ndarray
     """Lower corner of the grid."""
     shape: np.ndarray
@@ -42,15 +42,15 @@ class Scene(NamedTuple):
     cell: float
     """Side of a cell (m)."""
     inner: int
-    """Solids from here on lie outside the grid: hills around the town."""
+    """Number of solids in the grid; the remaining ones are hills around the town."""
     lamps: np.ndarray
     """Positions of street lights."""
     skylight: np.ndarray
-    """Share of the sky seen from the middles of coarse cells (same lower corner); negative inside solids."""
+    """Visible fraction of the sky at the centers of coarse cells (same lower corner); negative inside solids."""
 
 
 def build_grid(table: SolidArrays, inner: int, cell: float = 2.0):
-    """Lists of the first `inner` solids by cell: (starts, items, low, shape)."""
+    """Return the lists of the first `inner` solids per cell: (starts, items, low, shape)."""
     low, high = (bound[:inner] for bound in table.bounds())
     corner = np.floor(low.min(0) - SEARCH_RADIUS)
     corner[2] = -1.0
@@ -72,7 +72,7 @@ def build_grid(table: SolidArrays, inner: int, cell: float = 2.0):
 @njit(error_model="numpy")
 @no_type_check
 def clip_axis(o, d, low, high, near, far):
-    """Narrow an interval of the ray to where one coordinate lies within the grid."""
+    """Clip a ray interval to the grid along one axis."""
     inverse = 1.0 / d if abs(d) > 1e-12 else 1e12
     a, b = (low - o) * inverse, (high - o) * inverse
     return max(near, min(a, b)), min(far, max(a, b))
@@ -81,7 +81,7 @@ def clip_axis(o, d, low, high, near, far):
 @njit(error_model="numpy")
 @no_type_check
 def first_step(o, d, index, low, cell):
-    """Distance to the first cell wall along one axis, distance between walls, and the step in cells."""
+    """Return the distance to the first cell wall along one axis, the distance between walls, and the step in cells."""
     if abs(d) < 1e-12:
         return NO_HIT, NO_HIT, 0
     wall = low + (index + (1 if d > 0 else 0)) * cell
@@ -91,14 +91,14 @@ def first_step(o, d, index, low, cell):
 @njit(error_model="numpy")
 @no_type_check
 def search(scene, ox, oy, oz, dx, dy, dz, limit, any_hit):
-    """Distance to the first solid of the grid before `limit`, and its number; any of them if `any_hit`."""
+    """Return distance and index of the first solid in the grid before `limit`, or of any solid if `any_hit`."""
     cell, low, shape = scene.cell, scene.low, scene.shape
     near, far = clip_axis(ox, dx, low[0], low[0] + shape[0] * cell, 0.0, limit)
     near, far = clip_axis(oy, dy, low[1], low[1] + shape[1] * cell, near, far)
     near, far = clip_axis(oz, dz, low[2], low[2] + shape[2] * cell, near, far)
-    best, found = limit, NOTHING
+    best, hit = limit, NOTHING
     if near > far:
-        return best, found
+        return best, hit
     ix = min(max(int((ox + near * dx - low[0]) / cell), 0), shape[0] - 1)
     iy = min(max(int((oy + near * dy - low[1]) / cell), 0), shape[1] - 1)
     iz = min(max(int((oz + near * dz - low[2]) / cell), 0), shape[2] - 1)
@@ -111,12 +111,12 @@ def search(scene, ox, oy, oz, dx, dy, dz, limit, any_hit):
             k = scene.items[slot]
             t = enter(scene.kinds, scene.values, k, ox, oy, oz, dx, dy, dz)
             if t < best:
-                best, found = t, k
+                best, hit = t, k
                 if any_hit:
-                    return best, found
-        leave = min(tx, min(ty, tz))
-        if leave >= best or leave >= far:
-            return best, found
+                    return best, hit
+        exit_t = min(tx, min(ty, tz))
+        if exit_t >= best or exit_t >= far:
+            return best, hit
         if tx <= ty and tx <= tz:
             ix, tx = ix + sx, tx + wx
         elif ty <= tz:
@@ -124,30 +124,30 @@ def search(scene, ox, oy, oz, dx, dy, dz, limit, any_hit):
         else:
             iz, tz = iz + sz, tz + wz
         if ix < 0 or iy < 0 or iz < 0 or ix >= shape[0] or iy >= shape[1] or iz >= shape[2]:
-            return best, found
+            return best, hit
 
 
 @njit(error_model="numpy")
 @no_type_check
 def closest_hit(scene, ox, oy, oz, dx, dy, dz, limit):
-    """Distance to the first surface before `limit`, and the number of its solid (or GROUND, or NOTHING)."""
-    best, found = limit, NOTHING
+    """Return the distance to the first surface before `limit` and the index of its solid (or GROUND, or NOTHING)."""
+    best, hit = limit, NOTHING
     if dz < 0.0 and -oz / dz < best and oz > 0.0:
-        best, found = -oz / dz, GROUND
+        best, hit = -oz / dz, GROUND
     t, k = search(scene, ox, oy, oz, dx, dy, dz, best, False)
     if k >= 0:
-        best, found = t, k
+        best, hit = t, k
     for k in range(scene.inner, len(scene.kinds)):
         t = enter(scene.kinds, scene.values, k, ox, oy, oz, dx, dy, dz)
         if t < best:
-            best, found = t, k
-    return best, found
+            best, hit = t, k
+    return best, hit
 
 
 @njit(error_model="numpy")
 @no_type_check
 def any_hit(scene, ox, oy, oz, dx, dy, dz, limit):
-    """Whether anything of the town stands on the ray before `limit`; hills cast no shadow."""
+    """Whether the ray hits the town before `limit`; hills cast no shadow."""
     if dz < 0.0 and -oz / dz < limit:
         return True
     return search(scene, ox, oy, oz, dx, dy, dz, limit, True)[1] >= 0
@@ -156,28 +156,28 @@ def any_hit(scene, ox, oy, oz, dx, dy, dz, limit):
 @njit(error_model="numpy")
 @no_type_check
 def closest_car(cars, ox, oy, oz, dx, dy, dz, limit, any_hit):
-    """Distance to the first moving solid before `limit`, and its number; any of them if `any_hit`."""
-    best, found = limit, NOTHING
+    """Return distance and index of the first moving solid before `limit`, or of any one if `any_hit`."""
+    best, hit = limit, NOTHING
     for i in range(len(cars.spheres)):
         x, y, z = ox - cars.spheres[i, 0], oy - cars.spheres[i, 1], oz - cars.spheres[i, 2]
-        ahead, radius = x * dx + y * dy + z * dz, cars.spheres[i, 3]
-        beyond = x * x + y * y + z * z - radius * radius
-        if beyond > 0.0 and (ahead > 0.0 or ahead * ahead < beyond):
+        along, radius = x * dx + y * dy + z * dz, cars.spheres[i, 3]
+        outside = x * x + y * y + z * z - radius * radius
+        if outside > 0.0 and (along > 0.0 or along * along < outside):
             continue
         for k in range(cars.starts[i], cars.starts[i + 1]):
             t = enter(cars.kinds, cars.values, k, ox, oy, oz, dx, dy, dz)
             if t < best:
-                best, found = t, k
+                best, hit = t, k
                 if any_hit:
-                    return best, found
-    return best, found
+                    return best, hit
+    return best, hit
 
 
 @njit(error_model="numpy")
 @no_type_check
 def nearest(scene, x, y, z):
-    """Signed distance to the nearest surface (exact up to REACH), its solid, and the normal in that solid's axes."""
-    best, found, nx, ny, nz = z, GROUND, 0.0, 0.0, 1.0
+    """Return the signed distance to the nearest surface (exact up to SEARCH_RADIUS), its solid and its local normal."""
+    best, hit, nx, ny, nz = z, GROUND, 0.0, 0.0, 1.0
     ix = int(np.floor((x - scene.low[0]) / scene.cell))
     iy = int(np.floor((y - scene.low[1]) / scene.cell))
     iz = int(np.floor((z - scene.low[2]) / scene.cell))
@@ -188,10 +188,10 @@ def nearest(scene, x, y, z):
             k = scene.items[slot]
             gap, gx, gy, gz = distance(scene.kinds, scene.values, k, x, y, z)
             if gap < best:
-                best, found, nx, ny, nz = gap, k, gx, gy, gz
-        return best, found, nx, ny, nz
+                best, hit, nx, ny, nz = gap, k, gx, gy, gz
+        return best, hit, nx, ny, nz
     for k in range(scene.inner, len(scene.kinds)):
         gap, gx, gy, gz = distance(scene.kinds, scene.values, k, x, y, z)
         if gap < best:
-            best, found, nx, ny, nz = gap, k, gx, gy, gz
-    return best, found, nx, ny, nz
+            best, hit, nx, ny, nz = gap, k, gx, gy, gz
+    return best, hit, nx, ny, nz

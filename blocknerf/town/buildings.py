@@ -6,14 +6,14 @@ from random import Random
 from typing import Literal
 
 from blocknerf.town.solids import BRICK, QUOINS, SHOP, SHUTTERS, Kind, Material, Solid, Vector
-from blocknerf.town.streets import KERB
+from blocknerf.town.streets import CURB
 
 Roof = Literal["gable", "hip", "flat", "front"]
-"""`gable`: ridge along the longer street front; `front`: the gable faces the street."""
+"""`gable`: ridge along the longer side; `front`: the gable faces the street."""
 Face = Literal["north", "south", "east", "west"]
 
 GROUND_FLOOR, FLOOR, BAY = 3.5, 3.0, 2.8
-"""Heights of the ground floor and of those above; width that a window's bay takes (m)."""
+"""Heights of the ground floor and of upper floors; width of a window bay (m)."""
 STONE: Vector = (0.55, 0.52, 0.45)
 
 PLASTERS: tuple[Vector, ...] = (
@@ -40,18 +40,18 @@ TILES: tuple[Vector, ...] = ((0.37, 0.135, 0.07), (0.31, 0.12, 0.08), (0.12, 0.1
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Building:
-    """One house on its lot; metres."""
+    """One house on its lot; lengths in meters."""
 
     west: float
     east: float
     south: float
     north: float
     faces: tuple[Face, ...]
-    """Sides that look onto a street."""
+    """Sides that face a street."""
     floors: int
     roof: Roof
     style: int
-    """Bits of a facade (`solids`)."""
+    """Style bits of the facade (`solids`)."""
     color: Vector
     accent: Vector
     tiles: Vector
@@ -73,7 +73,7 @@ class Building:
 def design(
     west: float, east: float, south: float, north: float, faces: tuple[Face, ...], rng: Random, floors: tuple[int, int]
 ) -> Building:
-    """A house for a lot, drawn from the random stream."""
+    """Return a random house for a lot."""
     is_brick = rng.random() < 0.4
     style = BRICK if is_brick else 0
     style |= QUOINS if rng.random() < 0.4 else 0
@@ -98,7 +98,7 @@ def design(
 
 
 def build(house: Building) -> Iterator[Solid]:
-    """The solids of a house."""
+    """Yield the solids of a house."""
     (x, y), (hx, hy), top = house.center, house.half, house.height
     yield Solid(
         kind=Kind.BOX,
@@ -113,23 +113,23 @@ def build(house: Building) -> Iterator[Solid]:
     )
     yield _ledge(house, top - 0.12, 0.14, 0.3)
     yield _ledge(house, GROUND_FLOOR + 0.06, 0.07, 0.1)
-    yield from _crown(house)
+    yield from _roof(house)
     for face in house.faces:
         yield from _front(house, face)
 
 
-def _ledge(house: Building, height: float, half_height: float, reach: float) -> Solid:
+def _ledge(house: Building, height: float, half_height: float, overhang: float) -> Solid:
     (x, y), (hx, hy) = house.center, house.half
     return Solid(
         kind=Kind.BOX,
         center=(x, y, height),
-        half_size=(hx + reach, hy + reach, half_height),
+        half_size=(hx + overhang, hy + overhang, half_height),
         color=STONE,
         seed=house.seed,
     )
 
 
-def _crown(house: Building) -> Iterator[Solid]:
+def _roof(house: Building) -> Iterator[Solid]:
     if house.roof == "flat":
         yield from _parapet(house)
         return
@@ -154,8 +154,8 @@ def _crown(house: Building) -> Iterator[Solid]:
 
 
 def _chimney(house: Building, along_x: bool, length: float, ridge: float) -> Iterator[Solid]:
-    (x, y), shift = house.center, (0.45 if house.seed % 2 else -0.5) * length
-    spot = (x + shift, y + 0.6) if along_x else (x + 0.6, y + shift)
+    (x, y), offset = house.center, (0.45 if house.seed % 2 else -0.5) * length
+    spot = (x + offset, y + 0.6) if along_x else (x + 0.6, y + offset)
     yield Solid(
         kind=Kind.BOX, center=(*spot, ridge), half_size=(0.38, 0.38, 1.1), color=(0.30, 0.14, 0.10), seed=house.seed
     )
@@ -182,27 +182,27 @@ def _parapet(house: Building) -> Iterator[Solid]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wall:
-    """A street front: where its middle stands, along what it runs, which way it looks."""
+    """Center, direction and outward normal of a street front."""
 
-    middle: tuple[float, float]
+    center: tuple[float, float]
     along: tuple[float, float]
     outward: tuple[float, float]
     length: float
 
-    def box(self, along: float, out: float, height: float, half: Vector, color: Vector, **more) -> Solid:
-        """A box on the wall: half sizes along it, outward and up."""
-        x = self.middle[0] + along * self.along[0] + out * self.outward[0]
-        y = self.middle[1] + along * self.along[1] + out * self.outward[1]
+    def box(self, along: float, out: float, height: float, half: Vector, color: Vector, **fields) -> Solid:
+        """Return a box on the wall; half sizes are along the wall, outward and up."""
+        x = self.center[0] + along * self.along[0] + out * self.outward[0]
+        y = self.center[1] + along * self.along[1] + out * self.outward[1]
         size = (half[0], half[1], half[2]) if self.along[0] else (half[1], half[0], half[2])
-        return Solid(kind=Kind.BOX, center=(x, y, height), half_size=size, color=color, **more)
+        return Solid(kind=Kind.BOX, center=(x, y, height), half_size=size, color=color, **fields)
 
 
 def _wall(house: Building, face: Face) -> _Wall:
     (x, y), (hx, hy) = house.center, house.half
     sign = 1.0 if face in ("north", "east") else -1.0
     if face in ("north", "south"):
-        return _Wall(middle=(x, y + sign * hy), along=(1.0, 0.0), outward=(0.0, sign), length=2 * hx)
-    return _Wall(middle=(x + sign * hx, y), along=(0.0, 1.0), outward=(sign, 0.0), length=2 * hy)
+        return _Wall(center=(x, y + sign * hy), along=(1.0, 0.0), outward=(0.0, sign), length=2 * hx)
+    return _Wall(center=(x + sign * hx, y), along=(0.0, 1.0), outward=(sign, 0.0), length=2 * hy)
 
 
 def _front(house: Building, face: Face) -> Iterator[Solid]:
@@ -225,7 +225,7 @@ def _front(house: Building, face: Face) -> Iterator[Solid]:
         )
     elif house.seed % 3 == 0 and house.floors > 2:
         yield from _balcony(wall, GROUND_FLOOR + FLOOR * (house.floors - 3) + FLOOR, span)
-    yield wall.box(0.0, 0.06, KERB + 0.2, (wall.length / 2, 0.08, 0.22), (0.27, 0.26, 0.25))
+    yield wall.box(0.0, 0.06, CURB + 0.2, (wall.length / 2, 0.08, 0.22), (0.27, 0.26, 0.25))
 
 
 def _balcony(wall: _Wall, floor: float, span: float) -> Iterator[Solid]:

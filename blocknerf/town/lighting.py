@@ -1,4 +1,4 @@
-"""The hours of the town: where the sun stands, what the sky looks like, how bright everything is."""
+"""Lighting of the town by time of day: sun, sky, lamps and exposure."""
 
 from dataclasses import dataclass, fields
 from math import cos, radians, sin
@@ -15,15 +15,15 @@ TIMES_OF_DAY: tuple[TimeOfDay, ...] = get_args(TimeOfDay)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LightingCondition:
-    """Light of one hour; colours are linear radiance, such that about 0.2 is a middle grey at exposure 1000."""
+    """Lighting of one time of day; colors are linear radiance, about 0.2 for middle gray at exposure 1000."""
 
     sun: Vector
-    """Direction to the sun, of length one."""
+    """Unit vector toward the sun."""
     sunlight: Vector
-    """Zero: the sun is hidden and casts no shadow."""
+    """Zero if the sun is hidden and casts no shadow."""
     skylight: Vector
     bounce: Vector
-    """Light from the ground onto what looks down."""
+    """Light from the ground onto downward-facing surfaces."""
     zenith: Vector
     horizon: Vector
     halo: Vector
@@ -34,13 +34,13 @@ class LightingCondition:
     """Strength of street lights and lit windows."""
 
     def row(self) -> list[float]:
-        """Its numbers in the order of the fields."""
+        """Return all numbers in the order of the fields."""
         values = [getattr(self, field.name) for field in fields(self)]
         return [number for value in values for number in (value if isinstance(value, tuple) else (value,))]
 
 
 def toward(azimuth: float, elevation: float) -> Vector:
-    """Unit vector to a point of the sky; degrees, azimuth clockwise from north."""
+    """Return the unit vector toward a point of the sky; degrees, azimuth clockwise from north."""
     a, e = radians(azimuth), radians(elevation)
     return sin(a) * cos(e), cos(a) * cos(e), sin(e)
 
@@ -84,12 +84,12 @@ LIGHTINGS: dict[TimeOfDay, LightingCondition] = {
     ),
 }
 EXPOSURES: dict[TimeOfDay, float] = {"noon": 400.0, "dusk": 2000.0, "overcast": 900.0}
-"""A photographer's choice for each hour: shutter time (ms) x ISO."""
+"""Nominal exposure for each time of day: shutter time (ms) x ISO."""
 
 # Columns of `lighting_table`, in the order of the fields.
 SUN, SUNLIGHT, SKYLIGHT, BOUNCE, ZENITH, HORIZON, HALO, CLOUD, CLOUDINESS, LAMPS = 0, 3, 6, 9, 12, 15, 18, 21, 24, 25
 
 
 def lighting_table() -> Float[np.ndarray, "lightings columns"]:
-    """The hours as rows, in the order of `TIMES_OF_DAY`."""
+    """Return the lighting conditions as rows, in the order of `TIMES_OF_DAY`."""
     return np.array([LIGHTINGS[hour].row() for hour in TIMES_OF_DAY], np.float64)

@@ -1,4 +1,4 @@
-"""Albedo and glow of any surface of the town (Numba)."""
+"""Albedo and glow of all surfaces of the town (Numba)."""
 
 from math import floor, sqrt
 from typing import no_type_check
@@ -8,29 +8,29 @@ from numba import njit
 from blocknerf.town.facades import facade, plaster
 from blocknerf.town.ground import grass, ground, pavement
 from blocknerf.town.patterns import fade, hash_noise, mix, mortar, noise3, ring, scale, stripe
-from blocknerf.town.solids import ACCENT, CENTER, COLOR, FLOORS, HALF, SEED, STYLE, Material
+from blocknerf.town.solids import ACCENT, CENTER, COLOR, FLOORS, HALF_SIZE, SEED, STYLE, Material
 
-# Plain numbers: kernels cannot look inside an enumeration.
+# Plain integers: kernels cannot use enumerations.
 PLAIN, FACADE, ROOF, PAVEMENT, LEAVES, BARK, CABIN, LAMP, STRIPES, GRASS, HILL, CLOCK = (int(m) for m in Material)
 
 
 @njit(error_model="numpy")
 @no_type_check
 def tiles(x, z, color, slate, seed, width):
-    """Roof tiles in courses of 30 cm; x along the eaves, z up the slope."""
+    """Return the albedo of roof tiles in courses of 30 cm; x along the eaves, z up the roof."""
     course = floor(z / 0.3)
-    shift = x + 0.15 * (course - 2.0 * floor(course * 0.5))
-    tint = (hash_noise(floor(shift / 0.3), int(course), seed) - 0.5) * fade(0.3, width)
+    offset = x + 0.15 * (course - 2.0 * floor(course * 0.5))
+    tint = (hash_noise(floor(offset / 0.3), int(course), seed) - 0.5) * fade(0.3, width)
     step = (z / 0.3 - course - 0.5) * fade(0.3, width)
-    seam = mortar(shift, 0.3, 0.03, width)
-    light = 1.0 + (0.3 if slate else 0.4) * tint - 0.35 * step
-    return scale(color, light * (1.0 - 0.3 * seam))
+    joints = mortar(offset, 0.3, 0.03, width)
+    brightness = 1.0 + (0.3 if slate else 0.4) * tint - 0.35 * step
+    return scale(color, brightness * (1.0 - 0.3 * joints))
 
 
 @njit(error_model="numpy")
 @no_type_check
 def cabin(x, z, half_x, half_z, color, width):
-    """A car's windows between its pillars."""
+    """Return the albedo of car windows between their pillars."""
     height = z + half_z
     pillar = stripe(abs(x), half_x - 0.28, half_x + 1.0, width) + stripe(x, -0.12, 0.0, width)
     edge = stripe(height, -1.0, 0.07, width) + stripe(height, 2.0 * half_z - 0.06, 9.0, width)
@@ -41,7 +41,7 @@ def cabin(x, z, half_x, half_z, color, width):
 @njit(error_model="numpy")
 @no_type_check
 def clock(u, v, seed, color, width):
-    """A tower's wall with a dial: v measured from the dial's middle."""
+    """Return the albedo of a tower wall with a clock; v is relative to the center of the dial."""
     wall = plaster(u, v, color, seed, width)
     wall = mix(wall, (0.2, 0.17, 0.12), ring(u, v, 1.05, width))
     wall = mix(wall, (0.75, 0.72, 0.62), ring(u, v, 0.92, width))
@@ -52,20 +52,20 @@ def clock(u, v, seed, color, width):
 @njit(error_model="numpy")
 @no_type_check
 def surface_albedo(scene_materials, values, k, lx, ly, lz, nx, ny, nz, x, y, z, width):
-    """Albedo of solid k (or of the ground, k < 0) at a point, and how strongly it glows at dusk.
+    """Return albedo and dusk glow of solid k (or of the ground, k < 0) at a point.
 
-    `l` is the point and `n` the normal in the solid's axes; x, y, z the point in the world; `width` its footprint.
+    `l` and `n` are point and normal in the axes of the solid; x, y, z is the point in the world; `width` its footprint.
     """
     if k < 0:
         return ground(x, y, width), 0.0
     material, seed, style = scene_materials[k], int(values[k, SEED]), int(values[k, STYLE])
     color = (values[k, COLOR], values[k, COLOR + 1], values[k, COLOR + 2])
     accent = (values[k, ACCENT], values[k, ACCENT + 1], values[k, ACCENT + 2])
-    hx, hy, hz = values[k, HALF], values[k, HALF + 1], values[k, HALF + 2]
+    hx, hy, hz = values[k, HALF_SIZE], values[k, HALF_SIZE + 1], values[k, HALF_SIZE + 2]
     if material == FACADE:
         if abs(nz) > 0.5:
-            light = 1.0 + 0.3 * noise3(x, y, 0.0, 1.1, seed, width) + 0.3 * noise3(x, y, 0.0, 0.2, seed, width)
-            return scale((0.26, 0.25, 0.24), light), 0.0
+            brightness = 1.0 + 0.3 * noise3(x, y, 0.0, 1.1, seed, width) + 0.3 * noise3(x, y, 0.0, 0.2, seed, width)
+            return scale((0.26, 0.25, 0.24), brightness), 0.0
         across = abs(nx) > abs(ny)
         wall, u = (2.0 * hy, ly + hy) if across else (2.0 * hx, lx + hx)
         face = (1 if nx > 0 else 2) if across else (3 if ny > 0 else 4)
@@ -78,9 +78,9 @@ def surface_albedo(scene_materials, values, k, lx, ly, lz, nx, ny, nz, x, y, z, 
     if material == PAVEMENT:
         return pavement(x, y, min(hx - abs(lx), hy - abs(ly)), nz, width), 0.0
     if material == LEAVES:
-        light = 1.0 + 0.9 * noise3(x, y, z, 0.55, seed, width) + 0.8 * noise3(x, y, z, 0.2, seed, width)
+        brightness = 1.0 + 0.9 * noise3(x, y, z, 0.55, seed, width) + 0.8 * noise3(x, y, z, 0.2, seed, width)
         warm = 0.5 + noise3(x, y, z, 0.9, seed + 9, width)
-        return mix(scale(color, light), scale(accent, light), warm), 0.0
+        return mix(scale(color, brightness), scale(accent, brightness), warm), 0.0
     if material == BARK:
         return scale(color, 1.0 + 0.6 * noise3(x * 3.0, y * 3.0, z, 0.3, 5, width)), 0.0
     if material == CABIN:
@@ -94,8 +94,8 @@ def surface_albedo(scene_materials, values, k, lx, ly, lz, nx, ny, nz, x, y, z, 
     if material == GRASS:
         return grass(x, y, width), 0.0
     if material == HILL:
-        light = 1.0 + 0.5 * noise3(x, y, z, 9.0, seed, width) + 0.4 * noise3(x, y, z, 3.5, seed, width)
-        return scale(color, light), 0.0
+        brightness = 1.0 + 0.5 * noise3(x, y, z, 9.0, seed, width) + 0.4 * noise3(x, y, z, 3.5, seed, width)
+        return scale(color, brightness), 0.0
     if material == CLOCK:
         across = abs(nx) > abs(ny)
         return clock(ly if across else lx, z - values[k, CENTER + 2], seed, color, width), 0.0

@@ -1,17 +1,17 @@
-"""Noise and edges that a picture can resolve: every pattern fades to its mean as the footprint outgrows it (Numba)."""
+"""Band-limited noise and edges: every pattern fades to its mean as the footprint grows (Numba)."""
 
 from math import floor, sqrt
 from typing import no_type_check
 
 from numba import njit
 
-# Only + - * / and square roots: IEEE arithmetic fixes these to the last bit, so pictures repeat on any machine.
+# Only + - * / and square roots: IEEE arithmetic defines these exactly, so renderings are identical on every machine.
 
 
 @njit(error_model="numpy")
 @no_type_check
 def hash_noise(a, b, c):
-    """A number in 0..1 from three integers, without visible pattern."""
+    """Return a pseudo-random number in 0..1 from three integers."""
     h = (a * 374761393 + b * 668265263 + c * 2147483647 + 1013904223) & 0xFFFFFFFF
     h = ((h ^ (h >> 13)) * 1274126177) & 0xFFFFFFFF
     h = ((h ^ (h >> 16)) * 2246822519) & 0xFFFFFFFF
@@ -21,16 +21,16 @@ def hash_noise(a, b, c):
 @njit(error_model="numpy")
 @no_type_check
 def fade(size, width):
-    """How much of a pattern of cells of `size` survives a footprint of `width`: 1 when fine, 0 when coarse."""
+    """Return the contrast of a pattern with cells of `size` under a footprint of `width`, 0..1."""
     return min(max(1.6 - 2.0 * width / size, 0.0), 1.0)
 
 
 @njit(error_model="numpy")
 @no_type_check
 def noise(x, y, size, seed, width):
-    """Smooth noise around zero (-0.5..0.5) of cells of `size`, band-limited to `width`."""
-    keep = fade(size, width)
-    if keep <= 0.0:
+    """Return smooth 2D noise in -0.5..0.5 with cells of `size`, band-limited to `width`."""
+    contrast = fade(size, width)
+    if contrast <= 0.0:
         return 0.0
     x, y = x / size, y / size
     i, j = floor(x), floor(y)
@@ -38,28 +38,28 @@ def noise(x, y, size, seed, width):
     u, v = u * u * (3.0 - 2.0 * u), v * v * (3.0 - 2.0 * v)
     low = hash_noise(i, j, seed) * (1.0 - u) + hash_noise(i + 1, j, seed) * u
     high = hash_noise(i, j + 1, seed) * (1.0 - u) + hash_noise(i + 1, j + 1, seed) * u
-    return keep * (low * (1.0 - v) + high * v - 0.5)
+    return contrast * (low * (1.0 - v) + high * v - 0.5)
 
 
 @njit(error_model="numpy")
 @no_type_check
 def noise3(x, y, z, size, seed, width):
-    """Smooth noise around zero in space, band-limited to `width`."""
-    keep = fade(size, width)
-    if keep <= 0.0:
+    """Return smooth 3D noise in -0.5..0.5, band-limited to `width`."""
+    contrast = fade(size, width)
+    if contrast <= 0.0:
         return 0.0
     layer = z / size
     k = floor(layer)
     w = layer - k
     w = w * w * (3.0 - 2.0 * w)
     below, above = noise(x, y, size, seed + 57 * k, 0.0), noise(x, y, size, seed + 57 * (k + 1), 0.0)
-    return keep * (below * (1.0 - w) + above * w)
+    return contrast * (below * (1.0 - w) + above * w)
 
 
 @njit(error_model="numpy")
 @no_type_check
 def stripe(x, low, high, width):
-    """Share of a footprint of `width` around x that lies in low..high."""
+    """Return the fraction of a footprint of `width` around x within low..high."""
     width = max(width, 1e-4)
     a = min(max((x - low) / width + 0.5, 0.0), 1.0)
     b = min(max((x - high) / width + 0.5, 0.0), 1.0)
@@ -69,37 +69,37 @@ def stripe(x, low, high, width):
 @njit(error_model="numpy")
 @no_type_check
 def panel(x, y, x0, x1, y0, y1, width):
-    """Share of a footprint that lies in a rectangle."""
+    """Return the fraction of a footprint within a rectangle."""
     return stripe(x, x0, x1, width) * stripe(y, y0, y1, width)
 
 
 @njit(error_model="numpy")
 @no_type_check
 def ring(x, y, radius, width):
-    """Share of a footprint that lies within `radius` of the origin."""
+    """Return the fraction of a footprint within `radius` of the origin."""
     return min(max((radius - sqrt(x * x + y * y)) / max(width, 1e-4) + 0.5, 0.0), 1.0)
 
 
 @njit(error_model="numpy")
 @no_type_check
 def mortar(x, period, thin, width):
-    """Share of a footprint that lies on lines `thin` wide, one every `period`; its mean where unresolved."""
-    keep = fade(period, width)
-    if keep <= 0.0:
+    """Return the fraction of a footprint on lines of width `thin`, one per `period`; the mean if unresolved."""
+    contrast = fade(period, width)
+    if contrast <= 0.0:
         return thin / period
     phase = x - floor(x / period + 0.5) * period
-    return keep * stripe(phase, -0.5 * thin, 0.5 * thin, width) + (1.0 - keep) * thin / period
+    return contrast * stripe(phase, -0.5 * thin, 0.5 * thin, width) + (1.0 - contrast) * thin / period
 
 
 @njit(error_model="numpy")
 @no_type_check
-def mix(a, b, share):
-    """The colour a with `share` of it replaced by b."""
-    return a[0] + (b[0] - a[0]) * share, a[1] + (b[1] - a[1]) * share, a[2] + (b[2] - a[2]) * share
+def mix(a, b, fraction):
+    """Return a blend of colors a and b with weight `fraction` for b."""
+    return a[0] + (b[0] - a[0]) * fraction, a[1] + (b[1] - a[1]) * fraction, a[2] + (b[2] - a[2]) * fraction
 
 
 @njit(error_model="numpy")
 @no_type_check
 def scale(a, factor):
-    """The colour a, brighter by a factor."""
+    """Return color a times a factor."""
     return a[0] * factor, a[1] * factor, a[2] * factor

@@ -1,4 +1,4 @@
-"""A car with three cameras, and the drives it makes through the town."""
+"""A car with three cameras, and its drives through the town."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,29 +13,29 @@ from blocknerf.town.lighting import EXPOSURES, TIMES_OF_DAY, TimeOfDay
 from blocknerf.town.streets import LANE, SIDE_AT
 
 Route = Literal["main", "tour"]
-"""`main`: along the main street through both intersections; `tour`: out of one side street and into the other."""
+"""`main`: along the main street through both intersections; `tour`: from one side street into the other."""
 SPEED = 6.0
-"""Of the car (m/s)."""
+"""Speed of the car (m/s)."""
 EXPOSURE_JITTER = 0.3
-"""Of automatic exposure, to either side (stops)."""
+"""Amplitude of the automatic exposure (stops)."""
 CORNER = 4.5
-"""Radius of the curve in which the car turns a corner (m)."""
+"""Turning radius of the car at corners (m)."""
 
 Point = tuple[float, float]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RigCamera:
-    """A camera on the car: where it sits (metres ahead, to the left, above the road), where it looks (degrees)."""
+    """A camera on the car: position (meters ahead, left and above the road) and orientation (degrees)."""
 
     name: str
     ahead: float
     left: float
     up: float
     yaw: float
-    """To the left of straight ahead."""
+    """Positive to the left."""
     pitch: float
-    """Upward."""
+    """Positive upward."""
 
 
 RIG: tuple[RigCamera, ...] = (
@@ -47,27 +47,27 @@ RIG: tuple[RigCamera, ...] = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drive:
-    """One pass through the town at one hour."""
+    """One pass of the car through the town at one time of day."""
 
     name: str
     hour: TimeOfDay
     waypoints: tuple[Point, ...]
     start: float
-    """Seconds."""
+    """Start time (s)."""
     phase: float
-    """Where its first stop lies, in steps: drives stagger, so that together they see more than each."""
+    """Offset of the first position, in steps; it differs by drive, so that drives complement each other."""
 
-    def exposure(self, stop: int, camera: int, wander: float = EXPOSURE_JITTER) -> float:
-        """Shutter time (ms) x ISO: the hour's choice, wandering by so many stops as automatic exposure does."""
-        stops = wander * sin(0.55 * stop + 2.1 * camera + len(self.name)) + 0.1 * (camera - 1)
+    def exposure(self, position: int, camera: int, jitter: float = EXPOSURE_JITTER) -> float:
+        """Return shutter time (ms) x ISO: the nominal exposure, varied by `jitter` stops as by automatic exposure."""
+        stops = jitter * sin(0.55 * position + 2.1 * camera + len(self.name)) + 0.1 * (camera - 1)
         return round(EXPOSURES[self.hour] * 2.0**stops, 2)
 
 
 def plan_drives(count: int, route: Route) -> list[Drive]:
-    """Drives that take turns in the hour and in the direction, each through the whole route.
+    """Return drives through the whole route, alternating in time of day and direction.
 
     Raises:
-        CaptureError: there is no such route.
+        CaptureError: the route is unknown.
     """
     one_of(route, get_args(Route), "sample: route", CaptureError)
     drives = []
@@ -86,7 +86,7 @@ def plan_drives(count: int, route: Route) -> list[Drive]:
 
 
 def _waypoints(route: Route, backward: bool) -> tuple[Point, ...]:
-    """The route in the right-hand lane, in either direction (each is the other turned by half a circle)."""
+    """Return the route in the right-hand lane; the backward route is the forward one rotated by 180 degrees."""
     sign = -1.0 if backward else 1.0
     if route == "main":
         points: Sequence[Point] = ((-36.0, -LANE), (36.0, -LANE))
@@ -96,49 +96,49 @@ def _waypoints(route: Route, backward: bool) -> tuple[Point, ...]:
 
 
 def sample_positions(drive: Drive, count: int) -> list[tuple[float, float, float, float]]:
-    """Evenly spaced (x, y, heading in radians, distance from the start) along a drive, its corners rounded."""
-    path = _rounded(drive.waypoints)
+    """Return evenly spaced positions of a drive: x, y, heading (radians), distance from the start."""
+    path = _round_corners(drive.waypoints)
     steps = np.hypot(*np.diff(path, axis=0).T)
     along = np.concatenate([[0.0], np.cumsum(steps)])
-    stops = []
+    positions = []
     for distance in along[-1] * (np.arange(count) + drive.phase) / count:
-        piece = int(np.clip(np.searchsorted(along, distance, side="right") - 1, 0, len(steps) - 1))
-        share = (distance - along[piece]) / steps[piece]
-        x, y = path[piece] + share * (path[piece + 1] - path[piece])
-        turn = path[piece + 1] - path[piece]
-        stops.append((float(x), float(y), atan2(turn[1], turn[0]), float(distance)))
-    return stops
+        i = int(np.clip(np.searchsorted(along, distance, side="right") - 1, 0, len(steps) - 1))
+        fraction = (distance - along[i]) / steps[i]
+        x, y = path[i] + fraction * (path[i + 1] - path[i])
+        direction = path[i + 1] - path[i]
+        positions.append((float(x), float(y), atan2(direction[1], direction[0]), float(distance)))
+    return positions
 
 
-def _rounded(waypoints: Sequence[Point]) -> Float[np.ndarray, "points 2"]:
-    """The polyline with each corner replaced by an arc of radius CORNER in steps of five degrees."""
+def _round_corners(waypoints: Sequence[Point]) -> Float[np.ndarray, "points 2"]:
+    """Return the polyline with each corner replaced by an arc of radius CORNER in steps of five degrees."""
     points = [waypoints[0]]
-    for before, corner, after in zip(waypoints[:-2], waypoints[1:-1], waypoints[2:], strict=True):
-        coming = atan2(corner[1] - before[1], corner[0] - before[0])
-        turn = (atan2(after[1] - corner[1], after[0] - corner[0]) - coming + np.pi) % (2 * np.pi) - np.pi
-        side = 1.0 if turn > 0 else -1.0
-        back = CORNER * tan(abs(turn) / 2)
-        x = corner[0] - back * cos(coming) - side * CORNER * sin(coming)
-        y = corner[1] - back * sin(coming) + side * CORNER * cos(coming)
-        steps = max(2, round(degrees(abs(turn)) / 5))
+    for previous, corner, following in zip(waypoints[:-2], waypoints[1:-1], waypoints[2:], strict=True):
+        heading = atan2(corner[1] - previous[1], corner[0] - previous[0])
+        angle = (atan2(following[1] - corner[1], following[0] - corner[0]) - heading + np.pi) % (2 * np.pi) - np.pi
+        side = 1.0 if angle > 0 else -1.0
+        tangent = CORNER * tan(abs(angle) / 2)
+        x = corner[0] - tangent * cos(heading) - side * CORNER * sin(heading)
+        y = corner[1] - tangent * sin(heading) + side * CORNER * cos(heading)
+        steps = max(2, round(degrees(abs(angle)) / 5))
         for step in range(steps + 1):
-            angle = coming + turn * step / steps - side * np.pi / 2
-            points.append((x + CORNER * cos(angle), y + CORNER * sin(angle)))
+            polar = heading + angle * step / steps - side * np.pi / 2
+            points.append((x + CORNER * cos(polar), y + CORNER * sin(polar)))
     points.append(waypoints[-1])
     return np.array(points)
 
 
-def camera_pose(x: float, y: float, heading: float, mount: RigCamera) -> Float[np.ndarray, "3 4"]:
-    """Camera to world (OpenCV axes) of one camera of the car standing at (x, y)."""
-    yaw, pitch = heading + radians(mount.yaw), radians(mount.pitch)
+def camera_pose(x: float, y: float, heading: float, camera: RigCamera) -> Float[np.ndarray, "3 4"]:
+    """Return the camera-to-world matrix (OpenCV axes) of a rig camera with the car at (x, y)."""
+    yaw, pitch = heading + radians(camera.yaw), radians(camera.pitch)
     forward = np.array([cos(yaw) * cos(pitch), sin(yaw) * cos(pitch), sin(pitch)])
     right = np.array([sin(yaw), -cos(yaw), 0.0])
     down = np.cross(forward, right)
     center = np.array(
         [
-            x + mount.ahead * cos(heading) - mount.left * sin(heading),
-            y + mount.ahead * sin(heading) + mount.left * cos(heading),
-            mount.up,
+            x + camera.ahead * cos(heading) - camera.left * sin(heading),
+            y + camera.ahead * sin(heading) + camera.left * cos(heading),
+            camera.up,
         ]
     )
     return np.stack([right, down, forward, center], -1)

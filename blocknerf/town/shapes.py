@@ -1,13 +1,13 @@
-"""Rays and points against solids, in closed form (Numba)."""
+"""Closed-form ray intersections and signed distances of solids (Numba)."""
 
 from math import sqrt
 from typing import no_type_check
 
 from numba import njit
 
-from blocknerf.town.solids import CENTER, HALF, TOP, TURN, Kind
+from blocknerf.town.solids import CENTER, HALF_SIZE, TAPER, YAW, Kind
 
-# Plain numbers: kernels cannot look inside an enumeration.
+# Plain integers: kernels cannot use enumerations.
 BOX, ELLIPSOID, CYLINDER, AXLE, FRUSTUM = (int(kind) for kind in Kind)
 NO_HIT = 1e30
 
@@ -15,23 +15,23 @@ NO_HIT = 1e30
 @njit(error_model="numpy")
 @no_type_check
 def to_local(values, k, x, y, z):
-    """A world vector in the solid's axes (no shift)."""
-    c, s = values[k, TURN], values[k, TURN + 1]
+    """Rotate a world vector into the axes of the solid."""
+    c, s = values[k, YAW], values[k, YAW + 1]
     return c * x + s * y, c * y - s * x, z
 
 
 @njit(error_model="numpy")
 @no_type_check
 def to_world(values, k, x, y, z):
-    """A vector of the solid's axes in the world (no shift)."""
-    c, s = values[k, TURN], values[k, TURN + 1]
+    """Rotate a vector in the axes of the solid into the world."""
+    c, s = values[k, YAW], values[k, YAW + 1]
     return c * x - s * y, s * x + c * y, z
 
 
 @njit(error_model="numpy")
 @no_type_check
 def slab(o, d, h, near, far):
-    """Narrow an interval of the ray to where its coordinate lies within -h..h."""
+    """Clip a ray interval to coordinates in -h..h."""
     inverse = 1.0 / d if abs(d) > 1e-12 else 1e12
     a, b = (-h - o) * inverse, (h - o) * inverse
     return max(near, min(a, b)), min(far, max(a, b))
@@ -40,7 +40,7 @@ def slab(o, d, h, near, far):
 @njit(error_model="numpy")
 @no_type_check
 def disc(a, b, c, near, far):
-    """Narrow an interval to where a t^2 + 2 b t + c is negative (a > 0); empty where it never is."""
+    """Clip an interval to where a t^2 + 2 b t + c is negative (a > 0); it may become empty."""
     if a < 1e-18:
         return (near, far) if c < 0.0 else (NO_HIT, -NO_HIT)
     root = b * b - a * c
@@ -53,19 +53,19 @@ def disc(a, b, c, near, far):
 @njit(error_model="numpy")
 @no_type_check
 def half_space(nx, nz, offset, o, oz, d, dz, near, far):
-    """Narrow an interval to where nx x + nz z <= offset."""
-    speed = nx * d + nz * dz
+    """Clip an interval to nx x + nz z <= offset."""
+    rate = nx * d + nz * dz
     gap = offset - nx * o - nz * oz
-    if abs(speed) < 1e-14:
+    if abs(rate) < 1e-14:
         return (near, far) if gap >= 0.0 else (NO_HIT, -NO_HIT)
-    t = gap / speed
-    return (near, min(far, t)) if speed > 0.0 else (max(near, t), far)
+    t = gap / rate
+    return (near, min(far, t)) if rate > 0.0 else (max(near, t), far)
 
 
 @njit(error_model="numpy")
 @no_type_check
 def frustum(ox, oy, oz, dx, dy, dz, hx, hy, hz, tx, ty):
-    """Interval of a ray inside a frustum."""
+    """Return the interval of a ray inside a frustum."""
     near, far = slab(oz, dz, hz, -NO_HIT, NO_HIT)
     rise, lean = 2.0 * hz, hx - tx
     offset = rise * hx - lean * hz
@@ -80,9 +80,9 @@ def frustum(ox, oy, oz, dx, dy, dz, hx, hy, hz, tx, ty):
 @njit(error_model="numpy")
 @no_type_check
 def enter(kinds, values, k, ox, oy, oz, dx, dy, dz):
-    """Distance at which a ray enters solid k from outside, or NEVER."""
+    """Return the distance at which a ray enters solid k from outside, or NO_HIT."""
     kind = kinds[k]
-    hx, hy, hz = values[k, HALF], values[k, HALF + 1], values[k, HALF + 2]
+    hx, hy, hz = values[k, HALF_SIZE], values[k, HALF_SIZE + 1], values[k, HALF_SIZE + 2]
     ox, oy, oz = to_local(values, k, ox - values[k, CENTER], oy - values[k, CENTER + 1], oz - values[k, CENTER + 2])
     dx, dy, dz = to_local(values, k, dx, dy, dz)
     if kind == BOX:
@@ -100,14 +100,14 @@ def enter(kinds, values, k, ox, oy, oz, dx, dy, dz):
         near, far = slab(oy, dy, hy, -NO_HIT, NO_HIT)
         near, far = disc(dx * dx + dz * dz, ox * dx + oz * dz, ox * ox + oz * oz - hx * hx, near, far)
     else:
-        near, far = frustum(ox, oy, oz, dx, dy, dz, hx, hy, hz, values[k, TOP], values[k, TOP + 1])
+        near, far = frustum(ox, oy, oz, dx, dy, dz, hx, hy, hz, values[k, TAPER], values[k, TAPER + 1])
     return near if near <= far and near > 0.0 else NO_HIT
 
 
 @njit(error_model="numpy")
 @no_type_check
 def box_distance(x, y, z, hx, hy, hz):
-    """Signed distance to a box, and its outward normal (that of the nearest face, inside and out)."""
+    """Return signed distance and outward normal of a box; the normal is that of the nearest face."""
     qx, qy, qz = abs(x) - hx, abs(y) - hy, abs(z) - hz
     ax, ay, az = max(qx, 0.0), max(qy, 0.0), max(qz, 0.0)
     distance = sqrt(ax * ax + ay * ay + az * az) + min(max(qx, max(qy, qz)), 0.0)
@@ -121,7 +121,7 @@ def box_distance(x, y, z, hx, hy, hz):
 @njit(error_model="numpy")
 @no_type_check
 def round_distance(x, y, z, radius, half):
-    """Signed distance to an upright cylinder, and its outward normal."""
+    """Return signed distance and outward normal of an upright cylinder."""
     around = sqrt(x * x + y * y)
     q, cap = around - radius, abs(z) - half
     a, b = max(q, 0.0), max(cap, 0.0)
@@ -135,7 +135,7 @@ def round_distance(x, y, z, radius, half):
 @njit(error_model="numpy")
 @no_type_check
 def frustum_distance(x, y, z, hx, hy, hz, tx, ty):
-    """Signed distance to a frustum (a lower bound outside its edges), and its outward normal."""
+    """Return signed distance (a lower bound outside the edges) and outward normal of a frustum."""
     best, nx, ny, nz = abs(z) - hz, 0.0, 0.0, 1.0 if z > 0 else -1.0
     length = sqrt(4.0 * hz * hz + (hx - tx) * (hx - tx))
     rise, lean = 2.0 * hz / length, (hx - tx) / length
@@ -153,21 +153,21 @@ def frustum_distance(x, y, z, hx, hy, hz, tx, ty):
 @njit(error_model="numpy")
 @no_type_check
 def ellipsoid_distance(x, y, z, hx, hy, hz):
-    """Signed distance to an ellipsoid (first order: exact at the surface), and its outward normal."""
+    """Return signed distance (first order, exact at the surface) and outward normal of an ellipsoid."""
     px, py, pz = x / hx, y / hy, z / hz
     gx, gy, gz = px / hx, py / hy, pz / hz
-    level, slope = sqrt(px * px + py * py + pz * pz), sqrt(gx * gx + gy * gy + gz * gz)
-    if slope < 1e-12:
+    level, gradient = sqrt(px * px + py * py + pz * pz), sqrt(gx * gx + gy * gy + gz * gz)
+    if gradient < 1e-12:
         return -min(hx, min(hy, hz)), 0.0, 0.0, 1.0
-    return level * (level - 1.0) / slope, gx / slope, gy / slope, gz / slope
+    return level * (level - 1.0) / gradient, gx / gradient, gy / gradient, gz / gradient
 
 
 @njit(error_model="numpy")
 @no_type_check
 def distance(kinds, values, k, x, y, z):
-    """Signed distance of a world point to solid k (negative inside), and the outward normal in the solid's axes."""
+    """Return the signed distance of a world point to solid k (negative inside) and the local outward normal."""
     kind = kinds[k]
-    hx, hy, hz = values[k, HALF], values[k, HALF + 1], values[k, HALF + 2]
+    hx, hy, hz = values[k, HALF_SIZE], values[k, HALF_SIZE + 1], values[k, HALF_SIZE + 2]
     x, y, z = to_local(values, k, x - values[k, CENTER], y - values[k, CENTER + 1], z - values[k, CENTER + 2])
     if kind == BOX:
         return box_distance(x, y, z, hx, hy, hz)
@@ -178,4 +178,4 @@ def distance(kinds, values, k, x, y, z):
     if kind == AXLE:
         gap, nx, nz, ny = round_distance(x, z, y, hx, hy)
         return gap, nx, ny, nz
-    return frustum_distance(x, y, z, hx, hy, hz, values[k, TOP], values[k, TOP + 1])
+    return frustum_distance(x, y, z, hx, hy, hz, values[k, TAPER], values[k, TAPER + 1])

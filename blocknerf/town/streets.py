@@ -1,17 +1,17 @@
-"""The street plan: one main street and two side streets that cross it. Metres; x east, y north, z up."""
+"""Streets of the town: one main street and two crossing side streets. Meters; x east, y north, z up."""
 
 from dataclasses import dataclass
 
-# Plain numbers, so that the ground's kernel sees constants.
+# Plain numbers are constants in the kernels.
 MAIN_END, MAIN_HALF, MAIN_FACADE = 70.0, 5.0, 8.0
-"""Half the main street's length; half its carriageway; from its middle to the facades."""
+"""Main street: half length; half width of the roadway; distance of the facades from the centerline."""
 SIDE_AT, SIDE_END, SIDE_HALF, SIDE_FACADE = 22.0, 45.0, 3.5, 6.0
-"""Where the side streets cross (east and west); half their length; half their carriageway; to the facades."""
-KERB = 0.12
+"""Side streets: x of the crossings (east and west); half length; half roadway; distance of the facades."""
+CURB = 0.12
 PARKING = 3.0
-"""From the main street's middle to the line of the parking bays."""
+"""Distance of the parking line from the centerline of the main street."""
 LANE = 1.6
-"""From a street's middle to the middle of a lane; traffic keeps to the right."""
+"""Distance of the lane center from the centerline; traffic keeps to the right."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +20,7 @@ class Street:
 
     name: str
     highway: str
-    """OpenStreetMap's class of road."""
+    """Road class of OpenStreetMap."""
     points: tuple[tuple[float, float], ...]
 
 

@@ -1,4 +1,4 @@
-"""The sample city: an analytic town that can be looked at from anywhere, exactly."""
+"""The sample city: an analytic town with exact renderings from any viewpoint."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,51 +19,51 @@ if TYPE_CHECKING:
     from blocknerf.town.acceleration_grid import Cars, Scene
 
 Car = Sequence[Solid]
-"""The solids of one thing that moves."""
+"""Solids of one moving object."""
 FAR = 300.0
-"""Nothing of the town or the hills around it is farther than this from a camera in its streets (m)."""
+"""Maximum distance of any surface from a camera in the streets (m)."""
 SKY_RAYS = 24
-"""Directions that sample the sky for the ambient light of one cell."""
+"""Directions that sample the sky per cell of ambient light."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RaycastResult:
-    """What rays see."""
+    """Color, depth and motion mask of rays."""
 
     color: Float[Tensor, "*batch 3"]
-    """As a photograph shows it, 0..1."""
+    """Tone-mapped color, 0..1."""
     depth: Float[Tensor, "*batch"]
-    """Distance along the ray (m); infinite where it meets the sky."""
+    """Distance along the ray (m); infinite for the sky."""
     moving: Bool[Tensor, "*batch"]
-    """Whether it meets a moving car."""
+    """Whether the ray hits a moving car."""
 
 
 def tone_map(radiance: Float[Tensor, "*batch channels"]) -> Float[Tensor, "*batch channels"]:
-    """Photographic response, 0..1: extended Reinhard with white at 4, then a gamma of two.
+    """Return the camera response, 0..1: extended Reinhard with white at 4, then a gamma of 2.
 
-    Rational but for a square root, so that pictures repeat to the last bit, and differentiable at zero.
+    Only rational operations and a square root, so that renderings are bit-exact; differentiable at zero.
 
     >>> tone_map(torch.tensor([[0.0, 0.2, 4.0]]))
     tensor([[0.0000, 0.4049, 1.0000]])
     """
-    light = radiance.clamp_min(0.0)
-    response = light * (1 + light / 16) / (1 + light)
+    clamped = radiance.clamp_min(0.0)
+    response = clamped * (1 + clamped / 16) / (1 + clamped)
     return ((response + 1e-4).sqrt() - 1e-2).mul(1 / ((1 + 1e-4) ** 0.5 - 1e-2)).clamp_max(1.0)
 
 
 class Town:
-    """Streets, houses, trees and cars as solids, with the light on them; the same for the same seed."""
+    """Streets, houses, trees and cars as solids, with their lighting; deterministic per seed."""
 
-    def __init__(self, plan: TownLayout) -> None:
-        self.plan = plan
+    def __init__(self, layout: TownLayout) -> None:
+        self.layout = layout
         self._scene: "Scene | None" = None
 
     @classmethod
     def build(cls, seed: int = 0, *, changed_building: int | None = None) -> "Town":
-        """The town of a seed, with one building replaced by another if asked for.
+        """Build the town of a seed, optionally with one building replaced.
 
         Raises:
-            CaptureError: there is no building of that number.
+            CaptureError: the building does not exist.
         """
         count = len(generate_layout(seed, None).buildings)
         if changed_building is not None and not 0 <= changed_building < count:
@@ -74,22 +74,22 @@ class Town:
 
     @property
     def scene(self) -> "Scene":
-        """The town as arrays, with its ambient light; made on first use (about a second)."""
+        """Arrays of the town with its ambient light; built on first use (about 1 s)."""
         if self._scene is None:
-            self._scene = _make_scene(self.plan)
+            self._scene = _make_scene(self.layout)
         return self._scene
 
     def raycast(self, rays: RayBundle, hour: TimeOfDay, exposure: float, *, cars: Sequence[Car] = ()) -> RaycastResult:
-        """What rays see at an hour; `exposure` is shutter time (ms) x ISO, `cars` move."""
+        """Cast rays at a time of day; `exposure` is shutter time (ms) x ISO, `cars` are moving cars."""
         flat = rays.flatten()
         directions, packed = as_array(flat.directions), pack_cars(cars)
-        depth, solids = self._find(as_array(flat.origins), directions, packed)
-        reach = np.where(np.isinf(depth), 0.0, depth)
-        points = as_array(flat.origins) + reach[:, None] * directions
-        lights = lighting_table()[[TIMES_OF_DAY.index(hour)]]
-        radiance = self.surface_radiance(points, solids, 2.0 * reach * as_array(flat.pixel_radii), lights, packed)
+        depth, solids = self._intersect(as_array(flat.origins), directions, packed)
+        distance = np.where(np.isinf(depth), 0.0, depth)
+        points = as_array(flat.origins) + distance[:, None] * directions
+        lightings = lighting_table()[[TIMES_OF_DAY.index(hour)]]
+        radiance = self.surface_radiance(points, solids, 2.0 * distance * as_array(flat.pixel_radii), lightings, packed)
         sky = np.isinf(depth)
-        radiance[sky] = sky_radiance(directions[sky], lights)
+        radiance[sky] = sky_radiance(directions[sky], lightings)
         shape = rays.pixel_radii.shape
         return RaycastResult(
             color=tone_map(torch.from_numpy(radiance) * (exposure / 1000.0)).float().reshape(*shape, 3),
@@ -98,9 +98,9 @@ class Town:
         )
 
     def measure(self, rays: RayBundle, *, cars: Sequence[Car] = ()) -> Float[Tensor, "*batch"]:
-        """Exact distance along each ray to the first surface (m); infinite where there is none."""
+        """Return the exact distance to the first surface along each ray (m); infinite if none."""
         flat = rays.flatten()
-        depth, _ = self._find(as_array(flat.origins), as_array(flat.directions), pack_cars(cars))
+        depth, _ = self._intersect(as_array(flat.origins), as_array(flat.directions), pack_cars(cars))
         return torch.from_numpy(depth).float().reshape(rays.pixel_radii.shape)
 
     def surface_radiance(
@@ -108,20 +108,20 @@ class Town:
         points: Float[np.ndarray, "points 3"],
         solids: Int[np.ndarray, "points"],
         widths: Float[np.ndarray, "points"],
-        lights: Float[np.ndarray, "lights columns"],
+        lightings: Float[np.ndarray, "lightings columns"],
         cars: "Cars | None" = None,
     ) -> Float[np.ndarray, "points channels"]:
-        """Radiance of given solids' surfaces at points on or just under them: three numbers for each light."""
+        """Return the radiance of surface points (on or just below a solid): three channels per lighting."""
         from blocknerf.town.raycaster import shade_surfaces
 
         cars = pack_cars(()) if cars is None else cars
         scene = self.scene
         kinds, materials, values = (np.concatenate(pair) for pair in zip(scene[:3], cars[:3], strict=True))
-        radiance = np.empty((len(points), 3 * len(lights)))
-        shade_surfaces(scene, cars, kinds, materials, values, lights, points, solids, widths, radiance)
+        radiance = np.empty((len(points), 3 * len(lightings)))
+        shade_surfaces(scene, cars, kinds, materials, values, lightings, points, solids, widths, radiance)
         return radiance
 
-    def _find(
+    def _intersect(
         self, origins: Float[np.ndarray, "rays 3"], directions: Float[np.ndarray, "rays 3"], cars: "Cars"
     ) -> tuple[Float[np.ndarray, "rays"], Int[np.ndarray, "rays"]]:
         from blocknerf.town.raycaster import intersect_rays
@@ -140,11 +140,11 @@ class Town:
         cars: Sequence[Car] = (),
         supersample: int = 2,
     ) -> RaycastResult:
-        """A photograph `[height, width]` of `supersample`^2 rays a pixel; depth is that of the pixel's middle.
+        """Render an image `[height, width]` with `supersample`^2 rays per pixel; depth is that of the pixel center.
 
-        A pixel counts as moving if any of its rays meets a moving car.
+        A pixel counts as moving if any of its rays hits a moving car.
         """
-        view = _in_double(cameras[index])
+        view = _to_double(cameras[index])
         tiles = (int(view.height[0]), supersample, int(view.width[0]), supersample)
         fine = self.raycast(view.scaled(supersample).generate_rays(0), hour, exposure, cars=cars)
         return RaycastResult(
@@ -155,7 +155,7 @@ class Town:
 
 
 def pack_cars(cars: Sequence[Car]) -> "Cars":
-    """Moving cars as the kernels take them."""
+    """Return moving cars as arrays for the kernels."""
     from blocknerf.town.acceleration_grid import Cars
 
     table = SolidArrays.pack([solid for car in cars for solid in car])
@@ -169,23 +169,23 @@ def pack_cars(cars: Sequence[Car]) -> "Cars":
 
 
 def sky_radiance(
-    directions: Float[np.ndarray, "rays 3"], lights: Float[np.ndarray, "lights columns"]
+    directions: Float[np.ndarray, "rays 3"], lightings: Float[np.ndarray, "lightings columns"]
 ) -> Float[np.ndarray, "rays channels"]:
-    """Radiance of the sky: three numbers for each light."""
+    """Return the radiance of the sky: three channels per lighting."""
     from blocknerf.town.raycaster import shade_sky
 
-    radiance = np.empty((len(directions), 3 * len(lights)))
-    shade_sky(lights, directions, radiance)
+    radiance = np.empty((len(directions), 3 * len(lightings)))
+    shade_sky(lightings, directions, radiance)
     return radiance
 
 
 def as_array(values: Tensor) -> Float[np.ndarray, "*shape"]:
-    """A tensor in double precision, as the kernels take it."""
+    """Return a tensor as a double-precision array for the kernels."""
     return np.ascontiguousarray(values.detach().cpu().numpy(), np.float64)
 
 
-def _in_double(cameras: Cameras) -> Cameras:
-    """The cameras in double precision, where the order of a sum cannot move a ray by a visible amount."""
+def _to_double(cameras: Cameras) -> Cameras:
+    """Return the cameras in double precision, so that the order of sums has no visible effect on rays."""
     return Cameras(
         camera_to_world=cameras.camera_to_world.double(),
         intrinsics=cameras.intrinsics.double(),
@@ -197,20 +197,20 @@ def _in_double(cameras: Cameras) -> Cameras:
 
 
 def _sky_directions() -> np.ndarray:
-    """Upward directions, denser toward the zenith as a level surface sees them (Fibonacci spiral)."""
+    """Return upward directions, cosine-weighted for a horizontal surface (Fibonacci spiral)."""
     step = (np.arange(SKY_RAYS) + 0.5) / SKY_RAYS
-    height, turn = np.sqrt(1 - step * 0.97), np.arange(SKY_RAYS) * 2.399963229728653
+    height, angle = np.sqrt(1 - step * 0.97), np.arange(SKY_RAYS) * 2.399963229728653
     flat = np.sqrt(1 - height**2)
-    return np.stack([flat * np.cos(turn), flat * np.sin(turn), height], -1)
+    return np.stack([flat * np.cos(angle), flat * np.sin(angle), height], -1)
 
 
-def _make_scene(plan: TownLayout) -> "Scene":
+def _make_scene(layout: TownLayout) -> "Scene":
     from blocknerf.town.acceleration_grid import Scene, build_grid
     from blocknerf.town.raycaster import fill_skylight
     from blocknerf.town.shading import VOXEL
 
-    table = SolidArrays.pack((*plan.solids, *plan.hills))
-    inner, cell = len(plan.solids), 2.0
+    table = SolidArrays.pack((*layout.solids, *layout.hills))
+    inner, cell = len(layout.solids), 2.0
     starts, items, low, shape = build_grid(table, inner, cell)
     cells = np.ceil(shape * cell / VOXEL).astype(np.int64)
     scene = Scene(
@@ -223,7 +223,7 @@ def _make_scene(plan: TownLayout) -> "Scene":
         shape=shape,
         cell=cell,
         inner=inner,
-        lamps=np.array(plan.lamps, np.float64).reshape(-1, 3),
+        lamps=np.array(layout.lamps, np.float64).reshape(-1, 3),
         skylight=np.zeros((cells[2], cells[1], cells[0])),
     )
     fill_skylight(scene, _sky_directions(), scene.skylight)

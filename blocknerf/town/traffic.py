@@ -1,4 +1,4 @@
-"""Cars that move while a drive is made."""
+"""Moving cars during a drive."""
 
 from typing import Literal, get_args
 
@@ -9,31 +9,31 @@ from blocknerf.town.street_furniture import BODIES, car
 from blocknerf.town.streets import LANE, SIDE_AT
 
 Traffic = Literal["light", "dense"]
-"""On the main street: two cars that come toward the rig, or a jam in the whole of the lane beside it."""
+"""On the main street: two oncoming cars, or a traffic jam along the whole oncoming lane."""
 TRAFFICS: tuple[Traffic, ...] = get_args(Traffic)
 ONCOMING, CROSSING, JAMMED = 7.0, 8.0, 1.0
 """Speeds (m/s)."""
 SPACING = 12.0
-"""Between the cars of a jam (m)."""
+"""Distance between the cars of a jam (m)."""
 SPAWN_DISTANCE = 66.0
 
 
 def positions(drive: Drive, seconds: float, traffic: Traffic = "light") -> list[tuple[float, float, float]]:
-    """Where the drive's moving cars are (x, y, heading in degrees), `seconds` after its start.
+    """Return the moving cars of a drive (x, y, heading in degrees), `seconds` after its start.
 
-    Light traffic: two come toward the rig on the main street; one crosses it on a side street. Dense traffic: a jam
-    crawls beside it, in every drive with its cars elsewhere, and nothing crosses.
+    Light traffic: two oncoming cars on the main street, one crossing it on a side street. Dense traffic: a slow jam in
+    the oncoming lane, with other car positions in every drive, and no crossing car.
 
     Raises:
-        CaptureError: there is no such traffic.
+        CaptureError: the traffic is unknown.
     """
     one_of(traffic, TRAFFICS, "sample: traffic", CaptureError)
-    # A drive westward sees the picture of one eastward turned by half a circle.
+    # Traffic of a westward drive is that of an eastward one, rotated by 180 degrees.
     sign = 1.0 if drive.waypoints[0][0] < 0 else -1.0
     heading = 0.0 if sign < 0 else 180.0
     if traffic == "dense":
         first = SPACING * (0.382 * drive.start / 1000.0 % 1.0) - SPAWN_DISTANCE
-        along = [first + SPACING * place - JAMMED * seconds for place in range(int(2.0 * SPAWN_DISTANCE / SPACING) + 2)]
+        along = [first + SPACING * index - JAMMED * seconds for index in range(int(2.0 * SPAWN_DISTANCE / SPACING) + 2)]
         crossing = []
     else:
         along = [start - ONCOMING * seconds for start in (44.0, 92.0)]
@@ -43,7 +43,9 @@ def positions(drive: Drive, seconds: float, traffic: Traffic = "light") -> list[
 
 
 def moving_cars(drive: Drive, seconds: float, traffic: Traffic = "light") -> list[list[Solid]]:
-    """The solids of each of the drive's moving cars, `seconds` after its start."""
-    shift = len(drive.name) + int(drive.start / 1000.0)
+    """Return the solids of every moving car of a drive, `seconds` after its start."""
+    color_offset = len(drive.name) + int(drive.start / 1000.0)
     spots = enumerate(positions(drive, seconds, traffic))
-    return [list(car(x, y, heading, BODIES[(number * 2 + shift) % len(BODIES)])) for number, (x, y, heading) in spots]
+    return [
+        list(car(x, y, heading, BODIES[(number * 2 + color_offset) % len(BODIES)])) for number, (x, y, heading) in spots
+    ]

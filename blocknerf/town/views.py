@@ -1,4 +1,4 @@
-"""The photographs of a sample: which are taken, from where, and where their poses are said to be."""
+"""Views of a sample: their plan, true and perturbed poses, and renderings."""
 
 from dataclasses import dataclass
 from math import isqrt, radians, tan
@@ -26,102 +26,102 @@ from blocknerf.town.traffic import Traffic, moving_cars
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleSpec:
-    """What a sample holds."""
+    """Options of a sample."""
 
     width: int = 192
     height: int = 108
     drives: int = 3
-    """They take turns in hour (noon, dusk, overcast) and direction."""
+    """Drives alternate in time of day (noon, dusk, overcast) and direction."""
     positions: int = 38
-    """Places along each drive where all three cameras take a photograph."""
+    """Positions along each drive where all three cameras capture an image."""
     route: Route = "main"
     field_of_view: float = 80.0
-    """From side to side of a photograph (degrees)."""
+    """Horizontal field of view (degrees)."""
     exposure_jitter: float = EXPOSURE_JITTER
-    """How far the exposure wanders to either side of the hour's (stops)."""
+    """Amplitude of exposure variation around the nominal exposure (stops)."""
     traffic: Traffic = "light"
     translation_noise: float = 0.0
-    """Length of the shift that displaces the poses of each drive (m)."""
+    """Length of the translation error of each drive (m)."""
     rotation_noise: float = 0.0
-    """Angle that turns the poses of each drive about their middle (degrees)."""
+    """Angle of the rotation error of each drive about its center (degrees)."""
     seed: int = 0
     changed_building: int | None = None
     samples_per_pixel: int = 4
     """Rays per pixel on a regular grid; a square number."""
     jpeg_quality: int = 86
-    """Of the JPEGs."""
+    """JPEG quality, 1 to 95."""
 
     @property
     def focal(self) -> float:
-        """In pixels."""
+        """Focal length (pixels)."""
         return round(self.width / 2 / tan(radians(self.field_of_view) / 2), 4)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleView:
-    """One photograph to take."""
+    """One view to render."""
 
     name: str
     drive: Drive
     camera: str
     seconds: float
-    """Since the drive's start."""
+    """Time since the start of the drive."""
     exposure: float
     pose: tuple[tuple[float, ...], ...]
-    """True camera to world (OpenCV axes), as written to the file: what is rendered is what is said."""
+    """True camera-to-world matrix (OpenCV axes), rounded as in the file, so that renderings match it."""
 
 
 def plan_views(spec: SampleSpec) -> list[SampleView]:
-    """All photographs in the order of the file: by drive, stop and camera, so that every 8th is of any camera."""
-    shots = []
-    for drive in plan_drives(spec.drives, spec.route):
-        for stop, (x, y, heading, distance) in enumerate(sample_positions(drive, spec.positions)):
-            for camera, mount in enumerate(RIG):
-                pose = camera_pose(x, y, heading, mount).round(8)
-                shots.append(
+    """Return all views in file order: by drive, position and camera; every 8th view cycles through the cameras."""
+    views, drives = [], plan_drives(spec.drives, spec.route)
+    for drive in drives:
+        for position, (x, y, heading, distance) in enumerate(sample_positions(drive, spec.positions)):
+            for number, camera in enumerate(RIG):
+                pose = camera_pose(x, y, heading, camera).round(8)
+                views.append(
                     SampleView(
-                        name=f"{drive.name}_{stop:03d}_{mount.name}",
+                        name=f"{drive.name}_{position:03d}_{camera.name}",
                         drive=drive,
-                        camera=mount.name,
+                        camera=camera.name,
                         seconds=distance / SPEED,
-                        exposure=drive.exposure(stop, camera, spec.exposure_jitter),
+                        exposure=drive.exposure(position, number, spec.exposure_jitter),
                         pose=tuple(tuple(row) for row in pose.tolist()),
                     )
                 )
-    return shots
+    return views
 
 
-def render_view(town: Town, shot: SampleView, spec: SampleSpec) -> RaycastResult:
-    """The photograph of a shot, with its depth and where cars move."""
+def render_view(town: Town, view: SampleView, spec: SampleSpec) -> RaycastResult:
+    """Render a view with its depth and motion mask."""
     cameras = Cameras.pinhole(
-        torch.tensor([shot.pose], dtype=torch.float64), focal=spec.focal, width=spec.width, height=spec.height
+        torch.tensor([view.pose], dtype=torch.float64), focal=spec.focal, width=spec.width, height=spec.height
     )
-    cars = moving_cars(shot.drive, shot.seconds, spec.traffic)
-    return town.render(cameras, 0, shot.drive.hour, shot.exposure, cars=cars, supersample=isqrt(spec.samples_per_pixel))
+    cars = moving_cars(view.drive, view.seconds, spec.traffic)
+    return town.render(cameras, 0, view.drive.hour, view.exposure, cars=cars, supersample=isqrt(spec.samples_per_pixel))
 
 
-def perturb_poses(shots: list[SampleView], spec: SampleSpec) -> list[Float[np.ndarray, "3 4"]]:
-    """Poses as each drive's navigation would report them: the drive is shifted, and turned about its middle."""
-    true = [np.array(shot.pose) for shot in shots]
+def perturb_poses(views: list[SampleView], spec: SampleSpec) -> list[Float[np.ndarray, "3 4"]]:
+    """Return poses with a rigid error per drive: a translation, and a rotation about its center."""
+    true = [np.array(view.pose) for view in views]
     if not (spec.translation_noise or spec.rotation_noise):
         return true
-    moved = list(true)
-    for drive in {shot.drive.name for shot in shots}:
-        members = [i for i, shot in enumerate(shots) if shot.drive.name == drive]
+    perturbed = list(true)
+    for drive in {view.drive.name for view in views}:
+        members = [i for i, view in enumerate(views) if view.drive.name == drive]
         poses = torch.from_numpy(np.stack([true[i] for i in members]))
-        offset = _offset(Random(f"pose/{spec.seed}/{drive}"), poses[:, :, 3].mean(0), spec)
-        for i, pose in zip(members, compose(offset.expand(len(members), 3, 4), poses), strict=True):
-            moved[i] = pose.numpy().round(8)
-    return moved
+        error = _pose_error(Random(f"pose/{spec.seed}/{drive}"), poses[:, :, 3].mean(0), spec)
+        for i, pose in zip(members, compose(error.expand(len(members), 3, 4), poses), strict=True):
+            perturbed[i] = pose.numpy().round(8)
+    return perturbed
 
 
-def _offset(rng: Random, middle: Float[torch.Tensor, "3"], spec: SampleSpec) -> Float[torch.Tensor, "3 4"]:
-    """The rigid motion that displaces one drive."""
-    shift, axis = _direction(rng) * spec.translation_noise, _direction(rng) * radians(spec.rotation_noise)
-    turn = se3_exp(torch.cat([torch.zeros_like(axis), axis]))[:, :3]
-    return torch.cat([turn, (middle + shift - turn @ middle)[:, None]], -1)
+def _pose_error(rng: Random, center: Float[torch.Tensor, "3"], spec: SampleSpec) -> Float[torch.Tensor, "3 4"]:
+    """Return the rigid error of one drive."""
+    translation, axis = _direction(rng) * spec.translation_noise, _direction(rng) * radians(spec.rotation_noise)
+    rotation = se3_exp(torch.cat([torch.zeros_like(axis), axis]))[:, :3]
+    return torch.cat([rotation, (center + translation - rotation @ center)[:, None]], -1)
 
 
 def _direction(rng: Random) -> Float[torch.Tensor, "3"]:
-    """A unit vector, uniform over the sphere."""
+    """Return a unit vector, uniform over the sphere."""
     return torch.nn.functional.normalize(torch.tensor([rng.gauss(0.0, 1.0) for _ in range(3)]).double(), dim=0)

@@ -1,1 +1,1 @@
-"""Training one block, as if it were alone in the world."""
+"""Train one block's field, independently of the other blocks."""

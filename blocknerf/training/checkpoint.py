@@ -1,4 +1,4 @@
-"""The state of an unfinished training, from which it goes on exactly as if it had never stopped."""
+"""Save and restore an unfinished training; it resumes exactly as if it had not been interrupted."""
 
 import json
 from dataclasses import asdict
@@ -16,10 +16,10 @@ FILE = TensorFile(format="blocknerf.training/3", what="checkpoint", remedy="dele
 
 
 def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
-    """Write weights, poses, moments and the step atomically, alike from every device.
+    """Write weights, poses, Adam moments and the step atomically. The file does not depend on the device.
 
     Raises:
-        TrainingError: A number is not finite; the file on disk, the last good one, is left as it is.
+        TrainingError: A value is not finite; the last good checkpoint on disk is kept.
     """
     trainer.check()
     state = {f"field.{name}": value.detach() for name, value in trainer.field.named_parameters()} | trainer.state()
@@ -27,7 +27,7 @@ def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
         if not torch.isfinite(value).all():
             raise TrainingError(
                 f"{name} is not finite after step {trainer.step}; the last good checkpoint is kept: "
-                "check exposures and poses, or take another --seed"
+                "check exposures and poses, or use another --seed"
             )
     metadata = {
         "step": str(trainer.step),
@@ -39,16 +39,16 @@ def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:
 
 
 def restore_state(trainer: Trainer, path: Path) -> float:
-    """Put a trainer, on whatever device, back to where a checkpoint was written; gives the seconds it had trained.
+    """Restore a trainer, on any device, from a checkpoint; return the seconds trained so far.
 
     Raises:
-        CheckpointError: The file is corrupt, of another format, or of a training with other settings.
+        CheckpointError: The file is corrupt, has another format, or was written with other settings.
     """
     try:
         metadata, state = FILE.read(path)
         _check(trainer, path, metadata)
-        if odd := [name for name, value in state.items() if not torch.isfinite(value).all()]:
-            raise ValueError(f"{odd[0]} is not finite")
+        if invalid := [name for name, value in state.items() if not torch.isfinite(value).all()]:
+            raise ValueError(f"{invalid[0]} is not finite")
         with torch.no_grad():
             for name, value in trainer.field.named_parameters():
                 value.copy_(state[f"field.{name}"])
@@ -62,13 +62,14 @@ def restore_state(trainer: Trainer, path: Path) -> float:
 
 
 def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
-    for key, mine in (("config", asdict(trainer.config)), ("spec", trainer.field.spec.to_json())):
+    for key, current in (("config", asdict(trainer.config)), ("spec", trainer.field.spec.to_json())):
         stored = parse_json(metadata[key])
         if not isinstance(stored, dict):
             raise ValueError(f"{key} is not an object")
-        mine = json.loads(json.dumps(mine))
-        if odd := [name for name in mine if stored.get(name) != mine[name]]:
+        current = json.loads(json.dumps(current))
+        if changed := [name for name in current if stored.get(name) != current[name]]:
+            name = changed[0]
             raise CheckpointError(
-                f"{path}: was trained with {odd[0]} = {format_value(stored.get(odd[0]))}, now {format_value(mine[odd[0]])}; "
-                "use the same settings, or delete it to train from the start"
+                f"{path}: was trained with {name} = {format_value(stored.get(name))}, "
+                f"now {format_value(current[name])}; use the same settings, or delete it to train from the start"
             )

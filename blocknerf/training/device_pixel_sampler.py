@@ -1,4 +1,4 @@
-"""Random pixels of a block's photographs, drawn where the photographs lie and without waiting for it."""
+"""Sample random pixels of a block's images on the device that holds them, without synchronization."""
 
 from collections.abc import Sequence
 
@@ -13,11 +13,11 @@ from blocknerf.training.pixel_sampler import MAX_REDRAWS, PixelBatch
 
 
 class DevicePixelSampler:
-    """What `PixelSampler` does, by operations on a device that a CUDA graph can hold.
+    """Pixel sampler for a GPU; every operation can be captured in a CUDA graph. See `PixelSampler`.
 
-    Shapes never depend on what is drawn. A ray that only ever hits masked pixels takes a usable one that is known of
-    its photograph, and a measured point that refined poses moved out of the picture or under its mask gives its ray to
-    an ordinary pixel, whose depth is 0: not measured.
+    Shapes never depend on random values. A ray that hits only masked pixels uses its image's fallback pixel. If
+    refined poses moved a measured point out of the image or into its mask, the ray uses a random pixel with depth 0
+    (not measured).
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class DevicePixelSampler:
         device: torch.device | str,
     ) -> None:
         self.capture, self.frames = capture, tuple(frames)
-        self._cache = found = ImageCache(
+        self._cache = cache = ImageCache(
             capture,
             frames,
             downscale=downscale,
@@ -41,101 +41,101 @@ class DevicePixelSampler:
             use_depth=use_depth,
             device=device,
         )
-        self.input_cameras, self.slots = found.cameras, found.slots
+        self.input_cameras, self.slots = cache.cameras, cache.slots
         self.distortion_info = self.input_cameras.distortion_info()
-        # A copy of its own, since poses are moved within it.
+        # A copy, since `set_cameras` changes its poses in place.
         self.cameras = Cameras.cat([self.input_cameras]).to(device)
         self._sizes = torch.stack([self.cameras.width, self.cameras.height], -1)
         self._frame_of_slot = torch.zeros(self.slots, dtype=torch.int64, device=device)
         self._counts, self._fallback = torch.zeros_like(self._frame_of_slot), torch.zeros(self.slots, 2, device=device)
-        # The slots with measured points, and how many there are.
-        self._candidates = torch.zeros_like(self._frame_of_slot)
-        self._candidate_count = torch.zeros((), dtype=torch.int64, device=device)
+        # The slots with measured points, and their number.
+        self._depth_slots = torch.zeros_like(self._frame_of_slot)
+        self._depth_slot_count = torch.zeros((), dtype=torch.int64, device=device)
 
     @property
     def has_depth(self) -> bool:
-        """Whether the capture has points to measure depths by."""
+        """Whether the capture has points that measure depth."""
         return self._cache.has_depth
 
     def set_cameras(self, cameras: Cameras) -> None:
-        """Take the photographs to be from elsewhere."""
+        """Set the camera poses of the images."""
         self.cameras.camera_to_world.copy_(cameras.camera_to_world)
 
     def prefetch(self, step: int) -> None:
-        """Bring in what a step draws from. The only part that waits; call it before `draw`."""
-        found = self._cache
-        if not found.prefetch(step):
+        """Load the images of a step. Call it before `draw`; it is the only method that synchronizes."""
+        cache = self._cache
+        if not cache.prefetch(step):
             return
-        candidates = found.depth_point_counts.nonzero()[0]
-        self._frame_of_slot.copy_(torch.from_numpy(found.frame_of_slot))
-        self._counts.copy_(torch.from_numpy(found.depth_point_counts))
-        self._fallback.copy_(torch.from_numpy(found.fallback_pixel))
-        self._candidates[: len(candidates)].copy_(torch.from_numpy(candidates))
-        self._candidate_count.fill_(len(candidates))
+        depth_slots = cache.depth_point_counts.nonzero()[0]
+        self._frame_of_slot.copy_(torch.from_numpy(cache.frame_of_slot))
+        self._counts.copy_(torch.from_numpy(cache.depth_point_counts))
+        self._fallback.copy_(torch.from_numpy(cache.fallback_pixel))
+        self._depth_slots[: len(depth_slots)].copy_(torch.from_numpy(depth_slots))
+        self._depth_slot_count.fill_(len(depth_slots))
 
     def draw(self, generator: torch.Generator, rays: int, depth_rays: int) -> PixelBatch:
-        """The pixels of a step, of which the first `depth_rays` go through measured points where there are any."""
+        """Return the pixels of a step. The first `depth_rays` go through measured points, if there are any."""
         slots, positions = self._draw_usable(generator, rays)
         depths = positions.new_zeros(0)
         if self.has_depth and depth_rays > 0:
-            mine, places, depths = self._draw_depth_points(generator, depth_rays)
-            good = depths > 0.0
-            slots = torch.cat([torch.where(good, mine, slots[:depth_rays]), slots[depth_rays:]])
-            first = torch.where(good[:, None], places, positions[:depth_rays])
+            depth_slots, depth_positions, depths = self._draw_depth_points(generator, depth_rays)
+            valid = depths > 0.0
+            slots = torch.cat([torch.where(valid, depth_slots, slots[:depth_rays]), slots[depth_rays:]])
+            first = torch.where(valid[:, None], depth_positions, positions[:depth_rays])
             positions = torch.cat([first, positions[depth_rays:]])
-        cells, sky = self._cells(slots, positions), self._cache.sky
+        index, sky = self._flat_index(slots, positions), self._cache.sky
         return PixelBatch(
             frames=self._frame_of_slot[slots],
             pixels=positions,
-            colors=self._cache.colors[slots, cells].float() / 255.0,
+            colors=self._cache.colors[slots, index].float() / 255.0,
             depths=depths,
-            sky=cells.new_zeros(0, dtype=torch.int8) if sky is None else sky[slots, cells],
+            sky=index.new_zeros(0, dtype=torch.int8) if sky is None else sky[slots, index],
         )
 
     def _draw_usable(
         self, generator: torch.Generator, count: int
     ) -> tuple[Int[Tensor, "rays"], Float[Tensor, "rays 2"]]:
-        # All draws at once: a redraw for the few that need one would need to know which.
+        # All redraws are drawn in advance: redrawing only the masked pixels would need a synchronization.
         draws, device = 1 + (MAX_REDRAWS if self._cache.valid is not None else 0), self._frame_of_slot.device
         slots = torch.randint(0, self.slots, (draws, count), generator=generator, device=device)
         size = self._sizes[self._frame_of_slot[slots]]
-        shares = torch.rand(draws, count, 2, generator=generator, device=device)
-        # A share just below one may round up to it in the product.
-        positions = torch.minimum((shares * size).floor(), size - 1.0) + 0.5
+        uniform = torch.rand(draws, count, 2, generator=generator, device=device)
+        # A number just below 1 may round up to the size in the product.
+        positions = torch.minimum((uniform * size).floor(), size - 1.0) + 0.5
         if self._cache.valid is None:
             return slots[0], positions[0]
-        good = self._is_usable(slots, positions)
-        first = good.long().argmax(0)[None]
+        valid = self._is_valid(slots, positions)
+        first = valid.long().argmax(0)[None]
         slots = slots.gather(0, first)[0]
         positions = positions.gather(0, first[..., None].expand(1, count, 2))[0]
-        return slots, torch.where(good.any(0)[:, None], positions, self._fallback[slots])
+        return slots, torch.where(valid.any(0)[:, None], positions, self._fallback[slots])
 
     def _draw_depth_points(
         self, generator: torch.Generator, count: int
     ) -> tuple[Int[Tensor, "rays"], Float[Tensor, "rays 2"], Float[Tensor, "rays"]]:
-        """Slots, positions and distances of measured points; 0 where a point cannot be used."""
-        shares = torch.rand(2, count, generator=generator, device=self._frame_of_slot.device)
-        slots = self._candidates[_random_index(shares[0], self._candidate_count)]
+        """Return slots, positions and distances of measured points; a distance is 0 if the point cannot be used."""
+        uniform = torch.rand(2, count, generator=generator, device=self._frame_of_slot.device)
+        slots = self._depth_slots[_random_index(uniform[0], self._depth_slot_count)]
         counts = self._counts[slots]
-        points, frames = self._cache.depth_points[slots, _random_index(shares[1], counts)], self._frame_of_slot[slots]
+        points, frames = self._cache.depth_points[slots, _random_index(uniform[1], counts)], self._frame_of_slot[slots]
         pixels, _, inside = self.cameras.project(points, frames, self.distortion_info)
         positions = torch.where(inside[:, None], pixels, 0.5)
-        good = inside & self._is_usable(slots, positions) & (counts > 0)
+        valid = inside & self._is_valid(slots, positions) & (counts > 0)
         distances = (points - self.cameras.centers[frames]).norm(dim=-1)
-        return slots, positions, torch.where(good, distances, 0.0)
+        return slots, positions, torch.where(valid, distances, 0.0)
 
-    def _is_usable(self, slots: Int[Tensor, "*rays"], positions: Float[Tensor, "*rays 2"]) -> Bool[Tensor, "*rays"]:
-        usable = self._cache.valid
-        return (
-            torch.ones_like(slots, dtype=torch.bool) if usable is None else usable[slots, self._cells(slots, positions)]
-        )
+    def _is_valid(self, slots: Int[Tensor, "*rays"], positions: Float[Tensor, "*rays 2"]) -> Bool[Tensor, "*rays"]:
+        valid = self._cache.valid
+        if valid is None:
+            return torch.ones_like(slots, dtype=torch.bool)
+        return valid[slots, self._flat_index(slots, positions)]
 
-    def _cells(self, slots: Int[Tensor, "*rays"], positions: Float[Tensor, "*rays 2"]) -> Int[Tensor, "*rays"]:
-        """Places in the flattened photographs."""
+    def _flat_index(self, slots: Int[Tensor, "*rays"], positions: Float[Tensor, "*rays 2"]) -> Int[Tensor, "*rays"]:
+        """Return indices into the flattened images."""
         column, row = positions.long().unbind(-1)
         return row * self._sizes[self._frame_of_slot[slots], 0] + column
 
 
-def _random_index(shares: Float[Tensor, "rays"], counts: Int[Tensor, "*rays"]) -> Int[Tensor, "rays"]:
-    """A number below each count, in proportion to a share below one; 0 where there is nothing to count."""
-    return torch.minimum((shares * counts).long(), (counts - 1).clamp_min(0))
+def _random_index(uniform: Float[Tensor, "rays"], counts: Int[Tensor, "*rays"]) -> Int[Tensor, "rays"]:
+    """Map uniform numbers in [0, 1) to indices below each count; 0 where the count is 0."""
+    return torch.minimum((uniform * counts).long(), (counts - 1).clamp_min(0))

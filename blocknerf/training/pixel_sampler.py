@@ -1,4 +1,4 @@
-"""Random pixels of a block's photographs, in bounded memory."""
+"""Sample random pixels of a block's images, in bounded memory."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,31 +13,31 @@ from blocknerf.capture.capture import Capture
 from blocknerf.training.image_cache import ImageCache, flat_index
 
 MAX_REDRAWS = 6
-"""Draws before a ray that only ever hit masked pixels is given up."""
+"""Maximum number of redraws for a ray that hits a masked pixel."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PixelBatch:
-    """Pixels to learn from."""
+    """Training pixels of one step."""
 
     frames: Int[Tensor, "rays"]
-    """Position in the block's list of training frames."""
+    """Index into the block's list of training frames."""
     pixels: Float[Tensor, "rays 2"]
-    """Image positions (x, y); pixel centres at 0.5."""
+    """Image positions (x, y); pixel centers at 0.5."""
     colors: Float[Tensor, "rays 3"]
     depths: Float[Tensor, "measured"]
-    """Measured distances of the first rays of the batch; 0 for a ray that has none after all."""
+    """Measured distances of the first rays of the batch; 0 for a ray without a measurement."""
     sky: Int8[Tensor, "known"]
-    """1 where all that a pixel shows is sky, 0 where none is, -1 between and where that is not known of the frame.
+    """1 for sky, 0 for no sky, -1 for a partly covered pixel or a frame without a sky mask.
 
-    Empty where it is known of no frame.
+    Empty if no frame has a sky mask.
     """
 
 
 class PixelSampler:
-    """Draws random usable pixels; the same step always gives the same pixels, whatever happened before.
+    """Samples random unmasked pixels. The pixels depend only on the seed and the step, not on earlier calls.
 
-    Photographs stay in memory as bytes, up to a budget (`ImageCache`).
+    Images are kept in memory as 8-bit colors, up to a budget (`ImageCache`).
     """
 
     def __init__(
@@ -49,42 +49,42 @@ class PixelSampler:
         )
         self.input_cameras = self._cache.cameras
         self.cameras = self.input_cameras
-        """Where the photographs are taken to be from; refined poses are set here."""
-        self.distortion_info = None  # to be looked at ray by ray
+        """Cameras of the images; `set_cameras` sets refined poses."""
+        self.distortion_info = None  # computed per ray
         self.slots, self.frame_of_slot = self._cache.slots, self._cache.frame_of_slot
         self.colors, self._depth_points = self._cache.colors.numpy(), self._cache.depth_points.numpy()
         self._depth_point_counts = self._cache.depth_point_counts
-        usable, sky = self._cache.valid, self._cache.sky
-        self.valid, self.sky = None if usable is None else usable.numpy(), None if sky is None else sky.numpy()
+        valid, sky = self._cache.valid, self._cache.sky
+        self.valid, self.sky = None if valid is None else valid.numpy(), None if sky is None else sky.numpy()
 
     @property
     def has_depth(self) -> bool:
-        """Whether the capture has points to measure depths by."""
+        """Whether the capture has points that measure depth."""
         return self._cache.has_depth
 
     def prefetch(self, step: int) -> None:
-        """Bring in what a step draws from; `batch` would, too."""
+        """Load the images of a step; `batch` does this as well."""
         self._cache.prefetch(step)
 
     def set_cameras(self, cameras: Cameras) -> None:
-        """Take the photographs to be from elsewhere."""
+        """Set the camera poses of the images."""
         self.cameras = cameras
 
     def batch(self, step: int, rays: int, depth_rays: int) -> PixelBatch:
-        """The pixels of one step; up to `depth_rays` of them, the first, have a measured depth."""
+        """Return the pixels of one step. Up to `depth_rays` of them have a measured depth; they come first."""
         self.prefetch(step)
         generator = np.random.default_rng((self.seed, step))
         slots, positions, depths = self._draw_depth_points(generator, depth_rays)
-        more, places = self._draw_pixels(generator, rays - len(slots))
-        slots, positions = np.concatenate([slots, more]), np.concatenate([positions, places])
+        random_slots, random_positions = self._draw_pixels(generator, rays - len(slots))
+        slots, positions = np.concatenate([slots, random_slots]), np.concatenate([positions, random_positions])
         frames = self.frame_of_slot[slots]
-        cells = flat_index(positions, self.cameras.width.numpy()[frames])
+        index = flat_index(positions, self.cameras.width.numpy()[frames])
         return PixelBatch(
             frames=torch.from_numpy(frames),
             pixels=torch.from_numpy(positions.astype(np.float32)),
-            colors=torch.from_numpy(self.colors[slots, cells].astype(np.float32) / 255.0),
+            colors=torch.from_numpy(self.colors[slots, index].astype(np.float32) / 255.0),
             depths=torch.from_numpy(depths),
-            sky=torch.from_numpy(np.empty(0, np.int8) if self.sky is None else self.sky[slots, cells]),
+            sky=torch.from_numpy(np.empty(0, np.int8) if self.sky is None else self.sky[slots, index]),
         )
 
     def _draw_depth_points(
@@ -94,13 +94,13 @@ class PixelSampler:
         if not len(candidates) or count <= 0:
             return np.empty(0, np.int64), np.empty((0, 2), np.float32), np.empty(0, np.float32)
         slots = generator.choice(candidates, count)
-        picks = (generator.random(count) * self._depth_point_counts[slots]).astype(np.int64)
-        frames, points = torch.from_numpy(self.frame_of_slot[slots]), torch.from_numpy(self._depth_points[slots, picks])
+        index = (generator.random(count) * self._depth_point_counts[slots]).astype(np.int64)
+        frames, points = torch.from_numpy(self.frame_of_slot[slots]), torch.from_numpy(self._depth_points[slots, index])
         pixels, _, inside = self.cameras.project(points, frames)
         distances = (points - self.cameras.centers[frames]).norm(dim=-1)
-        # Refined poses may have moved a point out of the picture or into its mask.
+        # Refined poses may have moved a point out of the image or into its mask.
         rows = np.flatnonzero(inside.numpy())
-        rows = rows[self._is_usable(slots[rows], pixels.numpy()[rows])]
+        rows = rows[self._is_valid(slots[rows], pixels.numpy()[rows])]
         return slots[rows], pixels.numpy()[rows], distances.numpy()[rows]
 
     def _draw_pixels(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
@@ -108,12 +108,12 @@ class PixelSampler:
         if self.valid is None:
             return slots, positions
         for _ in range(MAX_REDRAWS):
-            bad = np.flatnonzero(~self._is_usable(slots, positions))
-            if not len(bad):
+            masked = np.flatnonzero(~self._is_valid(slots, positions))
+            if not len(masked):
                 break
-            slots[bad], positions[bad] = self._draw_uniform(generator, len(bad))
-        good = self._is_usable(slots, positions)
-        return slots[good], positions[good]
+            slots[masked], positions[masked] = self._draw_uniform(generator, len(masked))
+        valid = self._is_valid(slots, positions)
+        return slots[valid], positions[valid]
 
     def _draw_uniform(self, generator: np.random.Generator, count: int) -> tuple[np.ndarray, np.ndarray]:
         slots = generator.integers(0, self.slots, count)
@@ -121,6 +121,6 @@ class PixelSampler:
         size = np.stack([self.cameras.width.numpy()[frames], self.cameras.height.numpy()[frames]], -1)
         return slots, np.floor(generator.random((count, 2)) * size) + 0.5
 
-    def _is_usable(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
+    def _is_valid(self, slots: np.ndarray, positions: np.ndarray) -> np.ndarray:
         width = self.cameras.width.numpy()[self.frame_of_slot[slots]]
         return np.ones(len(slots), np.bool_) if self.valid is None else self.valid[slots, flat_index(positions, width)]

@@ -1,4 +1,4 @@
-"""What changes from step to step of a training by plan alone."""
+"""Schedules of a training: values that depend only on the step number."""
 
 import math
 from dataclasses import astuple, dataclass, fields
@@ -11,29 +11,29 @@ from blocknerf.training.config import TrainConfig
 from blocknerf.training.poses import active_levels
 
 ANNEAL_FRACTION = 0.1
-"""Share of training over which proposal weights sharpen from even to their own."""
+"""Fraction of a round over which proposal weights are annealed from uniform to their own."""
 PROPOSAL_UPDATE_EVERY = 2
-"""After the annealing, proposals learn on every n-th step: they follow a field that moves slowly."""
-SHELL_START, SHELL_END = 0.2, 0.04
-"""Half-width of the shell around a measured depth, as a share of the depth, at the start and at the end."""
+"""After the annealing, proposals are trained on every n-th step, since the field changes slowly by then."""
+DEPTH_TOLERANCE_START, DEPTH_TOLERANCE_END = 0.2, 0.04
+"""Tolerance of the line-of-sight loss around a measured depth, relative to the depth, at the start and the end."""
 WARM_UP_STEPS = 50
-"""Steps over which learning rates rise to their start."""
+"""Steps over which the learning rates rise to their initial values."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StepSchedule:
-    """The numbers of one step; on a GPU, tensors without axes that hold those of the step that is taken."""
+    """Scheduled values of one step; on a GPU, scalar tensors with the values of the current step."""
 
     count: int | Float[Tensor, ""]
-    """Which step it is, counted from one."""
+    """Step number, counted from one."""
     step_in_round: int | Float[Tensor, ""]
-    """The same, counted from when the field was begun."""
+    """Step number within the round, counted from one."""
     proposal_anneal: float | Float[Tensor, ""]
     """Exponent on the proposals' weights."""
     depth_tolerance: float | Float[Tensor, ""]
-    """Half-width of the shell around a measured depth, as a share of the depth."""
+    """Tolerance around a measured depth, relative to the depth."""
     num_levels: float | Float[Tensor, ""] | None
-    """How many hash levels are on; None for all."""
+    """Number of active hash levels; None for all."""
     grid_lr: float | Float[Tensor, ""]
     mlp_lr: float | Float[Tensor, ""]
     appearance_lr: float | Float[Tensor, ""]
@@ -41,62 +41,67 @@ class StepSchedule:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoundProgress:
-    """Where a step stands in its round: one training, after which poses may be the start of another."""
+    """Position of a step within its round. Each round trains a new field; refined poses carry over to the next."""
 
     step: int
-    """Counted from zero."""
+    """Step number within the round, counted from zero."""
     steps: int
-    """Of the round."""
+    """Steps of the round."""
 
     @property
     def progress(self) -> float:
-        """Share of the round that is done."""
+        """Completed fraction of the round."""
         return self.step / self.steps
 
 
 def progress_at(step: int, config: TrainConfig) -> RoundProgress:
-    """The place of step number `step` of a training, counted from zero."""
-    last = config.total_steps - config.steps
-    if step < last:
+    """Return the position of a step, counted from zero, within its round."""
+    last_round_start = config.total_steps - config.steps
+    if step < last_round_start:
         return RoundProgress(step=step % config.pose_steps, steps=config.pose_steps)
-    return RoundProgress(step=step - last, steps=config.steps)
+    return RoundProgress(step=step - last_round_start, steps=config.steps)
 
 
-def schedule_at(step: int, config: TrainConfig, fading: int | None = None) -> StepSchedule:
-    """The pace of step number `step`, counted from zero; `fading` is the number of hash levels where they fade in."""
-    place = progress_at(step, config)
-    factor = min(1.0, (place.step + 1) / WARM_UP_STEPS) * config.lr_final_ratio**place.progress
+def schedule_at(step: int, config: TrainConfig, num_fading_levels: int | None = None) -> StepSchedule:
+    """Return the scheduled values of a step, counted from zero.
+
+    `num_fading_levels` is the number of hash levels if they fade in, else None.
+    """
+    at = progress_at(step, config)
+    lr_factor = min(1.0, (at.step + 1) / WARM_UP_STEPS) * config.lr_final_ratio**at.progress
+    tolerance_ratio = DEPTH_TOLERANCE_END / DEPTH_TOLERANCE_START
     return StepSchedule(
         count=step + 1,
-        step_in_round=place.step + 1,
-        proposal_anneal=min(1.0, place.progress / ANNEAL_FRACTION),
-        depth_tolerance=SHELL_START * (SHELL_END / SHELL_START) ** min(1.0, place.progress),
-        num_levels=None if fading is None else active_levels(place.progress, fading),
-        grid_lr=config.grid_lr * factor,
-        mlp_lr=config.mlp_lr * factor,
-        appearance_lr=config.appearance_lr * factor,
+        step_in_round=at.step + 1,
+        proposal_anneal=min(1.0, at.progress / ANNEAL_FRACTION),
+        depth_tolerance=DEPTH_TOLERANCE_START * tolerance_ratio ** min(1.0, at.progress),
+        num_levels=None if num_fading_levels is None else active_levels(at.progress, num_fading_levels),
+        grid_lr=config.grid_lr * lr_factor,
+        mlp_lr=config.mlp_lr * lr_factor,
+        appearance_lr=config.appearance_lr * lr_factor,
     )
 
 
 def trains_proposals(step: int, config: TrainConfig) -> bool:
-    """Whether the proposals learn on a step."""
+    """Return whether a step trains the proposal networks."""
     return progress_at(step, config).progress < ANNEAL_FRACTION or step % PROPOSAL_UPDATE_EVERY == 0
 
 
 class DeviceSchedule:
-    """A pace on a device, whose tensors stay where they are from step to step: a CUDA graph reads them."""
+    """Schedule in fixed tensors on a device, which CUDA graphs read."""
 
-    def __init__(self, config: TrainConfig, fading: int | None, device: torch.device | str) -> None:
-        # All steps at once: numbers sent one by one would be waited for, or be overwritten while they are under way.
-        paces = [astuple(schedule_at(step, config, fading)) for step in range(config.total_steps + 1)]
-        # Where all levels are on, nobody asks how many.
-        rows = [[math.inf if number is None else float(number) for number in numbers] for numbers in paces]
-        self._plan = torch.tensor(rows, device=device)
-        self._now = torch.zeros_like(self._plan[0])
+    def __init__(self, config: TrainConfig, num_fading_levels: int | None, device: torch.device | str) -> None:
+        # The values of all steps are copied in advance: copies per step would synchronize, or be overwritten while
+        # they are in flight.
+        steps = [astuple(schedule_at(step, config, num_fading_levels)) for step in range(config.total_steps + 1)]
+        # None (all levels) is stored as inf, which no step reads.
+        rows = [[math.inf if value is None else float(value) for value in values] for values in steps]
+        self._table = torch.tensor(rows, device=device)
+        self._current = torch.zeros_like(self._table[0])
         names = [field.name for field in fields(StepSchedule)]
-        self.schedule = StepSchedule(**dict(zip(names, self._now.unbind(), strict=True)))
+        self.schedule = StepSchedule(**dict(zip(names, self._current.unbind(), strict=True)))
 
     def set_step(self, step: int) -> StepSchedule:
-        """Set the pace to that of a step; those after the last go on like it."""
-        self._now.copy_(self._plan[min(step, len(self._plan) - 1)])
+        """Set the values to those of a step, or of the last step if `step` is beyond it; return them."""
+        self._current.copy_(self._table[min(step, len(self._table) - 1)])
         return self.schedule

@@ -1,4 +1,4 @@
-"""Sparse depths in photographs, from points of structure from motion or LiDAR."""
+"""Sparse depths of images, from points of structure from motion or LiDAR."""
 
 from dataclasses import dataclass
 
@@ -13,33 +13,33 @@ from blocknerf.capture.points import PointCloud
 
 PYRAMID_LEVELS = 5
 OCCLUSION_MARGIN = 0.08
-"""A point is hidden when something stands nearer than this share of its depth, less one point spacing."""
+"""A point is occluded if it is behind the nearest depth by more than this fraction of it plus one point spacing."""
 SPACING_SAMPLES = 4000
 COLOR_TOLERANCE = 40.0
-"""Mean difference of the channels, of 255: more than exposure and shading make, less than another thing does."""
+"""Maximum mean channel difference, of 255; above differences in exposure and shading, below those between objects."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SparseDepth:
-    """Measured depths in one photograph."""
+    """Measured depths of one image."""
 
     pixels: Float[Tensor, "points 2"]
     """Image positions (x, y)."""
     distances: Float[Tensor, "points"]
     """Distance from the camera along the ray, in world units."""
     points: Float[Tensor, "points 3"]
-    """Where they are in the world."""
+    """World coordinates."""
 
 
 def median_point_spacing(positions: Float[np.ndarray, "points 3"]) -> float:
-    """Typical distance between neighbouring points."""
+    """Return the median distance from a point to its third-nearest neighbor."""
     step = max(1, len(positions) // SPACING_SAMPLES)
     distances, _ = cKDTree(positions).query(positions[::step], k=min(4, len(positions)))
     return float(np.median(distances[:, -1])) if distances.ndim == 2 else 0.0
 
 
 def distances_in_view(points: Float[Tensor, "points 3"], cameras: Cameras, index: int) -> Float[Tensor, "inside"]:
-    """Distances, in world units, of the points that lie within one camera's view, hidden or not."""
+    """Return the distances, in world units, of the points in one camera's view, including occluded points."""
     _, _, inside = cameras.project(points, index)
     return (points[inside] - cameras.centers[index]).norm(dim=-1)
 
@@ -51,12 +51,12 @@ def project_depths(
     spacing: float,
     image: UInt8[np.ndarray, "height width 3"] | None = None,
 ) -> SparseDepth:
-    """The points that one camera sees, with their distances; points behind nearer ones are left out.
+    """Return the points visible in one camera with their distances; occluded points are dropped.
 
-    A cloud has gaps, so each point hides a disc about `spacing` wide: it is entered into the level of a
-    pyramid of depth buffers whose cell has that size in the image. Points so near that their disc would be
-    larger than the coarsest cell are not used. With the photograph, so are points whose color it does not show
-    there: they are hidden, or traces of something that moved.
+    A point cloud has gaps, so each point occludes a disc about `spacing` wide: it is written to the level of a
+    pyramid of depth buffers with cells of that size in the image. Points so near that their disc would exceed the
+    coarsest cell are dropped. If `image` is given, points with a color different from their pixel are dropped as
+    well: they are occluded, or belong to something that moved.
     """
     points = torch.from_numpy(cloud.positions)
     pixels, z_depth, inside = cameras.project(points, index)
@@ -65,17 +65,17 @@ def project_depths(
         inside[inside.clone()] = _color_agrees(torch.from_numpy(cloud.colors)[inside], pixels[inside], image)
     pixels, z_depth, points = pixels[inside], z_depth[inside], points[inside]
     nearest = _occluding_depth(pixels, z_depth, cameras, index, spacing)
-    seen = z_depth <= nearest * (1.0 + OCCLUSION_MARGIN) + spacing
-    distances = (points[seen] - cameras.centers[index]).norm(dim=-1)
-    return SparseDepth(pixels=pixels[seen], distances=distances, points=points[seen])
+    visible = z_depth <= nearest * (1.0 + OCCLUSION_MARGIN) + spacing
+    distances = (points[visible] - cameras.centers[index]).norm(dim=-1)
+    return SparseDepth(pixels=pixels[visible], distances=distances, points=points[visible])
 
 
 def _color_agrees(
     colors: UInt8[Tensor, "points 3"], pixels: Float[Tensor, "points 2"], image: UInt8[np.ndarray, "height width 3"]
 ) -> Bool[Tensor, "points"]:
     column, row = pixels.long().unbind(-1)
-    shown = torch.from_numpy(image)[row, column]
-    return (shown.float() - colors.float()).abs().mean(-1) < COLOR_TOLERANCE
+    image_colors = torch.from_numpy(image)[row, column]
+    return (image_colors.float() - colors.float()).abs().mean(-1) < COLOR_TOLERANCE
 
 
 def _occluding_depth(

@@ -32,22 +32,22 @@ from blocknerf.training.schedule import (
 from blocknerf.training.visibility import visibility_loss
 
 GRADIENT_SCALING_DISTANCE = 0.15
-"""Gradients fade below this share of the block's half extent from the camera."""
-TRIM_FRACTION = 0.3
-"""Share of training over which the trimmed share of rays rises: at first the static errs no less than what moves."""
-MOVING = ("ray_samples", "ray_encoding")
-"""Operations that steps which move poses differentiate by rays: only the reference does (`kernels.backends.FIXED`)."""
-TRIMMED = "a trimmed loss asks for the errors of each step on the processor"
-"""Why no step of it can be replayed."""
+"""Gradients are scaled down below this distance from the camera, relative to the block's half extent."""
+TRIM_WARM_UP_FRACTION = 0.3
+"""Fraction of training over which the trimmed fraction of rays rises; at first, static objects err as much."""
+POSE_STEP_OPS = ("ray_samples", "ray_encoding")
+"""Operations that pose steps differentiate by rays; only `torch` can (`kernels.backends.CONSTANT_INPUTS`)."""
+NO_GRAPHS_WITH_TRIM = "robust_trim needs the errors of each step on the CPU"
+"""Why steps with `robust_trim` cannot be captured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class StepMetrics:
-    """What one step came to; on a GPU, asking for it waits until the step is done."""
+    """Metrics of one step. On a GPU, reading them waits for the step."""
 
     step: int
     values: Float[Tensor, "2"]
-    """Loss, and mean squared error of the colors."""
+    """Loss and mean squared color error."""
 
     @property
     def loss(self) -> float:
@@ -55,14 +55,14 @@ class StepMetrics:
 
     @property
     def psnr(self) -> float:
-        """Of the step's own pixels, in dB."""
+        """PSNR of the step's pixels, in dB."""
         return psnr(float(self.values[1]))
 
 
 class Trainer:
-    """A field in training: everything that changes from step to step.
+    """Trains one field; holds all state that changes between steps.
 
-    On a GPU a step is only put in a queue, and most steps are replayed from CUDA graphs.
+    On a GPU, steps run asynchronously and most of them are replayed from CUDA graphs.
     """
 
     def __init__(
@@ -72,93 +72,100 @@ class Trainer:
         exposures: Float[Tensor, "frames"],
         config: TrainConfig,
         *,
-        captured: bool | None = None,
+        cuda_graphs: bool | None = None,
     ) -> None:
-        """Prepare a training.
+        """Create a trainer at step 0.
 
         Args:
-            field: To train, on its device.
-            pixels: To learn from; where the field is on a GPU, on that.
-            exposures: Of the photographs, where the field is.
-            config: How.
-            captured: Whether steps become CUDA graphs; by default on a GPU.
+            field: The field to train, on its device.
+            pixels: Sampler of training pixels; on the field's device if that is a GPU.
+            exposures: Exposures of the images, on the field's device.
+            config: Training options.
+            cuda_graphs: Whether to capture steps as CUDA graphs; by default on a GPU.
 
         Raises:
-            BackendError: the pixels lie elsewhere than the field, or steps that are to be captured cannot be.
+            BackendError: The pixels are not on the field's device, or steps cannot be captured.
         """
         self.field, self.pixels, self.exposures, self.config = field, pixels, exposures, config
         self.device = field.origin.device
-        _check_places(self.device, pixels, captured)
-        if captured and config.robust_trim:
-            raise BackendError(f"trainer: steps cannot be captured with trim {config.robust_trim:g}: {TRIMMED}")
+        _check_devices(self.device, pixels, cuda_graphs)
+        if cuda_graphs and config.robust_trim:
+            raise BackendError(
+                f"trainer: no CUDA graphs with robust_trim {config.robust_trim:g}: {NO_GRAPHS_WITH_TRIM}; set it to 0"
+            )
         self.optimizer = FieldOptimizer(field)
         self.inliers = InlierTracker(pixels.input_cameras) if config.robust_trim else None
         self.step = 0
-        self.poses = self._refiner()
+        self.poses = self._pose_refiner()
         self.monitor = LossMonitor(self.device)
         on_gpu = self.device.type == "cuda"
         self._generator = torch.Generator(self.device if on_gpu else "cpu")
-        self._fading = field.spec.num_levels if self.poses is not None and self.poses.has_multiple else None
+        refines_poses = self.poses is not None and self.poses.has_multiple
+        self._num_fading_levels = field.spec.num_levels if refines_poses else None
         self._schedule = (
-            DeviceSchedule(config, self._fading, self.device) if isinstance(pixels, DevicePixelSampler) else None
+            DeviceSchedule(config, self._num_fading_levels, self.device)
+            if isinstance(pixels, DevicePixelSampler)
+            else None
         )
-        self._graphed = GraphedSteps(self._step_graphed, self._generator) if on_gpu and captured is not False else None
+        use_graphs = on_gpu and cuda_graphs is not False
+        self._graphed = GraphedSteps(self._step_graphed, self._generator) if use_graphs else None
 
     def train_step(self) -> StepMetrics:
-        """Take one step.
+        """Run one step.
 
         Raises:
-            TrainingError: The loss is no longer finite; the step is named. On the processor nothing was updated then;
-                on a GPU it is `check` that finds out.
+            TrainingError: The loss is not finite; names the step. On the CPU, nothing was updated. On a GPU, only
+                `check` raises.
         """
         if self.step > 0 and self._progress.step == 0:
             self._restart_field()
         self.pixels.prefetch(self.step)
         seed = self.config.seed * 1_000_003 + self.step
-        pace = schedule_at(self.step, self.config, self._fading)
-        kind = StepVariant(
-            trains_proposals=trains_proposals(self.step, self.config), fades_levels=pace.num_levels is not None
+        schedule = schedule_at(self.step, self.config, self._num_fading_levels)
+        variant = StepVariant(
+            trains_proposals=trains_proposals(self.step, self.config), fades_levels=schedule.num_levels is not None
         )
-        moves = self.updates_poses and self._progress.step % POSE_UPDATE_EVERY == 0
+        pose_step = self.updates_poses and self._progress.step % POSE_UPDATE_EVERY == 0
         if self._schedule is not None:
-            pace = self._schedule.set_step(self.step)
-        if self._graphed is not None and self._can_graph(moves):
-            self._graphed.train_step(kind, seed)
+            schedule = self._schedule.set_step(self.step)
+        if self._graphed is not None and self._can_graph(pose_step):
+            self._graphed.train_step(variant, seed)
         else:
             self._generator.manual_seed(seed)
-            self._step(pace, kind, moves)
+            self._step(schedule, variant, pose_step)
         self.step += 1
         return StepMetrics(step=self.step, values=self.monitor.last.clone())
 
     @property
     def updates_poses(self) -> bool:
-        """Whether some steps move poses."""
-        return self._fading is not None
+        """Whether some steps update poses."""
+        return self._num_fading_levels is not None
 
     @property
     def replay(self) -> tuple[bool, str]:
-        """Whether steps are replayed from CUDA graphs, and which, or why not."""
+        """Whether steps are replayed from CUDA graphs, and which ones or why not."""
         if self._graphed is None:
-            return False, "captured is False" if self.device.type == "cuda" else "CUDA graphs need a GPU"
+            return False, "cuda_graphs is False" if self.device.type == "cuda" else "CUDA graphs need a GPU"
         if self.inliers is not None:
-            return False, TRIMMED
-        return True, "all but those that move poses" if self.updates_poses else "all steps"
+            return False, NO_GRAPHS_WITH_TRIM
+        return True, "all steps except those that update poses" if self.updates_poses else "all steps"
 
     @property
     def _progress(self) -> RoundProgress:
         return progress_at(self.step, self.config)
 
     def _restart_field(self) -> None:
-        """Forget the field, and go on from the poses that it led to.
+        """Reinitialize the field and keep the refined poses.
 
-        What a field learned from wrong poses holds them there. In place, since graphs know where everything is.
+        A field trained on wrong poses keeps them from improving. The parameters are overwritten in place, since CUDA
+        graphs hold their addresses.
         """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.config.seed + self.step)
-            fresh = dict(BlockField(self.field.spec).named_parameters())
+            initial = dict(BlockField(self.field.spec).named_parameters())
         with torch.no_grad():
             for name, value in self.field.named_parameters():
-                value.copy_(fresh[name])
+                value.copy_(initial[name])
         self.optimizer.reset()
         if self.inliers is not None:
             self.inliers = InlierTracker(self.pixels.input_cameras)
@@ -166,54 +173,54 @@ class Trainer:
             self.poses.start_round()
 
     def check(self) -> None:
-        """Wait for the steps so far.
+        """Wait for all steps so far and check their losses.
 
         Raises:
-            TrainingError: the loss of one was not finite; names the first.
+            TrainingError: A loss was not finite; names the first such step.
         """
         self.monitor.check()
 
-    def _can_graph(self, moves: bool) -> bool:
-        """Whether a step does to the letter what others did, so that a graph can take it.
+    def _can_graph(self, pose_step: bool) -> bool:
+        """Return whether a step can be captured and replayed.
 
-        Here is all that cannot: a step that moves poses solves for them on the processor, and see TRIMMED.
+        A pose step cannot, since it solves for poses on the CPU; for the other case, see `NO_GRAPHS_WITH_TRIM`.
         """
-        return not moves and self.inliers is None
+        return not pose_step and self.inliers is None
 
-    def _step_graphed(self, kind: StepVariant) -> None:
+    def _step_graphed(self, variant: StepVariant) -> None:
         assert self._schedule is not None
-        self._step(self._schedule.schedule, kind, moves=False)
+        self._step(self._schedule.schedule, variant, pose_step=False)
 
-    def _step(self, pace: StepSchedule, kind: StepVariant, moves: bool) -> None:
-        """The step itself; on a GPU nothing in it waits, but for what `_can_graph` tells of."""
-        if self._fading is not None:
-            self.field.base.active_levels = pace.num_levels if kind.fades_levels else None
+    def _step(self, schedule: StepSchedule, variant: StepVariant, pose_step: bool) -> None:
+        """Run one step. On a GPU it does not synchronize, except in the cases that `_can_graph` excludes."""
+        if self._num_fading_levels is not None:
+            self.field.base.active_levels = schedule.num_levels if variant.fades_levels else None
         batch = self._batch()
         rays = self.pixels.cameras.rays(batch.frames, batch.pixels, self.pixels.distortion_info)
-        if moves:
+        if pose_step:
             rays = rays.requires_grad_copy()
-        # Not plain indexing: its gradient is summed by threads in any order, and a resumed training would drift.
+        # Not plain indexing: its backward pass sums in a nondeterministic order, and a resumed training would differ.
         codes = self.field.appearance_codes.index_select(0, batch.frames)
-        seen = render_rays(
+        outputs = render_rays(
             self.field,
             rays,
             codes,
             self.exposures[batch.frames],
             generator=self._generator,
-            anneal=pace.proposal_anneal,
-            train_proposals=kind.trains_proposals,
+            anneal=schedule.proposal_anneal,
+            train_proposals=variant.trains_proposals,
             gradient_scaling_distance=GRADIENT_SCALING_DISTANCE * self.field.spec.half_extent,
         )
-        color_loss = losses.photometric(seen.color, batch.colors, self._inliers(seen, batch))
-        shapes = None if moves else pace.depth_tolerance
-        loss = color_loss + self._regularizers(seen, batch, kind.trains_proposals, shapes)
-        loss = loss + visibility_loss(self.field, rays, seen, self._generator)
-        self.monitor.record(loss, color_loss, pace.count)
+        color_loss = losses.photometric(outputs.color, batch.colors, self._inliers(outputs, batch))
+        depth_tolerance = None if pose_step else schedule.depth_tolerance
+        loss = color_loss + self._regularizers(outputs, batch, variant.trains_proposals, depth_tolerance)
+        loss = loss + visibility_loss(self.field, rays, outputs, self._generator)
+        self.monitor.record(loss, color_loss, schedule.count)
         if self.device.type == "cpu":
             self.monitor.check()
         loss.backward()
-        self.optimizer.step(pace)
-        if moves:
+        self.optimizer.step(schedule)
+        if pose_step:
             self._update_poses(rays, batch, float(color_loss.detach()))
 
     def _batch(self) -> PixelBatch:
@@ -223,36 +230,36 @@ class Trainer:
         return self.pixels.batch(self.step, self.config.rays_per_step, depth_rays)
 
     def _sync_cameras(self) -> None:
-        """Take the photographs to be from where they are now thought to be."""
+        """Set the pixel sampler's cameras to the refined poses."""
         if self.poses is not None:
             self.pixels.set_cameras(self.poses.cameras())
 
-    def _refiner(self) -> PoseRefiner | None:
+    def _pose_refiner(self) -> PoseRefiner | None:
         if not self.config.pose_refinement:
             return None
-        every = pose_segments(self.pixels.capture, self.config.pose_segment_length)
-        own = [every[index] for index in self.pixels.frames]
-        return PoseRefiner(self.pixels.input_cameras, own, self.field.spec.half_extent)
+        segment_of_frame = pose_segments(self.pixels.capture, self.config.pose_segment_length)
+        block_segments = [segment_of_frame[index] for index in self.pixels.frames]
+        return PoseRefiner(self.pixels.input_cameras, block_segments, self.field.spec.half_extent)
 
     def _update_poses(self, rays: RayBundle, batch: PixelBatch, squared_error: float) -> None:
         assert self.poses is not None
-        place = self._progress
+        at = self._progress
         self.poses.update(
             rays,
             batch.frames,
             squared_error=squared_error,
-            update=place.step // POSE_UPDATE_EVERY,
-            progress=place.progress,
+            update=at.step // POSE_UPDATE_EVERY,
+            progress=at.progress,
         )
         self._sync_cameras()
 
     def state(self) -> dict[str, Tensor]:
-        """All but the weights that a training needs to go on: moments, poses, and where outliers crowd."""
+        """Return all state for a checkpoint except the field's weights: moments, poses and outlier statistics."""
         poses = {} if self.poses is None else {f"poses.{name}": value for name, value in self.poses.state().items()}
         return self.optimizer.state() | poses | ({} if self.inliers is None else self.inliers.state())
 
     def restore(self, state: dict[str, Tensor]) -> None:
-        """Take that state back."""
+        """Restore the state from a checkpoint."""
         self.optimizer.restore(state)
         if self.poses is not None:
             self.poses.restore({name: state[f"poses.{name}"] for name in self.poses.state()})
@@ -260,48 +267,54 @@ class Trainer:
         if self.inliers is not None:
             self.inliers.restore(state)
 
-    def _inliers(self, seen: RayOutputs, batch: PixelBatch) -> Bool[Tensor, "rays"] | None:
-        """The rays whose colors to learn from, where outliers are trimmed; None where every ray is trusted."""
+    def _inliers(self, outputs: RayOutputs, batch: PixelBatch) -> Bool[Tensor, "rays"] | None:
+        """Return the inlier mask of the rays; None without `robust_trim`."""
         if self.inliers is None:
             return None
-        share = self.config.robust_trim * min(1.0, self._progress.progress / TRIM_FRACTION)
-        errors = (seen.color.detach() - batch.colors).square().mean(-1)
-        return self.inliers.inlier_mask(batch.frames, batch.pixels, errors, share)
+        fraction = self.config.robust_trim * min(1.0, self._progress.progress / TRIM_WARM_UP_FRACTION)
+        errors = (outputs.color.detach() - batch.colors).square().mean(-1)
+        return self.inliers.inlier_mask(batch.frames, batch.pixels, errors, fraction)
 
     def _regularizers(
-        self, seen: RayOutputs, batch: PixelBatch, train_proposals: bool, shell: float | Float[Tensor, ""] | None
+        self,
+        outputs: RayOutputs,
+        batch: PixelBatch,
+        train_proposals: bool,
+        depth_tolerance: float | Float[Tensor, ""] | None,
     ) -> Tensor:
-        """All but the losses of color and visibility; those of shape too where a shell is given."""
-        fine = RayHistogram(s_edges=seen.samples.s_edges, weights=seen.weights)
+        """Return all losses except color and visibility; without the geometry losses if `depth_tolerance` is None."""
+        fine = RayHistogram(s_edges=outputs.samples.s_edges, weights=outputs.weights)
         total = self.config.appearance_reg * losses.appearance_reg(self.field.appearance_codes)
         if train_proposals:
-            total = total + sum(losses.interlevel(fine, proposal) for proposal in seen.proposals)
-        # Where a photograph was taken from, its colors alone say. The depth loss takes the measured distance as fixed,
-        # though it changes as the camera moves, and by distortion a camera would go to where surfaces look thin.
-        return total if shell is None else total + self._shape_losses(seen, fine, batch, shell)
+            total = total + sum(losses.interlevel(fine, proposal) for proposal in outputs.proposals)
+        # Only colors may move poses. The depth loss assumes a fixed measured distance, which changes as the camera
+        # moves, and the distortion loss would move a camera to where surfaces look thin.
+        if depth_tolerance is None:
+            return total
+        return total + self._geometry_losses(outputs, fine, batch, depth_tolerance)
 
-    def _shape_losses(
-        self, seen: RayOutputs, fine: RayHistogram, batch: PixelBatch, shell: float | Float[Tensor, ""]
+    def _geometry_losses(
+        self, outputs: RayOutputs, fine: RayHistogram, batch: PixelBatch, depth_tolerance: float | Float[Tensor, ""]
     ) -> Tensor:
         total = self.config.distortion_weight * losses.distortion(fine)
         if len(batch.depths):
-            total = total + self.config.depth_weight * self._depth_loss(seen, batch.depths, shell)
+            total = total + self.config.depth_weight * self._depth_loss(outputs, batch.depths, depth_tolerance)
         if len(batch.sky):
-            total = total + self.config.sky_weight * losses.sky_opacity(seen.opacity, batch.sky)
+            total = total + self.config.sky_weight * losses.sky_opacity(outputs.opacity, batch.sky)
         return total
 
     def _depth_loss(
-        self, seen: RayOutputs, depths: Float[Tensor, "measured"], shell: float | Float[Tensor, ""]
+        self, outputs: RayOutputs, depths: Float[Tensor, "measured"], depth_tolerance: float | Float[Tensor, ""]
     ) -> Tensor:
         rows = slice(0, len(depths))
-        sight = losses.line_of_sight(seen.weights[rows], seen.samples.t_mids[rows], depths, shell * depths)
-        opacity = seen.opacity[rows]
-        mean = (seen.weights[rows] * seen.samples.t_mids[rows]).sum(-1) / opacity.clamp_min(1e-3)
-        return sight + losses.expected_depth(mean, depths, opacity)
+        t_mids, opacity = outputs.samples.t_mids[rows], outputs.opacity[rows]
+        line_of_sight = losses.line_of_sight(outputs.weights[rows], t_mids, depths, depth_tolerance * depths)
+        mean_depth = (outputs.weights[rows] * t_mids).sum(-1) / opacity.clamp_min(1e-3)
+        return line_of_sight + losses.expected_depth(mean_depth, depths, opacity)
 
 
-def _check_places(device: torch.device, pixels: PixelSampler | DevicePixelSampler, captured: bool | None) -> None:
+def _check_devices(device: torch.device, pixels: PixelSampler | DevicePixelSampler, cuda_graphs: bool | None) -> None:
     if device.type == "cuda" and isinstance(pixels, PixelSampler):
-        raise BackendError(f"trainer: the field is on {device} and the pixels are not; give DevicePixels on {device}")
-    if captured and device.type != "cuda":
-        raise BackendError(f"trainer: steps cannot be captured on {device}; leave captured out, or train on a GPU")
+        raise BackendError(f"trainer: the field is on {device} but the pixels are not; use DevicePixelSampler")
+    if cuda_graphs and device.type != "cuda":
+        raise BackendError(f"trainer: CUDA graphs are not available on {device}; omit cuda_graphs or train on a GPU")

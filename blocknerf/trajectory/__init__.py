@@ -1,1 +1,1 @@
-"""Where a film's camera is at every moment."""
+"""Camera trajectories of videos."""

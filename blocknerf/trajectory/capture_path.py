@@ -1,4 +1,4 @@
-"""Which photographs a fly-through follows: one camera's, in order, along one unbroken stretch."""
+"""Find the path that a fly-through follows: the images of one camera, in order, without gaps."""
 
 import re
 from collections.abc import Sequence
@@ -12,14 +12,14 @@ from blocknerf.cameras import Cameras
 from blocknerf.errors import RunError
 
 MAX_GAP = 8.0
-"""Steps this many times the usual one end a stretch: a camera does not go there, it was carried or cut."""
+"""Steps longer than this many median steps split a path: the recording was interrupted there."""
 
 Positions = Float[np.ndarray, "frames 3"]
 
 
 @runtime_checkable
 class FrameLike(Protocol):
-    """What is asked of a photograph here; `blocknerf.capture.frame.Frame` is one."""
+    """The attributes of a frame that are used here; `blocknerf.capture.frame.Frame` has them."""
 
     @property
     def name(self) -> str: ...
@@ -33,59 +33,60 @@ class FrameLike(Protocol):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CapturePath:
-    """One unbroken stretch of one camera's way."""
+    """A contiguous part of one camera's path."""
 
     segment: str
     camera: str
     frames: tuple[int, ...]
-    """Positions in the capture, in the order they were passed."""
+    """Indices into the frames of the capture, in order of capture."""
     length: float
-    """Of the way, in world units."""
+    """Path length in world units."""
 
 
-def longest_path(cameras: Cameras, shots: Sequence[FrameLike], segment: str | None = None) -> CapturePath:
-    """The longest unbroken stretch of any segment (or of the one named), by its most forward-looking camera.
+def longest_path(cameras: Cameras, capture_frames: Sequence[FrameLike], segment: str | None = None) -> CapturePath:
+    """Return the longest contiguous path of one segment, or of all segments if `segment` is None.
+
+    A segment's path is that of its most forward-looking camera.
 
     Raises:
-        RunError: there are no photographs, or no segment of that name.
+        RunError: There are no frames, or no segment with this name.
     """
-    names = list(dict.fromkeys(shot.segment for shot in shots))
+    names = list(dict.fromkeys(frame.segment for frame in capture_frames))
     if not names:
-        raise RunError("trajectory: there are no photographs to fly along; ingest a capture with frames")
+        raise RunError("trajectory: the capture has no images to follow; ingest a capture with frames")
     if segment is not None and segment not in names:
-        raise RunError(f"trajectory: no segment {segment!r}; name one of {', '.join(names[:8])}")
-    chosen = names if segment is None else [segment]
-    return max((_segment_path(cameras, shots, name) for name in chosen), key=lambda passage: passage.length)
+        raise RunError(f"trajectory: no segment {segment!r}; use one of {', '.join(names[:8])}")
+    candidates = names if segment is None else [segment]
+    return max((_segment_path(cameras, capture_frames, name) for name in candidates), key=lambda path: path.length)
 
 
-def _segment_path(cameras: Cameras, shots: Sequence[FrameLike], segment: str) -> CapturePath:
-    members: dict[str, list[int]] = {}
-    for i, shot in enumerate(shots):
-        if shot.segment == segment:
-            members.setdefault(shot.camera, []).append(i)
+def _segment_path(cameras: Cameras, capture_frames: Sequence[FrameLike], segment: str) -> CapturePath:
+    by_camera: dict[str, list[int]] = {}
+    for i, frame in enumerate(capture_frames):
+        if frame.segment == segment:
+            by_camera.setdefault(frame.camera, []).append(i)
     centers = cameras.centers.double().numpy()
-    ways = {camera: sort_frames(centers, shots, frames) for camera, frames in members.items()}
-    # A tenth is nothing to see: among cameras as forward-looking as each other, the capture's first one films.
-    camera = max(ways, key=lambda name: round(forward_alignment(cameras, ways[name]), 1))
-    pose_segments = split_at_gaps(centers, ways[camera])
-    best = max(pose_segments, key=lambda frames: path_length(centers[frames]))
-    return CapturePath(segment=segment, camera=camera, frames=tuple(best), length=path_length(centers[best]))
+    paths = {camera: sort_frames(centers, capture_frames, frames) for camera, frames in by_camera.items()}
+    # Rounded to a tenth, since smaller differences are not visible; of equal cameras, the first one is used.
+    camera = max(paths, key=lambda name: round(forward_alignment(cameras, paths[name]), 1))
+    longest = max(split_at_gaps(centers, paths[camera]), key=lambda frames: path_length(centers[frames]))
+    return CapturePath(segment=segment, camera=camera, frames=tuple(longest), length=path_length(centers[longest]))
 
 
-def sort_frames(centers: Positions, shots: Sequence[FrameLike], frames: list[int]) -> list[int]:
-    """Photographs of one camera as they were passed: by time where it is known, else by name or as listed.
+def sort_frames(centers: Positions, capture_frames: Sequence[FrameLike], frames: list[int]) -> list[int]:
+    """Return the frames of one camera in order of capture.
 
-    Of the last two, the one that makes the shorter way.
+    The order is by timestamp if all frames have one, else by name or as listed, whichever path is shorter.
     """
-    times = [shots[i].timestamp for i in frames]
+    times = [capture_frames[i].timestamp for i in frames]
     if all(time is not None for time in times):
         return [i for _, i in sorted(zip(times, frames, strict=True))]
-    named = sorted(frames, key=lambda i: natural_sort_key(shots[i].name))
-    return min(frames, named, key=lambda order: path_length(centers[order]))
+    by_name = sorted(frames, key=lambda i: natural_sort_key(capture_frames[i].name))
+    return min(frames, by_name, key=lambda order: path_length(centers[order]))
 
 
 def natural_sort_key(name: str) -> list[tuple[int, str]]:
-    """Sorts numbers in names by their value.
+    """Return a sort key that compares the numbers in names by value.
 
     >>> sorted(["10.jpg", "9.jpg"], key=natural_sort_key)
     ['9.jpg', '10.jpg']
@@ -95,30 +96,30 @@ def natural_sort_key(name: str) -> list[tuple[int, str]]:
 
 
 def forward_alignment(cameras: Cameras, frames: list[int]) -> float:
-    """Mean cosine between where a camera looks and where it goes; 0 for one that stands still."""
-    motion = cameras.camera_to_world[frames].double().numpy()
-    steps = np.diff(motion[:, :, 3], axis=0)
+    """Return the mean cosine between viewing direction and direction of travel; 0 for a static camera."""
+    poses = cameras.camera_to_world[frames].double().numpy()
+    steps = np.diff(poses[:, :, 3], axis=0)
     lengths = np.linalg.norm(steps, axis=-1)
-    moving = lengths > 0.1 * median_step(motion[:, :, 3])
+    moving = lengths > 0.1 * median_step(poses[:, :, 3])
     if not moving.any():
         return 0.0
-    return float(((motion[:-1, :, 2] * steps).sum(-1)[moving] / lengths[moving]).mean())
+    return float(((poses[:-1, :, 2] * steps).sum(-1)[moving] / lengths[moving]).mean())
 
 
 def split_at_gaps(centers: Positions, frames: list[int]) -> list[list[int]]:
-    """The way cut wherever it leaps."""
+    """Split a path at steps longer than `MAX_GAP` median steps."""
     steps = np.linalg.norm(np.diff(centers[frames], axis=0), axis=-1)
     cuts = np.flatnonzero(steps > MAX_GAP * median_step(centers[frames])) + 1
     return [part.tolist() for part in np.split(np.array(frames), cuts)]
 
 
 def median_step(positions: Positions) -> float:
-    """Median distance between neighbors that are not at rest; 0 where nothing moves."""
+    """Return the median distance between consecutive positions, ignoring stops; 0 if nothing moves."""
     steps = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
     moving = steps[steps > 0.1 * steps.mean()] if steps.size else steps
     return float(np.median(moving)) if moving.size else 0.0
 
 
 def path_length(positions: Positions) -> float:
-    """Length of the line through positions."""
+    """Return the length of the polyline through the positions."""
     return float(np.linalg.norm(np.diff(positions, axis=0), axis=-1).sum())

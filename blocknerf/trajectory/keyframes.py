@@ -1,4 +1,4 @@
-"""A film through a few chosen views."""
+"""Trajectory through keyframes."""
 
 import numpy as np
 import torch
@@ -20,50 +20,51 @@ def through_keyframes(
     height: int,
     fps: float = 24.0,
 ) -> Trajectory:
-    """A film that passes through every keyframe, in position by a cubic spline, in orientation by a spherical one.
+    """Return a trajectory through all keyframes: a cubic spline of positions and a rotation spline of orientations.
 
-    Keyframes get time in proportion to the way between them and to the turn, whichever is the greater part of
-    the whole, so neither flights nor pans rush. Orientations go the shorter way round, with a continuous rate of
-    turn; lenses change evenly in their logarithm.
+    The time between two keyframes is proportional to the distance or to the rotation angle between them, relative to
+    their totals, whichever is larger, so both translations and rotations have a moderate speed. Rotations take the
+    shorter direction, with continuous angular velocity. Focal lengths are interpolated in log space.
 
     Args:
         camera_to_world: Two or more poses, OpenCV axes.
-        focals: In pixels of the film.
-        frames: How many pictures the film has.
-        width: Of the film, in pixels.
-        height: Of the film, in pixels.
-        fps: Pictures a second.
+        focals: Focal lengths in pixels of the video.
+        frames: Number of frames of the video.
+        width: Width of the video, in pixels.
+        height: Height of the video, in pixels.
+        fps: Frames per second.
 
     Raises:
-        RunError: there are fewer than two keyframes, two neighbors are the same, or a size or count is impossible.
+        RunError: There are fewer than two keyframes, two neighbors are equal, or a size or count is invalid.
     """
     if len(camera_to_world) < 2 or frames < 2:
-        raise RunError(f"trajectory: {len(camera_to_world)} keyframes and {frames} frames; give at least 2 of each")
+        raise RunError(f"trajectory: {len(camera_to_world)} keyframes and {frames} frames; use at least 2 of each")
     check_video(frames, width, height, fps)
     poses = camera_to_world.double().numpy()
-    turns = Rotation.from_matrix(poses[:, :, :3])
-    times = _times(poses[:, :, 3], turns)
-    wanted = np.linspace(0.0, 1.0, frames)
-    positions = CubicSpline(times, poses[:, :, 3])(wanted)
-    matrices = RotationSpline(times, turns)(wanted).as_matrix()
-    lenses = np.exp(np.interp(wanted, times, np.log(focals.double().numpy())))
+    rotations = Rotation.from_matrix(poses[:, :, :3])
+    times = _keyframe_times(poses[:, :, 3], rotations)
+    frame_times = np.linspace(0.0, 1.0, frames)
+    positions = CubicSpline(times, poses[:, :, 3])(frame_times)
+    matrices = RotationSpline(times, rotations)(frame_times).as_matrix()
+    frame_focals = np.exp(np.interp(frame_times, times, np.log(focals.double().numpy())))
     return Trajectory(
         camera_to_world=torch.from_numpy(np.concatenate([matrices, positions[:, :, None]], -1)).float(),
-        focals=torch.from_numpy(lenses).float(),
+        focals=torch.from_numpy(frame_focals).float(),
         width=width,
         height=height,
         fps=fps,
     )
 
 
-def _times(positions: Float[np.ndarray, "keyframes 3"], turns: Rotation) -> Float[np.ndarray, "keyframes"]:
-    """When each keyframe is passed, from 0 to 1."""
+def _keyframe_times(positions: Float[np.ndarray, "keyframes 3"], rotations: Rotation) -> Float[np.ndarray, "keyframes"]:
+    """Return the time of each keyframe, from 0 to 1."""
     distances = np.linalg.norm(np.diff(positions, axis=0), axis=-1)
-    angles = (turns[:-1].inv() * turns[1:]).magnitude()
-    parts = [effort / effort.sum() for effort in (distances, np.where(angles < 1e-6, 0.0, angles)) if effort.sum() > 0]
-    efforts = np.maximum.reduce(parts) if parts else distances
-    if (efforts <= 0).any():
-        first = int(np.flatnonzero(efforts <= 0)[0])
+    angles = (rotations[:-1].inv() * rotations[1:]).magnitude()
+    changes = distances, np.where(angles < 1e-6, 0.0, angles)
+    fractions = [change / change.sum() for change in changes if change.sum() > 0]
+    durations = np.maximum.reduce(fractions) if fractions else distances
+    if (durations <= 0).any():
+        first = int(np.flatnonzero(durations <= 0)[0])
         raise RunError(f"trajectory: keyframes {first} and {first + 1} are the same view; remove one of them")
-    times = np.concatenate([[0.0], np.cumsum(efforts)])
+    times = np.concatenate([[0.0], np.cumsum(durations)])
     return times / times[-1]

@@ -1,4 +1,4 @@
-"""A step of the Adam optimizer that leaves untouched entries alone."""
+"""An Adam step that skips entries without a gradient."""
 
 from blocknerf.kernels.adam.api import adam_step
 

@@ -1,4 +1,4 @@
-"""One step of Adam over one tensor, with the backend chosen and the input checked."""
+"""One Adam step over one tensor: input checks and backend choice."""
 
 from jaxtyping import Float, Float16
 from torch import Tensor
@@ -10,52 +10,52 @@ from blocknerf.kernels.backends import Backend, choose
 def adam_step(
     parameter: Float[Tensor, "*shape"],
     gradient: Float[Tensor, "*shape"],
-    first: Float[Tensor, "*shape"],
-    second: Float[Tensor, "*shape"],
+    exp_avg: Float[Tensor, "*shape"],
+    exp_avg_sq: Float[Tensor, "*shape"],
     *,
     step: int | Tensor,
-    rate: float | Tensor,
+    lr: float | Tensor,
     betas: tuple[float, float],
     epsilon: float,
-    half: Float16[Tensor, "*shape"] | None = None,
+    half_copy: Float16[Tensor, "*shape"] | None = None,
     backend: Backend = "auto",
 ) -> None:
     """Update a parameter and its two moments in place (Kingma & Ba 2015).
 
-    An entry whose gradient is exactly zero is left alone, parameter and moments, as instant-ngp does for the
-    entries of a hash table that no sample of the step touched. Bias is corrected by `step`, counted from 1, for all
-    entries alike. A NaN gradient is not zero: it makes its parameter NaN.
+    An entry with a gradient of exactly zero is skipped, parameter and moments, as instant-ngp does for hash table
+    entries that no sample of the step touched. Bias is corrected by `step`, counted from 1, for all entries alike.
+    A NaN gradient is not zero: it makes its parameter NaN.
 
-    `half` is a copy of the parameter in half precision that is kept up to date; it must have been one before, for
-    entries left alone may not be copied. `step` and `rate` may be 0-dimensional float32 tensors beside the parameter,
-    which are read when the work is done, so that a captured CUDA graph can advance.
+    `half_copy` is a half-precision copy of the parameter that is kept up to date. It must be up to date before the
+    call, because skipped entries may not be copied. `step` and `lr` may be 0-dimensional float32 tensors on the
+    parameter's device. They are read when the kernel runs, so a captured CUDA graph can advance.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
-        ValueError: tensors differ in shape or place or are not contiguous, or `step` is less than one.
+        BackendError: The requested backend cannot be used here.
+        ValueError: Tensors differ in shape or device or are not contiguous, or `step` is less than one.
     """
-    tensors = (parameter.detach(), gradient, first, second)
-    _check(tensors if half is None else (*tensors, half), step, rate)
-    chosen = choose("adam", backend, *tensors)
+    tensors = (parameter.detach(), gradient, exp_avg, exp_avg_sq)
+    _check(tensors if half_copy is None else (*tensors, half_copy), step, lr)
+    backend_name = choose("adam", backend, *tensors)
     implementation = torch_impl.adam_step
-    if chosen == "triton":
+    if backend_name == "triton":
         from blocknerf.kernels.adam import triton_impl
 
         implementation = triton_impl.adam_step
-    elif chosen == "numba":
+    elif backend_name == "numba":
         from blocknerf.kernels.adam import numba_impl
 
         implementation = numba_impl.adam_step
-    implementation(*tensors, step, rate, betas, epsilon, half)
+    implementation(*tensors, step, lr, betas, epsilon, half_copy)
 
 
-def _check(tensors: tuple[Tensor, ...], step: int | Tensor, rate: float | Tensor) -> None:
+def _check(tensors: tuple[Tensor, ...], step: int | Tensor, lr: float | Tensor) -> None:
     if any(tensor.shape != tensors[0].shape or not tensor.is_contiguous() for tensor in tensors):
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors)
-        raise ValueError(f"adam: tensors must be contiguous and of one shape, these are {shapes}")
-    for name, number in (("step", step), ("rate", rate)):
+        raise ValueError(f"adam: tensors must be contiguous and have one shape, but have {shapes}")
+    for name, number in (("step", step), ("lr", lr)):
         if isinstance(number, Tensor) and (number.shape or number.device != tensors[0].device):
             raise ValueError(f"adam: {name} must be a number or a 0-dimensional tensor on {tensors[0].device}")
-    # A number in a GPU's memory is not looked at: that would wait for all work before it.
+    # A step in GPU memory is not checked: reading it would wait for all earlier work.
     if not isinstance(step, Tensor) and step < 1:
-        raise ValueError(f"adam: step {step} is not a count from 1")
+        raise ValueError(f"adam: step {step} is less than 1; steps count from 1")

@@ -1,4 +1,4 @@
-"""The Adam step in Triton for a GPU, float32: one pass over memory, none over what no sample touched."""
+"""Triton (GPU, float32) Adam step: one pass over memory that skips groups without gradients."""
 
 import math
 from typing import no_type_check
@@ -9,70 +9,70 @@ from jaxtyping import Float, Float16
 from torch import Tensor
 
 from blocknerf.kernels.precision import HALF_MAX
-from blocknerf.kernels.triton_ops import absorbed, within
+from blocknerf.kernels.triton_ops import clamp_nan, one_minus_exp_neg
 
 GROUPS = 256
-"""Groups of four entries of one program. One gradient that is not zero has its whole group read: 16 bytes at once."""
+"""Groups of four entries per program. One nonzero gradient makes its whole group be read, as one 16-byte access."""
 
 
 def adam_step(
     parameter: Float[Tensor, "*shape"],
     gradient: Float[Tensor, "*shape"],
-    first: Float[Tensor, "*shape"],
-    second: Float[Tensor, "*shape"],
+    exp_avg: Float[Tensor, "*shape"],
+    exp_avg_sq: Float[Tensor, "*shape"],
     step: int | Tensor,
-    rate: float | Tensor,
+    lr: float | Tensor,
     betas: tuple[float, float],
     epsilon: float,
-    half: Float16[Tensor, "*shape"] | None,
+    half_copy: Float16[Tensor, "*shape"] | None,
 ) -> None:
-    """What `reference.adam_step` does, in one kernel; entries left alone are not copied either."""
+    """Triton version of `torch_impl.adam_step`, one kernel. Skipped entries are not copied to `half_copy` either."""
     count = parameter.numel()
     if not count:
         return
-    numbers = [number if isinstance(number, Tensor) else float(number) for number in (step, rate)]
-    in_memory = [isinstance(number, Tensor) for number in numbers]
-    # What is left of one, and logarithms, are taken in double precision: single precision would lose digits.
-    rests = [1 - beta for beta in betas]
-    settings = (*betas, *rests, *(math.log(max(beta, 1e-30)) for beta in betas), epsilon, HALF_MAX)
-    tensors = (parameter.detach(), gradient, first, second, half)
+    scalars = [scalar if isinstance(scalar, Tensor) else float(scalar) for scalar in (step, lr)]
+    in_memory = [isinstance(scalar, Tensor) for scalar in scalars]
+    # 1 - beta and logarithms are computed in double precision: single precision would lose digits.
+    one_minus_betas = [1 - beta for beta in betas]
+    settings = (*betas, *one_minus_betas, *(math.log(max(beta, 1e-30)) for beta in betas), epsilon, HALF_MAX)
+    tensors = (parameter.detach(), gradient, exp_avg, exp_avg_sq, half_copy)
     grid = (triton.cdiv(count, 4 * GROUPS),)
-    _step[grid](*tensors, *numbers, *map(float, settings), count, *in_memory, GROUPS)
+    _step[grid](*tensors, *scalars, *map(float, settings), count, *in_memory, GROUPS)
 
 
 @triton.jit
 @no_type_check
 def _step(
-    parameter, gradient, first, second, half, step, rate,
-    keep_first, keep_second, new_first, new_second, log_first, log_second, epsilon, largest, count,
+    parameter, gradient, exp_avg, exp_avg_sq, half_copy, step, lr,
+    beta1, beta2, rest1, rest2, log_beta1, log_beta2, epsilon, half_max, count,
     STEP_IN_MEMORY: tl.constexpr, RATE_IN_MEMORY: tl.constexpr, GROUPS: tl.constexpr,
 ):  # fmt: skip
-    step, rate = _number(step, STEP_IN_MEMORY), _number(rate, RATE_IN_MEMORY)
-    size = rate / absorbed(-step * log_first)
-    scale = 1.0 / tl.sqrt(absorbed(-step * log_second))
+    step, lr = _load_scalar(step, STEP_IN_MEMORY), _load_scalar(lr, RATE_IN_MEMORY)
+    step_size = lr / one_minus_exp_neg(-step * log_beta1)
+    inv_sqrt_correction = 1.0 / tl.sqrt(one_minus_exp_neg(-step * log_beta2))
     group = tl.program_id(0).to(tl.int64) * GROUPS + tl.arange(0, GROUPS)
-    at = group[:, None] * 4 + tl.arange(0, 4)[None, :]
-    inside = at < count
-    slope = tl.load(gradient + at, mask=inside, other=0.0)
-    touched = slope != 0.0
-    # What is read and written must not depend on the entry, or it would go entry by entry.
-    read = inside & (tl.max(touched.to(tl.int32), 1) > 0)[:, None]
-    before = tl.load(first + at, mask=read, other=0.0)
-    mean = keep_first * before + new_first * slope
-    tl.store(first + at, tl.where(touched, mean, before), mask=read)
-    before = tl.load(second + at, mask=read, other=0.0)
-    square = keep_second * before + new_second * slope * slope
-    tl.store(second + at, tl.where(touched, square, before), mask=read)
-    before = tl.load(parameter + at, mask=read, other=0.0)
-    value = before - size * mean / (tl.sqrt(square) * scale + epsilon)
-    value = tl.where(touched, value, before)
-    tl.store(parameter + at, value, mask=read)
-    if half is not None:
-        tl.store(half + at, within(value, -largest, largest).to(tl.float16), mask=read)
+    offset = group[:, None] * 4 + tl.arange(0, 4)[None, :]
+    mask = offset < count
+    grad = tl.load(gradient + offset, mask=mask, other=0.0)
+    has_grad = grad != 0.0
+    # The mask must be the same for a whole group, or accesses would be split entry by entry.
+    group_mask = mask & (tl.max(has_grad.to(tl.int32), 1) > 0)[:, None]
+    old = tl.load(exp_avg + offset, mask=group_mask, other=0.0)
+    new_avg = beta1 * old + rest1 * grad
+    tl.store(exp_avg + offset, tl.where(has_grad, new_avg, old), mask=group_mask)
+    old = tl.load(exp_avg_sq + offset, mask=group_mask, other=0.0)
+    new_avg_sq = beta2 * old + rest2 * grad * grad
+    tl.store(exp_avg_sq + offset, tl.where(has_grad, new_avg_sq, old), mask=group_mask)
+    old = tl.load(parameter + offset, mask=group_mask, other=0.0)
+    value = old - step_size * new_avg / (tl.sqrt(new_avg_sq) * inv_sqrt_correction + epsilon)
+    value = tl.where(has_grad, value, old)
+    tl.store(parameter + offset, value, mask=group_mask)
+    if half_copy is not None:
+        tl.store(half_copy + offset, clamp_nan(value, -half_max, half_max).to(tl.float16), mask=group_mask)
 
 
 @triton.jit
 @no_type_check
-def _number(value, IN_MEMORY: tl.constexpr):
-    """A number that the host gave, or that lies in the GPU's memory."""
+def _load_scalar(value, IN_MEMORY: tl.constexpr):
+    """Return a scalar passed by the host, or loaded from GPU memory."""
     return tl.full((), 0.0, tl.float32) + (tl.load(value) if IN_MEMORY else value)

@@ -1,4 +1,4 @@
-"""Points of the world, contracted into the unit cube that grids live in."""
+"""Contraction of world points into the unit cube of the hash grids."""
 
 from blocknerf.kernels.contraction.api import contract_to_unit_cube
 

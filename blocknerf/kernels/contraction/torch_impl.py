@@ -1,4 +1,4 @@
-"""The contraction in plain PyTorch: any device, any floating type; the definition the other backend is held to."""
+"""Contraction in plain PyTorch, for any device and floating type. Tests hold the other backends to it."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -12,7 +12,7 @@ def contract_to_unit_cube(
     origin: tuple[float, float, float],
     half_extent: float,
 ) -> tuple[Float[Tensor, "points 3"], Float[Tensor, "points"]]:
-    """Contracted points, and footprints in the same unit."""
+    """Return contracted points, and footprints in unit-cube lengths."""
     normalized = (points - points.new_tensor(origin)) / half_extent
-    size = normalized.abs().amax(-1).clamp_min(1.0)
-    return contract(normalized) * 0.25 + 0.5, footprints * ((2.0 - 1.0 / size) / (size * (4.0 * half_extent)))
+    norm = normalized.abs().amax(-1).clamp_min(1.0)
+    return contract(normalized) * 0.25 + 0.5, footprints * ((2.0 - 1.0 / norm) / (norm * (4.0 * half_extent)))

@@ -10,8 +10,9 @@ import numpy as np
 class GridSpec:
     """A multiresolution hash grid (Mueller et al. 2022) in tiny-cuda-nn's layout, the same for every backend.
 
-    Level l has scale `base * growth^l - 1` and resolution `ceil(scale) + 1`; a point x of the unit cube lies at
-    `x * scale + 0.5` in it. A level is dense (x fastest) while `resolution^3` fits `2^log2_table`, else hashed.
+    Level l has scale `base_resolution * per_level_scale^l - 1` and resolution `ceil(scale) + 1`. A point x of the unit
+    cube is at `x * scale + 0.5` in it. A level is dense (x fastest) if `resolution^3` fits `2^log2_hashmap_size`, else
+    hashed.
 
     >>> GridSpec(num_levels=2, features_per_level=4, log2_hashmap_size=12, base_resolution=4, max_resolution=32).offsets
     (0, 64, 4160)
@@ -26,18 +27,18 @@ class GridSpec:
     def __post_init__(self) -> None:
         positive = (self.num_levels, self.features_per_level, self.log2_hashmap_size, self.base_resolution)
         if min(positive) < 1 or self.log2_hashmap_size > 28 or self.max_resolution < self.base_resolution:
-            raise ValueError(f"{self}: counts start at 1, log2_table ends at 28, finest >= base resolution")
+            raise ValueError(f"{self}: counts must be >= 1, log2_hashmap_size <= 28, max_resolution >= base_resolution")
 
     @property
     def per_level_scale(self) -> float:
-        """How much finer each level is than the one before."""
+        """Growth factor of the resolution from level to level."""
         if self.num_levels == 1:
             return 1.0
         return math.exp(math.log(self.max_resolution / self.base_resolution) / (self.num_levels - 1))
 
     @property
     def scales(self) -> tuple[float, ...]:
-        """Cells along the cube's edge, per level; rounded to float32 so that every backend and dtype sees the same."""
+        """Cells along the cube's edge, per level. Rounded to float32, so that all backends and dtypes use the same."""
         return tuple(
             float(np.float32(self.base_resolution * self.per_level_scale**level - 1.0))
             for level in range(self.num_levels)
@@ -50,7 +51,7 @@ class GridSpec:
 
     @property
     def offsets(self) -> tuple[int, ...]:
-        """The first entry of each level, and at the end the number of all entries."""
+        """The first entry of each level, and last the total number of entries."""
         offsets = [0]
         for resolution in self.resolutions:
             offsets.append(offsets[-1] + min(-(-(resolution**3) // 8) * 8, 1 << self.log2_hashmap_size))
@@ -58,7 +59,7 @@ class GridSpec:
 
     @property
     def num_entries(self) -> int:
-        """Entries of the whole table."""
+        """Number of entries of the table."""
         return self.offsets[-1]
 
     @property
@@ -69,5 +70,5 @@ class GridSpec:
 
     @property
     def output_dim(self) -> int:
-        """Numbers a point is encoded by: features of level 0, of level 1, and so on."""
+        """Size of an encoded point: the features of level 0, of level 1, and so on."""
         return self.num_levels * self.features_per_level

@@ -1,7 +1,7 @@
-"""The hash grid by tiny-cuda-nn, where it is installed: another implementation, on the same table.
+"""Hash grid by tiny-cuda-nn, if it is installed, on the same table as the other backends.
 
-The table has its layout, so one checkpoint serves both. It knows nothing of footprints: its features are weighed by
-level afterwards. Its gradients are summed in half precision, with the loss scaled by its binding.
+The table layout is the same, so checkpoints are interchangeable. tiny-cuda-nn does not support footprints, so features
+are weighted per level afterwards. Its gradients are summed in half precision, with the loss scaled by its binding.
 """
 
 from functools import cache
@@ -22,7 +22,7 @@ def encode(
     footprints: Float[Tensor, "points"] | None,
     gains: Float[Tensor, "levels"] | None,
 ) -> Float[Tensor, "points encoded"]:
-    """What `reference.encode` gives, in half precision."""
+    """tiny-cuda-nn version of `torch_impl.encode`, in half precision."""
     encoding = _encoding(spec, points.device)
     encoded = torch.func.functional_call(encoding, {"params": table.reshape(-1)}, (points.clamp(0.0, 1.0),))
     levels = encoded.float().view(len(points), spec.num_levels, spec.features_per_level)
@@ -33,7 +33,7 @@ def encode(
 
 @cache
 def _encoding(spec: GridSpec, device: torch.device) -> Any:
-    """Its module for a grid; the parameters that it comes with are never used."""
+    """Return the tiny-cuda-nn module of a grid. Its own parameters are never used."""
     import tinycudann
 
     settings = {
@@ -48,5 +48,6 @@ def _encoding(spec: GridSpec, device: torch.device) -> Any:
     with torch.cuda.device(device) if device.type == "cuda" else torch.device(device):
         encoding = tinycudann.Encoding(n_input_dims=3, encoding_config=settings)
     if encoding.params.numel() != spec.num_entries * spec.features_per_level:
-        raise ValueError(f"hash grid: tiny-cuda-nn lays out {encoding.params.numel()} numbers for {spec}")
+        count = encoding.params.numel()
+        raise ValueError(f"hash grid: tiny-cuda-nn has {count} parameters for {spec}; use another backend")
     return encoding

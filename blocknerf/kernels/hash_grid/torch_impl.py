@@ -1,4 +1,4 @@
-"""The hash grid in plain PyTorch: any device, any floating type; the definition the other backends are held to."""
+"""Hash grid in plain PyTorch, for any device and floating type. Tests hold the other backends to it."""
 
 import torch
 from jaxtyping import Float, Int
@@ -17,7 +17,7 @@ def encode(
     footprints: Float[Tensor, "points"] | None,
     gains: tuple[float, ...],
 ) -> Float[Tensor, "points encoded"]:
-    """Every level's entries, interpolated, times the level's gain and the sample's anti-aliasing weight."""
+    """Return each level's interpolated features, times the level's gain and the sample's anti-aliasing weight."""
     corners = torch.tensor([[c & 1, c >> 1 & 1, c >> 2] for c in range(8)], device=points.device)
     levels = []
     for level, scale in enumerate(spec.scales):
@@ -25,18 +25,20 @@ def encode(
             levels.append(table.new_zeros(len(points), spec.features_per_level))
             continue
         position = points.clamp(0.0, 1.0) * scale + 0.5
-        # A NaN point must not become a wild index; its fraction stays NaN and so does what is encoded.
+        # A NaN point must not become an arbitrary index. Its fraction stays NaN, and so do its features.
         cell = position.detach().nan_to_num().floor()
         fraction = (position - cell)[:, None, :]
         weights = torch.where(corners.bool(), fraction, 1.0 - fraction).prod(-1)
         entries = table[level_index(cell.long()[:, None, :] + corners, spec, level)]
-        value = (weights[..., None] * entries).sum(1) * gains[level]
-        levels.append(value if footprints is None else value * antialiasing(footprints, scale)[:, None])
+        level_features = (weights[..., None] * entries).sum(1) * gains[level]
+        levels.append(
+            level_features if footprints is None else level_features * antialiasing(footprints, scale)[:, None]
+        )
     return torch.cat(levels, dim=-1)
 
 
 def level_index(vertices: Int[Tensor, "points corners 3"], spec: GridSpec, level: int) -> Int[Tensor, "points corners"]:
-    """Table entries of grid points of one level."""
+    """Return the table indices of grid points of one level."""
     x, y, z = vertices.unbind(-1)
     first, size = spec.offsets[level], spec.offsets[level + 1] - spec.offsets[level]
     if spec.hashed[level]:
@@ -47,11 +49,11 @@ def level_index(vertices: Int[Tensor, "points corners 3"], spec: GridSpec, level
 
 
 def antialiasing(footprints: Float[Tensor, "points"], scale: float) -> Float[Tensor, "points"]:
-    """How much of a level with `scale` cells a sample of this footprint (standard deviation, unit-cube lengths) sees.
+    """Return the weight of a level with `scale` cells for samples with these standard deviations (unit-cube lengths).
 
     Zip-NeRF (Barron et al. 2023, eq. 4) uses erf(1 / sqrt(8 s^2)) with s = footprint x scale. Its limits are 1 for
-    small s and 1 / (sqrt(2 pi) s) for large; (1 + (2 pi s^2)^2)^(-1/4) has the same limits, stays within 0.06 of it in
-    between, and costs two square roots.
+    small s and 1 / (sqrt(2 pi) s) for large s. (1 + (2 pi s^2)^2)^(-1/4) has the same limits, differs by at most 0.06
+    in between, and costs two square roots.
     """
-    spread = 2.0 * torch.pi * (footprints * scale) ** 2
-    return (1.0 + spread * spread) ** -0.25
+    variance = 2.0 * torch.pi * (footprints * scale) ** 2
+    return (1.0 + variance * variance) ** -0.25

@@ -1,8 +1,8 @@
-"""The eight corners of a cell for Triton: where they are, what they weigh, and their features from a packed table.
+"""The eight corners of a cell for Triton: their indices, weights, and features from a packed table.
 
-Everything is one number a sample: no index is ever broadcast over features, which would send it through shared memory.
-An entry of a table in half precision is read as one integer and taken apart in registers. Levels are a loop whose facts
-are read from a small table: unrolled, kernels would be eight times as long and take as much longer to compile.
+Every value is one number per sample: no index is broadcast over features, which would need shared memory. An entry of
+a half-precision table is read as one integer and unpacked in registers. The loop over levels reads level parameters
+from a small table: unrolled, kernels would be eight times as long and compile eight times as slowly.
 """
 
 from functools import cache
@@ -18,30 +18,30 @@ from blocknerf.kernels.hash_grid.spec import GridSpec
 
 
 @cache
-def facts(spec: GridSpec, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Scale of each level, and first entry, size, resolution and hashing."""
+def level_params(spec: GridSpec, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return the scale of each level; and its first entry, size, resolution and whether it is hashed."""
     sizes = [after - before for before, after in zip(spec.offsets, spec.offsets[1:], strict=False)]
     rows = list(zip(spec.offsets, sizes, spec.resolutions, map(int, spec.hashed), strict=False))
-    whole = torch.tensor(rows, dtype=torch.int32, device=device)
-    return torch.tensor(spec.scales, dtype=torch.float32, device=device), whole
+    cell_index = torch.tensor(rows, dtype=torch.int32, device=device)
+    return torch.tensor(spec.scales, dtype=torch.float32, device=device), cell_index
 
 
-def packed(half: Float16[Tensor, "entries features"]) -> Tensor:
-    """The entries of a table in half precision as integers.
+def as_words(half: Float16[Tensor, "entries features"]) -> Tensor:
+    """Return the entries of a half-precision table as integers.
 
     Raises:
-        ValueError: entries of this many features do not make one integer.
+        ValueError: An entry does not fit one integer.
     """
-    kinds = {2: torch.int32, 4: torch.int64}
-    if half.shape[1] not in kinds:
-        raise ValueError(f"hash grid: the fused kernels know 2 or 4 features an entry, not {half.shape[1]}")
-    return half.view(kinds[half.shape[1]])
+    dtypes = {2: torch.int32, 4: torch.int64}
+    if half.shape[1] not in dtypes:
+        raise ValueError(f"hash grid: the triton kernels need 2 or 4 features per entry, not {half.shape[1]}")
+    return half.view(dtypes[half.shape[1]])
 
 
 @triton.jit
 @no_type_check
-def clamp(x):
-    """0..1; unlike `tl.clamp` it leaves NaN as it is."""
+def clamp01(x):
+    """Return x clamped to 0..1. Unlike `tl.clamp`, NaN stays NaN."""
     x = tl.where(x < 0.0, 0.0, x)
     return tl.where(x > 1.0, 1.0, x)
 
@@ -49,25 +49,25 @@ def clamp(x):
 @triton.jit
 @no_type_check
 def cell(x, scale):
-    """The cell along an axis, and the fraction of it; NaN gives cell 0 and a fraction that is NaN."""
-    position = clamp(x) * scale + 0.5
-    whole = tl.where(position >= 0.0, position, 0.0).to(tl.int32)
-    return whole, position - whole.to(tl.float32)
+    """Return the cell index along an axis and the fraction within it. NaN yields cell 0 and a NaN fraction."""
+    scaled = clamp01(x) * scale + 0.5
+    cell_index = tl.where(scaled >= 0.0, scaled, 0.0).to(tl.int32)
+    return cell_index, scaled - cell_index.to(tl.float32)
 
 
 @triton.jit
 @no_type_check
-def fade(spread, gain, scale):
-    """The level's gain times `reference.antialiasing` of a standard deviation, as two square roots."""
-    wide = spread * scale
-    wide = 6.283185307179586 * wide * wide
-    return gain * tl.rsqrt(tl.sqrt(1.0 + wide * wide))
+def antialias_weight(std, gain, scale):
+    """Return the level's gain times `torch_impl.antialiasing` of a standard deviation, as two square roots."""
+    variance = std * scale
+    variance = 6.283185307179586 * variance * variance
+    return gain * tl.rsqrt(tl.sqrt(1.0 + variance * variance))
 
 
 @triton.jit
 @no_type_check
-def shape(levels, level):
-    """First entry, size, resolution and hashing of a level."""
+def level_shape(levels, level):
+    """Return first entry, size, resolution of a level, and whether it is hashed."""
     first = tl.load(levels + 4 * level)
     size = tl.load(levels + 4 * level + 1).to(tl.uint32)
     side = tl.load(levels + 4 * level + 2).to(tl.uint32)
@@ -76,22 +76,22 @@ def shape(levels, level):
 
 @triton.jit
 @no_type_check
-def entry(i, j, k, first, size, side, hashed, corner):
-    """The entry of the table at a corner, which may be another for each sample, of cells of a level of that shape."""
+def table_index(i, j, k, first, size, side, hashed, corner):
+    """Return the table index of a corner of cells; `corner` may differ between samples."""
     a = (i + (corner & 1)).to(tl.uint32)
     b = (j + ((corner >> 1) & 1)).to(tl.uint32)
     c = (k + (corner >> 2)).to(tl.uint32)
-    mixed = (a ^ (b * 2654435761) ^ (c * 805459861)) & (size - 1)
-    # Past the last grid point tiny-cuda-nn wraps around; one turn is all there can be.
-    dense = a + side * (b + side * c)
-    dense = tl.where(dense >= size, dense - size, dense)
-    return first + tl.where(hashed, mixed, dense).to(tl.int32)
+    hashed_index = (a ^ (b * 2654435761) ^ (c * 805459861)) & (size - 1)
+    # tiny-cuda-nn wraps around past the last grid point, at most once.
+    dense_index = a + side * (b + side * c)
+    dense_index = tl.where(dense_index >= size, dense_index - size, dense_index)
+    return first + tl.where(hashed, hashed_index, dense_index).to(tl.int32)
 
 
 @triton.jit
 @no_type_check
-def share(x, y, z, CORNER: tl.constexpr):
-    """What a corner weighs at fractions of the cell."""
+def corner_weight(x, y, z, CORNER: tl.constexpr):
+    """Return the trilinear weight of a corner at fractions of the cell."""
     u = x if CORNER & 1 else 1.0 - x
     v = y if (CORNER >> 1) & 1 else 1.0 - y
     w = z if CORNER >> 2 else 1.0 - z
@@ -100,8 +100,8 @@ def share(x, y, z, CORNER: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def pair(bits):
-    """The two halves of a 32-bit integer as numbers."""
+def unpack_half2(bits):
+    """Return the two half-precision numbers packed in a 32-bit integer."""
     low = (bits & 0xFFFF).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
     high = (bits >> 16).to(tl.int16).to(tl.float16, bitcast=True).to(tl.float32)
     return low, high
@@ -109,22 +109,22 @@ def pair(bits):
 
 @triton.jit
 @no_type_check
-def bits_of(low, high):
-    """Two numbers as the halves of a 32-bit integer."""
+def pack_half2(low, high):
+    """Pack two numbers as half precision into a 32-bit integer."""
     low = low.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) & 0xFFFF
     return low | (high.to(tl.float16).to(tl.int16, bitcast=True).to(tl.int32) << 16)
 
 
 @triton.jit
 @no_type_check
-def features(words, index, mask, FEATURES: tl.constexpr):
-    """Four features of entries of a packed table; of two, the others are zero."""
+def load_features(words, index, mask, FEATURES: tl.constexpr):
+    """Load four features of packed table entries. With two features, the other two are zero."""
     bits = tl.load(words + index, mask=mask, other=0)
     if FEATURES == 4:
-        a, b = pair(bits.to(tl.int32))
-        c, d = pair((bits >> 32).to(tl.int32))
+        a, b = unpack_half2(bits.to(tl.int32))
+        c, d = unpack_half2((bits >> 32).to(tl.int32))
     else:
-        a, b = pair(bits)
+        a, b = unpack_half2(bits)
         c, d = tl.zeros_like(a), tl.zeros_like(a)
     return a, b, c, d
 
@@ -132,16 +132,16 @@ def features(words, index, mask, FEATURES: tl.constexpr):
 @triton.jit
 @no_type_check
 def interpolate(x, y, z, factor, words, scales, levels, level, mask, FEATURES: tl.constexpr):
-    """The features of one level at points of the unit cube, times a factor."""
+    """Return interpolated features of one level at points of the unit cube, times a factor."""
     scale = tl.load(scales + level)
-    first, size, side, hashed = shape(levels, level)
+    first, size, side, hashed = level_shape(levels, level)
     i, x = cell(x, scale)
     j, y = cell(y, scale)
     k, z = cell(z, scale)
     a, b, c, d = tl.zeros_like(x), tl.zeros_like(x), tl.zeros_like(x), tl.zeros_like(x)
     for corner in tl.static_range(8):
-        weight = share(x, y, z, corner) * factor
-        p, q, r, s = features(words, entry(i, j, k, first, size, side, hashed, corner), mask, FEATURES)
+        weight = corner_weight(x, y, z, corner) * factor
+        p, q, r, s = load_features(words, table_index(i, j, k, first, size, side, hashed, corner), mask, FEATURES)
         a += weight * p
         b += weight * q
         if FEATURES == 4:
@@ -152,10 +152,10 @@ def interpolate(x, y, z, factor, words, scales, levels, level, mask, FEATURES: t
 
 @triton.jit
 @no_type_check
-def place(points, footprints, sample, mask, SPREAD: tl.constexpr):
-    """Coordinates and standard deviation of samples."""
+def load_points(points, footprints, sample, mask, FOOTPRINTS: tl.constexpr):
+    """Load coordinates and standard deviations of samples."""
     x = tl.load(points + 3 * sample, mask=mask, other=0.0)
     y = tl.load(points + 3 * sample + 1, mask=mask, other=0.0)
     z = tl.load(points + 3 * sample + 2, mask=mask, other=0.0)
-    spread = tl.load(footprints + sample, mask=mask, other=0.0) if SPREAD else tl.zeros_like(x)
-    return x, y, z, spread
+    std = tl.load(footprints + sample, mask=mask, other=0.0) if FOOTPRINTS else tl.zeros_like(x)
+    return x, y, z, std

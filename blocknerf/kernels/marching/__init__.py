@@ -1,4 +1,4 @@
-"""Rays followed front to back through the networks of a block, for pictures."""
+"""Ray marching through a block's networks, for rendering."""
 
 from blocknerf.kernels.marching.api import march
 from blocknerf.kernels.marching.params import FieldParams

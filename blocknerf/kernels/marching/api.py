@@ -1,4 +1,4 @@
-"""Rays followed through a block's networks to colors, with the backend chosen."""
+"""Ray marching through a block's networks: backend choice."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -13,27 +13,29 @@ from blocknerf.kernels.radiance import unfit
 def march(
     network: FieldParams,
     rays: RayBundle,
-    row_bias: Float[Tensor, "rays hidden"],
+    ray_bias: Float[Tensor, "rays hidden"],
     sky: Float[Tensor, "rays 3"],
     backend: Backend = "auto",
 ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"], Float[Tensor, "rays"]]:
-    """Color, depth and opacity along rays (NeRF, eq. 3), front to back and without gradients.
+    """Return color, depth and opacity of rays (NeRF, eq. 3), front to back and without gradients.
 
-    `row_bias` is added to the first layer of the color network for all samples of a ray, `sky` is what lies behind.
-    Samples in empty cells count as clear, a ray ends where less than STEP of its light is left, and samples of less
-    than STEP of its opacity may take the mean color of the others.
+    `ray_bias` is added to the first layer of the color network for all samples of a ray. `sky` is the background color.
+    Samples in empty cells have zero density. A ray ends when its transmittance is below MIN_TRANSMITTANCE. Samples with
+    a weight below MIN_TRANSMITTANCE of the ray's opacity may take the mean color of the others.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
+        BackendError: The requested backend cannot be used here.
     """
-    tensors = (rays.origins, rays.directions, rays.pixel_radii, row_bias, sky, network.field.table)
-    chosen = choose("marching", backend, *tensors, unfit=unfit(network.proposal) | unfit(network.field, network.color))
-    if chosen == "triton":
+    tensors = (rays.origins, rays.directions, rays.pixel_radii, ray_bias, sky, network.field.table)
+    backend_name = choose(
+        "marching", backend, *tensors, unfit=unfit(network.proposal) | unfit(network.field, network.color)
+    )
+    if backend_name == "triton":
         from blocknerf.kernels.marching import triton_impl
 
-        return triton_impl.march(network, rays, row_bias, sky)
-    if chosen == "numba":
+        return triton_impl.march(network, rays, ray_bias, sky)
+    if backend_name == "numba":
         from blocknerf.kernels.marching import numba_impl
 
-        return numba_impl.march(network, rays, row_bias, sky)
-    return torch_impl.march(network, rays, row_bias, sky)
+        return numba_impl.march(network, rays, ray_bias, sky)
+    return torch_impl.march(network, rays, ray_bias, sky)

@@ -1,7 +1,7 @@
-"""Marching in Numba for the processor, float32: a tile of rays goes from proposals to colors with no tensor in between.
+"""Numba (CPU, float32) ray marching: a tile of rays goes from proposals to colors without intermediate tensors.
 
-Samples of a tile that count - not empty, on a ray that light still passes - are gathered wave by wave from front to
-back, and grid and networks see only those, as densely as if all counted.
+Samples of a tile in occupied cells, on rays with enough transmittance, are compacted wave by wave from front to back.
+Hash grid and networks evaluate only those.
 """
 
 from typing import no_type_check
@@ -14,79 +14,80 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.kernels.hash_grid import level_weights
-from blocknerf.kernels.hash_grid.numba_impl import level_facts
-from blocknerf.kernels.marching.evaluation import color_samples, evaluate, thicken
+from blocknerf.kernels.hash_grid.numba_impl import level_params
+from blocknerf.kernels.marching.evaluation import evaluate, optical_thickness, shade_samples
 from blocknerf.kernels.marching.params import FieldParams
 from blocknerf.kernels.marching.ray_simd import (
-    LIGHT,
     RAYS,
-    absorb,
-    add_up,
-    finish_rays,
-    gather,
-    spread_edges,
-    start_rays,
+    TRANSMITTANCE,
+    accumulate_ray,
+    accumulate_weight,
+    compact_samples,
+    edges_to_t,
+    init_rays,
+    write_rays,
 )
-from blocknerf.kernels.marching.workspace import WAVE, allocate, carve, places
-from blocknerf.kernels.mlp.buffer_layout import OUTPUT_ROOM, Layout, layout
+from blocknerf.kernels.marching.workspace import WAVE, allocate, view_workspace, workspace_layout
+from blocknerf.kernels.mlp.buffer_layout import PADDED_OUT, BufferLayout, buffer_layout
 from blocknerf.kernels.mlp.tile import INDEX_ZERO
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING
 from blocknerf.kernels.pdf_sampling.numba_impl import sample_ray
 from blocknerf.kernels.radiance import HashGridParams
 from blocknerf.kernels.threads import apply_numba_threads
 
-SPAN = 8
-"""Tiles that a thread takes at once."""
+CHUNK_PER_THREAD = 8
+"""Tiles per unit of work of a thread."""
 
 _ZERO, _ONE, _HALF = np.float32(0.0), np.float32(1.0), np.float32(0.5)
 
 
 def march(
-    network: FieldParams, rays: RayBundle, row_bias: Float[Tensor, "rays hidden"], sky: Float[Tensor, "rays 3"]
+    network: FieldParams, rays: RayBundle, ray_bias: Float[Tensor, "rays hidden"], sky: Float[Tensor, "rays 3"]
 ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"], Float[Tensor, "rays"]]:
-    """What `reference.march` gives, by compiled loops."""
+    """Numba version of `torch_impl.march`."""
     count = len(rays)
-    threads = apply_numba_threads(most=1 + count // (RAYS * SPAN))
+    threads = apply_numba_threads(max_threads=1 + count // (RAYS * CHUNK_PER_THREAD))
     results = torch.empty(count, 3), torch.empty(count), torch.empty(count)
-    full = torch.ones(1, 1, 1, dtype=torch.bool)
-    cells = (full if network.occupancy is None else network.occupancy).contiguous().numpy()
+    all_cells = torch.ones(1, 1, 1, dtype=torch.bool)
+    cells = (all_cells if network.occupancy is None else network.occupancy).contiguous().numpy()
     near, far = network.spacing.s_range
-    place = np.array([*network.origin, network.half_extent, near, far - near, network.spacing.far], np.float32)
+    geometry = np.array([*network.origin, network.half_extent, near, far - near, network.spacing.far], np.float32)
     counts = network.proposal_samples, network.samples
-    colors = layout((network.color.weights[0].shape[1], *(len(bias) for bias in network.color.biases)))
-    layout_of_scratch = places(counts, _plan(network.proposal), _plan(network.field), colors)
+    colors = buffer_layout((network.color.weights[0].shape[1], *(len(bias) for bias in network.color.biases)))
+    bounds = workspace_layout(counts, _layout(network.proposal), _layout(network.field), colors)
     _march(
         *(tensor.detach().contiguous().numpy() for tensor in (rays.origins, rays.directions, rays.pixel_radii)),
-        _biases(row_bias, network.color.biases[0], colors), sky.detach().contiguous().numpy(),
-        *_packed(network.proposal),
-        *_packed(network.field),
+        _first_layer_bias(ray_bias, network.color.biases[0], colors), sky.detach().contiguous().numpy(),
+        *_pack(network.proposal),
+        *_pack(network.field),
         colors.pack(network.color.weights, network.color.biases), colors.layers,
-        place, cells.reshape(-1).view(np.uint8), cells.shape[0], counts, np.float32(HISTOGRAM_PADDING / counts[0]),
-        *allocate(threads, layout_of_scratch), layout_of_scratch,
+        geometry, cells.reshape(-1).view(np.uint8), cells.shape[0], counts, np.float32(HISTOGRAM_PADDING / counts[0]),
+        *allocate(threads, bounds), bounds,
         *(result.numpy() for result in results),
     )  # fmt: skip
     return results
 
 
-def _plan(part: HashGridParams) -> Layout:
-    return layout((part.grid.output_dim, *(len(bias) for bias in part.biases)))
+def _layout(network: HashGridParams) -> BufferLayout:
+    return buffer_layout((network.grid.output_dim, *(len(bias) for bias in network.biases)))
 
 
-def _packed(part: HashGridParams) -> tuple[object, ...]:
-    """The table, its levels and features, and the layers, as the kernel reads them."""
-    plan, table = _plan(part), part.table.detach().contiguous().numpy()
-    scales, levels = level_facts(part.grid, level_weights(part.grid.num_levels, part.active_levels))
-    return table, scales, levels, (0,) * part.grid.features_per_level, plan.pack(part.weights, part.biases), plan.layers
+def _pack(network: HashGridParams) -> tuple[object, ...]:
+    """Return table, level parameters, feature count and layers, as the kernel reads them."""
+    layout, table = _layout(network), network.table.detach().contiguous().numpy()
+    scales, levels = level_params(network.grid, level_weights(network.grid.num_levels, network.active_levels))
+    width, parameters = (0,) * network.grid.features_per_level, layout.pack(network.weights, network.biases)
+    return table, scales, levels, width, parameters, layout.layers
 
 
-def _biases(row_bias: Tensor, bias: Tensor, colors: Layout) -> np.ndarray:
-    """What is added to the first layer of each ray's colors, in rows as wide as the kernel's."""
-    biases = (row_bias + bias).detach()
-    return torch.nn.functional.pad(biases, (0, int(colors.layers[0, OUTPUT_ROOM]) - len(bias))).reshape(-1).numpy()
+def _first_layer_bias(ray_bias: Tensor, bias: Tensor, colors: BufferLayout) -> np.ndarray:
+    """Return each ray's bias of the color network's first layer, in padded rows."""
+    biases = (ray_bias + bias).detach()
+    return torch.nn.functional.pad(biases, (0, int(colors.layers[0, PADDED_OUT]) - len(bias))).reshape(-1).numpy()
 
 
-# The bodies of parallel loops are functions of their own, since Numba compiles what stands in such a loop several times
-# over, and are given signed indexes: the loop has unsigned ones within, and they would be compiled for both.
+# Bodies of parallel loops are separate functions, because Numba compiles such a body several times. They take signed
+# indices: the loop's own are unsigned, and the functions would be compiled for both.
 
 
 @njit(parallel=True, cache=True)
@@ -96,64 +97,69 @@ def _march(
     table1, scales1, levels1, width1, parameters1, layers1,
     table2, scales2, levels2, width2, parameters2, layers2,
     parameters3, layers3,
-    place, cells, side, counts, padding, floats, whole, places,
+    geometry, cells, side, counts, padding, floats, ints, bounds,
     color, depth, opacity,
 ):  # fmt: skip
-    for span in prange((radii.shape[0] + SPAN * RAYS - 1) // (SPAN * RAYS)):
+    for chunk in prange((radii.shape[0] + CHUNK_PER_THREAD * RAYS - 1) // (CHUNK_PER_THREAD * RAYS)):
         thread = get_thread_id()
-        scratch = carve(floats[thread], whole[thread], places)
+        workspace = view_workspace(floats[thread], ints[thread], bounds)
         proposal = table1, scales1, levels1, width1, parameters1, layers1
         field = table2, scales2, levels2, width2, parameters2, layers2
-        _march_span(
-            np.int64(span) * SPAN * RAYS, origins, directions, radii, biases, sky, proposal, field,
-            (parameters3, layers3), place, cells, side, counts, padding, scratch, color, depth, opacity,
+        _march_chunk(
+            np.int64(chunk) * CHUNK_PER_THREAD * RAYS, origins, directions, radii, biases, sky, proposal, field,
+            (parameters3, layers3), geometry, cells, side, counts, padding, workspace, color, depth, opacity,
         )  # fmt: skip
 
 
 @njit(error_model="numpy")
 @no_type_check
-def _march_span(
-    first, origins, directions, radii, biases, sky, proposal, field, colors, place, cells, side, counts, padding,
-    scratch, color, depth, opacity,
+def _march_chunk(
+    first, origins, directions, radii, biases, sky, proposal, field, colors, geometry, cells, side, counts, padding,
+    workspace, color, depth, opacity,
 ):  # fmt: skip
-    """Follow the rays of a few tiles."""
-    even, edges, lanes, distances, weights = (
-        scratch.even, scratch.edges, scratch.lanes, scratch.distances, scratch.weights
+    """March the rays of a few tiles."""
+    uniform_edges, edges, state, distances, weights = (
+        workspace.uniform_edges, workspace.edges, workspace.state, workspace.distances, workspace.weights
     )  # fmt: skip
-    for slot in range(even.shape[0]):
-        even[slot] = np.float32(slot // RAYS) / np.float32(counts[0])
-    for start in range(first, min(first + SPAN * RAYS, radii.shape[0]), RAYS):
-        start_rays(start, origins, directions, radii, place, lanes)
-        spread_edges(even, place, distances)
-        _follow(proposal, counts[0], place, cells, side, scratch, False)
+    for slot in range(uniform_edges.shape[0]):
+        uniform_edges[slot] = np.float32(slot // RAYS) / np.float32(counts[0])
+    for start in range(first, min(first + CHUNK_PER_THREAD * RAYS, radii.shape[0]), RAYS):
+        init_rays(start, origins, directions, radii, geometry, state)
+        edges_to_t(uniform_edges, geometry, distances)
+        _march_tile(proposal, counts[0], geometry, cells, side, workspace, False)
         for lane in range(RAYS):
-            total = _ONE - lanes[LIGHT * RAYS + lane]  # what light has not passed has been absorbed
+            total = _ONE - state[TRANSMITTANCE * RAYS + lane]  # the absorbed fraction is the sum of weights
             sample_ray(
-                even[lane::RAYS], weights[lane : counts[0] * RAYS : RAYS], total, _HALF, padding, edges[lane::RAYS]
+                uniform_edges[lane::RAYS],
+                weights[lane : counts[0] * RAYS : RAYS],
+                total,
+                _HALF,
+                padding,
+                edges[lane::RAYS],
             )
-            lanes[LIGHT * RAYS + lane] = _ONE if start + lane < radii.shape[0] else _ZERO
-        spread_edges(edges, place, distances)
-        total = _follow(field, counts[1], place, cells, side, scratch, True)
-        add_up(counts[1], weights, distances, lanes)
-        color_samples(colors, total, biases[start * colors[1][0, OUTPUT_ROOM] :], scratch)
-        finish_rays(start, sky, place, lanes, color, depth, opacity)
+            state[TRANSMITTANCE * RAYS + lane] = _ONE if start + lane < radii.shape[0] else _ZERO
+        edges_to_t(edges, geometry, distances)
+        total = _march_tile(field, counts[1], geometry, cells, side, workspace, True)
+        accumulate_ray(counts[1], weights, distances, state)
+        shade_samples(colors, total, biases[start * colors[1][0, PADDED_OUT] :], workspace)
+        write_rays(start, sky, geometry, state, color, depth, opacity)
 
 
 @njit(error_model="numpy")
 @no_type_check
-def _follow(part, samples, place, cells, side, scratch, keep):
-    """Weigh the samples of a tile front to back; gives how many were evaluated and kept."""
-    total, thickness = INDEX_ZERO, scratch.thickness
+def _march_tile(network, samples, geometry, cells, side, workspace, keep_features):
+    """Compute sample weights of a tile, front to back. Return how many samples were evaluated and kept."""
+    total, thickness = INDEX_ZERO, workspace.thickness
     for first in range(0, samples, WAVE):
         last, count = min(first + WAVE, samples), INDEX_ZERO
         for sample in range(first, last):
-            count = gather(sample, cells, side, scratch, count, total)
+            count = compact_samples(sample, cells, side, workspace, count, total)
         for slot in range(first * RAYS, last * RAYS):
             thickness[slot] = _ZERO
         if count:
-            evaluate(part, count, scratch, total, keep)
-            thicken(count, total, _ONE / place[3], scratch)
+            evaluate(network, count, workspace, total, keep_features)
+            optical_thickness(count, total, _ONE / geometry[3], workspace)
         for sample in range(first, last):
-            absorb(sample, thickness, scratch.lanes, scratch.weights)
-        total += count if keep else 0
+            accumulate_weight(sample, thickness, workspace.state, workspace.weights)
+        total += count if keep_features else 0
     return total

@@ -1,4 +1,4 @@
-"""What is known of a block before its rays are followed."""
+"""Parameters of a block for ray marching."""
 
 from dataclasses import dataclass
 
@@ -8,18 +8,18 @@ from torch import Tensor
 from blocknerf.kernels.radiance import ColorParams, HashGridParams
 from blocknerf.ray_spacing import RaySpacing
 
-STEP = 1.0 / 256.0
-"""A share of a ray's light that is too small to see: a step of an 8-bit picture."""
+MIN_TRANSMITTANCE = 1.0 / 256.0
+"""Transmittance, or fraction of a weight, that is too small to see: one step of an 8-bit image."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FieldParams:
-    """The networks of a block, its place in the world and how its rays are sampled; lengths are in world units."""
+    """The networks of a block, its position and its ray sampling; lengths are in world units."""
 
     proposal: HashGridParams
-    """Gives the logit of a density that places samples."""
+    """Outputs the density logit that places samples."""
     field: HashGridParams
-    """Gives features, the first of which is the logit of density."""
+    """Outputs features; the first is the density logit."""
     color: ColorParams
     origin: tuple[float, float, float]
     half_extent: float
@@ -27,4 +27,4 @@ class FieldParams:
     proposal_samples: int
     samples: int
     occupancy: Bool[Tensor, "side side side"] | None
-    """Which cells of the contracted cube are not empty; None says nothing of any."""
+    """Which cells of the contracted cube are not empty; None if unknown."""

@@ -1,6 +1,6 @@
-"""Marching in plain PyTorch: any device, any floating type; the definition the other backend is held to.
+"""Ray marching in plain PyTorch, for any device and floating type. Tests hold the other backends to it.
 
-It evaluates everything and leaves out afterwards what does not count, where a fast backend never evaluates it.
+It evaluates all samples and discards afterwards those that the fast backends skip.
 """
 
 import torch
@@ -11,7 +11,7 @@ from blocknerf.cameras import RayBundle
 from blocknerf.kernels.contraction import torch_impl as contraction
 from blocknerf.kernels.hash_grid import level_weights
 from blocknerf.kernels.hash_grid import torch_impl as hash_grid
-from blocknerf.kernels.marching.params import STEP, FieldParams
+from blocknerf.kernels.marching.params import MIN_TRANSMITTANCE, FieldParams
 from blocknerf.kernels.mlp import torch_impl as layers
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING
 from blocknerf.kernels.pdf_sampling import torch_impl as pdf_sampling
@@ -19,57 +19,58 @@ from blocknerf.kernels.radiance import DENSITY_LIMIT, DENSITY_SHIFT, HashGridPar
 
 
 def march(
-    network: FieldParams, rays: RayBundle, row_bias: Float[Tensor, "rays hidden"], sky: Float[Tensor, "rays 3"]
+    network: FieldParams, rays: RayBundle, ray_bias: Float[Tensor, "rays hidden"], sky: Float[Tensor, "rays 3"]
 ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"], Float[Tensor, "rays"]]:
-    """Color, depth and opacity."""
-    even = torch.linspace(0.0, 1.0, network.proposal_samples + 1, device=sky.device, dtype=sky.dtype)
-    edges = even.expand(len(rays), -1).contiguous()
-    weights, _, _ = _weigh(network, network.proposal, rays, edges)
-    halves = sky.new_full((len(rays),), 0.5)
-    edges = pdf_sampling.sample_pdf(edges, weights, halves, network.samples, HISTOGRAM_PADDING)
-    weights, middles, features = _weigh(network, network.field, rays, edges)
+    """Return color, depth and opacity."""
+    uniform_edges = torch.linspace(0.0, 1.0, network.proposal_samples + 1, device=sky.device, dtype=sky.dtype)
+    edges = uniform_edges.expand(len(rays), -1).contiguous()
+    weights, _, _ = _evaluate(network, network.proposal, rays, edges)
+    jitter = sky.new_full((len(rays),), 0.5)
+    edges = pdf_sampling.sample_pdf(edges, weights, jitter, network.samples, HISTOGRAM_PADDING)
+    weights, t_mids, features = _evaluate(network, network.field, rays, edges)
     opacity = weights.sum(-1)
-    logits = layers.mlp(features.flatten(0, 1), network.color.weights, network.color.biases, row_bias)
-    counted = weights * ((weights > STEP * opacity[:, None]) & (opacity > STEP)[:, None])
-    seen = (counted[..., None] * torch.sigmoid(logits).view(*weights.shape, 3)).sum(-2)
-    some = counted.sum(-1)[:, None]
-    mean = torch.where(some > 0.0, seen / some.clamp_min(1e-9), sky)
-    color = opacity[:, None] * mean + (1.0 - opacity)[:, None] * sky
-    depth = (weights * middles).sum(-1) + (1.0 - opacity).clamp_min(0.0) * network.spacing.far
+    logits = layers.mlp(features.flatten(0, 1), network.color.weights, network.color.biases, ray_bias)
+    visible = (weights > MIN_TRANSMITTANCE * opacity[:, None]) & (opacity > MIN_TRANSMITTANCE)[:, None]
+    color_weights = weights * visible
+    rgb = (color_weights[..., None] * torch.sigmoid(logits).view(*weights.shape, 3)).sum(-2)
+    total_color_weight = color_weights.sum(-1)[:, None]
+    mean_rgb = torch.where(total_color_weight > 0.0, rgb / total_color_weight.clamp_min(1e-9), sky)
+    color = opacity[:, None] * mean_rgb + (1.0 - opacity)[:, None] * sky
+    depth = (weights * t_mids).sum(-1) + (1.0 - opacity).clamp_min(0.0) * network.spacing.far
     return color, depth, opacity
 
 
-def _weigh(
-    network: FieldParams, part: HashGridParams, rays: RayBundle, edges: Float[Tensor, "rays edges"]
+def _evaluate(
+    network: FieldParams, params: HashGridParams, rays: RayBundle, edges: Float[Tensor, "rays edges"]
 ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples"], Float[Tensor, "rays samples features"]]:
-    """Weights of the samples between edges, their distances, and what a part of the network gives there."""
-    distances = network.spacing.s_to_t(edges)
-    middles = 0.5 * (distances[:, 1:] + distances[:, :-1])
-    points = rays.origins[:, None] + middles[..., None] * rays.directions[:, None]
-    # Levels fade by standard deviation, and a disc's is half its radius.
-    spreads = 0.5 * middles * rays.pixel_radii[:, None]
-    cube, spread = contraction.contract_to_unit_cube(
-        points.flatten(0, 1), spreads.flatten(), network.origin, network.half_extent
+    """Return weights of the samples between edges, their distances, and the network's outputs there."""
+    t_edges = network.spacing.s_to_t(edges)
+    t_mids = 0.5 * (t_edges[:, 1:] + t_edges[:, :-1])
+    points = rays.origins[:, None] + t_mids[..., None] * rays.directions[:, None]
+    # Levels fade by standard deviation; that of a disc is half its radius.
+    stds = 0.5 * t_mids * rays.pixel_radii[:, None]
+    cube, std = contraction.contract_to_unit_cube(
+        points.flatten(0, 1), stds.flatten(), network.origin, network.half_extent
     )
     encoded = hash_grid.encode(
-        cube, part.table, part.grid, spread, level_weights(part.grid.num_levels, part.active_levels)
+        cube, params.table, params.grid, std, level_weights(params.grid.num_levels, params.active_levels)
     )
-    features = layers.mlp(encoded, part.weights, part.biases, None).unflatten(0, middles.shape)
+    features = layers.mlp(encoded, params.weights, params.biases, None).unflatten(0, t_mids.shape)
     density = torch.exp((features[..., 0] - DENSITY_SHIFT).clamp(max=DENSITY_LIMIT)) / network.half_extent
     if network.occupancy is not None:
         side = network.occupancy.shape[0]
         x, y, z = (cube * side).long().clamp(0, side - 1).unbind(-1)
-        density = density * network.occupancy[x, y, z].view(middles.shape)
-    return stopping_weights(density * distances.diff(dim=-1)), middles, features
+        density = density * network.occupancy[x, y, z].view(t_mids.shape)
+    return early_stop_weights(density * t_edges.diff(dim=-1)), t_mids, features
 
 
-def stopping_weights(thickness: Float[Tensor, "rays samples"]) -> Float[Tensor, "rays samples"]:
-    """Weights of samples from their optical thickness; the first that less than STEP of the light reaches takes it all.
+def early_stop_weights(thickness: Float[Tensor, "rays samples"]) -> Float[Tensor, "rays samples"]:
+    """Return weights from optical thickness. The first sample with too little transmittance absorbs all of it.
 
-    >>> stopping_weights(torch.tensor([[0.0, 9.0, 0.0, 9.0]]))
+    >>> early_stop_weights(torch.tensor([[0.0, 9.0, 0.0, 9.0]]))
     tensor([[0.0000e+00, 9.9988e-01, 1.2341e-04, 0.0000e+00]])
     """
-    reaching = torch.exp(-(torch.cumsum(thickness, -1) - thickness))
-    spent = reaching < STEP
-    last = spent & (torch.cumsum(spent, -1) == 1)
-    return torch.where(spent, reaching * last, reaching * -torch.expm1(-thickness))
+    transmittance = torch.exp(-(torch.cumsum(thickness, -1) - thickness))
+    below_min = transmittance < MIN_TRANSMITTANCE
+    last = below_min & (torch.cumsum(below_min, -1) == 1)
+    return torch.where(below_min, transmittance * last, transmittance * -torch.expm1(-thickness))

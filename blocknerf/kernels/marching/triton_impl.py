@@ -1,8 +1,8 @@
-"""Marching in Triton for a GPU: proposals, where samples go, and the field to the end of each ray.
+"""Triton (GPU) ray marching: proposal weights, resampling, and the field until the end of each ray.
 
-Samples in empty cells are never looked up, and the field is asked a few samples of each ray at a time, front to back:
-a ray whose light is spent asks for nothing more. Unlike the reference it has every color that it weighs, and so counts
-them all, even those of less than STEP of a ray's opacity.
+Samples in empty cells are skipped. The field is evaluated a few samples of each ray at a time, front to back, until the
+ray's transmittance is below MIN_TRANSMITTANCE. Unlike the reference, every evaluated sample is shaded, even with a
+weight below MIN_TRANSMITTANCE of the ray's opacity.
 """
 
 from typing import Any, no_type_check
@@ -15,122 +15,126 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.kernels.hash_grid import level_weights_on_device
-from blocknerf.kernels.hash_grid.triton_cells import facts, packed
-from blocknerf.kernels.hash_grid.triton_impl import halved
-from blocknerf.kernels.marching.params import STEP, FieldParams
+from blocknerf.kernels.hash_grid.triton_cells import as_words, level_params
+from blocknerf.kernels.hash_grid.triton_impl import to_half
+from blocknerf.kernels.marching.params import MIN_TRANSMITTANCE, FieldParams
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING
 from blocknerf.kernels.pdf_sampling.triton_impl import sample_pdf
 from blocknerf.kernels.precision import STORAGE_DTYPE
 from blocknerf.kernels.radiance import HashGridParams
-from blocknerf.kernels.radiance.forward import density_of
+from blocknerf.kernels.radiance.forward import trunc_exp_density
 from blocknerf.kernels.radiance.triton_tiles import (
     activate,
-    column_of,
     encode_tile,
-    halve,
+    extract_column,
+    load_bias,
+    load_per_ray,
     load_tile,
-    of_rays,
-    turned,
-    vector,
+    load_transposed,
+    to_half_saturating,
 )
-from blocknerf.kernels.ray_samples.triton_impl import distance_at
-from blocknerf.kernels.triton_ops import larger, programs, room
+from blocknerf.kernels.ray_samples.triton_impl import s_to_t
+from blocknerf.kernels.triton_ops import max_nan, num_programs, padded_width
 
-BLOCK = 128
-"""Samples of a tile."""
-RUN, PROPOSAL_RUN = 8, 16
-"""Samples of a ray that are asked for at a time, of the field and of the proposals."""
+BLOCK_SIZE = 128
+"""Samples per tile."""
+RUN_LENGTH, PROPOSAL_RUN_LENGTH = 8, 16
+"""Consecutive samples of a ray that are evaluated together, of the field and of the proposals."""
 PROGRAMS = 8
-"""A multiprocessor, twice as many as it holds: rays end early, and who is done first takes more."""
+"""Programs per multiprocessor, twice as many as fit: rays end early, so programs finish at different times."""
 
-_STEP = tl.constexpr(STEP)
+_MIN_TRANSMITTANCE = tl.constexpr(MIN_TRANSMITTANCE)
 
 
 def march(
-    network: FieldParams, rays: RayBundle, row_bias: Float[Tensor, "rays hidden"], sky: Float[Tensor, "rays 3"]
+    network: FieldParams, rays: RayBundle, ray_bias: Float[Tensor, "rays hidden"], sky: Float[Tensor, "rays 3"]
 ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"], Float[Tensor, "rays"]]:
-    """Color, depth and opacity."""
+    """Return color, depth and opacity."""
     count, device = len(rays), sky.device
-    color, depth, opacity = torch.empty_like(sky), sky.new_empty(count), sky.new_empty(count)
+    out_color, out_depth, out_opacity = torch.empty_like(sky), sky.new_empty(count), sky.new_empty(count)
     if not count:
-        return color, depth, opacity
-    given = [tensor.contiguous() for tensor in (rays.origins, rays.directions, rays.pixel_radii)]
+        return out_color, out_depth, out_opacity
+    ray_tensors = [tensor.contiguous() for tensor in (rays.origins, rays.directions, rays.pixel_radii)]
     weights = sky.new_empty(count, network.proposal_samples)
-    part = _Part(network, network.proposal, programs(triton.cdiv(count, BLOCK // PROPOSAL_RUN), device, PROGRAMS))
-    _propose[(part.programs,)](
-        *given, weights, count, network.proposal_samples, *part.arguments, **part.constants, RUN=PROPOSAL_RUN
-    )
-    even = torch.linspace(0.0, 1.0, network.proposal_samples + 1, device=device)
-    halves = sky.new_full((count,), 0.5)
-    edges = sample_pdf(even.expand(count, -1), weights, halves, network.samples, HISTOGRAM_PADDING)
-    part = _Part(network, network.field, programs(triton.cdiv(count, BLOCK // RUN), device, PROGRAMS))
-    colors = [tensor for pair in zip(network.color.weights, network.color.biases, strict=True) for tensor in pair]
-    _see[(part.programs,)](
-        *given, edges, row_bias.contiguous(), sky.contiguous(), *colors, color, depth, opacity, count,
-        network.samples, float(network.spacing.far), *part.arguments, **part.constants,
-        OUTPUTS=part.outputs, ROOM=room(part.outputs), TINT=row_bias.shape[1], RUN=RUN,
+    programs = num_programs(triton.cdiv(count, BLOCK_SIZE // PROPOSAL_RUN_LENGTH), device, PROGRAMS)
+    arguments = _KernelArguments(network, network.proposal, programs)
+    _proposal_kernel[(arguments.num_programs,)](
+        *ray_tensors, weights, count, network.proposal_samples, *arguments.arguments, **arguments.constants,
+        RUN_LENGTH=PROPOSAL_RUN_LENGTH,
     )  # fmt: skip
-    return color, depth, opacity
+    uniform_edges = torch.linspace(0.0, 1.0, network.proposal_samples + 1, device=device)
+    jitter = sky.new_full((count,), 0.5)
+    edges = sample_pdf(uniform_edges.expand(count, -1), weights, jitter, network.samples, HISTOGRAM_PADDING)
+    programs = num_programs(triton.cdiv(count, BLOCK_SIZE // RUN_LENGTH), device, PROGRAMS)
+    arguments = _KernelArguments(network, network.field, programs)
+    colors = [tensor for pair in zip(network.color.weights, network.color.biases, strict=True) for tensor in pair]
+    _render_kernel[(arguments.num_programs,)](
+        *ray_tensors, edges, ray_bias.contiguous(), sky.contiguous(), *colors, out_color, out_depth, out_opacity, count,
+        network.samples, float(network.spacing.far), *arguments.arguments, **arguments.constants,
+        OUTPUTS=arguments.outputs, PADDED_OUT=padded_width(arguments.outputs), COLOR_HIDDEN=ray_bias.shape[1],
+        RUN_LENGTH=RUN_LENGTH,
+    )  # fmt: skip
+    return out_color, out_depth, out_opacity
 
 
-class _Part:
-    """What a kernel is told of a grid and its layers, and of the block's place."""
+class _KernelArguments:
+    """Kernel arguments and constants of a hash-grid MLP and of the block's position."""
 
-    def __init__(self, network: FieldParams, part: HashGridParams, programs: int) -> None:
-        grid, table = part.grid, part.table
-        self.programs = programs
-        self.outputs, hidden = part.weights[1].shape
-        planes = torch.empty(
-            grid.num_levels, programs * BLOCK, grid.features_per_level, dtype=STORAGE_DTYPE, device=table.device
-        )
-        gains = level_weights_on_device(grid, part.active_levels, table)
-        low, high = network.spacing.s_range
+    def __init__(self, network: FieldParams, params: HashGridParams, num_programs: int) -> None:
+        grid, table = params.grid, params.table
+        self.num_programs = num_programs
+        self.outputs, hidden = params.weights[1].shape
+        shape = grid.num_levels, num_programs * BLOCK_SIZE, grid.features_per_level
+        planes = torch.empty(shape, dtype=STORAGE_DTYPE, device=table.device)
+        gains = level_weights_on_device(grid, params.active_levels, table)
+        s_near, s_far = network.spacing.s_range
         self.arguments: tuple[Any, ...] = (
-            gains, *facts(grid, table.device), packed(halved(table, part.half)), packed(planes.view(-1, grid.features_per_level)),
-            planes, part.weights[0], part.biases[0], part.weights[1], part.biases[1],
-            *map(float, network.origin), 1.0 / network.half_extent, low, high - low, float(network.spacing.linear_until),
-            *_bytes(network.occupancy),
+            gains, *level_params(grid, table.device), as_words(to_half(table, params.half)),
+            as_words(planes.view(-1, grid.features_per_level)),
+            planes, params.weights[0], params.biases[0], params.weights[1], params.biases[1],
+            *map(float, network.origin), 1.0 / network.half_extent, s_near, s_far - s_near,
+            float(network.spacing.linear_until), *_bytes(network.occupancy),
         )  # fmt: skip
         self.constants = {
             "LEVELS": grid.num_levels,
             "FEATURES": grid.features_per_level,
-            "INPUTS": room(grid.output_dim),
+            "PADDED_IN": padded_width(grid.output_dim),
             "HIDDEN": hidden,
-            "WIDE": room(hidden),
+            "PADDED_HIDDEN": padded_width(hidden),
             "GAINS": gains is not None,
             "CELLS": network.occupancy is not None,
-            "BLOCK": BLOCK,
+            "BLOCK_SIZE": BLOCK_SIZE,
             "num_warps": 4 if hidden <= 32 else 8,
             "num_stages": 1,
         }
 
 
 def _bytes(cells: Tensor | None) -> tuple[Tensor | None, int]:
-    """Cells as a kernel reads them, and how many there are along a side."""
+    """Return cells as bytes, and the number of cells per side."""
     return (None, 0) if cells is None else (cells.view(torch.uint8), cells.shape[0])
 
 
 @triton.jit
 @no_type_check
-def _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale):
-    """Where samples are in the contracted unit cube, and how wide."""
-    x = tl.load(origins + 3 * ray, mask=mask, other=0.0) - east
-    y = tl.load(origins + 3 * ray + 1, mask=mask, other=0.0) - north
-    z = tl.load(origins + 3 * ray + 2, mask=mask, other=0.0) - up
+def _contract_samples(origins, directions, radii, ray, middle, mask, cx, cy, cz, scale):
+    """Return positions and standard deviations of samples in the contracted unit cube."""
+    x = tl.load(origins + 3 * ray, mask=mask, other=0.0) - cx
+    y = tl.load(origins + 3 * ray + 1, mask=mask, other=0.0) - cy
+    z = tl.load(origins + 3 * ray + 2, mask=mask, other=0.0) - cz
     x = (x + middle * tl.load(directions + 3 * ray, mask=mask, other=0.0)) * scale
     y = (y + middle * tl.load(directions + 3 * ray + 1, mask=mask, other=0.0)) * scale
     z = (z + middle * tl.load(directions + 3 * ray + 2, mask=mask, other=0.0)) * scale
-    size = larger(larger(tl.abs(x), tl.abs(y)), larger(tl.abs(z), 1.0))
-    shrink = 0.25 * (2.0 - 1.0 / size) / size
-    # Levels fade by standard deviation, and a disc's is half its radius.
-    spread = 0.5 * middle * tl.load(radii + ray, mask=mask, other=0.0) * shrink * scale
-    return x * shrink + 0.5, y * shrink + 0.5, z * shrink + 0.5, spread
+    norm = max_nan(max_nan(tl.abs(x), tl.abs(y)), max_nan(tl.abs(z), 1.0))
+    factor = 0.25 * (2.0 - 1.0 / norm) / norm
+    # Levels fade by standard deviation; that of a disc is half its radius.
+    std = 0.5 * middle * tl.load(radii + ray, mask=mask, other=0.0) * factor * scale
+    return x * factor + 0.5, y * factor + 0.5, z * factor + 0.5, std
 
 
 @triton.jit
 @no_type_check
 def _occupied(x, y, z, cells, side, mask):
-    """Which samples are in cells that are not empty."""
+    """Return which samples are in occupied cells."""
     i = tl.minimum(tl.maximum((x * side).to(tl.int32), 0), side - 1)
     j = tl.minimum(tl.maximum((y * side).to(tl.int32), 0), side - 1)
     k = tl.minimum(tl.maximum((z * side).to(tl.int32), 0), side - 1)
@@ -139,136 +143,144 @@ def _occupied(x, y, z, cells, side, mask):
 
 @triton.jit
 @no_type_check
-def _features(
-    origins, directions, radii, ray, middle, mask, east, north, up, scale, cells, side,
-    gains, scales, levels, words, planes, halves, at, stride,
-    LEVELS: tl.constexpr, FEATURES: tl.constexpr, INPUTS: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr,
+def _encode_samples(
+    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side,
+    gains, scales, levels, words, planes, half_planes, index, stride,
+    LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr,
 ):  # fmt: skip
-    """The features of samples as a matrix, and which samples are looked up at all."""
-    x, y, z, spread = _cube(origins, directions, radii, ray, middle, mask, east, north, up, scale)
-    some = _occupied(x, y, z, cells, side, mask) if CELLS else mask
-    encode_tile(x, y, z, spread, gains, scales, levels, words, planes, at, stride, some, LEVELS, FEATURES, GAINS)
+    """Return encoded samples as a matrix, and the mask of evaluated samples."""
+    x, y, z, std = _contract_samples(origins, directions, radii, ray, middle, mask, cx, cy, cz, scale)
+    active = _occupied(x, y, z, cells, side, mask) if CELLS else mask
+    encode_tile(x, y, z, std, gains, scales, levels, words, planes, index, stride, active, LEVELS, FEATURES, GAINS)
     tl.debug_barrier()
-    return load_tile(halves, at, stride, some, LEVELS, FEATURES, INPUTS), some
+    return load_tile(half_planes, index, stride, active, LEVELS, FEATURES, PADDED_IN), active
 
 
 @triton.jit
 @no_type_check
-def _propose(
+def _proposal_kernel(
     origins, directions, radii, weights, count, samples,
-    gains, scales, levels, words, planes, halves, w1, b1, w2, b2,
-    east, north, up, scale, low, span, knee, cells, side,
-    LEVELS: tl.constexpr, FEATURES: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, WIDE: tl.constexpr,
-    GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr, RUN: tl.constexpr,
+    gains, scales, levels, words, planes, half_planes, w1, b1, w2, b2,
+    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side,
+    LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, HIDDEN: tl.constexpr,
+    PADDED_HIDDEN: tl.constexpr,
+    GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK_SIZE: tl.constexpr, RUN_LENGTH: tl.constexpr,
 ):  # fmt: skip
-    """Weights, by the proposals, of even samples, a run of them after the other until the ray's light is spent."""
-    RAYS: tl.constexpr = BLOCK // RUN
-    first, bias = turned(w1, HIDDEN, LEVELS * FEATURES, WIDE, INPUTS), vector(b1, HIDDEN, WIDE)
-    second, bias2 = turned(w2, 1, HIDDEN, 16, WIDE), vector(b2, 1, 16)
-    stride = tl.num_programs(0) * BLOCK
-    lane = tl.arange(0, BLOCK)
-    at = tl.program_id(0) * BLOCK + lane
+    """Proposal weights of evenly spaced samples, run by run until the ray's transmittance is too small."""
+    RAYS: tl.constexpr = BLOCK_SIZE // RUN_LENGTH
+    first = load_transposed(w1, HIDDEN, LEVELS * FEATURES, PADDED_HIDDEN, PADDED_IN)
+    bias = load_bias(b1, HIDDEN, PADDED_HIDDEN)
+    second, bias2 = load_transposed(w2, 1, HIDDEN, 16, PADDED_HIDDEN), load_bias(b2, 1, 16)
+    stride = tl.num_programs(0) * BLOCK_SIZE
+    lane = tl.arange(0, BLOCK_SIZE)
+    index = tl.program_id(0) * BLOCK_SIZE + lane
     for tile in range(tl.program_id(0), tl.cdiv(count, RAYS), tl.num_programs(0)):
-        ray = tile * RAYS + lane // RUN
-        light = tl.full([RAYS], 1.0, tl.float32)
-        for start in range(0, samples, RUN):
-            sample = start + lane % RUN
+        ray = tile * RAYS + lane // RUN_LENGTH
+        transmittance = tl.full([RAYS], 1.0, tl.float32)
+        for start in range(0, samples, RUN_LENGTH):
+            sample = start + lane % RUN_LENGTH
             inside = (ray < count) & (sample < samples)
-            mask = inside & (_spread(light, RAYS, RUN, BLOCK) >= _STEP)
-            weight = tl.zeros([RAYS, RUN], tl.float32)
+            mask = inside & (_per_sample(transmittance, RAYS, RUN_LENGTH, BLOCK_SIZE) >= _MIN_TRANSMITTANCE)
+            weight = tl.zeros([RAYS, RUN_LENGTH], tl.float32)
             if tl.max(mask.to(tl.int32), 0) > 0:
-                near = distance_at(sample.to(tl.float32) / samples, low, span, knee)
-                far = distance_at((sample + 1).to(tl.float32) / samples, low, span, knee)
+                near = s_to_t(sample.to(tl.float32) / samples, s_near, s_extent, linear_until)
+                far = s_to_t((sample + 1).to(tl.float32) / samples, s_near, s_extent, linear_until)
                 middle = 0.5 * (near + far)
-                inputs, some = _features(
-                    origins, directions, radii, ray, middle, mask, east, north, up, scale, cells, side,
-                    gains, scales, levels, words, planes, halves, at, stride, LEVELS, FEATURES, INPUTS, GAINS, CELLS,
+                inputs, active = _encode_samples(
+                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side,
+                    gains, scales, levels, words, planes, half_planes, index, stride, LEVELS, FEATURES, PADDED_IN,
+                    GAINS, CELLS,
                 )  # fmt: skip
                 outputs = tl.dot(activate(tl.dot(inputs, first) + bias), second) + bias2
-                density = density_of(column_of(outputs, 0, 16), scale)
-                own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
-                weight, light = _stopped(own, light)
+                density = trunc_exp_density(extract_column(outputs, 0, 16), scale)
+                thickness = tl.reshape(tl.where(active, density * (far - near), 0.0), [RAYS, RUN_LENGTH])
+                weight, transmittance = _alpha_weights(thickness, transmittance)
                 tl.debug_barrier()
-            tl.store(weights + ray * samples + sample, tl.reshape(weight, [BLOCK]), mask=inside)
+            tl.store(weights + ray * samples + sample, tl.reshape(weight, [BLOCK_SIZE]), mask=inside)
 
 
 @triton.jit
 @no_type_check
-def _spread(values, RAYS: tl.constexpr, RUN: tl.constexpr, BLOCK: tl.constexpr):
-    """For each sample of a tile the number of its ray."""
-    return tl.reshape(tl.broadcast_to(values[:, None], [RAYS, RUN]), [BLOCK])
+def _per_sample(values, RAYS: tl.constexpr, RUN_LENGTH: tl.constexpr, BLOCK_SIZE: tl.constexpr):
+    """Broadcast one value per ray to the samples of a tile."""
+    return tl.reshape(tl.broadcast_to(values[:, None], [RAYS, RUN_LENGTH]), [BLOCK_SIZE])
 
 
 @triton.jit
 @no_type_check
-def _stopped(own, light):
-    """Weights of a run by its optical thickness and the light that reaches it; and the light left behind it.
+def _alpha_weights(thickness, transmittance):
+    """Return weights of a run from optical thickness and incoming transmittance, and the remaining transmittance.
 
-    The first sample that finds less than STEP takes what there is, and ends the ray (`reference.stopping_weights`).
+    The first sample with too little transmittance absorbs all of it and ends the ray (`torch_impl.early_stop_weights`).
     """
-    reaching = light[:, None] * tl.exp(own - tl.cumsum(own, 1))
-    spent = (reaching < _STEP).to(tl.int32)
-    last = (spent == 1) & (tl.cumsum(spent, 1) == 1)
-    weight = tl.where(spent == 1, tl.where(last, reaching, 0.0), reaching * (1.0 - tl.exp(-own)))
-    return weight, tl.where(tl.max(spent, axis=1) > 0, 0.0, light * tl.exp(-tl.sum(own, axis=1)))
+    reaching = transmittance[:, None] * tl.exp(thickness - tl.cumsum(thickness, 1))
+    below_min = (reaching < _MIN_TRANSMITTANCE).to(tl.int32)
+    last = (below_min == 1) & (tl.cumsum(below_min, 1) == 1)
+    weight = tl.where(below_min == 1, tl.where(last, reaching, 0.0), reaching * (1.0 - tl.exp(-thickness)))
+    return weight, tl.where(tl.max(below_min, axis=1) > 0, 0.0, transmittance * tl.exp(-tl.sum(thickness, axis=1)))
 
 
 @triton.jit
 @no_type_check
-def _see(
-    origins, directions, radii, edges, rows, sky, c1, d1, c2, d2, c3, d3, color, depth, opacity, count, samples, end,
-    gains, scales, levels, words, planes, halves, w1, b1, w2, b2,
-    east, north, up, scale, low, span, knee, cells, side,
-    LEVELS: tl.constexpr, FEATURES: tl.constexpr, INPUTS: tl.constexpr, HIDDEN: tl.constexpr, WIDE: tl.constexpr,
-    GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK: tl.constexpr,
-    OUTPUTS: tl.constexpr, ROOM: tl.constexpr, TINT: tl.constexpr, RUN: tl.constexpr,
+def _render_kernel(
+    origins, directions, radii, edges, ray_bias, sky, c1, d1, c2, d2, c3, d3, out_color, out_depth, out_opacity, count,
+    samples, max_depth, gains, scales, levels, words, planes, half_planes, w1, b1, w2, b2,
+    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side,
+    LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, HIDDEN: tl.constexpr,
+    PADDED_HIDDEN: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK_SIZE: tl.constexpr,
+    OUTPUTS: tl.constexpr, PADDED_OUT: tl.constexpr, COLOR_HIDDEN: tl.constexpr, RUN_LENGTH: tl.constexpr,
 ):  # fmt: skip
-    """Color, depth and opacity of rays, a run of samples after the other until their light is spent."""
-    RAYS: tl.constexpr = BLOCK // RUN
-    # The last layer's weights are taken up where they are needed: with them, registers would not do on 8.0.
-    first, second = turned(w1, HIDDEN, LEVELS * FEATURES, WIDE, INPUTS), turned(w2, OUTPUTS, HIDDEN, ROOM, WIDE)
-    third, fourth = turned(c1, TINT, OUTPUTS, TINT, ROOM), turned(c2, TINT, TINT, TINT, TINT)
-    stride = tl.num_programs(0) * BLOCK
-    lane = tl.arange(0, BLOCK)
-    at = tl.program_id(0) * BLOCK + lane
+    """Color, depth and opacity of rays, run by run until their transmittance is too small."""
+    RAYS: tl.constexpr = BLOCK_SIZE // RUN_LENGTH
+    # Load the last layer's weights where they are used: with them, registers would not suffice on 8.0.
+    first = load_transposed(w1, HIDDEN, LEVELS * FEATURES, PADDED_HIDDEN, PADDED_IN)
+    second = load_transposed(w2, OUTPUTS, HIDDEN, PADDED_OUT, PADDED_HIDDEN)
+    third = load_transposed(c1, COLOR_HIDDEN, OUTPUTS, COLOR_HIDDEN, PADDED_OUT)
+    fourth = load_transposed(c2, COLOR_HIDDEN, COLOR_HIDDEN, COLOR_HIDDEN, COLOR_HIDDEN)
+    stride = tl.num_programs(0) * BLOCK_SIZE
+    lane = tl.arange(0, BLOCK_SIZE)
+    index = tl.program_id(0) * BLOCK_SIZE + lane
     channel, row = tl.arange(0, 16), tl.arange(0, RAYS)
     for tile in range(tl.program_id(0), tl.cdiv(count, RAYS), tl.num_programs(0)):
-        ray = tile * RAYS + lane // RUN
-        light, seen = tl.full([RAYS], 1.0, tl.float32), tl.zeros([RAYS], tl.float32)
-        tints, reach = tl.zeros([RAYS, 16], tl.float32), tl.zeros([RAYS], tl.float32)
-        for start in range(0, samples, RUN):
-            sample = start + lane % RUN
-            mask = (ray < count) & (sample < samples) & (_spread(light, RAYS, RUN, BLOCK) >= _STEP)
+        ray = tile * RAYS + lane // RUN_LENGTH
+        transmittance, opacity = tl.full([RAYS], 1.0, tl.float32), tl.zeros([RAYS], tl.float32)
+        rgb, depth_sum = tl.zeros([RAYS, 16], tl.float32), tl.zeros([RAYS], tl.float32)
+        for start in range(0, samples, RUN_LENGTH):
+            sample = start + lane % RUN_LENGTH
+            visible = _per_sample(transmittance, RAYS, RUN_LENGTH, BLOCK_SIZE) >= _MIN_TRANSMITTANCE
+            mask = (ray < count) & (sample < samples) & visible
             if tl.max(mask.to(tl.int32), 0) > 0:
-                place = edges + ray * (samples + 1) + sample
-                near = distance_at(tl.load(place, mask=mask, other=0.0), low, span, knee)
-                far = distance_at(tl.load(place + 1, mask=mask, other=0.0), low, span, knee)
+                edge = edges + ray * (samples + 1) + sample
+                near = s_to_t(tl.load(edge, mask=mask, other=0.0), s_near, s_extent, linear_until)
+                far = s_to_t(tl.load(edge + 1, mask=mask, other=0.0), s_near, s_extent, linear_until)
                 middle = 0.5 * (near + far)
-                inputs, some = _features(
-                    origins, directions, radii, ray, middle, mask, east, north, up, scale, cells, side,
-                    gains, scales, levels, words, planes, halves, at, stride, LEVELS, FEATURES, INPUTS, GAINS, CELLS,
+                inputs, active = _encode_samples(
+                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side,
+                    gains, scales, levels, words, planes, half_planes, index, stride, LEVELS, FEATURES, PADDED_IN,
+                    GAINS, CELLS,
                 )  # fmt: skip
-                sums = tl.dot(inputs, first) + vector(b1, HIDDEN, WIDE)
-                outputs = tl.dot(activate(sums), second) + vector(b2, OUTPUTS, ROOM)
-                density = density_of(column_of(outputs, 0, ROOM), scale)
-                own = tl.reshape(tl.where(some, density * (far - near), 0.0), [RAYS, RUN])
-                weight, light = _stopped(own, light)
-                sums = tl.dot(halve(outputs), third) + vector(d1, TINT, TINT)
-                sums += of_rays(rows, ray, 1, mask, TINT, TINT)
-                sums = tl.dot(activate(sums), fourth) + vector(d2, TINT, TINT)
-                shown = tl.sigmoid(tl.dot(activate(sums), turned(c3, 3, TINT, 16, TINT)) + vector(d3, 3, 16))
-                weighed = tl.where(some, tl.reshape(weight, [BLOCK]), 0.0)
-                tints += tl.sum(tl.reshape(weighed[:, None] * shown, [RAYS, RUN, 16]), axis=1)
-                seen += tl.sum(weight, axis=1)
-                reach += tl.sum(weight * tl.reshape(middle, [RAYS, RUN]), axis=1)
+                sums = tl.dot(inputs, first) + load_bias(b1, HIDDEN, PADDED_HIDDEN)
+                outputs = tl.dot(activate(sums), second) + load_bias(b2, OUTPUTS, PADDED_OUT)
+                density = trunc_exp_density(extract_column(outputs, 0, PADDED_OUT), scale)
+                thickness = tl.reshape(tl.where(active, density * (far - near), 0.0), [RAYS, RUN_LENGTH])
+                weight, transmittance = _alpha_weights(thickness, transmittance)
+                sums = tl.dot(to_half_saturating(outputs), third) + load_bias(d1, COLOR_HIDDEN, COLOR_HIDDEN)
+                sums += load_per_ray(ray_bias, ray, 1, mask, COLOR_HIDDEN, COLOR_HIDDEN)
+                sums = tl.dot(activate(sums), fourth) + load_bias(d2, COLOR_HIDDEN, COLOR_HIDDEN)
+                last = load_transposed(c3, 3, COLOR_HIDDEN, 16, COLOR_HIDDEN)
+                sample_rgb = tl.sigmoid(tl.dot(activate(sums), last) + load_bias(d3, 3, 16))
+                sample_weight = tl.where(active, tl.reshape(weight, [BLOCK_SIZE]), 0.0)
+                rgb += tl.sum(tl.reshape(sample_weight[:, None] * sample_rgb, [RAYS, RUN_LENGTH, 16]), axis=1)
+                opacity += tl.sum(weight, axis=1)
+                depth_sum += tl.sum(weight * tl.reshape(middle, [RAYS, RUN_LENGTH]), axis=1)
                 tl.debug_barrier()
-        target = tile * RAYS + row
-        there = target < count
-        inside = there[:, None] & (channel < 3)[None, :]
-        behind = tl.load(sky + target[:, None] * 3 + channel[None, :], mask=inside, other=0.0)
-        passed = tl.where(seen < 1.0, 1.0 - seen, 0.0)
+        out_ray = tile * RAYS + row
+        ray_mask = out_ray < count
+        inside = ray_mask[:, None] & (channel < 3)[None, :]
+        sky_color = tl.load(sky + out_ray[:, None] * 3 + channel[None, :], mask=inside, other=0.0)
+        passed = tl.where(opacity < 1.0, 1.0 - opacity, 0.0)
         tl.store(
-            color + target[:, None] * 3 + channel[None, :], tints + passed[:, None] * behind, mask=inside
+            out_color + out_ray[:, None] * 3 + channel[None, :], rgb + passed[:, None] * sky_color, mask=inside
         )  # fmt: skip
-        tl.store(depth + target, reach + passed * end, mask=there)
-        tl.store(opacity + target, seen, mask=there)
+        tl.store(out_depth + out_ray, depth_sum + passed * max_depth, mask=ray_mask)
+        tl.store(out_opacity + out_ray, opacity, mask=ray_mask)

@@ -1,7 +1,7 @@
-"""The memory that following a tile of rays takes, laid out once for each thread.
+"""Workspace memory of a tile of rays, laid out once per thread.
 
-It is given to the kernel from outside. What a kernel takes itself is counted by reference at every view of it, and with
-views in loops that was an eighth of the time.
+It is allocated outside the kernel. Numba counts references to memory allocated inside at every view of it, and with
+views in loops that took an eighth of the time.
 """
 
 from typing import NamedTuple, no_type_check
@@ -9,86 +9,90 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from numba import njit
 
-from blocknerf.kernels.hash_grid.numba_impl import FLOATS, INDEXES
+from blocknerf.kernels.hash_grid.numba_impl import NUM_FLOATS, NUM_INDICES
 from blocknerf.kernels.marching.ray_simd import RAYS, ROWS
-from blocknerf.kernels.mlp.buffer_layout import INPUT_ROOM, OUTPUT_ROOM, TILE, Layout
+from blocknerf.kernels.mlp.buffer_layout import PADDED_IN, PADDED_OUT, TILE, BufferLayout
 
 WAVE = 4
-"""Samples of each ray that are evaluated before it is asked again whether light passes."""
-LINE = 16
-"""Numbers of a cache line: every part starts on one, or every other vector read would touch two lines."""
+"""Samples per ray that are evaluated between tests of its transmittance."""
+CACHE_LINE = 16
+"""Numbers per cache line. Every field starts on one, or every other vector load would touch two lines."""
 
 
-class Scratch(NamedTuple):
-    """The parts, in the order in which they lie; first those of floats, then those of integers."""
+class Workspace(NamedTuple):
+    """Workspace fields in memory order: first floats, then integers."""
 
-    lanes: np.ndarray
-    even: np.ndarray
+    state: np.ndarray
+    uniform_edges: np.ndarray
     edges: np.ndarray
     distances: np.ndarray
     thickness: np.ndarray
     weights: np.ndarray
     points: np.ndarray
-    spreads: np.ndarray
+    stds: np.ndarray
     logits: np.ndarray
     encoded: np.ndarray
     features: np.ndarray
-    room: np.ndarray
-    given: np.ndarray
-    added: np.ndarray
-    hues: np.ndarray
+    activations: np.ndarray
+    inputs: np.ndarray
+    bias: np.ndarray
+    rgb: np.ndarray
     corners: np.ndarray
     cell: np.ndarray
     slots: np.ndarray
-    chosen: np.ndarray
+    indices: np.ndarray
     entries: np.ndarray
 
 
-INTEGERS = Scratch._fields.index("cell")
-"""The first part that holds integers."""
+FIRST_INT_FIELD = Workspace._fields.index("cell")
+"""Index of the first integer field."""
 
 
-def places(counts: tuple[int, int], proposal: Layout, field: Layout, colors: Layout) -> np.ndarray:
-    """Where each part begins and ends, among the floats or among the integers: [parts, 2]."""
-    most, wave = max(counts), WAVE * RAYS
-    features, biases = int(field.layers[-1, OUTPUT_ROOM]), int(colors.layers[0, OUTPUT_ROOM])
-    encoded = max(int(plan.layers[0, INPUT_ROOM]) for plan in (proposal, field))
+def workspace_layout(
+    counts: tuple[int, int], proposal: BufferLayout, field: BufferLayout, color: BufferLayout
+) -> np.ndarray:
+    """Return start and end of each field within the floats or the integers: [fields, 2]."""
+    max_count, wave = max(counts), WAVE * RAYS
+    features, biases = int(field.layers[-1, PADDED_OUT]), int(color.layers[0, PADDED_OUT])
+    encoded = max(int(layout.layers[0, PADDED_IN]) for layout in (proposal, field))
     sizes = {
-        "lanes": ROWS * RAYS, "even": (counts[0] + 1) * RAYS, "edges": (counts[1] + 1) * RAYS,
-        "distances": (most + 1) * RAYS, "thickness": most * RAYS, "weights": most * RAYS, "points": 3 * wave,
-        "spreads": wave, "logits": wave, "encoded": wave * encoded, "features": (counts[1] * RAYS + TILE) * features,
-        "room": max(plan.activations for plan in (proposal, field, colors)), "given": TILE * features,
-        "added": TILE * biases, "hues": 3 * TILE, "corners": FLOATS,
-        "cell": RAYS, "slots": most * RAYS + wave, "chosen": counts[1] * RAYS + 1, "entries": INDEXES,
+        "state": ROWS * RAYS, "uniform_edges": (counts[0] + 1) * RAYS, "edges": (counts[1] + 1) * RAYS,
+        "distances": (max_count + 1) * RAYS, "thickness": max_count * RAYS, "weights": max_count * RAYS,
+        "points": 3 * wave, "stds": wave, "logits": wave, "encoded": wave * encoded,
+        "features": (counts[1] * RAYS + TILE) * features,
+        "activations": max(layout.activations for layout in (proposal, field, color)), "inputs": TILE * features,
+        "bias": TILE * biases, "rgb": 3 * TILE, "corners": NUM_FLOATS,
+        "cell": RAYS, "slots": max_count * RAYS + wave, "indices": counts[1] * RAYS + 1, "entries": NUM_INDICES,
     }  # fmt: skip
-    found = np.zeros((len(Scratch._fields), 2), np.int64)
-    for part, name in enumerate(Scratch._fields):
-        start = 0 if part in (0, INTEGERS) else -(-found[part - 1, 1] // LINE) * LINE
-        found[part] = start, start + sizes[name]
-    return found
+    bounds = np.zeros((len(Workspace._fields), 2), np.int64)
+    for field_index, name in enumerate(Workspace._fields):
+        start = 0 if field_index in (0, FIRST_INT_FIELD) else -(-bounds[field_index - 1, 1] // CACHE_LINE) * CACHE_LINE
+        bounds[field_index] = start, start + sizes[name]
+    return bounds
 
 
-def allocate(threads: int, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The floats and the integers of all threads, a row each, whose floats start on cache lines."""
-    rows = -(-places[INTEGERS - 1, 1] // LINE) * LINE
-    floats = np.empty(threads * rows + LINE, np.float32)
-    first = (-(floats.ctypes.data // floats.itemsize)) % LINE
-    return floats[first : first + threads * rows].reshape(threads, rows), np.empty((threads, places[-1, 1]), np.int32)
+def allocate(threads: int, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Allocate the floats and integers of all threads, one row each. Rows of floats start on cache lines."""
+    row_length = -(-bounds[FIRST_INT_FIELD - 1, 1] // CACHE_LINE) * CACHE_LINE
+    floats = np.empty(threads * row_length + CACHE_LINE, np.float32)
+    first = (-(floats.ctypes.data // floats.itemsize)) % CACHE_LINE
+    rows = floats[first : first + threads * row_length].reshape(threads, row_length)
+    return rows, np.empty((threads, bounds[-1, 1]), np.int32)
 
 
 @njit
 @no_type_check
-def carve(floats, whole, places):
-    """A thread's scratch."""
-    return Scratch(
-        floats[places[0, 0] : places[0, 1]], floats[places[1, 0] : places[1, 1]],
-        floats[places[2, 0] : places[2, 1]], floats[places[3, 0] : places[3, 1]],
-        floats[places[4, 0] : places[4, 1]], floats[places[5, 0] : places[5, 1]],
-        floats[places[6, 0] : places[6, 1]].reshape(-1, 3), floats[places[7, 0] : places[7, 1]],
-        floats[places[8, 0] : places[8, 1]], floats[places[9, 0] : places[9, 1]],
-        floats[places[10, 0] : places[10, 1]], floats[places[11, 0] : places[11, 1]],
-        floats[places[12, 0] : places[12, 1]], floats[places[13, 0] : places[13, 1]],
-        floats[places[14, 0] : places[14, 1]], floats[places[15, 0] : places[15, 1]],
-        whole[places[16, 0] : places[16, 1]], whole[places[17, 0] : places[17, 1]],
-        whole[places[18, 0] : places[18, 1]], whole[places[19, 0] : places[19, 1]],
+def view_workspace(floats, ints, bounds):
+    """Return the workspace of a thread."""
+    return Workspace(
+        floats[bounds[0, 0] : bounds[0, 1]], floats[bounds[1, 0] : bounds[1, 1]],
+        floats[bounds[2, 0] : bounds[2, 1]], floats[bounds[3, 0] : bounds[3, 1]],
+        floats[bounds[4, 0] : bounds[4, 1]], floats[bounds[5, 0] : bounds[5, 1]],
+        floats[bounds[6, 0] : bounds[6, 1]].reshape(-1, 3), floats[bounds[7, 0] : bounds[7, 1]],
+        floats[bounds[8, 0] : bounds[8, 1]], floats[bounds[9, 0] : bounds[9, 1]],
+        floats[bounds[10, 0] : bounds[10, 1]], floats[bounds[11, 0] : bounds[11, 1]],
+        floats[bounds[12, 0] : bounds[12, 1]], floats[bounds[13, 0] : bounds[13, 1]],
+        floats[bounds[14, 0] : bounds[14, 1]], floats[bounds[15, 0] : bounds[15, 1]],
+        ints[bounds[16, 0] : bounds[16, 1]], ints[bounds[17, 0] : bounds[17, 1]],
+        ints[bounds[18, 0] : bounds[18, 1]], ints[bounds[19, 0] : bounds[19, 1]],
     )  # fmt: skip

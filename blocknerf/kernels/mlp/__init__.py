@@ -1,4 +1,4 @@
-"""Small fully connected networks."""
+"""Small multilayer perceptrons."""
 
 from blocknerf.kernels.mlp.api import mlp
 

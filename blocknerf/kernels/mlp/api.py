@@ -1,4 +1,4 @@
-"""A small fully connected network over many points, with the backend chosen and the input checked."""
+"""A small MLP over many points: input checks and backend choice."""
 
 from collections.abc import Sequence
 
@@ -13,47 +13,49 @@ def mlp(
     inputs: Float[Tensor, "points inputs"],
     weights: Sequence[Tensor],
     biases: Sequence[Tensor],
-    row_bias: Float[Tensor, "rays hidden"] | None = None,
+    ray_bias: Float[Tensor, "rays hidden"] | None = None,
     backend: Backend = "auto",
 ) -> Float[Tensor, "points outputs"]:
-    """Outputs of a network with ReLU after every layer but the last; differentiable once in every tensor.
+    """Return outputs of an MLP with ReLU after every layer but the last; once differentiable in every tensor.
 
-    `weights` are [outputs, inputs] and `biases` [outputs], layer by layer. `row_bias` is added to the first layer's sum
-    and shared by consecutive groups of points (points = rays x samples, samples of a ray adjacent), so that what
-    belongs to a ray - direction, appearance code, exposure - costs once a ray and not once a sample.
+    `weights` are [outputs, inputs] and `biases` [outputs], layer by layer. `ray_bias` is added to the first layer's sum
+    for all samples of a ray (points = rays x samples, samples of a ray adjacent). So per-ray inputs (direction,
+    appearance code, exposure) are evaluated once per ray, not once per sample.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
-        ValueError: the shapes do not fit each other.
+        BackendError: The requested backend cannot be used here.
+        ValueError: The shapes do not match.
     """
-    check_shapes(len(inputs), inputs.shape[1], weights, biases, row_bias)
-    tensors = (inputs, *weights, *biases) if row_bias is None else (inputs, *weights, *biases, row_bias)
+    check_shapes(len(inputs), inputs.shape[1], weights, biases, ray_bias)
+    tensors = (inputs, *weights, *biases) if ray_bias is None else (inputs, *weights, *biases, ray_bias)
     if choose("mlp", backend, *tensors) == "numba":
         from blocknerf.kernels.mlp import numba_impl
 
-        return numba_impl.mlp(inputs, weights, biases, row_bias)
-    return torch_impl.mlp(inputs, weights, biases, row_bias)
+        return numba_impl.mlp(inputs, weights, biases, ray_bias)
+    return torch_impl.mlp(inputs, weights, biases, ray_bias)
 
 
 def check_shapes(
-    points: int, width: int, weights: Sequence[Tensor], biases: Sequence[Tensor], row_bias: Tensor | None
+    points: int, width: int, weights: Sequence[Tensor], biases: Sequence[Tensor], ray_bias: Tensor | None
 ) -> None:
-    """Refuse a network whose layers do not fit each other, its inputs' width or the number of points.
+    """Check that the layers match each other, the input width and the number of points.
 
     Raises:
-        ValueError: they do not.
+        ValueError: The shapes do not match.
     """
     if len(weights) < 2 or len(weights) != len(biases):
-        raise ValueError(f"mlp: {len(weights)} weights and {len(biases)} biases; give as many of each, at least two")
+        raise ValueError(
+            f"mlp: {len(weights)} weights and {len(biases)} biases; give the same number of each, at least two"
+        )
     for layer, (weight, bias) in enumerate(zip(weights, biases, strict=True)):
         if weight.ndim != 2 or weight.shape[1] != width or bias.shape != weight.shape[:1]:
             shapes = f"{tuple(weight.shape)} with bias {tuple(bias.shape)}"
-            raise ValueError(f"mlp: weight {layer} is {shapes}, its input has {width} numbers")
+            raise ValueError(f"mlp: weight {layer} is {shapes}, but its input has width {width}")
         width = weight.shape[0]
-    if row_bias is not None:
-        rows, hidden = row_bias.shape
-        if hidden != weights[0].shape[0] or (points % rows if rows else points):
+    if ray_bias is not None:
+        rays, hidden = ray_bias.shape
+        if hidden != weights[0].shape[0] or (points % rays if rays else points):
             raise ValueError(
-                f"mlp: row_bias is {tuple(row_bias.shape)} for {points} points and "
-                f"{weights[0].shape[0]} hidden numbers; points must be rows x samples"
+                f"mlp: ray_bias is {tuple(ray_bias.shape)} for {points} points and "
+                f"{weights[0].shape[0]} hidden units; points must be rays x samples"
             )

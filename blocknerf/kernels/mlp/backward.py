@@ -1,4 +1,4 @@
-"""Gradients of layers for a tile of points, for Numba: from what a network gave back to what it was given."""
+"""Backward pass of layers for a tile of points, for Numba."""
 
 from typing import no_type_check
 
@@ -10,12 +10,12 @@ from blocknerf.kernels.mlp.buffer_layout import (
     BACKWARD,
     BIAS,
     GRADIENT,
-    INPUT_ROOM,
-    OUTPUT_ROOM,
     OUTPUTS,
+    PADDED_IN,
+    PADDED_OUT,
     TILE,
 )
-from blocknerf.kernels.mlp.matmul import ROWS, product
+from blocknerf.kernels.mlp.matmul import ROWS, matmul
 from blocknerf.numba_config import FASTMATH
 
 _ZERO = np.float32(0.0)
@@ -23,58 +23,61 @@ _ZERO = np.float32(0.0)
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
-def go_back(layers, source, start, first, count, samples, parameters, room, above, below, own, rows, learns, deep):
-    """The gradients of a tile's inputs - in one of the two buffers, the other is given second - from those `above`.
+def backward_tile(
+    layers, source, start, first, count, samples, parameters, workspace, grad_out, grad_in, grads, ray_grads,
+    need_weights, need_inputs,
+):  # fmt: skip
+    """Backpropagate a tile's output gradients `grad_out`. Return the buffer with the input gradients, then the other.
 
-    `source`, `start`, `first`, `count`, `samples`, `room` are those of `run_layers`. Gradients of parameters are added
-    to `own` where the network `learns`, those of rays to `rows`; those of inputs are found where `deep` asks for them.
+    `source`, `start`, `first`, `count`, `samples`, `workspace` are as in `run_layers`. Parameter gradients are added to
+    `grads` if `need_weights`, ray bias gradients to `ray_grads`. Input gradients are computed if `need_inputs`.
     """
     for layer in range(layers.shape[0] - 1, -1, -1):
-        facts = layers[layer]
-        if learns and layer:
-            to_parameters(facts, above, room, facts[ACTIVATION], own)
-        elif learns:
-            to_parameters(facts, above, source, start, own)
+        info = layers[layer]
+        if need_weights and layer:
+            grad_weights(info, grad_out, workspace, info[ACTIVATION], grads)
+        elif need_weights:
+            grad_weights(info, grad_out, source, start, grads)
         if layer == 0 and samples:
-            to_rows(above, facts[OUTPUT_ROOM], samples, first, count, rows)
-        if layer > 0 or deep:
-            to_layer_below(facts, parameters, above, below)
+            grad_ray_bias(grad_out, info[PADDED_OUT], samples, first, count, ray_grads)
+        if layer > 0 or need_inputs:
+            grad_inputs(info, parameters, grad_out, grad_in)
             if layer > 0:
-                mask(below, room[facts[ACTIVATION] :], TILE * facts[INPUT_ROOM])
-            above, below = below, above
-    return above, below
+                relu_backward_(grad_in, workspace[info[ACTIVATION] :], TILE * info[PADDED_IN])
+            grad_out, grad_in = grad_in, grad_out
+    return grad_out, grad_in
 
 
 @njit(fastmath=FASTMATH)
 @no_type_check
-def to_parameters(facts, above, source, start, own):
-    """Add a tile's gradients of the weight and bias of a layer that was given what `source[start]` begins."""
-    width, target, columns = facts[OUTPUT_ROOM], facts[GRADIENT], facts[INPUT_ROOM]
-    rows = (facts[OUTPUTS] + ROWS - 1) // ROWS * ROWS
-    product(above, 0, 1, width, source, start, own, target, columns, own, target, rows, columns, TILE)
-    to_bias(above, width, own[facts[BIAS] : facts[BIAS] + width])
+def grad_weights(info, grad_out, source, start, grads):
+    """Add a tile's weight and bias gradients of a layer with inputs from `source[start]` on."""
+    width, target, columns = info[PADDED_OUT], info[GRADIENT], info[PADDED_IN]
+    rows = (info[OUTPUTS] + ROWS - 1) // ROWS * ROWS
+    matmul(grad_out, 0, 1, width, source, start, grads, target, columns, grads, target, rows, columns, TILE)
+    grad_bias(grad_out, width, grads[info[BIAS] : info[BIAS] + width])
 
 
 @njit(fastmath=FASTMATH)
 @no_type_check
-def to_bias(above, width, bias):
-    fours = above[: TILE * width].reshape(TILE // 4, 4 * width)
-    for four in range(TILE // 4):
-        a, b = fours[four, :width], fours[four, width : 2 * width]
-        c, d = fours[four, 2 * width : 3 * width], fours[four, 3 * width :]
+def grad_bias(grad_out, width, bias):
+    groups = grad_out[: TILE * width].reshape(TILE // 4, 4 * width)
+    for group in range(TILE // 4):
+        a, b = groups[group, :width], groups[group, width : 2 * width]
+        c, d = groups[group, 2 * width : 3 * width], groups[group, 3 * width :]
         for output in range(width):
             bias[output] += (a[output] + b[output]) + (c[output] + d[output])
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
-def to_rows(above, width, samples, start, count, to_rows):
-    gradients = above[: TILE * width].reshape(TILE, width)
+def grad_ray_bias(grad_out, width, samples, start, count, out):
+    gradients = grad_out[: TILE * width].reshape(TILE, width)
     first = 0
     while first < count:
         ray = (start + first) // samples
         last = min(count, (ray + 1) * samples - start)
-        row, part = to_rows[ray], gradients[first:last]
+        row, part = out[ray], gradients[first:last]
         for point in range(last - first):
             for output in range(row.shape[0]):
                 row[output] += part[point, output]
@@ -83,15 +86,15 @@ def to_rows(above, width, samples, start, count, to_rows):
 
 @njit(fastmath=FASTMATH)
 @no_type_check
-def to_layer_below(facts, parameters, above, below):
-    width, step, backward, depth = facts[INPUT_ROOM], facts[OUTPUT_ROOM], facts[BACKWARD], facts[OUTPUTS]
+def grad_inputs(info, parameters, grad_out, grad_in):
+    width, step, backward, depth = info[PADDED_IN], info[PADDED_OUT], info[BACKWARD], info[OUTPUTS]
     zeros = parameters.shape[0] - width
-    product(above, 0, step, 1, parameters, backward, parameters, zeros, 0, below, 0, TILE, width, depth)
+    matmul(grad_out, 0, step, 1, parameters, backward, parameters, zeros, 0, grad_in, 0, TILE, width, depth)
 
 
 @njit(fastmath=FASTMATH)
 @no_type_check
-def mask(gradients, values, count):
-    """Drop gradients where the ReLU gave zero."""
+def relu_backward_(gradients, values, count):
+    """Zero the gradients where the ReLU output is zero."""
     for index in range(count):
         gradients[index] = _ZERO if values[index] <= _ZERO else gradients[index]

@@ -1,8 +1,8 @@
-"""Products of small matrices for Numba, held in vector registers while they are summed.
+"""Register-blocked products of small matrices for Numba.
 
-LLVM vectorises loops but does not block them for registers, which is what a matrix product lives on: eight rows by two
-vectors are summed at a time, each number read from memory serving several multiplications. One kernel serves the three
-products of a layer (forward, to the inputs, to the weights), because the left matrix is read with any two strides.
+LLVM vectorizes loops but does not block them for registers, which a fast matrix product needs: eight rows by two
+vectors are summed at a time, so each number loaded is used in several multiplications. One kernel computes all three
+products of a layer (outputs, input gradients, weight gradients), because the left matrix may have any two strides.
 """
 
 from typing import no_type_check
@@ -16,41 +16,47 @@ from numba.extending import intrinsic
 _WIDE = bool(binding.get_host_cpu_features().get("avx512f", False))
 
 LANES = 16 if _WIDE else 8
-"""Numbers in a vector; widths of matrices are padded to a multiple of it."""
+"""Numbers per vector. Matrix widths are padded to a multiple of it."""
 
 ROWS = 8 if _WIDE else 4
-"""Rows summed at a time: with two vectors each they fill half the registers of AVX-512 or of AVX2."""
+"""Rows summed at a time: with two vectors each, they fill half the registers of AVX-512 or AVX2."""
 
 
 @njit
 @no_type_check
-def aligned(count):
-    """`count` floats that start on a cache line, or every other vector read would touch two lines."""
-    room = np.empty(count + 16, np.float32)
-    first = (-(room.ctypes.data // 4)) % 16
-    return room[first : first + count]
+def aligned_empty(count):
+    """Return `count` floats aligned to a cache line; otherwise every other vector load would touch two lines."""
+    buffer = np.empty(count + 16, np.float32)
+    first = (-(buffer.ctypes.data // 4)) % 16
+    return buffer[first : first + count]
 
 
 @njit
 @no_type_check
-def product(a, a_start, a_row, a_step, b, b_start, d, d_start, d_row, c, c_start, rows, columns, depth):
-    """C = A B + D: `rows` and `columns` are padded to multiples of ROWS and LANES; B and C have rows of `columns`.
+def matmul(a, a_start, a_row, a_step, b, b_start, d, d_start, d_row, c, c_start, rows, columns, depth):
+    """Compute C = A B + D. `rows` and `columns` are multiples of ROWS and LANES; B and C have `columns` columns.
 
-    Number (r, k) of A is `a[a_start + r * a_row + k * a_step]`; D has a row every `d_row`, zero to repeat one.
+    Element (r, k) of A is `a[a_start + r * a_row + k * a_step]`. D has row stride `d_row`; zero repeats one row.
     """
     for row in range(0, rows, ROWS):
-        left, add, target = a_start + row * a_row, d_start + row * d_row, c_start + row * columns
+        left, addend, target = a_start + row * a_row, d_start + row * d_row, c_start + row * columns
         for at in range(0, columns - LANES, 2 * LANES):
-            _block(a, left, a_row, a_step, b, b_start + at, columns, d, add + at, d_row, c, target + at, depth, (0, 0))
+            _matmul_block(
+                a, left, a_row, a_step, b, b_start + at, columns, d, addend + at, d_row, c, target + at, depth, (0, 0)
+            )
         if columns % (2 * LANES):
             at = columns - LANES
-            _block(a, left, a_row, a_step, b, b_start + at, columns, d, add + at, d_row, c, target + at, depth, (0,))
+            _matmul_block(
+                a, left, a_row, a_step, b, b_start + at, columns, d, addend + at, d_row, c, target + at, depth, (0,)
+            )
 
 
 @intrinsic
 @no_type_check
-def _block(typing_context, a, a_start, a_row, a_step, b, b_start, b_row, d, d_start, d_row, c, c_start, depth, vectors):
-    """A block of the product, ROWS by as many vectors as the tuple `vectors` is long."""
+def _matmul_block(
+    typing_context, a, a_start, a_row, a_step, b, b_start, b_row, d, d_start, d_row, c, c_start, depth, vectors
+):
+    """Compute a block of the product: ROWS rows by `len(vectors)` vectors."""
     signature = types.void(a, a_start, a_row, a_step, b, b_start, b_row, d, d_start, d_row, c, c_start, depth, vectors)
 
     def generate(context, builder, signature, values):
@@ -60,24 +66,24 @@ def _block(typing_context, a, a_start, a_row, a_step, b, b_start, b_row, d, d_st
         block = [(row, vector) for row in range(ROWS) for vector in range(count)]
         targets, sums = {}, {}
         for row, vector in block:
-            place = builder.add(c_start, builder.mul(_number(row), b_row))
-            targets[row, vector] = _address(builder, data[3], place, vector)
-            place = builder.add(d_start, builder.mul(_number(row), d_row))
-            start = builder.load(_address(builder, data[2], place, vector), align=4)
+            offset = builder.add(c_start, builder.mul(_number(row), b_row))
+            targets[row, vector] = _address(builder, data[3], offset, vector)
+            offset = builder.add(d_start, builder.mul(_number(row), d_row))
+            start = builder.load(_address(builder, data[2], offset, vector), align=4)
             sums[row, vector] = cgutils.alloca_once_value(builder, start)
         with cgutils.for_range(builder, depth) as loop:
-            place = builder.add(b_start, builder.mul(loop.index, b_row))
-            right = [builder.load(_address(builder, data[1], place, v), align=4) for v in range(count)]
+            offset = builder.add(b_start, builder.mul(loop.index, b_row))
+            right = [builder.load(_address(builder, data[1], offset, v), align=4) for v in range(count)]
             left_start = builder.add(a_start, builder.mul(loop.index, a_step))
             for row in range(ROWS):
-                place = builder.add(left_start, builder.mul(_number(row), a_row))
-                left = _splat(builder, builder.load(builder.gep(data[0], [place])))
+                offset = builder.add(left_start, builder.mul(_number(row), a_row))
+                left = _splat(builder, builder.load(builder.gep(data[0], [offset])))
                 for vector, values_right in enumerate(right):
-                    product = builder.fmul(left, values_right, flags=("contract",))
-                    total = builder.fadd(builder.load(sums[row, vector]), product, flags=("contract",))
+                    term = builder.fmul(left, values_right, flags=("contract",))
+                    total = builder.fadd(builder.load(sums[row, vector]), term, flags=("contract",))
                     builder.store(total, sums[row, vector])
-        for place in block:
-            builder.store(builder.load(sums[place]), targets[place], align=4)
+        for key in block:
+            builder.store(builder.load(sums[key]), targets[key], align=4)
         return context.get_dummy_value()
 
     return signature, generate
@@ -89,8 +95,8 @@ def _number(value):
 
 
 @no_type_check
-def _address(builder, data, place, vector):
-    address = builder.gep(data, [builder.add(place, _number(vector * LANES))])
+def _address(builder, data, offset, vector):
+    address = builder.gep(data, [builder.add(offset, _number(vector * LANES))])
     return builder.bitcast(address, ir.VectorType(ir.FloatType(), LANES).as_pointer())
 
 

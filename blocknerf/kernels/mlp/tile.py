@@ -1,92 +1,93 @@
-"""Layers for a tile of points, for Numba: what every kernel that runs a network is made of."""
+"""Layers for a tile of points, for all Numba kernels that run a network."""
 
 from typing import no_type_check
 
 import numpy as np
 from numba import njit
 
-from blocknerf.kernels.mlp.buffer_layout import ACTIVATION, BIAS, FORWARD, INPUT_ROOM, INPUTS, OUTPUT_ROOM, TILE
-from blocknerf.kernels.mlp.matmul import product
+from blocknerf.kernels.mlp.buffer_layout import ACTIVATION, BIAS, FORWARD, INPUTS, PADDED_IN, PADDED_OUT, TILE
+from blocknerf.kernels.mlp.matmul import matmul
 from blocknerf.numba_config import FASTMATH
 
-CHUNKS = 16
-"""Parts that points are cut into, whatever the number of threads: what each sums is added in order."""
+NUM_CHUNKS = 16
+"""Chunks that points are split into, whatever the number of threads. Their sums are added in order."""
 
 INDEX_ZERO = np.int64(0)
-"""For indexes and counts that begin at zero: for a plain 0 Numba compiles what it is given to once more."""
+"""Initial value of indices and counts: for a literal 0, Numba would compile the called function once more."""
 
 _ZERO = np.float32(0.0)
 
 
 @njit
 @no_type_check
-def run_layer(facts, source, start, added, added_start, added_row, parameters, room):
-    """The sums of one layer, a view of `room`, for a tile of inputs from `source[start]` on.
+def run_layer(info, source, start, addend, addend_start, addend_row, parameters, workspace):
+    """Return the sums of one layer, a view of `workspace`, for a tile of inputs from `source[start]` on.
 
-    `added` holds what is added to the products, a row every `added_row`: zero to repeat one, such as the bias.
+    `addend` is added to the products, with row stride `addend_row`; zero repeats one row, such as the bias.
     """
-    step, width = facts[INPUT_ROOM], facts[OUTPUT_ROOM]
-    target, forward, depth = facts[ACTIVATION] + TILE * step, facts[FORWARD], facts[INPUTS]
-    product(
-        source, start, step, 1, parameters, forward, added, added_start, added_row, room, target, TILE, width, depth
-    )
-    return room[target : target + TILE * width]
+    step, width = info[PADDED_IN], info[PADDED_OUT]
+    target, forward, depth = info[ACTIVATION] + TILE * step, info[FORWARD], info[INPUTS]
+    matmul(
+        source, start, step, 1, parameters, forward, addend, addend_start, addend_row, workspace, target, TILE, width,
+        depth,
+    )  # fmt: skip
+    return workspace[target : target + TILE * width]
 
 
 @njit(fastmath=FASTMATH)
 @no_type_check
-def rectify(values):
-    """Make what is negative zero."""
+def relu_(values):
+    """Replace negative values by zero, in place."""
     for index in range(values.shape[0]):
         value = values[index]
-        # Written so that NaN stays NaN.
+        # This form keeps NaN.
         values[index] = _ZERO if value < _ZERO else value
 
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
-def run_layers(layers, source, start, first, count, rows, samples, parameters, most, room):
-    """Run a tile of inputs from `source[start]` on through the first `most` layers; `room` holds what each gave.
+def run_layers(layers, source, start, first, count, ray_bias, samples, parameters, num_layers, workspace):
+    """Run a tile of inputs from `source[start]` on through the first `num_layers` layers, with outputs in `workspace`.
 
-    `rows` are added to the first layer's sums, one to every `samples` points, of which the tile's begin at `first`.
-    The result is where the last result begins in `room`.
+    `ray_bias` is added to the first layer's sums, one row per `samples` points; the tile starts at point `first`.
+    Return the offset of the last output in `workspace`.
     """
-    for layer in range(most):
-        facts = layers[layer]
+    for layer in range(num_layers):
+        info = layers[layer]
         if layer:
-            sums = run_layer(facts, room, facts[ACTIVATION], parameters, facts[BIAS], 0, parameters, room)
+            sums = run_layer(info, workspace, info[ACTIVATION], parameters, info[BIAS], 0, parameters, workspace)
         else:
-            sums = run_layer(facts, source, start, parameters, facts[BIAS], 0, parameters, room)
+            sums = run_layer(info, source, start, parameters, info[BIAS], 0, parameters, workspace)
             if samples:
-                add_rows(sums.reshape(TILE, facts[OUTPUT_ROOM]), rows, samples, first, count)
+                add_ray_bias(sums.reshape(TILE, info[PADDED_OUT]), ray_bias, samples, first, count)
         if layer < layers.shape[0] - 1:
-            rectify(sums)
-    return layers[most - 1, ACTIVATION] + TILE * layers[most - 1, INPUT_ROOM]
+            relu_(sums)
+    return layers[num_layers - 1, ACTIVATION] + TILE * layers[num_layers - 1, PADDED_IN]
 
 
 @njit(inline="always")
 @no_type_check
-def part(chunk, points, rays):
-    """First and last point of a chunk, cut between rays where points have them, and the samples of a ray."""
+def chunk_bounds(chunk, points, rays):
+    """Return the first and last point of a chunk, which does not split rays, and the samples per ray."""
     samples = points // rays if rays else 0
     unit = samples if samples else TILE
     units = (points + unit - 1) // unit
-    first, last = chunk * units // CHUNKS * unit, (chunk + 1) * units // CHUNKS * unit
+    first, last = chunk * units // NUM_CHUNKS * unit, (chunk + 1) * units // NUM_CHUNKS * unit
     return first, min(last, points), samples
 
 
-# LLVM vectorises a loop only where it sees that indexes start at zero and that bounds do not change: hence the views
-# and the bounds read into names before each loop.
+# LLVM vectorizes a loop only if it sees that indices start at zero and bounds are constant. Hence the views, and the
+# bounds read into names before each loop.
 
 
 @njit(error_model="numpy")
 @no_type_check
-def add_rows(sums, rows, samples, start, count):
+def add_ray_bias(sums, ray_bias, samples, start, count):
     first = 0
     while first < count:
         ray = (start + first) // samples
         last = min(count, (ray + 1) * samples - start)
-        row, part = rows[ray], sums[first:last]
+        row, part = ray_bias[ray], sums[first:last]
         for point in range(last - first):
             for output in range(row.shape[0]):
                 part[point, output] += row[output]
@@ -95,20 +96,20 @@ def add_rows(sums, rows, samples, start, count):
 
 @njit
 @no_type_check
-def clear(values):
+def zero_(values):
     for index in range(values.shape[0]):
         values[index] = _ZERO
 
 
 @njit
 @no_type_check
-def copy_in(flat, start, count, columns, room, width):
-    """Copy a tile's rows into padded ones; what is padded, and rows that the tile has not, become zero."""
-    target, source = room[: TILE * width], flat[start * columns : (start + count) * columns]
+def copy_in(flat, start, count, columns, workspace, width):
+    """Copy a tile's rows into padded rows. Padding and missing rows become zero."""
+    target, source = workspace[: TILE * width], flat[start * columns : (start + count) * columns]
     if count < TILE or columns < width:
-        clear(target)
+        zero_(target)
     if columns == width:
-        for index in range(source.shape[0]):  # an assignment of slices would first copy the source
+        for index in range(source.shape[0]):  # a slice assignment would first copy the source
             target[index] = source[index]
     else:
         padded, rows = target.reshape(TILE, width), source.reshape(count, columns)

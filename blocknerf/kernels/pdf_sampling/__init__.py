@@ -1,4 +1,4 @@
-"""Where along each ray the next, finer samples go."""
+"""Inverse transform sampling of finer samples along rays."""
 
 from blocknerf.kernels.pdf_sampling.api import HISTOGRAM_PADDING, sample_pdf
 

@@ -1,4 +1,4 @@
-"""Inverse transform sampling of histograms along rays, with the backend chosen."""
+"""Inverse transform sampling of histograms along rays: backend choice."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -7,7 +7,7 @@ from blocknerf.kernels.backends import Backend, choose
 from blocknerf.kernels.pdf_sampling import torch_impl
 
 HISTOGRAM_PADDING = 0.01
-"""Weight spread evenly over all bins of a ray, so that no part of it is ever cut off from samples."""
+"""Weight added evenly to the bins of a ray, so that every part of it can get samples."""
 
 
 def sample_pdf(
@@ -18,21 +18,21 @@ def sample_pdf(
     padding: float,
     backend: Backend = "auto",
 ) -> Float[Tensor, "rays finer"]:
-    """Bin edges drawn from a histogram by inverse transform sampling, stratified, without gradients.
+    """Return bin edges drawn from a histogram by stratified inverse transform sampling, without gradients.
 
-    `edges` is sorted and has one more column than `weights`; the result has `bins + 1` sorted columns within them,
-    at the shares (column + jitter) / (bins + 1) of the ray's weight. `padding` is spread evenly over the bins, so
-    that every part of a ray gets samples.
+    `edges` is sorted and has one more column than `weights`. The result has `bins + 1` sorted columns within them,
+    at the quantiles (column + jitter) / (bins + 1) of the ray's weight. `padding` is distributed evenly over the
+    bins, so that every part of a ray gets samples.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
+        BackendError: The requested backend cannot be used here.
     """
-    chosen = choose("pdf_sampling", backend, edges, weights, jitter)
-    if chosen == "triton":
+    backend_name = choose("pdf_sampling", backend, edges, weights, jitter)
+    if backend_name == "triton":
         from blocknerf.kernels.pdf_sampling import triton_impl
 
         return triton_impl.sample_pdf(edges.detach(), weights.detach(), jitter, bins, padding)
-    if chosen == "numba":
+    if backend_name == "numba":
         from blocknerf.kernels.pdf_sampling import numba_impl
 
         return numba_impl.sample_pdf(edges.detach(), weights.detach(), jitter, bins, padding)

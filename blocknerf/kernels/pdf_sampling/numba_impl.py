@@ -1,4 +1,4 @@
-"""Resampling in Numba for the processor, float32: shares are sorted, so one walk along a ray finds all their bins."""
+"""Numba (CPU, float32) inverse transform sampling: quantiles are sorted, so one pass along a ray finds all bins."""
 
 from typing import no_type_check
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from blocknerf.kernels.threads import apply_numba_threads
 
-SPAN = 256
-"""Rays that a thread takes at once."""
+CHUNK_PER_THREAD = 256
+"""Rays per unit of work of a thread."""
 
 _ZERO, _ONE, _TINY = np.float32(0.0), np.float32(1.0), np.float32(1e-9)
 
@@ -22,20 +22,20 @@ def sample_pdf(
     bins: int,
     padding: float,
 ) -> Float[Tensor, "rays finer"]:
-    """What `reference.sample_pdf` gives, by compiled loops."""
-    apply_numba_threads(most=1 + len(edges) // SPAN)
+    """Numba version of `torch_impl.sample_pdf`."""
+    apply_numba_threads(max_threads=1 + len(edges) // CHUNK_PER_THREAD)
     out = edges.new_empty(len(edges), bins + 1)
     arrays = [tensor.contiguous().numpy() for tensor in (edges, weights, jitter)]
-    _resample(*arrays, np.float32(padding / weights.shape[1]), out.numpy())
+    _sample_pdf(*arrays, np.float32(padding / weights.shape[1]), out.numpy())
     return out
 
 
 @njit(parallel=True, error_model="numpy", cache=True)
 @no_type_check
-def _resample(edges, weights, jitter, padding, out):
+def _sample_pdf(edges, weights, jitter, padding, out):
     rays = weights.shape[0]
-    for span in prange((rays + SPAN - 1) // SPAN):
-        for ray in range(span * SPAN, min((span + 1) * SPAN, rays)):
+    for chunk in prange((rays + CHUNK_PER_THREAD - 1) // CHUNK_PER_THREAD):
+        for ray in range(chunk * CHUNK_PER_THREAD, min((chunk + 1) * CHUNK_PER_THREAD, rays)):
             total = _ZERO
             for index in range(weights.shape[1]):
                 total += weights[ray, index]
@@ -45,16 +45,16 @@ def _resample(edges, weights, jitter, padding, out):
 @njit(error_model="numpy")
 @no_type_check
 def sample_ray(edges, weights, total, jitter, padding, out):
-    """Resample one ray, whose weights add up to `total`; `padding` is what every bin is given besides."""
-    bins, finer = weights.shape[0], out.shape[0]
-    step, scale = _ONE / np.float32(finer), _ONE / (total + np.float32(bins) * padding)
+    """Sample one ray with weights that sum to `total`; `padding` is added to every bin."""
+    bins, num_out = weights.shape[0], out.shape[0]
+    inv_count, scale = _ONE / np.float32(num_out), _ONE / (total + np.float32(bins) * padding)
     index, low, high = 0, _ZERO, (weights[0] + padding) * scale
-    for column in range(finer):
-        share = (np.float32(column) + jitter) * step
-        while share >= high and index < bins - 1:
+    for column in range(num_out):
+        u = (np.float32(column) + jitter) * inv_count
+        while u >= high and index < bins - 1:
             index += 1
             low = high
             high += (weights[index] + padding) * scale
-        part = min(max((share - low) / max(high - low, _TINY), _ZERO), _ONE)
+        fraction = min(max((u - low) / max(high - low, _TINY), _ZERO), _ONE)
         start = edges[index]
-        out[column] = start + part * (edges[index + 1] - start)
+        out[column] = start + fraction * (edges[index + 1] - start)

@@ -1,4 +1,4 @@
-"""Functions whose way back is not the derivative of their way there."""
+"""Activations with custom backward passes."""
 
 from typing import Any
 
@@ -10,12 +10,12 @@ from blocknerf.kernels.radiance.params import DENSITY_LIMIT, DENSITY_SHIFT
 
 
 def trunc_exp_density(logits: Float[Tensor, "*batch"], half_extent: float) -> Float[Tensor, "*batch"]:
-    """Density per world unit from its logit."""
-    # Its unit is one over the half extent, so that fields of blocks of every size begin alike.
+    """Return density per world unit from its logit."""
+    # The unit is one over the half extent, so that fields of all block sizes start alike.
     return trunc_exp(logits - DENSITY_SHIFT) / half_extent
 
 
-class _TruncatedExp(torch.autograd.Function):
+class _TruncExp(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor) -> Tensor:
         value = torch.exp(logits.clamp(max=DENSITY_LIMIT))
@@ -29,11 +29,11 @@ class _TruncatedExp(torch.autograd.Function):
 
 
 def trunc_exp(logits: Float[Tensor, "*batch"]) -> Float[Tensor, "*batch"]:
-    """exp, bounded at e^DENSITY_LIMIT in value, with a gradient that never vanishes above the bound."""
-    return _TruncatedExp.apply(logits)
+    """Return exp, limited to e^DENSITY_LIMIT, with a gradient that does not vanish above the limit."""
+    return _TruncExp.apply(logits)
 
 
-class _FadeGradient(torch.autograd.Function):
+class _ScaleGradient(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, values: Tensor, factor: Tensor) -> Tensor:
         ctx.save_for_backward(factor)
@@ -46,5 +46,5 @@ class _FadeGradient(torch.autograd.Function):
 
 
 def scale_gradient(values: Tensor, factor: Tensor) -> Tensor:
-    """The same values, whose gradient is multiplied by `factor` on the way back."""
-    return _FadeGradient.apply(values, factor)
+    """Return the same values; their gradient is multiplied by `factor`."""
+    return _ScaleGradient.apply(values, factor)

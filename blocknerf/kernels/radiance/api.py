@@ -1,4 +1,4 @@
-"""Hash-grid features of samples through small networks, with the backend chosen."""
+"""Hash-grid MLP and radiance of samples: backend choice."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -9,24 +9,24 @@ from blocknerf.kernels.radiance.params import ColorParams, HashGridParams, unfit
 
 
 def grid_network(
-    part: HashGridParams,
+    params: HashGridParams,
     points: Float[Tensor, "points 3"],
     footprints: Float[Tensor, "points"] | None = None,
-    row_bias: Float[Tensor, "rays hidden"] | None = None,
+    ray_bias: Float[Tensor, "rays hidden"] | None = None,
     backend: Backend = "auto",
 ) -> Float[Tensor, "points outputs"]:
-    """Outputs of a network on top of a hash grid at points of the unit cube; differentiable once in all but footprints.
+    """Return outputs of an MLP on a hash grid at points of the unit cube; once differentiable in all but footprints.
 
-    `row_bias` adds to the first layer and is shared by the points of a ray, as in `mlp`.
+    `ray_bias` is added to the first layer for all points of a ray, as in `mlp`.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
+        BackendError: The requested backend cannot be used here.
     """
-    if choose("radiance", backend, points, part.table, unfit=unfit(part)) == "triton":
+    if choose("radiance", backend, points, params.table, unfit=unfit(params)) == "triton":
         from blocknerf.kernels.radiance import triton_impl
 
-        return triton_impl.grid_network(part, points, footprints, row_bias)
-    return layered_impl.grid_network(part, points, footprints, row_bias, backend)
+        return triton_impl.grid_network(params, points, footprints, ray_bias)
+    return layered_impl.grid_network(params, points, footprints, ray_bias, backend)
 
 
 def radiance(
@@ -34,28 +34,28 @@ def radiance(
     color: ColorParams,
     points: Float[Tensor, "points 3"],
     footprints: Float[Tensor, "points"] | None,
-    row_bias: Float[Tensor, "rays hidden"],
+    ray_bias: Float[Tensor, "rays hidden"],
     *,
     half_extent: float,
-    fade: Float[Tensor, "points"] | None = None,
+    gradient_scale: Float[Tensor, "points"] | None = None,
     backend: Backend = "auto",
 ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
-    """Density, per world unit, and color in 0..1 of points of the unit cube, from grid to color.
+    """Return density (per world unit) and color (0..1) of points of the unit cube.
 
-    Differentiable once in the points and in all that the networks are made of. `row_bias` adds to the color network's
-    first layer, one row a ray. Gradients of what the grid's network gives are multiplied by `fade` on their way back.
+    Once differentiable in the points, the table and all weights. `ray_bias` is added to the color network's first
+    layer, one row per ray. Gradients of the hash-grid MLP's outputs are multiplied by `gradient_scale`.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
-        ValueError: the shapes do not fit each other.
+        BackendError: The requested backend cannot be used here.
+        ValueError: The shapes do not match.
     """
-    chosen = choose("radiance", backend, points, field.table, row_bias, unfit=unfit(field, color))
-    if chosen == "triton":
+    backend_name = choose("radiance", backend, points, field.table, ray_bias, unfit=unfit(field, color))
+    if backend_name == "triton":
         from blocknerf.kernels.radiance import triton_impl
 
-        return triton_impl.radiance(field, color, points, footprints, row_bias, half_extent, fade)
-    if chosen == "numba":
+        return triton_impl.radiance(field, color, points, footprints, ray_bias, half_extent, gradient_scale)
+    if backend_name == "numba":
         from blocknerf.kernels.radiance import numba_impl
 
-        return numba_impl.radiance(field, color, points, footprints, row_bias, half_extent, fade)
-    return layered_impl.radiance(field, color, points, footprints, row_bias, half_extent, fade, backend)
+        return numba_impl.radiance(field, color, points, footprints, ray_bias, half_extent, gradient_scale)
+    return layered_impl.radiance(field, color, points, footprints, ray_bias, half_extent, gradient_scale, backend)

@@ -1,4 +1,4 @@
-"""The same operation out of others, grid and layers one after the other: the definition, where those are references."""
+"""The operation composed of `hash_grid` and `mlp`: the reference, if these run in PyTorch."""
 
 import torch
 from jaxtyping import Float
@@ -12,15 +12,15 @@ from blocknerf.kernels.radiance.params import ColorParams, HashGridParams
 
 
 def grid_network(
-    part: HashGridParams,
+    params: HashGridParams,
     points: Float[Tensor, "points 3"],
     footprints: Float[Tensor, "points"] | None,
-    row_bias: Float[Tensor, "rays hidden"] | None,
+    ray_bias: Float[Tensor, "rays hidden"] | None,
     backend: Backend,
 ) -> Float[Tensor, "points outputs"]:
-    """Outputs at points."""
-    encoded = encode(points, part.table, part.grid, footprints, backend, part.active_levels, part.half)
-    return mlp(encoded, part.weights, part.biases, row_bias, backend)
+    """Return outputs at points."""
+    encoded = encode(points, params.table, params.grid, footprints, backend, params.active_levels, params.half)
+    return mlp(encoded, params.weights, params.biases, ray_bias, backend)
 
 
 def radiance(
@@ -28,14 +28,14 @@ def radiance(
     color: ColorParams,
     points: Float[Tensor, "points 3"],
     footprints: Float[Tensor, "points"] | None,
-    row_bias: Float[Tensor, "rays hidden"],
+    ray_bias: Float[Tensor, "rays hidden"],
     half_extent: float,
-    fade: Float[Tensor, "points"] | None,
+    gradient_scale: Float[Tensor, "points"] | None,
     backend: Backend,
 ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
-    """Density and color."""
+    """Return density and color."""
     features = grid_network(field, points, footprints, None, backend)
-    if fade is not None:
-        features = scale_gradient(features, fade[:, None])
-    logits = mlp(features, color.weights, color.biases, row_bias, backend)
+    if gradient_scale is not None:
+        features = scale_gradient(features, gradient_scale[:, None])
+    logits = mlp(features, color.weights, color.biases, ray_bias, backend)
     return trunc_exp_density(features[:, 0], half_extent), torch.sigmoid(logits)

@@ -1,4 +1,4 @@
-"""What the kernels are told of a block's networks."""
+"""Parameters of a block's networks, as passed to kernels."""
 
 from dataclasses import dataclass
 
@@ -10,42 +10,44 @@ from blocknerf.kernels.hash_grid import GridSpec
 DENSITY_SHIFT = 1.0
 """Subtracted from the logit of density.
 
-Logits begin near 0, so density begins at 1/e per half extent of the block: a ray that crosses the block has a
-transmittance of exp(-2/e), or 0.48, in the first step. That is half clear, and gradients reach all of its samples.
+Logits start near 0, so density starts at 1/e per half extent of the block. A ray across the block then has a
+transmittance of exp(-2/e) = 0.48 in the first step, so gradients reach all of its samples.
 """
 DENSITY_LIMIT = 15.0
-"""Density is at most e to this, in the block's own scale."""
+"""Maximum logarithm of density, in the block's scale."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HashGridParams:
-    """A hash grid and the layers on top of it."""
+    """A hash grid and the MLP on top of it."""
 
     grid: GridSpec
     table: Float[Tensor, "entries features"]
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
     active_levels: float | Tensor | None = None
-    """How many levels are on, the last one partly; None is all."""
+    """How many levels are active, the last one partly; None is all."""
     half: Float16[Tensor, "entries features"] | None = None
-    """A copy of the table that kernels on a GPU read; they make one each time where there is none."""
+    """A copy of the table for GPU kernels. None makes one in every call."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColorParams:
-    """Layers from features, the first of which is the logit of density, to the logits of a color."""
+    """MLP from features (the first is the density logit) to color logits."""
 
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
 
 
-def unfit(part: HashGridParams, color: ColorParams | None = None) -> dict[str, str]:
-    """What of the form of networks is beyond a backend, by backend (`backends.LIMITS`)."""
-    found = [] if part.grid.features_per_level in (2, 4) else [f"{part.grid.features_per_level} features an entry"]
-    if len(part.weights) != 2:
-        found.append(f"{len(part.weights)} layers on a grid")
+def unfit(params: HashGridParams, color: ColorParams | None = None) -> dict[str, str]:
+    """Return what exceeds a backend's `backends.LIMITS`, by backend."""
+    limits = (
+        [] if params.grid.features_per_level in (2, 4) else [f"{params.grid.features_per_level} features per entry"]
+    )
+    if len(params.weights) != 2:
+        limits.append(f"{len(params.weights)} layers on a grid")
     if color is not None and len(color.weights) != 3:
-        found.append(f"{len(color.weights)} color layers")
+        limits.append(f"{len(color.weights)} color layers")
     if color is not None and len(color.weights[0]) not in (16, 32, 64):
-        found.append(f"color layers of {len(color.weights[0])}")
-    return {"triton": ", ".join(found)} if found else {}
+        limits.append(f"color layers of width {len(color.weights[0])}")
+    return {"triton": ", ".join(limits)} if limits else {}

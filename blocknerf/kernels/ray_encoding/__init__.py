@@ -1,4 +1,4 @@
-"""What the colors along a ray depend on beside its points: its direction, an appearance code, an exposure."""
+"""Per-ray inputs of the color network: direction, appearance code and exposure, encoded."""
 
 from blocknerf.kernels.ray_encoding.api import EXPOSURE_FEATURES, encode_directions, encode_ray_inputs
 from blocknerf.kernels.ray_encoding.torch_impl import DIRECTION_FEATURES

@@ -9,11 +9,11 @@ from torch import Tensor
 DIRECTION_FEATURES = 16
 EXPOSURE_LEVELS = 4
 EXPOSURE_STOPS = 8.0
-"""Stops of exposure, above or below the reference, that the encoding tells apart without repeating."""
+"""Stops above and below the reference exposure that the encoding maps to distinct values."""
 
 
 def spherical_harmonics(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 16"]:
-    """Real spherical harmonics of degrees 0 to 3 of unit directions."""
+    """Return real spherical harmonics of degrees 0 to 3 of unit directions."""
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z
     return torch.stack(
@@ -39,13 +39,13 @@ def spherical_harmonics(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, 
     )
 
 
-def encode_exposure(exposure: Float[Tensor, "rays"], reference: float) -> Float[Tensor, "rays 8"]:
-    """Sines and cosines of the exposure at 4 octaves (Tancik et al. 2022, section 4.2.3).
+def encode_exposure(exposure: Float[Tensor, "rays"], reference_exposure: float) -> Float[Tensor, "rays 8"]:
+    """Return sines and cosines of the exposure at 4 octaves (Tancik et al. 2022, section 4.2.3).
 
-    The paper encodes exposure / 1000; captures record it in many units, so here it is counted in stops
-    from a reference that is stored with the field, scaled so that +-8 stops stay distinct.
+    The paper encodes exposure / 1000. Captures record exposure in many units, so here it is measured in stops from a
+    reference that is stored with the field, scaled so that +-8 stops stay distinct.
     """
-    stops = torch.log2(exposure.clamp_min(1e-12) / reference) / EXPOSURE_STOPS
+    stops = torch.log2(exposure.clamp_min(1e-12) / reference_exposure) / EXPOSURE_STOPS
     octaves = math.pi * 2.0 ** torch.arange(EXPOSURE_LEVELS, device=exposure.device, dtype=exposure.dtype)
     angles = stops.clamp(-1.0, 1.0)[:, None] * octaves
     return torch.cat([angles.sin(), angles.cos()], dim=-1)

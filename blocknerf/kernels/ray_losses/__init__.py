@@ -1,4 +1,4 @@
-"""Losses on the histograms of weight along rays."""
+"""Losses on weight histograms along rays."""
 
 from blocknerf.kernels.ray_losses.api import distortion, interlevel
 

@@ -1,4 +1,4 @@
-"""How far weights along rays spread, and how far a proposal misses them, with the backend chosen."""
+"""Distortion and interlevel losses along rays: backend choice."""
 
 from types import ModuleType
 
@@ -16,12 +16,12 @@ def interlevel(
     proposal_weights: Float[Tensor, "rays proposal_bins"],
     backend: Backend = "auto",
 ) -> Float[Tensor, ""]:
-    """How far a proposal histogram falls short of bounding the field's weights (mip-NeRF 360, eq. 13).
+    """Return how far a proposal histogram falls short of bounding the field's weights (mip-NeRF 360, eq. 13).
 
-    A mean over rays. Gradients reach the proposal's weights only.
+    Mean over rays. Gradients reach only the proposal's weights.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
+        BackendError: The requested backend cannot be used here.
     """
     tensors = (fine_edges.detach(), fine_weights.detach(), proposal_edges.detach(), proposal_weights)
     return _backend(backend, *tensors).interlevel(*tensors)
@@ -30,12 +30,12 @@ def interlevel(
 def distortion(
     edges: Float[Tensor, "rays edges"], weights: Float[Tensor, "rays bins"], backend: Backend = "auto"
 ) -> Float[Tensor, ""]:
-    """Spread of the weights along each ray (mip-NeRF 360, eq. 15), in linear time; a mean over rays.
+    """Return the distortion of the weights along rays (mip-NeRF 360, eq. 15), in linear time; mean over rays.
 
-    Gradients reach the weights only.
+    Gradients reach only the weights.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
+        BackendError: The requested backend cannot be used here.
     """
     return _backend(backend, edges, weights).distortion(edges.detach(), weights)
 

@@ -1,11 +1,11 @@
-"""Histogram losses in plain PyTorch: any device, any floating type; the definition the other backend is held to."""
+"""Ray losses in plain PyTorch, for any device and floating type. Tests hold the other backends to it."""
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 FLOOR = 1e-5
-"""Keeps the relative error of weights near zero bounded."""
+"""Bounds the relative error of weights near zero."""
 
 
 def interlevel(
@@ -14,7 +14,7 @@ def interlevel(
     proposal_edges: Float[Tensor, "rays proposal_edges"],
     proposal_weights: Float[Tensor, "rays proposal_bins"],
 ) -> Float[Tensor, ""]:
-    """Squared shortfall of the weight that the proposal's bins around each fine bin hold, relative to the bin's."""
+    """Return the squared shortfall of the proposal's weight over each fine bin, relative to the bin's weight."""
     total = torch.nn.functional.pad(torch.cumsum(proposal_weights, -1), (1, 0))
     bins = proposal_weights.shape[-1]
     starts, ends = fine_edges[:, :-1].contiguous(), fine_edges[:, 1:].contiguous()
@@ -25,11 +25,11 @@ def interlevel(
 
 
 def distortion(edges: Float[Tensor, "rays edges"], weights: Float[Tensor, "rays bins"]) -> Float[Tensor, ""]:
-    """Mean distance between two points drawn by the weights."""
-    middles, widths = 0.5 * (edges[:, 1:] + edges[:, :-1]), edges[:, 1:] - edges[:, :-1]
-    moment = weights * middles
-    before = torch.cumsum(weights, -1) - weights
+    """Return the mean distance between two points drawn by the weights."""
+    mids, widths = 0.5 * (edges[:, 1:] + edges[:, :-1]), edges[:, 1:] - edges[:, :-1]
+    moment = weights * mids
+    weight_before = torch.cumsum(weights, -1) - weights
     moment_before = torch.cumsum(moment, -1) - moment
-    pairs = 2.0 * (moment * before - weights * moment_before).sum(-1)
-    alone = (weights.square() * widths).sum(-1) / 3.0
-    return (pairs + alone).mean()
+    between_bins = 2.0 * (moment * weight_before - weights * moment_before).sum(-1)
+    within_bins = (weights.square() * widths).sum(-1) / 3.0
+    return (between_bins + within_bins).mean()

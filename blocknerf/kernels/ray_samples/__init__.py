@@ -1,4 +1,4 @@
-"""Where intervals along rays lie in the world."""
+"""World positions of sample intervals along rays."""
 
 from blocknerf.kernels.ray_samples.api import RaySamples, make_ray_samples
 

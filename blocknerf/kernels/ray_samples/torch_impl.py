@@ -1,4 +1,4 @@
-"""Intervals along rays in plain PyTorch: differentiable in the rays, any device and floating type."""
+"""Ray samples in plain PyTorch, differentiable in the rays, for any device and floating type."""
 
 from jaxtyping import Float
 from torch import Tensor
@@ -15,8 +15,8 @@ def make_ray_samples(
     Float[Tensor, "rays samples 3"],
     Float[Tensor, "rays samples"],
 ]:
-    """Distances of edges and of the middles between them; the middle points, and the radii of the cones there."""
-    distances = spacing.s_to_t(edges)
-    middles = 0.5 * (distances[:, 1:] + distances[:, :-1])
-    points = rays.origins[:, None] + middles[..., None] * rays.directions[:, None]
-    return distances, middles, points, middles * rays.pixel_radii[:, None]
+    """Return distances of edges and midpoints, the midpoints in the world, and the cone radii there."""
+    t_edges = spacing.s_to_t(edges)
+    t_mids = 0.5 * (t_edges[:, 1:] + t_edges[:, :-1])
+    points = rays.origins[:, None] + t_mids[..., None] * rays.directions[:, None]
+    return t_edges, t_mids, points, t_mids * rays.pixel_radii[:, None]

@@ -1,4 +1,4 @@
-"""Intervals along rays in Triton for a GPU, float32: one kernel where PyTorch makes a dozen."""
+"""Triton (GPU, float32) ray samples: one kernel where PyTorch makes a dozen."""
 
 from typing import no_type_check
 
@@ -8,54 +8,54 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.triton_ops import BLOCK
+from blocknerf.kernels.triton_ops import BLOCK_SIZE
 from blocknerf.ray_spacing import RaySpacing
 
 
 def make_ray_samples(
     edges: Float[Tensor, "rays edges"], rays: RayBundle, spacing: RaySpacing
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """What `reference.make_ray_samples` gives, in one kernel and without gradients."""
+    """Triton version of `torch_impl.make_ray_samples`, one kernel, without gradients."""
     count, width = edges.shape
-    distances, middles = edges.new_empty(count, width), edges.new_empty(count, width - 1)
-    points, footprints = edges.new_empty(count, width - 1, 3), edges.new_empty(count, width - 1)
+    t_edges, t_mids = edges.new_empty(count, width), edges.new_empty(count, width - 1)
+    points, sample_radii = edges.new_empty(count, width - 1, 3), edges.new_empty(count, width - 1)
     if count and width:
-        given = [tensor.contiguous() for tensor in (edges, rays.origins, rays.directions, rays.pixel_radii)]
-        low, high = spacing.s_range
-        _place[(triton.cdiv(count * width, BLOCK),)](
-            *given, distances, middles, points, footprints, count * width, width, low, high - low,
-            float(spacing.linear_until), BLOCK=BLOCK,
+        inputs = [tensor.contiguous() for tensor in (edges, rays.origins, rays.directions, rays.pixel_radii)]
+        s_near, high = spacing.s_range
+        _make_ray_samples[(triton.cdiv(count * width, BLOCK_SIZE),)](
+            *inputs, t_edges, t_mids, points, sample_radii, count * width, width, s_near, high - s_near,
+            float(spacing.linear_until), BLOCK_SIZE=BLOCK_SIZE,
         )  # fmt: skip
-    return distances, middles, points, footprints
+    return t_edges, t_mids, points, sample_radii
 
 
 @triton.jit
 @no_type_check
-def distance_at(position, low, span, knee):
-    """Distance along a ray of a normalized position (`Spacing.distance`)."""
-    squashed = position * span + low
-    left = 1.0 - squashed
-    return knee * tl.where(squashed < 0.5, 2.0 * squashed, 0.5 / tl.where(left < 1e-9, 1e-9, left))
+def s_to_t(edge_s, s_near, s_extent, linear_until):
+    """Return the distance along a ray of a normalized position (`RaySpacing.s_to_t`)."""
+    s = edge_s * s_extent + s_near
+    rest = 1.0 - s
+    return linear_until * tl.where(s < 0.5, 2.0 * s, 0.5 / tl.where(rest < 1e-9, 1e-9, rest))
 
 
 @triton.jit(do_not_specialize=["count"])
 @no_type_check
-def _place(
-    edges, origins, directions, radii, distances, middles, points, footprints, count, width, low, span, knee,
-    BLOCK: tl.constexpr,
+def _make_ray_samples(
+    edges, origins, directions, radii, t_edges, t_mids, points, sample_radii, count, width, s_near, s_extent,
+    linear_until, BLOCK_SIZE: tl.constexpr,
 ):  # fmt: skip
-    edge = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
-    inside = edge < count
+    edge = tl.program_id(0) * BLOCK_SIZE + tl.arange(0, BLOCK_SIZE)
+    mask = edge < count
     ray = edge // width
-    start = distance_at(tl.load(edges + edge, mask=inside, other=0.0), low, span, knee)
-    tl.store(distances + edge, start, mask=inside)
-    # The last edge of a ray begins no interval.
-    inside = inside & (edge % width + 1 < width)
-    middle = 0.5 * (distance_at(tl.load(edges + edge + 1, mask=inside, other=0.0), low, span, knee) + start)
-    at = edge - ray
-    tl.store(middles + at, middle, mask=inside)
-    tl.store(footprints + at, middle * tl.load(radii + ray, mask=inside, other=0.0), mask=inside)
+    start = s_to_t(tl.load(edges + edge, mask=mask, other=0.0), s_near, s_extent, linear_until)
+    tl.store(t_edges + edge, start, mask=mask)
+    # The last edge of a ray starts no interval.
+    mask = mask & (edge % width + 1 < width)
+    t_mid = 0.5 * (s_to_t(tl.load(edges + edge + 1, mask=mask, other=0.0), s_near, s_extent, linear_until) + start)
+    offset = edge - ray
+    tl.store(t_mids + offset, t_mid, mask=mask)
+    tl.store(sample_radii + offset, t_mid * tl.load(radii + ray, mask=mask, other=0.0), mask=mask)
     for axis in tl.static_range(3):
-        origin = tl.load(origins + 3 * ray + axis, mask=inside, other=0.0)
-        along = tl.load(directions + 3 * ray + axis, mask=inside, other=0.0)
-        tl.store(points + 3 * at + axis, origin + middle * along, mask=inside)
+        origin = tl.load(origins + 3 * ray + axis, mask=mask, other=0.0)
+        direction = tl.load(directions + 3 * ray + axis, mask=mask, other=0.0)
+        tl.store(points + 3 * offset + axis, origin + t_mid * direction, mask=mask)

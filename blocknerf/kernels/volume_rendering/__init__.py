@@ -1,4 +1,4 @@
-"""Volume rendering's quadrature: from densities along rays to weights, and from weights to colors."""
+"""Volume rendering: densities along rays to weights, weights to colors."""
 
 from blocknerf.kernels.volume_rendering.api import composite, weights_from_density
 

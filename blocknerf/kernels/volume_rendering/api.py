@@ -1,4 +1,4 @@
-"""The weight of each sample along a ray and the color they add up to, with the backend chosen."""
+"""Volume rendering weights and compositing: backend choice."""
 
 from types import ModuleType
 
@@ -12,13 +12,13 @@ from blocknerf.kernels.volume_rendering import torch_impl
 def weights_from_density(
     density: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays edges"], backend: Backend = "auto"
 ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples"]]:
-    """Weights of samples, and the transmittance up to each (Max 1995; NeRF, eq. 3).
+    """Return the weights of samples and the transmittance up to each (Max 1995; NeRF, eq. 3).
 
-    `density` is per world unit, `distances` are the interval edges, one more than samples. The weights are
-    differentiable in the density; the transmittance carries no gradient.
+    `density` is per world unit; `distances` are the interval edges, one more than samples. The weights are
+    differentiable in the density. The transmittance has no gradient.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
+        BackendError: The requested backend cannot be used here.
 
     >>> from torch import tensor
     >>> weights, transmittance = weights_from_density(tensor([[0.0, 1e9]]), tensor([[0.0, 1.0, 2.0]]))
@@ -34,10 +34,10 @@ def composite(
     sky: Float[Tensor, "rays 3"],
     backend: Backend = "auto",
 ) -> Float[Tensor, "rays 3"]:
-    """The weighted sum of the samples' colors, with what passes them all showing the sky; differentiable in all.
+    """Return the weighted sum of sample colors plus the remaining transmittance times the sky; differentiable in all.
 
     Raises:
-        BackendError: the backend asked for cannot be used here.
+        BackendError: The requested backend cannot be used here.
 
     >>> from torch import tensor
     >>> composite(tensor([[0.25]]), tensor([[[1.0, 0.0, 0.0]]]), tensor([[0.0, 0.0, 1.0]]))

@@ -1,6 +1,6 @@
-"""Quadrature in Numba for the processor, float32: one pass along each ray where PyTorch makes a dozen over all.
+"""Numba (CPU, float32) volume rendering: one pass along each ray where PyTorch makes a dozen over all rays.
 
-What a sample stops stays with PyTorch: its `expm1` is exact where density is thin, and made of vector instructions.
+PyTorch computes the alpha of samples: its `expm1` is accurate for low density, and vectorized.
 """
 
 from typing import Any, no_type_check
@@ -14,8 +14,8 @@ from torch import Tensor
 from blocknerf.kernels.threads import apply_numba_threads
 from blocknerf.numba_config import FASTMATH
 
-SPAN = 256
-"""Rays that a thread takes at once."""
+CHUNK_PER_THREAD = 256
+"""Rays per unit of work of a thread."""
 
 _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 
@@ -23,26 +23,26 @@ _ONE, _ZERO = np.float32(1.0), np.float32(0.0)
 def weights_from_density(
     density: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays edges"]
 ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples"]]:
-    """What `reference.weights_from_density` gives, by compiled loops."""
+    """Numba version of `torch_impl.weights_from_density`."""
     return _Weights.apply(density, distances)
 
 
 def composite(
     weights: Float[Tensor, "rays samples"], colors: Float[Tensor, "rays samples 3"], sky: Float[Tensor, "rays 3"]
 ) -> Float[Tensor, "rays 3"]:
-    """What `reference.composite` gives, by compiled loops."""
+    """Numba version of `torch_impl.composite`."""
     return _Composite.apply(weights.contiguous(), colors.contiguous(), sky.contiguous())
 
 
 class _Weights(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, density: Tensor, distances: Tensor) -> tuple[Tensor, Tensor]:
-        apply_numba_threads(most=1 + len(density) // SPAN)
+        apply_numba_threads(max_threads=1 + len(density) // CHUNK_PER_THREAD)
         widths = distances[:, 1:] - distances[:, :-1]
-        stopped = torch.mul(density, widths).neg_().expm1_().neg_()
-        weights, transmittance = torch.empty_like(stopped), torch.empty_like(stopped)
-        _weigh(stopped.numpy(), weights.numpy(), transmittance.numpy())
-        ctx.save_for_backward(widths, stopped, weights, transmittance)
+        alpha = torch.mul(density, widths).neg_().expm1_().neg_()
+        weights, transmittance = torch.empty_like(alpha), torch.empty_like(alpha)
+        _weights_forward(alpha.numpy(), weights.numpy(), transmittance.numpy())
+        ctx.save_for_backward(widths, alpha, weights, transmittance)
         ctx.mark_non_differentiable(transmittance)
         ctx.set_materialize_grads(False)
         return weights, transmittance
@@ -53,18 +53,18 @@ class _Weights(torch.autograd.Function):
         if gradients is None:
             return None, None
         arrays = [tensor.numpy() for tensor in (*ctx.saved_tensors, gradients.contiguous())]
-        apply_numba_threads(most=1 + len(gradients) // SPAN)
-        slopes = torch.empty_like(gradients, memory_format=torch.contiguous_format)
-        _weigh_back(*arrays, slopes.numpy())
-        return slopes, None
+        apply_numba_threads(max_threads=1 + len(gradients) // CHUNK_PER_THREAD)
+        grad_density = torch.empty_like(gradients, memory_format=torch.contiguous_format)
+        _weights_backward(*arrays, grad_density.numpy())
+        return grad_density, None
 
 
 class _Composite(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, weights: Tensor, colors: Tensor, sky: Tensor) -> Tensor:
-        apply_numba_threads(most=1 + len(weights) // SPAN)
+        apply_numba_threads(max_threads=1 + len(weights) // CHUNK_PER_THREAD)
         out = torch.empty_like(sky)
-        _composite(*(tensor.detach().numpy() for tensor in (weights, colors, sky)), out.numpy())
+        _composite_forward(*(tensor.detach().numpy() for tensor in (weights, colors, sky)), out.numpy())
         ctx.save_for_backward(weights, colors, sky)
         return out
 
@@ -72,46 +72,46 @@ class _Composite(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, gradients: Tensor) -> tuple[Tensor, ...]:
         tensors = [tensor.detach() for tensor in ctx.saved_tensors]
-        apply_numba_threads(most=1 + len(gradients) // SPAN)
-        slopes = tuple(torch.empty_like(tensor) for tensor in tensors)
-        arrays = [tensor.numpy() for tensor in (*tensors, gradients.contiguous(), *slopes)]
-        _composite_back(*arrays)
-        return slopes
+        apply_numba_threads(max_threads=1 + len(gradients) // CHUNK_PER_THREAD)
+        grads = tuple(torch.empty_like(tensor) for tensor in tensors)
+        arrays = [tensor.numpy() for tensor in (*tensors, gradients.contiguous(), *grads)]
+        _composite_backward(*arrays)
+        return grads
 
 
 @njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
-def _weigh(stopped, weights, transmittance):
-    rays, samples = stopped.shape
-    for span in prange((rays + SPAN - 1) // SPAN):
-        for ray in range(span * SPAN, min((span + 1) * SPAN, rays)):
-            passed = _ONE
+def _weights_forward(alpha, weights, transmittance):
+    rays, samples = alpha.shape
+    for chunk in prange((rays + CHUNK_PER_THREAD - 1) // CHUNK_PER_THREAD):
+        for ray in range(chunk * CHUNK_PER_THREAD, min((chunk + 1) * CHUNK_PER_THREAD, rays)):
+            transmitted = _ONE
             for sample in range(samples):
-                transmittance[ray, sample] = passed
-                weights[ray, sample] = passed * stopped[ray, sample]
-                passed *= _ONE - stopped[ray, sample]
+                transmittance[ray, sample] = transmitted
+                weights[ray, sample] = transmitted * alpha[ray, sample]
+                transmitted *= _ONE - alpha[ray, sample]
 
 
 @njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
-def _weigh_back(widths, stopped, weights, transmittance, gradients, slopes):
-    rays, samples = stopped.shape
-    for span in prange((rays + SPAN - 1) // SPAN):
-        for ray in range(span * SPAN, min((span + 1) * SPAN, rays)):
-            behind = _ZERO  # what the samples behind would lose
+def _weights_backward(widths, alpha, weights, transmittance, gradients, grad_density):
+    rays, samples = alpha.shape
+    for chunk in prange((rays + CHUNK_PER_THREAD - 1) // CHUNK_PER_THREAD):
+        for ray in range(chunk * CHUNK_PER_THREAD, min((chunk + 1) * CHUNK_PER_THREAD, rays)):
+            behind = _ZERO  # weight gradient of the samples behind
             for sample in range(samples - 1, -1, -1):
                 gradient = gradients[ray, sample]
-                passed = transmittance[ray, sample] * (_ONE - stopped[ray, sample])
-                slopes[ray, sample] = widths[ray, sample] * (gradient * passed - behind)
+                transmitted = transmittance[ray, sample] * (_ONE - alpha[ray, sample])
+                grad_density[ray, sample] = widths[ray, sample] * (gradient * transmitted - behind)
                 behind += gradient * weights[ray, sample]
 
 
 @njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
-def _composite(weights, colors, sky, out):
+def _composite_forward(weights, colors, sky, out):
     rays, samples = weights.shape
-    for span in prange((rays + SPAN - 1) // SPAN):
-        for ray in range(span * SPAN, min((span + 1) * SPAN, rays)):
+    for chunk in prange((rays + CHUNK_PER_THREAD - 1) // CHUNK_PER_THREAD):
+        for ray in range(chunk * CHUNK_PER_THREAD, min((chunk + 1) * CHUNK_PER_THREAD, rays)):
             red, green, blue, opacity = _ZERO, _ZERO, _ZERO, _ZERO
             for sample in range(samples):
                 weight = weights[ray, sample]
@@ -119,30 +119,32 @@ def _composite(weights, colors, sky, out):
                 green += weight * colors[ray, sample, 1]
                 blue += weight * colors[ray, sample, 2]
                 opacity += weight
-            passed = _ONE - opacity
-            out[ray, 0] = red + passed * sky[ray, 0]
-            out[ray, 1] = green + passed * sky[ray, 1]
-            out[ray, 2] = blue + passed * sky[ray, 2]
+            transmitted = _ONE - opacity
+            out[ray, 0] = red + transmitted * sky[ray, 0]
+            out[ray, 1] = green + transmitted * sky[ray, 1]
+            out[ray, 2] = blue + transmitted * sky[ray, 2]
 
 
 @njit(parallel=True, fastmath=FASTMATH, error_model="numpy", cache=True)
 @no_type_check
-def _composite_back(weights, colors, sky, gradients, to_weights, to_colors, to_sky):
+def _composite_backward(weights, colors, sky, gradients, grad_weights, grad_colors, grad_sky):
     rays, samples = weights.shape
-    for span in prange((rays + SPAN - 1) // SPAN):
-        for ray in range(span * SPAN, min((span + 1) * SPAN, rays)):
+    for chunk in prange((rays + CHUNK_PER_THREAD - 1) // CHUNK_PER_THREAD):
+        for ray in range(chunk * CHUNK_PER_THREAD, min((chunk + 1) * CHUNK_PER_THREAD, rays)):
             red, green, blue = gradients[ray, 0], gradients[ray, 1], gradients[ray, 2]
             behind = red * sky[ray, 0] + green * sky[ray, 1] + blue * sky[ray, 2]
             opacity = _ZERO
             for sample in range(samples):
                 weight = weights[ray, sample]
-                seen = red * colors[ray, sample, 0] + green * colors[ray, sample, 1] + blue * colors[ray, sample, 2]
-                to_weights[ray, sample] = seen - behind
-                to_colors[ray, sample, 0] = weight * red
-                to_colors[ray, sample, 1] = weight * green
-                to_colors[ray, sample, 2] = weight * blue
+                sample_grad = (
+                    red * colors[ray, sample, 0] + green * colors[ray, sample, 1] + blue * colors[ray, sample, 2]
+                )
+                grad_weights[ray, sample] = sample_grad - behind
+                grad_colors[ray, sample, 0] = weight * red
+                grad_colors[ray, sample, 1] = weight * green
+                grad_colors[ray, sample, 2] = weight * blue
                 opacity += weight
-            passed = _ONE - opacity
-            to_sky[ray, 0] = passed * red
-            to_sky[ray, 1] = passed * green
-            to_sky[ray, 2] = passed * blue
+            transmitted = _ONE - opacity
+            grad_sky[ray, 0] = transmitted * red
+            grad_sky[ray, 1] = transmitted * green
+            grad_sky[ray, 2] = transmitted * blue

@@ -1,4 +1,4 @@
-"""Quadrature in plain PyTorch: any device, any floating type; the definition the other backend is held to."""
+"""Volume rendering in plain PyTorch, for any device and floating type. Tests hold the other backends to it."""
 
 import torch
 from jaxtyping import Float
@@ -8,7 +8,7 @@ from torch import Tensor
 def weights_from_density(
     density: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays edges"]
 ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples"]]:
-    """Weights, and the transmittance without its gradient."""
+    """Return weights, and the detached transmittance."""
     thickness = density * (distances[:, 1:] - distances[:, :-1])
     total = torch.cumsum(thickness, dim=-1)
     transmittance = torch.exp(-(total - thickness))
@@ -18,5 +18,5 @@ def weights_from_density(
 def composite(
     weights: Float[Tensor, "rays samples"], colors: Float[Tensor, "rays samples 3"], sky: Float[Tensor, "rays 3"]
 ) -> Float[Tensor, "rays 3"]:
-    """The weighted sum of colors, and the rest sky."""
+    """Return the weighted sum of colors plus the remaining sky."""
     return (weights[..., None] * colors).sum(-2) + (1.0 - weights.sum(-1))[:, None] * sky

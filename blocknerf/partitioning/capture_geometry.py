@@ -1,4 +1,4 @@
-"""What placement and membership need to know of a capture: where its cameras stand, and what they see."""
+"""Capture geometry for placement and frame assignment: camera positions and points."""
 
 import re
 from dataclasses import dataclass
@@ -11,21 +11,21 @@ from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture
 
 AERIAL_PITCH = -0.6
-"""Median upward component of the optical axes below which a capture looks down (37 degrees below the horizon)."""
+"""A capture with a median vertical component of its optical axes below this is aerial (37 degrees downward)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CaptureGeometry:
-    """Cameras in capture order, with the keys that order them along a drive, and the scene's points."""
+    """Cameras in capture order, with the keys that sort them along a track, and the scene's points."""
 
     names: tuple[str, ...]
     cameras: Cameras
     tracks: tuple[tuple[str, str], ...]
-    """Segment and camera of each frame: frames that share both were taken along one path."""
+    """Segment and camera of each frame; frames that share both were taken along one path."""
     frame_order: tuple[tuple, ...]
     """Key that sorts the frames of a track along its path."""
     points: Float[Tensor, "points 3"] | None
-    """Sparse points, else LiDAR; None where the capture has neither."""
+    """Sparse points, else LiDAR points; None if the capture has neither."""
     is_metric: bool
     extent: float
 
@@ -43,11 +43,11 @@ class CaptureGeometry:
 
     @property
     def is_aerial(self) -> bool:
-        """Whether most cameras look at the ground, as from the air."""
+        """Whether most cameras look down, as from the air."""
         return bool(self.forwards[:, 2].median() < AERIAL_PITCH)
 
     def sorted_tracks(self) -> list[list[int]]:
-        """Frame indices of each track in the order they were taken, whatever the order in the capture."""
+        """Return the frame indices of each track in the order of capture, whatever their order in the file."""
         tracks: dict[tuple[str, str], list[int]] = {}
         for i in sorted(range(len(self)), key=lambda i: (self.tracks[i], self.frame_order[i])):
             tracks.setdefault(self.tracks[i], []).append(i)
@@ -55,8 +55,8 @@ class CaptureGeometry:
 
 
 def capture_geometry(capture: Capture) -> CaptureGeometry:
-    """The survey of a capture; reads its points, not its photographs."""
-    timed = all(frame.timestamp is not None for frame in capture.frames)
+    """Return the geometry of a capture; reads its points but not its images."""
+    has_timestamps = all(frame.timestamp is not None for frame in capture.frames)
     cloud = capture.read_sparse_points()
     if cloud is None or len(cloud.positions) == 0:
         cloud = capture.read_lidar_points()
@@ -66,7 +66,8 @@ def capture_geometry(capture: Capture) -> CaptureGeometry:
         cameras=capture.cameras(),
         tracks=tuple((frame.segment, frame.camera) for frame in capture.frames),
         frame_order=tuple(
-            (frame.timestamp, frame.name) if timed else natural_sort_key(frame.name) for frame in capture.frames
+            (frame.timestamp, frame.name) if has_timestamps else natural_sort_key(frame.name)
+            for frame in capture.frames
         ),
         points=positions,
         is_metric=capture.is_metric,
@@ -75,7 +76,7 @@ def capture_geometry(capture: Capture) -> CaptureGeometry:
 
 
 def natural_sort_key(name: str) -> tuple:
-    """A sorting key that counts numbers as numbers.
+    """Return a sort key that compares numbers by value.
 
     >>> sorted(["image10", "image9"], key=natural_sort_key)
     ['image9', 'image10']
@@ -83,8 +84,8 @@ def natural_sort_key(name: str) -> tuple:
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name))
 
 
-def subsample_points(points: Float[Tensor, "points 3"], most: int) -> Float[Tensor, "few 3"]:
-    """At most `most` of the points, evenly through their order, so that the same input gives the same choice."""
-    if len(points) <= most:
+def subsample_points(points: Float[Tensor, "points 3"], max_points: int) -> Float[Tensor, "few 3"]:
+    """Return at most `max_points` of the points, evenly spaced in their order, so that the result is deterministic."""
+    if len(points) <= max_points:
         return points
-    return points[torch.linspace(0, len(points) - 1, most, dtype=torch.float64).round().long()]
+    return points[torch.linspace(0, len(points) - 1, max_points, dtype=torch.float64).round().long()]

@@ -1,0 +1,231 @@
+"""Assign frames to blocks: which frames train a block, and why."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.json_reader import JsonReader
+from blocknerf.errors import PlacementError, RunError
+from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.options import check_whole
+from blocknerf.partitioning.block import Block, is_file_name
+from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
+from blocknerf.partitioning.placement import join_names
+from blocknerf.partitioning.static_frames import moving_frames
+from blocknerf.partitioning.view_overlap import view_overlap
+from blocknerf.values import format_value
+
+ASSIGNMENT_FORMAT = "blocknerf.frame-assignment/1"
+INSIDE_MARGIN = 0.1
+"""A camera up to this fraction of the radius outside counts as inside: what it sees close by is inside."""
+MIN_OVERLAP = 0.5
+"""A frame of an outside or aerial camera is assigned if the block fills this fraction of its view in range."""
+OUTSIDE_MARGIN = 0.5
+"""Maximum distance of an outside street camera, a fraction of the radius; the block may be rendered from there."""
+MIN_MOTION = 0.01
+"""Minimum camera motion between training frames, as a fraction of the radius."""
+
+Reason = Literal["position", "visible"]
+REASONS: tuple[Reason, ...] = get_args(Reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FrameAssignment:
+    """The frames of one block, as indices into the capture."""
+
+    block: str
+    frames: tuple[int, ...]
+    """Training frames, ascending."""
+    reasons: tuple[Reason, ...]
+    """One for each of `frames`: the camera is inside the block, or enough of the block is visible."""
+    test_frames: tuple[int, ...] = ()
+    """Frames that would train it but are held out for evaluation."""
+    skipped_static: tuple[int, ...] = ()
+    """Frames skipped because the camera did not move."""
+    capture: str | None = None
+    """Capture file of the images next to frames.json; None for the run's capture."""
+
+    def __post_init__(self) -> None:
+        if len(self.reasons) != len(self.frames):
+            raise RunError(f"assignment of {self.block}: {len(self.reasons)} reasons for {len(self.frames)} frames")
+
+
+def assign_frames(
+    capture: Capture, blocks: Sequence[Block], *, test_every: int = 8, allow_unassigned: bool = False
+) -> tuple[FrameAssignment, ...]:
+    """Return the frames of every block, in the order of `blocks`.
+
+    Street captures: a frame is assigned to the blocks that its camera is inside of. Frames of outside cameras that
+    mostly see the block are added too, best first, up to the number of inside ones. Aerial captures: visibility alone
+    decides, since cameras fly outside of what they see. Every `test_every`-th frame of the capture is held out
+    (0: none).
+
+    Raises:
+        PlacementError: a frame is in no block (unless `allow_unassigned`), or a block has no training frames.
+    """
+    check_test_every(test_every)
+    geometry = capture_geometry(capture)
+    overlaps = view_overlap(geometry, blocks)
+    inside = torch.stack([block.contains(geometry.centers, INSIDE_MARGIN) for block in blocks], -1)
+    if geometry.is_aerial:
+        inside, visible = _from_air(overlaps, inside)
+    else:
+        inside, visible = _from_street(geometry, overlaps, inside, blocks)
+    if not allow_unassigned:
+        _check_unassigned(geometry, (inside | visible).any(-1))
+    is_test = _test_frames(len(geometry), test_every)
+    tracks = geometry.sorted_tracks()
+    assignments = [_assignment(geometry, tracks, b, inside[:, i], visible[:, i], is_test) for i, b in enumerate(blocks)]
+    _check_empty(assignments)
+    return tuple(assignments)
+
+
+def check_test_every(test_every: int) -> None:
+    """Raise if `test_every` is invalid or leaves no training frames.
+
+    Raises:
+        PlacementError: every frame would be held out.
+        OptionError: it is not a whole number of at least 0.
+    """
+    check_whole(least=0, test_every=test_every)
+    if test_every == 1:
+        raise PlacementError("--test-every 1 leaves nothing to train on; give 0 or at least 2")
+
+
+def write_assignment(assignment: FrameAssignment, capture: Capture, path: Path) -> None:
+    """Write `frames.json`; it has names next to the indices, so that it is readable on its own."""
+
+    def entries(indices: tuple[int, ...]) -> list[dict[str, Any]]:
+        return [{"index": i, "name": capture.frames[i].name} for i in indices]
+
+    training_entries = zip(entries(assignment.frames), assignment.reasons, strict=True)
+    document = {
+        "format": ASSIGNMENT_FORMAT,
+        "block": assignment.block,
+        **({"capture": assignment.capture} if assignment.capture is not None else {}),
+        "frames": [entry | {"reason": reason} for entry, reason in training_entries],
+        "test_frames": entries(assignment.test_frames),
+        "skipped_static": entries(assignment.skipped_static),
+    }
+    write_atomic(path, format_json(document))
+
+
+def read_assignment(path: Path, capture: Capture | None = None) -> FrameAssignment:
+    """Read `frames.json`; if a capture is given, check that the frames are of this capture.
+
+    Raises:
+        RunError: the file is missing, broken, of another format or newer, or its frames are not those of the capture.
+    """
+    entry = JsonReader(read_json(path, "frame assignment"), str(path), remedy="partition again", error=RunError)
+    check_format_version(entry.text("format"), ASSIGNMENT_FORMAT, path, "partition again")
+    frames = entry.objects("frames")
+    assignment = FrameAssignment(
+        block=entry.text("block"),
+        frames=tuple(_index(item, capture) for item in frames),
+        reasons=tuple(_reason(item) for item in frames),
+        test_frames=tuple(_index(item, capture) for item in entry.objects("test_frames")),
+        skipped_static=tuple(_index(item, capture) for item in entry.objects("skipped_static")),
+        capture=_capture_file(entry) if entry.optional("capture", added=True) else None,
+    )
+    entry.reject_unknown()
+    all_frames = [*assignment.frames, *assignment.test_frames, *assignment.skipped_static]
+    if len(set(all_frames)) < len(all_frames):
+        raise RunError(f"{path}: a frame is listed twice; partition again")
+    return assignment
+
+
+def _index(entry: JsonReader, capture: Capture | None) -> int:
+    index, name = entry.int_("index"), entry.text("name")
+    if capture is not None and (index >= len(capture) or capture.frames[index].name != name):
+        raise RunError(
+            f"{entry.where}: frame {format_value(name)} is not number {index} of the capture; partition it again"
+        )
+    return index
+
+
+def _capture_file(entry: JsonReader) -> str:
+    name = entry.text("capture")
+    if not is_file_name(name.removesuffix(".json")):
+        raise RunError(f"{entry.location('capture')} is {format_value(name)}, not a file name; partition again")
+    return name
+
+
+def _reason(entry: JsonReader) -> Reason:
+    text = entry.text("reason")
+    for reason in REASONS:
+        if text == reason:
+            return reason
+    raise RunError(f"{entry.location('reason')} is {format_value(text)}, none of {', '.join(REASONS)}; partition again")
+
+
+def _from_air(
+    overlaps: Float[Tensor, "frames blocks"], inside: Bool[Tensor, "frames blocks"]
+) -> tuple[Bool[Tensor, "frames blocks"], Bool[Tensor, "frames blocks"]]:
+    """Return the frames assigned by position and by visibility: to each block that fills enough or most of the view."""
+    is_best = (overlaps == overlaps.amax(-1, keepdim=True)) & (overlaps > 0)
+    # A frame that sees no block is assigned by its position.
+    sees_nothing = overlaps.amax(-1, keepdim=True) == 0
+    return inside & sees_nothing, (overlaps >= MIN_OVERLAP) | is_best
+
+
+def _from_street(
+    geometry: CaptureGeometry,
+    overlaps: Float[Tensor, "frames blocks"],
+    inside: Bool[Tensor, "frames blocks"],
+    blocks: Sequence[Block],
+) -> tuple[Bool[Tensor, "frames blocks"], Bool[Tensor, "frames blocks"]]:
+    """Return the frames assigned by position, and by visibility the best-ranked ones of the frames outside."""
+    in_range = torch.stack([block.contains(geometry.centers, OUTSIDE_MARGIN) for block in blocks], -1)
+    outside = torch.where(~inside & in_range & (overlaps >= MIN_OVERLAP), overlaps, 0.0)
+    rank = outside.argsort(dim=0, descending=True, stable=True).argsort(dim=0)
+    return inside, (outside > 0) & (rank < inside.sum(0).clamp_min(1))
+
+
+def _test_frames(count: int, test_every: int) -> Bool[Tensor, "frames"]:
+    indices = torch.arange(count)
+    return indices % test_every == test_every // 2 if test_every else torch.zeros(count, dtype=torch.bool)
+
+
+def _assignment(
+    geometry: CaptureGeometry,
+    tracks: list[list[int]],
+    block: Block,
+    inside: Bool[Tensor, "frames"],
+    visible: Bool[Tensor, "frames"],
+    is_test: Bool[Tensor, "frames"],
+) -> FrameAssignment:
+    is_member = inside | visible
+    candidates = set((is_member & ~is_test).nonzero()[:, 0].tolist())
+    moving: set[int] = set()
+    for track in tracks:
+        track_frames = [i for i in track if i in candidates]
+        poses = geometry.cameras.camera_to_world[track_frames]
+        moving |= {track_frames[i] for i in moving_frames(poses, MIN_MOTION * block.radius)}
+    frames = tuple(sorted(moving))
+    return FrameAssignment(
+        block=block.name,
+        frames=frames,
+        reasons=tuple("position" if inside[i] else "visible" for i in frames),
+        test_frames=tuple((is_member & is_test).nonzero()[:, 0].tolist()),
+        skipped_static=tuple(sorted(candidates - moving)),
+    )
+
+
+def _check_unassigned(geometry: CaptureGeometry, is_assigned: Bool[Tensor, "frames"]) -> None:
+    unassigned = [geometry.names[i] for i in (~is_assigned).nonzero()[:, 0].tolist()]
+    if unassigned:
+        raise PlacementError(
+            f"{join_names('frame', unassigned)}: in no block; enlarge a block, add one, or leave frames out"
+        )
+
+
+def _check_empty(assignments: Sequence[FrameAssignment]) -> None:
+    empty_blocks = [assignment.block for assignment in assignments if not assignment.frames]
+    if empty_blocks:
+        raise PlacementError(f"{join_names('block', empty_blocks)}: no training frames; move, enlarge or remove it")

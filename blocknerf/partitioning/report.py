@@ -1,0 +1,209 @@
+"""Coverage report of a partition: figures per block, and a warning if one has too few or too many frames."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.json_reader import JsonReader
+from blocknerf.errors import RunError
+from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.frame_assignment import FrameAssignment
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+COVERAGE_FORMAT = "blocknerf.coverage/2"
+MIN_FRAMES = 16
+"""Minimum number of training frames of a block without a warning."""
+MAX_FRAMES_RATIO = 4.0
+"""Maximum ratio to the median number of frames; such a block takes that much longer per pass over its pixels."""
+MIN_OVERLAP = 0.1
+"""Blocks that overlap by at least this fraction of a diameter are neighbors."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockCoverage:
+    """Coverage figures of one block."""
+
+    block: str
+    frames: int
+    """Training frames."""
+    visible_from_outside: int
+    """Training frames of cameras outside the block."""
+    test_frames: int
+    skipped_static: int
+    pixels: int
+    """Training pixels, at full resolution."""
+    segments: int
+    """Number of segments of its frames."""
+    neighbors: tuple[str, ...]
+    overlap: float
+    """Overlap with the nearest neighbor, as a fraction of the diameter along the line between the origins."""
+    warning: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """Coverage figures of a partition."""
+
+    frames: int
+    """Frames of the capture."""
+    unused_frames: int
+    """Frames that neither train a block nor are held out: unassigned ones, where allowed, and skipped static ones."""
+    blocks: tuple[BlockCoverage, ...]
+    dropped_blocks: int = 0
+    """Blocks of a street map that were dropped: no frame is in them, or only a few that other blocks have too."""
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        return tuple(f"block {block.block}: {block.warning}" for block in self.blocks if block.warning)
+
+
+def coverage(
+    capture: Capture, blocks: Sequence[Block], assignments: Sequence[FrameAssignment], dropped: int = 0
+) -> Coverage:
+    """Return the coverage of a partition; `assignments` in the order of `blocks`."""
+    used_frames = {i for assignment in assignments for i in (*assignment.frames, *assignment.test_frames)}
+    overlaps = overlap_fractions(blocks)
+    median_frames = median(len(assignment.frames) for assignment in assignments)
+    block_coverages = [
+        _row(capture, blocks, assignment, overlaps[i], median_frames) for i, assignment in enumerate(assignments)
+    ]
+    return Coverage(
+        frames=len(capture),
+        unused_frames=len(capture) - len(used_frames),
+        blocks=tuple(block_coverages),
+        dropped_blocks=dropped,
+    )
+
+
+def overlap_fractions(blocks: Sequence[Block]) -> Float[Tensor, "blocks blocks"]:
+    """Return the overlap of all pairs of blocks, as a fraction of the smaller diameter; 0 on the diagonal.
+
+    >>> street = [Block(name=f"b{i}", origin=(10.0 * i, 0.0, 0.0), radius=10.0) for i in range(2)]
+    >>> overlap_fractions(street).tolist()
+    [[0.0, 0.5], [0.5, 0.0]]
+    """
+    origins = torch.tensor([block.origin[:2] for block in blocks], dtype=torch.float64)
+    radii = torch.tensor([block.radius for block in blocks], dtype=torch.float64)
+    min_radii = torch.minimum(radii[:, None], radii)
+    shared_length = (radii[:, None] + radii - torch.cdist(origins, origins)).clamp_min(0.0)
+    return (torch.minimum(shared_length, 2 * min_radii) / (2 * min_radii)).fill_diagonal_(0.0).float()
+
+
+def write_coverage(report: Coverage, path: Path, parameters: dict[str, Any]) -> None:
+    """Write `coverage.json`; `parameters` are the options of the partition."""
+    block_coverages = [asdict(block) for block in report.blocks]
+    header = {
+        "format": COVERAGE_FORMAT,
+        "parameters": parameters,
+        "frames": report.frames,
+        "unused_frames": report.unused_frames,
+    }
+    header["dropped_blocks"] = report.dropped_blocks
+    write_atomic(path, format_json({**header, "warnings": list(report.warnings), "blocks": block_coverages}))
+
+
+def read_coverage(path: Path) -> Coverage:
+    """Read `coverage.json`, without the parameters.
+
+    Raises:
+        RunError: the file is missing, broken or of another format; the message names file, key and hint.
+    """
+    hint = "partition the capture again into a new run folder"
+    entry = JsonReader(read_json(path, "coverage"), str(path), remedy=hint, error=RunError)
+    check_format_version(entry.text("format"), COVERAGE_FORMAT, path, hint)
+    return Coverage(
+        frames=entry.int_("frames"),
+        unused_frames=entry.int_("unused_frames"),
+        blocks=tuple(_read_row(item) for item in entry.objects("blocks")),
+        dropped_blocks=entry.int_("dropped_blocks"),
+    )
+
+
+def coverage_table(report: Coverage) -> "Table":
+    """Return the figures as a table for the terminal."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+
+    table = Table(box=SIMPLE_HEAD, caption=_dropped(report.dropped_blocks), caption_justify="left")
+    for title in (
+        "block",
+        "frames",
+        "from outside",
+        "held out",
+        "static",
+        "Mpix",
+        "segments",
+        "overlap",
+        "neighbors",
+    ):
+        table.add_column(title, justify="left" if title == "block" else "right")
+    for block in report.blocks:
+        counts = [block.frames, block.visible_from_outside, block.test_frames, block.skipped_static]
+        other_columns = [
+            f"{block.pixels / 1e6:.1f}",
+            str(block.segments),
+            f"{block.overlap:.0%}",
+            str(len(block.neighbors)),
+        ]
+        table.add_row(block.block, *map(str, counts), *other_columns, style="yellow" if block.warning else None)
+    return table
+
+
+def _row(
+    capture: Capture,
+    blocks: Sequence[Block],
+    assignment: FrameAssignment,
+    overlaps: Float[Tensor, "blocks"],
+    median_frames: float,
+) -> BlockCoverage:
+    frames = [capture.frames[i] for i in assignment.frames]
+    neighbor_indices = [i for i in overlaps.argsort(descending=True).tolist() if overlaps[i] >= MIN_OVERLAP]
+    return BlockCoverage(
+        block=assignment.block,
+        frames=len(frames),
+        visible_from_outside=assignment.reasons.count("visible"),
+        test_frames=len(assignment.test_frames),
+        skipped_static=len(assignment.skipped_static),
+        pixels=sum(frame.intrinsics.width * frame.intrinsics.height for frame in frames),
+        segments=len({frame.segment for frame in frames}),
+        neighbors=tuple(blocks[i].name for i in neighbor_indices),
+        overlap=float(overlaps.max()),
+        warning=_warning(len(frames), median_frames),
+    )
+
+
+def _read_row(entry: JsonReader) -> BlockCoverage:
+    counts = {
+        key: entry.int_(key)
+        for key in ("frames", "visible_from_outside", "test_frames", "skipped_static", "pixels", "segments")
+    }
+    return BlockCoverage(
+        block=entry.text("block"),
+        **counts,
+        neighbors=entry.texts("neighbors"),
+        overlap=entry.number("overlap"),
+        warning=entry.text("warning") if entry.optional("warning") else None,
+    )
+
+
+def _dropped(count: int) -> str | None:
+    blocks = f"{count} more blocks" if count > 1 else "1 more block"
+    return f"{blocks} of the street map dropped: no frame in them, or few that other blocks have" if count else None
+
+
+def _warning(frames: int, median_frames: float) -> str | None:
+    if frames < MIN_FRAMES:
+        return f"starved: {frames} frames train it, fewer than {MIN_FRAMES}; enlarge it or remove it"
+    if frames > MAX_FRAMES_RATIO * median_frames:
+        return f"overfull: {frames} frames, {frames / median_frames:.1f} times the median; divide it"
+    return None

@@ -1,0 +1,83 @@
+"""Everything that the training of one block needs, from a capture and a block."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from blocknerf.capture.capture import Capture
+from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.partitioning.block import Block
+from blocknerf.quality import Preset
+from blocknerf.training.block_spec import default_downscale, spec_for_block
+from blocknerf.training.config import TrainConfig
+from blocknerf.training.device_pixel_sampler import DevicePixelSampler
+from blocknerf.training.pixel_sampler import PixelSampler
+from blocknerf.training.trainer import Trainer
+
+
+def make_config(
+    capture: Capture, frames: Sequence[int], preset: Preset = "draft", *, downscale: int | None = None, **choices: Any
+) -> TrainConfig:
+    """Return the preset's configuration for a block, with the number of steps from its number of pixels.
+
+    Args:
+        capture: Images and cameras.
+        frames: Indices of the training frames.
+        preset: Quality preset.
+        downscale: Reduce images by this factor. Default: the preset's image size.
+        choices: Other fields of `TrainConfig` to set.
+    """
+    factor = default_downscale(capture, preset) if downscale is None else downscale
+    lenses = [capture.frames[index].intrinsics for index in frames]
+    pixels = sum(lens.width * lens.height for lens in lenses) // factor**2
+    return TrainConfig.preset(preset, pixels=pixels, downscale=factor, **choices)
+
+
+def make_trainer(
+    capture: Capture,
+    block: Block,
+    frames: Sequence[int],
+    *,
+    preset: Preset = "draft",
+    config: TrainConfig | None = None,
+    field: Mapping[str, Any] | None = None,
+    device: torch.device | str = "cpu",
+) -> Trainer:
+    """Return a trainer of one block; each call of its `train_step` takes one optimization step.
+
+    Args:
+        capture: Images and cameras.
+        block: Position and radius.
+        frames: Indices of the training frames.
+        preset: Quality preset, for what the next two leave open.
+        config: How to train. Default: `make_config`.
+        field: Fields of `FieldSpec` to override, by name.
+        device: Where to train.
+
+    Raises:
+        CaptureError: an image cannot be read.
+        CheckpointError: an override does not fit `FieldSpec`.
+    """
+    place = torch.device(device)
+    config = make_config(capture, frames, preset) if config is None else config
+    torch.manual_seed(config.seed)
+    spec = spec_for_block(capture, block, frames, preset)
+    if field:
+        spec = FieldSpec.from_json({**spec.to_json(), **field})
+    # Initialized on the CPU, so that a block starts from the same weights on every device.
+    network = BlockField(spec).to(place)
+    options: dict[str, Any] = {
+        "downscale": config.downscale,
+        "budget_bytes": config.image_cache_bytes,
+        "seed": config.seed,
+        "use_depth": True,
+    }
+    pixels = (
+        PixelSampler(capture, frames, **options)
+        if place.type == "cpu"
+        else DevicePixelSampler(capture, frames, device=place, **options)
+    )
+    exposures = [capture.frames[index].exposure or spec.exposure_reference for index in frames]
+    return Trainer(network, pixels, torch.tensor(exposures, device=place), config)
