@@ -1,4 +1,4 @@
-"""A GPU that is not there, for tests of what is recorded and replayed on one."""
+"""A simulated GPU, for tests of CUDA graphs on the CPU."""
 
 import contextlib
 from collections.abc import Callable
@@ -10,7 +10,7 @@ import torch
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any]) -> None:
-    """Let streams do nothing, and take graphs from `graph`."""
+    """Replace CUDA streams by no-ops, and CUDA graphs by `graph`."""
     stream = SimpleNamespace(wait_stream=lambda other: None)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)

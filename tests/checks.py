@@ -1,6 +1,6 @@
-"""Types and shapes, checked wherever a test calls the product: of each function, the first calls in every test.
+"""Type and shape checks of the package in all tests, limited to the first calls of each function in a test.
 
-A check costs more than most of what is checked, and a training calls the same functions by the hundred thousand.
+A check takes longer than most of the checked functions, and a training calls some of them 100,000 times.
 """
 
 import inspect
@@ -12,47 +12,47 @@ from typing import Any
 from beartype import BeartypeConf, beartype
 
 CALLS = 100
-"""Of one function in one test."""
+"""Checked calls per function and test."""
 _CONFIG = BeartypeConf(is_pep484_tower=True)
-"""An int passes for a float, as for a type checker."""
+"""An int is accepted as a float, as by static type checkers."""
 
 _counts: dict[Any, int] = {}
-_spared: list[Any] = []
+_unchecked: list[Any] = []
 
 
 def begin() -> None:
-    """Check every function again: another test begins."""
-    for function in _spared:
+    """Check all functions again, at the start of a test."""
+    for function in _unchecked:
         function.__no_type_check__ = False
-    _spared.clear()
+    _unchecked.clear()
     _counts.clear()
 
 
 def first_calls(annotated: Callable[..., Any]) -> Callable[..., Any]:
-    """A type checker for jaxtyping: beartype's, which lets a function alone once it was checked often enough."""
+    """A type checker for jaxtyping: beartype, for the first `CALLS` calls of a function."""
     check = beartype(conf=_CONFIG)(annotated)
 
     @wraps(check)
     def counted(*arguments: Any, **options: Any) -> Any:
         _counts[check] = _counts.get(check, 0) + 1
         if _counts[check] == CALLS and (function := _original(annotated)) is not None:
-            # What `typing.no_type_check` sets; jaxtyping looks at it in every call.
+            # `typing.no_type_check` sets this attribute, and jaxtyping reads it in every call.
             function.__no_type_check__ = True
-            _spared.append(function)
+            _unchecked.append(function)
         return check(*arguments, **options)
 
     return counted
 
 
 def _original(annotated: Callable[..., Any]) -> Any:
-    """The function that stands in the source, under all its decorators; None for what no module holds by its name."""
-    found: Any = sys.modules.get(annotated.__module__)
+    """Return the undecorated function; None if its module does not hold it by its name."""
+    member: Any = sys.modules.get(annotated.__module__)
     for name in annotated.__qualname__.split("."):
-        found = inspect.getattr_static(found, name, None)
-    if isinstance(found, property):
-        found = found.fget
-    elif isinstance(found, cached_property):
-        found = found.func
-    elif isinstance(found, staticmethod | classmethod):
-        found = found.__func__
-    return inspect.unwrap(found) if inspect.isfunction(found) or hasattr(found, "__wrapped__") else None
+        member = inspect.getattr_static(member, name, None)
+    if isinstance(member, property):
+        member = member.fget
+    elif isinstance(member, cached_property):
+        member = member.func
+    elif isinstance(member, staticmethod | classmethod):
+        member = member.__func__
+    return inspect.unwrap(member) if inspect.isfunction(member) or hasattr(member, "__wrapped__") else None

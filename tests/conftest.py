@@ -1,4 +1,4 @@
-"""Shape and type checks on for the product, few threads, tests shared by workers, and where real captures lie."""
+"""Pytest setup: shape and type checks, threads, distribution of tests over workers, and shared fixtures."""
 
 import os
 from importlib.metadata import version
@@ -15,33 +15,33 @@ PACKAGES = ("blocknerf", "pipelines", "viewer")
 
 
 def checked_modules() -> list[str]:
-    """What the shape checks wrap: everything, or for an older jaxtyping all modules without compiled functions.
+    """Return the modules with shape checks: all, or for an older jaxtyping those without compiled functions.
 
-    Before 0.3.11, the first that needs Python 3.11, it wraps even what is marked `no_type_check`, and neither Numba
-    nor Triton can compile what is wrapped.
+    Before 0.3.11, which needs Python 3.11, jaxtyping wraps even functions marked `no_type_check`, and neither Numba nor
+    Triton can compile a wrapped function.
     """
     if tuple(map(int, version("jaxtyping").split(".")[:3])) >= (0, 3, 11):
         return list(PACKAGES)
     files = [file for package in PACKAGES for file in (REPOSITORY / package).rglob("*.py")]
     compilers = ("from numba import", "import triton")
     texts = {file: file.read_text() for file in files if file.stem != "__init__"}
-    plain = [file for file, text in texts.items() if not any(compiler in text for compiler in compilers)]
-    return [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in plain]
+    uncompiled = [file for file, text in texts.items() if not any(compiler in text for compiler in compilers)]
+    return [".".join(file.relative_to(REPOSITORY).with_suffix("").parts) for file in uncompiled]
 
 
 install_import_hook(checked_modules(), "tests.checks.first_calls")
 
-# Kernels for a GPU are held to their references here, run as Python; it must be set before any of them loads.
+# GPU kernels are compared with their references in Triton's interpreter; this must be set before they are imported.
 os.environ.setdefault("TRITON_INTERPRET", "1")
 
-# Decides how threads wait, so it comes before torch: spinning ones make small steps ten times slower.
+# Sets how idle threads wait, so it precedes torch: spinning threads make small steps ten times slower.
 import blocknerf.kernels.threads  # noqa: E402, F401
 
 REAL_CAPTURES = REPOSITORY.parent / "shared" / "data"
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--update-golden", action="store_true", help="write tests/golden anew; review the difference")
+    parser.addoption("--update-golden", action="store_true", help="rewrite tests/golden; review the difference")
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -51,7 +51,7 @@ def pytest_runtest_setup() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes() -> None:
-    """Compile the kernels before several workers need them, each for itself."""
+    """Compile the kernels once, before several workers would each compile them."""
     from blocknerf.kernels.precompile import is_precompiled, precompile
 
     if not is_precompiled():
@@ -60,7 +60,7 @@ def pytest_xdist_setupnodes() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Which worker takes which tests, where several share them (`pytest -n 3`)."""
+    """Return the scheduler that assigns tests to workers (`pytest -n 3`)."""
     from tests.sharing import Sharing
 
     config.option.loadscopereorder = False
@@ -68,16 +68,16 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Where workers share the tests, put them in the order in which they are begun."""
+    """Sort the tests in a worker into the order in which they start."""
     if hasattr(config, "workerinput"):
-        from tests.sharing import turn_of
+        from tests.sharing import start_rank
 
-        items.sort(key=lambda item: turn_of(item.nodeid))
+        items.sort(key=lambda item: start_rank(item.nodeid))
 
 
 @pytest.fixture
 def update_golden(request: pytest.FixtureRequest) -> bool:
-    """Whether reviewed files are to be written instead of compared."""
+    """Whether to write golden files instead of comparing them."""
     return request.config.getoption("--update-golden")
 
 
@@ -89,7 +89,7 @@ def repository() -> Path:
 
 @pytest.fixture(scope="session")
 def real_captures() -> Path:
-    """The folder of real captures that lies beside the repository; skips where there is none."""
+    """The folder of real captures next to the repository; skips the test if there is none."""
     if not REAL_CAPTURES.is_dir():
         pytest.skip("needs the real captures in ../shared/data, which are not distributed with the project")
     return REAL_CAPTURES

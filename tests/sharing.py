@@ -1,40 +1,40 @@
-"""How worker processes share the tests (pytest-xdist): what rests on one costly thing goes to one worker."""
+"""Distribution of tests over workers (pytest-xdist): tests that share an expensive fixture run in one worker."""
 
 from xdist.scheduler import LoadScopeScheduling
 
-WHOLE = (
+GROUPS = (
     "tests/viewer",
     "tests/kernels",
     "tests/kernels/test_compiled.py",
     "tests/kernels/test_launched.py",
     "tests/paper",
-    "tests/capture",
+    "tests/town",
     "tests/training",
     "tests/project",
-    "tests/partition",
+    "tests/partitioning",
 )
-"""What one worker takes whole, in the order in which it is begun, the longest first; of all other tests workers take
-files.
+"""Folders and files that one worker runs as a whole, in start order, the longest first; all other tests are distributed
+by file.
 
-Kernels for the processor are compiled before any begins. The town's photographs, a trained run and the browser are one
-worker's, as are the kernels that an interpreter runs; machine code for a GPU is made by processes of its own.
+CPU kernels are compiled before any test starts. The images of the town, the trained run and the browser belong to one
+worker, as do the interpreted kernels; GPU machine code is compiled in separate processes.
 """
 
 
-def share_of(test: str) -> str:
-    """What a test is taken together with, from its name: a folder or a file."""
+def scheduling_group(test: str) -> str:
+    """Return the folder or file that a test is scheduled with, from its name."""
     file = test.partition("::")[0]
-    return max((share for share in WHOLE if f"{file}/".startswith(f"{share}/")), key=len, default=file)
+    return max((group for group in GROUPS if f"{file}/".startswith(f"{group}/")), key=len, default=file)
 
 
-def turn_of(test: str) -> int:
-    """How early a test is begun."""
-    share = share_of(test)
-    return WHOLE.index(share) if share in WHOLE else len(WHOLE)
+def start_rank(test: str) -> int:
+    """Return the position of a test in the start order."""
+    group = scheduling_group(test)
+    return GROUPS.index(group) if group in GROUPS else len(GROUPS)
 
 
 class Sharing(LoadScopeScheduling):
-    """Gives out whole shares, in the order of the tests."""
+    """Schedules whole groups, in the order of the tests."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return share_of(nodeid)
+        return scheduling_group(nodeid)

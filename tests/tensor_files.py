@@ -1,4 +1,4 @@
-"""Tensor files of other content, with digests that match it: for what is refused for its content."""
+"""Tensor files with changed content and matching digests, to test checks of the content."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -12,13 +12,14 @@ from blocknerf.tensor_file import DATA_DIGEST, DIGEST, TensorFile
 def rewrite(
     kind: TensorFile, path: Path, tensors: Mapping[str, Tensor | None] | None = None, **metadata: str | None
 ) -> None:
-    """Write a file again with some tensors or metadata replaced, or removed where None; `format` may be given, too."""
-    held, found = kind.read(path)[1], kind.read(path)[0]
-    held |= tensors or {}  # type: ignore[operator]
-    found = {key: value for key, value in found.items() if key not in (DIGEST, DATA_DIGEST)} | metadata  # type: ignore[operator]
-    other = replace(kind, format=found.pop("format") or kind.format)
-    other.write(
+    """Rewrite a file with some tensors or metadata replaced, or removed if None; `format` may also be set."""
+    old_metadata, new_tensors = kind.read(path)
+    new_tensors |= tensors or {}  # type: ignore[arg-type]
+    kept = {key: value for key, value in old_metadata.items() if key not in (DIGEST, DATA_DIGEST)}
+    new_metadata = kept | metadata  # type: ignore[operator]
+    changed_kind = replace(kind, format=new_metadata.pop("format") or kind.format)
+    changed_kind.write(
         path,
-        {name: value for name, value in held.items() if value is not None},
-        {key: value for key, value in found.items() if value is not None},
+        {name: value for name, value in new_tensors.items() if value is not None},
+        {key: value for key, value in new_metadata.items() if value is not None},
     )

@@ -1,7 +1,6 @@
-"""Every kind of bad input, through the command: one line, exit code 2, and nothing half-written.
+"""Every kind of bad input, through the command line: one line, exit code 2, and no partial files.
 
-The lines are kept in golden/messages.txt, where they are read as a user would read them.
-`pytest tests/test_bad_input.py --update-golden` writes them anew.
+The messages are in golden/messages.txt, for review. `pytest tests/test_bad_input.py --update-golden` writes them.
 """
 
 import errno
@@ -28,7 +27,7 @@ Document = dict[str, Any]
 
 
 class Place:
-    """A tiny capture of a straight drive, and the run folder of a command that is about to fail."""
+    """A tiny capture of a straight drive, and the run folder of a command that will fail."""
 
     def __init__(self, folder: Path) -> None:
         self.capture, self.run = folder / "capture", folder / "run"
@@ -40,11 +39,11 @@ class Place:
 
     @staticmethod
     def frames() -> list[Document]:
-        turn = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]  # OpenGL axes: looks along y, the way it drives
+        rotation = [[1, 0, 0], [0, 0, -1], [0, 1, 0]]  # OpenGL axes; looks along y, the driving direction
         return [
             {
                 "file_path": f"images/{i}.png",
-                "transform_matrix": [[*turn[0], 0.0], [*turn[1], 2.0 * i], [*turn[2], 1.5], [0, 0, 0, 1]],
+                "transform_matrix": [[*rotation[0], 0.0], [*rotation[1], 2.0 * i], [*rotation[2], 1.5], [0, 0, 0, 1]],
             }
             for i in range(FRAMES)
         ]
@@ -80,13 +79,13 @@ CASES: dict[str, Case] = {}
 
 
 def case(function: Case) -> Case:
-    """Register a condition: it prepares the place and gives the command that must be refused."""
+    """Register a case: a function that prepares the files and returns the command that must fail."""
     CASES[function.__name__.replace("_", " ")] = function
     return function
 
 
 def frame_edit(name: str, change: Callable[[Document], object]) -> None:
-    """Register a condition that is one frame's entry changed."""
+    """Register a case that changes the entry of one frame."""
 
     def prepare(place: Place, _: pytest.MonkeyPatch) -> list[str]:
         place.edit(lambda document: change(document["frames"][2]))
@@ -109,7 +108,7 @@ frame_edit("size that disagrees with the intrinsics", lambda frame: frame.update
 
 
 def option(job: str, *arguments: str) -> None:
-    """Register a condition that is an option out of range."""
+    """Register a case with a bad option."""
 
     def prepare(place: Place, patch: pytest.MonkeyPatch) -> list[str]:
         patch.chdir(place.capture)
@@ -152,7 +151,7 @@ def missing_image(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 
 @case
 def broken_image(place: Place, _: pytest.MonkeyPatch) -> list[str]:
-    (place.capture / "images" / "2.png").write_bytes(b"not a picture")
+    (place.capture / "images" / "2.png").write_bytes(b"not an image")
     return place.ingest()
 
 
@@ -194,7 +193,7 @@ def with_blocks(place: Place, *blocks: Document) -> list[str]:
     return place.command("partition", place.run, "--blocks", file)
 
 
-WHOLE_DRIVE = {"name": "all", "origin": [0.0, 11.0, 1.5], "radius": 30.0}
+FULL_DRIVE = {"name": "all", "origin": [0.0, 11.0, 1.5], "radius": 30.0}
 
 
 @case
@@ -204,13 +203,13 @@ def frame_in_no_block(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 
 @case
 def empty_block(place: Place, _: pytest.MonkeyPatch) -> list[str]:
-    return with_blocks(place, WHOLE_DRIVE, {"name": "far", "origin": [900.0, 0.0, 1.5], "radius": 5.0})
+    return with_blocks(place, FULL_DRIVE, {"name": "far", "origin": [900.0, 0.0, 1.5], "radius": 5.0})
 
 
-def on_map(place: Place, streets: Path) -> list[str]:
+def on_map(place: Place, osm: Path) -> list[str]:
     place.edit(lambda document: document.update(gps_origin_lat_lon_alt=[48.5, 9.5, 400.0]))
     assert main(place.ingest()) == 0
-    return place.command("partition", place.run, "--osm", streets)
+    return place.command("partition", place.run, "--osm", osm)
 
 
 @case
@@ -317,22 +316,22 @@ def unreadable_trajectory(place: Place, _: pytest.MonkeyPatch) -> list[str]:
 
 
 @case
-def film_through_an_unknown_photograph(place: Place, _: pytest.MonkeyPatch) -> list[str]:
+def unknown_keyframe(place: Place, _: pytest.MonkeyPatch) -> list[str]:
     place.partitioned()
     return place.command("render", place.run, "--keyframes", "images/0.png", "images/99.png")
 
 
 @case
 def full_disk(place: Place, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    def refuse(descriptor: int) -> None:
+    def fail(descriptor: int) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(os, "fsync", refuse)
+    monkeypatch.setattr(os, "fsync", fail)
     return place.ingest()
 
 
 def with_training_state(place: Place, content: bytes) -> list[str]:
-    """A run whose first block has this as its training checkpoint."""
+    """Write the training checkpoint of the first block, and return the command to train."""
     place.partitioned()
     state = place.blocks()[0] / "checkpoint" / "state.safetensors"
     state.parent.mkdir()
@@ -341,7 +340,7 @@ def with_training_state(place: Place, content: bytes) -> list[str]:
 
 
 def with_fields(place: Place, content: bytes) -> list[str]:
-    """A run whose blocks all have this as their trained field."""
+    """Write the field of every block, and return the command to render."""
     place.partitioned()
     for block in place.blocks():
         (block / "field.safetensors").write_bytes(content)
@@ -369,7 +368,7 @@ def _golden() -> dict[str, str]:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_bad_input_is_refused_in_one_line(
+def test_bad_input_prints_one_line(
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -381,18 +380,18 @@ def test_bad_input_is_refused_in_one_line(
     before = _tree(tmp_path)
     capfd.readouterr()
     assert main(arguments) == 2
-    told = capfd.readouterr().err
+    error = capfd.readouterr().err
     assert _tree(tmp_path) == before
     prefix = "blocknerf: error: "
-    assert told.startswith(prefix)
-    assert told.count("\n") == 1
-    assert told.endswith("\n")
-    message = re.sub(re.escape(str(tmp_path)) + r"/?", "", told.strip().removeprefix(prefix))
+    assert error.startswith(prefix)
+    assert error.count("\n") == 1
+    assert error.endswith("\n")
+    message = re.sub(re.escape(str(tmp_path)) + r"/?", "", error.strip().removeprefix(prefix))
     if update_golden:
         lines = _golden() | {name: message}
         GOLDEN.write_text("".join(f"{key}: {lines[key]}\n" for key in sorted(lines) if key in CASES))
     assert message == _golden()[name]
 
 
-def test_reviewed_messages_are_those_of_the_cases() -> None:
+def test_every_case_has_a_reviewed_message() -> None:
     assert set(_golden()) == set(CASES)

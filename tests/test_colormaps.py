@@ -1,4 +1,4 @@
-"""Colors say what they stand for."""
+"""Color maps of depth, errors and block weights."""
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def test_depth_of_one_distance_is_finite() -> None:
     assert depth_colors(np.array([[0.0, np.inf]]), 1.0, 10.0).shape == (1, 2, 3)
 
 
-def test_errors_grow_lighter() -> None:
+def test_larger_errors_are_brighter() -> None:
     colors = error_colors(np.array([[0.0, 0.05, 0.1, 0.2, 0.25, 9.0]]))[0].astype(int).sum(-1)
     assert colors[0] == 0
     assert (np.diff(colors[:5]) > 0).all()
@@ -36,12 +36,12 @@ def test_neighboring_blocks_differ() -> None:
     assert np.linalg.norm(np.diff(colors, axis=0), axis=-1).min() > 60
 
 
-def test_shares_of_blocks_show_as_tint_and_bar() -> None:
+def test_block_weights_are_shown_as_tint_and_bar() -> None:
     gray = np.full((48, 100, 3), 100, np.uint8)
-    alone = colorize_blocks(gray, [(2, 1.0)])
+    single = colorize_blocks(gray, [(2, 1.0)])
     expected = 55 + 0.45 * np.array(block_color(2))
-    assert np.abs(alone[0, 0] - expected).max() <= 1
-    assert (alone[-1, 50] == block_color(2)).all()
-    shared = colorize_blocks(gray, [(1, 0.25), (0, 0.75)])
-    assert (shared[-1, 74] == block_color(0)).all()
-    assert (shared[-1, 75] == block_color(1)).all()
+    assert np.abs(single[0, 0] - expected).max() <= 1
+    assert (single[-1, 50] == block_color(2)).all()
+    pair = colorize_blocks(gray, [(1, 0.25), (0, 0.75)])
+    assert (pair[-1, 74] == block_color(0)).all()
+    assert (pair[-1, 75] == block_color(1)).all()

@@ -1,4 +1,4 @@
-"""Files are whole or absent, whatever happens while they are written."""
+"""Atomic writes and bounded reads."""
 
 import errno
 import os
@@ -27,7 +27,7 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_appears_whole_under_its_name_alone(tmp_path):
+def test_a_write_leaves_no_temporary_file(tmp_path):
     write_atomic(tmp_path / "deep" / "city.json", "grüße\n")
     assert (tmp_path / "deep" / "city.json").read_text(encoding="utf-8") == "grüße\n"
     write_atomic(tmp_path / "deep" / "city.json", b"second")
@@ -35,7 +35,7 @@ def test_a_file_appears_whole_under_its_name_alone(tmp_path):
     assert names(tmp_path / "deep") == ["city.json"]
 
 
-def test_the_temporary_name_keeps_the_suffix_and_stands_beside(tmp_path):
+def test_the_temporary_path_keeps_suffix_and_folder(tmp_path):
     with atomic_path(tmp_path / "video.mp4") as part:
         assert part.suffix == ".mp4"
         assert part.parent == tmp_path
@@ -45,14 +45,14 @@ def test_the_temporary_name_keeps_the_suffix_and_stands_beside(tmp_path):
 
 
 def write_half(path: Path, failure: BaseException) -> None:
-    """Begin to write, and fail."""
+    """Start a write, and fail."""
     with atomic_path(path) as part:
         part.write_bytes(b"half")
         raise failure
 
 
 @pytest.mark.parametrize("failure", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
-def test_a_failure_leaves_the_old_file_and_no_trace(tmp_path, failure):
+def test_a_failed_write_leaves_the_old_file_and_no_temporary_file(tmp_path, failure):
     write_atomic(tmp_path / "field.bin", b"old")
     with pytest.raises(failure):
         write_half(tmp_path / "field.bin", failure())
@@ -67,7 +67,7 @@ def make_folder(path: Path, name: str) -> None:
         (part / name).write_bytes(b"image")
 
 
-def test_a_folder_is_made_as_one(tmp_path):
+def test_a_folder_is_created_atomically(tmp_path):
     (tmp_path / "empty").mkdir()
     for name in ("new", "empty"):
         make_folder(tmp_path / name, "a.png")
@@ -77,17 +77,17 @@ def test_a_folder_is_made_as_one(tmp_path):
 
 def test_a_folder_with_content_is_never_replaced(tmp_path):
     make_folder(tmp_path / "frames", "a.png")
-    with pytest.raises(RunError, match=r"frames: exists already; give a new or empty folder$"):
+    with pytest.raises(RunError, match=r"frames: already exists; give a new or empty folder$"):
         make_folder(tmp_path / "frames", "b.png")
     (tmp_path / "file").write_text("mine")
-    with pytest.raises(RunError, match=r"file: exists already"):
+    with pytest.raises(RunError, match=r"file: already exists"):
         make_folder(tmp_path / "file", "b.png")
     assert names(tmp_path) == ["file", "frames"]
     assert names(tmp_path / "frames") == ["a.png"]
 
 
 @pytest.mark.parametrize("target", ["images", "images/", "images/.", "images/deep/..", "link"])
-def test_a_file_never_takes_the_place_of_a_folder(tmp_path, target):
+def test_a_file_never_replaces_a_folder(tmp_path, target):
     (tmp_path / "images" / "deep").mkdir(parents=True)
     (tmp_path / "images" / "a.jpg").write_bytes(b"image")
     (tmp_path / "link").symlink_to(tmp_path / "images")
@@ -97,7 +97,7 @@ def test_a_file_never_takes_the_place_of_a_folder(tmp_path, target):
     assert names(tmp_path) == ["images", "link"]
 
 
-def test_the_working_folder_is_no_file(tmp_path, monkeypatch):
+def test_the_working_folder_cannot_be_written_as_a_file(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for path in (".", "..", "/"):
         with pytest.raises(RunError, match="it is a folder"):
@@ -111,7 +111,7 @@ def test_a_pipe_is_not_replaced(tmp_path):
     assert (tmp_path / "pipe").is_fifo()
 
 
-def test_a_link_stays_one_and_its_target_is_written(tmp_path):
+def test_a_symbolic_link_is_kept_and_its_target_is_written(tmp_path):
     (tmp_path / "disk").mkdir()
     (tmp_path / "city.json").symlink_to(tmp_path / "disk" / "city.json")
     write_atomic(tmp_path / "city.json", "new")
@@ -122,11 +122,11 @@ def test_a_link_stays_one_and_its_target_is_written(tmp_path):
 
 @pytest.mark.parametrize("mask", [0o022, 0o077, 0o002])
 def test_modes_follow_the_umask(tmp_path, mask):
-    before = os.umask(mask)
+    old_mask = os.umask(mask)
     try:
         write_atomic(tmp_path / "a.json", "{}")
     finally:
-        os.umask(before)
+        os.umask(old_mask)
     assert (tmp_path / "a.json").stat().st_mode & 0o777 == 0o666 & ~mask
 
 
@@ -142,7 +142,7 @@ with {kind}(sys.argv[1]) as part:
 
 
 @pytest.mark.parametrize("kind", ["atomic_path", "atomic_folder"])
-def test_the_leftovers_of_a_killed_write_are_swept_at_the_next_start(tmp_path, kind):
+def test_leftovers_of_a_killed_write_are_removed_at_the_next_start(tmp_path, kind):
     script = KILLED.format(kind=kind)
     killed = subprocess.run([sys.executable, "-c", script, str(tmp_path / "video.mp4")], check=False)
     assert killed.returncode == -signal.SIGKILL
@@ -152,7 +152,7 @@ def test_the_leftovers_of_a_killed_write_are_swept_at_the_next_start(tmp_path, k
     assert names(tmp_path) == ["other.json"]
 
 
-def test_an_unfinished_write_of_another_host_is_swept_after_a_day(tmp_path):
+def test_an_unfinished_write_of_another_host_is_removed_after_a_day(tmp_path):
     for folder, age in (("fresh", 0.0), ("old", 2 * 24 * 3600.0)):
         part = tmp_path / folder / ".video.0123abcd-999999-0.part.mp4"
         part.parent.mkdir()
@@ -163,12 +163,12 @@ def test_an_unfinished_write_of_another_host_is_swept_after_a_day(tmp_path):
     assert names(tmp_path / "old") == ["a.json"]
 
 
-def test_files_that_only_look_alike_are_kept(tmp_path):
-    kept = [".notes.part", ".a.1234.part.json", "video.0123abcd-1-0.part.mp4"]
-    for name in kept:
+def test_files_with_similar_names_are_kept(tmp_path):
+    similar = [".notes.part", ".a.1234.part.json", "video.0123abcd-1-0.part.mp4"]
+    for name in similar:
         (tmp_path / name).write_text("mine")
     write_atomic(tmp_path / "a.json", "{}")
-    assert names(tmp_path) == sorted([*kept, "a.json"])
+    assert names(tmp_path) == sorted([*similar, "a.json"])
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,7 @@ def test_files_that_only_look_alike_are_kept(tmp_path):
         RuntimeError("SafetensorError: I/O error: No space left on device (os error 28)"),
     ],
 )
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, failure):
+def test_a_full_disk_is_a_one_line_error_and_leaves_nothing(tmp_path, failure):
     write_atomic(tmp_path / "log.json", "old")
     with pytest.raises(RunError) as caught:
         write_half(tmp_path / "log.json", failure)
@@ -191,25 +191,25 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, failure):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full, which only Linux has")
-def test_a_really_full_device_is_named(tmp_path):
+def test_a_full_device_is_reported(tmp_path):
     with pytest.raises(RunError, match="the disk is full"), atomic_path(tmp_path / "a.json"):
         Path("/dev/full").write_text("x" * 100_000)
     assert names(tmp_path) == []
 
 
-def test_a_place_that_cannot_be_written_is_named(tmp_path):
+def test_a_path_that_is_not_writable_is_named(tmp_path):
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(RunError, match=r"cannot be written .*; choose another folder"):
         write_atomic(tmp_path / "file" / "city.json", "{}")
 
 
-def test_failures_of_other_files_pass_as_they_are(tmp_path):
+def test_errors_of_other_files_propagate(tmp_path):
     with pytest.raises(FileNotFoundError), atomic_path(tmp_path / "out.json"):
         (tmp_path / "input.json").read_text()
     assert names(tmp_path) == []
 
 
-def test_json_keeps_its_order_and_its_numbers(tmp_path):
+def test_json_keeps_order_and_numbers(tmp_path):
     data = {"b": 0.1 + 0.2, "a": [1, None, True], "name": "Straße"}
     write_atomic(tmp_path / "a.json", format_json(data))
     assert list(read_json(tmp_path / "a.json", "test")) == ["b", "a", "name"]
@@ -219,7 +219,7 @@ def test_json_keeps_its_order_and_its_numbers(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "message"),
     [
         (None, "this city file does not exist; check the path, or run the job that writes it"),
         (b'{"a": 1,}', "this city file is not valid JSON (line 1 column 9: "),
@@ -230,23 +230,23 @@ def test_json_keeps_its_order_and_its_numbers(tmp_path):
         (b'{"a":' * 100_000, "this city file is not valid JSON (nested too deeply)"),
         (b"9" * 5000, "this city file is not valid JSON (an integer of 5000 digits); correct it or write it again"),
         (b'{"a": -1' + b"0" * 400 + b"}", "this city file is not valid JSON (an integer of 402 digits)"),
-        (b'{"a": "\\ud800"}', "this city file is not valid JSON (\\ud800 is half a character)"),
+        (b'{"a": "\\ud800"}', "this city file is not valid JSON (\\ud800 is an unpaired surrogate)"),
         ('{"a": 1}'.encode("utf-16"), "this city file is not UTF-8 text"),
         (b'{"a": 1}'.decode().encode("utf-32-le"), "this city file is not valid JSON"),
     ],
 )
-def test_json_that_cannot_be_used_is_refused_in_one_line(tmp_path, content, complaint):
+def test_bad_json_is_a_one_line_error(tmp_path, content, message):
     path = tmp_path / "city.json"
     if content is not None:
         path.write_bytes(content)
     for kind in (RunError, CaptureError):
         with pytest.raises(kind) as caught:
             read_json(path, "city", kind)
-        assert str(caught.value).startswith(f"{path}: {complaint}")
+        assert str(caught.value).startswith(f"{path}: {message}")
         assert "\n" not in str(caught.value)
 
 
-def test_a_folder_is_no_json(tmp_path):
+def test_a_folder_is_not_read_as_json(tmp_path):
     with pytest.raises(RunError, match=r"this city file cannot be read \(it is a folder\); check the path"):
         read_json(tmp_path, "city")
 
@@ -258,41 +258,43 @@ def test_devices_and_pipes_are_not_read(tmp_path, path):
         read_json(tmp_path / path, "city")
 
 
-def test_a_path_that_no_file_can_have_is_refused(tmp_path):
+def test_an_impossible_path_is_rejected(tmp_path):
     for path in (tmp_path / ("a" * 300), tmp_path / "a\0b"):
         with pytest.raises(RunError, match="this city file cannot be read"):
             read_json(path, "city")
 
 
-def test_a_file_over_the_limit_is_refused_unread(tmp_path):
+def test_a_file_over_the_limit_is_rejected_without_reading(tmp_path):
     path = tmp_path / "points.ply"
     with path.open("wb") as stream:
         stream.truncate(1 << 40)
-    with pytest.raises(RunError, match=r"points\.ply: this point file is larger than the 1 MiB that are read"):
+    with pytest.raises(RunError, match=r"points\.ply: this point file is larger than the limit of 1 MiB"):
         read_bounded(path, "point file", RunError, 1 << 20)
     path.write_bytes(b"x" * 10)
     assert read_bounded(path, "point file", RunError, 10) == b"x" * 10
     with pytest.raises(RunError, match="is larger"):
         read_bounded(path, "point file", RunError, 9)
-    assert len(read_bounded(path, "point file", RunError, 1 << 60)) == 10, "the memory of the file, not of the limit"
+    assert len(read_bounded(path, "point file", RunError, 1 << 60)) == 10, (
+        "allocates the size of the file, not the limit"
+    )
 
 
-def test_json_may_begin_with_a_byte_order_mark_and_hold_any_character(tmp_path):
+def test_json_may_start_with_a_byte_order_mark_and_hold_any_character(tmp_path):
     path = tmp_path / "a.json"
     path.write_bytes(b"\xef\xbb\xbf" + b'["\\ud83d\\ude00", "\\\\ud800"]')
     assert read_json_value(path, "list") == ["\U0001f600", "\\ud800"]
 
 
 @pytest.mark.parametrize(
-    "found", [None, 3, "", "blocknerf.city", "blocknerf.city/one", "blocknerf.city/0", "xblocknerf.city/2"]
+    "format_version", [None, 3, "", "blocknerf.city", "blocknerf.city/one", "blocknerf.city/0", "xblocknerf.city/2"]
 )
-def test_a_foreign_format_is_refused_with_the_remedy(found):
+def test_another_format_is_rejected_with_the_remedy(format_version):
     with pytest.raises(CaptureError) as caught:
-        check_format_version(found, "blocknerf.city/2", "a.json", "write it again", CaptureError)
-    assert str(caught.value) == f"a.json: format: {found!r} is not blocknerf.city/2; write it again"
+        check_format_version(format_version, "blocknerf.city/2", "a.json", "write it again", CaptureError)
+    assert str(caught.value) == f"a.json: format: {format_version!r} is not blocknerf.city/2; write it again"
 
 
-def test_an_older_format_is_told_from_a_foreign_one():
+def test_an_older_format_is_reported_as_older():
     with pytest.raises(RunError) as caught:
         check_format_version("blocknerf.city/1", "blocknerf.city/2", "city.json", "partition again")
     assert str(caught.value) == (
@@ -300,7 +302,7 @@ def test_an_older_format_is_told_from_a_foreign_one():
     )
 
 
-def test_a_newer_format_asks_for_a_newer_program_and_the_expected_one_passes():
+def test_a_newer_format_asks_for_an_update_and_the_expected_one_passes():
     with pytest.raises(
         RunError, match=r"city: format: blocknerf.city/22 is newer than .* \(blocknerf.city/2\); update"
     ):

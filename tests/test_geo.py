@@ -1,4 +1,4 @@
-"""Latitude and longitude against known lengths of a degree."""
+"""Conversions between geodetic and east-north coordinates."""
 
 import pytest
 
@@ -17,7 +17,7 @@ def test_length_of_a_degree(latitude: float, east: float, north: float) -> None:
 
 
 @pytest.mark.parametrize(("east", "north"), [(0.0, 0.0), (-3.0, 2.0), (70_000.0, -100_000.0)])
-def test_metres_go_to_degrees_and_back(east: float, north: float) -> None:
+def test_meters_round_trip_through_degrees(east: float, north: float) -> None:
     for origin in ((49.0, 8.4, 112.0), (0.0, 0.0, 0.0), (-63.0, 179.9, 20.0)):
         latitude, longitude = enu_to_geodetic(east, north, origin)
         assert geodetic_to_enu(longitude, latitude, origin) == pytest.approx((east, north), abs=1e-4)
@@ -28,6 +28,6 @@ def test_the_origin_is_zero() -> None:
 
 
 def test_far_diagonals_are_exact() -> None:
-    """Against PROJ's orthographic projection of the ellipsoid; degrees taken as constant would be 0.2 m off."""
+    """Against PROJ's orthographic projection of the ellipsoid; a constant length of a degree would be 0.2 m off."""
     east, north = geodetic_to_enu(8.414, 49.009, (49.0, 8.4, 0.0))
     assert (east, north) == pytest.approx((1024.2205, 1000.9829), abs=1e-4)

@@ -1,4 +1,4 @@
-"""Rigid motions against closed forms, the contraction by round trip."""
+"""Rigid transforms against closed forms, and round trips of the contraction."""
 
 import math
 
@@ -28,7 +28,7 @@ def test_contract_is_inverted_and_stays_in_its_cube(point):
     assert torch.allclose(uncontract(inside), points, rtol=1e-6, atol=1e-9)
 
 
-def test_contract_leaves_the_unit_cube_and_every_direction_alone():
+def test_contract_keeps_the_unit_cube_and_all_directions():
     points = torch.rand(100, 3, generator=generator()) * 2 - 1
     assert torch.equal(contract(points), points)
     far = points * 50
@@ -39,21 +39,21 @@ def test_contract_is_continuous_and_smooth_across_its_boundary():
     sides = torch.tensor([[1 - 1e-6, 0.3, 0.2], [1 + 1e-6, 0.3, 0.2]], dtype=torch.float64, requires_grad=True)
     inner, outer = contract(sides)
     assert (inner - outer).abs().max() < 1e-5
-    slopes = torch.autograd.grad(contract(sides)[:, 0].sum(), sides)[0]
-    assert (slopes[0] - slopes[1]).abs().max() < 1e-4
+    gradients = torch.autograd.grad(contract(sides)[:, 0].sum(), sides)[0]
+    assert (gradients[0] - gradients[1]).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize(
     "point", [(0.0, 0.0, 0.0), (1.0, 1.0, 1.0), (1.0, -1.0, 0.0), (1e8, 0.0, 0.0), (-2.0, 2.0, 2.0)]
 )
-def test_contract_has_finite_gradients_at_awkward_points(point):
+def test_contract_has_finite_gradients_at_edge_cases(point):
     points = torch.tensor([point], requires_grad=True)
     contract(points).sum().backward()
     assert points.grad is not None
     assert points.grad.isfinite().all()
 
 
-def test_uncontract_is_finite_on_the_edge_of_space():
+def test_uncontract_is_finite_at_infinity():
     assert uncontract(torch.tensor([[2.0, -2.0, 0.0], [2.5, 0.0, 0.0]])).isfinite().all()
 
 
@@ -63,9 +63,9 @@ def tangents(scale: float, count: int = 20) -> torch.Tensor:
 
 @pytest.mark.parametrize("scale", [1e-8, 1e-3, 0.03, 0.3, 1.0])
 def test_se3_exp_is_the_matrix_exponential(scale):
-    wide = tangents(scale)
-    wide[:, :3] /= scale
-    for tangent, motion in zip(wide, se3_exp(wide), strict=True):
+    scaled = tangents(scale)
+    scaled[:, :3] /= scale
+    for tangent, motion in zip(scaled, se3_exp(scaled), strict=True):
         matrix = np.zeros((4, 4))
         matrix[:3, :3], matrix[:3, 3] = skew(tangent[3:]).numpy(), tangent[:3].numpy()
         assert np.allclose(motion.numpy(), expm(matrix)[:3], rtol=0.0, atol=1e-13)
@@ -77,34 +77,34 @@ def test_se3_exp_has_exact_gradients_everywhere():
         assert torch.autograd.gradcheck(se3_exp, (tangents(scale, 2).requires_grad_(),))
 
 
-def test_se3_exp_in_single_precision_keeps_the_gradient_of_small_turns():
-    """1 - cos cancels just above zero; the translation's gradient showed it first."""
-    wide = tangents(1.5e-3)
-    wide[:, :3] = 1.0
+def test_se3_exp_keeps_gradients_of_small_rotations_in_single_precision():
+    """Cancellation in 1 - cos near zero would first affect the gradient of the translation."""
+    scaled = tangents(1.5e-3)
+    scaled[:, :3] = 1.0
     gradients = []
-    for kind in (torch.float64, torch.float32):
-        leaf = wide.to(kind, copy=True).requires_grad_()
+    for dtype in (torch.float64, torch.float32):
+        leaf = scaled.to(dtype, copy=True).requires_grad_()
         se3_exp(leaf)[:, :, 3].square().sum().backward()
         assert leaf.grad is not None
         gradients.append(leaf.grad.double())
     assert torch.allclose(gradients[0], gradients[1], atol=1e-5)
 
 
-def test_motions_compose_and_invert_as_their_matrices_do():
+def test_transforms_compose_and_invert_like_matrices():
     first, second = se3_exp(tangents(1.0)), se3_exp(tangents(2.0))
     bottom = torch.tensor([[0.0, 0.0, 0.0, 1.0]], dtype=torch.float64).expand(20, 1, 4)
-    one, other = (torch.cat([motion, bottom], 1) for motion in (first, second))
-    assert torch.allclose(compose(first, second), (one @ other)[:, :3])
-    assert torch.allclose(invert(first), torch.linalg.inv(one)[:, :3])
+    first4, second4 = (torch.cat([motion, bottom], 1) for motion in (first, second))
+    assert torch.allclose(compose(first, second), (first4 @ second4)[:, :3])
+    assert torch.allclose(invert(first), torch.linalg.inv(first4)[:, :3])
 
 
-def test_is_rigid_refuses_what_is_not():
-    good = se3_exp(tangents(1.0, 1))[0]
-    scaled, sheared, mirrored, broken, drifted = (good.clone() for _ in range(5))
+def test_is_rigid_detects_other_transforms():
+    rigid = se3_exp(tangents(1.0, 1))[0]
+    scaled, sheared, mirrored, nan, infinite = (rigid.clone() for _ in range(5))
     scaled[:, :3] *= 1.01
     sheared[0, :3] += 0.05 * sheared[1, :3]
     mirrored[:, 0] *= -1
-    broken[1, 1] = math.nan
-    drifted[2, 3] = math.inf
-    found = is_rigid(torch.stack([good, scaled, sheared, mirrored, broken, drifted]))
-    assert found.tolist() == [True, False, False, False, False, False]
+    nan[1, 1] = math.nan
+    infinite[2, 3] = math.inf
+    result = is_rigid(torch.stack([rigid, scaled, sheared, mirrored, nan, infinite]))
+    assert result.tolist() == [True, False, False, False, False, False]

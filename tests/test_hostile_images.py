@@ -1,4 +1,4 @@
-"""Image files that are cut short, damaged, too large, of a format that is not read, or no files at all."""
+"""Image files that are truncated, damaged, too large, of an unsupported format, or not regular files."""
 
 import io
 import os
@@ -20,10 +20,10 @@ READERS = (read_image, read_mask, check_image)
 
 
 def pixels() -> np.ndarray:
-    """Tiles in bright colors with some noise: no format stores them in a few bytes, no row is black or gray."""
-    chance = np.random.default_rng(3)
-    tiles = chance.integers(140, 250, (HEIGHT // 8, WIDTH // 8, 3)).repeat(8, 0).repeat(8, 1)
-    return (tiles + chance.integers(0, 6, tiles.shape)).astype(np.uint8)
+    """Return bright tiles with some noise: no format compresses them to a few bytes, and no row is black or gray."""
+    rng = np.random.default_rng(3)
+    tiles = rng.integers(140, 250, (HEIGHT // 8, WIDTH // 8, 3)).repeat(8, 0).repeat(8, 1)
+    return (tiles + rng.integers(0, 6, tiles.shape)).astype(np.uint8)
 
 
 def encoded(kind: str, image: Image.Image | None = None, **options: Any) -> bytes:
@@ -36,15 +36,15 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png(rows: int = HEIGHT, *, lost: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT), depth: int = 8) -> bytes:
-    """A PNG in which every chunk is whole, with the first rows alone, and without the last bytes of their stream."""
+def png(rows: int = HEIGHT, *, missing: int = 0, size: tuple[int, int] = (WIDTH, HEIGHT), depth: int = 8) -> bytes:
+    """Return a PNG with intact chunks, only the first rows, and without the last `missing` bytes of their stream."""
     stream = zlib.compress(b"".join(b"\0" + row.tobytes() for row in pixels()[:rows]))
     header = struct.pack(">IIBBBBB", *size, depth, 2, 0, 0, 0)
-    body = chunk(b"IDAT", stream[: len(stream) - lost])
+    body = chunk(b"IDAT", stream[: len(stream) - missing])
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b"")
 
 
-WHOLE = {
+INTACT = {
     "png": encoded("PNG"),
     "palette png": encoded("PNG", Image.fromarray(pixels()).quantize(16)),
     "gray png of 16 bits": encoded("PNG", Image.fromarray(pixels()[..., 0].astype(np.uint16) * 200)),
@@ -65,7 +65,7 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "a.png"
 
 
-def refusal(reader: Any, file: Path) -> str:
+def read_error(reader: Any, file: Path) -> str:
     with pytest.raises(CaptureError) as caught:
         reader(file)
     message = str(caught.value)
@@ -74,34 +74,34 @@ def refusal(reader: Any, file: Path) -> str:
     return message.removeprefix(f"{file}: ")
 
 
-@pytest.mark.parametrize("kind", WHOLE)
-def test_a_file_cut_anywhere_is_refused_or_has_all_its_pixels(file: Path, kind: str) -> None:
-    content = WHOLE[kind]
+@pytest.mark.parametrize("kind", INTACT)
+def test_a_truncated_file_is_rejected_or_has_all_its_pixels(file: Path, kind: str) -> None:
+    content = INTACT[kind]
     file.write_bytes(content)
     check_image(file, (WIDTH, HEIGHT))
-    whole = read_image(file)
+    expected = read_image(file)
     for length in {*range(1, len(content), len(content) // 25), *range(len(content) - 8, len(content))}:
         file.write_bytes(content[:length])
         try:
-            found = read_image(file)
+            image = read_image(file)
         except CaptureError:
-            refusal(check_image, file)
-            refusal(read_mask, file)
+            read_error(check_image, file)
+            read_error(read_mask, file)
         else:
-            assert np.array_equal(found, whole), length
+            assert np.array_equal(image, expected), length
             check_image(file)
 
 
 JPEG = encoded("JPEG", quality=95)
 MIDDLE = (JPEG.index(b"\xff\xda") + len(JPEG)) // 2
-"""Of its data, which follow this marker."""
+"""The middle of the data, which follow this marker."""
 DAMAGED = {
-    "a png with half its rows": (png(HEIGHT // 2), "its rows are not all there"),
-    "a png without its last row": (png(HEIGHT - 1), "its rows are not all there"),
-    "a png whose stream ends early": (png(lost=200), "broken"),
-    "a png without pixels": (png(0, lost=99), "broken"),
+    "a png with half its rows": (png(HEIGHT // 2), "some of its rows are missing"),
+    "a png without its last row": (png(HEIGHT - 1), "some of its rows are missing"),
+    "a png with a stream that ends early": (png(missing=200), "broken"),
+    "a png without pixels": (png(0, missing=99), "broken"),
     "a png without its IDAT chunk": (png()[:33] + png()[-12:], "broken"),
-    "a png without its end": (png()[:-12], "it is cut short"),
+    "a png without its end": (png()[:-12], "it is truncated"),
     "a png with a wrong checksum": (png()[:-13] + b"?" + png()[-12:], "wrong checksum in its chunk b'IDAT'"),
     "a png that ends in zeros": (png()[:2000] + bytes(len(png()) - 2000), "broken"),
     "a jpeg with half its data and an end": (JPEG[:MIDDLE] + b"\xff\xd9", "end before its last pixel"),
@@ -110,15 +110,15 @@ DAMAGED = {
 
 @pytest.mark.parametrize("reader", READERS)
 @pytest.mark.parametrize("name", DAMAGED)
-def test_missing_pixels_are_refused_though_decoders_fill_them_in(file: Path, name: str, reader: Any) -> None:
-    content, complaint = DAMAGED[name]
+def test_missing_pixels_are_rejected_even_if_decoders_fill_them_in(file: Path, name: str, reader: Any) -> None:
+    content, message = DAMAGED[name]
     file.write_bytes(content)
-    assert complaint in refusal(reader, file)
+    assert message in read_error(reader, file)
 
 
 @pytest.mark.parametrize("shade", [127, 128, 129])
-def test_a_jpeg_that_ends_in_mid_gray_is_whole(file: Path, shade: int) -> None:
-    """So does one whose data end early: what decides is a second decoder."""
+def test_a_jpeg_that_ends_in_mid_gray_is_accepted(file: Path, shade: int) -> None:
+    """A truncated JPEG also ends in mid gray, so a second decoder decides."""
     file.write_bytes(encoded("JPEG", Image.new("RGB", (WIDTH, HEIGHT), (shade, shade, shade))))
     check_image(file)
     assert np.abs(read_image(file).astype(int) - shade).max() <= 1
@@ -126,14 +126,14 @@ def test_a_jpeg_that_ends_in_mid_gray_is_whole(file: Path, shade: int) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 9), (3, 2), (5, 5), (8, 8), (17, 31)])
 @pytest.mark.parametrize("mode", ["1", "L", "P", "RGB", "RGBA", "I;16"])
-def test_whole_pngs_of_every_size_and_kind_are_read(file: Path, size: tuple[int, int], mode: str) -> None:
+def test_pngs_of_all_sizes_and_modes_are_read(file: Path, size: tuple[int, int], mode: str) -> None:
     file.write_bytes(encoded("PNG", Image.new(mode, size)))
     check_image(file, size)
     assert read_image(file).shape == (size[1], size[0], 3)
 
 
-def test_interlaced_pngs_are_read_and_counted(file: Path) -> None:
-    passes = ((1, 1), (1, 1), (2, 0), (1, 1), (3, 1), (2, 2), (5, 1))  # columns and rows of each, of 5x3 pixels
+def test_interlaced_pngs_are_read_and_checked(file: Path) -> None:
+    passes = ((1, 1), (1, 1), (2, 0), (1, 1), (3, 1), (2, 2), (5, 1))  # columns and rows of each pass, for 5x3 pixels
     rows = b"".join((b"\0" + b"\xc8" * columns) * count for columns, count in passes)
     header = chunk(b"IHDR", struct.pack(">IIBBBBB", 5, 3, 8, 0, 0, 0, 1))
     for data in (rows, rows[:-6]):
@@ -141,10 +141,10 @@ def test_interlaced_pngs_are_read_and_counted(file: Path) -> None:
         if data == rows:
             assert (read_image(file) == 200).all()
         else:
-            assert "its rows are not all there" in refusal(read_image, file)
+            assert "some of its rows are missing" in read_error(read_image, file)
 
 
-def test_an_image_that_is_not_read_is_named(file: Path) -> None:
+def test_an_unsupported_format_is_named(file: Path) -> None:
     for start, kind in (
         (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n", "EPS"),
         (b"8BPS\0\x01" + bytes(20), "PSD"),
@@ -152,32 +152,32 @@ def test_an_image_that_is_not_read_is_named(file: Path) -> None:
         (encoded("PPM"), "Netpbm"),
         (b"\0\0\0\x18ftypheic" + bytes(16), "HEIC"),
         (b"%PDF-1.7\n", "PDF"),
-        (encoded("ICO"), "of another format"),
+        (encoded("ICO"), "an unknown format"),
     ):
         file.write_bytes(start)
         for reader in (image_size, *READERS):
-            expected = f"not a readable picture ({kind}, not PNG, JPEG, TIFF, WEBP or BMP); replace it"
-            assert refusal(reader, file).startswith(expected)
+            expected = f"not a readable image ({kind}, not PNG, JPEG, TIFF, WEBP or BMP); replace it"
+            assert read_error(reader, file).startswith(expected)
 
 
 @pytest.mark.parametrize("size", [(13_000, 13_000), (20_000, 20_000), (2_000_000_000, 2_000_000_000)])
 @pytest.mark.parametrize("reader", [image_size, *READERS])
-def test_too_many_pixels_are_refused_by_the_header(file: Path, size: tuple[int, int], reader: Any) -> None:
+def test_too_many_pixels_are_rejected_by_the_header(file: Path, size: tuple[int, int], reader: Any) -> None:
     file.write_bytes(png(1, size=size))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        complaint = refusal(reader, file)
-    assert complaint.startswith(f"the image is too large ({size[0]}x{size[1]}; at most 160 million pixels are read)")
+        message = read_error(reader, file)
+    assert message.startswith(f"the image is too large ({size[0]}x{size[1]}; the limit is 160 million pixels)")
 
 
 def test_the_largest_sensor_of_a_drone_is_within_the_limit(file: Path) -> None:
     file.write_bytes(png(1, size=(14_204, 10_652)))
     assert image_size(file) == (14_204, 10_652)
     assert MAX_IMAGE_PIXELS > 14_204 * 10_652
-    assert Image.MAX_IMAGE_PIXELS is not None  # what Pillow allows others is as before
+    assert Image.MAX_IMAGE_PIXELS is not None  # Pillow's global limit is restored
 
 
-def test_a_stream_longer_than_its_image_is_not_unpacked(file: Path) -> None:
+def test_a_stream_longer_than_its_image_is_not_decompressed(file: Path) -> None:
     header = struct.pack(">IIBBBBB", WIDTH, HEIGHT, 8, 2, 0, 0, 0)
     body = chunk(b"IDAT", zlib.compress(bytes(100_000_000), 1))
     file.write_bytes(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + body + chunk(b"IEND", b""))
@@ -185,20 +185,20 @@ def test_a_stream_longer_than_its_image_is_not_unpacked(file: Path) -> None:
 
 
 @pytest.mark.parametrize("reader", [image_size, *READERS])
-def test_what_is_no_regular_file_is_refused_at_once(file: Path, reader: Any) -> None:
+def test_other_than_regular_files_are_rejected(file: Path, reader: Any) -> None:
     os.mkfifo(file)
-    assert refusal(reader, file) == "this image cannot be read (it is not a regular file); check the path"
+    assert read_error(reader, file) == "this image cannot be read (it is not a regular file); check the path"
     file.unlink()
     file.symlink_to("/dev/zero")
-    assert "not a regular file" in refusal(reader, file)
+    assert "not a regular file" in read_error(reader, file)
     file.unlink()
     file.mkdir()
-    assert "it is a folder" in refusal(reader, file)
+    assert "it is a folder" in read_error(reader, file)
 
 
 @pytest.mark.parametrize("reader", [image_size, *READERS])
-def test_a_file_larger_than_any_image_is_refused_unread(file: Path, reader: Any) -> None:
+def test_a_file_over_the_size_limit_is_rejected_without_reading(file: Path, reader: Any) -> None:
     with file.open("wb") as stream:
         stream.write(b"\x89PNG\r\n\x1a\n")
         stream.truncate(50 << 30)
-    assert refusal(reader, file).startswith("not a readable picture (51,200 MiB; at most 1,024 MiB are read)")
+    assert read_error(reader, file).startswith("not a readable image (51,200 MiB; the limit is 1,024 MiB)")

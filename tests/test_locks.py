@@ -1,4 +1,4 @@
-"""A lock is held by one process, named to the others, and taken over from one that was killed."""
+"""A lock is held by one process, named in the error of others, and taken over if its holder was killed."""
 
 import os
 import subprocess
@@ -23,8 +23,8 @@ with exclusive(Path(sys.argv[1]), "block b000: training"):
 
 
 @contextmanager
-def another(path: Path) -> "Iterator[subprocess.Popen[str]]":
-    """A process that holds the lock, killed at the end."""
+def other_process(path: Path) -> "Iterator[subprocess.Popen[str]]":
+    """Start a process that holds the lock; it is killed at the end."""
     with subprocess.Popen([sys.executable, "-c", HOLD, str(path)], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "held\n"
@@ -32,33 +32,33 @@ def another(path: Path) -> "Iterator[subprocess.Popen[str]]":
         process.kill()
 
 
-def test_the_second_is_told_who_holds_it(tmp_path: Path) -> None:
+def test_the_error_names_the_holder(tmp_path: Path) -> None:
     path = tmp_path / "b000" / "training.lock"
-    with another(path) as other:
+    with other_process(path) as other:
         who = holder(path)
         assert who is not None
         assert f"process {other.pid} on {os.uname().nodename} since 20" in who
         with pytest.raises(LockedError) as caught, exclusive(path, "block b000: training"):
             pass
-        assert str(caught.value) == f"block b000: training is under way already, by {who}; wait for it or stop it"
+        assert str(caught.value) == f"block b000: training is already running in {who}; wait for it or stop it"
 
 
-def test_a_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
+def test_the_lock_of_a_killed_process_is_taken_over(tmp_path: Path) -> None:
     path = tmp_path / "training.lock"
-    with another(path) as other:
+    with other_process(path) as other:
         pass
     assert path.exists()
     assert holder(path) is None
-    with exclusive(path, "block b000: training") as before:
-        assert before is not None
-        assert f"process {other.pid} on " in before
+    with exclusive(path, "block b000: training") as previous:
+        assert previous is not None
+        assert f"process {other.pid} on " in previous
     assert not path.exists()
 
 
-def test_a_lock_is_gone_after_the_work_and_after_a_failure(tmp_path: Path) -> None:
+def test_a_lock_is_released_after_success_and_failure(tmp_path: Path) -> None:
     path = tmp_path / "training.lock"
-    with exclusive(path, "work") as before:
-        assert before is None
+    with exclusive(path, "work") as previous:
+        assert previous is None
         assert holder(path) is not None
         with pytest.raises(LockedError, match=f"process {os.getpid()} on"), exclusive(path, "work"):
             pass
@@ -73,14 +73,14 @@ def test_a_lock_is_gone_after_the_work_and_after_a_failure(tmp_path: Path) -> No
 def test_a_lock_file_of_any_content_is_taken_over(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "training.lock"
     path.write_bytes(content)
-    with exclusive(path, "work") as before:
-        assert before is None
+    with exclusive(path, "work") as previous:
+        assert previous is None
 
 
-def test_only_an_abandoned_lock_file_is_cleared(tmp_path: Path) -> None:
+def test_only_an_abandoned_lock_file_is_removed(tmp_path: Path) -> None:
     path = tmp_path / "training.lock"
     clear_abandoned(path)
-    with another(path) as other:
+    with other_process(path) as other:
         clear_abandoned(path)
         assert holder(path) is not None, f"process {other.pid} still holds it"
     assert path.exists()
@@ -88,7 +88,7 @@ def test_only_an_abandoned_lock_file_is_cleared(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+def test_a_path_that_is_not_writable_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with (
         pytest.raises(RunError, match=r"training\.lock: cannot be written"),

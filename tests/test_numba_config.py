@@ -1,4 +1,4 @@
-"""Compiled functions are kept apart for each state of the sources."""
+"""The Numba cache folder depends on the sources."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("file", ["kernels/a.py", "kernels/deep/b.py", "town/c.py"])
-def test_a_change_in_any_compiled_source_gives_another_folder(package: Path, file: str, monkeypatch) -> None:
+def test_a_change_in_a_compiled_source_changes_the_folder(package: Path, file: str, monkeypatch) -> None:
     before = configure_numba_cache(package)
     assert before.parent == package / "__pycache__"
     monkeypatch.delenv("NUMBA_CACHE_DIR")
@@ -27,7 +27,7 @@ def test_a_change_in_any_compiled_source_gives_another_folder(package: Path, fil
     assert configure_numba_cache(package) != before
 
 
-def test_other_sources_do_not_matter_and_numba_is_told(package: Path, monkeypatch) -> None:
+def test_other_sources_do_not_matter_and_numba_is_configured(package: Path, monkeypatch) -> None:
     before = configure_numba_cache(package)
     assert str(before) == numba.config.CACHE_DIR
     monkeypatch.delenv("NUMBA_CACHE_DIR")
@@ -35,7 +35,7 @@ def test_other_sources_do_not_matter_and_numba_is_told(package: Path, monkeypatc
     assert configure_numba_cache(package) == before
 
 
-def test_a_folder_of_the_users_own_is_kept_to_and_found_again(package: Path, tmp_path: Path, monkeypatch) -> None:
+def test_a_folder_set_by_the_user_is_respected(package: Path, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "mine"))
     first = configure_numba_cache(package)
     assert first.parent == tmp_path / "mine"

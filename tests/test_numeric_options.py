@@ -1,6 +1,6 @@
-"""Every numeric option of every command, found by the jobs' signatures: in range, or refused in one line.
+"""All numeric options of all commands, from the signatures of the jobs: in range, or rejected with a one-line error.
 
-Nothing is trained or rendered: a command that accepts its options is stopped at the first step of its work.
+Nothing is trained or rendered: a command that accepts its options is stopped at its first step.
 """
 
 import importlib
@@ -17,22 +17,22 @@ from pipelines import cli
 from tests.test_bad_input import Place
 from tests.tree import tree
 
-REFUSED = {float: ("nan", "inf", "-inf", "1e300"), int: (str(10**30),)}
-"""What is in no option's range."""
+OUT_OF_RANGE = {float: ("nan", "inf", "-inf", "1e300"), int: (str(10**30),)}
+"""Values out of range for all options."""
 EDGES = {float: ("0", "-1"), int: ("0", "-1", "1000000000")}
-"""What is in the range of some."""
-WORK = {
+"""Values in range for some options."""
+FIRST_STEPS = {
     "run": "pipelines.run.ingest",
     "partition": "pipelines.partition._publish",
     "train": "pipelines.train.BlockTraining",
     "match": "pipelines.match.BlockGraph",
     "render": "pipelines.render._reserve_folder",
     "update": "pipelines.update._prepare",
-    "evaluate": "pipelines.evaluate._score",
+    "evaluate": "pipelines.evaluate._evaluate",
     "view": "viewer.view.import_viser",
     "sample": "pipelines.sample.write_sample",
 }
-"""Where the work of a command begins."""
+"""The first step of each command, which raises `AcceptedError`."""
 
 
 class AcceptedError(BaseException):
@@ -40,19 +40,19 @@ class AcceptedError(BaseException):
 
 
 def numeric_options() -> list[tuple[str, str, type]]:
-    """Command, parameter, and whether it takes whole numbers."""
-    found = []
+    """Return command, parameter name and type of all numeric options."""
+    options = []
     for command in cli.COMMANDS:
-        job = getattr(importlib.import_module(cli.module_of(command)), command)
+        job = getattr(importlib.import_module(cli.module_name(command)), command)
         hints = get_type_hints(job)
         for name in inspect.signature(job).parameters:
             kinds = {hints[name], *get_args(hints[name])}
-            found += [(command, name, kind) for kind in (int, float) if kind in kinds]
-    return found
+            options += [(command, name, kind) for kind in (int, float) if kind in kinds]
+    return options
 
 
 OPTIONS = numeric_options()
-CASES = [(command, name, value) for command, name, kind in OPTIONS for value in REFUSED[kind]]
+CASES = [(command, name, value) for command, name, kind in OPTIONS for value in OUT_OF_RANGE[kind]]
 EDGE_CASES = [(command, name, value) for command, name, kind in OPTIONS for value in EDGES[kind]]
 
 
@@ -62,7 +62,7 @@ def stop(*_: Any, **__: Any) -> None:
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A capture and its run, partitioned, whose blocks only seem to be trained."""
+    """A capture and its partitioned run, with placeholders for trained blocks."""
     folder = tmp_path_factory.mktemp("prepared")
     place = Place(folder)
     place.edit(lambda document: [frame.update(exposure=1.0) for frame in document["frames"]])
@@ -72,11 +72,11 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def base(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], list[str]]:
-    """The shortest line of each command that is accepted."""
+    """Return the shortest accepted command line of each command."""
     shutil.copytree(prepared, tmp_path, dirs_exist_ok=True)
     capture, run = tmp_path / "capture", tmp_path / "run"
-    for work in WORK.values():
-        module, _, name = work.rpartition(".")
+    for step in FIRST_STEPS.values():
+        module, _, name = step.rpartition(".")
         monkeypatch.setattr(importlib.import_module(module), name, stop)
     monkeypatch.setattr("pipelines.train.train_parallel", stop)
     monkeypatch.setattr("blocknerf.processes._watch", lambda parent: None)
@@ -100,19 +100,19 @@ def base(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
     return line
 
 
-def test_there_are_numeric_options_and_each_command_with_some_is_stopped_at_its_work() -> None:
+def test_all_commands_with_numeric_options_are_listed() -> None:
     assert {("train", "threads", int), ("render", "fps", float), ("run", "radius", float)} <= set(OPTIONS)
-    assert {command for command, _, _ in OPTIONS} == WORK.keys()
+    assert {command for command, _, _ in OPTIONS} == FIRST_STEPS.keys()
 
 
-@pytest.mark.parametrize("command", WORK)
-def test_a_command_is_accepted_without_them(command: str, base: Callable[[str], list[str]]) -> None:
+@pytest.mark.parametrize("command", FIRST_STEPS)
+def test_a_command_is_accepted_without_options(command: str, base: Callable[[str], list[str]]) -> None:
     with pytest.raises(AcceptedError):
         cli.main(base(command))
 
 
 @pytest.mark.parametrize(("command", "name", "value"), CASES)
-def test_what_no_option_can_be_is_refused(
+def test_values_out_of_range_are_rejected(
     command: str,
     name: str,
     value: str,
@@ -123,12 +123,12 @@ def test_what_no_option_can_be_is_refused(
     arguments = [*base(command), f"{flag(name)}={value}"]
     before = tree(tmp_path)
     assert cli.main(arguments) == 2
-    assert_refused(capfd.readouterr().err, name)
+    assert_rejected(capfd.readouterr().err, name)
     assert tree(tmp_path) == before
 
 
 @pytest.mark.parametrize(("command", "name", "value"), EDGE_CASES)
-def test_what_some_options_can_be_is_accepted_or_refused(
+def test_edge_values_are_accepted_or_rejected(
     command: str,
     name: str,
     value: str,
@@ -142,12 +142,12 @@ def test_what_some_options_can_be_is_accepted_or_refused(
         assert cli.main(arguments) == 2
     except AcceptedError:
         return
-    assert_refused(capfd.readouterr().err, name)
+    assert_rejected(capfd.readouterr().err, name)
     assert tree(tmp_path) == before
 
 
-def assert_refused(told: str, name: str) -> None:
-    """One line that names the option."""
-    assert told.startswith("blocknerf: error: ")
-    assert told.count("\n") == 1
-    assert f"{flag(name)} " in told
+def assert_rejected(stderr: str, name: str) -> None:
+    """Assert that the error is one line and names the option."""
+    assert stderr.startswith("blocknerf: error: ")
+    assert stderr.count("\n") == 1
+    assert f"{flag(name)} " in stderr

@@ -1,4 +1,4 @@
-"""Names that would act on a terminal are shown as codes; all others as they are."""
+"""Control and invisible characters are escaped; other text is unchanged."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from blocknerf.printable import printable
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "escaped"),
     [
         ("images/0.png", "images/0.png"),
         ("Straße 3 – 東京 🚗", "Straße 3 – 東京 🚗"),
@@ -20,6 +20,6 @@ from blocknerf.printable import printable
         ("\U000e0001", r"\U000e0001"),
     ],
 )
-def test_what_acts_is_shown_as_its_code(text: str, shown: str) -> None:
-    assert printable(text) == shown
-    assert printable(shown) == shown
+def test_control_characters_are_escaped(text: str, escaped: str) -> None:
+    assert printable(text) == escaped
+    assert printable(escaped) == escaped

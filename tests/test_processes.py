@@ -1,4 +1,4 @@
-"""Processes that are told to end, that do not listen, and whose parents are gone."""
+"""Stopping of child processes, also if they ignore signals or their parent is gone."""
 
 import os
 import signal
@@ -21,10 +21,10 @@ PARENT = (
     "print(child.pid, flush=True)\n"
     "time.sleep(60)\n"
 )
-DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + WAITS
+IGNORES_SIGTERM = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); " + WAITS
 
 
-def started(program: str) -> "subprocess.Popen[str]":
+def start(program: str) -> "subprocess.Popen[str]":
     process = subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
     with process.stdout:
@@ -40,7 +40,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def is_gone(process: int) -> bool:
-    """Whether it is no more, or a zombie that its new parent has not asked for."""
+    """Return whether a process has ended, or is a zombie that its new parent has not reaped."""
     status = Path(f"/proc/{process}/status")
     try:
         return "State:\tZ" in status.read_text()
@@ -49,7 +49,7 @@ def is_gone(process: int) -> bool:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_the_work_as_ctrl_c_does_and_is_as_before_afterwards(number: signal.Signals) -> None:
+def test_a_signal_raises_keyboard_interrupt_and_its_handler_is_restored(number: signal.Signals) -> None:
     before = signal.getsignal(number)
     with pytest.raises(KeyboardInterrupt), ended_by_signals():  # noqa: PT012
         os.kill(os.getpid(), number)
@@ -57,7 +57,7 @@ def test_a_signal_ends_the_work_as_ctrl_c_does_and_is_as_before_afterwards(numbe
     assert signal.getsignal(number) is before
 
 
-def test_what_is_ignored_stays_ignored() -> None:
+def test_ignored_signals_stay_ignored() -> None:
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
         with ended_by_signals():
@@ -67,15 +67,15 @@ def test_what_is_ignored_stays_ignored() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_who_does_not_listen_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_that_ignores_sigterm_is_killed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "GRACE_SECONDS", 0.3)
-    polite, deaf = started(WAITS), started(DEAF)
-    stop(polite, deaf)
-    assert (polite.returncode, deaf.returncode) == (-signal.SIGTERM, -signal.SIGKILL)
-    stop(polite)  # without effect
+    normal, ignoring = start(WAITS), start(IGNORES_SIGTERM)
+    stop(normal, ignoring)
+    assert (normal.returncode, ignoring.returncode) == (-signal.SIGTERM, -signal.SIGKILL)
+    stop(normal)  # no effect
 
 
-def test_a_crew_that_was_stopped_starts_nobody() -> None:
+def test_a_stopped_crew_terminates_new_processes() -> None:
     crew = Crew()
     first = crew.start([sys.executable, "-c", WAITS], stdout=subprocess.DEVNULL)
     crew.stop()
@@ -84,18 +84,18 @@ def test_a_crew_that_was_stopped_starts_nobody() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_none_outlives_the_process_that_started_it(number: signal.Signals) -> None:
+def test_a_child_ends_with_its_parent(number: signal.Signals) -> None:
     if not Path("/proc/self/status").is_file():
         pytest.skip("needs Linux's /proc to find a process that is not its own child")
     parent = subprocess.Popen([sys.executable, "-c", PARENT, CHILD], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
     with parent.stdout:
-        number_of_child = int(parent.stdout.readline())
-    assert not is_gone(number_of_child)
+        child = int(parent.stdout.readline())
+    assert not is_gone(child)
     parent.send_signal(number)
     parent.wait()
-    wait_until(lambda: is_gone(number_of_child))
+    wait_until(lambda: is_gone(child))
 
 
-def test_a_process_without_a_parent_to_follow_goes_on() -> None:
+def test_end_with_none_does_nothing() -> None:
     end_with(None)

@@ -1,10 +1,10 @@
-"""What a folder holds, so that tests can tell whether anything in it changed."""
+"""The content of a folder, to detect changes."""
 
 import hashlib
 from pathlib import Path
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """The digest of every file below a folder, by its path from there."""
+    """Return the digest of every file in a folder, by relative path."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return {path.relative_to(folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}

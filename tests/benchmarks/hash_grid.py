@@ -1,7 +1,7 @@
 """The hash grid in Numba against the PyTorch reference: `python -m tests.benchmarks.hash_grid`.
 
-65,536 samples along rays, 8 levels x 4 features, 2^16 entries a level, with footprints; forward, and backward to the
-table. Repeats of the two are interleaved, so that a busy machine slows both. At least 15 times is required.
+65,536 samples along rays, 8 levels x 4 features, 2^16 entries per level, with footprints; forward, and backward to the
+table. The backends alternate, so that other load slows both. Required: at least 15 times faster.
 """
 
 import json
@@ -10,7 +10,7 @@ from statistics import median
 
 from blocknerf.kernels.threads import set_num_threads
 
-THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # before torch, which reads the wait policy on import
 
 import torch  # noqa: E402
 from torch import Tensor  # noqa: E402
@@ -22,7 +22,7 @@ RAYS, SAMPLES, REPEATS, REQUIRED = 1024, 64, 7, 15.0
 
 
 def samples_along_rays() -> tuple[Tensor, Tensor]:
-    """Points from the middle of the cube outward, and footprints that grow along the ray."""
+    """Return points along rays from the center of the cube, and footprints that grow along the ray."""
     generator = torch.Generator().manual_seed(0)
     origins = 0.35 + 0.3 * torch.rand(RAYS, 1, 3, generator=generator)
     directions = torch.nn.functional.normalize(torch.randn(RAYS, 1, 3, generator=generator), dim=-1)
@@ -32,12 +32,12 @@ def samples_along_rays() -> tuple[Tensor, Tensor]:
 
 
 def one_pass(backend: str, points: Tensor, footprints: Tensor, table: Tensor, gradients: Tensor) -> tuple[float, float]:
-    """Milliseconds forward and backward."""
+    """Return the milliseconds of the forward and backward pass."""
     start = time.perf_counter()
     encoded = encode(points, table, SPEC, footprints, backend)
-    middle = time.perf_counter()
+    between = time.perf_counter()
     torch.autograd.grad(encoded, table, gradients)
-    return 1e3 * (middle - start), 1e3 * (time.perf_counter() - middle)
+    return 1e3 * (between - start), 1e3 * (time.perf_counter() - between)
 
 
 def main() -> None:
@@ -49,7 +49,7 @@ def main() -> None:
     for repeat in range(REPEATS + 1):
         for backend, passes in times.items():
             milliseconds = one_pass(backend, *inputs)
-            if repeat:  # the first compiles
+            if repeat:  # the first pass compiles
                 passes.append(milliseconds)
     print(f"{len(points)} samples, {THREADS} threads, medians of {REPEATS}")
     print(f"{'backend':<12}{'forward ms':>12}{'backward ms':>13}{'samples/s':>14}")

@@ -1,13 +1,12 @@
-"""What matching does to the seams of a run: the difference in color between blocks where they meet.
+"""Effect of appearance matching: color difference between blocks in their overlaps, before and after.
 
     python -m tests.benchmarks.matching RUN [--steps 80]
 
-For every light of the capture (a segment each): unmatched, blocks have their own mean codes of lights that differ from
-one block to the next, as where blocks were trained on different drives; matched, the codes are found from the middle
-block's code of that light, beginning at those others. Beside it, each block's own mean code of one light: what is left
-there is no difference of light, and no code can close it. Then how far neighbors are apart half way from one matched
-light to another, as in a film of a day passing. Views are other ones than codes are fitted in; colors are compared in
-tiles of 8x8 pixels, and for what detail leaves in single pixels.
+For every segment of the capture: unmatched blocks have mean codes of segments that differ between neighbors, as if
+blocks were trained on different segments; matched codes are optimized from those, starting at the reference block with
+its code of the segment. `same_segment` uses every block's own mean code of the segment: the remaining difference is not
+appearance, and no code can remove it. Finally, the difference halfway between two matched presets, as in a video that
+blends them. Views are held out from the fit; colors are compared in tiles of 8x8 pixels and in single pixels.
 """
 
 import argparse
@@ -20,7 +19,7 @@ from typing import Any
 
 from blocknerf.kernels.threads import set_num_threads
 
-THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # before torch, which reads the wait policy on import
 
 from torch import Tensor  # noqa: E402
 
@@ -38,79 +37,82 @@ def main() -> None:
     """Print a table and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a trained run of two blocks or more")
-    parser.add_argument("--steps", type=int, default=STEPS, help="of the search for a block's code")
+    parser.add_argument("--steps", type=int, default=STEPS, help="optimization steps per block")
     options = parser.parse_args()
     rows, half = measure(RunFolder(options.run), options.steps)
     report(rows, half, options.steps)
 
 
 def measure(folder: RunFolder, steps: int) -> tuple[list[dict[str, Any]], list[float]]:
-    """The difference at every seam in every light before and after, and half way between any two matched lights."""
-    meetings = BlockGraph(folder, read_city(folder.city))
-    seams, lights = meetings.overlaps(), list(meetings.capture.segments)
-    own = [meetings.unmatched_codes(AppearanceReference(frame=None, segment=light)) for light in lights]
-    rows, looks = [], []
-    for number, light in enumerate(lights):
-        source = AppearanceReference(frame=None, segment=light)
-        root, *_ = meetings.reference_blocks(source, seams)
-        apart = {name: own[(number + away) % len(lights)][name] for name, away in hop_counts(seams, root).items()}
-        exposure = meetings.exposure(source, root)
-        starts = {name: [code] for name, code in apart.items()}
-        known = {root: apart[root]}
-        found = match_codes(seams, meetings.field, known, starts.__getitem__, exposure, steps=steps)
-        matched = known | {each.name: each.code for each in found}
-        looks.append(meetings.preset(source, root, exposure, matched))
-        for seam in seams:
-            if root in hop_counts(seams, seam.blocks[0]):
-                row = compare(meetings, seam, (apart, matched, own[number]), exposure)
-                rows.append({"light": light, "seam": " - ".join(seam.blocks), **row})
-    return rows, half_way(meetings, seams, looks)
+    """Return the difference at every overlap for every segment, and halfway between any two matched presets."""
+    graph = BlockGraph(folder, read_city(folder.city))
+    overlaps, segments = graph.overlaps(), list(graph.capture.segments)
+    mean_codes = [graph.unmatched_codes(AppearanceReference(frame=None, segment=segment)) for segment in segments]
+    rows, presets = [], []
+    for number, segment in enumerate(segments):
+        reference = AppearanceReference(frame=None, segment=segment)
+        reference_block, *_ = graph.reference_blocks(reference, overlaps)
+        unmatched = {
+            name: mean_codes[(number + hops) % len(segments)][name]
+            for name, hops in hop_counts(overlaps, reference_block).items()
+        }
+        exposure = graph.exposure(reference, reference_block)
+        starts = {name: [code] for name, code in unmatched.items()}
+        known = {reference_block: unmatched[reference_block]}
+        matches = match_codes(overlaps, graph.field, known, starts.__getitem__, exposure, steps=steps)
+        matched = known | {match.name: match.code for match in matches}
+        presets.append(graph.preset(reference, reference_block, exposure, matched))
+        for overlap in overlaps:
+            if reference_block in hop_counts(overlaps, overlap.blocks[0]):
+                row = compare(graph, overlap, (unmatched, matched, mean_codes[number]), exposure)
+                rows.append({"segment": segment, "overlap": " - ".join(overlap.blocks), **row})
+    return rows, halfway(graph, overlaps, presets)
 
 
 def compare(
-    meetings: BlockGraph, seam: BlockOverlap, codes: tuple[Mapping[str, Tensor], ...], exposure: float | None
+    graph: BlockGraph, overlap: BlockOverlap, codes: tuple[Mapping[str, Tensor], ...], exposure: float | None
 ) -> dict[str, float]:
-    """The difference at a seam, in tones and in pixels: unmatched, matched, and in one light as each learned it."""
-    tones, pixels = (
-        [color_difference(seam, meetings.field, each, exposure, tones=tones) for each in codes]
-        for tones in (True, False)
+    """Return the differences at an overlap in tiles and pixels: unmatched, matched, and with mean codes."""
+    tiles, pixels = (
+        [color_difference(overlap, graph.field, variant, exposure, average_tiles=average) for variant in codes]
+        for average in (True, False)
     )
     return {
-        "seam_before": tones[0],
-        "seam_after": tones[1],
-        "same_light": tones[2],
-        "ratio": tones[0] / tones[1],
-        "pixels_before": pixels[0],
-        "pixels_after": pixels[1],
+        "unmatched": tiles[0],
+        "matched": tiles[1],
+        "same_segment": tiles[2],
+        "ratio": tiles[0] / tiles[1],
+        "pixels_unmatched": pixels[0],
+        "pixels_matched": pixels[1],
     }
 
 
-def half_way(meetings: BlockGraph, seams: list[BlockOverlap], looks: list[Any]) -> list[float]:
-    """The difference at each seam in the middle between any two looks."""
-    found = []
-    for first, second in combinations(looks, 2):
+def halfway(graph: BlockGraph, overlaps: list[BlockOverlap], presets: list[Any]) -> list[float]:
+    """Return the difference at each overlap halfway between any two presets."""
+    differences = []
+    for first, second in combinations(presets, 2):
         exposure = interpolate_exposure(first.exposure, second.exposure, 0.5)
         codes = interpolate_presets(first, second, 0.5)
-        pairs = [seam for seam in seams if set(seam.blocks) <= codes.keys()]
-        found += [color_difference(seam, meetings.field, codes, exposure) for seam in pairs]
-    return found
+        common = [overlap for overlap in overlaps if set(overlap.blocks) <= codes.keys()]
+        differences += [color_difference(overlap, graph.field, codes, exposure) for overlap in common]
+    return differences
 
 
 def report(rows: list[dict[str, Any]], half: list[float], steps: int) -> None:
     print(
-        f"{'light':<20}{'seam':<14}{'before':>8}{'after':>8}{'ratio':>7}{'same light':>12}"
+        f"{'segment':<20}{'overlap':<14}{'before':>8}{'after':>8}{'ratio':>7}{'same segment':>14}"
         f"{'pixels: before':>16}{'after':>8}"
     )
     for row in rows:
         print(
-            "{light:<20}{seam:<14}{seam_before:8.4f}{seam_after:8.4f}{ratio:7.1f}{same_light:12.4f}"
-            "{pixels_before:16.4f}{pixels_after:8.4f}".format(**row)
+            "{segment:<20}{overlap:<14}{unmatched:8.4f}{matched:8.4f}{ratio:7.1f}{same_segment:14.4f}"
+            "{pixels_unmatched:16.4f}{pixels_matched:8.4f}".format(**row)
         )
-    before, after = (mean(row[key] for row in rows) for key in ("seam_before", "seam_after"))
-    print(f"mean: {before:.4f} before, {after:.4f} after; {before / after:.1f} times less, required: {REQUIRED_RATIO}")
+    before, after = (mean(row[key] for row in rows) for key in ("unmatched", "matched"))
+    print(f"mean: {before:.4f} before, {after:.4f} after; ratio {before / after:.1f}, required: {REQUIRED_RATIO}")
     if half:
-        print(f"half way between two matched lights: {mean(half):.4f} on average, {max(half):.4f} at most")
-    record = {"seam_before": before, "seam_after": after, "ratio": before / after, "half_way": half}
+        print(f"halfway between two matched presets: mean {mean(half):.4f}, maximum {max(half):.4f}")
+    record = {"unmatched": before, "matched": after, "ratio": before / after, "halfway": half}
     print(json.dumps({"benchmark": "matching", "steps": steps, **record, "rows": rows}))
 
 

@@ -1,8 +1,7 @@
-"""The most memory that training holds, for few and many photographs: `python -m tests.benchmarks.memory`.
+"""Peak memory of training, for few and many images: `python -m tests.benchmarks.memory`.
 
-Blocks of 40 and of 400 photographs (1500x1000, 4.3 MiB each) are trained for a few steps by the job itself, with an
-image cache that holds a hundred of the 400; each in a process of its own. The peak has to stay within that cache and
-what the job reserves besides it.
+Blocks of 40 and 400 images (1500x1000, 4.3 MiB each) are trained for a few steps by the train job, each in its own
+process, with an image cache for about a hundred images. The peak must stay within the cache plus the job's reserve.
 """
 
 import json
@@ -14,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 COUNTS, STEPS, CACHE = (40, 400), 8, 0.5
-"""Photographs, training steps, and GiB."""
+"""Images, training steps, and GiB."""
 WIDTH, HEIGHT = 1500, 1000
 
 
 def write_run(path: Path, count: int) -> None:
-    """A run of one block: cameras along a line, all photographs the same picture under as many names."""
+    """Write a run of one block: cameras along a line, all images hard links to one file."""
     import numpy as np
 
     from blocknerf.capture.capture import Capture, write_capture
@@ -27,22 +26,22 @@ def write_run(path: Path, count: int) -> None:
     from blocknerf.city.manifest import City, write_city
     from blocknerf.city.run_folder import RunFolder
     from blocknerf.images import write_image
-    from blocknerf.partition.block import Block
-    from blocknerf.partition.frame_assignment import FrameAssignment, write_assignment
+    from blocknerf.partitioning.block import Block
+    from blocknerf.partitioning.frame_assignment import FrameAssignment, write_assignment
 
     folder, lens = RunFolder(path), Intrinsics(width=WIDTH, height=HEIGHT, fx=1e3, fy=1e3, cx=750.0, cy=500.0)
     coarse = np.random.default_rng(0).integers(0, 256, (HEIGHT // 50, WIDTH // 50, 3), np.uint8)
-    write_image(path / "photos" / "0.jpg", coarse.repeat(50, 0).repeat(50, 1))
+    write_image(path / "images" / "0.jpg", coarse.repeat(50, 0).repeat(50, 1))
     for i in range(1, count):
-        os.link(path / "photos" / "0.jpg", path / "photos" / f"{i}.jpg")
+        os.link(path / "images" / "0.jpg", path / "images" / f"{i}.jpg")
     frames = tuple(
         Frame(
-            name=f"{i}.jpg", image=f"{i}.jpg", intrinsics=lens, segment="drive", camera="front",
+            name=f"{i}.jpg", image=f"{i}.jpg", intrinsics=lens, segment="segment", camera="front",
             camera_to_world=((1.0, 0.0, 0.0, 0.1 * i), (0.0, 0.0, 1.0, 0.0), (0.0, -1.0, 0.0, 1.5)),
         )
         for i in range(count)
     )  # fmt: skip
-    capture = Capture(image_dir=path / "photos", frames=frames, is_metric=True, source="benchmark")
+    capture = Capture(image_dir=path / "images", frames=frames, is_metric=True, source="benchmark")
     block = Block(name="b000", origin=(0.05 * count, 0.0, 1.5), radius=20.0)
     write_capture(capture, folder.capture)
     write_city(City(blocks=(block,)), folder.city)
@@ -51,8 +50,8 @@ def write_run(path: Path, count: int) -> None:
 
 
 def measure(count: int) -> None:
-    """Train in this process, changing photographs often, and print its peak in GiB."""
-    import blocknerf.kernels.threads  # noqa: F401  # decides how threads wait, so it comes before torch
+    """Train in this process, rotating cached images often, and print its peak in GiB."""
+    import blocknerf.kernels.threads  # noqa: F401  # before torch: sets the wait policy of threads
     from blocknerf.training import image_cache
     from pipelines.train import train
 
@@ -69,12 +68,12 @@ def main() -> None:
     from pipelines.train import RESERVED_BYTES
 
     budget, peaks = CACHE + RESERVED_BYTES / 2**30, []
-    print(f"{'photographs':>12}{'GiB of pixels':>15}{'peak GiB':>10}   (budget {budget} GiB)")
+    print(f"{'images':>12}{'GiB of pixels':>15}{'peak GiB':>10}   (budget {budget} GiB)")
     for count in COUNTS:
-        told = subprocess.run(
+        completed = subprocess.run(
             [sys.executable, "-m", "tests.benchmarks.memory", str(count)], capture_output=True, check=True
         )
-        peaks.append(round(float(told.stdout.split()[-1]), 3))
+        peaks.append(round(float(completed.stdout.split()[-1]), 3))
         print(f"{count:>12}{count * WIDTH * HEIGHT * 3 / 2**30:>15.2f}{peaks[-1]:>10.2f}")
     passed = max(peaks) <= budget
     print(json.dumps({"benchmark": "memory", "peak_gib": peaks, "required": budget, "passed": passed}))

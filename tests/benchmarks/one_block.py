@@ -1,4 +1,4 @@
-"""One block over a whole capture, for benchmarks that need a field in training."""
+"""One block over a whole capture, for benchmarks that train a field."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +8,7 @@ import torch
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.transforms import read_transforms
 from blocknerf.fields.block_field import BlockField
-from blocknerf.partition.block import Block
+from blocknerf.partitioning.block import Block
 from blocknerf.training.block_spec import spec_for_block
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.pixel_sampler import PixelSampler
@@ -20,24 +20,26 @@ HELD_OUT = 8
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OneBlock:
-    """A capture, its one block in training, and the frames kept from it."""
+    """A capture, the trainer of its block, and the held-out frames."""
 
     capture: Capture
     trainer: Trainer
     held_out: tuple[int, ...]
 
 
-def one_block(path: Path, *, steps: int, downscale: int = 1, radius: float | None = None, **choices) -> OneBlock:
-    """A draft block around the middle of a capture's cameras that sees every frame not held out."""
+def one_block(path: Path, *, steps: int, downscale: int = 1, radius: float | None = None, **options) -> OneBlock:
+    """Return a draft block around the median camera of a capture, with all frames that are not held out."""
     capture = read_transforms(path)
     centers = capture.cameras().centers
-    middle = centers.median(0).values
-    reach = radius or float(torch.quantile((centers - middle).norm(dim=-1), 0.9))
+    center = centers.median(0).values
+    block_radius = radius or float(torch.quantile((centers - center).norm(dim=-1), 0.9))
     held_out = tuple(i for i in range(len(capture)) if i % HELD_OUT == HELD_OUT // 2)
     frames = [i for i in range(len(capture)) if i not in held_out]
     torch.manual_seed(0)
-    spec = spec_for_block(capture, Block(name="b000", origin=tuple(middle.tolist()), radius=reach), frames, "draft")
-    config = TrainConfig.preset("draft", pixels=0, steps=steps, downscale=downscale, **choices)
+    spec = spec_for_block(
+        capture, Block(name="b000", origin=tuple(center.tolist()), radius=block_radius), frames, "draft"
+    )
+    config = TrainConfig.preset("draft", pixels=0, steps=steps, downscale=downscale, **options)
     pixels = PixelSampler(
         capture, frames, downscale=downscale, budget_bytes=config.image_cache_bytes, seed=config.seed, use_depth=True
     )

@@ -1,16 +1,14 @@
-"""What refining poses is worth, and how near it comes to the truth, on a town whose true poses are known.
+"""Effect and accuracy of pose refinement on the sample town, where the true poses are known.
 
     python -m tests.benchmarks.pose_refinement [--steps 1500] [--capture FOLDER] [--rows displaced refined]
 
-Three drives at noon, dusk and under clouds, each displaced by 10 cm and 0.3 degrees. The sample is made anew, or taken
-from a folder that `blocknerf sample FOLDER --translation-noise 0.1 --rotation-noise 0.3` wrote. Rows: `displaced` trains on the
-wrong poses as they are, `apply_corrections` corrects them, `exact` trains on the true ones, and `exact_refined` corrects what
-needs no correction. PSNR is of right halves of held-out photographs, with codes fitted on the left, and from where the
-row has it that they were taken.
+Three segments (noon, dusk, overcast), each displaced by 10 cm and 0.3 degrees. The sample is created, or read from a
+folder written by `blocknerf sample FOLDER --translation-noise 0.1 --rotation-noise 0.3`. Rows: `displaced` trains on
+the displaced poses, `refined` refines them, `exact` trains on the true poses, and `exact_refined` refines true poses.
+PSNR is of right halves of held-out images with codes fitted on the left, rendered from the poses of the row.
 
-Errors are of a drive's middle (centimeters) and of its turn (degrees). `absolute` compares with the truth as it is;
-`relative` first takes out the one motion of all drives together that brings them nearest, since no photograph can
-show it: it is what the refinement is judged by.
+Errors are those of the center of a segment (centimeters) and of its rotation (degrees). `absolute` compares with the
+true poses; `relative`, the relevant measure, first removes the common rigid motion that images cannot reveal.
 """
 
 import argparse
@@ -22,7 +20,7 @@ from pathlib import Path
 
 from blocknerf.kernels.threads import set_num_threads
 
-set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
+set_num_threads()  # before torch, which reads the wait policy on import
 
 import torch  # noqa: E402
 
@@ -44,13 +42,13 @@ ROWS = {
     "exact": (TRUE_TRANSFORMS, False),
     "exact_refined": (TRUE_TRANSFORMS, True),
 }
-SAID = 250
-"""Steps between lines on the terminal."""
+LOG_STEPS = 250
+"""Steps between progress lines."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PoseError:
-    """How far drives are from the truth: means over drives, and the worst."""
+    """Pose errors of segments: mean and maximum."""
 
     centimeters: float
     worst_centimeters: float
@@ -59,62 +57,66 @@ class PoseError:
 
     @classmethod
     def of(cls, motions: Sequence[PivotTransform]) -> "PoseError":
-        shifts, turns = [100.0 * each.translation_norm for each in motions], [each.rotation_deg for each in motions]
+        translations = [100.0 * motion.translation_norm for motion in motions]
+        rotations = [motion.rotation_deg for motion in motions]
         count = len(motions)
         return cls(
-            centimeters=round(sum(shifts) / count, 2),
-            worst_centimeters=round(max(shifts), 2),
-            degrees=round(sum(turns) / count, 4),
-            worst_degrees=round(max(turns), 4),
+            centimeters=round(sum(translations) / count, 2),
+            worst_centimeters=round(max(translations), 2),
+            degrees=round(sum(rotations) / count, 4),
+            worst_degrees=round(max(rotations), 4),
         )
 
     def __str__(self) -> str:
-        shift = f"{self.centimeters:.1f} cm (worst {self.worst_centimeters:.1f})"
-        return f"{shift}, {self.degrees:.3f} degrees (worst {self.worst_degrees:.3f})"
+        translation = f"{self.centimeters:.1f} cm (worst {self.worst_centimeters:.1f})"
+        return f"{translation}, {self.degrees:.3f} degrees (worst {self.worst_degrees:.3f})"
 
 
 def pose_errors(capture: Capture, truth: Capture) -> tuple[PoseError, PoseError]:
-    """Absolute and relative errors of the drives."""
-    matrices, middles, counts = [], [], []
+    """Return the absolute and relative errors of the segments."""
+    matrices, centers, counts = [], [], []
     for frames in capture.segments.values():
-        found, true = (torch.tensor([c.frames[i].camera_to_world for i in frames]).double() for c in (capture, truth))
-        matrices.append(compose(true[0], invert(found[0])))  # All of a drive are moved alike, so the first tells.
-        middles.append(found[:, :, 3].mean(0))
+        estimate, true = (
+            torch.tensor([c.frames[i].camera_to_world for i in frames]).double() for c in (capture, truth)
+        )
+        matrices.append(compose(true[0], invert(estimate[0])))  # a segment moves as one
+        centers.append(estimate[:, :, 3].mean(0))
         counts.append(float(len(frames)))
-    _, common = mean_transform(matrices, middles, counts)
-    apart = [compose(invert(common), matrix) for matrix in matrices]
+    _, common = mean_transform(matrices, centers, counts)
+    aligned = [compose(invert(common), matrix) for matrix in matrices]
     absolute, relative = (
-        [PivotTransform.of_matrix(m, at) for m, at in zip(each, middles, strict=True)] for each in (matrices, apart)
+        [PivotTransform.of_matrix(m, center) for m, center in zip(group, centers, strict=True)]
+        for group in (matrices, aligned)
     )
     return PoseError.of(absolute), PoseError.of(relative)
 
 
 def run_row(name: str, folder: Path, steps: int) -> dict[str, object]:
-    """Train and judge one row."""
+    """Train and evaluate one row."""
     file, refines = ROWS[name]
     truth = read_transforms(folder / TRUE_TRANSFORMS)
     block = one_block(folder / file, steps=steps, pose_refinement=refines)
-    trainer, found = block.trainer, block.capture
+    trainer, refined = block.trainer, block.capture
     while trainer.step < steps:
         report = trainer.train_step()
         if trainer.poses is not None:
-            found = apply_corrections(block.capture, trainer.poses.corrections(0.0))
-        if trainer.step % SAID == 0:
+            refined = apply_corrections(block.capture, trainer.poses.corrections(0.0))
+        if trainer.step % LOG_STEPS == 0:
             print(
-                f"{name}: step {trainer.step}, {report.psnr:.1f} dB, relative {pose_errors(found, truth)[1]}",
+                f"{name}: step {trainer.step}, {report.psnr:.1f} dB, relative {pose_errors(refined, truth)[1]}",
                 flush=True,
             )
-    absolute, relative = pose_errors(found, truth)
-    psnr = score(replace(block, capture=found), 1)["half"]
+    absolute, relative = pose_errors(refined, truth)
+    psnr = score(replace(block, capture=refined), 1)["half"]
     print(f"{name}: {psnr:.2f} dB; relative {relative}; absolute {absolute}", flush=True)
-    facts = {"psnr": round(psnr, 2)}
+    scores = {"psnr": round(psnr, 2)}
     for kind, error in (("relative", relative), ("absolute", absolute)):
-        facts |= {f"{kind}_centimeters": error.centimeters, f"{kind}_degrees": error.degrees}
-    return {"name": name, **facts}
+        scores |= {f"{kind}_centimeters": error.centimeters, f"{kind}_degrees": error.degrees}
+    return {"name": name, **scores}
 
 
 def main() -> None:
-    """Print a line a row and one line of JSON."""
+    """Print one line per row and one line of JSON."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--capture", type=Path, default=None)

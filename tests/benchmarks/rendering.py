@@ -1,10 +1,10 @@
-"""Marching a block's rays in one kernel against plain rendering, kernel after kernel with tensors between, in one run.
+"""Rendering a block with the fused marching kernel against plain rendering with separate kernels.
 
     python -m tests.benchmarks.rendering [RUN]
 
-Takes the trained blocks of a run (by default that of `make demo`) and a few of their held-out views. What is empty is
-looked for anew, so that a run of an earlier version shows what a run of this one would. Three ways are timed, turn and
-turn about: plain, marching, and marching with empty cells left out. A view's time is the best of its rounds.
+Renders a few held-out views of each trained block of a run (default: that of `make demo`). Occupancy is extracted
+again, so that runs of earlier versions are comparable. Three modes are timed alternately: plain, marching, and marching
+that skips empty cells. The time of a view is the best of its rounds.
 """
 
 import json
@@ -16,7 +16,7 @@ from statistics import median
 
 from blocknerf.kernels.threads import set_num_threads
 
-THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # before torch, which reads the wait policy on import
 
 from torch import Tensor  # noqa: E402
 
@@ -39,59 +39,59 @@ def main() -> None:
     """Print a table and one line of JSON."""
     run = RunFolder(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/mini_city"))
     capture, city = read_capture(run.capture), read_city(run.city)
-    print(f"{'':14}{'pixels a second':>27}{'times plain':>20}{'dB from plain':>18}")
+    print(f"{'':14}{'pixels/s':>27}{'speedup':>20}{'PSNR to plain':>18}")
     print(f"{'block':<8}{'view':>6}{'plain':>9}{'march':>9}{'skip':>9}{'march':>11}{'skip':>9}{'march':>9}{'skip':>9}")
     rows = []
     for block in city.blocks:
         plain, skipping = load_field(run.field(block.name)), load_field(run.field(block.name))
         skipping.set_occupancy(extract_occupancy(skipping))
-        own, member = block_training_frames(run, block.name, capture)
-        cameras, views = own.cameras().scaled(1 / training_downscale(run)), member.test_frames
+        block_capture, member = block_training_frames(run, block.name, capture)
+        cameras, views = block_capture.cameras().scaled(1 / training_downscale(run)), member.test_frames
         for view in views[:: max(1, len(views) // VIEWS)]:
             rows.append(compare(plain, skipping, cameras, view))
             rates, ratios, errors = rows[-1]
             figures = f"{''.join(f'{rate:>9,.0f}' for rate in rates)}  {''.join(f'{ratio:>9.2f}' for ratio in ratios)}"
             print(f"{block.name:<8}{view:>6}{figures}{''.join(f'{error:>9.1f}' for error in errors)}")
-    print(f"{THREADS} threads; required: {REQUIRED_RATIO} times plain, {REQUIRED_PSNR} dB")
+    print(f"{THREADS} threads; required: speedup {REQUIRED_RATIO}, {REQUIRED_PSNR} dB")
     print(json.dumps(summary(rows)))
 
 
 def compare(
     plain: BlockField, skipping: BlockField, cameras: Cameras, view: int
 ) -> tuple[list[float], list[float], list[float]]:
-    """Pixels a second of the three ways, and how the last two compare with the first in speed and PSNR."""
-    ways = ((plain, True), (plain, False), (skipping, False))
-    seconds, pictures = [math.inf] * 3, [draw(*way, cameras, view) for way in ways]  # the first compiles
+    """Return the pixels/s of the three modes, and speedup and PSNR of the last two relative to the first."""
+    modes = ((plain, True), (plain, False), (skipping, False))
+    seconds, images = [math.inf] * 3, [render(*mode, cameras, view) for mode in modes]  # also compiles
     for _ in range(ROUNDS):
-        for index, way in enumerate(ways):
+        for index, mode in enumerate(modes):
             start = time.perf_counter()
-            draw(*way, cameras, view)
+            render(*mode, cameras, view)
             seconds[index] = min(seconds[index], time.perf_counter() - start)
-    errors = [float((pictures[0] - picture).square().mean()) for picture in pictures[1:]]
+    errors = [float((images[0] - image).square().mean()) for image in images[1:]]
     return (
-        [pictures[0][..., 0].numel() / each for each in seconds],
-        [seconds[0] / each for each in seconds[1:]],
+        [images[0][..., 0].numel() / duration for duration in seconds],
+        [seconds[0] / duration for duration in seconds[1:]],
         [mean_squared_to_psnr(max(error, 1e-12)) for error in errors],
     )
 
 
-def draw(field: BlockField, plainly: bool, cameras: Cameras, view: int) -> Tensor:
-    """A view in the mean light of the block's photographs."""
+def render(field: BlockField, plain: bool, cameras: Cameras, view: int) -> Tensor:
+    """Render a view with the mean appearance code of the block."""
     return render_image(
-        field, cameras.generate_rays(view), field.mean_appearance_code(), field.spec.exposure_reference, plain=plainly
+        field, cameras.generate_rays(view), field.mean_appearance_code(), field.spec.exposure_reference, plain=plain
     ).color
 
 
 def summary(rows: list[tuple[list[float], list[float], list[float]]]) -> dict[str, float]:
-    """The medians, and the lowest PSNR."""
+    """Return the medians, and the minimum PSNR."""
     rates, ratios, errors = (
-        [[row[part][way] for row in rows] for way in range(len(rows[0][part]))] for part in range(3)
+        [[row[part][mode] for row in rows] for mode in range(len(rows[0][part]))] for part in range(3)
     )
     return {
         "ratio": round(median(ratios[1]), 3),
         "ratio_without_grid": round(median(ratios[0]), 3),
-        "psnr_lowest": round(min(errors[1]), 2),
-        "psnr_lowest_without_grid": round(min(errors[0]), 2),
+        "min_psnr": round(min(errors[1]), 2),
+        "min_psnr_without_grid": round(min(errors[0]), 2),
         "plain_pixels_per_second": round(median(rates[0])),
         "pixels_per_second": round(median(rates[2])),
     }

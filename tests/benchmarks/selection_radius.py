@@ -1,10 +1,10 @@
-"""What the selection radius costs and buys: the experiment behind the default of 1.25 block radii.
+"""Cost and benefit of the selection radius: the experiment behind the default of 1.25 block radii.
 
     python tests/benchmarks/selection_radius.py
 
-A camera flies in a straight line over a route and over a hexagonal lattice of blocks one radius apart (the
-placements' 50 % overlap). For each selection radius: blocks looked at and rendered a picture, and how much
-of the picture changes hands at most while the camera moves by a hundredth of a radius.
+A camera moves in a straight line along a route and over a hexagonal lattice of blocks one radius apart (50 % overlap).
+For each selection radius: candidate and rendered blocks per frame, and the maximum change of blend weights per step of
+a hundredth of a radius.
 """
 
 import json
@@ -16,7 +16,7 @@ from blocknerf.city.compositing import blend_with_fallback, fallback_confidence,
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.city.selection import BlockIndex
 from blocknerf.city.weighting import inverse_distance_weights
-from blocknerf.partition.block import Block
+from blocknerf.partitioning.block import Block
 
 STEP = 0.01
 
@@ -26,38 +26,41 @@ def line_of_blocks() -> list[Block]:
 
 
 def lattice_of_blocks() -> list[Block]:
-    places = [(x + 0.5 * (y % 2), y * math.sqrt(3) / 2) for x in range(24) for y in range(24)]
-    return [Block(name=f"b{i}", origin=(x, y, 0.0), radius=1.0) for i, (x, y) in enumerate(places)]
+    origins = [(x + 0.5 * (y % 2), y * math.sqrt(3) / 2) for x in range(24) for y in range(24)]
+    return [Block(name=f"b{i}", origin=(x, y, 0.0), radius=1.0) for i, (x, y) in enumerate(origins)]
 
 
-def fly(blocks: list[Block], slope: float, selection_radius: float, power: float) -> tuple[float, float, float]:
-    """Mean candidates, mean blocks rendered, and the largest change of weights between steps."""
+def fly(blocks: list[Block], direction: float, selection_radius: float, power: float) -> tuple[float, float, float]:
+    """Return mean candidates, mean rendered blocks, and the maximum change of weights between steps."""
     index, before, candidates, rendered, change = BlockIndex(blocks), None, 0, 0, 0.0
     steps = int(4.0 / STEP)
     for i in range(steps):
         x = 8.0 + STEP * i
-        found = index.within_radius((x, 0.1 + slope * x, 0.0), selection_radius)
-        presence = torch.tensor([each.selection_weight for each in found])
-        shares = inverse_distance_weights(torch.tensor([each.distance for each in found]), presence, power)
-        weights = keep_top_k(blend_with_fallback(shares, fallback_confidence(presence), 0), MAX_BLOCKS)
-        now = {each.block.name: float(weight) for each, weight in zip(found, weights, strict=True)}
+        blocks_in_range = index.within_radius((x, 0.1 + direction * x, 0.0), selection_radius)
+        selection_weights = torch.tensor([candidate.selection_weight for candidate in blocks_in_range])
+        blend = inverse_distance_weights(
+            torch.tensor([candidate.distance for candidate in blocks_in_range]), selection_weights, power
+        )
+        weights = keep_top_k(blend_with_fallback(blend, fallback_confidence(selection_weights), 0), MAX_BLOCKS)
+        now = {candidate.block.name: float(weight) for candidate, weight in zip(blocks_in_range, weights, strict=True)}
         if before is not None:
-            moved = [abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in now | before]
-            change = max(change, sum(moved) / 2)
-        before, candidates = now, candidates + len(found)
+            changes = [abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in now | before]
+            change = max(change, sum(changes) / 2)
+        before, candidates = now, candidates + len(blocks_in_range)
         rendered += sum(weight > 0.0 for weight in now.values())
     return candidates / steps, rendered / steps, change
 
 
 def main() -> None:
     rows = []
-    print("placement  power  radius  looked at  rendered  largest change of hands a step")
-    for placement, blocks, slope in (("route", line_of_blocks(), 0.0), ("grid", lattice_of_blocks(), 0.61)):
+    print("placement  power  radius  candidates  rendered  max weight change per step")
+    for placement, blocks, direction in (("route", line_of_blocks(), 0.0), ("grid", lattice_of_blocks(), 0.61)):
         for power in (1.0, 4.0):
             for radius in (0.75, 1.0, 1.25, 1.5, 2.0, 3.0):
-                looked, used, change = fly(blocks, slope, radius, power)
-                print(f"{placement:9}  {power:5.0f}  {radius:6.2f}  {looked:9.2f}  {used:8.2f}  {100 * change:29.1f} %")
-                rows.append([placement, power, radius, round(looked, 3), round(used, 3), round(change, 4)])
+                candidates, rendered, change = fly(blocks, direction, radius, power)
+                row = f"{placement:9}  {power:5.0f}  {radius:6.2f}  {candidates:10.2f}  {rendered:8.2f}"
+                print(f"{row}  {100 * change:25.1f} %")
+                rows.append([placement, power, radius, round(candidates, 3), round(rendered, 3), round(change, 4)])
     print(json.dumps({"benchmark": "selection_radius", "rows": rows}))
 
 

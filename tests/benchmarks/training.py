@@ -1,9 +1,9 @@
-"""Rays a second of draft training, everything included, and where a step's time goes.
+"""Rays/s of draft training, everything included, and a time profile of its steps.
 
     python -m tests.benchmarks.training [CAPTURE]
 
-The stages come from PyTorch's profiler, as shares of the time of profiled steps; rays a second are of steps
-without it. Beside the compiled kernels stands how long kernels.md's two-core bound gives the same samples.
+The stages come from PyTorch's profiler, as fractions of the time of profiled steps; rays/s are measured without it. The
+last lines compare with the time that the fused field alone would need on two cores.
 """
 
 import json
@@ -13,7 +13,7 @@ from pathlib import Path
 
 from blocknerf.kernels.threads import set_num_threads
 
-THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # before torch, which reads the wait policy on import
 
 import torch  # noqa: E402
 from torch.profiler import ProfilerActivity, profile  # noqa: E402
@@ -26,11 +26,11 @@ STAGES = {
     "field, backward": ("_RadianceBackward",),
     "other grids, forward": ("_Encode",),
     "other grids, backward": ("_EncodeBackward",),
-    "other networks, forward": ("_Mlp",),
-    "other networks, backward": ("_MlpBackward",),
+    "other MLPs, forward": ("_Mlp",),
+    "other MLPs, backward": ("_MlpBackward",),
 }
 BOUND_SAMPLES = 3.0e6
-"""Samples a second, forward and backward, of a fused 8x4 field with 32-wide networks on two such cores."""
+"""Samples/s, forward and backward, of a fused 8x4 field with 32-wide MLPs on two cores."""
 
 
 def main() -> None:
@@ -49,19 +49,18 @@ def main() -> None:
         for _ in range(COUNTED):
             trainer.train_step()
         profiled = time.perf_counter() - start
-    own = {event.key: event.self_cpu_time_total / 1e6 for event in profiler.key_averages()}
-    table = {stage: sum(own.get(name, 0.0) for name in names) for stage, names in STAGES.items()}
-    table["PyTorch: sampling, losses, copies"] = sum(t for name, t in own.items() if name.startswith("aten::"))
+    self_seconds = {event.key: event.self_cpu_time_total / 1e6 for event in profiler.key_averages()}
+    table = {stage: sum(self_seconds.get(name, 0.0) for name in names) for stage, names in STAGES.items()}
+    table["PyTorch: sampling, losses, copies"] = sum(t for name, t in self_seconds.items() if name.startswith("aten::"))
     table["Python, pixels, Adam"] = max(0.0, profiled - sum(table.values()))
-    print(f"{path.name}: {rays} rays a step, {THREADS} threads, torch {torch.__version__}")
+    print(f"{path.name}: {rays} rays/step, {THREADS} threads, torch {torch.__version__}")
     for stage, seconds in table.items():
-        print(f"{stage:<36}{1e3 * seconds / COUNTED:>9.1f} ms a step {seconds / profiled:>7.0%}")
+        print(f"{stage:<36}{1e3 * seconds / COUNTED:>9.1f} ms/step {seconds / profiled:>7.0%}")
     samples = rays * trainer.field.spec.num_samples
     bound = samples / BOUND_SAMPLES
     print(f"{'whole step':<36}{1e3 * rays / rate:>9.1f} ms; bound of the fused field alone {1e3 * bound:.1f} ms")
-    print(
-        f"{rate:,.0f} rays/s, {rate * trainer.field.spec.num_samples:,.0f} field samples/s (required {REQUIRED:,} rays/s)"
-    )
+    samples_rate = rate * trainer.field.spec.num_samples
+    print(f"{rate:,.0f} rays/s, {samples_rate:,.0f} field samples/s (required {REQUIRED:,} rays/s)")
     print(
         json.dumps({"rays_per_second": round(rate), "milliseconds": {k: 1e3 * v / COUNTED for k, v in table.items()}})
     )

@@ -1,10 +1,10 @@
-"""How long a visitor of the viewer waits, and what the viewer itself costs beside rendering.
+"""Latency of the viewer, and its overhead over rendering.
 
     python -m tests.benchmarks.viewer RUN [--moves 20]
 
-Visitors stand still, then all move at once to other places along the photographs' way, at 640x360. Timed are the first
-picture and the finished one after a move, with all that is done for a page: the painter's turns, JPEG, plan and table;
-not the network. `overhead` is the time of one visitor's pictures that is not the city's rendering, as a share of it.
+All clients move at the same time to other positions along the camera path, at 640x360. Measured are the first and the
+final rendering after a move, with all work per page except the network: scheduling, JPEG, minimap and table. `overhead`
+is the time of one client outside rendering, as a fraction of the rendering time.
 """
 
 import argparse
@@ -19,7 +19,7 @@ from typing import Any
 
 from blocknerf.kernels.threads import set_num_threads
 
-THREADS = set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
+THREADS = set_num_threads()  # before torch, which reads the wait policy on import
 
 import cv2  # noqa: E402
 
@@ -36,45 +36,45 @@ REQUIRED_FIRST, REQUIRED_OVERHEAD = 0.25, 0.15
 
 
 class Stopwatch:
-    """Adds up the time that functions take."""
+    """Accumulates the time of function calls."""
 
     def __init__(self) -> None:
         self.seconds = 0.0
 
     def timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*words: Any, **options: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> Any:
             start = time.perf_counter()
             try:
-                return function(*words, **options)
+                return function(*args, **kwargs)
             finally:
                 self.seconds += time.perf_counter() - start
 
         return call
 
 
-class Visitor:
-    """Stands for a page: takes pictures as a session does, and notes when they come."""
+class Client:
+    """Simulated page: receives renderings like a session, and records their times."""
 
     def __init__(
-        self, stock: RunContents, painter: RenderScheduler[RenderRequest, RenderedImage], work: Stopwatch
+        self, contents: RunContents, scheduler: RenderScheduler[RenderRequest, RenderedImage], work: Stopwatch
     ) -> None:
-        self.stock, self.painter = stock, painter
-        self.moved, self.first, self.last, self.finished = 0.0, 0.0, 0.0, threading.Event()
-        self.visit: ClientState[RenderRequest, RenderedImage] = painter.add(work.timed(self.show), self.fail)
+        self.contents, self.scheduler = contents, scheduler
+        self.move_time, self.first, self.final, self.finished = 0.0, 0.0, 0.0, threading.Event()
+        self.state: ClientState[RenderRequest, RenderedImage] = scheduler.add(work.timed(self.receive), self.fail)
 
-    def move(self, wish: RenderRequest) -> None:
+    def move(self, request: RenderRequest) -> None:
         self.finished.clear()
-        self.first, self.moved = 0.0, time.perf_counter()
-        self.painter.submit(self.visit, wish)
+        self.first, self.move_time = 0.0, time.perf_counter()
+        self.scheduler.submit(self.state, request)
 
-    def show(self, picture: RenderedImage, level: float) -> None:
+    def receive(self, rendering: RenderedImage, level: float) -> None:
         quality = QUALITY if level == 1.0 else DRAFT_QUALITY
-        cv2.imencode(".jpg", picture.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        draw_minimap(self.stock, picture.selection, picture.camera)
-        selection_table(picture.selection)
-        self.first = self.first or time.perf_counter() - self.moved
+        cv2.imencode(".jpg", rendering.image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
+        draw_minimap(self.contents, rendering.selection, rendering.camera)
+        selection_table(rendering.selection)
+        self.first = self.first or time.perf_counter() - self.move_time
         if level == 1.0:
-            self.last = time.perf_counter() - self.moved
+            self.final = time.perf_counter() - self.move_time
             self.finished.set()
 
     def fail(self, error: Exception) -> None:
@@ -87,44 +87,47 @@ def main() -> None:
     parser.add_argument("run", type=Path)
     parser.add_argument("--moves", type=int, default=20)
     options = parser.parse_args()
-    stock, render, work = RunContents.of(RunFolder(options.run)), Stopwatch(), Stopwatch()
-    renderer = CityRenderer(stock.run, city=stock.city)
+    contents, render, work = RunContents.of(RunFolder(options.run)), Stopwatch(), Stopwatch()
+    renderer = CityRenderer(contents.run, city=contents.city)
     renderer.render = render.timed(renderer.render)  # type: ignore[method-assign]
-    gallery = RequestRenderer(renderer)
-    gallery.warm_up(stock)
-    painter = RenderScheduler(work.timed(gallery.render))
-    print(f"{'visitors':>8}{'first, median':>16}{'longest':>10}{'finished, median':>19}{'longest':>10}")
+    request_renderer = RequestRenderer(renderer)
+    request_renderer.warm_up(contents)
+    scheduler = RenderScheduler(work.timed(request_renderer.render))
+    print(f"{'clients':>8}{'first, median':>16}{'maximum':>10}{'final, median':>19}{'maximum':>10}")
     results, overhead = {}, 0.0
     for count in (3, 1):
-        visitors = [Visitor(stock, painter, work) for _ in range(count)]
+        clients = [Client(contents, scheduler, work) for _ in range(count)]
         render.seconds = work.seconds = 0.0
-        firsts, lasts = watch(stock, visitors, options.moves)
+        firsts, lasts = watch(contents, clients, options.moves)
         overhead = work.seconds / render.seconds - 1.0
         figures = [median(firsts), max(firsts), median(lasts), max(lasts)]
         print("{:>8}{:>16.3f}{:>10.3f}{:>19.3f}{:>10.3f}".format(count, *figures))
         results[count] = [round(figure, 4) for figure in figures]
-        for visitor in visitors:
-            painter.remove(visitor.visit)
-    painter.close()
-    print(f"overhead {overhead:.1%}; {THREADS} threads; required: first in {REQUIRED_FIRST} s, {REQUIRED_OVERHEAD:.0%}")
-    print(json.dumps({"benchmark": "viewer", "overhead": round(overhead, 4), "visitors": results}))
+        for client in clients:
+            scheduler.remove(client.state)
+    scheduler.close()
+    print(f"overhead {overhead:.1%} (required {REQUIRED_OVERHEAD:.0%}); {THREADS} threads")
+    print(f"required: first in {REQUIRED_FIRST} s")
+    print(json.dumps({"benchmark": "viewer", "overhead": round(overhead, 4), "clients": results}))
 
 
-def watch(stock: RunContents, visitors: list[Visitor], moves: int) -> tuple[list[float], list[float]]:
-    """Seconds to the first and to the finished picture, of each visitor and move."""
-    way, chance = list(stock.path), random.Random(0)
+def watch(contents: RunContents, clients: list[Client], moves: int) -> tuple[list[float], list[float]]:
+    """Return the seconds to the first and to the final rendering, per client and move."""
+    path, rng = list(contents.path), random.Random(0)
     firsts, lasts = [], []
     for _ in range(moves):
-        for visitor in visitors:
-            camera = stock.image(chance.choice(way))
+        for client in clients:
+            camera = contents.image(rng.choice(path))
             view = camera.scaled(max(WIDTH / float(camera.width[0]), HEIGHT / float(camera.height[0])))
-            light = stock.appearance(stock.presets[0], None, None)
-            visitor.move(RenderRequest(view=view, appearance=light, city=stock.city, weighting=stock.city.weighting))
-        for visitor in visitors:
-            if not visitor.finished.wait(120.0):
-                raise SystemExit("a picture was never finished")
-            firsts.append(visitor.first)
-            lasts.append(visitor.last)
+            appearance = contents.appearance(contents.appearance_options[0], None, None)
+            client.move(
+                RenderRequest(view=view, appearance=appearance, city=contents.city, weighting=contents.city.weighting)
+            )
+        for client in clients:
+            if not client.finished.wait(120.0):
+                raise SystemExit("a rendering was never finished")
+            firsts.append(client.first)
+            lasts.append(client.final)
         time.sleep(0.2)
     return firsts, lasts
 

@@ -1,10 +1,10 @@
-"""What a visitor who floods the viewer with cameras costs the others.
+"""Effect of a client that floods the viewer with camera messages on other clients.
 
     python -m tests.benchmarks.viewer_flood RUN [--messages 75000] [--seconds 5]
 
-A viewer of the run is started. One visitor says where their camera is as often as they can; then the next visitor
-comes. Printed are how long the next one waits for a first image, and the memory of the viewer before, at the end of
-the flood, and when both have left.
+Starts a viewer of the run. One client sends camera messages as fast as it can; then a second client connects. Prints
+the latency of the second client's first rendering, and the memory of the viewer before, at the end of the flood, and
+after both have left.
 """
 
 import argparse
@@ -21,15 +21,15 @@ from pathlib import Path
 import msgspec
 from websockets.exceptions import ConnectionClosed
 
-from tests.viewer.speaking import CAMERA, Speaker, speaker
+from tests.viewer.websocket_client import CAMERA, PageClient, open_client
 
-REST = 5.0
-"""Seconds after which memory is looked at once more."""
+SETTLE_SECONDS = 5.0
+"""Seconds before memory is measured again."""
 
 
 @contextlib.contextmanager
 def viewer(run: Path) -> Iterator[tuple[int, int]]:
-    """A viewer in a process of its own: its number and port."""
+    """Run a viewer in its own process; yield its process ID and port."""
     command = [sys.executable, "-m", "pipelines", "view", str(run), "--port", "0", "--threads", "1"]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None
@@ -40,42 +40,42 @@ def viewer(run: Path) -> Iterator[tuple[int, int]]:
         process.communicate()
 
 
-def resident(process: int) -> float:
-    """Memory that a process holds, in MiB."""
-    found = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
-    assert found is not None
-    return int(found[1]) / 1024
+def resident_memory(process: int) -> float:
+    """Return the resident memory of a process, in MiB."""
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text())
+    assert match is not None
+    return int(match[1]) / 1024
 
 
-def first_image(port: int) -> float:
-    """Seconds until a new visitor is shown something."""
+def first_rendering(port: int) -> float:
+    """Return the seconds until a new client receives a rendering."""
     start = time.monotonic()
-    with speaker(port) as visitor:
-        visitor.wait_for_picture()
+    with open_client(port) as client:
+        client.wait_for_rendering()
         return time.monotonic() - start
 
 
-def flood(page: Speaker, count: int, seconds: float) -> int:
-    """Say where the camera is, up to that often and long; gives how often it was said."""
+def flood(page: PageClient, count: int, seconds: float) -> int:
+    """Send up to `count` camera messages within `seconds`; return the number sent."""
     camera = {"type": CAMERA["kind"], **{key: value for key, value in CAMERA.items() if key != "kind"}}
-    said = 0
+    sent = 0
 
-    def say() -> None:
-        nonlocal said
+    def send() -> None:
+        nonlocal sent
         with contextlib.suppress(ConnectionClosed, OSError):
-            for said in range(1, count + 1):
-                page.connection.send(msgspec.msgpack.encode(camera | {"fov": 0.5 + said % 100 / 100}))
+            for sent in range(1, count + 1):
+                page.connection.send(msgspec.msgpack.encode(camera | {"fov": 0.5 + sent % 100 / 100}))
 
-    def listen() -> None:
+    def receive() -> None:
         with contextlib.suppress(ConnectionClosed, OSError):
             while True:
                 page.connection.recv()
 
-    threading.Thread(target=listen, daemon=True).start()
-    saying = threading.Thread(target=say, daemon=True)
-    saying.start()
-    saying.join(seconds)
-    return said
+    threading.Thread(target=receive, daemon=True).start()
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    sender.join(seconds)
+    return sent
 
 
 def main() -> None:
@@ -86,21 +86,19 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0)
     options = parser.parse_args()
     with viewer(options.run) as (process, port):
-        alone = min(first_image(port) for _ in range(3))
-        memory = {"before": resident(process)}
-        with speaker(port) as page:
-            page.wait_for_picture()
-            said = flood(page, options.messages, options.seconds)
-            memory["flood"] = resident(process)
-            waited = first_image(port)
-        time.sleep(REST)
-        memory["after"] = resident(process)
-    print(
-        f"{'cameras said':>14}{'first image alone':>20}{'in the flood':>15}" + "".join(f"{key:>10}" for key in memory)
-    )
-    print(f"{said:>14}{alone:>18.2f} s{waited:>13.2f} s", *(f"{size:>5.0f} MiB" for size in memory.values()))
+        alone = min(first_rendering(port) for _ in range(3))
+        memory = {"before": resident_memory(process)}
+        with open_client(port) as page:
+            page.wait_for_rendering()
+            sent = flood(page, options.messages, options.seconds)
+            memory["flood"] = resident_memory(process)
+            waited = first_rendering(port)
+        time.sleep(SETTLE_SECONDS)
+        memory["after"] = resident_memory(process)
+    print(f"{'messages sent':>14}{'first rendering':>20}{'in the flood':>15}" + "".join(f"{key:>10}" for key in memory))
+    print(f"{sent:>14}{alone:>18.2f} s{waited:>13.2f} s", *(f"{size:>5.0f} MiB" for size in memory.values()))
     sizes = {key: round(size, 1) for key, size in memory.items()}
-    times = {"said": said, "alone": round(alone, 3), "waited": round(waited, 3)}
+    times = {"sent": sent, "alone": round(alone, 3), "waited": round(waited, 3)}
     print(json.dumps({"benchmark": "viewer_flood", **times, "mebibytes": sizes}))
 
 

@@ -1,18 +1,17 @@
-"""Visibility against the truth, in a run of the sample city: the experiment behind `City.visibility_threshold`.
+"""Predicted against true visibility in a run of the sample city: the experiment behind `City.visibility_threshold`.
 
     python -m tests.benchmarks.visibility runs/mini_city
 
-Prediction: what the network says of points on rays of photographs that it did not train on, in front of what
-they show (transmittance one) and behind it (zero): correlation, and a table of predicted against true.
+Prediction: the visibility network at points on rays of held-out images, in front of the surface (transmittance one) and
+behind it (zero): correlation, and a table of predicted against true values.
 
-Culling: views of photographs that were held out, and of visitors who stand anywhere in the streets and look
-anywhere. A block is of use where its training cameras see, unobstructed, the asked share of the surfaces in the
-view. For each threshold, at any distance, and for each selection radius alone: how many of the blocks kept are of use
-(precision), how many of those of use in the radius are kept (recall), and how many of the views that any block is
-of use for keep one, where none is left the nearest (served).
+Culling: views of held-out images, and random views in the streets. A block is useful if its training cameras see,
+unobstructed, a given fraction of the surfaces in the view. For each threshold at any distance, and for each selection
+radius alone: the fraction of kept blocks that are useful (precision), the fraction of useful blocks in the radius that
+are kept (recall), and the fraction of views with a useful block that keep one, or fall back to it as nearest (served).
 
-The route `main` is one straight street, where every block sees most of every view; a tour tells more. The figures
-in `blocknerf/city/manifest.py` are from these, with 60 views of each kind:
+The route `main` is one straight street, where every block sees most of every view; a tour is more informative. The
+figures in `blocknerf/city/manifest.py` are from these commands, with 60 views of each kind:
 
     blocknerf sample tour --route tour --drives 2 --positions 40 --width 128 --height 72
     blocknerf ingest tour runs/tour
@@ -38,7 +37,7 @@ from blocknerf.city.manifest import City, read_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import horizontal_distance
-from blocknerf.partition.frame_assignment import FrameAssignment, read_assignment
+from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment
 from blocknerf.rendering.image import render_proposals
 from blocknerf.rendering.protocol import Field
 from blocknerf.town.field import TownField
@@ -48,15 +47,15 @@ from blocknerf.town.town import Town
 THRESHOLDS = (0.0, 0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.3)
 RADII = (0.75, 1.0, 1.25, 1.5, 2.0, 3.0)
 RAYS = 4000
-"""Rays of each block's held-out photographs; each is asked in front of what it meets and behind."""
-REACH = 20.0
-"""How far behind a surface (m) the network is still asked, and how far sky rays count as free."""
-CLEAR = 0.3
-"""Points nearer to a surface (m) are neither in front of nor behind it, at the width of the field's samples."""
-SLACK = 0.1
-"""A camera sees a point if nothing stands in the way until this close to it (m)."""
-AROUND = 12.0
-"""Visitors stand this far (m) beyond the photographs at most."""
+"""Rays of held-out images per block; each is sampled in front of its surface and behind it."""
+MAX_DEPTH_BEHIND = 20.0
+"""Maximum depth of samples behind a surface (m); sky rays are sampled up to three times this."""
+SURFACE_MARGIN = 0.3
+"""Minimum distance of samples from the surface (m), about the width of the field's samples."""
+DEPTH_TOLERANCE = 0.1
+"""A camera sees a point if the ray is free up to this distance from it (m)."""
+VIEW_MARGIN = 12.0
+"""Random views are at most this far (m) outside the bounds of the captured images."""
 BINS = 10
 
 
@@ -65,18 +64,18 @@ class Trial:
     """One block in one view."""
 
     predicted: float
-    """Mean visibility over the view, as culling sees it."""
-    seen: float
-    """Share of the view's surfaces that the block's training cameras see."""
-    away: float
-    """From the camera to the block's origin, in radii."""
+    """Mean predicted visibility over the view, as in culling."""
+    visible: float
+    """Fraction of the view's surfaces that the block's training cameras see."""
+    distance: float
+    """Distance of the camera to the block's origin, in radii."""
     view: int
-    visitor: bool
+    random: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """A run of the sample city, and the town it shows."""
+    """A run of the sample city, and its town."""
 
     town: Town
     capture: Capture
@@ -89,21 +88,19 @@ def main() -> None:
     """Print the tables and one line of JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path, help="a trained run of the sample city")
-    parser.add_argument("--views", type=int, default=60, help="photographs, and as many visitors")
-    parser.add_argument(
-        "--share", type=float, default=0.25, help="of a view's surfaces that a block worth keeping sees"
-    )
+    parser.add_argument("--views", type=int, default=60, help="held-out views, and as many random views")
+    parser.add_argument("--fraction", type=float, default=0.25, help="visible fraction of surfaces of a useful block")
     options = parser.parse_args()
     sample = open_sample(options.run)
     generator = torch.Generator().manual_seed(0)
-    points = {block.name: ask_points(sample, block.name, generator) for block in sample.city.blocks}
+    points = {block.name: sample_points(sample, block.name, generator) for block in sample.city.blocks}
     calibration = print_calibration(points)
     trials = try_culling(sample, options.views, generator)
     culling = {
-        name: print_culling([trial for trial in trials if trial.visitor == visitor], options.share, sample.city)
-        for name, visitor in (("photographs", False), ("visitors", True))
+        name: print_culling([trial for trial in trials if trial.random == random], options.fraction, sample.city)
+        for name, random in (("held_out", False), ("random", True))
     }
-    print(json.dumps({"benchmark": "visibility", "share": options.share, **calibration, "culling": culling}))
+    print(json.dumps({"benchmark": "visibility", "fraction": options.fraction, **calibration, "culling": culling}))
 
 
 def open_sample(path: Path) -> Sample:
@@ -111,7 +108,7 @@ def open_sample(path: Path) -> Sample:
     capture, city = read_capture(run.capture), read_city(run.city)
     spec = read_spec(capture.image_dir)
     if spec is None:
-        raise SystemExit(f"{path}: is no run of the sample city, whose truth is known; train one first")
+        raise SystemExit(f"{path}: not a run of the sample city, so the truth is unknown; train one first")
     return Sample(
         town=Town.build(spec.seed, changed_building=spec.changed_building),
         capture=capture,
@@ -122,28 +119,28 @@ def open_sample(path: Path) -> Sample:
 
 
 @torch.no_grad()
-def ask_points(
+def sample_points(
     sample: Sample, block: str, generator: torch.Generator
 ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points"]]:
-    """Predicted and true transmittance of points on rays of a block's held-out photographs."""
-    field, rays = sample.renderer.cache.get(block).field, photo_rays(sample, block, generator)
+    """Return predicted and true transmittance of points on rays of a block's held-out images."""
+    field, rays = sample.renderer.cache.get(block).field, held_out_rays(sample, block, generator)
     depth = sample.town.measure(rays)
-    share = torch.rand(len(rays), generator=generator)
-    before = field.near + share * (depth.clamp_max(3 * REACH) - CLEAR - field.near)
-    behind = depth + CLEAR + share * (REACH - CLEAR)
-    met = depth.isfinite()
-    front = ask(field, rays, before)
-    back = ask(field, rays[met], behind[met])
+    fraction = torch.rand(len(rays), generator=generator)
+    before = field.near + fraction * (depth.clamp_max(3 * MAX_DEPTH_BEHIND) - SURFACE_MARGIN - field.near)
+    behind = depth + SURFACE_MARGIN + fraction * (MAX_DEPTH_BEHIND - SURFACE_MARGIN)
+    hit = depth.isfinite()
+    front = predict(field, rays, before)
+    back = predict(field, rays[hit], behind[hit])
     return torch.cat([front, back]), torch.cat([torch.ones_like(front), torch.zeros_like(back)])
 
 
-def ask(field: Field, rays: RayBundle, distances: Float[Tensor, "rays"]) -> Float[Tensor, "rays"]:
+def predict(field: Field, rays: RayBundle, distances: Float[Tensor, "rays"]) -> Float[Tensor, "rays"]:
     points = rays.origins + distances[:, None] * rays.directions
     return field.visibility(points[:, None], rays.directions)[:, 0]
 
 
-def photo_rays(sample: Sample, block: str, generator: torch.Generator) -> RayBundle:
-    """Rays through random pixels of a block's held-out photographs, none of them masked."""
+def held_out_rays(sample: Sample, block: str, generator: torch.Generator) -> RayBundle:
+    """Return rays through random unmasked pixels of a block's held-out images."""
     held_out = torch.tensor(sample.members[block].test_frames)
     frames = held_out[torch.randint(len(held_out), (RAYS,), generator=generator)]
     cameras = sample.capture.cameras()
@@ -182,109 +179,110 @@ def correlation(first: Tensor, second: Tensor) -> float:
 
 @torch.no_grad()
 def try_culling(sample: Sample, count: int, generator: torch.Generator) -> list[Trial]:
-    """Every block in views of both kinds."""
-    photographs, visitors = photograph_views(sample, count), visitor_views(sample, count, generator)
-    views = [(view, False) for view in photographs] + [(view, True) for view in visitors]
+    """Return a trial for every block in views of both kinds."""
+    held_out, random_views = held_out_views(sample, count), views_in_streets(sample, count, generator)
+    views = [(view, False) for view in held_out] + [(view, True) for view in random_views]
     rays = [view.generate_rays(0).flatten() for view, _ in views]
-    depths = [sample.town.measure(each) for each in rays]
-    met = [depth.isfinite() for depth in depths]
+    depths = [sample.town.measure(bundle) for bundle in rays]
+    hits = [depth.isfinite() for depth in depths]
     surfaces = [
-        each.origins[hit] + depth[hit, None] * each.directions[hit]
-        for each, depth, hit in zip(rays, depths, met, strict=True)
+        bundle.origins[hit] + depth[hit, None] * bundle.directions[hit]
+        for bundle, depth, hit in zip(rays, depths, hits, strict=True)
     ]
     trials = []
     for block in sample.city.blocks:
         cameras = sample.capture.cameras()[torch.tensor(sample.members[block.name].frames)]
-        seen = sees(sample.town, cameras, torch.cat(surfaces)).split([len(each) for each in surfaces])
+        visible = visible_points(sample.town, cameras, torch.cat(surfaces)).split([len(points) for points in surfaces])
         field = sample.renderer.cache.get(block.name).field
-        for number, ((view, visitor), share) in enumerate(zip(views, seen, strict=True)):
+        for number, ((view, random), mask) in enumerate(zip(views, visible, strict=True)):
             x, y, z = view.centers[0].tolist()
             trials.append(
                 Trial(
                     predicted=float(render_proposals(field, view).visibility.mean()),
-                    seen=float(share.float().mean()) if len(share) else 0.0,
-                    away=horizontal_distance((x, y, z), block) / block.radius,
+                    visible=float(mask.float().mean()) if len(mask) else 0.0,
+                    distance=horizontal_distance((x, y, z), block) / block.radius,
                     view=number,
-                    visitor=visitor,
+                    random=random,
                 )
             )
     return trials
 
 
-def sees(town: Town, cameras: Cameras, points: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
-    """Which points lie in the view of any camera with nothing in between."""
-    seen = torch.zeros(len(points), dtype=torch.bool)
+def visible_points(town: Town, cameras: Cameras, points: Float[Tensor, "points 3"]) -> Bool[Tensor, "points"]:
+    """Return which points any camera sees without occlusion."""
+    visible = torch.zeros(len(points), dtype=torch.bool)
     for i in range(len(cameras)):
-        asked = (~seen).nonzero()[:, 0]
-        asked = asked[cameras.project(points[asked], i)[2]]
-        offsets = points[asked] - cameras.centers[i]
+        candidates = (~visible).nonzero()[:, 0]
+        candidates = candidates[cameras.project(points[candidates], i)[2]]
+        offsets = points[candidates] - cameras.centers[i]
         lengths = offsets.norm(dim=-1)
         rays = RayBundle(
             origins=cameras.centers[i].expand_as(offsets),
             directions=offsets / lengths[:, None],
             pixel_radii=torch.zeros_like(lengths),
         )
-        seen[asked] = town.measure(rays) > lengths - SLACK
-    return seen
+        visible[candidates] = town.measure(rays) > lengths - DEPTH_TOLERANCE
+    return visible
 
 
-def photograph_views(sample: Sample, count: int) -> list[Cameras]:
-    """Held-out photographs, evenly spread: every n-th would fall in step with the cameras of the rig."""
+def held_out_views(sample: Sample, count: int) -> list[Cameras]:
+    """Return evenly spaced views of held-out images; every n-th would alias with the cameras of the rig."""
     held_out = [i for i in range(len(sample.capture)) if sample.city.is_test_frame(i)]
-    chosen = torch.linspace(0, len(held_out) - 1, min(count, len(held_out))).round().int().tolist()
+    indices = torch.linspace(0, len(held_out) - 1, min(count, len(held_out))).round().int().tolist()
     cameras = sample.capture.cameras()
-    return [low_res_camera(cameras[held_out[i]]) for i in chosen]
+    return [low_res_camera(cameras[held_out[i]]) for i in indices]
 
 
-def visitor_views(sample: Sample, count: int, generator: torch.Generator) -> list[Cameras]:
-    """Cameras anywhere around the photographs, not within a wall, that look in any direction along the ground."""
+def views_in_streets(sample: Sample, count: int, generator: torch.Generator) -> list[Cameras]:
+    """Return random cameras around the captured images, outside solids, that look horizontally."""
     centers = sample.capture.cameras().centers
-    low, high = centers.amin(0) - AROUND, centers.amax(0) + AROUND
+    low, high = centers.amin(0) - VIEW_MARGIN, centers.amax(0) + VIEW_MARGIN
     low[2], high[2] = 1.5, 6.0
-    solid, eyes = TownField(sample.town), []
-    while len(eyes) < count:
-        eye = low + torch.rand(3, generator=generator) * (high - low)
-        if float(solid.density(eye[None], torch.full((1,), 1.0))[0]) == 0.0:
-            eyes.append(eye)
-    places, turns = torch.stack(eyes), torch.rand(count, generator=generator) * 2 * torch.pi
-    ahead = torch.stack([turns.cos(), turns.sin(), torch.zeros(count)], -1)
+    field, positions = TownField(sample.town), []
+    while len(positions) < count:
+        position = low + torch.rand(3, generator=generator) * (high - low)
+        if float(field.density(position[None], torch.full((1,), 1.0))[0]) == 0.0:
+            positions.append(position)
+    centers, angles = torch.stack(positions), torch.rand(count, generator=generator) * 2 * torch.pi
+    ahead = torch.stack([angles.cos(), angles.sin(), torch.zeros(count)], -1)
     size = sample.capture.frames[0].intrinsics
-    cameras = Cameras.pinhole(look_at(places, places + ahead), focal=size.fx, width=size.width, height=size.height)
+    cameras = Cameras.pinhole(look_at(centers, centers + ahead), focal=size.fx, width=size.width, height=size.height)
     return [low_res_camera(cameras[i]) for i in range(count)]
 
 
-def print_culling(trials: list[Trial], share: float, city: City) -> dict[str, object]:
-    """Figures of every threshold at any distance, of every radius without a threshold, and of the run's own."""
-    useful = [trial for trial in trials if trial.seen >= share]
-    alike = correlation(torch.tensor([t.predicted for t in trials]), torch.tensor([t.seen for t in trials]))
-    print(
-        f"\n{'visitors' if trials[0].visitor else 'photographs'}: {len(trials)} blocks in views, {len(useful)} useful"
-    )
-    print(f"correlation of predicted visibility and share seen: {alike:.3f}")
+def print_culling(trials: list[Trial], fraction: float, city: City) -> dict[str, object]:
+    """Print a row per threshold at any distance, per radius without threshold, and for the settings of the run."""
+    useful = [trial for trial in trials if trial.visible >= fraction]
+    agreement = correlation(torch.tensor([t.predicted for t in trials]), torch.tensor([t.visible for t in trials]))
+    kind = "random views" if trials[0].random else "held-out views"
+    print(f"\n{kind}: {len(trials)} blocks in views, {len(useful)} useful")
+    print(f"correlation of predicted visibility and visible fraction: {agreement:.3f}")
     print("radius  threshold  kept  precision  recall  served")
     settings = [(math.inf, threshold) for threshold in THRESHOLDS]
     settings += [(radius, 0.0) for radius in RADII]
     settings += [(city.selection_radius, city.visibility_threshold)]
     rows = []
     for radius, threshold in settings:
-        row = [radius, threshold, *judge(trials, share, radius, threshold)]
+        row = [radius, threshold, *evaluate_culling(trials, fraction, radius, threshold)]
         print("{:6.2f}  {:9.2f}  {:4}  {:9.1%}  {:6.1%}  {:6.1%}".format(*row))
         rows.append([None if figure == math.inf else round(figure, 4) for figure in row])
-    return {"correlation": round(alike, 4), "rows": rows}
+    return {"correlation": round(agreement, 4), "rows": rows}
 
 
-def judge(trials: list[Trial], share: float, radius: float, threshold: float) -> tuple[int, float, float, float]:
-    """Blocks kept, precision, recall, and views served."""
-    near = [trial for trial in trials if trial.away < radius]
+def evaluate_culling(
+    trials: list[Trial], fraction: float, radius: float, threshold: float
+) -> tuple[int, float, float, float]:
+    """Return the number of kept blocks, precision, recall, and fraction of views served."""
+    near = [trial for trial in trials if trial.distance < radius]
     kept = [trial for trial in near if trial.predicted >= threshold]
-    right = [trial for trial in kept if trial.seen >= share]
-    wanted = sum(trial.seen >= share for trial in near)
-    could = {trial.view for trial in trials if trial.seen >= share}
-    left = {trial.view for trial in kept}
-    nearest = {trial.view: trial for trial in sorted(trials, key=lambda trial: -trial.away)}
-    stand_ins = {view for view, trial in nearest.items() if view not in left and trial.seen >= share}
-    served = len({trial.view for trial in right} | stand_ins) / max(1, len(could))
-    return len(kept), len(right) / max(1, len(kept)), len(right) / max(1, wanted), served
+    useful = [trial for trial in kept if trial.visible >= fraction]
+    relevant = sum(trial.visible >= fraction for trial in near)
+    servable = {trial.view for trial in trials if trial.visible >= fraction}
+    kept_views = {trial.view for trial in kept}
+    nearest = {trial.view: trial for trial in sorted(trials, key=lambda trial: -trial.distance)}
+    fallbacks = {view for view, trial in nearest.items() if view not in kept_views and trial.visible >= fraction}
+    served = len({trial.view for trial in useful} | fallbacks) / max(1, len(servable))
+    return len(kept), len(useful) / max(1, len(kept)), len(useful) / max(1, relevant), served
 
 
 if __name__ == "__main__":

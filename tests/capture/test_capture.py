@@ -1,4 +1,4 @@
-"""What a capture gives, what its file keeps, and what is refused in either."""
+"""Captures, their file, and the errors of both."""
 
 import json
 import shutil
@@ -20,14 +20,14 @@ from blocknerf.geometry import se3_exp
 LENS = Intrinsics(width=12, height=8, fx=10.0, fy=11.0, cx=6.5, cy=4.0)
 
 
-def frame(name: str, x: float = 0.0, **facts) -> Frame:
+def frame(name: str, x: float = 0.0, **metadata) -> Frame:
     pose = ((1.0, 0.0, 0.0, x), (0.0, 0.0, 1.0, 0.0), (0.0, -1.0, 0.0, 2.0))
     defaults = {"image": name, "intrinsics": LENS, "camera_to_world": pose, "segment": "0", "camera": "0"}
-    return Frame(name=name, **(defaults | facts))
+    return Frame(name=name, **(defaults | metadata))
 
 
-def capture_of(*frames: Frame, **facts) -> Capture:
-    return Capture(frames=frames, **({"image_dir": Path("/photos"), "is_metric": True, "source": "a test"} | facts))
+def capture_of(*frames: Frame, **metadata) -> Capture:
+    return Capture(frames=frames, **({"image_dir": Path("/photos"), "is_metric": True, "source": "a test"} | metadata))
 
 
 def test_cameras_follow_the_frames():
@@ -53,10 +53,10 @@ def test_segments_index_and_select():
     assert capture.segments == {"two": [0, 2], "one": [1]}
     assert list(capture.segments) == ["two", "one"]
     assert capture.index("c") == 2
-    assert [one.name for one in capture.select([2, 0]).frames] == ["c", "a"]
+    assert [selected.name for selected in capture.select([2, 0]).frames] == ["c", "a"]
 
 
-def test_pictures_and_masks_match_their_cameras(write_transforms):
+def test_images_and_masks_match_their_cameras(write_transforms):
     capture = read_transforms(write_transforms())
     for downscale in (1, 2, 3):
         cameras = capture.cameras().scaled(1 / downscale)
@@ -69,7 +69,7 @@ def test_pictures_and_masks_match_their_cameras(write_transforms):
     assert capture.read_mask(0) is None
 
 
-def test_points_are_read_when_there_are_any(write_transforms):
+def test_points_are_read_if_present(write_transforms):
     capture = read_transforms(write_transforms())
     points = capture.read_sparse_points()
     assert points is not None
@@ -78,28 +78,28 @@ def test_points_are_read_when_there_are_any(write_transforms):
     assert replace(capture, sparse_points=None).read_sparse_points() is None
 
 
-def test_files_are_checked_by_what_lies_on_disk(write_transforms):
+def test_missing_image_files_raise(write_transforms):
     capture = read_transforms(write_transforms())
     check_files(capture)
     (capture.image_dir / "images" / "2.png").unlink()
-    with pytest.raises(CaptureError, match=r"images/2\.png: this picture does not exist"):
+    with pytest.raises(CaptureError, match=r"images/2\.png: this image does not exist"):
         check_files(capture)
-    with pytest.raises(CaptureError, match=r"images/2\.png: this picture does not exist"):
+    with pytest.raises(CaptureError, match=r"images/2\.png: this image does not exist"):
         capture.read_image(2)
 
 
 @pytest.mark.parametrize("index", [3, -1])
-def test_an_index_out_of_range_is_refused(write_transforms, index):
+def test_an_index_out_of_range_raises(write_transforms, index):
     capture = read_transforms(write_transforms())
     for use in (capture.read_image, capture.read_mask, lambda i: capture.select([0, i])):
         with pytest.raises(CaptureError, match=f"frame index {index} is out of range; give 0 to 2"):
             use(index)
 
 
-def test_what_no_capture_can_be():
+def test_invalid_captures_raise():
     with pytest.raises(CaptureError, match="the capture has no frames; give at least one"):
         capture_of()
-    with pytest.raises(CaptureError, match="duplicate frame a; list each photograph once"):
+    with pytest.raises(CaptureError, match="duplicate frame a; list each image once"):
         capture_of(frame("a"), frame("a"))
     with pytest.raises(CaptureError, match="duplicate frame x"):
         capture_of(frame("a", image="x"), frame("b", image="x"))
@@ -111,7 +111,7 @@ def test_what_no_capture_can_be():
         capture_of(frame("a"), sparse_points="../a.ply")
 
 
-def test_a_frame_checks_itself():
+def test_invalid_frames_raise():
     with pytest.raises(CaptureError, match=r"frame a: the pose is not rigid \(scale 2\)"):
         frame("a", camera_to_world=((2.0, 0.0, 0.0, 0.0), (0.0, 2.0, 0.0, 0.0), (0.0, 0.0, 2.0, 0.0)))
     assert frame("a", image="12:30:05.jpg").image == "12:30:05.jpg"
@@ -133,11 +133,11 @@ def test_nearly_rigid_poses_become_exactly_rigid(tangent, error):
 
 
 def rich_capture(folder) -> Capture:
-    """A capture in which every optional fact is there once and absent once."""
+    """A capture in which every optional field is present in one frame and absent in another."""
     fisheye = Intrinsics(
         width=12, height=8, fx=0.1 + 0.2, fy=1 / 3, cx=6.0, cy=4.0, model=CameraModel.FISHEYE, distortion=(0.1,) * 6
     )
-    facts = {
+    metadata = {
         "mask": "m/ä.png",
         "sky_mask": "s/ä.png",
         "timestamp": 1317042145.964,
@@ -146,7 +146,7 @@ def rich_capture(folder) -> Capture:
         "grayscale": True,
     }
     pose = parse_pose(se3_exp(torch.full((1, 6), 0.3, dtype=torch.float64))[0].numpy())
-    rich = frame("straße/2", intrinsics=fisheye, segment="drive", camera="left", camera_to_world=pose, **facts)
+    rich = frame("straße/2", intrinsics=fisheye, segment="first", camera="left", camera_to_world=pose, **metadata)
     return capture_of(
         frame("a"),
         rich,
@@ -158,7 +158,7 @@ def rich_capture(folder) -> Capture:
     )
 
 
-def test_the_file_keeps_everything_exactly(tmp_path):
+def test_the_file_round_trips_exactly(tmp_path):
     capture, path = rich_capture(tmp_path / "photos"), tmp_path / "runs" / "one" / "capture.json"
     write_capture(capture, path)
     assert read_capture(path) == capture
@@ -186,7 +186,7 @@ def test_a_file_from_before_sky_masks_is_read(tmp_path):
     assert read_capture(path).frames[0].sky_mask is None
 
 
-def test_photographs_and_run_move_together(tmp_path, write_transforms):
+def test_images_and_run_can_be_moved_together(tmp_path, write_transforms):
     folder = write_transforms()
     write_capture(read_transforms(folder), folder / "run" / "capture.json")
     shutil.move(folder, tmp_path / "elsewhere")
@@ -220,13 +220,13 @@ CORRUPT = {
     ),
     "wrong kind": (
         lambda d: d.update(is_metric="yes"),
-        ": metric is 'yes', not true or false; correct it, or ingest the capture again",
+        ": is_metric is 'yes', not true or false; correct it, or ingest the capture again",
     ),
     "long wrong kind": (
         lambda d: d.update(geo_origin="x" * 60),
         ": geo_origin is 'xxxxxxxxxxxxxxxxx...xxxxxxxxxxxxxxxxxx', not a list of 3 numbers; correct it",
     ),
-    "unknown frame key": (set_frame("colour", 1), ": frames[1].colour is an unknown key"),
+    "unknown frame key": (set_frame("color", 1), ": frames[1].color is an unknown key"),
     "missing frame key": (lambda d: d["frames"][1].pop("gps"), ": frames[1].gps is missing"),
     "camera out of range": (
         set_frame("intrinsics", 2),
@@ -253,8 +253,8 @@ CORRUPT = {
 
 
 @pytest.mark.parametrize("name", CORRUPT)
-def test_a_corrupt_file_is_refused_in_one_line(tmp_path, name):
-    edit, complaint = CORRUPT[name]
+def test_a_corrupt_file_raises_a_one_line_message(tmp_path, name):
+    edit, message = CORRUPT[name]
     path = tmp_path / "capture.json"
     write_capture(rich_capture(tmp_path), path)
     data = json.loads(path.read_text())
@@ -262,12 +262,12 @@ def test_a_corrupt_file_is_refused_in_one_line(tmp_path, name):
     path.write_text(json.dumps(data))
     with pytest.raises(CaptureError) as caught:
         read_capture(path)
-    assert complaint in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).startswith(f"{path}: ")
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_cut_short_is_refused(tmp_path):
+def test_a_truncated_file_raises(tmp_path):
     path = tmp_path / "capture.json"
     write_capture(rich_capture(tmp_path), path)
     path.write_bytes(path.read_bytes()[:-40])

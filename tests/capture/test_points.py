@@ -1,4 +1,4 @@
-"""PLY files: what is written is read, what others write is read, what is broken is named."""
+"""PLY files: round trips, files of other programs, and errors of broken files."""
 
 import os
 
@@ -10,9 +10,9 @@ from blocknerf.errors import CaptureError
 
 
 def cloud(count: int = 7, colored: bool = True) -> PointCloud:
-    chance = np.random.default_rng(2)
-    colors = chance.integers(0, 256, (count, 3), dtype=np.uint8) if colored else None
-    return PointCloud(positions=chance.normal(0, 30, (count, 3)).astype(np.float32), colors=colors)
+    rng = np.random.default_rng(2)
+    colors = rng.integers(0, 256, (count, 3), dtype=np.uint8) if colored else None
+    return PointCloud(positions=rng.normal(0, 30, (count, 3)).astype(np.float32), colors=colors)
 
 
 @pytest.mark.parametrize("count", [0, 1, 1000])
@@ -20,12 +20,12 @@ def cloud(count: int = 7, colored: bool = True) -> PointCloud:
 def test_round_trip_is_exact(tmp_path, count, colored):
     points = cloud(count, colored)
     write_ply(points, tmp_path / "a.ply")
-    found = read_ply(tmp_path / "a.ply")
-    assert len(found) == count
-    assert np.array_equal(found.positions, points.positions)
-    assert (found.colors is None) == (not colored)
+    result = read_ply(tmp_path / "a.ply")
+    assert len(result) == count
+    assert np.array_equal(result.positions, points.positions)
+    assert (result.colors is None) == (not colored)
     if colored:
-        assert np.array_equal(found.colors, points.colors)
+        assert np.array_equal(result.colors, points.colors)
 
 
 def test_ascii_with_doubles_other_properties_and_faces(tmp_path):
@@ -36,25 +36,27 @@ def test_ascii_with_doubles_other_properties_and_faces(tmp_path):
         "element face 1\nproperty list uchar int vertex_indices\nend_header\n"
         "1 2 3 0.5 255 0 7\n-1.5 1e3 0 0 1 2 3\n3 0 1 1\n"
     )
-    found = read_ply(tmp_path / "a.ply")
-    assert found.positions.tolist() == [[1, 2, 3], [-1.5, 1000, 0]]
-    assert found.colors is not None
-    assert found.colors.tolist() == [[255, 0, 7], [1, 2, 3]]
+    result = read_ply(tmp_path / "a.ply")
+    assert result.positions.tolist() == [[1, 2, 3], [-1.5, 1000, 0]]
+    assert result.colors is not None
+    assert result.colors.tolist() == [[255, 0, 7], [1, 2, 3]]
 
 
-@pytest.mark.parametrize(("encoding", "order"), [("binary_little_endian", "<"), ("binary_big_endian", ">")])
-def test_binary_with_other_orders_kinds_and_windows_line_ends(tmp_path, encoding, order):
-    rows = np.zeros(3, [("red", "u1"), ("green", "u1"), ("blue", "u1"), ("x", f"{order}f8"), ("y", f"{order}f8")])
-    rows = np.zeros(3, [*rows.dtype.descr, ("z", f"{order}f8"), ("quality", f"{order}i2")])
+@pytest.mark.parametrize(("encoding", "byte_order"), [("binary_little_endian", "<"), ("binary_big_endian", ">")])
+def test_binary_with_other_byte_orders_types_and_windows_line_ends(tmp_path, encoding, byte_order):
+    rows = np.zeros(
+        3, [("red", "u1"), ("green", "u1"), ("blue", "u1"), ("x", f"{byte_order}f8"), ("y", f"{byte_order}f8")]
+    )
+    rows = np.zeros(3, [*rows.dtype.descr, ("z", f"{byte_order}f8"), ("quality", f"{byte_order}i2")])
     rows["x"], rows["z"], rows["green"], rows["quality"] = [1, 2, 3], -4.25, 9, 77
     header = f"ply\r\nformat {encoding} 1.0\r\nelement vertex 3\r\n"
     header += "".join(f"property uint8 {name}\r\n" for name in ("red", "green", "blue"))
     header += "".join(f"property float64 {axis}\r\n" for axis in "xyz") + "property int16 quality\r\nend_header\r\n"
     (tmp_path / "a.ply").write_bytes(header.encode() + rows.tobytes())
-    found = read_ply(tmp_path / "a.ply")
-    assert found.positions.tolist() == [[1, 0, -4.25], [2, 0, -4.25], [3, 0, -4.25]]
-    assert found.colors is not None
-    assert found.colors.tolist() == [[0, 9, 0]] * 3
+    result = read_ply(tmp_path / "a.ply")
+    assert result.positions.tolist() == [[1, 0, -4.25], [2, 0, -4.25], [3, 0, -4.25]]
+    assert result.colors is not None
+    assert result.colors.tolist() == [[0, 9, 0]] * 3
 
 
 def test_colors_from_zero_to_one_become_bytes(tmp_path):
@@ -71,7 +73,7 @@ BINARY = HEAD.replace("ascii", "binary_little_endian")
 
 
 @pytest.mark.parametrize(
-    ("content", "complaint"),
+    ("content", "message"),
     [
         ("", "no PLY header"),
         ("\x89PNG and so on", "no PLY header"),
@@ -87,8 +89,8 @@ BINARY = HEAD.replace("ascii", "binary_little_endian")
         (HEAD.replace("vertex 2", "vertex"), "its header is damaged"),
         (HEAD.replace("float z", "list uchar int z"), "property 'z' is of kind 'list'"),
         (HEAD.replace("property float z\n", ""), "vertices have no 'z'"),
-        (HEAD.replace("float z", "float y"), "property 'y' stands twice"),
-        (HEAD.replace("element vertex 2\n", "element face 1\nelement vertex 2\n"), "'face' stands before the vertices"),
+        (HEAD.replace("float z", "float y"), "property 'y' appears twice"),
+        (HEAD.replace("element vertex 2\n", "element face 1\nelement vertex 2\n"), "'face' comes before the vertices"),
         ("ply\nformat ascii 1.0\nend_header\n", "it declares no vertices"),
         (HEAD.replace("vertex 2", "vertex -2"), "an impossible number of 'vertex'"),
         (HEAD.replace("vertex 2", "vertex 99999999999999999999"), "an impossible number of 'vertex'"),
@@ -102,13 +104,13 @@ BINARY = HEAD.replace("ascii", "binary_little_endian")
         (HEAD + " \n\n", "cut short: 0 of 2 points"),
     ],
 )
-def test_broken_files_are_refused_in_one_line(tmp_path, content, complaint):
+def test_broken_files_raise_a_one_line_message(tmp_path, content, message):
     path = tmp_path / "points3D.ply"
     path.write_bytes(content.encode("latin-1"))
     with pytest.raises(CaptureError) as caught:
         read_ply(path)
     assert str(caught.value).startswith(f"{path}: not a usable point cloud (")
-    assert complaint in str(caught.value)
+    assert message in str(caught.value)
     assert str(caught.value).endswith("; write it again as a PLY of vertices")
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < len(str(path)) + 200
@@ -116,17 +118,17 @@ def test_broken_files_are_refused_in_one_line(tmp_path, content, complaint):
 
 @pytest.mark.parametrize("content", [BINARY.replace("vertex 2", "vertex 200000000"), HEAD])
 @pytest.mark.parametrize("reader", [read_ply, check_ply])
-def test_more_points_than_memory_is_meant_for_are_refused_unread(tmp_path, content, reader):
+def test_too_many_points_raise_before_they_are_read(tmp_path, content, reader):
     path = tmp_path / "lidar.ply"
     with path.open("wb") as stream:
         stream.write(content.encode())
         stream.truncate(40 << 30)
-    with pytest.raises(CaptureError, match=r"MiB of points, of which at most 2,048 are read; thin them"):
+    with pytest.raises(CaptureError, match=r"MiB of points, more than the limit of 2,048 MiB; thin them"):
         reader(path)
 
 
 @pytest.mark.parametrize("reader", [read_ply, check_ply])
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path, reader):
+def test_a_file_that_is_not_regular_raises_immediately(tmp_path, reader):
     os.mkfifo(tmp_path / "pipe.ply")
     (tmp_path / "endless.ply").symlink_to("/dev/zero")
     for name in ("pipe", "endless"):
@@ -134,7 +136,7 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, reader):
             reader(tmp_path / f"{name}.ply")
 
 
-def test_a_check_reads_the_header_alone(tmp_path):
+def test_check_ply_finds_a_truncated_file(tmp_path):
     write_ply(cloud(3), tmp_path / "a.ply")
     check_ply(tmp_path / "a.ply")
     content = (tmp_path / "a.ply").read_bytes()

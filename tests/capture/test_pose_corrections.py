@@ -1,4 +1,4 @@
-"""Motions, offsets and their file: round trips, what they do to poses, and what is refused."""
+"""Rigid transforms, pose corrections and their file: round trips, corrected poses, and errors."""
 
 import json
 import math
@@ -32,7 +32,7 @@ MOTION = PivotTransform(pivot=(5.0, 1.0, 2.0), rotation=(0.0, 0.0, math.pi / 2),
 
 @given(triple, st.tuples(*[st.floats(-1.7, 1.7)] * 3), triple)
 @settings(max_examples=100, deadline=None)
-def test_a_motion_and_its_matrix_are_one(pivot: tuple, rotation: tuple, translation: tuple) -> None:
+def test_a_transform_round_trips_through_its_matrix(pivot: tuple, rotation: tuple, translation: tuple) -> None:
     motion = PivotTransform(pivot=pivot, rotation=rotation, translation=translation)
     assert is_rigid(motion.matrix)
     back = PivotTransform.of_matrix(motion.matrix, torch.tensor(pivot, dtype=torch.float64))
@@ -42,7 +42,7 @@ def test_a_motion_and_its_matrix_are_one(pivot: tuple, rotation: tuple, translat
     assert torch.allclose(elsewhere.matrix, motion.matrix, atol=1e-9)
 
 
-def test_the_logarithm_undoes_the_exponential() -> None:
+def test_the_rotation_vector_inverts_se3_exp() -> None:
     tangents = torch.rand(50, 6, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3.4 - 1.7
     for tangent, matrix in zip(tangents, se3_exp(tangents), strict=True):
         motion = PivotTransform.of_matrix(matrix, torch.zeros(3, dtype=torch.float64))
@@ -51,7 +51,7 @@ def test_the_logarithm_undoes_the_exponential() -> None:
         assert motion.rotation == pytest.approx(tangent[3:].tolist(), abs=1e-9)
 
 
-def test_a_turn_about_a_pivot_leaves_it_but_for_the_shift() -> None:
+def test_the_pivot_moves_by_the_translation_alone() -> None:
     assert MOTION.matrix[:, :3] @ torch.tensor(MOTION.pivot).double() + MOTION.matrix[:, 3] == pytest.approx(
         torch.tensor([5.0, 1.5, 2.0]).double()
     )
@@ -69,43 +69,43 @@ def capture() -> Capture:
     return Capture(image_dir=Path("anywhere"), frames=tuple(frames), is_metric=True, source="test")
 
 
-def offsets() -> PoseCorrections:
+def corrections() -> PoseCorrections:
     return PoseCorrections(
         corrections=(PoseCorrection(pose_segment=PoseSegment(segment="b"), frames=3, motion=MOTION),)
     )
 
 
-def test_refined_poses_are_those_of_moved_cameras() -> None:
-    before, after = capture().cameras(), apply_corrections(capture(), offsets()).cameras()
+def test_corrected_poses_equal_transformed_cameras() -> None:
+    before, after = capture().cameras(), apply_corrections(capture(), corrections()).cameras()
     assert torch.equal(after.camera_to_world[::2], before.camera_to_world[::2])
     assert torch.allclose(after.camera_to_world[1::2], MOTION.apply(before[1::2]).camera_to_world)
     back = compose(invert(MOTION.matrix).expand(3, 3, 4), after.camera_to_world[1::2].double())
     assert torch.allclose(back, before.camera_to_world[1::2].double(), atol=1e-5)
 
 
-def test_cameras_are_moved_where_they_lie() -> None:
-    """A device without numbers stands for every device that is not the processor."""
+def test_transformed_cameras_stay_on_their_device() -> None:
+    """The meta device represents every device other than the CPU."""
     assert MOTION.apply(capture().cameras().to("meta")).camera_to_world.device.type == "meta"
 
 
-def test_offsets_are_found_by_their_stretch() -> None:
-    assert offsets().of(PoseSegment(segment="b")) == MOTION
-    assert offsets().of(PoseSegment(segment="b", number=1)) is None
+def test_corrections_are_found_by_pose_segment() -> None:
+    assert corrections().of(PoseSegment(segment="b")) == MOTION
+    assert corrections().of(PoseSegment(segment="b", number=1)) is None
 
 
-def test_offsets_survive_their_file(tmp_path: Path) -> None:
-    stored = replace(offsets(), segment_length=2.5)
+def test_corrections_round_trip_through_their_file(tmp_path: Path) -> None:
+    stored = replace(corrections(), segment_length=2.5)
     write_corrections(stored, tmp_path / "pose_corrections.json")
     assert read_corrections(tmp_path / "pose_corrections.json") == stored
 
 
-def offset_of(**changes: object) -> dict:
-    (offset,) = corrections_to_json(offsets().corrections)
-    return offset | changes
+def correction_with(**changes: object) -> dict:
+    (correction,) = corrections_to_json(corrections().corrections)
+    return correction | changes
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (
             {"format": "blocknerf.pose-corrections/9"},
@@ -115,34 +115,36 @@ def offset_of(**changes: object) -> dict:
         ({"pose_corrections": 3}, "pose_corrections is 3, not a list; correct it, or train the block again"),
         ({"pose_corrections": []}, "pose_corrections is empty; list at least one, or train the block again"),
         (
-            {"pose_corrections": [offset_of(frames=0)]},
+            {"pose_corrections": [correction_with(frames=0)]},
             r"pose_corrections\[0\].frames is 0, not a whole number of 1 or more; correct",
         ),
         ({"pose_corrections": [{"segment": "b"}]}, r"pose_corrections\[0\].pose_segment is missing"),
         ({"more": 1}, "more is an unknown key; remove it, or train the block again"),
     ],
 )
-def test_broken_files_are_refused(tmp_path: Path, change: dict, told: str) -> None:
+def test_broken_files_raise(tmp_path: Path, change: dict, message: str) -> None:
     path = tmp_path / "pose_corrections.json"
-    write_corrections(offsets(), path)
+    write_corrections(corrections(), path)
     path.write_text(json.dumps(json.loads(path.read_text()) | change))
-    with pytest.raises(CaptureError, match=told) as caught:
+    with pytest.raises(CaptureError, match=message) as caught:
         read_corrections(path)
     assert str(caught.value).startswith(f"{path}: ")
 
 
-def test_a_motion_that_is_not_finite_is_refused(tmp_path: Path) -> None:
+def test_a_transform_that_is_not_finite_raises(tmp_path: Path) -> None:
     path = tmp_path / "pose_corrections.json"
-    write_corrections(offsets(), path)
+    write_corrections(corrections(), path)
     path.write_text(path.read_text().replace("0.5", "Infinity"))
     with pytest.raises(CaptureError, match=r"pose_corrections\[0\].translation\[1\] is inf, not a finite number"):
         read_corrections(path)
 
 
-def test_the_file_of_another_block_is_refused(tmp_path: Path) -> None:
+def test_the_file_of_another_block_raises(tmp_path: Path) -> None:
     path = tmp_path / "b000" / "pose_corrections.json"
-    write_corrections(offsets(), path, block="b000")
-    assert read_corrections(path) == offsets()
+    write_corrections(corrections(), path, block="b000")
+    assert read_corrections(path) == corrections()
     path.write_text(path.read_text().replace('"b000"', '"b001"'))
-    with pytest.raises(CaptureError, match=r"poses\.json: block is 'b001', another block; train the block again"):
+    with pytest.raises(
+        CaptureError, match=r"pose_corrections\.json: block is 'b001', another block; train the block again"
+    ):
         read_corrections(path)

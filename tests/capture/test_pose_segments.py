@@ -1,4 +1,4 @@
-"""How drives are divided: along their way, whatever the order of their frames."""
+"""Pose segments divide driving segments along their path, in any order of frames."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -25,43 +25,43 @@ def capture_of(*frames: Frame) -> Capture:
     return Capture(image_dir=Path("anywhere"), frames=frames, is_metric=True, source="test")
 
 
-def two_drives(*, timed: bool = True) -> Capture:
-    """A drive of 20 units with two cameras side by side, in turn, and a short one of 4."""
+def two_segments(*, timed: bool = True) -> Capture:
+    """A segment of 20 units with two alternating cameras side by side, and a short one of 4."""
     cameras = ((x, camera) for x in range(21) for camera in "ab")
     long = [frame("long", camera, float(x), y=0.5 * (camera == "b"), timed=timed) for x, camera in cameras]
     return capture_of(*long, *(frame("short", "a", float(x), timed=timed) for x in range(5)))
 
 
 def numbers(capture: Capture, segment: str, length: float) -> list[int]:
-    found = zip(capture.frames, pose_segments(capture, length), strict=True)
-    return [stretch.number for frame, stretch in found if frame.segment == segment]
+    pairs = zip(capture.frames, pose_segments(capture, length), strict=True)
+    return [pose_segment.number for frame, pose_segment in pairs if frame.segment == segment]
 
 
 def test_whole_segments_by_default() -> None:
-    capture = two_drives()
-    assert pose_segments(capture) == tuple(PoseSegment(segment=each.segment) for each in capture.frames)
+    capture = two_segments()
+    assert pose_segments(capture) == tuple(PoseSegment(segment=frame.segment) for frame in capture.frames)
 
 
 @pytest.mark.parametrize("timed", [True, False])
 def test_pieces_are_equally_long_and_rigs_stay_together(timed: bool) -> None:
-    capture = two_drives(timed=timed)
+    capture = two_segments(timed=timed)
     pairs = numbers(capture, "long", 5.0)
     assert pairs[::2] == pairs[1::2] == [0] * 5 + [1] * 5 + [2] * 5 + [3] * 6
     assert numbers(capture, "short", 5.0) == [0] * 5
 
 
-def test_the_length_is_met_as_nearly_as_whole_pieces_allow() -> None:
-    assert max(numbers(two_drives(), "long", 7.0)) + 1 == 3
-    assert max(numbers(two_drives(), "long", 15.0)) + 1 == 1
-    assert max(numbers(two_drives(), "long", 13.0)) + 1 == 2
+def test_the_length_is_rounded_to_whole_pieces() -> None:
+    assert max(numbers(two_segments(), "long", 7.0)) + 1 == 3
+    assert max(numbers(two_segments(), "long", 15.0)) + 1 == 1
+    assert max(numbers(two_segments(), "long", 13.0)) + 1 == 2
 
 
-def test_time_orders_frames_that_are_listed_otherwise() -> None:
-    capture = two_drives()
+def test_frames_are_ordered_by_time() -> None:
+    capture = two_segments()
     backward = replace(capture, frames=capture.frames[::-1])
     assert pose_segments(backward, 5.0) == pose_segments(capture, 5.0)[::-1]
 
 
-def test_a_camera_that_stands_still_has_one_stretch() -> None:
-    still = capture_of(*(replace(frame("s", "a", 0.0), name=f"{i}", image=f"{i}.png") for i in range(4)))
-    assert pose_segments(still, 1.0) == (PoseSegment(segment="s"),) * 4
+def test_a_static_camera_has_one_pose_segment() -> None:
+    static = capture_of(*(replace(frame("s", "a", 0.0), name=f"{i}", image=f"{i}.png") for i in range(4)))
+    assert pose_segments(static, 1.0) == (PoseSegment(segment="s"),) * 4

@@ -1,4 +1,4 @@
-"""The real captures: all import, and their points fall where the photographs show them."""
+"""The real captures: all import, and their points project onto matching image content."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def captures(real_captures) -> dict[str, Capture]:
 
 
 @pytest.mark.parametrize("name", FRAMES)
-def test_it_imports_and_round_trips(captures, name, tmp_path):
+def test_import_and_round_trip(captures, name, tmp_path):
     capture = captures[name]
     assert len(capture) == FRAMES[name]
     assert len(capture.segments) == 1
@@ -30,14 +30,15 @@ def test_it_imports_and_round_trips(captures, name, tmp_path):
     assert capture.read_image(middle, 2).shape == (small.height[middle], small.width[middle], 3)
 
 
-def test_what_the_readme_of_the_data_says_holds(captures, real_captures):
+def test_facts_of_the_data_readme(captures, real_captures):
     assert captures["fox"].frames[0].intrinsics.model == CameraModel.OPENCV
     assert captures["street_kitti0005"].extent == pytest.approx(np.hypot(30, 55) / 2, rel=0.02)
     assert captures["drone_caliterra"].extent == pytest.approx(np.hypot(116, 88) / 2, rel=0.02)
     lidar = captures["street_kitti0001"].read_lidar_points()
     assert lidar is not None
     assert len(lidar) == 103765
-    gray = read_transforms(real_captures / "street_kitti0005" / "transforms_with_grey.json")
+    (with_gray,) = (real_captures / "street_kitti0005").glob("transforms_with_*.json")
+    gray = read_transforms(with_gray)
     assert sum(frame.grayscale for frame in gray.frames) == 308
     assert len({frame.camera for frame in gray.frames}) == 4
     assert np.ptp(gray.read_image(len(gray) - 1), axis=-1).max() == 0
@@ -49,7 +50,7 @@ def test_up_is_z(captures, name):
     assert up[2] > 0.85
 
 
-def test_the_drone_looks_down_from_above_its_points(captures):
+def test_the_drone_is_above_its_points_and_looks_down(captures):
     capture = captures["drone_caliterra"]
     cameras, points = capture.cameras(), capture.read_sparse_points()
     assert points is not None
@@ -58,27 +59,27 @@ def test_the_drone_looks_down_from_above_its_points(captures):
 
 
 @pytest.mark.parametrize("name", WITH_POINTS)
-def test_points_project_into_the_photographs(captures, name):
-    """Every photograph shows some of the points, and (nearly) every point is in several."""
+def test_points_project_into_the_images(captures, name):
+    """Every image shows some of the points, and nearly every point is in several images."""
     capture = captures[name]
     points, cameras = capture.read_sparse_points(), capture.cameras()
     assert points is not None
     positions = torch.from_numpy(points.positions[::10].copy())
-    seen = torch.stack([cameras.project(positions, i)[2] for i in range(len(capture))])
-    assert seen.sum(1).min() >= 5
-    assert (seen.sum(0) >= 2).float().mean() > 0.99
-    assert 0.05 < seen.float().mean() < 0.9
+    visible = torch.stack([cameras.project(positions, i)[2] for i in range(len(capture))])
+    assert visible.sum(1).min() >= 5
+    assert (visible.sum(0) >= 2).float().mean() > 0.99
+    assert 0.05 < visible.float().mean() < 0.9
 
 
 @pytest.mark.parametrize("name", WITH_POINTS)
-def test_points_have_the_color_of_the_photograph_there(captures, name):
-    """The axes, the principal point and the order of channels at once: wrong ones lose the correlation."""
+def test_points_have_the_color_of_the_image(captures, name):
+    """A wrong axis, principal point or channel order loses the correlation."""
     capture = captures[name]
     points, cameras, index = capture.read_sparse_points(), capture.cameras(), len(capture) - 1
     assert points is not None
     assert points.colors is not None
-    pixels, depth, seen = cameras.project(torch.from_numpy(points.positions), index)
-    near = seen & (depth < depth[seen].median())  # farther ones are more often hidden
+    pixels, depth, visible = cameras.project(torch.from_numpy(points.positions), index)
+    near = visible & (depth < depth[visible].median())  # distant points are more often occluded
     x, y = pixels[near].floor().long().numpy().T
     image, colors = capture.read_image(index), points.colors[near.numpy()]
     match = correlation(image[y, x], colors)

@@ -1,4 +1,4 @@
-"""The importer: conventions, defaults, every camera model, and every way in which a file can be wrong."""
+"""The importer of `transforms.json`: conventions, defaults, camera models, and errors of broken files."""
 
 import math
 from pathlib import Path
@@ -19,7 +19,7 @@ def frames(data) -> list[dict]:
 
 
 def per_frame(data) -> None:
-    """Move the lens into the frames."""
+    """Move the intrinsics into the frames."""
     lens = {key: data.pop(key) for key in ("fl_x", "fl_y", "cx", "cy", "w", "h")}
     for i, frame in enumerate(frames(data)):
         frame.update(lens, fl_x=10.0 + i)
@@ -30,7 +30,7 @@ def test_file_and_folder_are_the_same(write_transforms):
     assert read_transforms(folder) == read_transforms(folder / "transforms.json")
 
 
-def test_opengl_axes_become_opencvs(write_transforms):
+def test_opengl_axes_become_opencv_axes(write_transforms):
     capture = read_transforms(write_transforms())
     cameras = capture.cameras()
     assert torch.allclose(cameras.centers[2], torch.tensor([2.0, 2.0, 1.5]))
@@ -40,7 +40,7 @@ def test_opengl_axes_become_opencvs(write_transforms):
     assert torch.linalg.det(cameras.camera_to_world[0, :, :3]) > 0
 
 
-def test_stated_defaults(write_transforms):
+def test_defaults(write_transforms):
     capture = read_transforms(write_transforms())
     first, second, _ = capture.frames
     assert [frame.name for frame in capture.frames] == ["images/0.png", "images/1.png", "images/2.png"]
@@ -57,16 +57,16 @@ def test_stated_defaults(write_transforms):
     assert first.intrinsics.model == CameraModel.PINHOLE
 
 
-def test_facts_are_read(write_transforms):
+def test_metadata_is_read(write_transforms):
     def edit(data):
-        data.update(unit="metre (ENU)", gps_origin_lat_lon_alt=[49.0, 8.4, 116], lidar_ply="a.ply", source="a car")
-        facts = {"sequence_id": "drive_5", "camera_id": 2, "timestamp": 1317042145.964, "grayscale": True}
-        frames(data)[0].update(facts, gps=[49.0, 8.4, 120], exposure=0.1, exposure_time=5, iso=7)
+        data.update(unit="meter (ENU)", gps_origin_lat_lon_alt=[49.0, 8.4, 116], lidar_ply="a.ply", source="a car")
+        metadata = {"sequence_id": "segment_5", "camera_id": 2, "timestamp": 1317042145.964, "grayscale": True}
+        frames(data)[0].update(metadata, gps=[49.0, 8.4, 120], exposure=0.1, exposure_time=5, iso=7)
         frames(data)[1].update(exposure_time=0.001, iso=100, camera_id=3)
 
     capture = read_transforms(write_transforms(edit))
     first, second, third = capture.frames
-    assert (first.segment, first.camera, first.grayscale, first.gps) == ("drive_5", "2", True, (49.0, 8.4, 120.0))
+    assert (first.segment, first.camera, first.grayscale, first.gps) == ("segment_5", "2", True, (49.0, 8.4, 120.0))
     assert (first.timestamp, first.exposure, second.exposure) == (1317042145.964, 0.1, pytest.approx(0.1))
     assert (capture.is_metric, capture.geo_origin, capture.lidar_points, capture.source) == (
         True,
@@ -78,22 +78,23 @@ def test_facts_are_read(write_transforms):
 
 
 @pytest.mark.parametrize(
-    ("facts", "is_metric"),
+    ("keys", "is_metric"),
     [
         ({}, False),
         ({"unit": "meters"}, True),
         ({"unit": "m"}, True),
-        ({"unit": "Metre (ENU, z up)"}, True),
-        ({"unit": "millimetre"}, False),
-        ({"unit": "arbitrary (metres unknown)", "gps_origin_lat_lon_alt": [1, 2, 3]}, False),
+        ({"unit": "Meter (ENU, z up)"}, True),
+        ({"unit": "Meter (ENU, z up)".replace("er", "re")}, True),  # British spelling
+        ({"unit": "millimeter"}, False),
+        ({"unit": "arbitrary (meters unknown)", "gps_origin_lat_lon_alt": [1, 2, 3]}, False),
         ({"gps_origin_lat_lon_alt": [1, 2, 3]}, True),
     ],
 )
-def test_metric_is_claimed_only_where_the_file_says_so(write_transforms, facts, is_metric):
-    assert read_transforms(write_transforms(lambda data: data.update(facts))).is_metric is is_metric
+def test_a_capture_is_metric_only_if_the_file_says_so(write_transforms, keys, is_metric):
+    assert read_transforms(write_transforms(lambda data: data.update(keys))).is_metric is is_metric
 
 
-def test_per_frame_intrinsics_win_over_the_files(write_transforms):
+def test_per_frame_intrinsics_override_those_of_the_file(write_transforms):
     assert [frame.intrinsics.fx for frame in read_transforms(write_transforms(per_frame)).frames] == [10, 11, 12]
     mixed = read_transforms(write_transforms(lambda data: frames(data)[1].update(fl_x=20, camera_angle_y=1.0)))
     assert [frame.intrinsics.fx for frame in mixed.frames] == [10, 20, 10]
@@ -112,7 +113,7 @@ def test_angles_of_view_and_missing_sizes(write_transforms):
 
 
 @pytest.mark.parametrize(
-    ("facts", "model", "distortion"),
+    ("keys", "model", "distortion"),
     [
         ({"camera_model": "PINHOLE"}, CameraModel.PINHOLE, (0, 0, 0, 0, 0, 0)),
         ({"camera_model": "OPENCV", "k1": 0, "k2": 0.0}, CameraModel.PINHOLE, (0, 0, 0, 0, 0, 0)),
@@ -124,8 +125,8 @@ def test_angles_of_view_and_missing_sizes(write_transforms):
         ({"is_fisheye": False}, CameraModel.PINHOLE, (0, 0, 0, 0, 0, 0)),
     ],
 )
-def test_camera_models(write_transforms, facts, model, distortion):
-    lens = read_transforms(write_transforms(lambda data: data.update(facts))).frames[2].intrinsics
+def test_camera_models(write_transforms, keys, model, distortion):
+    lens = read_transforms(write_transforms(lambda data: data.update(keys))).frames[2].intrinsics
     assert (lens.model, lens.distortion) == (model, distortion)
 
 
@@ -153,8 +154,8 @@ def test_rounded_poses_are_made_orthonormal(write_transforms):
         for frame in frames(data):
             frame["transform_matrix"] = np.round(frame["transform_matrix"], 4).tolist()
 
-    turns = np.array([frame.camera_to_world for frame in read_transforms(write_transforms(edit)).frames])[:, :, :3]
-    assert np.abs(turns @ turns.transpose(0, 2, 1) - np.eye(3)).max() < 1e-14 < RIGID_TOLERANCE
+    rotations = np.array([frame.camera_to_world for frame in read_transforms(write_transforms(edit)).frames])[:, :, :3]
+    assert np.abs(rotations @ rotations.transpose(0, 2, 1) - np.eye(3)).max() < 1e-14 < RIGID_TOLERANCE
 
 
 def test_keys_of_other_programs_are_ignored(write_transforms):
@@ -180,12 +181,12 @@ def mirror_pose(data) -> None:
         row[0] = -row[0]
 
 
-def frame_has(**facts: object):
-    return lambda data: frames(data)[1].update(facts)
+def frame_has(**keys: object):
+    return lambda data: frames(data)[1].update(keys)
 
 
-def file_has(**facts: object):
-    return lambda data: data.update(facts)
+def file_has(**keys: object):
+    return lambda data: data.update(keys)
 
 
 def drop(key: str):
@@ -193,7 +194,7 @@ def drop(key: str):
 
 
 ROWS = [[1, 0, 0, 2.0], [0, 0, -1, 3.0], [0, 1, 0, 1.5], [0, 0, 0, 1]]
-NO_MATRICES = {
+INVALID_MATRICES = {
     "3x3": [row[:3] for row in ROWS[:3]],
     "2x4": ROWS[:2],
     "1x4": ROWS[:1],
@@ -207,22 +208,22 @@ NO_MATRICES = {
     "deeper": [[[number] for number in row] for row in ROWS],
     "text": [["far", 0, 0, 0], *ROWS[1:]],
     "numbers as text": [[str(number) for number in row] for row in ROWS],
-    "a text a row": ["1000", "0100", "0010"],
+    "one text per row": ["1000", "0100", "0010"],
     "true and false": [[True, False, False, 2.0], *ROWS[1:]],
     "null": [[None, 0, 0, 2.0], *ROWS[1:]],
     "objects": [{"x": 1, "y": 0, "z": 0, "w": 0}] * 3,
 }
 """Poses of the wrong shape, or not of numbers."""
-NO_LISTS = {"none": None, "a word": "identity", "a number": 3, "true": True, "an object": {"rows": 4}}
+NOT_LISTS = {"none": None, "a word": "identity", "a number": 3, "true": True, "an object": {"rows": 4}}
 
-WRONG = {
-    "no frames": (file_has(frames=[]), ": frames is empty; give at least one posed photograph"),
+INVALID = {
+    "no frames": (file_has(frames=[]), ": frames is empty; give at least one posed image"),
     "frames missing": (drop("frames"), ": frames is missing; add it"),
-    "frames no list": (file_has(frames={"a": 1}), ": frames is {'a': 1}, not a list; correct it"),
-    "frame no object": (file_has(frames=[3]), ": frames[0] is not an object; write {...} there"),
+    "frames not a list": (file_has(frames={"a": 1}), ": frames is {'a': 1}, not a list; correct it"),
+    "frame not an object": (file_has(frames=[3]), ": frames[0] is not an object; write {...} there"),
     "image missing": (
         frame_has(file_path="images/9.png"),
-        "/images/9.png: this picture does not exist; restore it or remove its frame",
+        "/images/9.png: this image does not exist; restore it or remove its frame",
     ),
     "path climbs out": (
         frame_has(file_path="../1.png"),
@@ -236,13 +237,13 @@ WRONG = {
     "path empty": (frame_has(file_path=""), "path '' leaves the capture's folder"),
     "mask climbs out": (frame_has(mask_path="a/../../1.png"), "frames[1].mask_path: path 'a/../../1.png' leaves"),
     "points climb out": (file_has(ply_file_path="../a.ply"), ": ply_file_path: path '../a.ply' leaves"),
-    "sky missing": (frame_has(sky_mask_path="skies/9.png"), "/skies/9.png: this picture does not exist"),
-    "mask missing": (frame_has(mask_path="masks/9.png"), "/masks/9.png: this picture does not exist"),
+    "sky missing": (frame_has(sky_mask_path="skies/9.png"), "/skies/9.png: this image does not exist"),
+    "mask missing": (frame_has(mask_path="masks/9.png"), "/masks/9.png: this image does not exist"),
     "points missing": (
         file_has(ply_file_path="b.ply"),
         "/b.ply: this point file does not exist; restore it or remove its key",
     ),
-    "duplicate": (frame_has(file_path="images/0.png"), ": duplicate frame images/0.png; list each photograph once"),
+    "duplicate": (frame_has(file_path="images/0.png"), ": duplicate frame images/0.png; list each image once"),
     "pose scaled": (
         scale_pose,
         ": frames[0].transform_matrix: the pose is not rigid (scale 2); remove scale and shear from its rotation",
@@ -262,7 +263,7 @@ WRONG = {
     "focal NaN": (file_has(fl_x=math.nan), ": fl_x is nan, not a finite number below 9.2e+18; correct it"),
     "focal missing": (
         lambda data: [data.pop("fl_x"), data.pop("fl_y")],
-        ": frames[0].fl_x is missing; give fl_x or camera_angle_x, there or for the whole file",
+        ": frames[0].fl_x is missing; give fl_x or camera_angle_x, per frame or for the whole file",
     ),
     "focal text": (file_has(fl_x="10"), ": fl_x is '10', not a number; correct it"),
     "angle flat": (
@@ -271,15 +272,18 @@ WRONG = {
     ),
     "size mismatch": (
         file_has(w=24, h=16),
-        ".png: the picture is 12x8 but its camera says 24x16; rescale the picture or correct w, h and the focal length",
+        ".png: the image is 12x8 but its camera says 24x16; rescale the image or correct w, h and the focal length",
     ),
     "size broken": (file_has(w=12.5), ": w is 12.5, not a whole number of 0 or more; correct it"),
-    "size beyond all": (file_has(w=10**9), ": frames[0]: image size 1000000000x8 is beyond 65536 pixels"),
-    "center beyond all": (file_has(cx=1e15), ": frames[0]: cx 1e+15 is not finite, or beyond 1e+06"),
+    "size too large": (file_has(w=10**9), ": frames[0]: image size 1000000000x8 is beyond 65536 pixels"),
+    "center too large": (file_has(cx=1e15), ": frames[0]: cx 1e+15 is not finite, or beyond 1e+06"),
     "focal beyond single precision": (file_has(fl_x=1e308), ": fl_x is 1e+308, not a finite number below 9.2e+18"),
-    "pose beyond all": (set_pose(0, 3, 1e300), "the pose holds a number beyond 1e+12; subtract an offset"),
+    "pose too large": (set_pose(0, 3, 1e300), "the pose holds a number beyond 1e+12; subtract an offset"),
     "path part too long": (frame_has(file_path="x" * 300 + ".png"), "is too long or holds a control character"),
-    "path of two lines": (frame_has(file_path="images/a\nb.png"), "'images/a\\nb.png' is too long or holds a control"),
+    "path with a line break": (
+        frame_has(file_path="images/a\nb.png"),
+        "'images/a\\nb.png' is too long or holds a control",
+    ),
     "latitude beyond the pole": (
         file_has(gps_origin_lat_lon_alt=[122.0, 9.0, 400.0]),
         ": geographic origin: latitude 122 is not from -90 to 90; correct it",
@@ -287,9 +291,9 @@ WRONG = {
     "size zero": (file_has(w=0), ": frames[0]: image size 0x8 is not positive"),
     "camera model": (
         file_has(camera_model="EQUIRECTANGULAR"),
-        ": camera_model is EQUIRECTANGULAR; undistort the pictures to one of PERSPECTIVE, PINHOLE,",
+        ": camera_model is EQUIRECTANGULAR; undistort the images to one of PERSPECTIVE, PINHOLE,",
     ),
-    "k4 of a perspective": (file_has(k4=0.1), ": k4 is not part of camera model OPENCV; undistort the pictures"),
+    "k4 of a perspective": (file_has(k4=0.1), ": k4 is not part of camera model OPENCV; undistort the images"),
     "p1 of a fisheye": (
         file_has(camera_model="OPENCV_FISHEYE", p1=0.1),
         ": p1 is not part of camera model OPENCV_FISHEYE",
@@ -303,57 +307,57 @@ WRONG = {
     "camera id a list": (frame_has(camera_id=[1]), ": frames[1].camera_id is [1], not text or a whole number"),
     "far from the origin": (
         lambda data: [frame["transform_matrix"][0].__setitem__(3, 6e5 + i) for i, frame in enumerate(frames(data))],
-        ": cameras lie 6e+05 from the world's origin, which rounds them by 0.072; subtract an offset from all poses",
+        ": cameras are 6e+05 from the world's origin, which rounds them by 0.072; subtract an offset from all poses",
     ),
 }
 
 
-@pytest.mark.parametrize("name", NO_MATRICES)
-def test_a_pose_of_the_wrong_shape_is_refused(write_transforms, name):
-    folder = write_transforms(frame_has(transform_matrix=NO_MATRICES[name]))
-    complaint = "the pose is not a 3x4 or 4x4 matrix of numbers; write one"
+@pytest.mark.parametrize("name", INVALID_MATRICES)
+def test_a_pose_of_the_wrong_shape_raises(write_transforms, name):
+    folder = write_transforms(frame_has(transform_matrix=INVALID_MATRICES[name]))
+    message = "the pose is not a 3x4 or 4x4 matrix of numbers; write one"
     with pytest.raises(CaptureError) as caught:
         read_transforms(folder)
-    assert str(caught.value) == f"{folder}/transforms.json: frames[1].transform_matrix: {complaint}"
+    assert str(caught.value) == f"{folder}/transforms.json: frames[1].transform_matrix: {message}"
 
 
-@pytest.mark.parametrize("name", NO_LISTS)
-def test_a_pose_that_is_no_list_is_refused(write_transforms, name):
-    folder = write_transforms(frame_has(transform_matrix=NO_LISTS[name]))
+@pytest.mark.parametrize("name", NOT_LISTS)
+def test_a_pose_that_is_not_a_list_raises(write_transforms, name):
+    folder = write_transforms(frame_has(transform_matrix=NOT_LISTS[name]))
     with pytest.raises(CaptureError) as caught:
         read_transforms(folder)
-    complaint = f"frames[1].transform_matrix is {NO_LISTS[name]!r}, not a list; correct it"
-    assert str(caught.value) == f"{folder}/transforms.json: {complaint}"
+    message = f"frames[1].transform_matrix is {NOT_LISTS[name]!r}, not a list; correct it"
+    assert str(caught.value) == f"{folder}/transforms.json: {message}"
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_said_in_one_line(write_transforms, name):
-    edit, complaint = WRONG[name]
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_files_raise_a_one_line_message(write_transforms, name):
+    edit, expected = INVALID[name]
     folder = write_transforms(edit)
     with pytest.raises(CaptureError) as caught:
         read_transforms(folder)
     message = str(caught.value)
-    assert complaint in message
+    assert expected in message
     assert message.startswith(str(folder))
     assert "; " in message
     assert "\n" not in message
 
 
-def spoil(folder: Path, path: str, content: bytes) -> Path:
+def corrupt(folder: Path, path: str, content: bytes) -> Path:
     (folder / path).write_bytes(content)
     return folder
 
 
 def test_broken_files_are_named(write_transforms):
     with pytest.raises(CaptureError, match=r"transforms\.json: this transforms file is not valid JSON"):
-        read_transforms(spoil(write_transforms(), "transforms.json", b'{"frames": ['))
-    with pytest.raises(CaptureError, match=r"images/2\.png: not a readable picture"):
-        read_transforms(spoil(write_transforms(), "images/2.png", b"not a picture"))
+        read_transforms(corrupt(write_transforms(), "transforms.json", b'{"frames": ['))
+    with pytest.raises(CaptureError, match=r"images/2\.png: not a readable image"):
+        read_transforms(corrupt(write_transforms(), "images/2.png", b"not an image"))
     with pytest.raises(CaptureError, match=r"masks/1\.png: the file is empty \(zero size\)"):
-        read_transforms(spoil(write_transforms(), "masks/1.png", b""))
+        read_transforms(corrupt(write_transforms(), "masks/1.png", b""))
     folder = write_transforms()
     write_image(folder / "masks" / "1.png", np.zeros((4, 6), np.uint8))
-    with pytest.raises(CaptureError, match=r"masks/1\.png: the picture is 6x4 but its camera says 12x8"):
+    with pytest.raises(CaptureError, match=r"masks/1\.png: the image is 6x4 but its camera says 12x8"):
         read_transforms(folder)
     with pytest.raises(CaptureError, match=r"transforms\.json: this transforms file does not exist"):
         read_transforms(write_transforms() / "images")

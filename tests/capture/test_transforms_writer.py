@@ -1,4 +1,4 @@
-"""Captures written as `transforms.json` are read back as they were."""
+"""Captures written as `transforms.json` round-trip."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -30,20 +30,20 @@ LENSES = (
 
 @pytest.fixture
 def capture(tmp_path: Path) -> Capture:
-    """A frame of each lens, with all there is to know of the first and next to nothing of the others."""
-    root, turns = tmp_path / "data" / "capture", np.random.default_rng(0).normal(size=(3, 3, 3))
+    """One frame per camera model; the first has all metadata, the others almost none."""
+    folder, matrices = tmp_path / "data" / "capture", np.random.default_rng(0).normal(size=(3, 3, 3))
     frames = []
     for i, lens in enumerate(LENSES):
-        left, _, right = np.linalg.svd(turns[i])
-        turn = left @ right * np.linalg.det(left @ right)
-        pose = parse_pose(np.column_stack([turn, [10.0 * i, -3.0, 1.5]]))
+        left, _, right = np.linalg.svd(matrices[i])
+        rotation = left @ right * np.linalg.det(left @ right)
+        pose = parse_pose(np.column_stack([rotation, [10.0 * i, -3.0, 1.5]]))
         name = f"images/{i}.png"
-        write_image(root / name, np.full((4, 6, 3), 40 * i, np.uint8))
+        write_image(folder / name, np.full((4, 6, 3), 40 * i, np.uint8))
         frames.append(
-            Frame(name=name, image=name, intrinsics=lens, camera_to_world=pose, segment=f"drive{i}", camera=f"{i}")
+            Frame(name=name, image=name, intrinsics=lens, camera_to_world=pose, segment=f"segment{i}", camera=f"{i}")
         )
-    write_image(root / "mask.png", np.full((4, 6), 255, np.uint8))
-    write_ply(PointCloud(positions=np.zeros((2, 3), np.float32), colors=None), root / "points.ply")
+    write_image(folder / "mask.png", np.full((4, 6), 255, np.uint8))
+    write_ply(PointCloud(positions=np.zeros((2, 3), np.float32), colors=None), folder / "points.ply")
     known = replace(
         frames[0],
         mask="mask.png",
@@ -54,7 +54,7 @@ def capture(tmp_path: Path) -> Capture:
         grayscale=True,
     )
     return Capture(
-        image_dir=root,
+        image_dir=folder,
         frames=(known, *frames[1:]),
         sparse_points="points.ply",
         is_metric=True,
@@ -63,7 +63,7 @@ def capture(tmp_path: Path) -> Capture:
     )
 
 
-def test_a_capture_survives(capture: Capture) -> None:
+def test_round_trip(capture: Capture) -> None:
     path = capture.image_dir / "transforms_refined.json"
     write_transforms(capture, path)
     back = read_transforms(path)
@@ -73,7 +73,7 @@ def test_a_capture_survives(capture: Capture) -> None:
     assert replace(back, frames=capture.frames) == capture
 
 
-def test_from_a_folder_above_too(capture: Capture) -> None:
+def test_round_trip_from_the_folder_above(capture: Capture) -> None:
     write_transforms(replace(capture, is_metric=False, geo_origin=None), capture.image_dir.parent / "transforms.json")
     back = read_transforms(capture.image_dir.parent)
     assert not back.is_metric
@@ -82,7 +82,7 @@ def test_from_a_folder_above_too(capture: Capture) -> None:
     assert back.sparse_points == "capture/points.ply"
 
 
-def test_where_no_program_would_find_the_photographs_it_is_not_written(capture: Capture, tmp_path: Path) -> None:
+def test_images_outside_the_folder_raise(capture: Capture, tmp_path: Path) -> None:
     path = tmp_path / "elsewhere" / "transforms.json"
     with pytest.raises(CaptureError, match=r"not below this file's folder.*; write .*transforms.json, or"):
         write_transforms(capture, path)

@@ -1,4 +1,4 @@
-"""Exact scenes that stand in for trained blocks: closed-form density, color, and what training cameras saw."""
+"""Analytic scenes in place of trained blocks: closed-form density, color, and visibility to training cameras."""
 
 import math
 from collections.abc import Callable
@@ -9,20 +9,20 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras, look_at
 from blocknerf.city.manifest import City
-from blocknerf.partition.block import Block
+from blocknerf.partitioning.block import Block
 
 Solid = tuple[tuple[float, float, float], tuple[float, float, float]]
 
 
 def ray_box(eye: Tensor, directions: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
-    """Distances at which rays from an eye enter and leave a box; enter > leave where they miss it."""
-    safe = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
-    first, second = (low - eye) / safe, (high - eye) / safe
+    """Return the distances at which rays from an eye enter and leave a box; enter > leave if a ray misses it."""
+    nonzero = torch.where(directions.abs() < 1e-12, torch.full_like(directions, 1e-12), directions)
+    first, second = (low - eye) / nonzero, (high - eye) / nonzero
     return torch.minimum(first, second).amax(-1).clamp_min(0.0), torch.maximum(first, second).amin(-1)
 
 
 class BoxScene:
-    """Opaque boxes colored by position before a sky of one color, seen in training from some eyes."""
+    """Opaque boxes colored by position before a sky of one color, seen by training cameras at some positions."""
 
     appearance_dim, near, far, linear_until = 3, 0.05, 60.0, 10.0
     num_samples = (64, 32)
@@ -48,18 +48,18 @@ class BoxScene:
         return torch.full_like(directions, 0.6) * exposure[:, None] + code
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
-        """1 where nothing stands between a point and some eye, up to a skin of one tenth."""
-        flat = points.reshape(-1, 3)
-        seen = torch.zeros(len(flat), dtype=torch.bool)
+        """Return 1 where nothing is between a point and some eye, up to a skin of one tenth."""
+        flat_points = points.reshape(-1, 3)
+        visible = torch.zeros(len(flat_points), dtype=torch.bool)
         for eye in self.eyes:
-            offset = flat - eye
+            offset = flat_points - eye
             distance = offset.norm(dim=-1)
-            clear = torch.ones_like(seen)
+            unoccluded = torch.ones_like(visible)
             for low, high in self.boxes:
                 enter, leave = ray_box(eye, offset / distance[:, None], low, high)
-                clear &= (enter > leave) | (enter > distance - 0.1)
-            seen |= clear
-        return seen.float().view(points.shape[:-1])
+                unoccluded &= (enter > leave) | (enter > distance - 0.1)
+            visible |= unoccluded
+        return visible.float().view(points.shape[:-1])
 
 
 WALLS = [((-40.0, 4.0, 0.0), (60.0, 6.0, 4.0)), ((-40.0, -6.0, 0.0), (60.0, -4.0, 6.0))]
@@ -67,26 +67,26 @@ EYES = [(float(x), 0.0, 1.5) for x in range(-5, 46, 5)]
 
 
 class StreetScene(BoxScene):
-    """Two walls along x, seen in training from between them all the way, or from some eyes."""
+    """Two walls along x, seen in training from all along the street, or from some positions."""
 
     def __init__(self, *, tint: float = 0.0, eyes: list[tuple[float, float, float]] = EYES) -> None:
         super().__init__(WALLS, eyes, tint)
 
 
 def make_view(eye: tuple[float, float, float], target: tuple[float, float, float], size: int = 24) -> Cameras:
-    """One camera, 90 degrees wide."""
+    """Return one camera, 90 degrees wide."""
     pose = look_at(torch.tensor([eye]), torch.tensor([target]))
     return Cameras.pinhole(pose, focal=size / 2, width=size, height=size)
 
 
 def make_route(count: int, **settings: object) -> City:
-    """Blocks of radius 10 along x, one radius apart."""
+    """Return blocks of radius 10 along x, one radius apart."""
     blocks = [Block(name=f"b{i:03d}", origin=(10.0 * i, 0.0, 0.0), radius=10.0) for i in range(count)]
     return City(blocks=tuple(blocks), **settings)
 
 
 def make_grid(side: int) -> City:
-    """side x side blocks of radius 10 on a hexagonal lattice, one radius apart."""
+    """Return side x side blocks of radius 10 on a hexagonal lattice, one radius apart."""
     blocks = [
         Block(
             name=f"b{i:05d}",

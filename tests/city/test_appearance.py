@@ -1,4 +1,4 @@
-"""Which codes and exposure a city is shown with where no look has been matched."""
+"""Codes and exposure of the city without a matched preset."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from blocknerf.city.appearance import (
 from blocknerf.errors import RunError
 from blocknerf.fields.spec import FieldSpec
 
-LENS = Intrinsics(width=8, height=8, fx=8.0, fy=8.0, cx=4.0, cy=4.0)
+INTRINSICS = Intrinsics(width=8, height=8, fx=8.0, fy=8.0, cx=4.0, cy=4.0)
 
 
 def make_capture(segments: list[str], exposures: list[float | None]) -> Capture:
@@ -25,7 +25,7 @@ def make_capture(segments: list[str], exposures: list[float | None]) -> Capture:
         Frame(
             name=f"f{i}",
             image=f"f{i}.png",
-            intrinsics=LENS,
+            intrinsics=INTRINSICS,
             camera_to_world=((1.0, 0.0, 0.0, float(i)), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0)),
             segment=segment,
             camera="front",
@@ -42,7 +42,7 @@ CAPTURE = make_capture(["dusk", "dusk", "noon", "noon", "noon", "fog"], [4.0, 8.
 
 @pytest.fixture
 def field(box_scene):
-    """A field trained on f1, f2 and f4 whose codes are 1, 2 and 4."""
+    """A field trained on f1, f2 and f4 with the codes 1, 2 and 4."""
 
     class TrainedScene(box_scene):
         spec = FieldSpec(
@@ -56,54 +56,54 @@ def field(box_scene):
 
         def mean_appearance_code(self, frames: list[str] | None = None) -> torch.Tensor:
             codes = {"f1": 1.0, "f2": 2.0, "f4": 4.0}
-            chosen = [codes[name] for name in frames or codes]
-            return torch.full((3,), sum(chosen) / len(chosen))
+            selected = [codes[name] for name in frames or codes]
+            return torch.full((3,), sum(selected) / len(selected))
 
     return TrainedScene([], [])
 
 
-def test_the_reference_is_the_segment_that_trains_the_most_blocks() -> None:
+def test_reference_segment_trains_the_most_blocks() -> None:
     assert reference_segment(CAPTURE, [(0, 1), (1, 2), (0,)]) == "dusk"
     assert reference_segment(CAPTURE, [(0,), (2,), (2,)]) == "noon"
 
 
-def test_among_equals_the_reference_has_the_most_frames_then_comes_first() -> None:
+def test_reference_segment_ties_go_to_most_frames_then_first() -> None:
     assert reference_segment(CAPTURE, [(0, 1, 2, 5)]) == "noon"
     assert reference_segment(make_capture(["b", "a"], [None, None]), [(0, 1)]) == "b"
 
 
-def test_by_default_a_block_shows_the_mean_of_its_codes_of_the_reference_segment(field) -> None:
+def test_default_code_is_the_mean_over_the_reference_segment(field) -> None:
     appearance = appearance_of(CAPTURE, [(2, 3, 4), (1, 2)])
     assert code_for_block(field, appearance).tolist() == [3.0, 3.0, 3.0]
-    # Two of noon's photographs say their exposure; half way between them it is their mean in stops.
+    # Two of noon's images have an exposure; half way between them the result is their mean in stops.
     assert appearance.exposure_at(torch.tensor([3.0, 0.0, 0.0])) == pytest.approx((0.1 * 0.3) ** 0.5)
 
 
-def test_a_segment_may_be_asked_for(field) -> None:
+def test_requested_segment(field) -> None:
     appearance = appearance_of(CAPTURE, [(2,)], segment="dusk")
     assert code_for_block(field, appearance).tolist() == [1.0, 1.0, 1.0]
     assert appearance.exposure_at(torch.tensor([0.5, 0.0, 0.0])) == pytest.approx((4.0 * 8.0) ** 0.5)
 
 
-def test_a_photograph_gives_its_own_code_and_exposure(field) -> None:
+def test_image_has_its_own_code_and_exposure(field) -> None:
     appearance = appearance_of(CAPTURE, [], frame="f4")
     assert code_for_block(field, appearance).tolist() == [4.0, 4.0, 4.0]
     assert appearance.exposure_at(torch.tensor([0.0, 0.0, 0.0])) == 0.3
 
 
-def test_a_block_not_trained_on_the_photograph_looks_like_its_segment(field) -> None:
+def test_block_not_trained_on_the_image_uses_its_segment(field) -> None:
     appearance = appearance_of(CAPTURE, [], frame="f3")
     assert code_for_block(field, appearance).tolist() == [3.0, 3.0, 3.0]
 
 
-def test_a_block_that_never_saw_the_segment_shows_its_mean_at_its_own_exposure(field) -> None:
+def test_block_without_the_segment_uses_its_mean_code_and_reference_exposure(field) -> None:
     appearance = appearance_of(CAPTURE, [], segment="fog")
     assert code_for_block(field, appearance).tolist() == pytest.approx([7 / 3] * 3)
     assert appearance.exposure_at(torch.zeros(3)) is None
     assert exposure_for_block(field, None) == 0.5
 
 
-def test_an_exact_scene_has_no_codes(box_scene) -> None:
+def test_analytic_scene_has_no_codes(box_scene) -> None:
     scene = box_scene([], [])
     assert code_for_block(scene, AppearanceQuery()).tolist() == [0.0, 0.0, 0.0]
     assert AppearanceQuery().exposure_at(torch.zeros(3)) is None
@@ -111,8 +111,8 @@ def test_an_exact_scene_has_no_codes(box_scene) -> None:
     assert exposure_for_block(scene, 0.7) == 0.7
 
 
-def test_unknown_names_are_refused_with_known_ones() -> None:
+def test_unknown_names_raise_and_list_known_ones() -> None:
     with pytest.raises(RunError, match="no segment 'night'; name one of dusk, noon, fog"):
         appearance_of(CAPTURE, [], segment="night")
-    with pytest.raises(RunError, match=r"no frame 'f9'; name one as capture\.json does"):
+    with pytest.raises(RunError, match=r"no frame 'f9'; use a name from capture\.json"):
         appearance_of(CAPTURE, [], frame="f9")

@@ -1,4 +1,4 @@
-"""Cameras as a block sees them: photographs from where it learned they stand, others through its place."""
+"""Cameras in a block's frame: the block's own corrections for its images, its alignment for other cameras."""
 
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from blocknerf.capture.rigid import PivotTransform
 from blocknerf.city.block_alignment import BlockAlignment, load_alignments
 from blocknerf.city.run_folder import RunFolder
 
-KNOWN, COMMON, UNKNOWN = (PoseSegment(segment=name) for name in ("known", "common", "unknown"))
-OWN, SHARED, PLACE = (PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(x, 0.0, 0.0)) for x in (1.0, 10.0, 100.0))
+OWN, AVERAGED, OTHER = (PoseSegment(segment=name) for name in ("known", "common", "unknown"))
+OWN_MOTION, AVERAGE_MOTION, BLOCK_FROM_WORLD = (
+    PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(x, 0.0, 0.0)) for x in (1.0, 10.0, 100.0)
+)
 
 
-def offsets(stretch: PoseSegment, motion: PivotTransform) -> PoseCorrections:
-    return PoseCorrections(corrections=(PoseCorrection(pose_segment=stretch, frames=3, motion=motion),))
+def corrections(segment: PoseSegment, motion: PivotTransform) -> PoseCorrections:
+    return PoseCorrections(corrections=(PoseCorrection(pose_segment=segment, frames=3, motion=motion),))
 
 
 def camera() -> Cameras:
@@ -26,34 +28,38 @@ def camera() -> Cameras:
     return Cameras.pinhole(pose, focal=10.0, width=8, height=8)
 
 
-def moved_by(refinement: BlockAlignment, stretch: PoseSegment | None) -> float:
-    return float(refinement.to_block_frame(camera(), stretch).centers[0, 0])
+def shift_of(alignment: BlockAlignment, segment: PoseSegment | None) -> float:
+    return float(alignment.to_block_frame(camera(), segment).centers[0, 0])
 
 
-def test_each_camera_is_moved_by_what_is_known_of_it() -> None:
-    known = BlockAlignment(
-        pose_corrections=offsets(KNOWN, OWN), trajectory=offsets(COMMON, SHARED), block_from_world=PLACE
+def test_cameras_get_the_most_specific_correction() -> None:
+    alignment = BlockAlignment(
+        pose_corrections=corrections(OWN, OWN_MOTION),
+        trajectory=corrections(AVERAGED, AVERAGE_MOTION),
+        block_from_world=BLOCK_FROM_WORLD,
     )
-    assert moved_by(known, KNOWN) == 1.0
-    assert moved_by(known, COMMON) == 110.0
-    assert moved_by(known, UNKNOWN) == moved_by(known, None) == 100.0
+    assert shift_of(alignment, OWN) == 1.0
+    assert shift_of(alignment, AVERAGED) == 110.0
+    assert shift_of(alignment, OTHER) == shift_of(alignment, None) == 100.0
 
 
-def test_before_blocks_are_reconciled_only_their_own_photographs_are_moved() -> None:
-    known = BlockAlignment(pose_corrections=offsets(KNOWN, OWN))
-    assert moved_by(known, KNOWN) == 1.0
-    assert moved_by(known, COMMON) == moved_by(known, None) == 0.0
+def test_before_alignment_only_own_images_are_corrected() -> None:
+    alignment = BlockAlignment(pose_corrections=corrections(OWN, OWN_MOTION))
+    assert shift_of(alignment, OWN) == 1.0
+    assert shift_of(alignment, AVERAGED) == shift_of(alignment, None) == 0.0
 
 
-def test_a_run_is_read_as_far_as_it_is_refined(tmp_path: Path) -> None:
+def test_load_alignments_of_a_partly_refined_run(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert load_alignments(run)("b000") is None
-    write_corrections(offsets(KNOWN, OWN), run.pose_corrections("b000"))
-    assert load_alignments(run)("b000") == BlockAlignment(pose_corrections=offsets(KNOWN, OWN))
-    common = offsets(COMMON, SHARED)
-    write_pose_average(PoseAverage(trajectory=common, block_alignments={"b000": PLACE}, residuals=()), run.poses)
-    read = load_alignments(run)
-    assert read("b000") == BlockAlignment(
-        pose_corrections=offsets(KNOWN, OWN), trajectory=common, block_from_world=PLACE
+    write_corrections(corrections(OWN, OWN_MOTION), run.pose_corrections("b000"))
+    assert load_alignments(run)("b000") == BlockAlignment(pose_corrections=corrections(OWN, OWN_MOTION))
+    trajectory = corrections(AVERAGED, AVERAGE_MOTION)
+    write_pose_average(
+        PoseAverage(trajectory=trajectory, block_alignments={"b000": BLOCK_FROM_WORLD}, residuals=()), run.poses
     )
-    assert read("b001") is None
+    load = load_alignments(run)
+    assert load("b000") == BlockAlignment(
+        pose_corrections=corrections(OWN, OWN_MOTION), trajectory=trajectory, block_from_world=BLOCK_FROM_WORLD
+    )
+    assert load("b001") is None

@@ -1,4 +1,4 @@
-"""A city on disk and in memory, and the names of a run's files."""
+"""`city.json` on disk and in memory, and the file names of a run."""
 
 import copy
 import json
@@ -12,7 +12,7 @@ import pytest
 from blocknerf.city.manifest import RENDERING_KEYS, City, read_city, with_rendering, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
-from blocknerf.partition.block import Block
+from blocknerf.partitioning.block import Block
 
 CITY = City(
     blocks=(
@@ -36,15 +36,15 @@ def write_changed(path: Path, change: Callable[[dict[str, Any]], object]) -> Pat
     return path
 
 
-def test_a_city_comes_back_exactly(tmp_path: Path) -> None:
+def test_city_round_trips(tmp_path: Path) -> None:
     write_city(CITY, tmp_path / "city.json")
-    again = read_city(tmp_path / "city.json")
-    assert again == CITY
-    assert again.digest == CITY.digest
+    loaded = read_city(tmp_path / "city.json")
+    assert loaded == CITY
+    assert loaded.digest == CITY.digest
 
 
 @pytest.mark.parametrize("changes", [{"blocks": CITY.blocks[:1]}, {"preset": "draft"}, {"test_every": 6}])
-def test_the_digest_tells_cities_apart_that_train_differently(changes: dict[str, Any]) -> None:
+def test_digest_depends_on_training_settings(changes: dict[str, Any]) -> None:
     assert replace(CITY, **changes).digest != CITY.digest
 
 
@@ -57,19 +57,19 @@ def test_the_digest_tells_cities_apart_that_train_differently(changes: dict[str,
         {"visibility_threshold": 0.0},
     ],
 )
-def test_settings_of_rendering_do_not_touch_the_digest(changes: dict[str, Any]) -> None:
+def test_digest_ignores_rendering_settings(changes: dict[str, Any]) -> None:
     assert replace(CITY, **changes).digest == CITY.digest
 
 
-def test_every_key_either_counts_for_training_or_for_rendering() -> None:
+def test_every_key_affects_training_or_rendering() -> None:
     counted = {"blocks", "preset", "test_every"}
     assert counted | set(RENDERING_KEYS) == {field.name for field in fields(City)}
 
 
-def test_the_digest_does_not_depend_on_how_numbers_are_written(tmp_path: Path) -> None:
-    whole = write_changed(tmp_path / "city.json", lambda document: document.update(power=1, selection_radius=2))
-    assert '"power": 1,' in whole.read_text()
-    assert read_city(whole).digest == CITY.digest
+def test_digest_ignores_number_formatting(tmp_path: Path) -> None:
+    content = write_changed(tmp_path / "city.json", lambda document: document.update(power=1, selection_radius=2))
+    assert '"power": 1,' in content.read_text()
+    assert read_city(content).digest == CITY.digest
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_every_nth_frame_is_held_out(test_every: int, expected: list[int]) -> No
     assert [i for i in range(16) if city.is_test_frame(i)] == expected
 
 
-def test_a_block_is_found_by_its_name() -> None:
+def test_block_lookup_by_name() -> None:
     assert CITY.block("b001") is CITY.blocks[1]
     with pytest.raises(RunError, match="no block 'b7' among its 2; name one of b000 to b001"):
         CITY.block("b7")
@@ -119,7 +119,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_broken_content_is_refused_in_one_line_with_file_and_remedy(name: str, tmp_path: Path) -> None:
+def test_broken_content_raises_one_line_with_file_and_hint(name: str, tmp_path: Path) -> None:
     change, message = BROKEN[name]
     path = write_changed(tmp_path / "city.json", change)
     with pytest.raises(RunError, match=message) as caught:
@@ -129,22 +129,22 @@ def test_broken_content_is_refused_in_one_line_with_file_and_remedy(name: str, t
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_or_truncated_file_is_refused(tmp_path: Path) -> None:
+def test_missing_or_truncated_file_raises(tmp_path: Path) -> None:
     with pytest.raises(RunError, match=r"city\.json"):
         read_city(tmp_path / "city.json")
     write_city(CITY, tmp_path / "city.json")
-    whole = (tmp_path / "city.json").read_bytes()
-    (tmp_path / "city.json").write_bytes(whole[: len(whole) // 2])
+    content = (tmp_path / "city.json").read_bytes()
+    (tmp_path / "city.json").write_bytes(content[: len(content) // 2])
     with pytest.raises(RunError, match="not valid JSON"):
         read_city(tmp_path / "city.json")
 
 
-def test_a_city_in_memory_is_checked_as_one_on_disk() -> None:
+def test_city_in_memory_is_validated() -> None:
     with pytest.raises(RunError, match="power: inf is not a positive number; "):
         replace(CITY, power=float("inf"))
 
 
-def test_a_run_lies_as_documented() -> None:
+def test_run_folder_paths() -> None:
     run = RunFolder(Path("street"))
     shared = [run.capture, run.city, run.map, run.coverage, run.appearance_dir, run.renders, run.evaluation, run.report]
     assert [path.as_posix().removeprefix("street/") for path in shared] == [
@@ -169,7 +169,7 @@ def test_a_run_lies_as_documented() -> None:
     assert run.render_folder("noon").as_posix() == "street/renders/noon"
 
 
-def test_a_block_is_done_when_its_field_is_there(tmp_path: Path) -> None:
+def test_block_is_trained_when_its_field_exists(tmp_path: Path) -> None:
     run = RunFolder(tmp_path)
     assert run.trained_blocks() == ()
     for name in ("b002", "b000", "b001"):
@@ -179,7 +179,7 @@ def test_a_block_is_done_when_its_field_is_there(tmp_path: Path) -> None:
     assert run.trained_blocks() == ("b000", "b002")
 
 
-def test_options_replace_settings_of_rendering_alone() -> None:
+def test_options_replace_rendering_settings_only() -> None:
     other = with_rendering(CITY, power=2.0, weighting="inverse_distance_3d")
     assert (other.power, other.weighting) == (2.0, "inverse_distance_3d")
     assert (other.selection_radius, other.visibility_threshold) == (2.0, 0.1)
@@ -194,15 +194,15 @@ def test_options_replace_settings_of_rendering_alone() -> None:
         *(("visibility_threshold", value) for value in (-0.1, 0.5, float("nan"))),
     ],
 )
-def test_an_option_out_of_range_is_named(option: str, value: float) -> None:
-    with pytest.raises(RunError, match=rf"^--{option.replace('_', '-')} .*; give another, or leave it out for "):
+def test_option_out_of_range_is_named(option: str, value: float) -> None:
+    with pytest.raises(RunError, match=rf"^--{option.replace('_', '-')} .*; give another, or omit it for "):
         with_rendering(CITY, **{option: value})
 
 
 @pytest.mark.parametrize("key", ["power", "selection_radius", "visibility_threshold", "weighting"])
-def test_a_broken_setting_of_rendering_asks_for_no_training(key: str, tmp_path: Path) -> None:
+def test_invalid_rendering_setting_keeps_trained_blocks(key: str, tmp_path: Path) -> None:
     for change in (lambda d: d.pop(key), lambda d: d.update({key: "odd"})):
-        with pytest.raises(RunError, match="; correct it; the trained blocks stay as they are"):
+        with pytest.raises(RunError, match="; correct it; the trained blocks stay valid"):
             read_city(write_changed(tmp_path / "city.json", change))
 
 
@@ -213,8 +213,8 @@ def test_a_broken_setting_of_rendering_asks_for_no_training(key: str, tmp_path: 
         ("preset", "preset: 'mine' is none of draft, standard, fine; "),
     ],
 )
-def test_a_word_that_is_no_choice_is_refused_in_memory(key: str, message: str) -> None:
+def test_invalid_choice_raises_in_memory(key: str, message: str) -> None:
     city = copy.copy(CITY)
-    object.__setattr__(city, key, "mine")  # as without the type checks of tests
+    object.__setattr__(city, key, "mine")  # bypasses the runtime type checks of tests
     with pytest.raises(RunError, match=message):
         city.__post_init__()

@@ -1,4 +1,4 @@
-"""A run folder with small untrained fields, from its files to pictures; and each of its files broken."""
+"""A run folder with small untrained fields: rendering from its files, and each file broken."""
 
 import shutil
 from pathlib import Path
@@ -18,7 +18,7 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import FILE, load_field, save_field
 from blocknerf.fields.occupancy import OccupancyGrid, save_occupancy
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.partition.frame_assignment import FrameAssignment, write_assignment
+from blocknerf.partitioning.frame_assignment import FrameAssignment, write_assignment
 from blocknerf.rendering.image import render_image
 from tests.tensor_files import rewrite
 
@@ -52,22 +52,22 @@ def make_field(city: City, name: str, frames: tuple[int, ...]) -> BlockField:
         num_samples=8,
     )
     field = BlockField(spec)
-    # Codes as far apart as those of a trained field, so that taking the wrong one shows.
+    # Codes as different as those of a trained field, so that a wrong one is visible.
     torch.nn.init.normal_(field.appearance_codes, std=3.0)
     return field
 
 
 @pytest.fixture
 def run(route, tmp_path: Path) -> RunFolder:
-    """Two trained blocks: f0 to f3 train the first, f2 to f5 the second; noon is f0 to f3."""
+    """Two trained blocks: f0 to f3 train the first, f2 to f5 the second; segment noon is f0 to f3."""
     folder, city = RunFolder(tmp_path / "run"), route(2)
     capture = Capture(image_dir=tmp_path, frames=tuple(make_frame(i) for i in range(6)), is_metric=True, source="test")
     write_capture(capture, folder.capture)
     write_city(city, folder.city)
     torch.manual_seed(0)
     for name, frames in (("b000", (0, 1, 2, 3)), ("b001", (2, 3, 4, 5))):
-        membership = FrameAssignment(block=name, frames=frames, reasons=("position",) * len(frames))
-        write_assignment(membership, capture, folder.frames(name))
+        assignment = FrameAssignment(block=name, frames=frames, reasons=("position",) * len(frames))
+        write_assignment(assignment, capture, folder.frames(name))
         field = make_field(city, name, frames)
         save_field(field, folder.field(name), step=1, city=city.digest)
         full = OccupancyGrid(torch.ones(8, 8, 8, dtype=torch.bool), field.spec.origin, field.spec.half_extent)
@@ -75,19 +75,19 @@ def run(route, tmp_path: Path) -> RunFolder:
     return folder
 
 
-def test_a_run_opens_alone_and_renders_the_reference_segment(run: RunFolder, view) -> None:
+def test_run_folder_renders_the_reference_segment(run: RunFolder, view) -> None:
     camera = view((5.0, 0.0, 1.5), (9.0, 0.0, 1.0), size=6)
     renderer = CityRenderer(run, city=None)
-    seen = renderer.render(camera)
-    assert seen.color.shape == (6, 6, 3)
-    assert sum(use.weight for use in seen.rendered) == pytest.approx(1.0)
+    rendering = renderer.render(camera)
+    assert rendering.color.shape == (6, 6, 3)
+    assert sum(block.weight for block in rendering.rendered) == pytest.approx(1.0)
     expected = torch.zeros(6, 6, 3)
-    for use in seen.rendered:
-        field = load_field(run.field(use.name))
+    for block in rendering.rendered:
+        field = load_field(run.field(block.name))
         noon = [name for name in field.spec.frames if name in ("f0", "f1", "f2", "f3")]
-        picture = render_image(field, camera.generate_rays(0), field.mean_appearance_code(noon), 0.25)
-        expected += use.weight * picture.color
-    torch.testing.assert_close(seen.color, expected, atol=1e-3, rtol=0.0)
+        block_rendering = render_image(field, camera.generate_rays(0), field.mean_appearance_code(noon), 0.25)
+        expected += block.weight * block_rendering.color
+    torch.testing.assert_close(rendering.color, expected, atol=1e-3, rtol=0.0)
 
 
 def write_sparse_occupancy(run: RunFolder, name: str) -> None:
@@ -97,7 +97,7 @@ def write_sparse_occupancy(run: RunFolder, name: str) -> None:
     save_occupancy(OccupancyGrid(cells, spec.origin, spec.half_extent), run.occupancy(name))
 
 
-def test_the_grid_of_what_is_empty_is_used_and_not_missed(run: RunFolder, route) -> None:
+def test_occupancy_grid_is_optional(run: RunFolder, route) -> None:
     load = block_loader(run, route(2))
     write_sparse_occupancy(run, "b000")
     assert int(load("b000").field.occupancy.binaries.sum()) == 64
@@ -105,7 +105,7 @@ def test_the_grid_of_what_is_empty_is_used_and_not_missed(run: RunFolder, route)
     assert load("b000").field.occupancy is None
 
 
-def test_the_grid_of_another_block_is_refused(run: RunFolder, route) -> None:
+def test_occupancy_grid_of_another_block_raises(run: RunFolder, route) -> None:
     shutil.copy(run.occupancy("b001"), run.occupancy("b000"))
     with pytest.raises(
         BlockNerfError, match=r"b000.occupancy\.safetensors: .* is not this field's.*; restore the file, or"
@@ -113,16 +113,16 @@ def test_the_grid_of_another_block_is_refused(run: RunFolder, route) -> None:
         block_loader(run, route(2))("b000")
 
 
-def test_each_block_takes_its_own_bytes(run: RunFolder, route) -> None:
+def test_block_bytes_include_its_occupancy_grid(run: RunFolder, route) -> None:
     write_sparse_occupancy(run, "b001")
     block = block_loader(run, route(2))("b001")
-    numbers = sum(weight.numel() for weight in load_field(run.field("b001")).state_dict().values())
-    assert block.bytes == 4 * (numbers + 3) + 8**3
+    num_parameters = sum(weight.numel() for weight in load_field(run.field("b001")).state_dict().values())
+    assert block.bytes == 4 * (num_parameters + 3) + 8**3
 
 
-def test_a_field_of_another_city_is_refused(run: RunFolder, route) -> None:
+def test_field_of_another_city_raises(run: RunFolder, route) -> None:
     with pytest.raises(
-        BlockNerfError, match="was trained with other blocks, another preset or other held-out"
+        BlockNerfError, match="was trained with other blocks, another preset or other test frames"
     ) as caught:
         block_loader(run, route(3))("b000")
     assert str(caught.value).endswith("; restore that city.json, or partition and train into a new run folder")
@@ -132,9 +132,7 @@ def test_a_field_of_another_city_is_refused(run: RunFolder, route) -> None:
     "changes",
     [{"power": 1.0}, {"selection_radius": 3.0}, {"visibility_threshold": 0.1}, {"weighting": "nearest"}],
 )
-def test_a_setting_of_rendering_leaves_trained_blocks_good(
-    run: RunFolder, changes: dict[str, Any], route, view
-) -> None:
+def test_rendering_settings_keep_trained_blocks_valid(run: RunFolder, changes: dict[str, Any], route, view) -> None:
     write_city(with_rendering(route(2), **changes), run.city)
     assert CityRenderer(run).render(view((5.0, 0.0, 1.5), (9.0, 0.0, 1.0), size=6)).rendered
 
@@ -154,7 +152,7 @@ def make_empty(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"), [(truncate, "not a readable"), (make_newer, "newer"), (make_empty, "not a readable")]
 )
-def test_a_broken_field_is_refused_in_one_line_naming_it(run: RunFolder, view, damage, message: str) -> None:
+def test_broken_field_raises_one_line_with_its_path(run: RunFolder, view, damage, message: str) -> None:
     damage(run.field("b001"))
     with pytest.raises(BlockNerfError, match=message) as caught:
         CityRenderer(run, allow_missing=True).render(view((5.0, 0.0, 1.5), (9.0, 0.0, 1.0), size=6))
@@ -162,9 +160,9 @@ def test_a_broken_field_is_refused_in_one_line_naming_it(run: RunFolder, view, d
     assert "\n" not in str(caught.value)
 
 
-def test_an_untrained_block_is_named_with_its_file(run: RunFolder, view) -> None:
+def test_untrained_block_is_named_with_its_path(run: RunFolder, view) -> None:
     run.field("b001").unlink()
     camera = view((5.0, 0.0, 1.5), (9.0, 0.0, 1.0), size=6)
     with pytest.raises(BlockNerfError, match=r"b001/field\.safetensors: block b001 is not trained; run"):
         CityRenderer(run).render(camera)
-    assert [use.name for use in CityRenderer(run, allow_missing=True).render(camera).rendered] == ["b000"]
+    assert [block.name for block in CityRenderer(run, allow_missing=True).render(camera).rendered] == ["b000"]

@@ -1,4 +1,4 @@
-"""The five rules: shares of one, each its formula, and no jumps but those of `nearest`."""
+"""The five weighting rules: weights sum to one, match their formula, and are continuous except for `nearest`."""
 
 import inspect
 import math
@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 import torch
 from hypothesis import given, settings
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from blocknerf.cameras import RayBundle
 from blocknerf.city.manifest import WEIGHTINGS
 from blocknerf.city.weighting import (
     MIN_PIXEL_VISIBILITY,
-    PIXEL_WEIGHTINGS,
+    WEIGHTING_RULES,
     BlendInputs,
     blend_weights,
     inverse_distance_weights,
@@ -24,12 +24,12 @@ from blocknerf.errors import RunError
 HEIGHT, WIDTH = 3, 4
 
 
-def make_sights(count: int, seed: int, **facts: Any) -> BlendInputs:
-    """Blocks at random around a camera at the origin, with random predictions."""
-    draw = torch.Generator().manual_seed(seed)
+def make_inputs(count: int, seed: int, **changes: Any) -> BlendInputs:
+    """Return random blocks around a camera at the origin, with random predictions."""
+    generator = torch.Generator().manual_seed(seed)
 
     def noise(*shape: int) -> torch.Tensor:
-        return torch.rand(*shape, generator=draw, dtype=torch.float64)
+        return torch.rand(*shape, generator=generator, dtype=torch.float64)
 
     origins = 40.0 * (noise(count, 3) - 0.5)
     directions = torch.nn.functional.normalize(noise(HEIGHT, WIDTH, 3) - 0.5, dim=-1)
@@ -38,7 +38,7 @@ def make_sights(count: int, seed: int, **facts: Any) -> BlendInputs:
         directions=directions,
         pixel_radii=torch.full((HEIGHT, WIDTH), 0.01).double(),
     )
-    known = {
+    defaults = {
         "distances": origins[:, :2].norm(dim=-1),
         "selection_weights": noise(count),
         "origins": origins,
@@ -46,98 +46,130 @@ def make_sights(count: int, seed: int, **facts: Any) -> BlendInputs:
         "visibility": noise(count, HEIGHT, WIDTH),
         "depth": 1.0 + 30.0 * noise(count, HEIGHT, WIDTH),
     }
-    return BlendInputs(**known | facts)
+    return BlendInputs(**defaults | changes)
 
 
-def as_images(shares: torch.Tensor) -> torch.Tensor:
-    return shares if shares.ndim == 3 else shares[:, None, None].expand(-1, HEIGHT, WIDTH)
+def as_images(weights: torch.Tensor) -> torch.Tensor:
+    return weights if weights.ndim == 3 else weights[:, None, None].expand(-1, HEIGHT, WIDTH)
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
 @settings(deadline=None)
-@given(seed=some.integers(0, 10_000), count=some.integers(1, 6), power=some.sampled_from([0.5, 1.0, 4.0, 30.0]))
-def test_shares_are_of_one_and_none_goes_to_the_absent(weighting: str, seed: int, count: int, power: float) -> None:
-    sights = make_sights(count, seed)
-    sights.selection_weights[1:][sights.selection_weights[1:] < 0.3] = 0.0
-    shares = blend_weights(weighting, sights, power)
-    assert (shares.ndim == 3) == (weighting in PIXEL_WEIGHTINGS)
-    assert shares.isfinite().all()
-    assert (shares >= 0.0).all()
-    torch.testing.assert_close(shares.sum(0), torch.ones_like(shares[0]))
-    assert (shares[sights.selection_weights == 0.0] == 0.0).all()
+@given(seed=st.integers(0, 10_000), count=st.integers(1, 6), power=st.sampled_from([0.5, 1.0, 4.0, 30.0]))
+def test_weights_sum_to_one_and_unselected_blocks_have_none(
+    weighting: str, seed: int, count: int, power: float
+) -> None:
+    inputs = make_inputs(count, seed)
+    inputs.selection_weights[1:][inputs.selection_weights[1:] < 0.3] = 0.0
+    weights = blend_weights(weighting, inputs, power)
+    assert (weights.ndim == 3) == WEIGHTING_RULES[weighting].per_pixel
+    assert weights.isfinite().all()
+    assert (weights >= 0.0).all()
+    torch.testing.assert_close(weights.sum(0), torch.ones_like(weights[0]))
+    assert (weights[inputs.selection_weights == 0.0] == 0.0).all()
 
 
 @pytest.mark.parametrize("weighting", [weighting for weighting in WEIGHTINGS if weighting != "nearest"])
 @settings(deadline=None)
-@given(seed=some.integers(0, 10_000))
-def test_a_small_change_of_anything_changes_shares_little(weighting: str, seed: int) -> None:
-    sights, step = make_sights(4, seed), 1e-6
-    nudged = make_sights(
+@given(seed=st.integers(0, 10_000))
+def test_weights_are_continuous_in_all_inputs(weighting: str, seed: int) -> None:
+    inputs, step = make_inputs(4, seed), 1e-6
+    changed = make_inputs(
         4,
         seed,
-        distances=sights.distances + step,
-        selection_weights=sights.selection_weights * (1.0 - step),
-        origins=sights.origins + step,
-        visibility=sights.visibility * (1.0 - step),
-        depth=sights.depth * (1.0 + step),
+        distances=inputs.distances + step,
+        selection_weights=inputs.selection_weights * (1.0 - step),
+        origins=inputs.origins + step,
+        visibility=inputs.visibility * (1.0 - step),
+        depth=inputs.depth * (1.0 + step),
     )
-    before, after = (blend_weights(weighting, each, 4.0) for each in (sights, nudged))
-    # Blocks lie at least a few millimetres from the camera and from what it sees, so slopes stay below this.
+    before, after = (blend_weights(weighting, item, 4.0) for item in (inputs, changed))
+    # Blocks are at least a few millimeters from the camera and its surface points, so gradients stay below this.
     assert float((before - after).abs().max()) < 1e-2
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS[1:])
-@pytest.mark.parametrize("presence", [1e-3, 1e-6, 1e-12])
-def test_a_block_enters_through_zero(weighting: str, presence: float) -> None:
-    sights = make_sights(3, 5, selection_weights=torch.tensor([1.0, presence, 1.0], dtype=torch.float64))
-    assert float(blend_weights(weighting, sights, 4.0)[1].max()) < 2e3 * presence
+@pytest.mark.parametrize("selection_weight", [1e-3, 1e-6, 1e-12])
+def test_block_enters_at_weight_zero(weighting: str, selection_weight: float) -> None:
+    inputs = make_inputs(3, 5, selection_weights=torch.tensor([1.0, selection_weight, 1.0], dtype=torch.float64))
+    assert float(blend_weights(weighting, inputs, 4.0)[1].max()) < 2e3 * selection_weight
 
 
-def test_nearest_takes_the_nearest_that_is_present() -> None:
-    facts = {"distances": torch.tensor([1.0, 2.0, 3.0]), "selection_weights": torch.tensor([0.0, 0.5, 1.0])}
-    assert blend_weights("nearest", make_sights(3, 0, **facts), 4.0).tolist() == [0.0, 1.0, 0.0]
+def test_nearest_takes_the_nearest_selected_block() -> None:
+    changes = {"distances": torch.tensor([1.0, 2.0, 3.0]), "selection_weights": torch.tensor([0.0, 0.5, 1.0])}
+    assert blend_weights("nearest", make_inputs(3, 0, **changes), 4.0).tolist() == [0.0, 1.0, 0.0]
 
 
 @pytest.mark.parametrize("power", [1.0, 4.0])
-def test_the_third_dimension_is_the_distance_of_the_seen_point(power: float) -> None:
-    """Against a loop: the point lies at the depths that inverse distance in plan blends."""
-    sights = make_sights(3, 7)
-    shares = blend_weights("inverse_distance_3d", sights, power)
-    raw = [float(p) * float(d) ** -power for p, d in zip(sights.selection_weights, sights.distances, strict=True)]
+def test_inverse_distance_3d_matches_a_loop(power: float) -> None:
+    """The surface point is at the depth blended with horizontal inverse distance weights."""
+    inputs = make_inputs(3, 7)
+    weights = blend_weights("inverse_distance_3d", inputs, power)
+    horizontal_weights = [
+        float(p) * float(d) ** -power for p, d in zip(inputs.selection_weights, inputs.distances, strict=True)
+    ]
     for row in range(HEIGHT):
         for column in range(WIDTH):
-            depth = sum(w * float(sights.depth[i, row, column]) for i, w in enumerate(raw)) / sum(raw)
-            point = [depth * float(x) for x in sights.rays.directions[row, column]]
-            far = [math.dist(point, origin) for origin in sights.origins.tolist()]
-            weights = [float(p) * d**-power for p, d in zip(sights.selection_weights, far, strict=True)]
-            expected = torch.tensor(weights, dtype=torch.float64) / sum(weights)
-            torch.testing.assert_close(shares[:, row, column], expected)
+            depth = sum(w * float(inputs.depth[i, row, column]) for i, w in enumerate(horizontal_weights)) / sum(
+                horizontal_weights
+            )
+            point = [depth * float(x) for x in inputs.rays.directions[row, column]]
+            distances = [math.dist(point, origin) for origin in inputs.origins.tolist()]
+            unnormalized = [float(p) * d**-power for p, d in zip(inputs.selection_weights, distances, strict=True)]
+            expected = torch.tensor(unnormalized, dtype=torch.float64) / sum(unnormalized)
+            torch.testing.assert_close(weights[:, row, column], expected)
 
 
-def test_visibility_shares_are_in_proportion() -> None:
-    sights = make_sights(3, 3, visibility=torch.rand(3, HEIGHT, WIDTH, dtype=torch.float64) * 0.5 + 0.5)
-    weights = sights.selection_weights[:, None, None] * sights.visibility
-    torch.testing.assert_close(blend_weights("visibility_pixel", sights, 4.0), weights / weights.sum(0))
+def test_visibility_weights_are_proportional() -> None:
+    inputs = make_inputs(3, 3, visibility=torch.rand(3, HEIGHT, WIDTH, dtype=torch.float64) * 0.5 + 0.5)
+    weights = inputs.selection_weights[:, None, None] * inputs.visibility
+    torch.testing.assert_close(blend_weights("visibility_pixel", inputs, 4.0), weights / weights.sum(0))
     means = weights.mean((1, 2))
-    torch.testing.assert_close(blend_weights("visibility_image", sights, 4.0), means / means.sum())
+    torch.testing.assert_close(blend_weights("visibility_image", inputs, 4.0), means / means.sum())
 
 
-def test_what_nobody_saw_is_shared_as_the_picture_is() -> None:
-    """The sky counts as not seen by any block; its shares come from the rest of the picture."""
+def test_unseen_pixels_use_the_mean_visibility() -> None:
+    """The sky counts as unseen by all blocks; its weights come from the mean visibility."""
     visibility = torch.tensor([[[0.9, 0.0, 0.0, 0.0]], [[0.3, 0.0, 1e-9, 0.0]]], dtype=torch.float64)
-    shares = visibility_weights(visibility, torch.ones(2, dtype=torch.float64))
-    torch.testing.assert_close(shares[:, 0, 1:], torch.tensor([[0.75] * 3, [0.25] * 3], dtype=torch.float64))
-    assert MIN_PIXEL_VISIBILITY * 0.9 / 4 < 0.3, "the first pixel is seen well enough to be weighed by itself"
-    torch.testing.assert_close(shares[:, 0, 0], torch.tensor([0.75, 0.25], dtype=torch.float64))
+    weights = visibility_weights(visibility, torch.ones(2, dtype=torch.float64))
+    torch.testing.assert_close(weights[:, 0, 1:], torch.tensor([[0.75] * 3, [0.25] * 3], dtype=torch.float64))
+    assert MIN_PIXEL_VISIBILITY * 0.9 / 4 < 0.3, "the first pixel is visible enough to use its own visibility"
+    torch.testing.assert_close(weights[:, 0, 0], torch.tensor([0.75, 0.25], dtype=torch.float64))
 
 
-def test_a_camera_on_an_origin_sees_that_block_alone() -> None:
-    shares = inverse_distance_weights(torch.tensor([0.0, 1e-6, 10.0]), torch.ones(3), 100.0)
-    assert shares.tolist() == [1.0, 0.0, 0.0]
+def test_camera_on_an_origin_renders_that_block_only() -> None:
+    weights = inverse_distance_weights(torch.tensor([0.0, 1e-6, 10.0]), torch.ones(3), 100.0)
+    assert weights.tolist() == [1.0, 0.0, 0.0]
 
 
 @pytest.mark.parametrize("weighting", ["mine", "", "Nearest"])
-def test_a_rule_that_there_is_not_is_refused_with_the_five(weighting: str) -> None:
+def test_unknown_weighting_raises_and_lists_the_rules(weighting: str) -> None:
     with pytest.raises(RunError, match=", ".join(WEIGHTINGS)) as caught:
-        inspect.unwrap(blend_weights)(weighting, make_sights(3, 0), 4.0)  # as without the type checks of tests
+        inspect.unwrap(blend_weights)(weighting, make_inputs(3, 0), 4.0)  # bypasses the runtime type checks of tests
     assert "\n" not in str(caught.value)
+
+
+def test_a_function_is_a_weighting() -> None:
+    inputs = make_inputs(3, 1)
+    even = blend_weights(lambda given: torch.full_like(given.distances, 1.0 / 3.0), inputs, 4.0)
+    assert even.tolist() == pytest.approx([1.0 / 3.0] * 3)
+    by_visibility = blend_weights(lambda given: given.visibility / given.visibility.sum(0), inputs, 4.0)
+    assert by_visibility.shape == inputs.visibility.shape
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (torch.ones(2) / 2, r"weighting mine: return one weight per block \(3\), or per block and pixel \(3, 4\)"),
+        ([0.5, 0.5, 0.0], "return one weight per block"),
+        (torch.ones(3, dtype=torch.float64), "must sum to one over the blocks"),
+        (torch.tensor([2.0, -1.0, 0.0]), "must not be negative"),
+        (torch.tensor([float("nan"), 1.0, 0.0]), "must not be negative"),
+    ],
+)
+def test_a_function_that_returns_something_else_is_refused(result: Any, message: str) -> None:
+    def mine(inputs: BlendInputs) -> Any:
+        return result
+
+    with pytest.raises(RunError, match=message):
+        blend_weights(mine, make_inputs(3, 2), 4.0)

@@ -1,4 +1,4 @@
-"""The field of a block: the protocol, what depends on what, and finite numbers at awkward points."""
+"""The field of a block: protocol, dependencies of outputs, and finite numbers at difficult points."""
 
 from collections.abc import Callable
 
@@ -17,22 +17,22 @@ MakeField = Callable[..., BlockField]
 RAYS, SAMPLES = 5, 6
 
 
-def some_points(field: BlockField, seed: int = 0) -> Tensor:
+def random_points(field: BlockField, seed: int = 0) -> Tensor:
     generator = torch.Generator().manual_seed(seed)
     offsets = torch.rand(RAYS, SAMPLES, 3, generator=generator) * 16.0 - 8.0
     return field.origin + offsets
 
 
-def some_rays(field: BlockField, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
+def random_rays(field: BlockField, seed: int = 1) -> tuple[Tensor, Tensor, Tensor]:
     generator = torch.Generator().manual_seed(seed)
     directions = torch.nn.functional.normalize(torch.randn(RAYS, 3, generator=generator), dim=-1)
     return directions, torch.randn(RAYS, field.appearance_dim, generator=generator), torch.full((RAYS,), 0.02)
 
 
-def test_shapes_are_those_of_the_protocol(tiny_field: MakeField) -> None:
+def test_shapes_match_the_protocol(tiny_field: MakeField) -> None:
     field = tiny_field()
     assert isinstance(field, Field)
-    points, (directions, code, exposure) = some_points(field), some_rays(field)
+    points, (directions, code, exposure) = random_points(field), random_rays(field)
     density, features = field.density(points, torch.full((RAYS, SAMPLES), 0.01))
     color = field.color(features, directions, code, exposure)
     assert density.shape == (RAYS, SAMPLES)
@@ -46,9 +46,9 @@ def test_shapes_are_those_of_the_protocol(tiny_field: MakeField) -> None:
     assert ((color >= 0) & (color <= 1)).all()
 
 
-def test_any_batch_shape_gives_the_same_density(tiny_field: MakeField) -> None:
+def test_density_does_not_depend_on_the_batch_shape(tiny_field: MakeField) -> None:
     field = tiny_field()
-    points, footprints = some_points(field), torch.full((RAYS, SAMPLES), 0.01)
+    points, footprints = random_points(field), torch.full((RAYS, SAMPLES), 0.01)
     density, _ = field.density(points, footprints)
     flat, _ = field.density(points.reshape(-1, 3), footprints.reshape(-1))
     assert torch.equal(density.reshape(-1), flat)
@@ -56,79 +56,79 @@ def test_any_batch_shape_gives_the_same_density(tiny_field: MakeField) -> None:
 
 def test_density_depends_on_position_alone(tiny_field: MakeField) -> None:
     field = tiny_field()
-    density, _ = field.density(some_points(field), torch.zeros(RAYS, SAMPLES))
+    density, _ = field.density(random_points(field), torch.zeros(RAYS, SAMPLES))
     density.sum().backward()
-    moved = {name.split(".")[0] for name, value in field.named_parameters() if value.grad is not None}
-    assert moved == {"base"}
+    with_gradient = {name.split(".")[0] for name, value in field.named_parameters() if value.grad is not None}
+    assert with_gradient == {"base"}
     assert density.std() > 0.01 * density.mean()
 
 
 @pytest.mark.parametrize("changed", ["direction", "code", "exposure"])
 def test_color_and_sky_depend_on(tiny_field: MakeField, changed: str) -> None:
     field = tiny_field()
-    _, features = field.density(some_points(field), torch.zeros(RAYS, SAMPLES))
-    directions, code, exposure = some_rays(field)
-    other = {
+    _, features = field.density(random_points(field), torch.zeros(RAYS, SAMPLES))
+    directions, code, exposure = random_rays(field)
+    changed_rays = {
         "direction": (-directions, code, exposure),
         "code": (directions, -code, exposure),
         "exposure": (directions, code, 4.0 * exposure),
     }[changed]
-    colors = [field.color(features, *rays) for rays in ((directions, code, exposure), other)]
-    skies = [field.sky(*rays) for rays in ((directions, code, exposure), other)]
+    colors = [field.color(features, *rays) for rays in ((directions, code, exposure), changed_rays)]
+    skies = [field.sky(*rays) for rays in ((directions, code, exposure), changed_rays)]
     assert (colors[0] - colors[1]).abs().max() > 1e-3
     assert (skies[0] - skies[1]).abs().max() > 1e-3
 
 
-def test_color_has_a_gradient_to_the_code_that_finite_differences_confirm(tiny_field: MakeField) -> None:
+def test_gradient_of_color_to_the_code_matches_finite_differences(tiny_field: MakeField) -> None:
     field = tiny_field()
-    _, features = field.density(some_points(field), torch.zeros(RAYS, SAMPLES))
-    directions, code, exposure = some_rays(field)
+    _, features = field.density(random_points(field), torch.zeros(RAYS, SAMPLES))
+    directions, code, exposure = random_rays(field)
     code.requires_grad_(True)
-    (slope,) = torch.autograd.grad(field.color(features.detach(), directions, code, exposure).sum(), code)
+    (gradient,) = torch.autograd.grad(field.color(features.detach(), directions, code, exposure).sum(), code)
     step = torch.zeros_like(code)
     step[2, 3] = 1e-2
     with torch.no_grad():
-        ahead, behind = (field.color(features, directions, code + s, exposure).sum() for s in (step, -step))
-    assert float((ahead - behind) / 2e-2) == pytest.approx(float(slope[2, 3]), rel=2e-2, abs=1e-3)
+        forward, backward = (field.color(features, directions, code + s, exposure).sum() for s in (step, -step))
+    assert float((forward - backward) / 2e-2) == pytest.approx(float(gradient[2, 3]), rel=2e-2, abs=1e-3)
 
 
-def test_visibility_is_a_share_and_depends_on_direction(tiny_field: MakeField) -> None:
+def test_visibility_is_a_fraction_and_depends_on_direction(tiny_field: MakeField) -> None:
     field = tiny_field()
-    points, (directions, _, _) = some_points(field), some_rays(field)
-    seen, turned = field.visibility(points, directions), field.visibility(points, -directions)
-    assert ((seen > 0) & (seen < 1)).all()
-    assert (seen - turned).abs().max() > 1e-4
+    points, (directions, _, _) = random_points(field), random_rays(field)
+    visibility, opposite = field.visibility(points, directions), field.visibility(points, -directions)
+    assert ((visibility > 0) & (visibility < 1)).all()
+    assert (visibility - opposite).abs().max() > 1e-4
 
 
-def awkward_points(half_extent: float) -> Tensor:
-    """Offsets from the centre: it, faces, edges and corners of the cube, just inside and outside, and very far."""
+def difficult_points(half_extent: float) -> Tensor:
+    """Offsets from the center: zero, faces, edges and corners of the cube, just inside and outside, and far away."""
     unit = torch.tensor([[0, 0, 0], [1, 0, 0], [0, -1, 0], [1, 1, 0], [-1, 1, -1], [1, 1, 1]], dtype=torch.float32)
     near = torch.cat([unit * scale for scale in (1.0, 1.0 - 1e-6, 1.0 + 1e-6, 1e-20)]) * half_extent
     return torch.cat([near, 1e6 * unit, 1e12 * unit])
 
 
 @pytest.mark.parametrize("footprint", [0.0, 0.01, 1e9])
-def test_awkward_points_have_finite_values_and_gradients(tiny_field: MakeField, footprint: float) -> None:
+def test_difficult_points_have_finite_values_and_gradients(tiny_field: MakeField, footprint: float) -> None:
     field = tiny_field()
-    points = (field.origin + awkward_points(field.spec.half_extent)).requires_grad_(True)
-    directions, code, exposure = (row[:1].expand(len(points), *row.shape[1:]) for row in some_rays(field))
+    points = (field.origin + difficult_points(field.spec.half_extent)).requires_grad_(True)
+    directions, code, exposure = (tensor[:1].expand(len(points), *tensor.shape[1:]) for tensor in random_rays(field))
     density, features = field.density(points[:, None], torch.full((len(points), 1), footprint))
     color = field.color(features, directions, code, exposure)
-    proposed = field.proposal_density_fns[0](points[:, None], torch.full((len(points), 1), footprint))
-    seen = field.visibility(points[:, None], directions)
+    proposal = field.proposal_density_fns[0](points[:, None], torch.full((len(points), 1), footprint))
+    visibility = field.visibility(points[:, None], directions)
     with torch.no_grad():
         again, _ = field.density(points.detach()[:, None], torch.full((len(points), 1), footprint))
     assert torch.allclose(again, density, rtol=1e-3)
-    outputs = (density, color, proposed, seen)
+    outputs = (density, color, proposal, visibility)
     assert all(torch.isfinite(value).all() for value in outputs)
     sum(value.sum() for value in outputs).backward()
     assert torch.isfinite(points.grad).all()
     assert all(torch.isfinite(value.grad).all() for value in field.parameters() if value.grad is not None)
 
 
-def test_the_cube_holds_all_of_space(tiny_field: MakeField) -> None:
+def test_the_contracted_cube_contains_all_points(tiny_field: MakeField) -> None:
     field = tiny_field()
-    points = field.origin + awkward_points(field.spec.half_extent)
+    points = field.origin + difficult_points(field.spec.half_extent)
     cube, _ = field.contract_to_unit_cube(points, torch.zeros(len(points)))
     assert ((cube >= 0) & (cube <= 1)).all()
     assert torch.equal(cube[0], torch.full((3,), 0.5))
@@ -136,26 +136,26 @@ def test_the_cube_holds_all_of_space(tiny_field: MakeField) -> None:
 
 
 @pytest.mark.parametrize("distance", [0.5, 1.5, 20.0])
-def test_footprints_shrink_as_lengths_across_the_ray_do(tiny_field: MakeField, distance: float) -> None:
+def test_footprints_shrink_like_lengths_across_the_ray(tiny_field: MakeField, distance: float) -> None:
     field = tiny_field()
     offsets = torch.tensor([[0.0, 0.0, 0.0], [distance * field.spec.half_extent, 0.0, 0.0]])
-    _, spreads = field.contract_to_unit_cube(field.origin + offsets, torch.tensor([0.3, 0.3]))
+    _, stds = field.contract_to_unit_cube(field.origin + offsets, torch.tensor([0.3, 0.3]))
     outward = torch.tensor([[distance, 0.0, 0.0]], dtype=torch.float64)
     across = torch.tensor([[0.0, 1e-6, 0.0]], dtype=torch.float64)
-    slope = (contract(outward + across) - contract(outward - across))[0, 1] / 2e-6
-    assert float(spreads[1] / spreads[0]) == pytest.approx(float(slope), rel=1e-4)
+    derivative = (contract(outward + across) - contract(outward - across))[0, 1] / 2e-6
+    assert float(stds[1] / stds[0]) == pytest.approx(float(derivative), rel=1e-4)
 
 
-def test_footprints_are_lengths_like_those_of_points(tiny_field: MakeField) -> None:
+def test_footprints_are_in_the_units_of_points(tiny_field: MakeField) -> None:
     field = tiny_field()
     offsets = torch.tensor([[0.0, 0.0, 0.0], [0.3, 0.0, 0.0]])
-    cube, spreads = field.contract_to_unit_cube(field.origin + offsets, torch.tensor([0.3, 0.0]))
-    # The spread of a cone is its standard deviation, half the radius of its disc.
-    assert float(spreads[0]) == pytest.approx(0.5 * float(cube[1, 0] - cube[0, 0]), rel=1e-3)
-    assert float(spreads[1]) == 0.0
+    cube, stds = field.contract_to_unit_cube(field.origin + offsets, torch.tensor([0.3, 0.0]))
+    # The standard deviation of a cone is half the radius of its disc.
+    assert float(stds[0]) == pytest.approx(0.5 * float(cube[1, 0] - cube[0, 0]), rel=1e-3)
+    assert float(stds[1]) == 0.0
 
 
-def test_wide_footprints_blur(tiny_field: MakeField) -> None:
+def test_wide_footprints_blur_the_density(tiny_field: MakeField) -> None:
     field = tiny_field()
     line = torch.linspace(-4.0, 4.0, 400)[:, None] * torch.tensor([0.6, 0.8, 0.0])
     sharp, _ = field.density(field.origin + line, torch.zeros(400))
@@ -163,7 +163,7 @@ def test_wide_footprints_blur(tiny_field: MakeField) -> None:
     assert blurred.log().diff().abs().mean() < 0.3 * sharp.log().diff().abs().mean()
 
 
-def test_density_is_counted_in_the_blocks_own_length(tiny_field: MakeField) -> None:
+def test_density_scales_with_the_size_of_the_block(tiny_field: MakeField) -> None:
     small, large = tiny_field(), tiny_field(half_extent=50.0)
     offsets = torch.rand(20, 3) * 8.0 - 4.0
     near, _ = small.density(small.origin + offsets, torch.zeros(20))
@@ -181,13 +181,13 @@ def test_mean_code_of_named_frames(tiny_field: MakeField) -> None:
     assert not field.mean_appearance_code().requires_grad
 
 
-def test_one_seed_gives_one_field(tiny_field: MakeField) -> None:
-    first, again, other = (tiny_field(seed).state_dict() for seed in (3, 3, 4))
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert not all(torch.equal(first[name], other[name]) for name in first)
+def test_a_field_depends_only_on_the_seed(tiny_field: MakeField) -> None:
+    first, same_seed, other_seed = (tiny_field(seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], same_seed[name]) for name in first)
+    assert not all(torch.equal(first[name], other_seed[name]) for name in first)
 
 
-def bundle(field: BlockField, count: int) -> RayBundle:
+def ray_bundle(field: BlockField, count: int) -> RayBundle:
     generator = torch.Generator().manual_seed(count)
     directions = torch.nn.functional.normalize(torch.randn(count, 3, generator=generator), dim=-1)
     origins = field.origin + torch.randn(count, 3, generator=generator)
@@ -195,31 +195,32 @@ def bundle(field: BlockField, count: int) -> RayBundle:
 
 
 @pytest.mark.parametrize("grid", [None, True])
-def test_marching_gives_what_plain_rendering_gives(tiny_field: MakeField, grid: bool | None) -> None:
-    """Each ray with a code and an exposure of its own; a full grid leaves nothing out."""
+def test_march_matches_generic_rendering(tiny_field: MakeField, grid: bool | None) -> None:
+    """Every ray has its own code and exposure; a full grid skips nothing."""
     field = tiny_field().requires_grad_(False)
     with torch.no_grad():
         for network in (field.base.network, field.proposals[0].network):
             network.layers[-1].weight[0] *= 30.0
     if grid is not None:
         field.set_occupancy(OccupancyGrid(torch.ones(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
-    rays, generator = bundle(field, 300), torch.Generator().manual_seed(0)
+    rays, generator = ray_bundle(field, 300), torch.Generator().manual_seed(0)
     code, exposure = (
         torch.randn(300, field.appearance_dim, generator=generator),
         0.1 * torch.rand(300, generator=generator),
     )
-    seen = render_rays(field, rays, code, exposure)
+    expected = render_rays(field, rays, code, exposure)
     color, depth, opacity = field.march(rays, code, exposure)
     assert isinstance(field, SupportsMarching)
     assert float(opacity.min()) < 0.9
     assert float(opacity.max()) == pytest.approx(1.0)
-    for one, other, scale in ((color, seen.color, 1.0), (opacity, seen.opacity, 1.0), (depth, seen.depth, field.far)):
-        assert float((one - other).abs().max()) < 0.01 * scale
-        assert float((one - other).abs().mean()) < 0.001 * scale
+    pairs = ((color, expected.color, 1.0), (opacity, expected.opacity, 1.0), (depth, expected.depth, field.far))
+    for result, reference, scale in pairs:
+        assert float((result - reference).abs().max()) < 0.01 * scale
+        assert float((result - reference).abs().mean()) < 0.001 * scale
 
 
-def test_an_empty_grid_leaves_nothing_but_sky(tiny_field: MakeField) -> None:
-    field, (directions, code, exposure) = tiny_field(), some_rays(tiny_field())
+def test_an_empty_grid_renders_only_sky(tiny_field: MakeField) -> None:
+    field, (directions, code, exposure) = tiny_field(), random_rays(tiny_field())
     field.set_occupancy(OccupancyGrid(torch.zeros(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
     rays = RayBundle(origins=field.origin.expand(RAYS, 3), directions=directions, pixel_radii=torch.full((RAYS,), 0.01))
     color, depth, _ = field.march(rays, code, exposure)
@@ -228,7 +229,7 @@ def test_an_empty_grid_leaves_nothing_but_sky(tiny_field: MakeField) -> None:
     assert not color.requires_grad
 
 
-def test_the_grid_of_another_place_is_refused_and_no_grid_is_saved(tiny_field: MakeField) -> None:
+def test_the_grid_of_another_block_is_rejected_and_grids_are_not_in_the_state(tiny_field: MakeField) -> None:
     field = tiny_field()
     cells = torch.zeros(4, 4, 4, dtype=torch.bool)
     with pytest.raises(ValueError, match="is not this field's"):

@@ -1,4 +1,4 @@
-"""A field as a file: bit-equal after a round trip, and refused in one line when anything is wrong."""
+"""Field files: bit-exact round trips, and one-line errors for damaged files."""
 
 import json
 from collections.abc import Callable
@@ -23,7 +23,7 @@ def saved(tmp_path: Path, tiny_field: MakeField) -> Path:
     return path
 
 
-def test_a_field_comes_back_bit_equal(saved: Path, tiny_field: MakeField) -> None:
+def test_a_field_round_trips_bit_exactly(saved: Path, tiny_field: MakeField) -> None:
     field, loaded = tiny_field(), load_field(saved)
     assert loaded.spec == field.spec
     for name, value in field.state_dict().items():
@@ -43,8 +43,8 @@ def test_the_header_is_read_without_the_weights(saved: Path, tiny_field: MakeFie
     assert (header.spec, header.step, header.city) == (tiny_field().spec, 7, "digest")
 
 
-def refusal(path: Path) -> str:
-    """The one line with which loading is refused."""
+def load_error(path: Path) -> str:
+    """Return the one-line error of loading a file."""
     with pytest.raises(CheckpointError) as caught:
         load_field(path)
     message = str(caught.value)
@@ -55,109 +55,111 @@ def refusal(path: Path) -> str:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    assert "no trained field here; run 'blocknerf train'" in refusal(tmp_path / "nothing.safetensors")
+    assert "no trained field here; run 'blocknerf train'" in load_error(tmp_path / "nothing.safetensors")
 
 
-def test_a_folder_in_its_place(tmp_path: Path) -> None:
-    refusal(tmp_path)
+def test_a_folder_instead_of_a_file(tmp_path: Path) -> None:
+    load_error(tmp_path)
 
 
-@pytest.mark.parametrize("share", [0.0, 0.001, 0.1, 0.5, 0.999])
-def test_truncated_file(saved: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.001, 0.1, 0.5, 0.999])
+def test_truncated_file(saved: Path, fraction: float) -> None:
     content = saved.read_bytes()
-    saved.write_bytes(content[: int(share * len(content))])
-    assert "not a readable field" in refusal(saved)
+    saved.write_bytes(content[: int(fraction * len(content))])
+    assert "not a readable field" in load_error(saved)
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_random_bytes(tmp_path: Path, seed: int) -> None:
     path = tmp_path / "field.safetensors"
     path.write_bytes(torch.randint(0, 256, (3000,), generator=torch.Generator().manual_seed(seed)).byte().numpy())
-    assert "not a readable field" in refusal(path)
+    assert "not a readable field" in load_error(path)
 
 
-def test_another_programs_file(tmp_path: Path) -> None:
+def test_a_file_of_another_program(tmp_path: Path) -> None:
     path = tmp_path / "field.safetensors"
     save_file({"weights": torch.zeros(3)}, path)
-    assert "format: None is not blocknerf.field/3; train the block again" in refusal(path)
+    assert "format: None is not blocknerf.field/3; train the block again" in load_error(path)
 
 
-@pytest.mark.parametrize("found", ["blocknerf.occupancy/3", "blocknerf.field", "blocknerf.field/one", "field/2"])
-def test_another_format(saved: Path, found: str) -> None:
-    rewrite(FILE, saved, format=found)
-    assert f"format: '{found}' is not blocknerf.field/3" in refusal(saved)
+@pytest.mark.parametrize(
+    "format_version", ["blocknerf.occupancy/3", "blocknerf.field", "blocknerf.field/one", "field/2"]
+)
+def test_another_format(saved: Path, format_version: str) -> None:
+    rewrite(FILE, saved, format=format_version)
+    assert f"format: '{format_version}' is not blocknerf.field/3" in load_error(saved)
 
 
 def test_newer_format(saved: Path) -> None:
     rewrite(FILE, saved, format="blocknerf.field/9")
     assert (
         "format: blocknerf.field/9 is newer than this version reads (blocknerf.field/3); update blocknerf"
-        in refusal(saved)
+        in load_error(saved)
     )
 
 
 def test_older_format(saved: Path) -> None:
     rewrite(FILE, saved, format="blocknerf.field/1")
     message = "blocknerf.field/1 is older than this version reads (blocknerf.field/3); train the block again"
-    assert message in refusal(saved)
+    assert message in load_error(saved)
 
 
-def test_equal_fields_are_equal_files(saved: Path, tmp_path: Path, tiny_field: MakeField) -> None:
+def test_equal_fields_produce_equal_files(saved: Path, tmp_path: Path, tiny_field: MakeField) -> None:
     save_field(tiny_field(), tmp_path / "again.safetensors", step=7, city="digest")
     assert (tmp_path / "again.safetensors").read_bytes() == saved.read_bytes()
 
 
-def test_the_fingerprint_tells_any_two_fields_apart(saved: Path, tmp_path: Path, tiny_field: MakeField) -> None:
-    known, other = fingerprint(saved), tmp_path / "other.safetensors"
+def test_the_fingerprint_changes_with_the_content(saved: Path, tmp_path: Path, tiny_field: MakeField) -> None:
+    original, other = fingerprint(saved), tmp_path / "other.safetensors"
     field = tiny_field()
     for step, city in ((8, "digest"), (7, "another")):
         save_field(field, other, step=step, city=city)
-        assert fingerprint(other) != known
+        assert fingerprint(other) != original
     with torch.no_grad():
         next(iter(field.parameters())).view(-1)[5] += 1e-3
     save_field(field, other, step=7, city="digest")
-    assert fingerprint(other) != known
+    assert fingerprint(other) != original
 
 
 @pytest.mark.parametrize("key", ["spec", "step", "city"])
-def test_header_without(saved: Path, key: str) -> None:
+def test_a_header_without_a_key(saved: Path, key: str) -> None:
     rewrite(FILE, saved, **{key: None})
-    assert f"broken header ('{key}')" in refusal(saved)
+    assert f"broken header ('{key}')" in load_error(saved)
 
 
 @pytest.mark.parametrize("spec", ["", "{", "[]", "3", "null", '{"num_levels": 3}'])
-def test_header_with_a_broken_spec(saved: Path, spec: str) -> None:
+def test_a_header_with_a_broken_spec(saved: Path, spec: str) -> None:
     rewrite(FILE, saved, spec=spec)
-    refusal(saved)
+    load_error(saved)
 
 
 @pytest.mark.parametrize(
     ("key", "value"),
     [("num_levels", 0), ("num_levels", "3"), ("log2_hashmap_size", 99), ("hidden_dim", -1), ("origin", [0.0])],
 )
-def test_header_that_describes_no_field(saved: Path, key: str, value: object) -> None:
+def test_a_header_with_an_invalid_spec(saved: Path, key: str, value: object) -> None:
     rewrite(FILE, saved, spec=json.dumps({**read_header(saved).spec.to_json(), key: value}))
-    refusal(saved)
+    load_error(saved)
 
 
 def test_weights_of_another_shape(saved: Path) -> None:
     rewrite(FILE, saved, {"appearance_codes": torch.zeros(2, 8)})
-    assert "weights do not fit the header" in refusal(saved)
+    assert "weights do not match the header" in load_error(saved)
 
 
-def test_weights_that_are_missing_or_too_many(saved: Path) -> None:
+def test_missing_or_extra_weights(saved: Path) -> None:
     rewrite(FILE, saved, {"extra": torch.zeros(1)})
-    assert "weights do not fit the header" in refusal(saved)
+    assert "weights do not match the header" in load_error(saved)
     rewrite(FILE, saved, {"extra": None, "appearance_codes": None})
-    assert "weights do not fit the header" in refusal(saved)
+    assert "weights do not match the header" in load_error(saved)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_weights_that_are_not_finite(saved: Path, value: float) -> None:
+def test_weights_with_nan_or_infinity(saved: Path, value: float) -> None:
     codes = torch.zeros(3, 8)
     codes[1, 2] = value
     rewrite(FILE, saved, {"appearance_codes": codes})
-    assert "holds values that are not finite" in refusal(saved)
+    assert "weights are not finite" in load_error(saved)
 
 
 def test_a_failed_write_leaves_the_old_file(
@@ -165,10 +167,10 @@ def test_a_failed_write_leaves_the_old_file(
 ) -> None:
     before = saved.read_bytes()
 
-    def refuse(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise OSError(28, "No space left on device", str(saved))
 
-    monkeypatch.setattr("os.fsync", refuse)
+    monkeypatch.setattr("os.fsync", fail)
     with pytest.raises(RunError, match="the disk is full, nothing was written"):
         save_field(tiny_field(seed=1), saved, step=8, city="digest")
     assert saved.read_bytes() == before

@@ -1,4 +1,4 @@
-"""The grid of what is empty survives the disk, and what is not one is refused."""
+"""Occupancy files: round trips, and one-line errors for damaged files."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ def random_grid() -> OccupancyGrid:
     return OccupancyGrid(cells, (10.0, -20.0, 2.0), 5.0)
 
 
-def test_a_grid_survives_the_disk(saved: Path) -> None:
+def test_a_grid_round_trips(saved: Path) -> None:
     grid, loaded = random_grid(), load_occupancy(saved)
     assert torch.equal(loaded.binaries, grid.binaries)
     assert (loaded.origin, loaded.half_extent) == (grid.origin, grid.half_extent)
@@ -31,7 +31,7 @@ def test_a_grid_survives_the_disk(saved: Path) -> None:
     assert saved.stat().st_size < 16**3 / 8 + 600
 
 
-def refusal(path: Path) -> str:
+def load_error(path: Path) -> str:
     with pytest.raises(CheckpointError) as caught:
         load_occupancy(path)
     message = str(caught.value)
@@ -42,32 +42,32 @@ def refusal(path: Path) -> str:
 
 
 def test_missing_file(tmp_path: Path) -> None:
-    refusal(tmp_path / "nothing.safetensors")
+    load_error(tmp_path / "nothing.safetensors")
 
 
-@pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99])
-def test_truncated_file(saved: Path, share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.0, 0.01, 0.5, 0.99])
+def test_truncated_file(saved: Path, fraction: float) -> None:
     content = saved.read_bytes()
-    saved.write_bytes(content[: int(share * len(content))])
-    assert "not a readable occupancy grid" in refusal(saved)
+    saved.write_bytes(content[: int(fraction * len(content))])
+    assert "not a readable occupancy grid" in load_error(saved)
 
 
 def test_another_format(saved: Path) -> None:
     rewrite(FILE, saved, format="blocknerf.field/1")
-    assert "format: 'blocknerf.field/1' is not blocknerf.occupancy/3" in refusal(saved)
+    assert "format: 'blocknerf.field/1' is not blocknerf.occupancy/3" in load_error(saved)
 
 
 @pytest.mark.parametrize(
-    "facts",
+    "header",
     ["{", "[]", "{}", '{"resolution": 8}', '{"resolution": 32, "origin": [0, 0, 0], "half_extent": 5.0}',
      '{"resolution": 16, "origin": null, "half_extent": 5.0}'],
 )  # fmt: skip
-def test_broken_facts(saved: Path, facts: str) -> None:
-    rewrite(FILE, saved, grid=facts)
-    refusal(saved)
+def test_a_broken_header(saved: Path, header: str) -> None:
+    rewrite(FILE, saved, grid=header)
+    load_error(saved)
 
 
-def test_cells_of_another_kind(saved: Path) -> None:
-    facts = json.dumps({"resolution": 16, "origin": [0.0, 0.0, 0.0], "half_extent": 5.0})
-    rewrite(FILE, saved, {"binaries": torch.zeros(512)}, grid=facts)
-    refusal(saved)
+def test_cells_of_another_dtype(saved: Path) -> None:
+    header = json.dumps({"resolution": 16, "origin": [0.0, 0.0, 0.0], "half_extent": 5.0})
+    rewrite(FILE, saved, {"binaries": torch.zeros(512)}, grid=header)
+    load_error(saved)

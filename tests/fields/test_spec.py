@@ -1,4 +1,4 @@
-"""The spec of a field: its stored form, and what is refused."""
+"""The spec of a field: JSON round trips and rejected values."""
 
 import json
 from collections.abc import Callable
@@ -13,22 +13,22 @@ from blocknerf.quality import PRESETS
 MakeSpec = Callable[..., FieldSpec]
 
 
-def test_a_spec_survives_json(tiny_spec: MakeSpec) -> None:
+def test_a_spec_round_trips_through_json(tiny_spec: MakeSpec) -> None:
     spec = tiny_spec(num_samples=9)
     assert FieldSpec.from_json(json.loads(json.dumps(spec.to_json()))) == spec
 
 
 @pytest.mark.parametrize("key", ["origin", "num_levels", "num_samples"])
-def test_a_missing_key_is_refused_by_name(tiny_spec: MakeSpec, key: str) -> None:
+def test_a_missing_key_is_named(tiny_spec: MakeSpec, key: str) -> None:
     content = tiny_spec().to_json()
     del content[key]
     with pytest.raises(CheckpointError, match=f"'{key}' is missing or unknown; "):
         FieldSpec.from_json(content)
 
 
-def test_an_unknown_key_is_refused_by_name(tiny_spec: MakeSpec) -> None:
-    with pytest.raises(CheckpointError, match="'colour' is missing or unknown; "):
-        FieldSpec.from_json({**tiny_spec().to_json(), "colour": 3})
+def test_an_unknown_key_is_named(tiny_spec: MakeSpec) -> None:
+    with pytest.raises(CheckpointError, match="'colors' is missing or unknown; "):
+        FieldSpec.from_json({**tiny_spec().to_json(), "colors": 3})
 
 
 @pytest.mark.parametrize(
@@ -51,18 +51,18 @@ def test_an_unknown_key_is_refused_by_name(tiny_spec: MakeSpec) -> None:
         ("frames", [1]),
     ],
 )
-def test_a_value_of_another_kind_is_refused(tiny_spec: MakeSpec, key: str, value: object) -> None:
-    with pytest.raises(CheckpointError, match=f"field spec: {key}: .* does not fit; use the version that wrote it"):
+def test_an_invalid_value_is_rejected(tiny_spec: MakeSpec, key: str, value: object) -> None:
+    with pytest.raises(CheckpointError, match=f"field spec: {key}: .* is not valid; use the version that wrote it"):
         FieldSpec.from_json({**json.loads(json.dumps(tiny_spec().to_json())), key: value})
 
 
 @pytest.mark.parametrize("content", [None, [], 3, "spec"])
-def test_what_is_no_object_is_refused(content: object) -> None:
+def test_other_json_values_are_rejected(content: object) -> None:
     with pytest.raises(CheckpointError, match="not a JSON object"):
         FieldSpec.from_json(content)
 
 
-def test_presets_grow(tiny_spec: MakeSpec) -> None:
+def test_presets_increase_in_size(tiny_spec: MakeSpec) -> None:
     placement = {key: getattr(tiny_spec(), key) for key in ("origin", "half_extent", "near", "far", "frames")}
     draft, standard, fine = (FieldSpec.preset(preset, **placement, exposure_reference=1.0) for preset in PRESETS)
     for key in ("log2_hashmap_size", "max_resolution", "hidden_dim", "num_proposal_samples", "num_samples"):

@@ -1,4 +1,4 @@
-"""Readers of files that users give, each with a valid file: captures, camera paths, blocks, points and maps."""
+"""Fuzz targets for user input files: captures, camera paths, blocks, points and maps."""
 
 import json
 from pathlib import Path
@@ -6,26 +6,26 @@ from typing import Any
 
 import numpy as np
 import torch
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from blocknerf.cameras import look_at
 from blocknerf.capture.points import PointCloud, read_ply, write_ply
 from blocknerf.city.manifest import City
 from blocknerf.images import write_image
-from blocknerf.partition.blocks_file import read_blocks
-from blocknerf.partition.street_map import read_streets
+from blocknerf.partitioning.blocks_file import read_blocks
+from blocknerf.partitioning.street_map import read_streets
 from blocknerf.town.osm_writer import GEO_ORIGIN, osm_xml
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path, write_trajectory
 from pipelines.ingest import load_capture
-from tests.fuzzing.mutations import changed_bytes, changed_words, encoded
-from tests.fuzzing.subjects import HEIGHT, WIDTH, Subject, json_subject, use_capture, use_city
+from tests.fuzzing.mutations import encoded, mutated_bytes, mutated_words
+from tests.fuzzing.targets import HEIGHT, WIDTH, Target, json_target, use_capture, use_city
 
 COLORS = ("red", "green", "blue")
 PLY_WORDS = ("list", "double", "int", "ascii", "binary_big_endian", "vertex", "end_header", "x", "element vertex 9\n")
 XML_WORDS = ("<!-- a", "&a;", "&#0;", "<tag k='highway' v='primary'/>", "<node id='1'/>", "<way>", "motorway")
 XML_ENCODINGS = ("klingon", "utf-16", "utf-7", "rot13", "", "hex")
-XML_BEGINNINGS = (
+XML_DECLARATIONS = (
     *(f'<?xml version="1.0" encoding="{name}"?>\n'.encode() for name in XML_ENCODINGS),
     b'<?xml version="9.0"?>\n',
     b'<!DOCTYPE osm [<!ENTITY a "' + b"x" * 1000 + b'"><!ENTITY b "' + b"&a;" * 1000 + b'">]>\n',
@@ -34,16 +34,18 @@ XML_BEGINNINGS = (
 )  # fmt: skip
 
 
-def transforms_nerfstudio(folder: Path) -> Subject:
-    lens = {"fl_x": 10.0, "fl_y": 11.0, "cx": 6.5, "cy": 4.0, "w": WIDTH, "h": HEIGHT, "k1": 0.01}
-    return _transforms(folder, {**lens, "camera_model": "OPENCV", "applied_transform": [[1, 0, 0, 0]], "source": "x"})
+def transforms_nerfstudio(folder: Path) -> Target:
+    intrinsics = {"fl_x": 10.0, "fl_y": 11.0, "cx": 6.5, "cy": 4.0, "w": WIDTH, "h": HEIGHT, "k1": 0.01}
+    return _transforms(
+        folder, {**intrinsics, "camera_model": "OPENCV", "applied_transform": [[1, 0, 0, 0]], "source": "x"}
+    )
 
 
-def transforms_instant_ngp(folder: Path) -> Subject:
+def transforms_instant_ngp(folder: Path) -> Target:
     return _transforms(folder, {"camera_angle_x": 1.1, "aabb_scale": 4, "scale": 1.0, "offset": [0.5, 0.5, 0.5]})
 
 
-def _transforms(folder: Path, lens: dict[str, Any]) -> Subject:
+def _transforms(folder: Path, intrinsics: dict[str, Any]) -> Target:
     frames: list[dict[str, Any]] = []
     for i in range(3):
         write_image(folder / "capture" / "images" / f"{i}.png", np.full((HEIGHT, WIDTH, 3), 60 * i, np.uint8))
@@ -51,24 +53,24 @@ def _transforms(folder: Path, lens: dict[str, Any]) -> Subject:
         frames.append({"file_path": f"images/{i}.png", "transform_matrix": pose})
     write_image(folder / "capture" / "mask.png", np.full((HEIGHT, WIDTH), 255, np.uint8))
     write_ply(PointCloud(positions=np.eye(3, dtype=np.float32)), folder / "capture" / "points.ply")
-    frames[0] |= {"sequence_id": "drive", "camera_id": 2, "timestamp": 1317042145.9, "gps": [49.0, 8.4, 120]}
+    frames[0] |= {"sequence_id": "a", "camera_id": 2, "timestamp": 1317042145.9, "gps": [49.0, 8.4, 120]}
     frames[1] |= {"mask_path": "mask.png", "exposure_time": 0.001, "iso": 100, "grayscale": True, "sharpness": 30.0}
-    facts = {"unit": "metre", "gps_origin_lat_lon_alt": [49.0, 8.4, 116], "ply_file_path": "points.ply"}
+    metadata = {"unit": "meter", "gps_origin_lat_lon_alt": [49.0, 8.4, 116], "ply_file_path": "points.ply"}
     path = folder / "capture" / "transforms.json"
-    path.write_text(json.dumps({**lens, **facts, "frames": frames}))
-    return json_subject(path, lambda: use_capture(load_capture(path), folder))
+    path.write_text(json.dumps({**intrinsics, **metadata, "frames": frames}))
+    return json_target(path, lambda: use_capture(load_capture(path), folder))
 
 
-def trajectory_json(folder: Path) -> Subject:
+def trajectory_json(folder: Path) -> Target:
     path = folder / "video" / "trajectory.json"
     write_trajectory(_video(), path)
-    return json_subject(path, lambda: _use_trajectory(read_trajectory(path), folder))
+    return json_target(path, lambda: _use_trajectory(read_trajectory(path), folder))
 
 
-def camera_path_nerfstudio(folder: Path) -> Subject:
+def camera_path_nerfstudio(folder: Path) -> Target:
     path = folder / "video" / "camera_path.json"
     write_camera_path(_video(), path)
-    return json_subject(path, lambda: _use_trajectory(read_trajectory(path), folder))
+    return json_target(path, lambda: _use_trajectory(read_trajectory(path), folder))
 
 
 def _video() -> Trajectory:
@@ -80,17 +82,17 @@ def _video() -> Trajectory:
 def _use_trajectory(video: Trajectory, folder: Path) -> None:
     assert video.cameras.camera_to_world.isfinite().all()
     assert np.isfinite([video.length, video.seconds]).all()
-    again = folder / "again" / "trajectory.json"
-    write_trajectory(video, again)
-    assert torch.equal(read_trajectory(again).camera_to_world, video.camera_to_world)
+    copy = folder / "copy" / "trajectory.json"
+    write_trajectory(video, copy)
+    assert torch.equal(read_trajectory(copy).camera_to_world, video.camera_to_world)
 
 
-def blocks_plain(folder: Path) -> Subject:
+def blocks_plain(folder: Path) -> Target:
     entries = [{"name": "plaza", "origin": [1, 2, 3], "radius": 4}, {"origin": [5.5, 6]}]
     return _blocks(folder, {"blocks": entries})
 
 
-def blocks_geojson(folder: Path) -> Subject:
+def blocks_geojson(folder: Path) -> Target:
     ring = [[9.5, 47.5], [9.501, 47.5], [9.501, 47.501], [9.5, 47.5]]
     point = {"type": "Point", "coordinates": [9.5, 47.5, 400]}
     features = [
@@ -100,34 +102,34 @@ def blocks_geojson(folder: Path) -> Subject:
     return _blocks(folder, {"type": "FeatureCollection", "features": features})
 
 
-def _blocks(folder: Path, document: dict[str, Any]) -> Subject:
-    path = folder / "given" / "blocks.json"
+def _blocks(folder: Path, document: dict[str, Any]) -> Target:
+    path = folder / "input" / "blocks.json"
     path.parent.mkdir()
     path.write_text(json.dumps(document))
 
-    def use() -> None:
+    def read() -> None:
         use_city(City(blocks=tuple(read_blocks(path, radius=7.0, height=1.5, geo_origin=GEO_ORIGIN))), folder)
 
-    return json_subject(path, use)
+    return json_target(path, read)
 
 
-def points_binary(folder: Path) -> Subject:
+def points_binary(folder: Path) -> Target:
     path = folder / "points.ply"
     write_ply(PointCloud(positions=np.eye(3, dtype=np.float32), colors=np.eye(3, dtype=np.uint8)), path)
     content = path.read_bytes()
     end = content.index(b"end_header\n")
-    header = changed_words(content[:end].decode(), PLY_WORDS).flatmap(encoded).map(lambda head: head + content[end:])
-    return Subject(path=path, read=lambda: _use_points(path), contents=header | changed_bytes(content))
+    header = mutated_words(content[:end].decode(), PLY_WORDS).flatmap(encoded).map(lambda text: text + content[end:])
+    return Target(path=path, read=lambda: _use_points(path), contents=header | mutated_bytes(content))
 
 
-def points_ascii(folder: Path) -> Subject:
+def points_ascii(folder: Path) -> Target:
     path = folder / "points.ply"
     lines = ["ply", "format ascii 1.0", "comment a", "element vertex 3"]
     lines += [f"property float {axis}" for axis in "xyz"] + [f"property uchar {name}" for name in COLORS]
     lines += ["element face 0", "property list uchar int vertex_indices", "end_header"]
     path.write_text("\n".join([*lines, "0 0 1 255 0 0", "0 1.5 0 0 9 0", "1e1 -2 0 3 2 1", ""]))
-    words = changed_words(path.read_text(), PLY_WORDS).flatmap(encoded)
-    return Subject(path=path, read=lambda: _use_points(path), contents=words | changed_bytes(path.read_bytes()))
+    words = mutated_words(path.read_text(), PLY_WORDS).flatmap(encoded)
+    return Target(path=path, read=lambda: _use_points(path), contents=words | mutated_bytes(path.read_bytes()))
 
 
 def _use_points(path: Path) -> None:
@@ -136,15 +138,15 @@ def _use_points(path: Path) -> None:
     assert cloud.colors is None or len(cloud.colors) == len(cloud)
 
 
-def street_map_osm(folder: Path) -> Subject:
+def street_map_osm(folder: Path) -> Target:
     path = folder / "town.osm"
     path.write_text(osm_xml())
-    xml = changed_words(osm_xml(), XML_WORDS).flatmap(encoded)
-    declared = some.sampled_from(XML_BEGINNINGS).map(lambda line: line + osm_xml().partition("\n")[2].encode())
-    return Subject(
+    xml = mutated_words(osm_xml(), XML_WORDS).flatmap(encoded)
+    with_declaration = st.sampled_from(XML_DECLARATIONS).map(lambda line: line + osm_xml().partition("\n")[2].encode())
+    return Target(
         path=path,
         read=lambda: _use_streets(path),
-        contents=some.one_of(xml, xml, declared, changed_bytes(path.read_bytes())),
+        contents=st.one_of(xml, xml, with_declaration, mutated_bytes(path.read_bytes())),
     )
 
 

@@ -1,4 +1,4 @@
-"""Files that are nearly right: one that is valid, changed in a few places in its structure or in its bytes."""
+"""Hypothesis strategies that mutate a valid file in a few places of its structure or bytes."""
 
 import codecs
 import copy
@@ -7,15 +7,15 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
-MOST_EDITS = 3
-DEEP = 100_000
-"""Levels of nesting, far beyond what any recursion holds."""
+MAX_EDITS = 3
+NESTING = 100_000
+"""Nesting depth, far beyond the recursion limit."""
 
 
 class Raw(str):
-    """Text that stands in a JSON file as it is: what `json.dumps` would not write."""
+    """Text that is inserted into a JSON file verbatim, such as values that `json.dumps` would not write."""
 
 
 NUMBERS = (
@@ -28,165 +28,163 @@ TEXTS = (
     "a\x00b", "\ud800", "\udcff", "a\nb", "a\x1b[31mb", "C:\\x", "{}", "%s", "nan", "0", "b000", "-",
     "blocknerf.city/2", "blocknerf.capture/9", "blocknerf.city/" + "9" * 5_000,
 )  # fmt: skip
-ODD: tuple[Any, ...] = (
-    None, [], {}, [[]], [None], {"": None}, [[[[]]]], [0] * 1_000, Raw("[" * DEEP + "]" * DEEP),
-    Raw('{"a":' * DEEP + "1" + "}" * DEEP), Raw("[" * DEEP), Raw(""), Raw("nul"), Raw("{'a': 1}"), Raw("[1,]"),
+UNUSUAL: tuple[Any, ...] = (
+    None, [], {}, [[]], [None], {"": None}, [[[[]]]], [0] * 1_000, Raw("[" * NESTING + "]" * NESTING),
+    Raw('{"a":' * NESTING + "1" + "}" * NESTING), Raw("[" * NESTING), Raw(""), Raw("nul"), Raw("{'a': 1}"), Raw("[1,]"),
 )  # fmt: skip
 ENCODINGS = ("utf-8-sig", "utf-16", "utf-16-le", "utf-32", "latin-1", "cp037", "surrogates")
 
-_numbers = some.sampled_from(NUMBERS) | some.floats() | some.integers()
-_texts = some.sampled_from(TEXTS) | some.text(max_size=20)
-_values = some.one_of(_numbers, _texts, some.sampled_from(ODD).map(copy.deepcopy))
+_numbers = st.sampled_from(NUMBERS) | st.floats() | st.integers()
+_texts = st.sampled_from(TEXTS) | st.text(max_size=20)
+_values = st.one_of(_numbers, _texts, st.sampled_from(UNUSUAL).map(copy.deepcopy))
 
 
-def changed_json(document: Any) -> some.SearchStrategy[str]:
-    """Texts of a JSON document with some of its values, keys and items changed."""
+def mutated_json(document: Any) -> st.SearchStrategy[str]:
+    """Return a strategy for JSON texts of a document with changed values, keys and items."""
 
-    @some.composite
-    def changed(draw: some.DrawFn) -> str:
+    @st.composite
+    def mutated(draw: st.DrawFn) -> str:
         edited = copy.deepcopy(document)
-        for _ in range(draw(some.integers(1, MOST_EDITS))):
-            edited = _edited(draw, edited)
-        return text_of(edited)
+        for _ in range(draw(st.integers(1, MAX_EDITS))):
+            edited = _edit(draw, edited)
+        return to_json(edited)
 
-    return changed()
+    return mutated()
 
 
-def text_of(node: Any) -> str:
-    """JSON text, with raw pieces as they are."""
+def to_json(node: Any) -> str:
+    """Return JSON text with `Raw` values inserted verbatim."""
     if isinstance(node, Raw):
         return str(node)
     if isinstance(node, dict):
-        return "{" + ", ".join(f"{json.dumps(key)}: {text_of(value)}" for key, value in node.items()) + "}"
+        return "{" + ", ".join(f"{json.dumps(key)}: {to_json(value)}" for key, value in node.items()) + "}"
     if isinstance(node, list):
-        return "[" + ", ".join(map(text_of, node)) + "]"
+        return "[" + ", ".join(map(to_json, node)) + "]"
     return str(node) if isinstance(node, int) and abs(node) > 2**63 else json.dumps(node)
 
 
-def _edited(draw: some.DrawFn, document: Any) -> Any:
-    """The document with a change at one place: each step down goes on or stops, so that no level is rare."""
+def _edit(draw: st.DrawFn, document: Any) -> Any:
+    """Return the document with one change. The depth of the change is random, so that no level is rare."""
     parent: Any = None
     key: Any = None
     node = document
-    while isinstance(node, dict | list) and len(node) and draw(some.integers(0, 4)):
-        key = draw(some.sampled_from(sorted(node))) if isinstance(node, dict) else draw(_places(len(node)))
+    while isinstance(node, dict | list) and len(node) and draw(st.integers(0, 4)):
+        key = draw(st.sampled_from(sorted(node))) if isinstance(node, dict) else draw(_indices(len(node)))
         parent, node = node, node[key]
     if parent is None:
         return _replacement(draw, node)
-    draw(some.sampled_from(_EDITS))(draw, parent, key)
+    draw(st.sampled_from(_EDITS))(draw, parent, key)
     return document
 
 
-def _replace(draw: some.DrawFn, parent: Any, key: Any) -> None:
+def _replace(draw: st.DrawFn, parent: Any, key: Any) -> None:
     parent[key] = _replacement(draw, parent[key])
 
 
-def _remove(draw: some.DrawFn, parent: Any, key: Any) -> None:
+def _remove(draw: st.DrawFn, parent: Any, key: Any) -> None:
     del parent[key]
 
 
-def _add(draw: some.DrawFn, parent: Any, key: Any) -> None:
-    """An item twice, or a key that nobody knows."""
+def _add(draw: st.DrawFn, parent: Any, key: Any) -> None:
+    """Duplicate an item, or add an unknown key."""
     if isinstance(parent, list):
         parent.insert(key, copy.deepcopy(parent[key]))
     else:
         parent[draw(_texts)] = draw(_values)
 
 
-def _repeat(draw: some.DrawFn, parent: Any, key: Any) -> None:
-    """A key that stands twice in one object, or an item many times."""
+def _repeat(draw: st.DrawFn, parent: Any, key: Any) -> None:
+    """Write a key of an object twice, or repeat an item many times."""
     if isinstance(parent, list):
         parent.extend(copy.deepcopy(parent[key]) for _ in range(20))
     else:
-        parent[key] = Raw(f"{text_of(parent[key])}, {json.dumps(key)}: {text_of(draw(_values))}")
+        parent[key] = Raw(f"{to_json(parent[key])}, {json.dumps(key)}: {to_json(draw(_values))}")
 
 
-def _exchange(draw: some.DrawFn, parent: Any, key: Any) -> None:
-    """Two neighbors in each other's place."""
-    other = draw(some.sampled_from(sorted(parent))) if isinstance(parent, dict) else draw(_places(len(parent)))
+def _swap(draw: st.DrawFn, parent: Any, key: Any) -> None:
+    """Swap two values."""
+    other = draw(st.sampled_from(sorted(parent))) if isinstance(parent, dict) else draw(_indices(len(parent)))
     parent[key], parent[other] = parent[other], parent[key]
 
 
-_EDITS: tuple[Callable[[some.DrawFn, Any, Any], None], ...] = (_replace, _replace, _remove, _add, _repeat, _exchange)
+_EDITS: tuple[Callable[[st.DrawFn, Any, Any], None], ...] = (_replace, _replace, _remove, _add, _repeat, _swap)
 
 
-def _replacement(draw: some.DrawFn, node: Any) -> Any:
-    """Another value: often of the same kind, which comes further."""
-    if isinstance(node, int | float) and draw(some.booleans()):
+def _replacement(draw: st.DrawFn, node: Any) -> Any:
+    """Return another value, often of the same type, which passes more checks."""
+    if isinstance(node, int | float) and draw(st.booleans()):
         return draw(_numbers)
-    if isinstance(node, str) and draw(some.booleans()):
+    if isinstance(node, str) and draw(st.booleans()):
         return draw(_texts)
     return draw(_values)
 
 
-@some.composite
-def encoded(draw: some.DrawFn, text: str) -> bytes:
-    """The text as bytes: mostly UTF-8, now and then what only some programs read."""
-    if draw(some.integers(0, 7)):
+@st.composite
+def encoded(draw: st.DrawFn, text: str) -> bytes:
+    """Return the text as bytes: mostly UTF-8, sometimes in another encoding."""
+    if draw(st.integers(0, 7)):
         return text.encode("utf-8", "surrogatepass")
-    encoding = draw(some.sampled_from(ENCODINGS))
-    if encoding == "surrogates":  # as bytes, which are no UTF-8
+    encoding = draw(st.sampled_from(ENCODINGS))
+    if encoding == "surrogates":  # invalid UTF-8
         return text.replace(r"\ud800", "\ud800").encode("utf-8", "surrogatepass")
     return codecs.encode(text, encoding, "replace")
 
 
-def changed_bytes(content: bytes) -> some.SearchStrategy[bytes]:
-    """The bytes with some flipped, cut, put in, repeated or zeroed."""
+def mutated_bytes(content: bytes) -> st.SearchStrategy[bytes]:
+    """Return a strategy for the bytes with parts flipped, removed, inserted, repeated or zeroed."""
 
-    @some.composite
-    def changed(draw: some.DrawFn) -> bytes:
-        damaged = content
-        for _ in range(draw(some.integers(1, MOST_EDITS))):
-            damaged = _damaged(draw, damaged)
-        return damaged
+    @st.composite
+    def mutated(draw: st.DrawFn) -> bytes:
+        mutated_content = content
+        for _ in range(draw(st.integers(1, MAX_EDITS))):
+            mutated_content = _mutate_bytes(draw, mutated_content)
+        return mutated_content
 
-    return changed()
+    return mutated()
 
 
-def _damaged(draw: some.DrawFn, content: bytes) -> bytes:
-    start = draw(_places(len(content) + 1))
-    end = min(len(content), start + draw(some.sampled_from((1, 2, 4, 16, 200, 1 << 20))))
-    kind = draw(
-        some.sampled_from(("flip", "flip", "truncate", "empty", "remove", "insert", "repeat", "zero", "append"))
-    )
+def _mutate_bytes(draw: st.DrawFn, content: bytes) -> bytes:
+    start = draw(_indices(len(content) + 1))
+    end = min(len(content), start + draw(st.sampled_from((1, 2, 4, 16, 200, 1 << 20))))
+    kind = draw(st.sampled_from(("flip", "flip", "truncate", "empty", "remove", "insert", "repeat", "zero", "append")))
     if kind == "flip":
-        flipped = bytes(byte ^ (1 << draw(some.integers(0, 7))) for byte in content[start : start + 1])
+        flipped = bytes(byte ^ (1 << draw(st.integers(0, 7))) for byte in content[start : start + 1])
         return content[:start] + flipped + content[start + 1 :]
     middles = {
         "truncate": b"",
         "empty": b"",
         "remove": b"",
-        "insert": draw(some.binary(max_size=8)),
+        "insert": draw(st.binary(max_size=8)),
         "repeat": 2 * content[start:end],
         "zero": bytes(end - start),
         "append": content[start:end],
     }
-    head = b"" if kind == "empty" else content if kind == "append" else content[:start]
-    tail = b"" if kind in ("truncate", "empty", "append") else content[start:] if kind == "insert" else content[end:]
-    return head + middles[kind] + tail
+    before = b"" if kind == "empty" else content if kind == "append" else content[:start]
+    after = b"" if kind in ("truncate", "empty", "append") else content[start:] if kind == "insert" else content[end:]
+    return before + middles[kind] + after
 
 
-def changed_words(text: str, odd: tuple[str, ...] = ()) -> some.SearchStrategy[str]:
-    """Text with some of its words or lines replaced, left out or repeated; `odd` are words of its own language."""
+def mutated_words(text: str, vocabulary: tuple[str, ...] = ()) -> st.SearchStrategy[str]:
+    """Return a strategy for the text with words or lines replaced, removed or repeated, with words of `vocabulary`."""
 
-    @some.composite
-    def changed(draw: some.DrawFn) -> str:
+    @st.composite
+    def mutated(draw: st.DrawFn) -> str:
         edited = text
-        for _ in range(draw(some.integers(1, MOST_EDITS))):
-            pattern = draw(some.sampled_from((r"[\w.+-]+", r"[\w.+-]+", r"[^\n]*\n")))
-            found = [match.span() for match in re.finditer(pattern, edited)] or [(0, len(edited))]
-            start, end = found[draw(_places(len(found)))]
-            word = draw(some.sampled_from(("", 2 * edited[start:end], *odd)) | (_numbers | _texts).map(_word))
+        for _ in range(draw(st.integers(1, MAX_EDITS))):
+            pattern = draw(st.sampled_from((r"[\w.+-]+", r"[\w.+-]+", r"[^\n]*\n")))
+            spans = [match.span() for match in re.finditer(pattern, edited)] or [(0, len(edited))]
+            start, end = spans[draw(_indices(len(spans)))]
+            word = draw(st.sampled_from(("", 2 * edited[start:end], *vocabulary)) | (_numbers | _texts).map(_word))
             edited = edited[:start] + word + edited[end:]
         return edited
 
-    return changed()
+    return mutated()
 
 
 def _word(value: Any) -> str:
-    """A number or text as it stands in a file that is not JSON."""
-    return value if isinstance(value, str) else str(value) if isinstance(value, float) else text_of(value)
+    """Return a number or text as written in a file that is not JSON."""
+    return value if isinstance(value, str) else str(value) if isinstance(value, float) else to_json(value)
 
 
-def _places(count: int) -> some.SearchStrategy[int]:
-    return some.integers(0, max(0, count - 1))
+def _indices(count: int) -> st.SearchStrategy[int]:
+    return st.integers(0, max(0, count - 1))

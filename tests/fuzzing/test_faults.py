@@ -1,6 +1,6 @@
-"""A few kills, a full disk and some damaged files; `python -m tests.benchmarks.faults` tries many more of each.
+"""Fault injection: a few kills, a full disk and damaged files; `python -m tests.benchmarks.faults` tries many more.
 
-In a process of its own, which forks and keeps kernels in memory.
+It runs in a process of its own, which forks and keeps kernels in memory.
 """
 
 import json
@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc, to find the processes of a command")
-def test_kills_full_disks_and_damaged_files_lose_nothing_and_change_nothing(repository: Path) -> None:
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc to find the processes of a command")
+def test_kills_full_disks_and_damaged_files_lose_no_data(repository: Path) -> None:
     counts = ["--kills", "4", "--disks", "1", "--damages", "10"]
     command = [sys.executable, "-m", "tests.benchmarks.faults", *counts]
     outcome = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     assert outcome.returncode == 0, outcome.stdout + outcome.stderr
     result = json.loads(outcome.stdout.splitlines()[-1])
-    assert (result["tried"], result["fell"]) == (15, 0)
+    assert (result["tried"], result["failed"]) == (15, 0)

@@ -1,6 +1,6 @@
-"""Whatever is wrong with a file, its reader gives a valid object or one line; seconds each, the same every time.
+"""A reader of a mutated file returns a valid object or raises a one-line error. The mutations are deterministic.
 
-`python -m tests.benchmarks.fuzzing` tries far more files, others each time.
+`python -m tests.benchmarks.fuzzing` tries many more files, with random seeds.
 """
 
 import time
@@ -10,21 +10,21 @@ from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as some
+from hypothesis import strategies as st
 
 from blocknerf.errors import RunError
-from tests.fuzzing.judging import READERS, Verdict, judged
-from tests.fuzzing.subjects import Subject
+from tests.fuzzing.outcomes import READERS, Result, try_reader
+from tests.fuzzing.targets import Target
 
 EXAMPLES = 60
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_damaged_file_is_read_or_refused_in_one_line(name: str, tmp_path: Path) -> None:
-    subject = READERS[name](tmp_path)
-    valid = subject.path.read_bytes()
-    expected = subject.read()
-    assert judged(subject, valid, expected) == Verdict(outcome="accepted")
+def test_mutated_file_is_read_or_rejected_with_one_line(name: str, tmp_path: Path) -> None:
+    target = READERS[name](tmp_path)
+    valid = target.path.read_bytes()
+    expected = target.read()
+    assert try_reader(target, valid, expected) == Result(outcome="accepted")
     outcomes = set()
 
     @settings(
@@ -34,44 +34,44 @@ def test_a_damaged_file_is_read_or_refused_in_one_line(name: str, tmp_path: Path
         deadline=None,
         suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example],
     )
-    @given(content=subject.contents)
+    @given(content=target.contents)
     def try_one(content: bytes) -> None:
-        verdict = judged(subject, content, expected)
-        outcomes.add(verdict.outcome)
-        assert verdict.outcome != "fell", verdict.reason
+        result = try_reader(target, content, expected)
+        outcomes.add(result.outcome)
+        assert result.outcome != "failed", result.reason
 
     try_one()
-    assert "refused" in outcomes
+    assert "rejected" in outcomes
 
 
-def refuse(message: str) -> None:
+def raise_error(message: str) -> None:
     raise RunError(message)
 
 
-WRONG: dict[str, Callable[[Path], object]] = {
+FAULTY_READERS: dict[str, Callable[[Path], object]] = {
     "traceback": lambda path: int("x"),
     "hang": lambda path: time.sleep(60),
     "memory": lambda path: bytearray(1 << 42),
     "warning": lambda path: warnings.warn("odd", stacklevel=1),
-    "two lines": lambda path: refuse(f"{path}: one\ntwo"),
-    "no file named": lambda path: refuse("it is broken"),
-    "a whole book": lambda path: refuse(f"{path}: {'x' * 100_000}"),
-    "silent change": lambda path: "another value",
-    "a file written": lambda path: path.with_name("b").write_text("x"),
-    "the file changed": lambda path: path.write_text("x"),
+    "two lines": lambda path: raise_error(f"{path}: one\ntwo"),
+    "missing file name": lambda path: raise_error("it is corrupt"),
+    "long message": lambda path: raise_error(f"{path}: {'x' * 100_000}"),
+    "other value": lambda path: "another value",
+    "written file": lambda path: path.with_name("b").write_text("x"),
+    "changed file": lambda path: path.write_text("x"),
 }
 
 
-@pytest.mark.parametrize("name", WRONG)
-def test_the_judge_finds_what_is_wrong(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", FAULTY_READERS)
+def test_faulty_reader_fails(name: str, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    subject = Subject(path=path, read=lambda: WRONG[name](path), contents=some.just(b""), sealed=True)
-    assert judged(subject, b"{}", "a value", seconds=0.2).outcome == "fell"
+    target = Target(path=path, read=lambda: FAULTY_READERS[name](path), contents=st.just(b""), sealed=True)
+    assert try_reader(target, b"{}", "a value", seconds=0.2).outcome == "failed"
 
 
-def test_the_judge_lets_pass_what_is_right(tmp_path: Path) -> None:
+def test_correct_reader_passes(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    right = Subject(path=path, read=lambda: "a value", contents=some.just(b""), sealed=True)
-    assert judged(right, b"{}", "a value").outcome == "accepted"
-    strict = Subject(path=path, read=lambda: refuse(f"{path}: it is broken; mend it"), contents=some.just(b""))
-    assert judged(strict, b"{}").outcome == "refused"
+    accepting = Target(path=path, read=lambda: "a value", contents=st.just(b""), sealed=True)
+    assert try_reader(accepting, b"{}", "a value").outcome == "accepted"
+    rejecting = Target(path=path, read=lambda: raise_error(f"{path}: it is corrupt; delete it"), contents=st.just(b""))
+    assert try_reader(rejecting, b"{}").outcome == "rejected"

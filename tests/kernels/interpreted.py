@@ -1,4 +1,4 @@
-"""The fused backend as a parameter of tests, which Triton's interpreter runs on the processor."""
+"""The triton backend as a test parameter, run by Triton's interpreter on the CPU."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -9,22 +9,24 @@ import torch
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
 
-needs_triton = pytest.mark.skipif(find_spec("triton") is None, reason="needs Triton, which is there for Linux x86-64")
+needs_triton = pytest.mark.skipif(
+    find_spec("triton") is None, reason="needs Triton, which is available for Linux x86-64"
+)
 
 
-def fused(*values: Any) -> Any:
-    """A set of parameters that begins with the fused backend, skipped where Triton is not installed."""
+def triton_param(*values: Any) -> Any:
+    """Return test parameters that start with the triton backend; skipped if Triton is not installed."""
     return pytest.param("triton", *values, marks=needs_triton)
 
 
-def prefer_fused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let `auto` take the fused backend here, as on a GPU, and else the reference; nothing was warned of."""
+def prefer_triton(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let `auto` select triton, as on a GPU, or else the reference, with no earlier warnings."""
 
     def choose(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
-        usual = "triton" if "triton" in OPERATIONS[operation] else "torch"
-        return usual if backend == "auto" else backend
+        default = "triton" if "triton" in OPERATIONS[operation] else "torch"
+        return default if backend == "auto" else backend
 
-    monkeypatch.setattr(backends, "_chosen", choose)
+    monkeypatch.setattr(backends, "_resolve_backend", choose)
     monkeypatch.setattr(backends, "_numba", lambda: (False, "not on a GPU"))
-    monkeypatch.setitem(backends.WRITTEN_FOR, "cpu", "triton")
-    backends._tell.cache_clear()
+    monkeypatch.setitem(backends.DEVICE_BACKENDS, "cpu", "triton")
+    backends._warn_fallback.cache_clear()

@@ -1,8 +1,8 @@
-"""All that a training step and pictures launch on a GPU, compiled without one: `python -m tests.kernels.launched`.
+"""Compile all kernels launched by a training step and by rendering, without a GPU: `python -m tests.kernels.launched`.
 
-Run it without TRITON_INTERPRET. Where `tests.kernels.compiled` asks what becomes of kernels that are written down for
-it, this asks whether every call, with the arguments that it is really given, compiles at all. Nothing is run, so what
-comes out is whatever was in memory. It prints the name of each kernel.
+Run it without TRITON_INTERPRET. `tests.kernels.compiled` analyzes the code of listed kernels; this checks that every
+call compiles with its real arguments. Kernels do not run, so results are uninitialized memory. It prints the name of
+each kernel.
 """
 
 from types import SimpleNamespace
@@ -26,7 +26,7 @@ CAPABILITY = (9, 0)
 
 
 class _Driver:
-    """What Triton asks of a GPU before it compiles for it."""
+    """The properties of a GPU that Triton needs to compile."""
 
     def get_current_device(self) -> int:
         return 0
@@ -41,14 +41,14 @@ class _Driver:
 def main() -> None:
     """Print each kernel's name on a line."""
     names: set[str] = set()
-    _pretend(names)
+    _fake_gpu(names)
     block = one_block(SAMPLE, steps=20)
-    old = block.trainer
-    source = old.pixels
+    cpu_trainer = block.trainer
+    source = cpu_trainer.pixels
     pixels = DevicePixelSampler(
         source.capture, source.frames, downscale=1, budget_bytes=1 << 30, seed=0, use_depth=True, device="cpu"
     )
-    trainer = Trainer(old.field, pixels, old.exposures, old.config)
+    trainer = Trainer(cpu_trainer.field, pixels, cpu_trainer.exposures, cpu_trainer.config)
     trainer.train_step()
     field = trainer.field.eval().requires_grad_(False)
     with torch.no_grad():
@@ -62,8 +62,8 @@ def main() -> None:
     print(*sorted(names), sep="\n")
 
 
-def _pretend(names: set[str]) -> None:
-    """Take the processor for a GPU that compiles and does not run, and note what it is given."""
+def _fake_gpu(names: set[str]) -> None:
+    """Make the CPU look like a GPU that compiles but does not run kernels, and record kernel names."""
     driver.set_active(_Driver())
     run = JITFunction.run
 
@@ -72,14 +72,14 @@ def _pretend(names: set[str]) -> None:
         return run(kernel, *values, grid=grid, warmup=True, **settings)
 
     def choose(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
-        usual = "triton" if "triton" in OPERATIONS[operation] and dtype == torch.float32 else "torch"
-        return usual if backend == "auto" else backend
+        default = "triton" if "triton" in OPERATIONS[operation] and dtype == torch.float32 else "torch"
+        return default if backend == "auto" else backend
 
     JITFunction.run = compile_only
-    backends._chosen = choose
+    backends._resolve_backend = choose
     torch.cuda.get_device_capability = lambda device=None: CAPABILITY
     torch.cuda.get_device_properties = lambda device: SimpleNamespace(multi_processor_count=1)
-    LossMonitor.check = lambda watch: None  # the loss is no number
+    LossMonitor.check = lambda monitor: None  # the loss is not finite
 
 
 if __name__ == "__main__":

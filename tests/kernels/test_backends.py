@@ -1,4 +1,4 @@
-"""Choosing a backend: the fastest usable one, with the reason, and never another than the one asked for."""
+"""Backend selection: the fastest usable backend, with the reason; a requested backend is never replaced."""
 
 import subprocess
 import sys
@@ -15,38 +15,38 @@ from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.ray_encoding import encode_directions, encode_ray_inputs
 from blocknerf.kernels.ray_samples import make_ray_samples
 from blocknerf.ray_spacing import RaySpacing
-from tests.kernels.interpreted import fused, needs_triton
+from tests.kernels.interpreted import needs_triton, triton_param
 
-TOLD = (backends._numba, backends._triton, backends._chosen, backends._tell)
+CACHES = (backends._numba, backends._triton, backends._resolve_backend, backends._warn_fallback)
 
 
 @pytest.fixture
 def fresh() -> Iterator[None]:
-    """Nothing is known of what can be used, and nothing was warned of."""
-    for cached in TOLD:
+    """No cached availability, and no earlier warnings."""
+    for cached in CACHES:
         cached.cache_clear()
     yield
-    for cached in TOLD:
+    for cached in CACHES:
         cached.cache_clear()
 
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch, fresh: None) -> None:
-    """A GPU, and Triton for it."""
+    """A GPU with Triton."""
     monkeypatch.setattr(backends, "TRITON_INTERPRET", False)
     monkeypatch.setattr(backends, "_triton", lambda: (True, "Triton on a GPU"))
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_float32_on_the_processor_runs_natively_and_the_rest_by_reference(operation: str) -> None:
-    native = "numba" if "numba" in OPERATIONS[operation] else "torch"
-    assert choose(operation, "auto", torch.zeros(1)) == native
+def test_float32_on_cpu_uses_numba_and_everything_else_the_reference(operation: str) -> None:
+    expected = "numba" if "numba" in OPERATIONS[operation] else "torch"
+    assert choose(operation, "auto", torch.zeros(1)) == expected
     assert choose(operation, "auto", torch.zeros(1).double()) == "torch"
     assert choose(operation, "auto", torch.zeros(1, device="meta")) == "torch"
 
 
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_every_verdict_has_a_reason(operation: str) -> None:
+def test_every_availability_has_a_reason(operation: str) -> None:
     verdicts = availability(operation, "meta", torch.float32)
     assert [verdict.backend for verdict in verdicts] == list(OPERATIONS[operation])
     usable = {verdict.backend: verdict.usable for verdict in verdicts}
@@ -55,7 +55,7 @@ def test_every_verdict_has_a_reason(operation: str) -> None:
     assert all(verdict.reason for verdict in verdicts)
 
 
-def test_a_backend_asked_for_by_name_is_never_replaced() -> None:
+def test_requested_backend_is_never_replaced() -> None:
     with pytest.raises(BackendError, match="'numba' cannot be used: float32 only"):
         choose("mlp", "numba", torch.zeros(1).double())
     with pytest.raises(BackendError, match="no backend named 'tcnn'"):
@@ -66,61 +66,63 @@ def test_a_backend_asked_for_by_name_is_never_replaced() -> None:
         availability("sorting")
 
 
-def test_mixed_tensors_are_refused() -> None:
+def test_mixed_tensors_raise() -> None:
     with pytest.raises(BackendError, match="give all the same"):
         choose("mlp", "auto", torch.zeros(1), torch.zeros(1).double())
 
 
 @pytest.mark.usefixtures("fresh")
-def test_without_numba_the_reference_runs_and_one_warning_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_numba_the_reference_runs_with_one_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "numba", None)
-    with pytest.warns(BackendWarning, match="'torch' runs instead of 'numba': .*pip install numba") as told:
+    with pytest.warns(BackendWarning, match="'torch' runs instead of 'numba': .*pip install numba") as warned:
         assert {choose(name, "auto", torch.zeros(1)) for name in OPERATIONS} == {"torch"}
-    assert len(told) == 1
+    assert len(warned) == 1
     with pytest.raises(BackendError, match="pip install numba"):
         choose("mlp", "numba", torch.zeros(1))
 
 
 @pytest.mark.usefixtures("gpu")
-def test_on_a_gpu_without_triton_one_warning_and_every_record_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_without_triton_has_one_warning_and_a_reason_per_operation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_triton", lambda: (False, "install gcc"))
-    with pytest.warns(BackendWarning, match="kernels: 'torch' runs instead of 'triton': install gcc") as told:
-        assert {backends._chosen(name, "auto", "cuda", torch.float32) for name in OPERATIONS} == {"torch"}
-    assert len(told) == 1
+    with pytest.warns(BackendWarning, match="kernels: 'torch' runs instead of 'triton': install gcc") as warned:
+        assert {backends._resolve_backend(name, "auto", "cuda", torch.float32) for name in OPERATIONS} == {"torch"}
+    assert len(warned) == 1
     for name in OPERATIONS:
         assert explain(name, "cuda").reason.endswith("; not 'triton': install gcc") == ("triton" in OPERATIONS[name])
 
 
 @pytest.mark.usefixtures("gpu")
 @pytest.mark.parametrize("operation", OPERATIONS)
-def test_what_is_expected_to_run_is_told_without_more(operation: str) -> None:
-    for device, name in backends.WRITTEN_FOR.items():
+def test_expected_backend_has_no_extra_reason(operation: str) -> None:
+    for device, name in backends.DEVICE_BACKENDS.items():
         expected = name if name in OPERATIONS[operation] else "torch"
         verdict = explain(operation, device)
         assert (verdict.backend, "not '" in verdict.reason) == (expected, False)
 
 
 @pytest.mark.usefixtures("fresh")
-def test_what_is_beyond_a_backend_is_given_to_the_next_with_one_warning() -> None:
+def test_call_beyond_limits_uses_the_next_backend_with_one_warning() -> None:
     unfit = {"numba": "rays of wood"}
-    with pytest.warns(BackendWarning) as told:
+    with pytest.warns(BackendWarning) as warned:
         assert [choose("ray_samples", "auto", torch.zeros(1), unfit=unfit) for _ in range(2)] == ["torch"] * 2
-    limit = "given rays of wood, and 'numba' takes rays that need no gradient"
-    assert [str(each.message) for each in told] == [f"ray_samples: 'torch' runs instead of 'numba': {limit}"]
+    limit = "given rays of wood, but 'numba' supports only rays that need no gradient"
+    assert [str(record.message) for record in warned] == [f"ray_samples: 'torch' runs instead of 'numba': {limit}"]
     assert explain("ray_samples", "cpu", unfit).reason.endswith(f"; not 'numba': {limit}")
     assert choose("ray_samples", "torch", torch.zeros(1), unfit=unfit) == "torch"
-    with pytest.raises(BackendError, match=f"intervals: backend 'numba' cannot be used: {limit}; use 'auto'"):
+    with pytest.raises(BackendError, match=f"ray_samples: backend 'numba' cannot be used: {limit}; use 'auto'"):
         choose("ray_samples", "numba", torch.zeros(1), unfit=unfit)
 
 
-def test_a_backend_says_what_it_takes() -> None:
-    told = {(each.operation, each.backend): each.takes for name in OPERATIONS for each in availability(name)}
-    assert {key: takes for key, takes in told.items() if takes} == {
-        key: takes for key, takes in LIMITS.items() if key[1] in OPERATIONS[key[0]]
+def test_availability_reports_limits() -> None:
+    reported = {
+        (record.operation, record.backend): record.limits for name in OPERATIONS for record in availability(name)
+    }
+    assert {key: limits for key, limits in reported.items() if limits} == {
+        key: limits for key, limits in LIMITS.items() if key[1] in OPERATIONS[key[0]]
     }
 
 
-def moving_intervals(backend: str) -> torch.Tensor:
+def run_ray_samples(backend: str) -> torch.Tensor:
     ray = RayBundle(
         origins=torch.zeros(1, 3), directions=torch.ones(1, 3), pixel_radii=torch.ones(1)
     ).requires_grad_copy()
@@ -129,36 +131,37 @@ def moving_intervals(backend: str) -> torch.Tensor:
     ).points
 
 
-def moving_directions(backend: str) -> torch.Tensor:
+def run_encode_directions(backend: str) -> torch.Tensor:
     return encode_directions(torch.ones(1, 3).requires_grad_(), backend)
 
 
-def moving_exposure(backend: str) -> torch.Tensor:
+def run_encode_ray_inputs(backend: str) -> torch.Tensor:
     return encode_ray_inputs(torch.ones(1, 3), torch.ones(1, 4), torch.ones(1).requires_grad_(), 1.0, backend)
 
 
-def widening_footprints(backend: str) -> torch.Tensor:
+def run_contraction(backend: str) -> torch.Tensor:
     return contract_to_unit_cube(torch.ones(1, 3), torch.ones(1).requires_grad_(), (0.0, 0.0, 0.0), 1.0, backend)[1]
 
 
 @pytest.mark.parametrize(
     ("backend", "run"),
     [
-        ("numba", moving_intervals),
-        ("numba", widening_footprints),
-        *(fused(run) for run in (moving_intervals, widening_footprints, moving_directions, moving_exposure)),
+        ("numba", run_ray_samples),
+        ("numba", run_contraction),
+        *(
+            triton_param(run)
+            for run in (run_ray_samples, run_contraction, run_encode_directions, run_encode_ray_inputs)
+        ),
     ],
 )
-def test_a_gradient_that_a_backend_asked_for_does_not_give_is_refused(
-    backend: str, run: Callable[[str], torch.Tensor]
-) -> None:
+def test_requested_backend_without_the_needed_gradient_raises(backend: str, run: Callable[[str], torch.Tensor]) -> None:
     with pytest.raises(BackendError, match=f"{backend!r} cannot be used: given .* that need a gradient"):
         run(backend)
     assert run("auto").requires_grad  # and no warning
 
 
 @needs_triton
-def test_without_a_compiler_the_reason_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_compiler_the_reason_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "TRITON_INTERPRET", False)
     monkeypatch.setattr(backends.shutil, "which", lambda name: None)
     monkeypatch.delenv("CC", raising=False)
@@ -167,7 +170,7 @@ def test_without_a_compiler_the_reason_says_what_to_install(monkeypatch: pytest.
     assert "install gcc" in reason
 
 
-def test_importing_the_kernels_loads_no_compiler() -> None:
+def test_importing_kernels_loads_no_compiler() -> None:
     lines = [
         "import sys",
         *(f"import blocknerf.kernels.{operation}" for operation in OPERATIONS),

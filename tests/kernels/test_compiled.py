@@ -1,4 +1,4 @@
-"""The machine code of the Triton kernels, made without a GPU: nothing spilled, no fences, atomics without an answer."""
+"""Machine code of the Triton kernels, compiled without a GPU: no spills, no fences, no atomics with results."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from tests.kernels.interpreted import needs_triton
 
 @pytest.fixture(scope="module")
 def codes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
-    """What `tests.kernels.compiled` reports; a process of its own, for here kernels are interpreted."""
+    """The report of `tests.kernels.compiled`, in a separate process, because kernels are interpreted in this one."""
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path_factory.mktemp("triton"))
     command = [sys.executable, "-m", "tests.kernels.compiled"]
@@ -24,12 +24,12 @@ def codes(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> list[di
 
 
 @needs_triton
-def test_kernels_compile_to_code_that_waits_for_nothing(codes: list[dict[str, Any]]) -> None:
+def test_machine_code_has_no_fences_and_no_returning_atomics(codes: list[dict[str, Any]]) -> None:
     assert {code["capability"] for code in codes} == {80, 89, 90}
     faults = ("fences", "returning_atomics")
     assert [code for code in codes if any(code[fault] for fault in faults)] == []
 
 
 @needs_triton
-def test_kernels_keep_within_their_registers(codes: list[dict[str, Any]]) -> None:
-    assert [code for code in codes if code["registers"] > code["most_registers"] or code["spilled"]] == []
+def test_kernels_stay_within_their_register_limit(codes: list[dict[str, Any]]) -> None:
+    assert [code for code in codes if code["registers"] > code["max_registers"] or code["spilled"]] == []

@@ -1,4 +1,4 @@
-"""Every launch of a training step and of pictures, compiled without a GPU."""
+"""Every kernel launch of training and rendering, compiled without a GPU."""
 
 import os
 import subprocess
@@ -8,14 +8,15 @@ from pathlib import Path
 from tests.kernels.interpreted import needs_triton
 
 LAUNCHED = {
-    *("_place", "_fill", "_contract", "_weigh", "_weigh_back", "_composite", "_composite_back", "_resample"),
-    *("forward", "color_backward", "grid_backward", "_runs_to_table", "_to_table", "_step", "_distortion"),
-    *("_interlevel", "_propose", "_see"),
+    *("_make_ray_samples", "_encode_kernel", "_contract", "_weights_forward", "_weights_backward"),
+    *("_composite_forward", "_composite_backward", "_sample_pdf", "forward", "color_backward", "grid_backward"),
+    *("_table_backward_runs", "_table_backward", "_step", "_distortion", "_interlevel"),
+    *("_proposal_kernel", "_render_kernel"),
 }
 
 
 @needs_triton
-def test_all_that_is_launched_compiles(repository: Path, tmp_path: Path) -> None:
+def test_every_launched_kernel_compiles(repository: Path, tmp_path: Path) -> None:
     environment = {key: value for key, value in os.environ.items() if key != "TRITON_INTERPRET"}
     environment["TRITON_CACHE_DIR"] = str(tmp_path)
     command = [sys.executable, "-m", "tests.kernels.launched"]

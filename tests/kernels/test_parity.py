@@ -1,4 +1,4 @@
-"""The fused backend against the reference as on a GPU, but interpreted, with few rays."""
+"""The triton backend against the reference, interpreted, with few rays."""
 
 import pytest
 import torch
@@ -10,8 +10,8 @@ from tests.kernels.parity import OPERATIONS, compare
 @needs_triton
 @pytest.mark.parametrize("rays", [0, 3])
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_fused_matches_reference(name: str, rays: int) -> None:
+def test_triton_matches_reference(name: str, rays: int) -> None:
     case = compare(name, "cpu", rays)
     relative, absolute = case.tolerance
-    for value, truth in zip(case.fused, case.reference, strict=True):
-        torch.testing.assert_close(value, truth, rtol=relative, atol=absolute, equal_nan=rays == 0)
+    for value, expected in zip(case.triton, case.reference, strict=True):
+        torch.testing.assert_close(value, expected, rtol=relative, atol=absolute, equal_nan=rays == 0)

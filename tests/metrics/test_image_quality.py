@@ -1,4 +1,4 @@
-"""PSNR and SSIM against values by hand and a slow, plain reading of their definitions."""
+"""PSNR and SSIM against hand-computed values and slow reference implementations."""
 
 import math
 
@@ -36,28 +36,28 @@ def _slow_ssim(first: np.ndarray, second: np.ndarray, size: int) -> float:
 
 
 @pytest.mark.parametrize(("height", "width", "size"), [(15, 18, 11), (11, 11, 11), (8, 20, 7), (1, 5, 1)])
-def test_ssim_is_its_definition(height: int, width: int, size: int) -> None:
+def test_ssim_matches_its_definition(height: int, width: int, size: int) -> None:
     image, noisy = _pair(height, width, 0.2)
     expected = _slow_ssim(image.double().numpy(), noisy.double().numpy(), size)
     assert ssim(image, noisy) == pytest.approx(expected, abs=1e-9)
     assert expected < 0.95
 
 
-def test_ssim_of_equal_pictures_is_one_and_falls_with_noise() -> None:
-    image, slightly = _pair(24, 24, 0.05)
-    _, strongly = _pair(24, 24, 0.4)
+def test_ssim_of_equal_images_is_one_and_decreases_with_noise() -> None:
+    image, little_noise = _pair(24, 24, 0.05)
+    _, much_noise = _pair(24, 24, 0.4)
     assert ssim(image, image) == pytest.approx(1.0)
-    assert 1.0 > ssim(image, slightly) > ssim(image, strongly)
-    assert ssim(image, slightly) == pytest.approx(ssim(slightly, image))
+    assert 1.0 > ssim(image, little_noise) > ssim(image, much_noise)
+    assert ssim(image, little_noise) == pytest.approx(ssim(little_noise, image))
 
 
-def test_psnr_by_hand() -> None:
+def test_psnr_matches_hand_computed_values() -> None:
     black, gray = torch.zeros(4, 4, 3), torch.full((4, 4, 3), 0.5)
     assert psnr(black, gray) == pytest.approx(20 * math.log10(2.0))
     assert psnr(black, black) == MAX_PSNR
 
 
-def test_masked_psnr_sees_only_the_mask() -> None:
+def test_masked_psnr_uses_only_the_mask() -> None:
     target = torch.zeros(4, 6, 3)
     image = torch.full((4, 6, 3), 0.1)
     image[:, 3:] = 1.0

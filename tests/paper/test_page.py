@@ -1,4 +1,4 @@
-"""The page of results: each kind of row becomes a table and a sentence, whatever it lacks."""
+"""The results page: each result becomes a table and a sentence, also with missing rows or values."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from blocknerf.files import format_json
-from tests.benchmarks.paper.page import COLUMNS, NOT_YET, PICTURES, document, filled
+from tests.benchmarks.paper.page import COLUMNS, FIGURES, NOT_YET, document, fill_page
 
 POSES = {"centimeters_before": 9.8, "degrees_before": 0.21, "centimeters": 2.3, "degrees": 0.04}
 CELL = {"psnr": 20.0, "ssim": 0.7, "parameters": 1000, "steps": 600}
@@ -33,30 +33,30 @@ ROWS: dict[str, list[dict[str, Any]]] = {
         {"name": "raw_refined_thrice", "psnr": 21.5, "centimeters": 4.0, "gap_recovered": 0.75},
     ],
     "matching": [
-        {"name": "seam_before", "difference": 0.1, "largest": 0.2, "seams": [0.0, 0.2]},
-        {"name": "seam_after", "difference": 0.02, "largest": 0.03, "seams": [0.01, 0.03], "times_less": 5.0}
-        | {"same_light": 0.03, "half_way": 0.04, "half_way_largest": 0.05},
+        {"name": "unmatched", "difference": 0.1, "maximum": 0.2, "overlaps": [0.0, 0.2]},
+        {"name": "matched", "difference": 0.02, "maximum": 0.03, "overlaps": [0.01, 0.03], "ratio": 5.0}
+        | {"same_segment": 0.03, "halfway": 0.04, "halfway_maximum": 0.05},
     ],
 }
-BEHIND = " Behind moving cars: 21.00 dB with masks, 15.00 dB without, 18.00 dB without but trimmed."
-SAID = {
+BEHIND = " Behind moving cars: 21.00 dB with masks, 15.00 dB without masks, 18.00 dB with the trimmed loss."
+FINDINGS = {
     "table1": "Worth: exposure 1.00 dB, masks 0.50 dB. Without masks the trimmed loss is 0.25 dB below full."
-    f"{BEHIND} Pose error: 9.8 cm and 0.21 degrees as given, 2.3 cm and 0.04 degrees refined,"
+    f"{BEHIND} Pose error: 9.8 cm and 0.21 degrees before, 2.3 cm and 0.04 degrees after refinement,"
     " 1.2 cm and 0.03 degrees in three rounds.",
-    "table2": "From each number of blocks to the next: at equal size +1.50 dB a step; at equal total -0.25 dB a step.",
-    "table3": "Best on stills: `other`; calmest in motion: `nearest`.",
+    "table2": "Gain per doubling of blocks: at equal size +1.50 dB; at equal total -0.25 dB.",
+    "table3": "Best on images: `other`; least temporal change: `nearest`.",
     "real": "Refinement in one round recovers 50% of the 2.00 dB between raw and adjusted poses, and brings the poses"
     " from 12.0 cm to 5.0 cm. Refinement in three rounds recovers 75% of the 2.00 dB between raw and adjusted"
     " poses, and brings the poses from 12.0 cm to 4.0 cm.",
-    "matching": "Matching makes the difference 5.0 times less; half way from one light to another it is 0.040;"
-    " where blocks learned one light, they show it 0.030 apart without matching.",
+    "matching": "Matching reduces the difference by a factor of 5.0; halfway between two presets it is 0.040;"
+    " unmatched blocks with codes of the same segment differ by 0.030.",
 }
 LINES = {
     "table1": "| no_masks | - | 0.500 | 15.00 | 23.50 | - | - | - |",
     "table2": "| 2 | 21.50 | 0.700 | 1000 | 21.75 | 0.700 | 1000 | 600 |",
     "table3": "| other | 21.00 | - | - | 2.000 | 1.000 |",
     "real": "| raw_refined | 21.00 | - | 0.500 | 5.000 | - |",
-    "matching": "| seam_after | 0.020 | 0.030 | 5.000 | 0.030 | 0.040 | 0.050 |",
+    "matching": "| matched | 0.020 | 0.030 | 5.000 | 0.030 | 0.040 | 0.050 |",
 }
 
 
@@ -73,31 +73,31 @@ def test_every_result_is_a_table_and_a_sentence(name: str) -> None:
     lines = page_of(name, ROWS[name])
     assert lines[0] == f"| {' | '.join(COLUMNS[name].values())} |"
     assert LINES[name] in lines
-    assert lines[-3:] == [SAID[name], "", f"`python -m x` at commit `{'a' * 40}`."]
+    assert lines[-3:] == [FINDINGS[name], "", f"`python -m x` at commit `{'a' * 40}`."]
 
 
-def test_rows_that_were_not_run_are_not_spoken_of() -> None:
+def test_missing_rows_are_not_mentioned() -> None:
     assert "Worth" not in document("table1", result(ROWS["table1"][1:]))
     assert page_of("table1", ROWS["table1"][:1])[-3].startswith("Pose error: 9.8 cm")
-    assert "BlockAlignment" not in document("real", result(ROWS["real"][1:]))
-    one_light = [ROWS["matching"][0], {"name": "seam_after", "difference": 0.02, "largest": 0.03, "times_less": 5.0}]
-    assert page_of("matching", one_light)[-3] == "Matching makes the difference 5.0 times less."
+    assert "Refinement" not in document("real", result(ROWS["real"][1:]))
+    minimal = [ROWS["matching"][0], {"name": "matched", "difference": 0.02, "maximum": 0.03, "ratio": 5.0}]
+    assert page_of("matching", minimal)[-3] == "Matching reduces the difference by a factor of 5.0."
 
 
-def test_what_could_not_be_measured_is_left_out_of_the_sentence() -> None:
+def test_missing_values_are_not_mentioned() -> None:
     rows = [row | {"behind_cars": None} for row in ROWS["table1"]]
-    assert page_of("table1", rows)[-3] == SAID["table1"].replace(BEHIND, "")
+    assert page_of("table1", rows)[-3] == FINDINGS["table1"].replace(BEHIND, "")
     same = [row | {"psnr": 20.0, "gap_recovered": None} for row in ROWS["real"]]
     assert page_of("real", same)[-3].startswith(
         "Refinement in one round brings the poses from 12.0 cm to 5.0 cm. Refinement in three rounds brings "
     )
 
 
-@pytest.mark.parametrize("name", PICTURES)
-def test_a_picture_is_shown_below_its_table(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", FIGURES)
+def test_figures_are_below_their_table(tmp_path: Path, name: str) -> None:
     (tmp_path / f"{name}.json").write_text(format_json(result(ROWS[name])))
     page = f"<!-- {name} -->\n{NOT_YET}\n<!-- /{name} -->\n"
-    file, caption = PICTURES[name]
-    assert file not in filled(page, tmp_path)
-    (tmp_path / file).write_bytes(b"stands for a picture")
-    assert f"\n\n![{caption}]({file})\n\n*{caption}*\n<!-- /{name} -->" in filled(page, tmp_path)
+    file, caption = FIGURES[name]
+    assert file not in fill_page(page, tmp_path)
+    (tmp_path / file).write_bytes(b"a figure")
+    assert f"\n\n![{caption}]({file})\n\n*{caption}*\n<!-- /{name} -->" in fill_page(page, tmp_path)

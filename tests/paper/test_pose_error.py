@@ -1,11 +1,11 @@
-"""Pose errors are those that photographs can show: what moves everything together does not count."""
+"""Pose errors exclude a common rigid motion, which images cannot reveal."""
 
 import pytest
 import torch
-from tests.benchmarks.paper.translation_noise import translation_noise
 from torch import Tensor
 
 from blocknerf.geometry import compose, se3_exp
+from tests.benchmarks.paper.pose_error import pose_error
 
 
 def poses(count: int, seed: int = 0) -> Tensor:
@@ -19,27 +19,27 @@ def motion(*numbers: float) -> Tensor:
 
 
 def test_true_poses_have_no_error() -> None:
-    assert translation_noise(poses(5), poses(5)) == pytest.approx((0.0, 0.0), abs=1e-6)
+    assert pose_error(poses(5), poses(5)) == pytest.approx((0.0, 0.0), abs=1e-6)
 
 
-def test_a_motion_of_everything_together_is_no_error() -> None:
+def test_a_common_motion_is_not_an_error() -> None:
     truth = poses(7)
     moved = compose(motion(3.0, -2.0, 0.5, 0.4, -0.2, 0.9).expand(7, 3, 4), truth)
-    assert translation_noise(moved, truth) == pytest.approx((0.0, 0.0), abs=1e-5)
+    assert pose_error(moved, truth) == pytest.approx((0.0, 0.0), abs=1e-5)
 
 
-def test_half_of_the_cameras_shifted_is_half_the_shift_everywhere() -> None:
+def test_moving_half_of_the_cameras_is_half_the_error_for_all() -> None:
     truth = poses(8)
     moved = truth.clone()
     moved[:4, 0, 3] += 0.2
-    centimeters, degrees = translation_noise(moved, truth)
+    centimeters, degrees = pose_error(moved, truth)
     assert centimeters == pytest.approx(10.0, abs=1e-6)
     assert degrees == pytest.approx(0.0, abs=1e-5)
 
 
-def test_small_turns_are_told_in_single_precision() -> None:
+def test_small_rotations_are_resolved_in_single_precision() -> None:
     truth = poses(2)
     truth[:, :, 3] = 0.0
-    turns = torch.stack([motion(0, 0, 0, 0, 0, 0.001), motion(0, 0, 0, 0, 0, -0.001)])
-    _, degrees = translation_noise(compose(turns, truth).float(), truth.float())
+    rotations = torch.stack([motion(0, 0, 0, 0, 0, 0.001), motion(0, 0, 0, 0, 0, -0.001)])
+    _, degrees = pose_error(compose(rotations, truth).float(), truth.float())
     assert degrees == pytest.approx(0.0573, abs=3e-4)

@@ -1,4 +1,4 @@
-"""Table 1 in small: every row is trained and judged, and the rows of a seed are compared with one another."""
+"""Table 1 with few steps: all rows are trained, evaluated and compared per seed."""
 
 import math
 from dataclasses import replace
@@ -11,8 +11,8 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.images import image_size
 from blocknerf.town.views import SampleSpec
+from blocknerf.training import setup
 from blocknerf.training.trainer import Trainer
-from pipelines import block_training
 from tests.benchmarks.paper.behind import EmptyTown
 from tests.benchmarks.paper.table1 import BLOCK, ROWS, TRIM, Bench, Experiment, table
 from tests.benchmarks.paper.trials import in_blocks
@@ -26,15 +26,15 @@ def bench(tmp_path: Path, town: Capture, town_spec: SampleSpec, empty_town: Empt
 
 @pytest.fixture
 def trainers(monkeypatch: pytest.MonkeyPatch) -> list[Trainer]:
-    """Every trainer that the train job makes, in turn."""
-    made: list[Trainer] = []
+    """All trainers that the train job creates, in order."""
+    created: list[Trainer] = []
 
-    def make(*facts: Any) -> Trainer:
-        made.append(Trainer(*facts))
-        return made[-1]
+    def create(*args: Any) -> Trainer:
+        created.append(Trainer(*args))
+        return created[-1]
 
-    monkeypatch.setattr(block_training, "Trainer", make)
-    return made
+    monkeypatch.setattr(setup, "Trainer", create)
+    return created
 
 
 FULL = {"codes": True, "exposures": True, "masks": True, "poses": True, "rounds": 1, "robust_trim": 0.0}
@@ -49,8 +49,8 @@ CHANGES = {
 }
 
 
-def what_it_has(trainer: Trainer) -> dict[str, Any]:
-    """Which parts of the method a training has."""
+def components(trainer: Trainer) -> dict[str, Any]:
+    """Return the components of the method that a training has."""
     config, frames = trainer.config, [trainer.pixels.capture.frames[i] for i in trainer.pixels.frames]
     return {
         "codes": trainer.field.appearance_codes.shape[1] > 0,
@@ -62,15 +62,15 @@ def what_it_has(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def test_every_row_in_small(bench: Bench, tmp_path: Path, trainers: list[Trainer]) -> None:
+def test_all_rows(bench: Bench, tmp_path: Path, trainers: list[Trainer]) -> None:
     rows = {row["name"]: row for row in bench.run(list(ROWS), [3])}
-    assert {name: what_it_has(trainer) for name, trainer in zip(rows, trainers, strict=True)} == {
+    assert {name: components(trainer) for name, trainer in zip(rows, trainers, strict=True)} == {
         name: FULL | change for name, change in CHANGES.items()
     }
     assert rows["full"]["below_full"] == 0.0
     for name, row in rows.items():
-        judged = read_capture(RunFolder(bench.folder(name, 3)).capture)
-        assert [frame.mask for frame in judged.frames] == [frame.mask for frame in bench.true.frames], name
+        evaluated = read_capture(RunFolder(bench.folder(name, 3)).capture)
+        assert [frame.mask for frame in evaluated.frames] == [frame.mask for frame in bench.true.frames], name
         assert all(math.isfinite(row[key]) for key in ("psnr", "psnr_masked", "behind_cars", "ssim")), name
         assert row["centimeters_before"] == rows["full"]["centimeters_before"] > 3.0, name
         assert (row["centimeters"] == row["centimeters_before"]) == (name == "no_pose"), name
@@ -78,36 +78,36 @@ def test_every_row_in_small(bench: Bench, tmp_path: Path, trainers: list[Trainer
     assert image_size(tmp_path / "cars.jpg") == (4 * 24 + 3 * 2, 3 * 14 + 2 * 2)
 
 
-def test_training_raises_the_scores_and_does_so_again(bench: Bench, tmp_path: Path) -> None:
-    begun, learned = (replace(bench, experiment=replace(bench.experiment, steps=steps)) for steps in (1, 60))
-    before, after = (each.run_row("full", 3) for each in (begun, learned))
+def test_training_raises_the_scores_reproducibly(bench: Bench, tmp_path: Path) -> None:
+    untrained, trained = (replace(bench, experiment=replace(bench.experiment, steps=steps)) for steps in (1, 60))
+    before, after = (row.run_row("full", 3) for row in (untrained, trained))
     assert after["psnr_masked"] > before["psnr_masked"] + 0.7
     assert after["behind_cars"] > before["behind_cars"] + 2.0
-    assert replace(learned, work=tmp_path / "again").run_row("full", 3) == after
+    assert replace(trained, work=tmp_path / "again").run_row("full", 3) == after
 
 
-def test_each_seed_has_its_own_pose_error(bench: Bench) -> None:
+def test_pose_errors_differ_by_seed(bench: Bench) -> None:
     (row,) = bench.run(["no_pose"], [0, 1])
     assert len(set(row["centimeters_before_seeds"])) == 2
-    assert row["psnr_spread"] > 0.0
+    assert row["psnr_std"] > 0.0
 
 
-def test_rows_are_compared_seed_by_seed() -> None:
+def test_rows_are_compared_per_seed() -> None:
     scores = {"full": [20.0, 24.0], "no_pose": [19.0, 22.5]}
     rows = table({name: [{"psnr_masked": value} for value in values] for name, values in scores.items()})
     assert [row["below_full"] for row in rows] == [0.0, 1.25]
     assert rows[1]["below_full_seeds"] == [1.0, 1.5]
-    assert rows[1]["below_full_spread"] == pytest.approx(0.3536)
+    assert rows[1]["below_full_std"] == pytest.approx(0.3536)
     alone = table({"no_pose": [{"psnr_masked": value} for value in scores["no_pose"]]})
     assert "below_full" not in alone[0]
 
 
-def test_an_empty_town_is_the_photograph_without_its_cars(town: Capture, empty_town: EmptyTown) -> None:
-    moved, still = [], []
+def test_an_empty_town_differs_only_at_cars(town: Capture, empty_town: EmptyTown) -> None:
+    moving, static = [], []
     for index in range(0, len(town), 7):
         photo = town.read_image(index) / 255.0
-        error = ((empty_town.photograph(town.frames[index].name).numpy() - photo) ** 2).mean(-1)
+        error = ((empty_town.image(town.frames[index].name).numpy() - photo) ** 2).mean(-1)
         usable = town.read_mask(index)
-        moved.extend(error[~usable])
-        still.extend(error[usable])
-    assert sum(moved) / len(moved) > 4.0 * sum(still) / len(still)
+        moving.extend(error[~usable])
+        static.extend(error[usable])
+    assert sum(moving) / len(moving) > 4.0 * sum(static) / len(static)

@@ -1,4 +1,4 @@
-"""Dividing the town: where blocks lie, which sizes they get, and tables 2 and 3 and a day passing in small."""
+"""Tables 2 and 3 and the figure of blended presets with few steps, and the blocks of table 2."""
 
 import math
 from itertools import pairwise
@@ -12,7 +12,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import read_header
 from blocknerf.files import read_json
 from tests.benchmarks.paper import table2, table3
-from tests.benchmarks.paper.matching import day_passing, rows_of
+from tests.benchmarks.paper.matching import blend_figure, result_rows
 from tests.benchmarks.paper.table2 import STREET, Experiment, cells, parameters, place_blocks, run_table
 
 
@@ -33,7 +33,7 @@ def test_equal_total_halves_the_tables_as_blocks_double() -> None:
     assert [experiment.tables("equal_total", count) for count in (1, 2, 4, 8)] == [18, 17, 16, 15]
 
 
-def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
+def test_tables_two_and_three(tmp_path: Path, town: Capture) -> None:
     experiment = Experiment(steps=8, table=8, capture=town.image_dir, threads=1)
     rows = run_table(experiment, [2, 8], [0], tmp_path)
     assert [row["blocks"] for row in rows] == [2, 8]
@@ -50,33 +50,33 @@ def test_tables_two_and_three_in_small(tmp_path: Path, town: Capture) -> None:
             experiment.tables(column, count)
         }
         assert {read_json(run.train_summary(name), "record")["config"]["steps"] for name in blocks} == {8}
-        shown = rows[[2, 8].index(count)][column]
-        assert shown["psnr"] == read_json(run.evaluation, "scores")["mean"]["psnr"]
+        scores = rows[[2, 8].index(count)][column]
+        assert scores["psnr"] == read_json(run.evaluation, "scores")["mean"]["psnr"]
     run = runs[2, "equal_size"]
     assert parameters(run.path) == rows[0]["equal_size"]["parameters"]
     assert {line["blocks"] for line in table2.flat(rows)} == {2, 8}
 
-    weighed = table3.table([run], pictures=7, width=16, max_frames=5)
-    assert [row["name"] for row in weighed] == list(WEIGHTINGS)
-    calm = {row["name"]: row["temporal"] for row in weighed}
-    assert all(math.isfinite(row["psnr"]) and row["peak"] > 0.0 for row in weighed)
-    assert calm["nearest"] > calm["inverse_distance_2d"] > calm["visibility_image"] > 0.0, "a jump is the least calm"
+    weightings = table3.table([run], num_frames=7, width=16, max_frames=5)
+    assert [row["name"] for row in weightings] == list(WEIGHTINGS)
+    temporal = {row["name"]: row["temporal"] for row in weightings}
+    assert all(math.isfinite(row["psnr"]) and row["peak"] > 0.0 for row in weightings)
+    assert temporal["nearest"] > temporal["inverse_distance_2d"] > temporal["visibility_image"] > 0.0
 
-    strip = day_passing(run, ("drive0_noon", "drive1_dusk"), steps=3)
-    assert strip.shape == (3 * 14 + 2 * 2, 2 * 24, 3)
+    figure = blend_figure(run, ("drive0_noon", "drive1_dusk"), steps=3)
+    assert figure.shape == (3 * 14 + 2 * 2, 2 * 24, 3)
     assert run.appearance_preset("noon").is_file()
     assert run.appearance_preset("dusk").is_file()
 
 
-def test_rows_of_matching_are_means_over_seams() -> None:
-    seams = [
-        {"seam_before": 0.1, "seam_after": 0.02, "same_light": 0.02},
-        {"seam_before": 0.2, "seam_after": 0.03, "same_light": 0.04},
+def test_result_rows_are_means_over_overlaps() -> None:
+    overlaps = [
+        {"unmatched": 0.1, "matched": 0.02, "same_segment": 0.02},
+        {"unmatched": 0.2, "matched": 0.03, "same_segment": 0.04},
     ]
-    before, after = rows_of(seams, [0.04, 0.06])
-    assert (before["name"], after["name"]) == ("seam_before", "seam_after")
+    before, after = result_rows(overlaps, [0.04, 0.06])
+    assert (before["name"], after["name"]) == ("unmatched", "matched")
     assert before["difference"] == pytest.approx(0.15)
-    assert before["largest"] == 0.2
-    assert after["times_less"] == pytest.approx(6.0)
-    assert after["same_light"] == pytest.approx(0.03)
-    assert after["half_way"] == pytest.approx(0.05)
+    assert before["maximum"] == 0.2
+    assert after["ratio"] == pytest.approx(6.0)
+    assert after["same_segment"] == pytest.approx(0.03)
+    assert after["halfway"] == pytest.approx(0.05)

@@ -1,4 +1,4 @@
-"""A run whose blocks are exact scenes: everything after training can be tested without training."""
+"""A run with exact scenes as blocks, so that everything after training is tested without training."""
 
 import json
 import math
@@ -20,9 +20,9 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import save_field
 from blocknerf.files import format_json, write_atomic
 from blocknerf.images import to_uint8, write_image
-from blocknerf.partition.block import Block
-from blocknerf.partition.frame_assignment import FrameAssignment, write_assignment
-from blocknerf.partition.report import coverage, write_coverage
+from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.frame_assignment import FrameAssignment, write_assignment
+from blocknerf.partitioning.report import coverage, write_coverage
 from blocknerf.rendering.image import render_image
 from pipelines import evaluate as evaluate_job
 from pipelines import render as render_job
@@ -34,7 +34,7 @@ FRAMES, WIDTH, HEIGHT = 18, 40, 24
 
 
 class Balls:
-    """A row of opaque balls under a plain sky; the appearance code adds to red, green and blue."""
+    """A row of opaque balls under a plain sky; the appearance code is added to red, green and blue."""
 
     appearance_dim, near, far, linear_until = 3, 0.05, 60.0, 10.0
     num_samples = (32, 16)
@@ -58,8 +58,8 @@ class Balls:
         return torch.ones(points.shape[:-1])
 
 
-def light(frame: int) -> Tensor:
-    """The appearance of each photograph: no two alike."""
+def appearance_code(frame: int) -> Tensor:
+    """Return the appearance code of an image; all images differ."""
     return 0.1 * torch.sin(torch.tensor([1.0, 2.0, 3.0]) * frame)
 
 
@@ -68,15 +68,15 @@ def _capture(root: Path) -> Capture:
     cameras = Cameras.pinhole(
         look_at(eyes, eyes + torch.tensor([0.3, 1.0, 0.1])), focal=25.0, width=WIDTH, height=HEIGHT
     )
-    lens = Intrinsics(width=WIDTH, height=HEIGHT, fx=25.0, fy=25.0, cx=WIDTH / 2, cy=HEIGHT / 2)
+    intrinsics = Intrinsics(width=WIDTH, height=HEIGHT, fx=25.0, fy=25.0, cx=WIDTH / 2, cy=HEIGHT / 2)
     frames = []
     for i in range(FRAMES):
-        picture = render_image(Balls(), cameras.generate_rays(i), light(i), 1.0)
-        write_image(root / f"photo{i:02d}.png", to_uint8(picture.color))
+        rendering = render_image(Balls(), cameras.generate_rays(i), appearance_code(i), 1.0)
+        write_image(root / f"photo{i:02d}.png", to_uint8(rendering.color))
         pose = tuple(tuple(row) for row in cameras.camera_to_world[i].tolist())
         frames.append(
             Frame(
-                name=f"photo{i:02d}.png", image=f"photo{i:02d}.png", intrinsics=lens, camera_to_world=pose,
+                name=f"photo{i:02d}.png", image=f"photo{i:02d}.png", intrinsics=intrinsics, camera_to_world=pose,
                 segment="drive", camera="front", timestamp=float(i),
             )
         )  # fmt: skip
@@ -85,20 +85,20 @@ def _capture(root: Path) -> Capture:
 
 @pytest.fixture(scope="session")
 def balls_capture(tmp_path_factory: pytest.TempPathFactory) -> Capture:
-    """Photographs of the balls, each in a light of its own, from a straight drive of 17 metres."""
+    """Images of the balls, each with its own appearance, from a straight drive of 17 m."""
     return _capture(tmp_path_factory.mktemp("balls"))
 
 
 @pytest.fixture
 def exact_run(tmp_path: Path, balls_capture: Capture, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """A run of three blocks, partitioned and, so to say, perfectly trained; every 4th photograph is held out."""
+    """A partitioned run of three perfectly trained blocks; every 4th image is held out."""
     _replace_fields(monkeypatch)
     return _make_run(tmp_path / "run", balls_capture)
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> RunFolder:
-    """Such a run with logs, film and scores: all that a report can show. Tests share it and change none of it."""
+    """A run with logs, a video and metrics: all that a report can show. Tests share it and must not change it."""
     folder = _make_run(tmp_path_factory.mktemp("finished") / "run", balls_capture)
     for block in ("b000", "b001", "b002"):
         _write_log(folder.log(block))
@@ -129,19 +129,21 @@ def _make_run(path: Path, capture: Capture) -> RunFolder:
 
 
 def retrain(folder: RunFolder, block: str, seed: int) -> None:
-    """Put another field in the place of a block's."""
+    """Replace the field of a block."""
     save_field(make_field(seed), folder.field(block), step=1, city=read_city(folder.city).digest)
 
 
 def _member(city: City, block: Block, capture: Capture) -> FrameAssignment:
     inside = block.contains(capture.cameras().centers).nonzero()[:, 0].tolist()
     held_out = tuple(i for i in inside if city.is_test_frame(i))
-    kept = tuple(i for i in inside if i not in held_out)
-    return FrameAssignment(block=block.name, frames=kept, reasons=("position",) * len(kept), test_frames=held_out)
+    training = tuple(i for i in inside if i not in held_out)
+    return FrameAssignment(
+        block=block.name, frames=training, reasons=("position",) * len(training), test_frames=held_out
+    )
 
 
 def _write_log(path: Path) -> None:
-    """A training log whose last line was cut by a kill."""
+    """Write a training log with a partial last line."""
     rows = [
         {"step": 25 * i, "loss": 0.1 / i, "psnr": 15 + 3 * math.log(i), "rays_per_second": 16e3, "seconds": 2.0 * i}
         for i in range(1, 41)
@@ -150,11 +152,11 @@ def _write_log(path: Path) -> None:
 
 
 def _replace_fields(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Blocks load as exact scenes wherever their files are opened."""
+    """Make every job load exact scenes as blocks."""
 
     def open_exact(run: RunFolder, city: City, device: object = "cpu") -> Callable[[str], cache.LoadedBlock]:
-        refinement_of = load_alignments(run)
-        return lambda name: cache.LoadedBlock(field=Balls(), alignment=refinement_of(name))
+        alignment_of = load_alignments(run)
+        return lambda name: cache.LoadedBlock(field=Balls(), alignment=alignment_of(name))
 
     for module in (renderer, render_job, evaluate_job, video_job):
         monkeypatch.setattr(module, "block_loader", open_exact)
@@ -162,7 +164,7 @@ def _replace_fields(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def count_renderings(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Grows by one with every picture of the city that is rendered."""
+    """A list that grows by one with every rendering of the city."""
     calls: list[int] = []
     original = renderer.CityRenderer.render
 

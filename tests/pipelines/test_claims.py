@@ -1,4 +1,4 @@
-"""Jobs that take minutes are done by one process at a time; what is done already needs no lock."""
+"""Long jobs run in one process at a time; finished output needs no lock."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,24 +23,24 @@ JOBS: dict[str, tuple[Callable[[RunFolder], Path], Callable[[RunFolder], Any]]] 
 
 
 @pytest.mark.parametrize("work", JOBS)
-def test_the_second_of_two_is_told_of_the_first(work: str, exact_run: RunFolder) -> None:
+def test_a_second_process_is_refused(work: str, exact_run: RunFolder) -> None:
     lock, job = JOBS[work]
     with (
         exclusive(lock(exact_run), "first"),
-        pytest.raises(LockedError, match=f"^{work} is under way already, by proc"),
+        pytest.raises(LockedError, match=f"^{work} is already running in proc"),
     ):
         job(exact_run)
     job(exact_run)
     assert not lock(exact_run).exists()
     with exclusive(lock(exact_run), "first"):
-        job(exact_run)  # done already
+        job(exact_run)  # skipped
 
 
-def test_a_preset_is_matched_by_one_process(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pipelines.match.BlockGraph.reference", lambda meetings, wanted: None)
-    monkeypatch.setattr("pipelines.match.BlockGraph.__init__", lambda meetings, *_, **__: None)
+def test_only_one_process_matches_a_preset(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipelines.match.BlockGraph.reference", lambda graph, name: None)
+    monkeypatch.setattr("pipelines.match.BlockGraph.__init__", lambda graph, *_, **__: None)
     with exclusive(exact_run.appearance_lock("dusk"), "first"):
         before = tree(exact_run.path)
-        with pytest.raises(LockedError, match=r"^look dusk: matching is under way already, by process"):
+        with pytest.raises(LockedError, match=r"^appearance preset dusk: matching is already running in process"):
             match(exact_run.path, appearance="dusk", threads=1)
         assert tree(exact_run.path) == before

@@ -1,4 +1,4 @@
-"""The command: its overview, its way of refusing, and that jobs become sub-commands as they are written."""
+"""The command line: its overview, its errors, and the sub-commands made from jobs."""
 
 import errno
 import inspect
@@ -17,16 +17,31 @@ from blocknerf.kernels.backends import BackendWarning
 from pipelines import cli
 
 
-def bake(cake: Path, *, oven: Path, heat: Literal["low", "high"] = "low", minutes: int | None = None) -> str:
+def bake(
+    cake: Path,
+    *,
+    oven: Path,
+    heat: Literal["low", "high"] = "low",
+    minutes: int | None = None,
+    jobs: int | None = None,
+    extras: tuple[str, ...] = (),
+    parent_pid: int | None = None,
+) -> str:
     """Bake a cake.
 
-    It rises.
+    It rises
+    slowly.
 
     Args:
-        cake: what to bake.
-        oven: where.
-        heat: how hot.
-        minutes: how long.
+        cake: What to bake.
+        oven: Where
+            to bake.
+        heat: How hot.
+        minutes: How long. Default: until
+            it is done.
+        jobs: How many in parallel. Default: one.
+        extras: What to add.
+        parent_pid: ID of the parent process.
     """
     if cake.name == "sand":
         raise CaptureError("sand: cannot be baked;\nuse flour")
@@ -35,15 +50,17 @@ def bake(cake: Path, *, oven: Path, heat: Literal["low", "high"] = "low", minute
     if cake.name == "huge":
         raise MemoryError("Unable to allocate 9 EiB")
     if cake.name == "hostile":
-        raise CaptureError("images/\x1b]0;owned\x07\u202egnp.exe: is no picture; replace it")
+        raise CaptureError("images/\x1b]0;owned\x07\u202egnp.exe: is not an image; replace it")
     if cake.name == "stop":
         raise KeyboardInterrupt
     if cake.name == "slow":
         warnings.warn("oven: 'fire' runs instead of 'gas'", BackendWarning, stacklevel=2)
-        warnings.warn("others as usual", UserWarning, stacklevel=2)
+        warnings.warn("other warnings", UserWarning, stacklevel=2)
     if cake.name == "bug":
         raise OSError(errno.EBADF, "Bad file descriptor")
     print(cake, oven, heat, minutes)
+    if jobs is not None or parent_pid is not None:
+        print(jobs, parent_pid)
     return "baked"
 
 
@@ -69,7 +86,37 @@ def test_help_of_a_command_comes_from_its_docstring(capsys: pytest.CaptureFixtur
         cli.main(["bake", "--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    assert all(part in text for part in ("blocknerf bake", "CAKE", "--oven", "{low,high}", "how hot", "It rises."))
+    assert all(
+        part in text for part in ("blocknerf bake", "CAKE", "--oven", "{low,high}", "How hot", "It rises slowly.")
+    )
+
+
+@pytest.mark.usefixtures("bakery")
+def test_help_has_whole_sentences_and_plain_value_names(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    with pytest.raises(SystemExit):
+        cli.main(["bake", "--help"])
+    text = capsys.readouterr().out
+    assert all(part in text for part in ("Where to bake. (required)", "--minutes INT", "Default: until it is done."))
+    assert not any(part in text for part in ("{None}", "(default: None)", "(default: )"))
+
+
+@pytest.mark.usefixtures("bakery")
+def test_parent_pid_works_but_is_hidden(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["bake", "--help"])
+    assert "parent" not in capsys.readouterr().out
+    assert cli.main(["bake", "sponge", "--oven", "gas", "--parent-pid", "7"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "None 7"
+
+
+@pytest.mark.usefixtures("bakery")
+@pytest.mark.parametrize("option", ["-j", "--jobs"])
+def test_jobs_has_a_short_form(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["bake", "sponge", "--oven", "gas", option, "3"]) == 0
+    assert capsys.readouterr().out.splitlines()[1] == "3 None"
 
 
 @pytest.mark.usefixtures("bakery")
@@ -95,17 +142,20 @@ def test_wrong_options_exit_with_2(arguments: list[str]) -> None:
         (
             "huge",
             2,
-            "blocknerf: error: memory ran out (Unable to allocate 9 EiB); close other programs or raise its limit\n",
+            (
+                "blocknerf: error: out of memory (Unable to allocate 9 EiB); "
+                "close other programs or raise the limit, or use less with --jobs\n"
+            ),
         ),
         (
             "hostile",
             2,
-            "blocknerf: error: images/\\x1b]0;owned\\x07\\u202egnp.exe: is no picture; replace it\n",
+            "blocknerf: error: images/\\x1b]0;owned\\x07\\u202egnp.exe: is not an image; replace it\n",
         ),
-        ("stop", 130, "blocknerf: error: interrupted; the same command goes on from here\n"),
+        ("stop", 130, "blocknerf: error: interrupted; run the same command again to continue\n"),
     ],
 )
-def test_a_refusal_is_one_line(cake: str, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_one_line(cake: str, code: int, line: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bake", cake, "--oven", "gas"]) == code
     assert capsys.readouterr().err == line
 
@@ -116,11 +166,17 @@ def test_a_bug_keeps_its_traceback() -> None:
         cli.main(["bake", "bug", "--oven", "gas"])
 
 
-def test_unknown_command_names_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_unknown_command_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["bakery"]) == 2
-    told = capsys.readouterr().err
-    assert told.count("\n") == 1
-    assert all(name in told for name in cli.COMMANDS)
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert all(name in error for name in cli.COMMANDS)
+
+
+@pytest.mark.parametrize(("typed", "command"), [("trian", "train"), ("eval", "evaluate"), ("repot", "report")])
+def test_a_mistyped_command_gets_a_suggestion(typed: str, command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([typed]) == 2
+    assert capsys.readouterr().err == f"blocknerf: error: unknown command {typed!r}; did you mean {command!r}?\n"
 
 
 @pytest.mark.parametrize("arguments", [[], ["--help"], ["-h"]])
@@ -138,29 +194,29 @@ def test_every_command_explains_each_parameter(name: str, capsys: pytest.Capture
         cli.main([name, "--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    job = getattr(sys.modules[cli.module_of(name)], name)
+    job = getattr(sys.modules[cli.module_name(name)], name)
     for parameter in inspect.signature(job).parameters.values():
-        by_place = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-        option = f"--{parameter.name.rstrip('_').replace('_', '-')}"
-        assert (parameter.name.upper() if by_place else option) in text
+        is_positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+        option = f"--{cli.LONG_FORMS.get(parameter.name, parameter.name).replace('_', '-')}"
+        assert ((parameter.name.upper() if is_positional else option) in text) == (parameter.name not in cli.HIDDEN)
         assert f" {parameter.name}: " in (inspect.getdoc(job) or ""), f"{name}: {parameter.name} is not explained"
 
 
 def test_a_module_runs_as_the_command(repository: Path) -> None:
     command = [sys.executable, "-m", "pipelines", "--version"]
-    told = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout
-    assert told == f"blocknerf {__version__}\n"
+    output = subprocess.run(command, cwd=repository, capture_output=True, text=True, check=True).stdout
+    assert output == f"blocknerf {__version__}\n"
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["train", "--help"]])
-def test_nothing_is_said_where_nobody_reads_on(arguments: list[str], repository: Path) -> None:
+def test_a_broken_pipe_prints_nothing(arguments: list[str], repository: Path) -> None:
     command = [sys.executable, "-m", "pipelines", *arguments]
     with subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as job:
         assert job.stdout is not None
         assert job.stderr is not None
         job.stdout.close()
-        told = job.stderr.read()
-    assert (job.returncode, told) == (cli.UNREAD, "")
+        error = job.stderr.read()
+    assert (job.returncode, error) == (cli.BROKEN_PIPE, "")
 
 
 def test_errors_share_one_parent() -> None:
@@ -172,8 +228,8 @@ def test_errors_share_one_parent() -> None:
 
 
 @pytest.mark.usefixtures("bakery")
-def test_a_backend_that_is_replaced_is_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.warns(UserWarning, match="others as usual") as usual:
+def test_a_backend_warning_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.warns(UserWarning, match="other warnings") as others:
         assert cli.main(["bake", "slow", "--oven", "o"]) == 0
-    assert len(usual) == 1
+    assert len(others) == 1
     assert capsys.readouterr().out.splitlines()[0] == "warning: oven: 'fire' runs instead of 'gas'"

@@ -1,4 +1,4 @@
-"""Files of a run that are another block's, or no files at all: refused by name, never passed over."""
+"""Files of another block, folders and pipes in place of files: refused with the file name, never ignored."""
 
 import os
 import shutil
@@ -40,16 +40,16 @@ READERS: dict[str, tuple[Callable[[RunFolder], Path], Callable[[RunFolder], obje
 
 @pytest.mark.parametrize("kind", ["folder", "pipe"])
 @pytest.mark.parametrize("name", READERS)
-def test_what_is_no_file_is_refused_by_name(exact_run: RunFolder, name: str, kind: str) -> None:
-    path_of, read = READERS[name]
-    path = path_of(exact_run)
+def test_folders_and_pipes_in_place_of_files_are_refused(exact_run: RunFolder, name: str, kind: str) -> None:
+    get_path, read = READERS[name]
+    path = get_path(exact_run)
     path.unlink(missing_ok=True)
     path.mkdir() if kind == "folder" else os.mkfifo(path)
     with pytest.raises(BlockNerfError, match=path.name):
         read(exact_run)
 
 
-def test_a_default_preset_that_is_no_file_is_not_passed_over(exact_run: RunFolder) -> None:
+def test_a_default_preset_that_is_a_folder_is_not_ignored(exact_run: RunFolder) -> None:
     assert default_preset(exact_run, None) is None
     exact_run.appearance_preset("default").mkdir(parents=True)
     assert default_preset(exact_run, None) == "default"

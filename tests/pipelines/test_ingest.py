@@ -1,4 +1,4 @@
-"""The first job: it writes once, skips what is done, and leaves foreign folders alone."""
+"""The ingest job writes once, skips existing output and never touches other folders."""
 
 import json
 import shutil
@@ -15,15 +15,15 @@ from blocknerf.images import write_image
 from pipelines.ingest import ingest, load_capture
 
 
-def folder_of(path: Path, *, up: int = 2, frames: int = 3) -> Path:
-    """A capture of a few gray photographs; `up` is the world axis that points up in them."""
-    turn = np.roll(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), up - 2, axis=0)
-    listed = []
+def write_photos(path: Path, *, up: int = 2, frames: int = 3) -> Path:
+    """Write a capture of a few gray images; `up` is the world axis that points up in them."""
+    rotation = np.roll(np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]]), up - 2, axis=0)
+    entries = []
     for i in range(frames):
         write_image(path / f"{i}.png", np.full((4, 6), 128, np.uint8))
-        pose = np.column_stack([turn, [float(i), 0.0, 0.0]])
-        listed.append({"file_path": f"{i}.png", "transform_matrix": pose.tolist()})
-    (path / "transforms.json").write_text(json.dumps({"fl_x": 5.0, "frames": listed}))
+        pose = np.column_stack([rotation, [float(i), 0.0, 0.0]])
+        entries.append({"file_path": f"{i}.png", "transform_matrix": pose.tolist()})
+    (path / "transforms.json").write_text(json.dumps({"fl_x": 5.0, "frames": entries}))
     return path
 
 
@@ -31,54 +31,54 @@ def contents(folder: Path) -> dict[str, bytes]:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_it_writes_the_capture_and_says_what_it_found(tmp_path, capsys):
-    capture = ingest(folder_of(tmp_path / "photos"), tmp_path / "runs" / "one")
+def test_it_writes_the_capture_and_prints_a_summary(tmp_path, capsys):
+    capture = ingest(write_photos(tmp_path / "photos"), tmp_path / "runs" / "one")
     assert read_capture(tmp_path / "runs" / "one" / "capture.json") == capture
     assert list(contents(tmp_path / "runs")) == ["one/capture.json"]
-    assert capsys.readouterr().out == "3 photographs, 1 camera, 1 segment, 2 units across\n"
+    assert capsys.readouterr().out == "3 images, 1 camera, 1 segment, 2 units across\n"
 
 
-def test_a_second_time_nothing_is_written(tmp_path, capsys):
-    photos, run = folder_of(tmp_path / "photos"), tmp_path / "run"
+def test_a_second_call_writes_nothing(tmp_path, capsys):
+    photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
     first = ingest(photos, run)
     stamp = (run / "capture.json").stat().st_mtime_ns
     capsys.readouterr()
     assert ingest(photos / "transforms.json", run) == first
     assert (run / "capture.json").stat().st_mtime_ns == stamp
-    assert capsys.readouterr().out.startswith("done already: ")
+    assert capsys.readouterr().out.startswith("skipping: ")
 
 
-def test_poses_rounded_differently_by_another_machine_are_the_same_and_moved_ones_are_not(tmp_path):
-    photos, run = folder_of(tmp_path / "photos"), tmp_path / "run"
+def test_rounding_of_poses_is_ignored_and_other_poses_are_not(tmp_path):
+    photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
     ingest(photos, run)
-    product = run / "capture.json"
-    document = json.loads(product.read_text())
+    path = run / "capture.json"
+    document = json.loads(path.read_text())
     pose = document["frames"][1]["camera_to_world"]
     pose[3] = float(np.nextafter(pose[3], 2.0))
-    product.write_text(json.dumps(document))
-    assert ingest(photos, run) != read_capture(product)
+    path.write_text(json.dumps(document))
+    assert ingest(photos, run) != read_capture(path)
     pose[3] += 1e-6
-    product.write_text(json.dumps(document))
-    with pytest.raises(RunError, match="holds another run"):
+    path.write_text(json.dumps(document))
+    with pytest.raises(RunError, match="contains another run"):
         ingest(photos, run)
 
 
 def test_a_run_of_another_capture_is_left_alone(tmp_path):
     run = tmp_path / "run"
-    ingest(folder_of(tmp_path / "one"), run)
+    ingest(write_photos(tmp_path / "one"), run)
     before = contents(run)
-    for other in (folder_of(tmp_path / "two"), folder_of(tmp_path / "one", frames=2)):
-        with pytest.raises(RunError, match=r"holds another run, of 3 photographs, .*; choose another output folder"):
+    for other in (write_photos(tmp_path / "two"), write_photos(tmp_path / "one", frames=2)):
+        with pytest.raises(RunError, match=r"contains another run, of 3 images, .*; choose another output folder"):
             ingest(other, run)
     assert contents(run) == before
 
 
-def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
-    photos, run = folder_of(tmp_path / "photos"), tmp_path / "run"
+def test_a_folder_with_other_files_is_left_alone(tmp_path):
+    photos, run = write_photos(tmp_path / "photos"), tmp_path / "run"
     run.mkdir()
     (run / ".hidden").write_text("does not count")
     (run / "thesis.tex").write_text("precious")
-    with pytest.raises(RunError, match="holds files but no run; choose another output folder"):
+    with pytest.raises(RunError, match="contains files but no run; choose another output folder"):
         ingest(photos, run)
     (run / "thesis.tex").unlink()
     ingest(photos, run)
@@ -87,28 +87,28 @@ def test_a_folder_that_is_no_run_is_left_alone(tmp_path):
 
 
 def test_a_bad_capture_leaves_no_folder(tmp_path):
-    photos = folder_of(tmp_path / "photos")
+    photos = write_photos(tmp_path / "photos")
     (photos / "1.png").unlink()
-    with pytest.raises(CaptureError, match=r"1\.png: this picture does not exist"):
+    with pytest.raises(CaptureError, match=r"1\.png: this image does not exist"):
         ingest(photos, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize("key", ["file_path", "mask_path", "sky_mask_path"])
-def test_an_image_or_mask_that_is_cut_short_is_refused_at_once(tmp_path, key):
-    photos = folder_of(tmp_path / "photos")
+def test_a_truncated_image_or_mask_is_refused(tmp_path, key):
+    photos = write_photos(tmp_path / "photos")
     write_image(photos / "cut.png", np.random.default_rng(0).integers(0, 256, (4, 6), np.uint8))
     (photos / "cut.png").write_bytes((photos / "cut.png").read_bytes()[:-20])
     document = json.loads((photos / "transforms.json").read_text())
     document["frames"][1][key] = "cut.png"
     (photos / "transforms.json").write_text(json.dumps(document))
-    with pytest.raises(CaptureError, match=r"cut\.png: the picture is broken \(.*\); replace it"):
+    with pytest.raises(CaptureError, match=r"cut\.png: the image is broken \(.*\); replace it"):
         ingest(photos, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 def test_images_are_decoded_once(tmp_path, monkeypatch):
-    photos, run, checked = folder_of(tmp_path / "photos"), tmp_path / "run", []
+    photos, run, checked = write_photos(tmp_path / "photos"), tmp_path / "run", []
     monkeypatch.setattr("pipelines.ingest.check_image", lambda path, size: checked.append((path.name, size)))
     ingest(photos, run)
     assert sorted(checked) == [(f"{i}.png", (6, 4)) for i in range(3)]
@@ -117,37 +117,37 @@ def test_images_are_decoded_once(tmp_path, monkeypatch):
 
 
 def test_a_capture_json_is_a_capture_too(tmp_path):
-    capture = ingest(folder_of(tmp_path / "photos"), tmp_path / "run")
+    capture = ingest(write_photos(tmp_path / "photos"), tmp_path / "run")
     assert load_capture(tmp_path / "run") == load_capture(tmp_path / "run" / "capture.json") == capture
     write_capture(capture, tmp_path / "newer.json")
-    newer = (tmp_path / "newer.json").read_text().replace("capture/1", "capture/9")
+    newer = (tmp_path / "newer.json").read_text().replace("capture/2", "capture/9")
     (tmp_path / "newer.json").write_text(newer)
     with pytest.raises(CaptureError, match="is newer than"):
         load_capture(tmp_path / "newer.json")
 
 
-def test_what_is_no_capture_is_refused(tmp_path):
+def test_other_paths_are_refused(tmp_path):
     (tmp_path / "empty").mkdir()
     (tmp_path / "other.json").write_text('{"type": "FeatureCollection"}')
-    for path, complaint in (
+    for path, message in (
         (tmp_path / "gone", "gone: does not exist; give a transforms.json or its folder"),
-        (tmp_path / "empty", r"empty: holds no transforms\.json and no capture\.json; write one"),
+        (tmp_path / "empty", r"empty: has neither transforms\.json nor capture\.json; write one"),
         (tmp_path / "other.json", r"other\.json: frames is missing; add it"),
     ):
-        with pytest.raises(CaptureError, match=complaint):
+        with pytest.raises(CaptureError, match=message):
             ingest(path, tmp_path / "run")
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(("up", "warned"), [(2, False), (1, True), (0, True)])
-def test_a_world_that_is_not_z_up_is_pointed_out(tmp_path, capsys, up, warned):
-    ingest(folder_of(tmp_path / "photos", up=up), tmp_path / "run")
-    assert ("warning: the photographs' up is (" in capsys.readouterr().out) == warned
+def test_a_world_that_is_not_z_up_causes_a_warning(tmp_path, capsys, up, warned):
+    ingest(write_photos(tmp_path / "photos", up=up), tmp_path / "run")
+    assert ("warning: the cameras' mean up direction is (" in capsys.readouterr().out) == warned
 
 
 @pytest.fixture
 def capture(tmp_path: Path) -> Path:
-    return folder_of(tmp_path / "capture")
+    return write_photos(tmp_path / "capture")
 
 
 def test_a_moved_run_finds_its_images_when_ingested_again(
@@ -157,14 +157,14 @@ def test_a_moved_run_finds_its_images_when_ingested_again(
     (tmp_path / "elsewhere").mkdir()
     moved, run = tmp_path / "elsewhere" / "capture", tmp_path / "run"
     capture.rename(moved)
-    with pytest.raises(CaptureError, match=r"capture\.json: its images are not in .*; if the run .* was moved, say"):
+    with pytest.raises(CaptureError, match=r"capture\.json: its images are not in .*; if the run .* was moved, give"):
         capture_with_images(RunFolder(run))
     ingest(moved, run)
-    assert f"the run or the capture was moved; refers to {moved} now" in capsys.readouterr().out
+    assert f"the run or the capture was moved; now refers to {moved}" in capsys.readouterr().out
     assert capture_with_images(RunFolder(run)).image_dir == moved
 
 
-def test_a_moved_run_is_told_where_its_images_are(capture: Path, tmp_path: Path) -> None:
+def test_the_images_of_a_moved_run_can_be_given(capture: Path, tmp_path: Path) -> None:
     ingest(capture, tmp_path / "run")
     run, before = RunFolder(tmp_path / "run"), (tmp_path / "run" / "capture.json").read_bytes()
     (tmp_path / "empty").mkdir()
@@ -179,5 +179,5 @@ def test_a_moved_run_is_told_where_its_images_are(capture: Path, tmp_path: Path)
 def test_other_images_are_still_another_run(capture: Path, tmp_path: Path) -> None:
     ingest(capture, tmp_path / "run")
     copy = shutil.copytree(capture, tmp_path / "copy")
-    with pytest.raises(RunError, match="holds another run"):
+    with pytest.raises(RunError, match="contains another run"):
         ingest(copy, tmp_path / "run")

@@ -1,4 +1,4 @@
-"""Looks are matched from a light outward, kept while they are good, and shown by films."""
+"""Appearance presets are matched, kept while they are up to date, and used by videos."""
 
 import json
 from dataclasses import replace
@@ -20,7 +20,7 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import load_field, save_field
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.images import read_image, to_uint8
-from blocknerf.partition.frame_assignment import read_assignment
+from blocknerf.partitioning.frame_assignment import read_assignment
 from blocknerf.trajectory.trajectory_file import read_trajectory
 from pipelines.cli import main
 from pipelines.match import match
@@ -31,7 +31,7 @@ SMALL: dict[str, Any] = {"frames": 3, "width": 10, "threads": 1}
 
 @pytest.fixture
 def small_run(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """Three blocks with small fields as they are before training, alike but for place and codes."""
+    """Three blocks with small untrained fields that differ only in origin and codes."""
     monkeypatch.undo()
     for name, value in (("VIEW_SIDE", 10), ("CANDIDATES", 4), ("VIEWS", 2)):
         monkeypatch.setattr(overlaps, name, value)
@@ -41,9 +41,9 @@ def small_run(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolde
         frames = read_assignment(exact_run.frames(block.name), capture).frames
         spec = FieldSpec(
             origin=block.origin, half_extent=block.radius, near=0.1, far=60.0,
-            frames=tuple(capture.frames[i].name for i in frames), exposure_reference=1.0, num_levels=2, log2_hashmap_size=6,
-            appearance_dim=6, proposal_num_levels=2, proposal_log2_hashmap_size=6, visibility_log2_hashmap_size=6, num_proposal_samples=8,
-            num_samples=8,
+            frames=tuple(capture.frames[i].name for i in frames), exposure_reference=1.0, num_levels=2,
+            log2_hashmap_size=6, appearance_dim=6, proposal_num_levels=2, proposal_log2_hashmap_size=6,
+            visibility_log2_hashmap_size=6, num_proposal_samples=8, num_samples=8,
         )  # fmt: skip
         field = BlockField(spec)
         torch.manual_seed(number)
@@ -52,12 +52,12 @@ def small_run(exact_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolde
     return exact_run
 
 
-def test_a_look_has_a_code_for_every_block_and_says_of_what(small_run: RunFolder, capsys) -> None:
-    made = match(small_run.path, appearance="noon", reference="photo06.png", threads=1)
+def test_a_preset_has_a_code_for_every_block_and_names_its_reference(small_run: RunFolder, capsys) -> None:
+    preset = match(small_run.path, appearance="noon", reference="photo06.png", threads=1)
     again = read_preset(small_run.appearance_preset("noon"))
     assert sorted(again.codes) == ["b000", "b001", "b002"]
-    # Every 4th photograph, from the third, is held out, so that one has no code: its segment stands for it.
-    assert (made.reference_block, again.reference_block, again.frame, again.segment) == (
+    # This image is held out, so it has no code, and its segment is used instead.
+    assert (preset.reference_block, again.reference_block, again.frame, again.segment) == (
         "b001",
         "b001",
         "photo06.png",
@@ -66,23 +66,25 @@ def test_a_look_has_a_code_for_every_block_and_says_of_what(small_run: RunFolder
     assert torch.equal(again.codes["b001"], load_field(small_run.field("b001")).mean_appearance_code())
     known = match(small_run.path, appearance="morning", reference="photo01.png", threads=1)
     assert torch.equal(known.codes["b000"], load_field(small_run.field("b000")).mean_appearance_code(["photo01.png"]))
-    told = capsys.readouterr().out
-    assert "b000 - b001" in told
-    assert "b001 - b002" in told
+    output = capsys.readouterr().out
+    assert "b000 - b001" in output
+    assert "b001 - b002" in output
 
 
-def test_matching_narrows_the_seams(small_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_matching_reduces_the_color_difference_in_overlaps(
+    small_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from pipelines import match as module
 
-    told: list[Any] = []
-    monkeypatch.setattr(module, "_print_changes", told.extend)
+    changes: list[Any] = []
+    monkeypatch.setattr(module, "_print_changes", changes.extend)
     match(small_run.path, threads=1)
-    assert len(told) == 2
-    # What untrained blocks show depends little on codes; where the answer is known, tests/city asks for more.
-    assert all(change.after < change.before for change in told), told
+    assert len(changes) == 2
+    # Renderings of untrained blocks depend little on codes; tests/city has stricter tests with known codes.
+    assert all(change.after < change.before for change in changes), changes
 
 
-def test_a_good_look_is_kept_and_an_old_one_matched_again(small_run: RunFolder) -> None:
+def test_a_current_preset_is_kept_and_a_stale_one_matched_again(small_run: RunFolder) -> None:
     match(small_run.path, reference="drive", threads=1)
     path = small_run.appearance_preset("default")
     before = path.read_bytes()
@@ -92,21 +94,21 @@ def test_a_good_look_is_kept_and_an_old_one_matched_again(small_run: RunFolder) 
     field.appearance_codes += 0.1
     save_field(field, small_run.field("b002"), step=2, city=read_city(small_run.city).digest)
     again = match(small_run.path, threads=1)
-    assert again.field_fingerprints["b002"] != read_header_of(before, small_run).field_fingerprints["b002"]
+    assert again.field_fingerprints["b002"] != read_preset_from(before, small_run).field_fingerprints["b002"]
     assert again.reference_block == read_preset(path).reference_block
 
 
-def read_header_of(content: bytes, run: RunFolder) -> AppearancePreset:
+def read_preset_from(content: bytes, run: RunFolder) -> AppearancePreset:
     path = run.path / "before.safetensors"
     path.write_bytes(content)
     return read_preset(path)
 
 
-def test_a_block_trained_later_joins(small_run: RunFolder) -> None:
-    kept = small_run.field("b002").read_bytes()
+def test_a_block_trained_later_is_added(small_run: RunFolder) -> None:
+    content = small_run.field("b002").read_bytes()
     small_run.field("b002").unlink()
     assert sorted(match(small_run.path, threads=1).codes) == ["b000", "b001"]
-    small_run.field("b002").write_bytes(kept)
+    small_run.field("b002").write_bytes(content)
     with pytest.raises(
         RunError, match="block b002 was trained since; run 'blocknerf match' with --appearance default again"
     ):
@@ -114,20 +116,20 @@ def test_a_block_trained_later_joins(small_run: RunFolder) -> None:
     assert sorted(match(small_run.path, threads=1).codes) == ["b000", "b001", "b002"]
 
 
-def test_blocks_without_a_seam_keep_their_own_idea(
+def test_blocks_without_overlap_keep_their_own_codes(
     small_run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(overlaps, "MIN_SHARED_VISIBILITY", 1.0)
-    made = match(small_run.path, threads=1)
-    for name, code in made.codes.items():
+    preset = match(small_run.path, threads=1)
+    for name, code in preset.codes.items():
         assert torch.equal(code, load_field(small_run.field(name)).mean_appearance_code())
-    assert capsys.readouterr().out.count("warning: no view is shared with block") == 2
+    assert capsys.readouterr().out.count("and its neighbors share no view with the others") == 2
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--reference", "nowhere"], "has neither a photograph nor a segment 'nowhere'; its segments are drive"),
+        (["--reference", "nowhere"], "the capture has no image or segment 'nowhere'; its segments are drive"),
         (["--appearance", "../x"], "--appearance '../x' is not letters"),
         (["--block", "b9"], "no block 'b9'"),
         (["--steps", "0"], "--steps 0 is out of range; give a whole number of at least 1"),
@@ -137,17 +139,17 @@ def test_bad_requests_are_refused_in_one_line(
     arguments: list[str], message: str, small_run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["match", str(small_run.path), *arguments]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
     assert small_run.preset_names() == ()
 
 
-def test_a_look_of_another_light_is_not_replaced(small_run: RunFolder) -> None:
+def test_a_preset_with_another_reference_is_not_replaced(small_run: RunFolder) -> None:
     match(small_run.path, appearance="noon", reference="photo00.png", threads=1)
     for options, message in (
-        ({"from_": "drive"}, "is of the light of photo00.png, not of drive"),
-        ({"block": "b002"}, "begins at block b000"),
+        ({"reference": "drive"}, "is matched to photo00.png, not to drive"),
+        ({"block": "b002"}, "starts from block b000"),
     ):
         with pytest.raises(RunError, match=rf"{message}.*choose another --appearance, or remove the file"):
             match(small_run.path, appearance="noon", threads=1, **options)
@@ -157,104 +159,104 @@ def test_a_look_of_another_light_is_not_replaced(small_run: RunFolder) -> None:
 
 
 @pytest.fixture
-def lit_run(exact_run: RunFolder, balls_capture: Capture, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
-    """The row of balls with exposures that grow along the drive, and the looks bright and dark."""
+def preset_run(exact_run: RunFolder, balls_capture: Capture, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """The row of balls with exposures that increase along the drive, and the presets bright and dark."""
     frames = [replace(frame, exposure=2.0 ** (i / 16)) for i, frame in enumerate(balls_capture.frames)]
     write_capture(replace(balls_capture, frames=tuple(frames)), exact_run.capture)
     monkeypatch.setattr(appearance_presets, "fingerprint", lambda path: "known")
     city = read_city(exact_run.city)
     for name, level in (("bright", 0.1), ("dark", -0.2)):
         codes = {block.name: torch.full((3,), level) for block in city.blocks}
-        look = AppearancePreset(
+        preset = AppearancePreset(
             reference_block="b000", frame=None, segment="drive", exposure=1.0, city=city.digest,
             field_fingerprints=dict.fromkeys(codes, "known"), codes=codes,
         )  # fmt: skip
-        write_preset(look, exact_run.appearance_preset(name))
+        write_preset(preset, exact_run.appearance_preset(name))
     return exact_run
 
 
-def shown(run: RunFolder, name: str, frame: int) -> Any:
+def read_frame(run: RunFolder, name: str, frame: int) -> Any:
     return read_image(run.frames_dir(name) / f"{frame:05d}.png")
 
 
-def test_a_film_shows_a_look_at_the_exposure_around_it(lit_run: RunFolder) -> None:
-    render(lit_run.path, **SMALL, appearance="bright", name="film")
-    film, renderer = read_trajectory(lit_run.trajectory("film")), CityRenderer(lit_run)
+def test_a_video_uses_a_preset_and_the_exposure_near_its_camera(preset_run: RunFolder) -> None:
+    render(preset_run.path, **SMALL, appearance="bright", name="video")
+    path, renderer = read_trajectory(preset_run.trajectory("video")), CityRenderer(preset_run)
     codes = {name: torch.full((3,), 0.1) for name in ("b000", "b001", "b002")}
-    around = renderer.appearance("drive")
-    exposures = [around.exposure_at(film.cameras.centers[i]) for i in range(3)]
+    query = renderer.appearance("drive")
+    exposures = [query.exposure_at(path.cameras.centers[i]) for i in range(3)]
     assert exposures[0] == pytest.approx(1.2, abs=0.1)
     assert exposures[2] == pytest.approx(1.8, abs=0.15)
     for i, exposure in enumerate(exposures):
-        picture = to_uint8(renderer.render(film.cameras, i, codes=codes, exposure=exposure).color)
-        assert (shown(lit_run, "film", i) == picture).all()
+        expected = to_uint8(renderer.render(path.cameras, i, codes=codes, exposure=exposure).color)
+        assert (read_frame(preset_run, "video", i) == expected).all()
 
 
-def test_an_exposure_may_be_fixed(lit_run: RunFolder) -> None:
-    render(lit_run.path, **SMALL, exposure=0.5, name="film")
-    film, renderer = read_trajectory(lit_run.trajectory("film")), CityRenderer(lit_run)
-    picture = to_uint8(renderer.render(film.cameras, 1, exposure=0.5).color)
-    assert (shown(lit_run, "film", 1) == picture).all()
-    with pytest.raises(RunError, match=r"holds a video with exposure 0\.5, not 0\.6"):
-        render(lit_run.path, **SMALL, exposure=0.6, name="film")
+def test_an_exposure_may_be_fixed(preset_run: RunFolder) -> None:
+    render(preset_run.path, **SMALL, exposure=0.5, name="video")
+    path, renderer = read_trajectory(preset_run.trajectory("video")), CityRenderer(preset_run)
+    expected = to_uint8(renderer.render(path.cameras, 1, exposure=0.5).color)
+    assert (read_frame(preset_run, "video", 1) == expected).all()
+    with pytest.raises(RunError, match=r"contains a video with exposure 0\.5, not 0\.6"):
+        render(preset_run.path, **SMALL, exposure=0.6, name="video")
 
 
-def test_light_passes_along_the_film(lit_run: RunFolder) -> None:
-    render(lit_run.path, **SMALL, appearance="bright:dark", exposure=1.0, name="film")
-    film, renderer = read_trajectory(lit_run.trajectory("film")), CityRenderer(lit_run)
+def test_a_video_blends_between_two_presets(preset_run: RunFolder) -> None:
+    render(preset_run.path, **SMALL, appearance="bright", appearance_end=("dark",), exposure=1.0, name="video")
+    path, renderer = read_trajectory(preset_run.trajectory("video")), CityRenderer(preset_run)
     for i, level in enumerate((0.1, -0.05, -0.2)):
         codes = {name: torch.full((3,), level) for name in ("b000", "b001", "b002")}
-        picture = to_uint8(renderer.render(film.cameras, i, codes=codes, exposure=1.0).color)
-        assert (abs(shown(lit_run, "film", i).astype(int) - picture) <= 1).all()
-    assert json.loads(lit_run.render_summary("film").read_text())["settings"]["look"] == "bright:dark"
+        expected = to_uint8(renderer.render(path.cameras, i, codes=codes, exposure=1.0).color)
+        assert (abs(read_frame(preset_run, "video", i).astype(int) - expected) <= 1).all()
+    assert json.loads(preset_run.render_summary("video").read_text())["settings"]["appearance"] == ["bright", "dark"]
 
 
-def test_many_looks_pass_one_after_the_other(lit_run: RunFolder) -> None:
-    bright, dark = (read_preset(lit_run.appearance_preset(name)) for name in ("bright", "dark"))
-    light = AppearanceTrack(presets=(bright, dark, bright))
-    renderer, camera = CityRenderer(lit_run), read_capture(lit_run.capture).cameras()[0]
+def test_several_presets_are_blended_in_order(preset_run: RunFolder) -> None:
+    bright, dark = (read_preset(preset_run.appearance_preset(name)) for name in ("bright", "dark"))
+    track = AppearanceTrack(presets=(bright, dark, bright))
+    renderer, camera = CityRenderer(preset_run), read_capture(preset_run.capture).cameras()[0]
     levels = [
-        float(light.render_options_at(share, renderer, camera)["codes"]["b001"][0])
-        for share in (0.0, 0.25, 0.5, 0.75, 1.0)
+        float(track.render_options_at(position, renderer, camera)["codes"]["b001"][0])
+        for position in (0.0, 0.25, 0.5, 0.75, 1.0)
     ]
     assert levels == pytest.approx([0.1, -0.05, -0.2, -0.05, 0.1])
     assert interpolate_presets(bright, dark, 1.0)["b000"].tolist() == dark.codes["b000"].tolist()
 
 
-def test_the_default_look_is_shown_where_none_is_named(lit_run: RunFolder) -> None:
-    lit_run.appearance_preset("dark").rename(lit_run.appearance_preset("default"))
-    render(lit_run.path, **SMALL, name="film")
-    render(lit_run.path, **SMALL, name="followed", segment="drive")
-    assert json.loads(lit_run.render_summary("film").read_text())["settings"]["look"] == "default"
-    assert json.loads(lit_run.render_summary("followed").read_text())["settings"]["look"] is None
-    assert shown(lit_run, "film", 1).mean() < shown(lit_run, "followed", 1).mean() - 30
+def test_the_default_preset_is_used_if_none_is_named(preset_run: RunFolder) -> None:
+    preset_run.appearance_preset("dark").rename(preset_run.appearance_preset("default"))
+    render(preset_run.path, **SMALL, name="video")
+    render(preset_run.path, **SMALL, name="followed", segment="drive")
+    assert json.loads(preset_run.render_summary("video").read_text())["settings"]["appearance"] == ["default"]
+    assert json.loads(preset_run.render_summary("followed").read_text())["settings"]["appearance"] == []
+    assert read_frame(preset_run, "video", 1).mean() < read_frame(preset_run, "followed", 1).mean() - 30
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--appearance", "noon"], "there is no such look, the run has bright, dark; run 'blocknerf match'"),
-        (["--appearance", "bright:"], "--appearance '' is not letters"),
+        (["--appearance", "noon"], "there is no such preset, the run has bright, dark; run 'blocknerf match'"),
+        (["--appearance", "../x"], "--appearance '../x' is not letters"),
         (["--exposure", "0"], "--exposure 0 is not a positive number; give one like 1"),
         (["--exposure", "nan"], "is not a positive number"),
     ],
 )
-def test_lights_that_cannot_be_shown_are_refused_in_one_line(
-    arguments: list[str], message: str, lit_run: RunFolder, capsys: pytest.CaptureFixture[str]
+def test_bad_appearance_options_are_refused_in_one_line(
+    arguments: list[str], message: str, preset_run: RunFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["render", str(lit_run.path), "--frames", "2", "--width", "10", *arguments]) == 2
-    told = capsys.readouterr().err
-    assert message in told
-    assert told.count("\n") == 1
-    assert not lit_run.renders.exists()
+    assert main(["render", str(preset_run.path), "--frames", "2", "--width", "10", *arguments]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not preset_run.renders.exists()
 
 
-def test_an_exposure_needs_photographs_that_say_theirs(exact_run: RunFolder) -> None:
-    with pytest.raises(RunError, match="--exposure has no meaning here: the photographs do not say theirs"):
+def test_an_exposure_needs_images_with_exposures(exact_run: RunFolder) -> None:
+    with pytest.raises(RunError, match="--exposure has no effect: the images have no exposures"):
         render(exact_run.path, **SMALL, exposure=1.0)
 
 
-def test_a_corrupt_look_is_refused(lit_run: RunFolder) -> None:
-    Path(lit_run.appearance_preset("dark")).write_bytes(b"not a look")
-    with pytest.raises(RunError, match=r"dark\.safetensors: not a readable look"):
-        render(lit_run.path, **SMALL, appearance="dark")
+def test_a_corrupt_preset_is_refused(preset_run: RunFolder) -> None:
+    Path(preset_run.appearance_preset("dark")).write_bytes(b"not a preset")
+    with pytest.raises(RunError, match=r"dark\.safetensors: not a readable"):
+        render(preset_run.path, **SMALL, appearance="dark")

@@ -1,4 +1,4 @@
-"""A run that was moved away from its images: every job that reads them says so, and takes their new place."""
+"""A run that was moved away from its images: jobs that read them report it, and accept their new folder."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -25,20 +25,20 @@ JOBS: dict[str, Callable[..., Any]] = {
 
 @pytest.fixture
 def moved(exact_run: RunFolder, balls_capture: Capture, tmp_path: Path) -> RunFolder:
-    """A run that refers to images where there are none."""
+    """A run that refers to missing images."""
     write_capture(replace(balls_capture, image_dir=tmp_path / "gone"), exact_run.capture)
     return exact_run
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "export"])
-def test_a_job_that_reads_images_says_that_they_are_elsewhere(name: str, moved: RunFolder) -> None:
+def test_a_job_that_reads_images_reports_missing_images(name: str, moved: RunFolder) -> None:
     moved.field("b000").unlink()
-    with pytest.raises(CaptureError, match=r"capture\.json: its images are not in .*gone; .* say with --capture"):
+    with pytest.raises(CaptureError, match=r"capture\.json: its images are not in .*gone; .* with --capture"):
         JOBS[name](moved.path, None)
 
 
 @pytest.mark.parametrize("name", JOBS)
-def test_the_new_place_is_noted_before_the_work(
+def test_the_new_folder_is_recorded_before_the_work(
     name: str, moved: RunFolder, balls_capture: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     moved.field("b000").unlink()
@@ -46,7 +46,7 @@ def test_the_new_place_is_noted_before_the_work(
     def stop(*_: object, **__: object) -> None:
         raise ZeroDivisionError
 
-    for stage in ("train.BlockTraining", "evaluate._score", "export.placed_capture"):
+    for stage in ("train.BlockTraining", "evaluate._evaluate", "export.capture_with_refined_poses"):
         monkeypatch.setattr(f"pipelines.{stage}", stop)
     monkeypatch.setattr("viewer.view.serve", stop)
     monkeypatch.setattr("pipelines.train._compile_kernels", lambda processes: None)

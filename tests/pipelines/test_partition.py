@@ -1,4 +1,4 @@
-"""The partition job: what it writes, what it skips, what it refuses."""
+"""The partition job: its files, skipping and errors."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from blocknerf.capture import Capture, Frame, Intrinsics, read_capture, write_ca
 from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError, PlacementError, RunError
-from blocknerf.partition.frame_assignment import read_assignment
+from blocknerf.partitioning.frame_assignment import read_assignment
 from pipelines.partition import partition
 from tests.tree import tree
 
@@ -22,14 +22,14 @@ from tests.tree import tree
 @pytest.fixture
 def run(tmp_path: Path) -> Path:
     """A run folder with the capture of a straight street of 80 m."""
-    lens = Intrinsics(width=40, height=30, fx=25.0, fy=25.0, cx=20.0, cy=15.0)
+    intrinsics = Intrinsics(width=40, height=30, fx=25.0, fy=25.0, cx=20.0, cy=15.0)
     eyes = torch.tensor([[float(x), 0.0, 2.0] for x in range(80)], dtype=torch.float64)
     poses = look_at(eyes, eyes + torch.tensor([1.0, 0.0, 0.0]).double()).tolist()
     frames = tuple(
         Frame(
             name=f"{i}.png",
             image=f"{i}.png",
-            intrinsics=lens,
+            intrinsics=intrinsics,
             camera_to_world=tuple(tuple(row) for row in pose),
             segment="drive",
             camera="front",
@@ -51,34 +51,34 @@ def test_it_writes_every_file_of_the_partition(run: Path) -> None:
     assert {i for member in members for i in member.frames + member.test_frames} == set(range(80))
     assert all(city.is_test_frame(i) for member in members for i in member.test_frames)
     assert json.loads(folder.coverage.read_text())["frames"] == 80
-    with Image.open(folder.map) as plan:
-        assert plan.size == (1200, 900)
+    with Image.open(folder.map) as image:
+        assert image.size == (1200, 900)
 
 
-def test_asked_again_it_changes_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_same_options_change_nothing(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     city = partition(run, radius=30.0)
     before = tree(run)
     assert partition(run, radius=30.0) == city
     assert tree(run) == before
-    assert "done already" in capsys.readouterr().out
+    assert "skipping: " in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
-    "other", [{"radius": 31.0}, {"placement": "grid"}, {"test_every": 4}, {"preset": "fine"}, {"blocks": "whole"}]
+    "other", [{"radius": 31.0}, {"placement": "grid"}, {"test_every": 4}, {"preset": "fine"}, {"blocks": "file"}]
 )
-def test_asked_otherwise_it_refuses(run: Path, other: dict) -> None:
+def test_other_options_are_refused(run: Path, other: dict) -> None:
     partition(run, radius=30.0)
     before = tree(run)
     if "blocks" in other:
         other = {"blocks": run.parent / "blocks.json"}
         other["blocks"].write_text("[]")
-    with pytest.raises(RunError, match="was partitioned with") as refused:
+    with pytest.raises(RunError, match="was partitioned with") as caught:
         partition(run, **{"radius": 30.0, **other})
-    assert "\n" not in str(refused.value)
+    assert "\n" not in str(caught.value)
     assert tree(run) == before
 
 
-def test_the_same_capture_gives_the_same_bytes(run: Path) -> None:
+def test_partition_is_deterministic(run: Path) -> None:
     partition(run)
     first = tree(run)
     RunFolder(run).city.unlink()
@@ -86,14 +86,14 @@ def test_the_same_capture_gives_the_same_bytes(run: Path) -> None:
     assert tree(run) == first
 
 
-def test_what_a_stopped_attempt_left_is_cleared(run: Path) -> None:
+def test_files_of_an_interrupted_partition_are_removed(run: Path) -> None:
     partition(run, radius=12.0)
     RunFolder(run).city.unlink()
     city = partition(run, radius=40.0)
     assert sorted(path.name for path in RunFolder(run).blocks.iterdir()) == [block.name for block in city.blocks]
 
 
-def test_blocks_by_hand(run: Path) -> None:
+def test_blocks_from_a_file(run: Path) -> None:
     file = run.parent / "blocks.json"
     file.write_text(json.dumps([{"name": "west", "origin": [20, 0], "radius": 30}, {"origin": [60, 0], "radius": 25}]))
     assert [block.name for block in partition(run, blocks=file).blocks] == ["west", "b001"]
@@ -101,7 +101,7 @@ def test_blocks_by_hand(run: Path) -> None:
 
 @pytest.fixture
 def on_map(run: Path) -> tuple[Path, Path]:
-    """The same run somewhere on earth, and a map of its street with a crossing at either end of the middle half."""
+    """The run with a geographic origin, and a map of its street with two intersections."""
     capture = read_capture(RunFolder(run).capture)
     write_capture(replace(capture, geo_origin=(0.0, 0.0, 0.0)), RunFolder(run).capture)
     path = run.parent / "town.osm"
@@ -125,25 +125,25 @@ def test_blocks_at_the_intersections_of_a_map(on_map: tuple[Path, Path], capsys:
     city = partition(run, osm=town)
     assert [round(block.origin[0]) for block in city.blocks] == [20, 60]
     document = json.loads(RunFolder(run).coverage.read_text())
-    # Three hundred metres of street lead north, past any frame.
+    # 300 m of street lead north, away from all frames.
     assert document["dropped_blocks"] >= 3
-    assert f"{document['dropped_blocks']} more blocks of the street map left out" in capsys.readouterr().out
+    assert f"{document['dropped_blocks']} more blocks of the street map" in capsys.readouterr().out
     before = tree(run)
     assert partition(run, osm=town) == city
     assert tree(run) == before
 
 
-def test_another_map_or_none_is_another_partition(on_map: tuple[Path, Path]) -> None:
+def test_another_map_or_none_is_refused(on_map: tuple[Path, Path]) -> None:
     run, town = on_map
     partition(run, osm=town)
     town.write_text(TOWN + "\n")
-    for streets in (town, None):
-        with pytest.raises(RunError, match="was partitioned with streets"):
-            partition(run, osm=streets)
+    for osm in (town, None):
+        with pytest.raises(RunError, match="was partitioned with osm"):
+            partition(run, osm=osm)
 
 
-@pytest.mark.parametrize("option", ["streets", "blocks"])
-def test_a_file_that_is_not_there_is_not_taken_for_none(run: Path, option: str) -> None:
+@pytest.mark.parametrize("option", ["osm", "blocks"])
+def test_a_missing_file_is_refused(run: Path, option: str) -> None:
     partition(run)
     before = tree(run)
     with pytest.raises(PlacementError, match=r"absent\.osm: this file does not exist"):
@@ -151,12 +151,12 @@ def test_a_file_that_is_not_there_is_not_taken_for_none(run: Path, option: str) 
     assert tree(run) == before
 
 
-@pytest.mark.parametrize("named", ["placement", "blocks"])
-def test_a_map_goes_with_no_other_placement(on_map: tuple[Path, Path], named: str) -> None:
+@pytest.mark.parametrize("option", ["placement", "blocks"])
+def test_a_map_cannot_be_combined_with_another_placement(on_map: tuple[Path, Path], option: str) -> None:
     run, town = on_map
-    other = {"placement": "grid"} if named == "placement" else {"blocks": run.parent / "blocks.json"}
+    other = {"placement": "grid"} if option == "placement" else {"blocks": run.parent / "blocks.json"}
     (run.parent / "blocks.json").write_text("[]")
-    with pytest.raises(PlacementError, match="--osm is a placement of its own"):
+    with pytest.raises(PlacementError, match="--osm cannot be combined with --placement or --blocks"):
         partition(run, osm=town, **other)
 
 
@@ -168,7 +168,7 @@ def test_a_map_goes_with_no_other_placement(on_map: tuple[Path, Path], named: st
         ([], "lists no blocks"),
     ],
 )
-def test_blocks_that_will_not_do_leave_nothing_behind(run: Path, blocks: list, message: str) -> None:
+def test_bad_blocks_write_nothing(run: Path, blocks: list, message: str) -> None:
     file = run.parent / "blocks.json"
     file.write_text(json.dumps(blocks))
     before = tree(run)
@@ -189,8 +189,8 @@ def test_a_missing_coverage_file_is_named(run: Path) -> None:
         partition(run)
 
 
-@pytest.mark.parametrize("option", ["blocks", "streets"])
-def test_a_given_file_that_is_no_regular_file_is_refused_at_once(run: Path, tmp_path: Path, option: str) -> None:
+@pytest.mark.parametrize("option", ["blocks", "osm"])
+def test_a_pipe_in_place_of_a_file_is_refused(run: Path, tmp_path: Path, option: str) -> None:
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(PlacementError, match=r"pipe: this file cannot be read \(it is not a regular file\)"):
         partition(run, **{option: tmp_path / "pipe"})

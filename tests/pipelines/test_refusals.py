@@ -1,4 +1,4 @@
-"""Failures of the environment, as libraries raise them: each one line with a remedy, and faults of ours none."""
+"""Errors of the environment, as libraries raise them, become one line with a hint. Bugs do not."""
 
 import errno
 import os
@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from blocknerf.errors import CaptureError
-from pipelines.refusals import REMEDIES, refusal_of
+from pipelines.refusals import HINTS, error_line
 
 
 def nest(depth: int) -> int:
@@ -19,7 +19,7 @@ def nest(depth: int) -> int:
 
 
 def raised(action: object) -> BaseException:
-    """What a call raises."""
+    """Return the exception that a call raises."""
     try:
         action()  # type: ignore[operator]
     except Exception as error:
@@ -35,12 +35,12 @@ MEMORY = {
 
 
 @pytest.mark.parametrize("library", MEMORY)
-def test_memory_that_ran_out_names_options_that_need_less(library: str) -> None:
-    told = refusal_of(raised(MEMORY[library]), ["run", "jobs", "downscale"])
-    assert told is not None
-    assert told.startswith("memory ran out (")
-    assert told.endswith("; close other programs or raise its limit, or ask for less by --downscale or --jobs")
-    assert "\n" not in told
+def test_out_of_memory_suggests_options(library: str) -> None:
+    line = error_line(raised(MEMORY[library]), ["run", "jobs", "downscale"])
+    assert line is not None
+    assert line.startswith("out of memory (")
+    assert line.endswith("; close other programs or raise the limit, or use less with --downscale or --jobs")
+    assert "\n" not in line
 
 
 @pytest.mark.parametrize(
@@ -53,41 +53,39 @@ def test_memory_that_ran_out_names_options_that_need_less(library: str) -> None:
         OSError(errno.ENOMEM, os.strerror(errno.ENOMEM)),
     ],
 )
-def test_other_ways_of_saying_so_are_known(error: Exception) -> None:
-    told = refusal_of(error)
-    assert told is not None
-    assert told.startswith("memory ran out (")
-    assert "\n" not in told
+def test_other_out_of_memory_errors_are_recognized(error: Exception) -> None:
+    line = error_line(error)
+    assert line is not None
+    assert line.startswith("out of memory (")
+    assert "\n" not in line
 
 
-@pytest.mark.parametrize("number", [*REMEDIES, errno.EXDEV])
-def test_what_the_system_refuses_names_the_path(number: int) -> None:
-    told = refusal_of(OSError(number, os.strerror(number), "some/path"))
-    assert told is not None
-    assert told.startswith(f"some/path: {os.strerror(number)}; ")
+@pytest.mark.parametrize("number", [*HINTS, errno.EXDEV])
+def test_system_errors_name_the_path(number: int) -> None:
+    line = error_line(OSError(number, os.strerror(number), "some/path"))
+    assert line is not None
+    assert line.startswith(f"some/path: {os.strerror(number)}; ")
 
 
-def test_input_nested_too_deeply_is_refused() -> None:
-    assert refusal_of(raised(lambda: nest(0))) == (
-        "a file of the input nests its content too deeply to be read; simplify it"
-    )
+def test_deeply_nested_input_is_refused() -> None:
+    assert error_line(raised(lambda: nest(0))) == "an input file is nested too deeply; simplify it"
 
 
-def test_a_name_that_cannot_be_written_is_refused() -> None:
-    told = refusal_of(raised(lambda: "Straße".encode("ascii")))
-    assert told == r"'\xdf' in a name cannot be written as ascii; rename it, or set PYTHONUTF8=1"
+def test_a_name_that_cannot_be_encoded_is_refused() -> None:
+    line = error_line(raised(lambda: "Straße".encode("ascii")))
+    assert line == r"'\xdf' in a name cannot be written as ascii; rename it, or set PYTHONUTF8=1"
 
 
-def test_our_own_refusals_stay_as_they_are_and_faults_of_ours_are_none() -> None:
-    assert refusal_of(CaptureError("a: b; c")) == "a: b; c"
-    faults = (ValueError("x"), KeyError("x"), OSError(errno.EBADF, "Bad file descriptor"), FileNotFoundError("x"))
-    assert [refusal_of(fault) for fault in faults] == [None] * len(faults)
+def test_own_errors_are_unchanged_and_bugs_have_no_line() -> None:
+    assert error_line(CaptureError("a: b; c")) == "a: b; c"
+    bugs = (ValueError("x"), KeyError("x"), OSError(errno.EBADF, "Bad file descriptor"), FileNotFoundError("x"))
+    assert [error_line(bug) for bug in bugs] == [None] * len(bugs)
 
 
-def test_a_limit_in_which_libraries_abort_is_refused_before_they_load(tmp_path: Path, repository: Path) -> None:
+def test_a_low_address_space_limit_is_refused_before_libraries_load(tmp_path: Path, repository: Path) -> None:
     line = 'ulimit -v 400000 && exec "$0" -m pipelines sample "$1"'
     command = ["sh", "-c", line, sys.executable, str(tmp_path / "town")]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
-    told = "blocknerf: error: the limit for memory (ulimit -v) is 400000 KiB; set it to 2097152 or unlimited\n"
-    assert (done.returncode, done.stderr) == (2, told)
+    expected = "blocknerf: error: the memory limit (ulimit -v) is 400000 KiB; set it to 2097152 or unlimited\n"
+    assert (done.returncode, done.stderr) == (2, expected)
     assert list(tmp_path.iterdir()) == []

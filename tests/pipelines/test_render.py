@@ -1,4 +1,4 @@
-"""Films are what the city looks like, are resumed picture by picture, and are never mixed."""
+"""Videos show the city, resume frame by frame, and are never mixed."""
 
 import json
 import math
@@ -24,33 +24,33 @@ from pipelines.video_defaults import default_path, resample_path, video_size, vi
 SMALL: dict[str, Any] = {"frames": 6, "width": 20, "threads": 1}
 
 
-def test_a_film_is_what_the_city_shows_along_its_way(exact_run: RunFolder) -> None:
+def test_a_video_shows_the_city_along_the_capture(exact_run: RunFolder) -> None:
     video = render(exact_run.path, **SMALL)
     assert video == exact_run.path / "renders" / "flythrough" / "video.mp4"
-    film = read_trajectory(exact_run.trajectory("flythrough"))
-    assert (len(film), film.width, film.height, film.fps) == (6, 20, 12, 24.0)
-    assert film.length == pytest.approx(17.0, abs=1e-3)
+    path = read_trajectory(exact_run.trajectory("flythrough"))
+    assert (len(path), path.width, path.height, path.fps) == (6, 20, 12, 24.0)
+    assert path.length == pytest.approx(17.0, abs=1e-3)
     renderer = CityRenderer(exact_run)
     for i in (0, 3, 5):
-        picture = read_image(exact_run.frames_dir("flythrough") / f"{i:05d}.png")
-        assert (picture == to_uint8(renderer.render(film.cameras, i).color)).all()
+        frame = read_image(exact_run.frames_dir("flythrough") / f"{i:05d}.png")
+        assert (frame == to_uint8(renderer.render(path.cameras, i).color)).all()
     assert imageio.v3.imread(video, plugin="pyav").shape == (6, 12, 20, 3)
 
 
-def test_the_record_says_which_blocks_made_each_picture(exact_run: RunFolder) -> None:
+def test_the_record_has_the_blocks_of_each_frame(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL)
     record = json.loads(exact_run.render_summary("flythrough").read_text())
     assert [row["frame"] for row in record["frames"]] == list(range(6))
     assert all(sum(row["blocks"].values()) == pytest.approx(1.0, abs=1e-4) for row in record["frames"])
     assert max(record["frames"][0]["blocks"], key=record["frames"][0]["blocks"].get) == "b000"
     assert max(record["frames"][5]["blocks"], key=record["frames"][5]["blocks"].get) == "b002"
-    assert len(record["changes"]) == 5
+    assert len(record["frame_differences"]) == 5
     assert record["max_temporal_jump"] < 2.0
     assert record["pixels_per_second"] > 0
     assert not exact_run.render_log("flythrough").exists()
 
 
-def test_a_finished_film_is_not_rendered_again(exact_run: RunFolder, count_renderings: list[int]) -> None:
+def test_a_finished_video_is_not_rendered_again(exact_run: RunFolder, count_renderings: list[int]) -> None:
     render(exact_run.path, **SMALL)
     before = exact_run.video("flythrough").read_bytes()
     count_renderings.clear()
@@ -59,7 +59,7 @@ def test_a_finished_film_is_not_rendered_again(exact_run: RunFolder, count_rende
     assert exact_run.video("flythrough").read_bytes() == before
 
 
-def test_an_interrupted_film_goes_on_where_it_stopped(
+def test_an_interrupted_video_resumes(
     exact_run: RunFolder, count_renderings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from pipelines import video_job as module
@@ -76,7 +76,7 @@ def test_an_interrupted_film_goes_on_where_it_stopped(
         render(exact_run.path, **SMALL)
     assert not exact_run.video("flythrough").exists()
     with exact_run.render_log("flythrough").open("a") as log:
-        log.write('{"frame": 3, "seco')  # What a kill in mid-line leaves.
+        log.write('{"frame": 3, "seco')  # A killed process leaves a partial line.
     monkeypatch.setattr(module, "write_image", original)
     count_renderings.clear()
     render(exact_run.path, **SMALL)
@@ -85,22 +85,22 @@ def test_an_interrupted_film_goes_on_where_it_stopped(
     assert [row["frame"] for row in record["frames"]] == list(range(6))
 
 
-def test_another_film_under_the_same_name_is_refused(exact_run: RunFolder) -> None:
+def test_another_video_with_the_same_name_is_refused(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL)
-    with pytest.raises(RunError, match=r"another camera path under this name; choose another --name"):
+    with pytest.raises(RunError, match=r"another camera path with this name; choose another --name"):
         render(exact_run.path, frames=7, width=20, threads=1)
-    for asked, difference in (
+    for options, difference in (
         ({"block": "b001"}, 'block null, not "b001"'),
         ({"power": 2.0}, "power 4.0, not 2.0"),
         ({"hide": ("b001",)}, r'hide \[\], not \["b001"\]'),
         ({"weighting": "nearest"}, 'weighting "inverse_distance_2d", not "nearest"'),
     ):
-        with pytest.raises(RunError, match=f"flythrough: holds a video with {difference}; choose another --name"):
-            render(exact_run.path, **SMALL, **asked)
+        with pytest.raises(RunError, match=f"flythrough: contains a video with {difference}; choose another --name"):
+            render(exact_run.path, **SMALL, **options)
     assert render(exact_run.path, name="second", frames=2, width=20, threads=1).exists()
 
 
-def test_depth_and_block_weights_can_follow_later(exact_run: RunFolder) -> None:
+def test_depth_and_block_weights_can_be_added_later(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL)
     render(exact_run.path, **SMALL, save_depth=True, save_block_weights=True)
     for layer in ("depth", "blocks"):
@@ -119,7 +119,7 @@ def test_one_block_can_be_rendered_alone(exact_run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("weighting", WEIGHTINGS)
-def test_blocks_are_weighed_as_asked(weighting: Weighting, exact_run: RunFolder) -> None:
+def test_the_weighting_is_applied(weighting: Weighting, exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL, weighting=weighting)
     record = json.loads(exact_run.render_summary("flythrough").read_text())
     assert record["settings"]["weighting"] == weighting
@@ -129,74 +129,72 @@ def test_blocks_are_weighed_as_asked(weighting: Weighting, exact_run: RunFolder)
 
 
 def test_a_nerfstudio_path_is_followed(exact_run: RunFolder, tmp_path: Path) -> None:
-    film = default_path(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
-    write_camera_path(film, tmp_path / "path.json")
+    path = default_path(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
+    write_camera_path(path, tmp_path / "path.json")
     render(exact_run.path, trajectory=tmp_path / "path.json", name="given", threads=1)
     back = read_trajectory(exact_run.trajectory("given"))
-    assert torch.allclose(back.camera_to_world, film.camera_to_world, atol=1e-6)
+    assert torch.allclose(back.camera_to_world, path.camera_to_world, atol=1e-6)
     assert (back.width, back.height, back.fps) == (16, 10, 8.0)
-    with pytest.raises(RunError, match="--frames has no meaning beside --trajectory"):
+    with pytest.raises(RunError, match="--frames cannot be combined with --trajectory"):
         render(exact_run.path, trajectory=tmp_path / "path.json", name="again", frames=4, threads=1)
     render(exact_run.path, trajectory=tmp_path / "path.json", name="wide", width=8, fps=4.0, threads=1)
     assert read_trajectory(exact_run.trajectory("wide")).height == 5
 
 
-def test_chosen_photographs_are_flown_through(exact_run: RunFolder) -> None:
+def test_keyframes_are_passed_through(exact_run: RunFolder) -> None:
     names = ("photo00.png", "photo05.png", "photo10.png")
     render(exact_run.path, keyframes=names, name="keys", frames=5, width=10, threads=1)
-    film = read_trajectory(exact_run.trajectory("keys"))
+    path = read_trajectory(exact_run.trajectory("keys"))
     cameras = read_capture(exact_run.capture).cameras()
-    assert torch.allclose(film.camera_to_world[[0, 2, 4]], cameras.camera_to_world[[0, 5, 10]], atol=1e-4)
+    assert torch.allclose(path.camera_to_world[[0, 2, 4]], cameras.camera_to_world[[0, 5, 10]], atol=1e-4)
     with pytest.raises(CaptureError, match="no frame is named 'other'"):
         render(exact_run.path, keyframes=("photo00.png", "other"), name="none", threads=1)
 
 
 @pytest.mark.parametrize(
-    ("options", "complaint"),
+    ("options", "message"),
     [
         ({"width": 10**9}, r"--width 1000000000 is out of range; give a whole number from 1 to 8192"),
         (
             {"width": 8192, "height": 8192},
-            "its size is 8192x8192; give .* at most 8192 pixels a side and 35651584 in all",
+            "its size is 8192x8192; use .* at most 8192 pixels per side and 35651584 in total",
         ),
-        ({"height": 8000}, "its size is 13333x8000; give"),
+        ({"height": 8000}, "its size is 13333x8000; use"),
         ({"frames": 10**9}, "--frames 1000000000 is out of range; give a whole number from 1 to 100000"),
-        ({"seconds": 1e6}, "it has 24000000 frames; give 1 to 100000"),
+        ({"seconds": 1e6}, "it has 24000000 frames; use 1 to 100000"),
         ({"seconds": math.inf}, "--seconds inf is out of range"),
         ({"seconds": math.nan}, "--seconds nan is out of range"),
         ({"fps": 1e300}, r"--fps 1e\+300 is out of range"),
-        ({"seconds": 1000.0, "fps": 1000.0}, "it has 1000000 frames; give"),
+        ({"seconds": 1000.0, "fps": 1000.0}, "it has 1000000 frames; use"),
     ],
 )
-def test_videos_that_cannot_be_encoded_are_refused_first(
-    exact_run: RunFolder, count_renderings: list[int], options: dict[str, Any], complaint: str
+def test_videos_that_cannot_be_encoded_are_refused(
+    exact_run: RunFolder, count_renderings: list[int], options: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(BlockNerfError, match=complaint) as caught:
+    with pytest.raises(BlockNerfError, match=message) as caught:
         render(exact_run.path, threads=1, **options)
     assert "\n" not in str(caught.value)
     assert count_renderings == []
     assert not exact_run.renders.exists()
 
 
-def test_a_camera_path_that_asks_for_too_much_is_refused_first(exact_run: RunFolder, tmp_path: Path) -> None:
-    film = default_path(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
-    write_camera_path(film, tmp_path / "path.json")
+def test_a_camera_path_with_too_large_frames_is_refused(exact_run: RunFolder, tmp_path: Path) -> None:
+    path = default_path(read_capture(exact_run.capture), "draft", (16, 10), (), None, 3, None, 8.0)
+    write_camera_path(path, tmp_path / "path.json")
     path = json.loads((tmp_path / "path.json").read_text())
     (tmp_path / "path.json").write_text(json.dumps(path | {"render_width": 20_000, "render_height": 20_000}))
-    with pytest.raises(RunError, match=r"path\.json: render_width: 20000 is not a whole number of 1 to 8192"):
+    with pytest.raises(RunError, match=r"path\.json: render_width: 20000 is not a whole number from 1 to 8192"):
         render(exact_run.path, trajectory=tmp_path / "path.json", threads=1)
     assert not exact_run.renders.exists()
 
 
 @pytest.mark.parametrize("side", ["width", "height"])
-def test_one_pixel_of_one_side_is_at_least_one_of_the_other(
-    exact_run: RunFolder, balls_capture: Capture, side: str
-) -> None:
+def test_no_side_is_less_than_one_pixel(exact_run: RunFolder, balls_capture: Capture, side: str) -> None:
     sizes: dict[str, Any] = {"width": None, "height": None, side: 1}
-    wide, high = video_size(balls_capture, exact_run, None, **sizes)
-    assert min(wide, high) == 1
-    film = default_path(balls_capture, "draft", (16, 10), (), None, 3, None, 8.0)
-    assert resample_path(replace(film, width=80, focals=film.focals), None, **sizes).height >= 1
+    width, height = video_size(balls_capture, exact_run, None, **sizes)
+    assert min(width, height) == 1
+    path = default_path(balls_capture, "draft", (16, 10), (), None, 3, None, 8.0)
+    assert resample_path(replace(path, width=80, focals=path.focals), None, **sizes).height >= 1
 
 
 @pytest.mark.parametrize("name", ["", "../escape", "a b", ".hidden"])
@@ -207,15 +205,15 @@ def test_odd_names_are_refused(name: str, exact_run: RunFolder) -> None:
 
 
 def test_defaults_come_from_the_capture(balls_capture: Capture) -> None:
-    film = default_path(balls_capture, "draft", (40, 24), (), None, None, None, None)
-    assert (len(film), film.fps) == (96, 24.0)  # 17 m are shorter than the shortest film of 4 s.
+    path = default_path(balls_capture, "draft", (40, 24), (), None, None, None, None)
+    assert (len(path), path.fps) == (96, 24.0)  # 17 m take less than the minimum of 4 s.
     faster = default_path(balls_capture, "draft", (40, 24), (), None, None, None, 30.0)
     assert (len(faster), faster.fps) == (120, 30.0)
     longer = default_path(balls_capture, "draft", (40, 24), (), None, None, 2.5, None)
     assert (len(longer), longer.fps) == (60, 24.0)
 
 
-def test_long_films_of_large_pictures_are_kept_within_the_preset() -> None:
+def test_long_videos_of_large_frames_stay_within_the_pixel_budget() -> None:
     count, fps = video_timing(500.0, True, 320 * 240, "draft")
     assert count * 320 * 240 <= 10e6
     assert fps == 12.0
@@ -227,20 +225,20 @@ SETTINGS = {"weighting": "nearest", "power": 1.5, "selection_radius": 2.0, "visi
 
 
 @pytest.mark.parametrize("key", SETTINGS)
-def test_a_setting_of_rendering_is_an_option_and_is_recorded(key: str, exact_run: RunFolder) -> None:
+def test_rendering_settings_are_options_and_recorded(key: str, exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL, **{key: SETTINGS[key]})
     settings = json.loads(exact_run.render_summary("flythrough").read_text())["settings"]
     plain = rendering_settings(read_city(exact_run.city))
     assert {name: settings[name] for name in SETTINGS} == plain | {key: SETTINGS[key]}
 
 
-def test_power_and_the_number_of_blocks_decide_the_weights(exact_run: RunFolder) -> None:
-    shares = {}
+def test_power_and_max_blocks_determine_the_weights(exact_run: RunFolder) -> None:
+    weights = {}
     for name, options in {"even": {"power": 0.5}, "sharp": {"power": 8.0}, "one": {"max_blocks": 1}}.items():
         render(exact_run.path, **SMALL, name=name, **options)
         record = json.loads(exact_run.render_summary(name).read_text())
-        shares[name] = sum(max(row["blocks"].values()) for row in record["frames"]) / len(record["frames"])
-    assert shares["even"] < shares["sharp"] < shares["one"] == 1.0
+        weights[name] = sum(max(row["blocks"].values()) for row in record["frames"]) / len(record["frames"])
+    assert weights["even"] < weights["sharp"] < weights["one"] == 1.0
 
 
 def test_hidden_blocks_are_in_no_frame(exact_run: RunFolder) -> None:
@@ -259,14 +257,14 @@ def test_hidden_blocks_are_in_no_frame(exact_run: RunFolder) -> None:
         ({"max_blocks": 0}, "--max-blocks 0 is out of range"),
         ({"hide": ("b009",)}, "no block 'b009'"),
         ({"hide": ("b000", "b001", "b002")}, "--hide leaves no block to render"),
-        ({"hide": ("b000",), "block": "b001"}, "--hide has no meaning beside --block"),
-        ({"mix": 0.5}, "--mix is of two presets"),
-        ({"mix": 2.0, "look": "noon:dusk"}, "--mix 2 is not from 0 to 1"),
-        ({"codes_of": "drive", "look": "noon"}, "--appearance has no meaning beside --codes-of"),
+        ({"hide": ("b000",), "block": "b001"}, "--hide cannot be combined with --block"),
+        ({"mix": 0.5}, "--mix needs two presets"),
+        ({"mix": 2.0, "appearance": "noon", "appearance_end": ("dusk",)}, "--mix 2 is not from 0 to 1"),
+        ({"codes_of": "drive", "appearance": "noon"}, "--appearance cannot be combined with --codes-of"),
         ({"codes_of": "night"}, "the capture has no segment 'night'; name one of drive"),
     ],
 )
-def test_options_that_cannot_be_are_refused_before_anything_is_written(
+def test_bad_options_are_refused_before_anything_is_written(
     options: dict[str, Any], message: str, exact_run: RunFolder
 ) -> None:
     with pytest.raises(BlockNerfError, match=message):

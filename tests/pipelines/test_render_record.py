@@ -1,4 +1,4 @@
-"""The record of a video comes back as it was written, or is refused in one line."""
+"""The record of a video is read as it was written, or refused in one line."""
 
 import json
 from pathlib import Path
@@ -12,8 +12,8 @@ from pipelines.render_record import FileMark, read_progress, read_record, write_
 
 NAME = "flythrough"
 ODD = (None, 3, "text", [[1]], {"other": 3})
-KEYS = ("settings", "path", "inputs", "frames", "videos", "depth_range", "changes", "width")
-FINE = [("width", 3), ("depth_range", None)]
+KEYS = ("settings", "path", "inputs", "frames", "videos", "depth_range", "frame_differences", "width")
+VALID = [("width", 3), ("depth_range", None)]
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def write(document: dict[str, Any], folder: Path) -> Path:
     return path
 
 
-def test_a_record_comes_back(finished_run: RunFolder, tmp_path: Path) -> None:
+def test_a_record_is_read_as_written(finished_run: RunFolder, tmp_path: Path) -> None:
     record = read_record(finished_run.render_summary(NAME))
     write_record(record, tmp_path / "render.json")
     assert (tmp_path / "render.json").read_bytes() == finished_run.render_summary(NAME).read_bytes()
@@ -36,7 +36,7 @@ def test_a_record_comes_back(finished_run: RunFolder, tmp_path: Path) -> None:
     assert record.videos.keys() == {"frames", "depth"}
 
 
-@pytest.mark.parametrize(("key", "value"), [(k, v) for k in KEYS for v in ODD if (k, v) not in FINE])
+@pytest.mark.parametrize(("key", "value"), [(k, v) for k in KEYS for v in ODD if (k, v) not in VALID])
 def test_a_broken_record_is_refused_in_one_line(
     key: str, value: object, document: dict[str, Any], tmp_path: Path
 ) -> None:
@@ -66,14 +66,14 @@ def test_a_broken_line_of_the_log_is_refused(tmp_path: Path, finished_run: RunFo
             read_progress(run, NAME)
 
 
-def test_damage_is_told(tmp_path: Path) -> None:
+def test_damage_is_described(tmp_path: Path) -> None:
     path = tmp_path / "video.mp4"
     path.write_bytes(b"0123")
     mark = FileMark.of(path)
     assert mark.damage(path) is None
     path.write_bytes(b"01")
-    assert mark.damage(path) == "is damaged: it has 2 bytes and not 4"
+    assert mark.damage(path) == "is damaged: it has 2 bytes, not 4"
     path.write_bytes(b"0124")
-    assert mark.damage(path) == "is damaged: its content is not what was written"
+    assert mark.damage(path) == "is damaged: its content differs from what was written"
     path.unlink()
     assert mark.damage(path) == "is missing"

@@ -1,4 +1,4 @@
-"""The report is one whole page that asks nobody for anything."""
+"""The report is one self-contained page."""
 
 import json
 import re
@@ -54,7 +54,7 @@ def _read(path: Path) -> _Reader:
     return reader
 
 
-def test_the_page_shows_everything_and_fetches_nothing(finished_run: RunFolder) -> None:
+def test_the_page_is_complete_and_self_contained(finished_run: RunFolder) -> None:
     page = _read(report(finished_run.path))
     assert page.counts["video"] == 2
     assert page.counts["img"] == 1 + 2 * 4
@@ -68,29 +68,29 @@ def test_the_page_shows_everything_and_fetches_nothing(finished_run: RunFolder) 
     assert "default-src 'none'" in text
 
 
-def test_figures_are_those_of_the_run(finished_run: RunFolder) -> None:
+def test_the_page_shows_the_metrics_of_the_run(finished_run: RunFolder) -> None:
     page = _read(report(finished_run.path))
     scores = json.loads(finished_run.evaluation.read_text())
     assert f"{scores['mean']['psnr']:.2f}" in page.text
     assert scores["protocol"]["text"] in page.text
     assert all(frame["name"] in page.text for frame in scores["frames"])
-    assert "4 pictures of 20x12 at 24 a second" in page.text
+    assert "4 frames of 20x12 at 24 fps" in page.text
     assert "b002" in page.text
     assert "1,000" in page.text  # The last step of the training log.
 
 
-def test_text_of_the_capture_cannot_become_markup(finished_run: RunFolder) -> None:
+def test_text_of_the_capture_is_escaped(finished_run: RunFolder) -> None:
     text = report(finished_run.path).read_text(encoding="utf-8")
     assert "a row of balls &lt;script&gt;" in text
     assert "<script" not in text
 
 
-def test_the_same_run_gives_the_same_page(finished_run: RunFolder) -> None:
+def test_the_page_is_deterministic(finished_run: RunFolder) -> None:
     first = report(finished_run.path).read_bytes()
     assert report(finished_run.path).read_bytes() == first
 
 
-def test_what_is_missing_is_named_with_its_command(exact_run: RunFolder) -> None:
+def test_missing_parts_are_listed_with_their_commands(exact_run: RunFolder) -> None:
     page = _read(report(exact_run.path))
     for command in ("blocknerf render", "blocknerf evaluate", "blocknerf train"):
         assert command in page.text
@@ -109,7 +109,7 @@ def test_a_broken_log_is_refused(exact_run: RunFolder) -> None:
 
 
 @pytest.mark.parametrize("damage", ["cut", "changed"])
-def test_a_log_that_is_not_what_training_wrote_is_refused(exact_run: RunFolder, damage: str) -> None:
+def test_a_changed_log_is_refused(exact_run: RunFolder, damage: str) -> None:
     log, record = exact_run.log("b000"), exact_run.train_summary("b000")
     line = '{"step": 5, "loss": 0.1, "psnr": 15.0, "rays_per_second": 1.0, "seconds": 2.0}\n'
     log.write_text(2 * line)
@@ -117,7 +117,7 @@ def test_a_log_that_is_not_what_training_wrote_is_refused(exact_run: RunFolder, 
     record.write_text(json.dumps(document))
     report(exact_run.path)
     log.write_text(line if damage == "cut" else 2 * line.replace("15.0", "95.0"))
-    with pytest.raises(RunError, match=r"log\.jsonl: damaged: its content is not what training wrote"):
+    with pytest.raises(RunError, match=r"log\.jsonl: damaged: its content differs from what training wrote"):
         report(exact_run.path)
 
 
@@ -128,7 +128,7 @@ def test_a_damaged_line_between_others_is_refused(exact_run: RunFolder) -> None:
         report(exact_run.path)
 
 
-def test_the_record_of_another_block_is_not_used(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_record_of_another_block_is_ignored(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     path = exact_run.train_summary("b000")
     path.write_text(json.dumps(json.loads(path.read_text()) | {"block": "b001"}))
     report(exact_run.path)
@@ -138,13 +138,13 @@ def test_the_record_of_another_block_is_not_used(exact_run: RunFolder, capsys: p
 def test_lines_stay_within_their_chart() -> None:
     line = Series(name="a<b", color="#123456", x=list(range(1000)), y=[0.5**i + 1e-6 for i in range(1000)])
     chart = line_chart([line], label="loss & more", x_label="step", y_label="loss", log=True)
-    points = re.search(r'points="([^"]+)"', chart)
-    assert points is not None
-    places = np.array([pair.split(",") for pair in points[1].split()], dtype=float)
-    assert len(places) == MAX_POINTS
-    assert (places >= 0).all()
-    assert (places <= [520, 260]).all()
-    assert (np.diff(places[:, 0]) > 0).all()
+    found = re.search(r'points="([^"]+)"', chart)
+    assert found is not None
+    points = np.array([pair.split(",") for pair in found[1].split()], dtype=float)
+    assert len(points) == MAX_POINTS
+    assert (points >= 0).all()
+    assert (points <= [520, 260]).all()
+    assert (np.diff(points[:, 0]) > 0).all()
     assert "a&lt;b" in chart
     assert "loss &amp; more" in chart
 
@@ -162,53 +162,53 @@ def test_ticks_are_round_and_within() -> None:
     assert ticks(17.3, 24.9) == [18.0, 20.0, 22.0, 24.0]
 
 
-def test_the_ribbon_is_full_everywhere() -> None:
+def test_the_strip_is_full_everywhere() -> None:
     rows = [{"a": 1.0}, {"a": 0.25, "b": 0.75}, {"b": 1.0}]
-    drawn = stacked_strip(rows, {"a": "#ff0000", "b": "#0000ff"}, label="blocks")
+    strip = stacked_strip(rows, {"a": "#ff0000", "b": "#0000ff"}, label="blocks")
     tops = [
-        [float(pair.split(",")[1]) for pair in points.split()][:3] for points in re.findall(r'points="([^"]+)"', drawn)
+        [float(pair.split(",")[1]) for pair in points.split()][:3] for points in re.findall(r'points="([^"]+)"', strip)
     ]
     assert tops == [[0.0, 21.0, 28.0], [0.0, 0.0, 0.0]]
     assert stacked_strip(rows[:1], {"a": "#ff0000"}, label="blocks") == ""
 
 
 @pytest.fixture
-def judged_run(finished_run: RunFolder, tmp_path: Path) -> RunFolder:
-    """A copy of the finished run, to change."""
+def copied_run(finished_run: RunFolder, tmp_path: Path) -> RunFolder:
+    """A copy of the finished run that tests may change."""
     shutil.copytree(finished_run.path, tmp_path / "run")
     write_capture(read_capture(finished_run.capture), tmp_path / "run" / "capture.json")
     return RunFolder(tmp_path / "run")
 
 
-def test_scores_and_videos_of_a_retrained_block_are_called_stale(judged_run: RunFolder, capsys: Any) -> None:
-    psnr = f"{json.loads(judged_run.evaluation.read_text())['mean']['psnr']:.2f}"
-    tile = f"<b>{psnr}</b>"
-    assert tile in report(judged_run.path).read_text()
-    retrain(judged_run, "b001", seed=9)
-    text = report(judged_run.path).read_text()
-    assert tile not in text
+def test_metrics_and_videos_of_a_retrained_block_are_stale(copied_run: RunFolder, capsys: Any) -> None:
+    psnr = f"{json.loads(copied_run.evaluation.read_text())['mean']['psnr']:.2f}"
+    card = f"<b>{psnr}</b>"
+    assert card in report(copied_run.path).read_text()
+    retrain(copied_run, "b001", seed=9)
+    text = report(copied_run.path).read_text()
+    assert card not in text
     assert text.count("Stale: block b001 was retrained since. Run: blocknerf evaluate") == 2
     assert text.count("Stale: block b001 was retrained since. Run: blocknerf render --name flythrough") == 1
-    told = capsys.readouterr().out
-    assert "evaluation.json: stale: block b001 was retrained since" in told
-    assert "flythrough: stale: block b001 was retrained since" in told
+    output = capsys.readouterr().out
+    assert "evaluation.json: stale: block b001 was retrained since" in output
+    assert "flythrough: stale: block b001 was retrained since" in output
 
 
-def test_nothing_is_called_stale_in_a_run_as_it_was_made(judged_run: RunFolder, capsys: Any) -> None:
-    assert "Stale" not in report(judged_run.path).read_text()
+def test_an_unchanged_run_is_not_stale(copied_run: RunFolder, capsys: Any) -> None:
+    assert "Stale" not in report(copied_run.path).read_text()
     assert "warning" not in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("layer", ["frames", "depth"])
-def test_a_damaged_video_is_named_and_not_shown(layer: str, judged_run: RunFolder, capsys: Any) -> None:
-    path = judged_run.video("flythrough", layer)
+def test_a_damaged_video_is_reported_and_not_shown(layer: str, copied_run: RunFolder, capsys: Any) -> None:
+    path = copied_run.video("flythrough", layer)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    page = _read(report(judged_run.path))
+    page = _read(report(copied_run.path))
     assert page.counts["video"] == 1
     assert f"{path.name} is damaged: it has" in page.text
     assert "run 'blocknerf render --name flythrough' to write it again from its frames" in capsys.readouterr().out
 
 
-def test_an_untrained_block_makes_its_scores_stale(judged_run: RunFolder) -> None:
-    judged_run.field("b002").unlink()
-    assert "Stale: block b002 is no longer trained." in _read(report(judged_run.path)).text
+def test_an_untrained_block_makes_its_metrics_stale(copied_run: RunFolder) -> None:
+    copied_run.field("b002").unlink()
+    assert "Stale: block b002 is no longer trained." in _read(report(copied_run.path)).text

@@ -1,4 +1,4 @@
-"""The report of a run with hostile names or broken files: nothing becomes markup, and what is broken is named."""
+"""The report of a run with hostile names or broken files: names are escaped, and broken files are listed."""
 
 import json
 import os
@@ -13,7 +13,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.charts import Series, legend, line_chart, stacked_strip
 from pipelines.report import report
-from tests.viewer.browsing import CHROMIUM, opened_browser
+from tests.viewer.browser import CHROMIUM, open_browser
 
 SCRIPT = "parent.fallen = 1; fallen = 1"
 HOSTILE = f"""'"><script>{SCRIPT}</script><img src=x onerror="{SCRIPT}"><a href="javascript:{SCRIPT}">&lt;#?%2e{{}}|`"""
@@ -50,7 +50,7 @@ def change(path: Path, **changes: Any) -> None:
 
 @pytest.fixture
 def copied(finished_run: RunFolder, balls_capture: Any, tmp_path: Path) -> RunFolder:
-    """The finished run and its capture, to be spoiled; the capture's folder has a name that no page should trust."""
+    """A copy of the finished run and its capture that tests may change. The capture's folder has a hostile name."""
     root = tmp_path / HOSTILE.replace("/", "")
     shutil.copytree(balls_capture.image_dir, root)
     shutil.copytree(finished_run.path, root / "run")
@@ -71,11 +71,11 @@ def hostile(copied: RunFolder) -> RunFolder:
         blocks={HOSTILE: next(iter(scores["blocks"].values()))},
     )
     coverage = json.loads(copied.coverage.read_text())["blocks"]
-    spoiled = {"block": HOSTILE, "neighbors": [HOSTILE]}
-    change(copied.coverage, warnings=[HOSTILE], blocks=[row | spoiled for row in coverage])
+    changed = {"block": HOSTILE, "neighbors": [HOSTILE]}
+    change(copied.coverage, warnings=[HOSTILE], blocks=[row | changed for row in coverage])
     change(copied.train_summary("b000"), device=HOSTILE, versions={HOSTILE: HOSTILE})
     copied.appearance_dir.mkdir(exist_ok=True)
-    copied.appearance_preset(HOSTILE.replace("/", "")).write_bytes(b"no look")
+    copied.appearance_preset(HOSTILE.replace("/", "")).write_bytes(b"no preset")
     return copied
 
 
@@ -92,7 +92,7 @@ def test_hostile_names_are_text_everywhere(hostile: RunFolder) -> None:
 @pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: Debian's package 'chromium'")
 def test_a_hostile_report_does_nothing_in_a_browser(hostile: RunFolder) -> None:
     path = report(hostile.path)
-    with opened_browser() as browser:
+    with open_browser() as browser:
         page, requests = browser.new_page(), list[str]()
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.absolute().as_uri())
@@ -102,7 +102,7 @@ def test_a_hostile_report_does_nothing_in_a_browser(hostile: RunFolder) -> None:
     assert [url for url in requests[1:] if not url.startswith("data:")] == []
 
 
-def test_a_folder_whose_name_is_no_text_is_reported(copied: RunFolder, tmp_path: Path) -> None:
+def test_a_folder_with_a_name_that_is_not_utf8_is_reported(copied: RunFolder, tmp_path: Path) -> None:
     root = copied.path.parent.rename(tmp_path / os.fsdecode(b"half \xff a name"))
     assert "half ? a name: 3 blocks" in Page(report(root / "run").read_text(encoding="utf-8")).text
 
@@ -110,27 +110,27 @@ def test_a_folder_whose_name_is_no_text_is_reported(copied: RunFolder, tmp_path:
 def test_charts_escape_names() -> None:
     rows = [{HOSTILE: 1.0}, {HOSTILE: 1.0}]
     line = Series(name=HOSTILE, color="#000000", x=[0.0, 1.0], y=[1.0, 2.0])
-    drawn = line_chart([line], label=HOSTILE, x_label=HOSTILE, y_label=HOSTILE)
-    page = Page(drawn + stacked_strip(rows, {HOSTILE: "#000000"}, label=HOSTILE) + legend({HOSTILE: "#000000"}))
+    chart = line_chart([line], label=HOSTILE, x_label=HOSTILE, y_label=HOSTILE)
+    page = Page(chart + stacked_strip(rows, {HOSTILE: "#000000"}, label=HOSTILE) + legend({HOSTILE: "#000000"}))
     assert page.tags <= TAGS
     assert page.text.count(HOSTILE) == 5
     assert page.labels == [HOSTILE, HOSTILE]
 
 
-def test_a_video_is_no_path(finished_run: RunFolder) -> None:
+def test_a_video_name_is_not_a_path(finished_run: RunFolder) -> None:
     with pytest.raises(RunError, match="--render"):
         report(finished_run.path, render="../../elsewhere")
 
 
-def test_broken_files_are_named_and_the_rest_is_shown(copied: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+def test_broken_files_are_listed_and_the_rest_is_shown(copied: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     copied.appearance_dir.mkdir(exist_ok=True)
-    copied.appearance_preset("dusk").write_bytes(b"no look")
+    copied.appearance_preset("dusk").write_bytes(b"no preset")
     change(copied.capture, sparse_points="points.ply")
     (copied.path.parent / "points.ply").write_bytes(b"ply\nno points")
     copied.train_summary("b001").write_text("no JSON")
     change(copied.train_summary("b002"), seconds="long", frames=-1)
     page = Page(report(copied.path).read_text(encoding="utf-8"))
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for start in (
         "appearance/dusk.safetensors: ",
         "points.ply: ",
@@ -138,12 +138,12 @@ def test_broken_files_are_named_and_the_rest_is_shown(copied: RunFolder, capsys:
         "blocks/b002/train.json: frames",
     ):
         assert start in page.text
-        assert start.partition(":")[0] in said
+        assert start.partition(":")[0] in output
     assert str(copied.path) not in page.text
-    assert "Files that were not used" in page.text
-    assert "4 pictures of 20x12" in page.text
-    assert "1 min 1 s" in page.text, "the time of the block whose record is whole"
+    assert "Ignored files" in page.text
+    assert "4 frames of 20x12" in page.text
+    assert "1 min 1 s" in page.text, "the time of the block with an intact record"
 
 
 def test_a_whole_run_has_no_warnings(finished_run: RunFolder) -> None:
-    assert "not used" not in report(finished_run.path).read_text(encoding="utf-8")
+    assert "Ignored files" not in report(finished_run.path).read_text(encoding="utf-8")

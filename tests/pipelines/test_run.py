@@ -1,4 +1,4 @@
-"""The whole way in one command: its order, its skipping, and its refusal to mix two runs."""
+"""The run command: the order of its steps, resuming, and its refusal to mix two runs."""
 
 import json
 from pathlib import Path
@@ -9,25 +9,25 @@ import pytest
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError, TrainingError
-from blocknerf.partition.block import Block
+from blocknerf.partitioning.block import Block
 from pipelines import run as module
 from pipelines.run import run
 
 CITY = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),))
-STAGES = ("ingest", "partition", "train", "reconcile", "match", "render", "evaluate", "report")
+STAGES = ("ingest", "partition", "train", "align", "match", "render", "evaluate", "report")
 
 
 @pytest.fixture
 def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
-    """Every job replaced by one that notes its call."""
+    """Replace every job by one that records its call; return the calls."""
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def job(name: str) -> Any:
-        def noted(*places: Path, **options: Any) -> City | None:
+        def recorded(*paths: Path, **options: Any) -> City | None:
             calls.append((name, options))
             return CITY if name == "partition" else None
 
-        return noted
+        return recorded
 
     for name in STAGES:
         monkeypatch.setattr(module, name, job(name))
@@ -51,60 +51,68 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
         radius=20.0,
         test_every=4,
         jobs=1,
+        image_cache_gb=0.5,
+        threads=2,
+        robust_trim=0.1,
+        seed=3,
+        overrides=("field.num_levels=6",),
         device="cpu",
         deterministic=True,
         view=True,
         **poses,
     )
     options = dict(stages)
-    where = {"device": "cpu"}
-    how = {"jobs": 1, "deterministic": True, "view": True}
-    assert options["train"] == {"steps": 7, "downscale": 3, **poses, **where, **how}
-    assert [options[name] for name in ("match", "render", "evaluate")] == [where] * 3
-    expected = {"placement": "auto", "blocks": None, "streets": None, "radius": 20.0}
+    device = {"device": "cpu", "threads": 2}
+    training = {"jobs": 1, "image_cache_gb": 0.5, "robust_trim": 0.1, "seed": 3, "overrides": ("field.num_levels=6",)}
+    training |= {"deterministic": True, "view": True}
+    assert options["train"] == {"steps": 7, "downscale": 3, **poses, **device, **training}
+    assert [options[name] for name in ("match", "render", "evaluate")] == [device] * 3
+    expected = {"placement": "auto", "blocks": None, "osm": None, "radius": 20.0}
     expected |= {"preset": "fine", "test_every": 4}
     assert options["partition"] == expected
 
 
-def test_the_same_command_goes_on(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+def test_the_same_command_resumes(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
     for _ in range(2):
         run(tmp_path / "capture", out=tmp_path / "run", steps=20)
         RunFolder(tmp_path / "run").checkpoint("b000").mkdir(parents=True, exist_ok=True)
     assert len(stages) == 2 * len(STAGES)
 
 
-@pytest.mark.parametrize("sign", ["checkpoint", "train_record"])
-def test_blocks_are_not_trained_in_two_ways(
-    sign: str, tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]
+@pytest.mark.parametrize("name", ["checkpoint", "train_summary"])
+def test_other_training_settings_are_refused(
+    name: str, tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]
 ) -> None:
     run(tmp_path / "capture", out=tmp_path / "run", steps=20)
-    getattr(RunFolder(tmp_path / "run"), sign)("b000").mkdir(parents=True)
+    getattr(RunFolder(tmp_path / "run"), name)("b000").mkdir(parents=True)
     stages.clear()
-    with pytest.raises(RunError, match="steps 20 and not 30; choose another output folder"):
+    with pytest.raises(RunError, match="steps 20, not 30; choose another output folder"):
         run(tmp_path / "capture", out=tmp_path / "run", steps=30)
-    assert [name for name, _ in stages] == ["ingest", "partition"]
+    assert [stage for stage, _ in stages] == ["ingest", "partition"]
 
 
-def test_settings_may_change_until_a_block_is_begun(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+def test_settings_may_change_until_a_block_has_started(
+    tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]
+) -> None:
     for steps in (20, 30):
         run(tmp_path / "capture", out=tmp_path / "run", steps=steps)
     assert json.loads(RunFolder(tmp_path / "run").run_settings.read_text())["steps"] == 30
 
 
-def test_a_run_from_before_an_option_goes_on(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
+def test_a_run_from_before_an_option_existed_resumes(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
     folder = RunFolder(tmp_path / "run")
     folder.checkpoint("b000").mkdir(parents=True)
     old = {"format": "blocknerf.run/2", "steps": 20, "downscale": None}
-    for more in ({}, {"pose_refinement": False, "pose_segment_length": 0.0}):
-        folder.run_settings.write_text(json.dumps(old | more))
+    for extra in ({}, {"pose_refinement": False, "pose_segment_length": 0.0}):
+        folder.run_settings.write_text(json.dumps(old | extra))
         run(tmp_path / "capture", out=folder.path, steps=20)
-        with pytest.raises(RunError, match="with pose_refinement null and not true; choose another output folder"):
+        with pytest.raises(RunError, match="with pose_refinement null, not true; choose another output folder"):
             run(tmp_path / "capture", out=folder.path, steps=20, pose_refinement=True)
     assert [name for name, _ in stages].count("train") == 2
 
 
-def test_stretches_without_refinement_are_refused_first(tmp_path: Path, stages: list[Any]) -> None:
-    with pytest.raises(TrainingError, match="--pose-segment-length has no meaning without --pose-refinement; add it"):
+def test_pose_segments_without_refinement_are_refused(tmp_path: Path, stages: list[Any]) -> None:
+    with pytest.raises(TrainingError, match="--pose-segment-length needs --pose-refinement; add it"):
         run(tmp_path / "capture", out=tmp_path / "run", pose_segment_length=3.0)
     assert stages == []
 

@@ -1,4 +1,4 @@
-"""The job that makes a sample city, and what it refuses."""
+"""The job that generates a sample capture."""
 
 from pathlib import Path
 
@@ -8,14 +8,14 @@ from blocknerf.capture.transforms import read_transforms
 from blocknerf.errors import OptionError, RunError
 from pipelines.sample import sample
 
-TINY = {"width": 16, "height": 9, "drives": 1, "stops": 2}
+TINY = {"width": 16, "height": 9, "drives": 1, "positions": 2}
 
 
 def contents(folder: Path) -> dict[str, bytes]:
     return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
-def test_the_same_options_give_the_same_bytes(tmp_path: Path) -> None:
+def test_the_sample_is_deterministic(tmp_path: Path) -> None:
     out = tmp_path / "town"
     assert sample(out, **TINY) == out  # type: ignore[arg-type]
     assert len(read_transforms(out)) == 6
@@ -29,8 +29,8 @@ def test_a_sample_is_never_replaced(tmp_path: Path) -> None:
     (out / "images" / "mine.jpg").write_bytes(b"sand")
     before = contents(out)
     sample(out, **TINY)  # type: ignore[arg-type]
-    with pytest.raises(RunError, match=r"holds a sample city made with other options; give a new or empty folder$"):
-        sample(out, **{**TINY, "stops": 1})  # type: ignore[arg-type]
+    with pytest.raises(RunError, match=r"contains a sample capture with other options; give a new or empty folder$"):
+        sample(out, **{**TINY, "positions": 1})  # type: ignore[arg-type]
     assert contents(out) == before
 
 
@@ -41,12 +41,12 @@ def test_an_empty_folder_is_used(tmp_path: Path) -> None:
 
 def test_a_folder_with_something_else_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").write_bytes(b"sand")
-    with pytest.raises(RunError, match=r"holds files that are not a sample city; give a new or empty folder$"):
+    with pytest.raises(RunError, match=r"contains files that are not a sample capture; give a new or empty folder$"):
         sample(tmp_path, **TINY)  # type: ignore[arg-type]
     assert [path.name for path in tmp_path.iterdir()] == ["holiday.jpg"]
 
 
-def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
+def test_an_existing_file_is_left_alone(tmp_path: Path) -> None:
     (tmp_path / "town").write_text("mine")
     with pytest.raises(RunError, match="this is a file; give a folder for the sample"):
         sample(tmp_path / "town", **TINY)  # type: ignore[arg-type]
@@ -55,7 +55,7 @@ def test_a_file_in_the_way_is_left_alone(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("width", 0), ("stops", 0), ("quality", 100), ("translation_noise", -1.0), ("exposure_jitter", 5.0)],
+    [("width", 0), ("positions", 0), ("jpeg_quality", 100), ("translation_noise", -1.0), ("exposure_jitter", 5.0)],
 )
 def test_an_option_out_of_range_is_refused_before_anything_is_written(tmp_path: Path, name: str, value: float) -> None:
     with pytest.raises(OptionError, match=f"--{name.replace('_', '-')} {value:g} is out of range; give a number "):
@@ -63,7 +63,7 @@ def test_an_option_out_of_range_is_refused_before_anything_is_written(tmp_path: 
     assert not (tmp_path / "town").exists()
 
 
-def test_dense_traffic_is_refused_where_the_car_would_turn_through_it(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match="turns left through dense traffic; take light traffic or route main"):
+def test_dense_traffic_and_the_tour_cannot_be_combined(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="--route tour crosses the oncoming lane, so it needs --traffic light"):
         sample(tmp_path / "out", traffic="dense", route="tour")
     assert list(tmp_path.iterdir()) == []

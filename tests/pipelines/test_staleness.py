@@ -1,4 +1,4 @@
-"""What has changed since a product was made is said in one clause a kind."""
+"""Changes since a video or an evaluation was made are reported, one clause per kind."""
 
 from pathlib import Path
 
@@ -6,60 +6,64 @@ import pytest
 
 from blocknerf.capture.json_reader import JsonReader
 from blocknerf.city.run_folder import RunFolder
-from pipelines.staleness import CurrentInputs, Inputs, changes, join_clauses
+from pipelines.staleness import CurrentInputs, Inputs, changes, merge_inputs
 from tests.pipelines.conftest import retrain
 
 BLOCKS = ("b000", "b001", "b002")
 
 
 @pytest.fixture
-def then(exact_run: RunFolder) -> Inputs:
+def recorded(exact_run: RunFolder) -> Inputs:
     return CurrentInputs(exact_run).of(BLOCKS)
 
 
-def test_a_run_as_it_was_has_no_changes(exact_run: RunFolder, then: Inputs) -> None:
-    assert then.blocks.keys() == set(BLOCKS)
-    assert changes(exact_run, then) == ()
+def test_an_unchanged_run_has_no_changes(exact_run: RunFolder, recorded: Inputs) -> None:
+    assert recorded.blocks.keys() == set(BLOCKS)
+    assert changes(exact_run, recorded) == ()
 
 
-def test_several_changes_are_told_together(exact_run: RunFolder, then: Inputs) -> None:
+def test_several_changes_are_reported_together(exact_run: RunFolder, recorded: Inputs) -> None:
     for name in ("b000", "b001"):
         retrain(exact_run, name, seed=9)
     exact_run.field("b002").unlink()
-    assert changes(exact_run, then) == ("blocks b000, b001 were retrained since", "block b002 is no longer trained")
+    assert changes(exact_run, recorded) == ("blocks b000, b001 were retrained since", "block b002 is no longer trained")
 
 
-def test_only_the_blocks_of_a_product_count(exact_run: RunFolder, then: Inputs) -> None:
+def test_only_the_blocks_of_the_inputs_count(exact_run: RunFolder, recorded: Inputs) -> None:
     retrain(exact_run, "b002", seed=9)
-    assert changes(exact_run, then.of(["b000", "b001"])) == ()
+    assert changes(exact_run, recorded.of(["b000", "b001"])) == ()
 
 
-def test_parts_of_different_moments_are_each_compared(exact_run: RunFolder, then: Inputs) -> None:
+def test_inputs_of_different_times_are_all_compared(exact_run: RunFolder, recorded: Inputs) -> None:
     retrain(exact_run, "b000", seed=9)
     later = CurrentInputs(exact_run).of(BLOCKS)
     assert changes(exact_run, later) == ()
-    assert changes(exact_run, then, later) == changes(exact_run, later, then) == ("block b000 was retrained since",)
+    assert (
+        changes(exact_run, recorded, later)
+        == changes(exact_run, later, recorded)
+        == ("block b000 was retrained since",)
+    )
 
 
-@pytest.mark.parametrize("place", ["poses", "pose_corrections"])
-def test_poses_count(place: str, exact_run: RunFolder, then: Inputs) -> None:
-    path: Path = exact_run.poses if place == "poses" else exact_run.pose_corrections("b001")
+@pytest.mark.parametrize("file", ["poses", "pose_corrections"])
+def test_changed_poses_are_reported(file: str, exact_run: RunFolder, recorded: Inputs) -> None:
+    path: Path = exact_run.poses if file == "poses" else exact_run.pose_corrections("b001")
     path.write_text("{}")
-    (clause,) = changes(exact_run, then)
+    (clause,) = changes(exact_run, recorded)
     assert (
         clause
         == {
             "poses": "the poses of the run were aligned again since",
             "pose_corrections": "poses of block b001 were refined again since",
-        }[place]
+        }[file]
     )
 
 
-def test_inputs_come_back_from_json(exact_run: RunFolder, then: Inputs) -> None:
+def test_inputs_are_read_as_written(exact_run: RunFolder, recorded: Inputs) -> None:
     exact_run.poses.write_text("{}")
     exact_run.pose_corrections("b001").write_text("{}")
     now = CurrentInputs(exact_run).of(BLOCKS)
     assert now.poses is not None
     assert now.pose_corrections.keys() == {"b001"}
-    assert Inputs.read(JsonReader(now.to_json(), "render.json")) == now != then
-    assert join_clauses([now.of([name]) for name in BLOCKS]) == now
+    assert Inputs.read(JsonReader(now.to_json(), "render.json")) == now != recorded
+    assert merge_inputs([now.of([name]) for name in BLOCKS]) == now

@@ -1,4 +1,4 @@
-"""Every command where standard streams are closed, full, or of an encoding without the characters of a name."""
+"""Commands with standard streams that are closed, full, or cannot encode the characters of a name."""
 
 import json
 import os
@@ -16,34 +16,35 @@ from pathlib import Path
 from pipelines.cli import COMMANDS, main
 
 out, folder = Path(sys.argv[1]), sys.argv[2]
-more = {"run": ["--out", f"{folder}/out"], "update": ["--block", "b0", "--capture", folder], "export": ["--poses", "x"]}
-place = {"run": [folder], "ingest": [folder, f"{folder}/run"], "sample": [f"{folder}/file"], "backends": []}
+options = {"run": ["--out", f"{folder}/out"], "update": ["--block", "b0", "--capture", folder]}
+options["export"] = ["--poses", "x"]
+paths = {"run": [folder], "ingest": [folder, f"{folder}/run"], "sample": [f"{folder}/file"], "backends": []}
 codes = {}
 for name in COMMANDS:
-    codes[name] = main([name, *place.get(name, [f"{folder}/none"]), *more.get(name, [])])
+    codes[name] = main([name, *paths.get(name, [f"{folder}/none"]), *options.get(name, [])])
 opened = os.open(os.devnull, os.O_RDONLY)
 out.write_text(json.dumps({"codes": codes, "opened": opened}))
 """
 
 
 @pytest.mark.parametrize("streams", [">&-", "2>&-", "<&- >&- 2>&-", ">/dev/full 2>/dev/full"])
-def test_no_command_minds_closed_streams(streams: str, tmp_path: Path, repository: Path) -> None:
+def test_commands_work_with_closed_streams(streams: str, tmp_path: Path, repository: Path) -> None:
     if "full" in streams and not Path("/dev/full").exists():
         pytest.skip("needs Linux's /dev/full")
-    folder, out, errors = tmp_path / "given", tmp_path / "out.json", tmp_path / "errors.txt"
+    folder, out, errors = tmp_path / "input", tmp_path / "out.json", tmp_path / "errors.txt"
     folder.mkdir()
     (folder / "file").touch()
     script = f'"$0" -c "$1" "$2" "$3" 2>"$4" {streams}'
     command = ["sh", "-c", script, sys.executable, ALL, str(out), str(folder), str(errors)]
     subprocess.run(command, cwd=repository, check=False)
     assert "Traceback" not in errors.read_text()
-    found = json.loads(out.read_text())
-    assert found["codes"] == {name: 0 if name == "backends" else 2 for name in COMMANDS}
-    assert found["opened"] > 2, "a file got the number of a standard stream"
+    result = json.loads(out.read_text())
+    assert result["codes"] == {name: 0 if name == "backends" else 2 for name in COMMANDS}
+    assert result["opened"] > 2, "a file got the number of a standard stream"
 
 
 @pytest.mark.parametrize("streams", [">/dev/full", ">&-"])
-def test_the_end_of_a_process_is_silent(streams: str, repository: Path) -> None:
+def test_no_error_is_printed_at_exit(streams: str, repository: Path) -> None:
     command = ["sh", "-c", f'"$0" -m pipelines --help {streams}', sys.executable]
     done = subprocess.run(command, cwd=repository, capture_output=True, text=True)
     full = (
@@ -60,9 +61,7 @@ def test_the_end_of_a_process_is_silent(streams: str, repository: Path) -> None:
         {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
     ],
 )
-def test_names_beyond_the_encoding_are_written_as_codes(
-    environment: dict[str, str], tmp_path: Path, repository: Path
-) -> None:
+def test_unencodable_names_are_escaped(environment: dict[str, str], tmp_path: Path, repository: Path) -> None:
     path = os.fsencode(tmp_path) + "/Bahnhofstraße \x1b[31m東京".encode() + b"\xff"
     command = [os.fsencode(sys.executable), b"-m", b"pipelines", b"sample", path]
     done = subprocess.run(command, cwd=repository, env={**os.environ, **environment}, capture_output=True)

@@ -1,4 +1,4 @@
-"""The training job: what it writes, what it skips, and that a kill costs nothing but time."""
+"""The training job: its files, skipping, and resuming after a kill."""
 
 import dataclasses
 import json
@@ -23,8 +23,8 @@ from blocknerf.errors import CheckpointError, OptionError, TrainingError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.kernels.backends import OPERATIONS
-from blocknerf.partition.block import Block
-from blocknerf.partition.frame_assignment import FrameAssignment, read_assignment, write_assignment
+from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment, write_assignment
 from blocknerf.training.device_pixel_sampler import DevicePixelSampler
 from blocknerf.training.pixel_sampler import PixelSampler
 from pipelines import block_training as job
@@ -40,7 +40,7 @@ STEPS, SECONDS = 30, 1e-3
 
 
 def make_tiny(patch: Callable[[object, str, object], None]) -> None:
-    """Make the draft preset small enough for a test, which sees every step."""
+    """Make the draft preset small enough for a test, with frequent log lines and checkpoints."""
     shrink_draft(patch)
     patch(job, "CHECKPOINT_SECONDS", SECONDS)
     patch(job, "LOG_EVERY", 5)
@@ -82,7 +82,7 @@ def same_weights(first: Path, second: Path) -> bool:
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> RunFolder:
-    """The run, trained without a stop."""
+    """The run, trained without an interruption."""
     with pytest.MonkeyPatch.context() as patch:
         make_tiny(patch.setattr)
         folder = make_run(tmp_path_factory.mktemp("trained") / "run", balls_capture)
@@ -98,7 +98,7 @@ def test_a_finished_block_has_these_files(trained: RunFolder) -> None:
     assert trained.trained_blocks() == ("b000", "b001")
 
 
-def test_the_field_and_its_grid_open_alone(trained: RunFolder) -> None:
+def test_the_field_and_its_occupancy_can_be_loaded(trained: RunFolder) -> None:
     header, city = read_header(trained.field("b001")), read_city(trained.city)
     capture, member = read_capture(trained.capture), read_assignment(trained.frames("b001"))
     assert (header.step, header.city) == (STEPS, city.digest)
@@ -110,7 +110,7 @@ def test_the_field_and_its_grid_open_alone(trained: RunFolder) -> None:
     assert 0.0 < grid.occupied_fraction <= 1.0
 
 
-def test_the_record_tells_how_it_was_trained(trained: RunFolder) -> None:
+def test_the_record_describes_the_training(trained: RunFolder) -> None:
     record = json.loads(trained.train_summary("b000").read_text())
     assert record["format"] == "blocknerf.training-record/2"
     assert record["config"]["steps"] == STEPS
@@ -120,12 +120,12 @@ def test_the_record_tells_how_it_was_trained(trained: RunFolder) -> None:
     assert record["rays_per_second"] == pytest.approx(STEPS * RAYS / record["seconds"], rel=0.01)
     assert 0 < record["peak_memory"] < 1 << 34
     assert set(record["backends"]) == set(OPERATIONS)
-    for chosen in record["backends"].values():
-        assert chosen["backend"] in ("numba", "torch")
-        assert chosen["reason"]
+    for choice in record["backends"].values():
+        assert choice["backend"] in ("numba", "torch")
+        assert choice["reason"]
     assert record["cuda_graphs"] == {"used": False, "reason": "CUDA graphs need a GPU"}
     assert set(record["versions"]) == {"blocknerf", "torch", "python"}
-    # The processor adds up in a fixed order, whether it is asked to or not.
+    # Training on the CPU is always deterministic.
     assert (record["device"], record["deterministic"]) == ("cpu", True)
 
 
@@ -142,10 +142,10 @@ def test_a_second_call_skips(trained: RunFolder, capsys: pytest.CaptureFixture[s
     before = tree(trained.path)
     assert train(trained.path, steps=STEPS) == []
     assert tree(trained.path) == before
-    assert "b001: trained already" in capsys.readouterr().out
+    assert "skipping b001: " in capsys.readouterr().out
 
 
-def test_one_block_alone_leaves_the_others_as_they_are(run: RunFolder, trained: RunFolder) -> None:
+def test_training_one_block_leaves_the_others_unchanged(run: RunFolder, trained: RunFolder) -> None:
     before = tree(run.block_folder("b000"))
     assert train(run.path, block="b001", steps=STEPS) == ["b001"]
     assert tree(run.block_folder("b000")) == before
@@ -153,10 +153,10 @@ def test_one_block_alone_leaves_the_others_as_they_are(run: RunFolder, trained: 
     assert same_weights(run.field("b001"), trained.field("b001"))
 
 
-def test_no_job_edits_anothers_file(trained: RunFolder, run: RunFolder) -> None:
+def test_training_does_not_change_files_of_other_jobs(trained: RunFolder, run: RunFolder) -> None:
     files = ("city.json", "blocks/b000/frames.json", "blocks/b001/frames.json")
-    ours, theirs = tree(trained.path), tree(run.path)
-    assert all(ours[name] == theirs[name] for name in files)
+    after, before = tree(trained.path), tree(run.path)
+    assert all(after[name] == before[name] for name in files)
 
 
 KILLED = """
@@ -165,13 +165,13 @@ from pathlib import Path
 sys.path.insert(0, {repository!r})
 import blocknerf.kernels.threads
 import importlib.util
-described = importlib.util.spec_from_file_location("test_train", {test!r})
-test = importlib.util.module_from_spec(described)
-described.loader.exec_module(test)
+spec = importlib.util.spec_from_file_location("test_train", {test!r})
+test = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(test)
 test.make_tiny(setattr)
-advance = test.job.Trainer.advance
-# Time for the kill to arrive before the training ends.
-test.job.Trainer.advance = lambda trainer: test.time.sleep(0.1) or advance(trainer)
+train_step = test.job.Trainer.train_step
+# Leave time for the kill before the training ends.
+test.job.Trainer.train_step = lambda trainer: test.time.sleep(0.1) or train_step(trainer)
 test.train(Path({run!r}), block="b000", steps=test.STEPS)
 """
 
@@ -191,18 +191,18 @@ def kill_after_first_checkpoint(process: subprocess.Popen[bytes], state: Path) -
     assert process.returncode == -signal.SIGKILL
 
 
-def test_a_killed_training_goes_on_as_if_it_had_not_been(
+def test_a_killed_training_resumes_with_the_same_result(
     run: RunFolder, trained: RunFolder, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state = run.checkpoint("b000") / "state.safetensors"
     kill_after_first_checkpoint(start(run, repository), state)
     assert not run.field("b000").exists()
-    # Lines after the checkpoint, the last cut in the middle.
+    # Lines after the checkpoint; the last one is partial.
     with run.log("b000").open("a") as log:
         log.write('{"step": 25, "loss": 9.0, "psnr": 1.0, "rays_per_second": 1.0, "seconds": 9.0}\n{"step": 30, "lo')
     assert train(run.path, block="b000", steps=STEPS) == ["b000"]
-    told = capsys.readouterr().out
-    step = int(told.split("resuming at step ")[1].split()[0])
+    output = capsys.readouterr().out
+    step = int(output.split("resuming at step ")[1].split()[0])
     assert 0 < step < STEPS
     assert same_weights(run.field("b000"), trained.field("b000"))
     lines = [json.loads(line) for line in run.log("b000").read_text().splitlines()]
@@ -211,7 +211,7 @@ def test_a_killed_training_goes_on_as_if_it_had_not_been(
     assert not list(run.path.rglob("*.part*"))
 
 
-def test_a_kill_while_publishing_costs_no_step(
+def test_a_kill_while_writing_the_files_loses_no_step(
     run: RunFolder, trained: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def killed(*_: object, **__: object) -> None:
@@ -227,22 +227,22 @@ def test_a_kill_while_publishing_costs_no_step(
     assert same_weights(run.field("b000"), trained.field("b000"))
 
 
-def stop_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let photographs turn into NaN at a step."""
-    original = job.PixelSampler.batch
+def fail_at(step: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the colors NaN at a step."""
+    original = PixelSampler.batch
 
     def broken(self: Any, number: int, rays: int, depth_rays: int) -> Any:
         batch = original(self, number, rays, depth_rays)
         return dataclasses.replace(batch, colors=batch.colors * float("nan")) if number == step else batch
 
-    monkeypatch.setattr(job.PixelSampler, "batch", broken)
+    monkeypatch.setattr(PixelSampler, "batch", broken)
 
 
-def test_a_number_that_is_not_finite_names_block_and_step_and_leaves_the_checkpoint(
+def test_a_nan_loss_names_block_and_step_and_keeps_the_checkpoint(
     run: RunFolder, trained: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        stop_at(12, patch)
+        fail_at(12, patch)
         with pytest.raises(
             TrainingError, match=r"^block b000: loss is nan at step 12; the last good checkpoint is kept"
         ):
@@ -253,7 +253,7 @@ def test_a_number_that_is_not_finite_names_block_and_step_and_leaves_the_checkpo
 
 
 def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    stop_at(3, monkeypatch)
+    fail_at(3, monkeypatch)
     with pytest.raises(TrainingError):
         train(run.path, block="b000", steps=STEPS)
     before = tree(run.path)
@@ -265,122 +265,129 @@ def test_a_checkpoint_of_other_settings_is_refused(run: RunFolder, monkeypatch: 
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"steps": 0}, "--steps 0 is out of range"),
         ({"downscale": 0}, "--downscale 0 is out of range"),
-        ({"downscale": 9}, "--downscale 9 leaves too little of the photographs; give at most 3"),
+        ({"downscale": 9}, "--downscale 9 makes the images too small; use at most 3"),
         ({"threads": -1}, "--threads -1 is out of range"),
         ({"pose_segment_length": -1.0}, "--pose-segment-length -1 is out of range; give a number of at least 0"),
-        ({"pose_segment_length": 3.0}, "--pose-segment-length has no meaning without --pose-refinement; add it"),
+        ({"pose_segment_length": 3.0}, "--pose-segment-length needs --pose-refinement; add it"),
         ({"pose_restarts": 0}, "--pose-restarts 0 is out of range; give a whole number of at least 1"),
-        ({"pose_restarts": 2}, "--pose-restarts has no meaning without --pose-refinement; add it"),
-        ({"robust_trim": 1.0}, "--robust-trim 1 is not from 0 to below 1"),
-        ({"robust_trim": -0.1}, "--robust-trim -0.1 is not from 0 to below 1"),
+        ({"pose_restarts": 2}, "--pose-restarts needs --pose-refinement; add it"),
+        ({"robust_trim": 1.0}, r"--robust-trim 1 is not in \[0, 1\)"),
+        ({"robust_trim": -0.1}, r"--robust-trim -0.1 is not in \[0, 1\)"),
         ({"image_cache_gb": 0.0}, "--image-cache-gb 0 is out of range; give a number above 0"),
         ({"image_cache_gb": -1.0}, "--image-cache-gb -1 is out of range"),
         ({"image_cache_gb": math.nan}, "--image-cache-gb nan is out of range"),
         ({"image_cache_gb": math.inf}, "--image-cache-gb inf is out of range"),
     ],
 )
-def test_options_that_make_no_sense_are_refused(run: RunFolder, options: dict[str, Any], told: str) -> None:
+def test_bad_options_are_refused(run: RunFolder, options: dict[str, Any], message: str) -> None:
     before = tree(run.path)
-    with pytest.raises((OptionError, TrainingError), match=told):
+    with pytest.raises((OptionError, TrainingError), match=message):
         train(run.path, **options)
     assert tree(run.path) == before
 
 
 def test_options_reach_the_training(run: RunFolder) -> None:
     train(run.path, block="b000", steps=2, downscale=2, image_cache_gb=0.75, seed=5)
-    kept = json.loads(run.train_summary("b000").read_text())["config"]
-    assert (kept["steps"], kept["downscale"], kept["seed"]) == (2, 2, 5)
-    assert kept["memory"] == 3 << 28
+    config = json.loads(run.train_summary("b000").read_text())["config"]
+    assert (config["steps"], config["downscale"], config["seed"]) == (2, 2, 5)
+    assert config["image_cache_bytes"] == 3 << 28
 
 
-def in_two_drives(run: RunFolder) -> None:
-    """Every other photograph is of another drive."""
+def split_segments(run: RunFolder) -> None:
+    """Assign every other image to another segment."""
     capture = read_capture(run.capture)
     frames = (dataclasses.replace(frame, segment=f"drive{i % 2}") for i, frame in enumerate(capture.frames))
     write_capture(dataclasses.replace(capture, frames=tuple(frames)), run.capture)
 
 
-def test_refined_poses_are_kept_with_the_block(run: RunFolder) -> None:
-    in_two_drives(run)
+def test_refined_poses_are_saved_with_the_block(run: RunFolder) -> None:
+    split_segments(run)
     train(run.path, block="b000", steps=STEPS, pose_refinement=True)
-    found = read_corrections(run.pose_corrections("b000"))
-    assert [(each.pose_segment.segment, each.frames) for each in found.corrections] == [("drive0", 4), ("drive1", 3)]
-    assert all(each.motion.translation_norm > 0.0 for each in found.corrections)
-    assert found.segment_length == 0.0
+    result = read_corrections(run.pose_corrections("b000"))
+    assert [(correction.pose_segment.segment, correction.frames) for correction in result.corrections] == [
+        ("drive0", 4),
+        ("drive1", 3),
+    ]
+    assert all(correction.motion.translation_norm > 0.0 for correction in result.corrections)
+    assert result.segment_length == 0.0
 
 
-def test_poses_of_a_single_drive_stay_as_they_are(run: RunFolder) -> None:
+def test_poses_of_a_single_segment_are_not_changed(run: RunFolder) -> None:
     train(run.path, block="b000", steps=2, pose_refinement=True)
     assert json.loads(run.train_summary("b000").read_text())["config"]["pose_restarts"] == 1
-    (offset,) = read_corrections(run.pose_corrections("b000")).corrections
-    assert (offset.frames, offset.motion.translation_norm, offset.motion.rotation_deg) == (7, 0.0, 0.0)
+    (correction,) = read_corrections(run.pose_corrections("b000")).corrections
+    assert (correction.frames, correction.motion.translation_norm, correction.motion.rotation_deg) == (7, 0.0, 0.0)
 
 
-def test_poses_are_kept_where_that_is_asked_for(run: RunFolder) -> None:
-    in_two_drives(run)
+def test_training_without_refinement_removes_old_corrections(run: RunFolder) -> None:
+    split_segments(run)
     train(run.path, block="b000", steps=2, pose_refinement=True)
     run.field("b000").unlink()
     train(run.path, block="b000", steps=2, pose_refinement=False)
-    assert not run.pose_corrections("b000").exists(), "what an earlier training moved is none of this field's"
-    kept = json.loads(run.train_summary("b000").read_text())["config"]
-    assert (kept["pose_refinement"], kept["pose_segment_length"]) == (False, 0.0)
+    assert not run.pose_corrections("b000").exists(), "corrections of an earlier training"
+    config = json.loads(run.train_summary("b000").read_text())["config"]
+    assert (config["pose_refinement"], config["pose_segment_length"]) == (False, 0.0)
 
 
-def test_a_drive_can_be_refined_in_stretches(run: RunFolder) -> None:
-    """The drive is 17 metres long, and the block's photographs are of its first 6."""
+def test_pose_segments_are_refined(run: RunFolder) -> None:
+    """The drive is 17 m long, and the block's images are from its first 6 m."""
     train(run.path, block="b000", steps=2, pose_refinement=True, pose_segment_length=3.0)
-    found = read_corrections(run.pose_corrections("b000"))
-    assert [(each.pose_segment.number, each.frames) for each in found.corrections] == [(0, 3), (1, 3), (2, 1)]
-    assert found.segment_length == 3.0
+    result = read_corrections(run.pose_corrections("b000"))
+    assert [(correction.pose_segment.number, correction.frames) for correction in result.corrections] == [
+        (0, 3),
+        (1, 3),
+        (2, 1),
+    ]
+    assert result.segment_length == 3.0
 
 
-def test_poses_are_looked_for_in_rounds(run: RunFolder) -> None:
-    in_two_drives(run)
-    for name, stretch, rounds, found in (("b000", 3.0, None, 3), ("b001", 0.0, 2, 2)):
-        train(run.path, block=name, steps=3, pose_refinement=True, pose_segment_length=stretch, pose_restarts=rounds)
-        assert list(read_lines(run.log(name)))[-1]["step"] == 3 * found
-        assert json.loads(run.train_summary(name).read_text())["config"]["pose_restarts"] == found
+def test_pose_restarts_repeat_the_training(run: RunFolder) -> None:
+    split_segments(run)
+    for name, length, restarts, expected in (("b000", 3.0, None, 3), ("b001", 0.0, 2, 2)):
+        train(run.path, block=name, steps=3, pose_refinement=True, pose_segment_length=length, pose_restarts=restarts)
+        assert list(read_lines(run.log(name)))[-1]["step"] == 3 * expected
+        assert json.loads(run.train_summary(name).read_text())["config"]["pose_restarts"] == expected
 
 
-def test_progress_is_told_where_there_is_no_terminal(
+def test_progress_is_printed_without_a_terminal(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(job, "LOG_SECONDS", 0.0)
     train(run.path, block="b000", steps=10)
-    told = capsys.readouterr().out
-    assert "b000: step 5 of 10, " in told
-    for figure in ("rays/s", "loss 0.", "PSNR ", " left"):
-        assert figure in told
+    output = capsys.readouterr().out
+    assert "b000: step 5 of 10, " in output
+    for part in ("rays/s", "loss 0.", "PSNR ", " left"):
+        assert part in output
 
 
-def test_pixels_lie_where_the_field_does(trained: RunFolder) -> None:
+def test_pixels_are_on_the_device_of_the_field(trained: RunFolder) -> None:
     city, capture = read_city(trained.city), read_capture(trained.capture)
     choices = {"steps": 4, "downscale": 1}
-    for device, source in ((torch.device("cpu"), PixelSampler), (torch.device("meta"), DevicePixelSampler)):
-        trainer = job.BlockTraining(trained, city, capture, "b000", choices, device, False)._trainer()
-        assert isinstance(trainer.pixels, source)
+    for device, sampler in ((torch.device("cpu"), PixelSampler), (torch.device("meta"), DevicePixelSampler)):
+        trainer = job.BlockTraining(trained, city, capture, "b000", choices, {}, device, False)._trainer()
+        assert isinstance(trainer.pixels, sampler)
         assert trainer.device == trainer.exposures.device == trainer.pixels.cameras.centers.device == device
 
 
 @pytest.mark.parametrize("name", ["train", "run", "match", "render", "evaluate", "update", "view", "backends"])
-def test_a_device_that_is_not_there_is_refused_before_anything_is_begun(
+def test_a_missing_device_is_refused_before_any_work(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    places = {"run": [str(tmp_path), "--out", str(tmp_path / "out")], "backends": []}
-    more = ["--block", "b000", "--capture", str(tmp_path)] if name == "update" else []
-    assert main([name, *places.get(name, [str(tmp_path)]), *more, "--device", "cuda"]) == 2
+    paths = {"run": [str(tmp_path), "--out", str(tmp_path / "out")], "backends": []}
+    options = ["--block", "b000", "--capture", str(tmp_path)] if name == "update" else []
+    assert main([name, *paths.get(name, [str(tmp_path)]), *options, "--device", "cuda"]) == 2
     assert "--device cuda: " in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 
-def test_a_fixed_order_is_asked_for_by_option(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(train_job, "set_deterministic", asked.append)
-    for wanted in (True, False):
-        train(trained.path, deterministic=wanted)
-    assert asked == [True, False]
+def test_deterministic_is_an_option(trained: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[bool] = []
+    monkeypatch.setattr(train_job, "set_deterministic", calls.append)
+    for value in (True, False):
+        train(trained.path, deterministic=value)
+    assert calls == [True, False]

@@ -1,4 +1,4 @@
-"""What training tells of the kernels that ran, of their limits, and of steps that are not replayed."""
+"""What training reports about kernel backends, their limits, and steps outside CUDA graphs."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,27 +9,30 @@ import torch
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
-from blocknerf.training.trainer import MOVING
+from blocknerf.training.trainer import POSE_STEP_OPS
 from pipelines import block_training as job
 from tests.fields.conftest import make_field
 
 
-def test_the_record_of_backends_is_of_the_blocks_own_form(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_recorded_backends_depend_on_the_shape_of_the_field(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backends, "_triton", lambda: (True, "Triton"))
     monkeypatch.setattr(backends, "TRITON_INTERPRET", False)
     gpu = torch.device("cuda")
-    usual = job._backends(make_field(), gpu, moves=True)
-    assert {name for name in OPERATIONS if usual[name]["backend"] != "triton"} == {"mlp"}
-    assert {name for name in OPERATIONS if "steps that move poses" in usual[name]["reason"]} == set(MOVING)
-    for choices, given in (({"features": 3}, "3 features"), ({"hidden": 24}, "color layers of 24")):
-        own = job._backends(make_field(**choices), gpu, moves=False)
+    default = job._backends(make_field(), gpu, updates_poses=True)
+    assert {name for name in OPERATIONS if default[name]["backend"] != "triton"} == {"mlp"}
+    assert {name for name in OPERATIONS if "steps that update poses" in default[name]["reason"]} == set(POSE_STEP_OPS)
+    for choices, reason in (
+        ({"features_per_level": 3}, "3 features"),
+        ({"hidden_dim": 24}, "color layers of width 24"),
+    ):
+        result = job._backends(make_field(**choices), gpu, updates_poses=False)
         for name in ("radiance", "marching"):
-            assert own[name]["backend"] == "torch"
-            assert f"; not 'triton': given {given}" in own[name]["reason"]
-        assert own["hash_grid"]["backend"] == ("torch" if "features" in choices else "triton")
+            assert result[name]["backend"] == "torch"
+            assert f"; not 'triton': given {reason}" in result[name]["reason"]
+        assert result["hash_grid"]["backend"] == ("torch" if "features_per_level" in choices else "triton")
 
 
-def test_steps_that_are_not_captured_on_a_gpu_are_told(
+def test_steps_outside_cuda_graphs_are_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     block = object.__new__(job.BlockTraining)
@@ -39,10 +42,10 @@ def test_steps_that_are_not_captured_on_a_gpu_are_told(
     monkeypatch.setattr(job, "save_state", lambda *_, **__: None)
     for name in ("_loop", "_publish"):
         monkeypatch.setattr(job.BlockTraining, name, lambda *_: None)
-    for replay, told in (((False, "of trim"), ["CUDA graphs: of trim"]), ((True, "all steps"), [])):
+    for replay, expected in (((False, "trim"), ["CUDA graphs are not used: trim"]), ((True, "all steps"), [])):
         trainer = SimpleNamespace(replay=replay, step=0)
-        monkeypatch.setattr(job.BlockTraining, "_trainer", lambda _, made=trainer: made)
+        monkeypatch.setattr(job.BlockTraining, "_trainer", lambda _, trainer=trainer: trainer)
         block.seconds = 0.0
         block.run()
         lines = capsys.readouterr().out.splitlines()
-        assert [line.split("not from ")[1] for line in lines] == told
+        assert [line.split("warning: ")[1] for line in lines] == expected

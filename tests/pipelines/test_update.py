@@ -1,4 +1,4 @@
-"""One block anew: its own files and the looks change, nothing else does, and a kill never leaves less than a city."""
+"""Retraining one block changes only its files and the presets, and a kill always leaves a city that renders."""
 
 import shutil
 from dataclasses import replace
@@ -21,14 +21,14 @@ from blocknerf.city.training_images import block_training_frames
 from blocknerf.errors import BlockNerfError, PlacementError, RunError
 from blocknerf.fields.checkpoint import fingerprint, load_field
 from blocknerf.images import read_image, write_image
-from blocknerf.partition.block import Block
-from blocknerf.partition.frame_assignment import assign_frames, write_assignment
+from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.frame_assignment import assign_frames, write_assignment
 from pipelines import update as module
 from pipelines.cli import main
 from pipelines.match import match
 from pipelines.train import train
 from pipelines.update import update
-from tests.tiny import shrink_draft, shrink_seams
+from tests.tiny import shrink_draft, shrink_overlaps
 from tests.tree import tree
 
 STEPS = 6
@@ -37,7 +37,7 @@ STEPS = 6
 def make_tiny(patch: pytest.MonkeyPatch) -> None:
     """Make training and matching small enough for a test."""
     shrink_draft(patch.setattr)
-    shrink_seams(patch.setattr)
+    shrink_overlaps(patch.setattr)
 
 
 @pytest.fixture(autouse=True)
@@ -47,7 +47,7 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def city_of_balls(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> RunFolder:
-    """Three trained blocks and two looks; tests work on copies of it."""
+    """Three trained blocks and two presets; tests use copies of it."""
     folder = RunFolder(tmp_path_factory.mktemp("city") / "run")
     blocks = tuple(Block(name=f"b{i:03d}", origin=(8.5 * i, 0.0, 0.0), radius=8.5) for i in range(3))
     folder.path.mkdir()
@@ -66,14 +66,14 @@ def city_of_balls(tmp_path_factory: pytest.TempPathFactory, balls_capture: Captu
 @pytest.fixture
 def run(city_of_balls: RunFolder, tmp_path: Path) -> RunFolder:
     shutil.copytree(city_of_balls.path, tmp_path / "run")
-    # Paths to the photographs are relative; the copy lies elsewhere.
+    # Paths to the images are relative, and the copy is in another folder.
     write_capture(read_capture(city_of_balls.capture), tmp_path / "run" / "capture.json")
     return RunFolder(tmp_path / "run")
 
 
 @pytest.fixture(scope="module")
 def later(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> Path:
-    """Photographs of the same names, taken when everything had another color."""
+    """Images with the same names and inverted colors."""
     folder = tmp_path_factory.mktemp("later")
     for frame in balls_capture.frames:
         write_image(folder / frame.image, 255 - read_image(balls_capture.image_dir / frame.image))
@@ -81,33 +81,33 @@ def later(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> P
     return folder / "capture.json"
 
 
-def anew(folder: RunFolder, later: Path, block: str = "b001") -> None:
+def run_update(folder: RunFolder, later: Path, block: str = "b001") -> None:
     update(folder.path, block=block, capture=later, steps=STEPS, threads=1)
 
 
-def works(folder: RunFolder) -> bool:
-    """Whether the city renders where all three blocks meet, for real and in its own light."""
+def renders(folder: RunFolder) -> bool:
+    """Return whether the city renders where all three blocks overlap."""
     camera = read_capture(folder.capture).cameras()[9].scaled(0.2)
     renderer = CityRenderer(folder)
     return bool(renderer.render(camera).color.isfinite().all())
 
 
-def test_only_the_block_and_the_looks_change(run: RunFolder, later: Path) -> None:
+def test_only_the_block_and_the_presets_change(run: RunFolder, later: Path) -> None:
     before = tree(run.path)
-    anew(run, later)
+    run_update(run, later)
     after = tree(run.path)
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
-    own = [path for path in changed if path.startswith("blocks/b001/update-")]
-    must = {"blocks/b001/field.safetensors", "blocks/b001/frames.json", "blocks/b001/train.json", *own}
-    must |= {"appearance/default.safetensors", "looks/morning.safetensors"}
-    # A log of so few steps is empty, and a grid may be as full as the one before.
-    assert must <= changed <= must | {"blocks/b001/log.jsonl", "blocks/b001/occupancy.safetensors"}
-    assert len(own) == 1
-    assert works(run)
+    captures = [path for path in changed if path.startswith("blocks/b001/update-")]
+    required = {"blocks/b001/field.safetensors", "blocks/b001/frames.json", "blocks/b001/train.json", *captures}
+    required |= {"appearance/default.safetensors", "appearance/morning.safetensors"}
+    # The log of so few steps is empty, and the occupancy grid may be unchanged.
+    assert required <= changed <= required | {"blocks/b001/log.jsonl", "blocks/b001/occupancy.safetensors"}
+    assert len(captures) == 1
+    assert renders(run)
 
 
-def test_the_block_is_trained_on_the_new_photographs_alone(run: RunFolder, later: Path) -> None:
-    anew(run, later)
+def test_the_block_is_trained_on_the_new_images_only(run: RunFolder, later: Path) -> None:
+    run_update(run, later)
     capture, member = block_training_frames(run, "b001", read_capture(run.capture))
     assert capture.image_dir == later.parent
     names = load_field(run.field("b001")).spec.frames
@@ -117,61 +117,61 @@ def test_the_block_is_trained_on_the_new_photographs_alone(run: RunFolder, later
     assert other.image_dir != later.parent
 
 
-def test_codes_of_the_block_are_matched_and_those_of_others_kept(run: RunFolder, later: Path) -> None:
+def test_only_the_codes_of_the_block_are_matched(run: RunFolder, later: Path) -> None:
     before = {name: read_preset(run.appearance_preset(name)) for name in run.preset_names()}
     assert before.keys() == {"default", "morning"}
-    anew(run, later)
-    for name, held in before.items():
-        look = load_preset(run, name, read_city(run.city).digest)
-        assert look.field_fingerprints["b001"] == fingerprint(run.field("b001")) != held.field_fingerprints["b001"]
-        assert not torch.equal(look.codes["b001"], held.codes["b001"])
-        assert not torch.equal(look.codes["b001"], load_field(run.field("b001")).mean_appearance_code())
+    run_update(run, later)
+    for name, old in before.items():
+        preset = load_preset(run, name, read_city(run.city).digest)
+        assert preset.field_fingerprints["b001"] == fingerprint(run.field("b001")) != old.field_fingerprints["b001"]
+        assert not torch.equal(preset.codes["b001"], old.codes["b001"])
+        assert not torch.equal(preset.codes["b001"], load_field(run.field("b001")).mean_appearance_code())
         for other in ("b000", "b002"):
-            assert torch.equal(look.codes[other], held.codes[other])
-            assert look.field_fingerprints[other] == held.field_fingerprints[other]
-        assert (held.reference_block == "b001") <= (look.reference_block != "b001"), (
-            "the light's own photographs are no longer in its root"
+            assert torch.equal(preset.codes[other], old.codes[other])
+            assert preset.field_fingerprints[other] == old.field_fingerprints[other]
+        assert (old.reference_block == "b001") <= (preset.reference_block != "b001"), (
+            "the images of the preset no longer train its reference block"
         )
 
 
-def test_what_was_known_of_the_old_photographs_poses_goes(run: RunFolder, later: Path) -> None:
-    offset = PoseCorrection(
+def test_pose_corrections_of_the_old_images_are_removed(run: RunFolder, later: Path) -> None:
+    correction = PoseCorrection(
         pose_segment=PoseSegment(segment="drive"), frames=3, motion=PivotTransform(pivot=(0.0, 0.0, 0.0))
     )
     for name in ("b000", "b001"):
-        write_corrections(PoseCorrections(corrections=(offset,)), run.pose_corrections(name))
-    anew(run, later)
+        write_corrections(PoseCorrections(corrections=(correction,)), run.pose_corrections(name))
+    run_update(run, later)
     assert run.pose_corrections("b000").is_file()
     assert not run.pose_corrections("b001").exists()
-    assert works(run)
+    assert renders(run)
 
 
-def test_the_same_update_is_not_made_twice_and_another_one_is(
+def test_the_same_update_is_skipped_and_another_one_is_not(
     run: RunFolder, later: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    anew(run, later)
+    run_update(run, later)
     before = tree(run.path)
     capsys.readouterr()
-    anew(run, later)
-    assert capsys.readouterr().out.startswith("done already: ")
+    run_update(run, later)
+    assert capsys.readouterr().out.startswith("skipping: ")
     assert tree(run.path) == before
     fewer = read_capture(later).select(range(4, 14))
     write_capture(fewer, tmp_path / "fewer.json")
-    anew(run, tmp_path / "fewer.json")
+    run_update(run, tmp_path / "fewer.json")
     assert len(list(run.block_folder("b001").glob("update-*.json"))) == 1
     assert len(block_training_frames(run, "b001", read_capture(run.capture))[0]) == 10
-    assert works(run)
+    assert renders(run)
 
 
-def test_an_updated_block_can_be_trained_once_more(run: RunFolder, later: Path) -> None:
-    anew(run, later)
+def test_an_updated_block_can_be_trained_again(run: RunFolder, later: Path) -> None:
+    run_update(run, later)
     first = fingerprint(run.field("b001"))
     run.field("b001").unlink()
     assert train(run.path, block="b001", steps=STEPS, threads=1) == ["b001"]
     assert fingerprint(run.field("b001")) == first
 
 
-def test_until_the_new_block_is_whole_the_old_one_stays(
+def test_the_old_block_stays_until_the_new_one_is_finished(
     run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = tree(run.path)
@@ -179,10 +179,10 @@ def test_until_the_new_block_is_whole_the_old_one_stays(
         with monkeypatch.context() as patch:
             patch.setattr(module, stage, interrupt)
             with pytest.raises(KeyboardInterrupt):
-                anew(run, later)
+                run_update(run, later)
         kept = {path: digest for path, digest in tree(run.path).items() if not path.startswith("updates/")}
         assert kept == before
-    anew(run, later)
+    run_update(run, later)
     assert not (run.path / "updates").exists()
     assert tree(run.path) != before
 
@@ -191,8 +191,8 @@ def interrupt(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
 
 
-def test_an_update_is_begun_all_at_once(run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its city.json says that it is begun, so half of one must not lie there after a kill."""
+def test_an_update_starts_atomically(run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its city.json marks that it has started, so a kill must not leave a partial one."""
     marker, original = run.update_run("b001").city, Path.replace
 
     def killed(self: Path, target: Path) -> Path:
@@ -203,18 +203,18 @@ def test_an_update_is_begun_all_at_once(run: RunFolder, later: Path, monkeypatch
     monkeypatch.setattr(Path, "replace", killed)
     monkeypatch.setattr(module, "train", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        anew(run, later)
+        run_update(run, later)
     assert not marker.exists()
 
 
-def test_a_kill_at_any_moment_of_the_change_leaves_a_city(
+def test_a_kill_at_any_file_change_leaves_a_city_that_renders(
     run: RunFolder, later: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Before every single change of a file, the process dies; the city renders, and the same command finishes."""
+    """Kill the process before each change of a file: the city renders, and the same command finishes the update."""
     with monkeypatch.context() as patch:
         patch.setattr(module, "_publish", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            anew(run, later)
+            run_update(run, later)
     changes, finished = 0, None
     while finished is None:
         copy = RunFolder(tmp_path / f"copy{changes}")
@@ -222,14 +222,14 @@ def test_a_kill_at_any_moment_of_the_change_leaves_a_city(
         with monkeypatch.context() as patch:
             left = die_after(changes, patch)
             try:
-                anew(copy, later)
+                run_update(copy, later)
                 finished = tree(copy.path)
             except KeyboardInterrupt:
                 changes += 1
         assert left is not None
-        assert works(copy)
-        anew(copy, later)
-        assert works(copy)
+        assert renders(copy)
+        run_update(copy, later)
+        assert renders(copy)
         assert not (copy.path / "updates").exists()
         load_preset(copy, "morning", read_city(copy.city).digest)
         if finished is None:
@@ -238,72 +238,77 @@ def test_a_kill_at_any_moment_of_the_change_leaves_a_city(
 
 
 def die_after(changes: int, patch: pytest.MonkeyPatch) -> list[int]:
-    """Let that many files be moved or removed, then stop; gives how many are left, as a list of one."""
+    """Interrupt after this many file changes; return the number left, as a list of one."""
     left = [changes]
     for name in ("replace", "unlink", "rename"):
         original = getattr(Path, name)
 
-        def counted(self: Path, *places: Any, original: Any = original, **options: Any) -> Any:
+        def counted(self: Path, *paths: Any, original: Any = original, **options: Any) -> Any:
             if left[0] == 0:
                 raise KeyboardInterrupt
             left[0] -= 1
-            return original(self, *places, **options)
+            return original(self, *paths, **options)
 
         patch.setattr(Path, name, counted)
     return left
 
 
-def test_a_block_without_neighbors_keeps_the_light_it_knows(
+def test_a_block_without_overlap_keeps_its_own_codes(
     run: RunFolder, later: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(overlaps, "MIN_SHARED_VISIBILITY", 1.0)
-    anew(run, later)
-    assert "warning: no view is shared with block b001" in capsys.readouterr().out
+    run_update(run, later)
+    assert "block b001 shares no view with others" in capsys.readouterr().out
     assert torch.equal(
         read_preset(run.appearance_preset("default")).codes["b001"],
         load_field(run.field("b001")).mean_appearance_code(),
     )
 
 
-def test_too_few_photographs_are_told(run: RunFolder, later: Path, tmp_path: Path, capsys: Any) -> None:
+def test_few_images_cause_a_warning(run: RunFolder, later: Path, tmp_path: Path, capsys: Any) -> None:
     write_capture(read_capture(later).select(range(6, 10)), tmp_path / "few.json")
-    anew(run, tmp_path / "few.json")
-    assert "warning: what they do not show of block b001 will be lost" in capsys.readouterr().out
+    run_update(run, tmp_path / "few.json")
+    assert "warning: the parts of block b001 that they do not show will be lost" in capsys.readouterr().out
 
 
-def test_bad_requests_are_refused_and_change_nothing(run: RunFolder, later: Path, tmp_path: Path) -> None:
+def test_bad_options_are_refused_and_change_nothing(run: RunFolder, later: Path, tmp_path: Path) -> None:
     capture = read_capture(later)
-    elsewhere = [replace(frame, camera_to_world=moved(frame.camera_to_world)) for frame in capture.frames]
+    elsewhere = [replace(frame, camera_to_world=shift_pose(frame.camera_to_world)) for frame in capture.frames]
     write_capture(replace(capture, frames=tuple(elsewhere)), tmp_path / "elsewhere.json")
     write_capture(replace(capture, is_metric=False), tmp_path / "other_unit.json")
     write_capture(replace(read_capture(run.capture), geo_origin=(52.0, 13.0, 30.0)), run.capture)
     write_capture(replace(capture, geo_origin=(52.0, 13.1, 30.0)), tmp_path / "other_place.json")
     before = tree(run.path)
-    refusals: list[tuple[str, Path, type[BlockNerfError], str]] = [
+    cases: list[tuple[str, Path, type[BlockNerfError], str]] = [
         ("b009", later, RunError, "no block 'b009'"),
-        ("b001", tmp_path / "elsewhere.json", PlacementError, "without a frame to train on"),
-        ("b001", tmp_path / "other_unit.json", RunError, "the run is in metres and .* bring both into one world frame"),
-        ("b001", tmp_path / "other_place.json", RunError, "another geo_origin than the run; bring both into one world"),
+        ("b001", tmp_path / "elsewhere.json", PlacementError, "no training frames"),
+        (
+            "b001",
+            tmp_path / "other_unit.json",
+            RunError,
+            "the run is in meters, but .* convert both to one world frame",
+        ),
+        ("b001", tmp_path / "other_place.json", RunError, "another geo_origin than the run; convert both to one world"),
         ("b001", tmp_path / "nowhere.json", BlockNerfError, "does not exist"),
     ]
-    for block, new, kind, message in refusals:
+    for block, new, kind, message in cases:
         with pytest.raises(kind, match=message):
-            anew(run, new, block)
+            run_update(run, new, block)
     assert tree(run.path) == before
     run.field("b002").unlink()
     with pytest.raises(RunError, match="block b002 is not trained; run 'blocknerf train --block b002'"):
-        anew(run, later, "b002")
+        run_update(run, later, "b002")
 
 
-def moved(pose: Any) -> Any:
+def shift_pose(pose: Any) -> Any:
     return tuple((*row[:3], row[3] + 500.0) for row in pose)
 
 
-def test_exposures_must_be_told_where_the_run_has_them(run: RunFolder, later: Path) -> None:
+def test_new_images_need_exposures_if_the_run_has_them(run: RunFolder, later: Path) -> None:
     known = read_capture(run.capture)
     write_capture(replace(known, frames=tuple(replace(f, exposure=1.0) for f in known.frames)), run.capture)
-    with pytest.raises(RunError, match=r"photograph photo00\.png does not say its exposure as those of the run do"):
-        anew(run, later)
+    with pytest.raises(RunError, match=r"image photo00\.png has no exposure, but the run's images do; add it"):
+        run_update(run, later)
 
 
 def test_two_updates_of_a_block_are_not_mixed(
@@ -312,9 +317,9 @@ def test_two_updates_of_a_block_are_not_mixed(
     with monkeypatch.context() as patch:
         patch.setattr(module, "train", interrupt)
         with pytest.raises(KeyboardInterrupt):
-            anew(run, later)
+            run_update(run, later)
     write_capture(read_capture(later).select(range(4, 14)), tmp_path / "other.json")
     assert main(["update", str(run.path), "--block", "b001", "--capture", str(tmp_path / "other.json")]) == 2
-    told = capsys.readouterr().err
-    assert "an update from another capture was begun; finish that, or remove the folder" in told
-    assert told.count("\n") == 1
+    error = capsys.readouterr().err
+    assert "an update from another capture is unfinished; finish it, or remove the folder" in error
+    assert error.count("\n") == 1

@@ -1,4 +1,4 @@
-"""A video is of the run as it is: frames of what changed are rendered again, damaged files made again, others kept."""
+"""Videos are kept up to date: stale frames are rendered again, damaged files are written again, others are kept."""
 
 import json
 from collections.abc import Callable
@@ -28,66 +28,66 @@ SMALL: dict[str, Any] = {"frames": 6, "width": 20, "threads": 1}
 NAME = "flythrough"
 
 
-def record_of(run: RunFolder) -> dict[str, Any]:
+def read_summary(run: RunFolder) -> dict[str, Any]:
     content: dict[str, Any] = json.loads(run.render_summary(NAME).read_text())
     return content
 
 
-def frames_of(run: RunFolder, block: str) -> list[int]:
-    """The frames of a finished video that depend on a block."""
-    return [row["frame"] for row in record_of(run)["frames"] if block in row["considered"]]
+def frames_with_block(run: RunFolder, block: str) -> list[int]:
+    """Return the frames of a finished video that depend on a block."""
+    return [row["frame"] for row in read_summary(run)["frames"] if block in row["considered"]]
 
 
-def image(run: RunFolder, frame: int, layer: str = "frames") -> Path:
+def frame_path(run: RunFolder, frame: int, layer: str = "frames") -> Path:
     return run.frames_dir(NAME, layer) / f"{frame:05d}.png"
 
 
 def store_preset(run: RunFolder, shifted: str | None = None) -> None:
-    """An appearance preset that fits the run's blocks; the code of one may be another."""
+    """Write an appearance preset for the run's blocks; the code of the block `shifted` differs."""
     names = ("b000", "b001", "b002")
     codes = {name: torch.full((3,), 0.1 if name == shifted else 0.0) for name in names}
-    marks = {name: fingerprint(run.field(name)) for name in names}
+    fingerprints = {name: fingerprint(run.field(name)) for name in names}
     city = read_city(run.city).digest
-    look = AppearancePreset(
+    preset = AppearancePreset(
         reference_block="b000",
         frame=None,
         segment="drive",
         exposure=None,
         city=city,
-        field_fingerprints=marks,
+        field_fingerprints=fingerprints,
         codes=codes,
     )
-    write_preset(look, run.appearance_preset("noon"))
+    write_preset(preset, run.appearance_preset("noon"))
 
 
-def test_the_record_carries_the_fingerprints_of_its_blocks(exact_run: RunFolder) -> None:
+def test_the_record_has_the_fingerprints_of_its_blocks(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL)
-    inputs = record_of(exact_run)["inputs"]
+    inputs = read_summary(exact_run)["inputs"]
     assert inputs["blocks"] == {name: fingerprint(exact_run.field(name)) for name in ("b000", "b001", "b002")}
     assert (inputs["presets"], inputs["poses"]) == ({}, None)
 
 
-def test_frames_of_a_retrained_block_are_rendered_again_and_others_kept(
+def test_only_the_frames_of_a_retrained_block_are_rendered_again(
     exact_run: RunFolder, count_renderings: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     render(exact_run.path, **SMALL)
-    concerned = frames_of(exact_run, "b002")
-    assert 0 < len(concerned) < 6
+    stale = frames_with_block(exact_run, "b002")
+    assert 0 < len(stale) < 6
     retrain(exact_run, "b002", seed=9)
     count_renderings.clear()
     capsys.readouterr()
     render(exact_run.path, **SMALL)
-    assert count_renderings == concerned
-    assert f"stale: block b002 was retrained since: rendering {len(concerned)} of 6 frames" in capsys.readouterr().out
-    assert record_of(exact_run)["inputs"]["blocks"]["b002"] == fingerprint(exact_run.field("b002"))
+    assert count_renderings == stale
+    assert f"stale: block b002 was retrained since: rendering {len(stale)} of 6 frames" in capsys.readouterr().out
+    assert read_summary(exact_run)["inputs"]["blocks"]["b002"] == fingerprint(exact_run.field("b002"))
     count_renderings.clear()
     render(exact_run.path, **SMALL)
     assert count_renderings == []
-    assert "done already" in capsys.readouterr().out
+    assert "skipping: " in capsys.readouterr().out
 
 
 def interrupt_at(frame: int, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None] | None = None) -> None:
-    """Stop before an image is written, or do something else at that moment, once."""
+    """Interrupt before a frame is written, or call `act` instead, once."""
     original, done = video_job.write_image, list[int]()
 
     def write(path: Path, image: np.ndarray) -> None:
@@ -114,14 +114,14 @@ def test_an_unfinished_video_does_not_mix_old_and_new_blocks(
     count_renderings.clear()
     render(exact_run.path, **SMALL)
     assert count_renderings == [*old, 4, 5]
-    assert record_of(exact_run)["inputs"]["blocks"]["b000"] == fingerprint(exact_run.field("b000"))
+    assert read_summary(exact_run)["inputs"]["blocks"]["b000"] == fingerprint(exact_run.field("b000"))
 
 
-def test_a_video_that_was_stopped_while_it_was_made_again_goes_on(
+def test_an_interrupted_update_of_a_video_resumes(
     exact_run: RunFolder, count_renderings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     render(exact_run.path, **SMALL)
-    first, second, *others = frames_of(exact_run, "b002")
+    first, second, *others = frames_with_block(exact_run, "b002")
     retrain(exact_run, "b002", seed=9)
     interrupt_at(second, monkeypatch)
     with pytest.raises(KeyboardInterrupt):
@@ -132,30 +132,30 @@ def test_a_video_that_was_stopped_while_it_was_made_again_goes_on(
     assert first not in count_renderings
 
 
-def test_a_block_that_is_retrained_meanwhile_is_noticed(
+def test_retraining_a_block_during_rendering_is_detected(
     exact_run: RunFolder, count_renderings: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupt_at(5, monkeypatch, lambda: retrain(exact_run, "b000", seed=9))
-    with pytest.raises(RunError, match="block b000 was retrained since, while it was rendered; run the same command"):
+    with pytest.raises(RunError, match="block b000 was retrained since, during rendering; run the same command"):
         render(exact_run.path, **SMALL)
     assert not exact_run.render_summary(NAME).exists()
     count_renderings.clear()
     render(exact_run.path, **SMALL)
     assert 0 in count_renderings
     assert 5 not in count_renderings
-    assert record_of(exact_run)["inputs"]["blocks"]["b000"] == fingerprint(exact_run.field("b000"))
+    assert read_summary(exact_run)["inputs"]["blocks"]["b000"] == fingerprint(exact_run.field("b000"))
 
 
-def test_frames_of_a_preset_that_was_matched_anew_are_rendered_again(
+def test_frames_of_a_rematched_preset_are_rendered_again(
     exact_run: RunFolder, count_renderings: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store_preset(exact_run)
     render(exact_run.path, **SMALL, appearance="noon")
-    concerned = frames_of(exact_run, "b002")
+    stale = frames_with_block(exact_run, "b002")
     store_preset(exact_run, shifted="b002")
     count_renderings.clear()
     render(exact_run.path, **SMALL, appearance="noon")
-    assert count_renderings == concerned
+    assert count_renderings == stale
     assert "stale: preset noon was matched again since" in capsys.readouterr().out
     # Exposures are those of the preset's segment.
     write_preset(
@@ -164,32 +164,32 @@ def test_frames_of_a_preset_that_was_matched_anew_are_rendered_again(
     )
     count_renderings.clear()
     render(exact_run.path, **SMALL, appearance="noon")
-    assert count_renderings == [], "whose light it is said to be changes nothing"
+    assert count_renderings == [], "the name of the reference does not matter"
 
 
-def learn_poses(run: RunFolder, shift: float) -> None:
-    """As if all blocks had refined the drive's poses by so much to the side."""
+def refine_poses(run: RunFolder, shift: float) -> None:
+    """Write corrections of all blocks that translate the drive sideways by `shift`, and align."""
     motion = PivotTransform(pivot=(8.0, 0.0, 0.0), translation=(0.0, shift, 0.0))
-    offset = PoseCorrection(pose_segment=PoseSegment(segment="drive"), frames=18, motion=motion)
+    correction = PoseCorrection(pose_segment=PoseSegment(segment="drive"), frames=18, motion=motion)
     for name in ("b000", "b001", "b002"):
-        write_corrections(PoseCorrections(corrections=(offset,)), run.pose_corrections(name))
+        write_corrections(PoseCorrections(corrections=(correction,)), run.pose_corrections(name))
     align(run.path)
 
 
-def test_a_path_along_poses_that_were_aligned_anew_is_rendered_anew(
+def test_a_path_along_realigned_poses_is_rendered_again(
     exact_run: RunFolder, count_renderings: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    learn_poses(exact_run, 0.5)
+    refine_poses(exact_run, 0.5)
     render(exact_run.path, **SMALL)
     before = exact_run.trajectory(NAME).read_bytes()
-    learn_poses(exact_run, 0.7)
+    refine_poses(exact_run, 0.7)
     count_renderings.clear()
     render(exact_run.path, **SMALL)
     assert count_renderings == list(range(6))
     assert "the poses of the run were aligned again since" in capsys.readouterr().out
     assert exact_run.trajectory(NAME).read_bytes() != before
-    learn_poses(exact_run, 0.5)
-    with pytest.raises(RunError, match="is another camera path under this name"):
+    refine_poses(exact_run, 0.5)
+    with pytest.raises(RunError, match="is another camera path with this name"):
         render(exact_run.path, frames=7, width=20, threads=1)
 
 
@@ -206,7 +206,7 @@ def flip(path: Path) -> None:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (truncate, r"is damaged: it has \d+ bytes and not \d+"),
+        (truncate, r"is damaged: it has \d+ bytes, not \d+"),
         (flip, "is damaged: its content"),
         (Path.unlink, "missing"),
     ],
@@ -222,16 +222,16 @@ def test_a_damaged_video_is_written_again_from_its_frames(
 ) -> None:
     render(exact_run.path, **SMALL, save_depth=True)
     path = exact_run.video(NAME, layer)
-    whole = path.read_bytes()
+    original = path.read_bytes()
     damage(path)
     count_renderings.clear()
     capsys.readouterr()
     render(exact_run.path, **SMALL)
     assert count_renderings == []
-    assert path.read_bytes() == whole
-    told = capsys.readouterr().out
-    assert f"{path}: " in told
-    assert "writing it again from its frames" in told
+    assert path.read_bytes() == original
+    output = capsys.readouterr().out
+    assert f"{path}: " in output
+    assert "writing it again from its frames" in output
 
 
 @pytest.mark.parametrize("damage", [truncate, flip])
@@ -246,18 +246,18 @@ def test_a_damaged_frame_is_rendered_again(
         interrupt_at(4, monkeypatch)
         with pytest.raises(KeyboardInterrupt):
             render(exact_run.path, **SMALL)
-    whole = image(exact_run, 2).read_bytes()
-    damage(image(exact_run, 2))
+    original = frame_path(exact_run, 2).read_bytes()
+    damage(frame_path(exact_run, 2))
     count_renderings.clear()
     render(exact_run.path, **SMALL)
     assert count_renderings == ([2] if finished else [2, 4, 5])
-    assert image(exact_run, 2).read_bytes() == whole
+    assert frame_path(exact_run, 2).read_bytes() == original
     assert "00002.png: is damaged" in capsys.readouterr().out
 
 
 def test_frames_may_be_removed_from_a_finished_video(exact_run: RunFolder, count_renderings: list[int]) -> None:
     render(exact_run.path, **SMALL)
-    image(exact_run, 1).unlink()
+    frame_path(exact_run, 1).unlink()
     count_renderings.clear()
     render(exact_run.path, **SMALL)
     assert count_renderings == []
@@ -266,22 +266,22 @@ def test_frames_may_be_removed_from_a_finished_video(exact_run: RunFolder, count
     assert count_renderings == [1], "a new video needs it"
 
 
-def test_a_depth_video_is_made_anew_with_the_frames_and_keeps_its_colors(
+def test_a_depth_video_is_updated_with_the_frames_and_keeps_its_range(
     exact_run: RunFolder, count_renderings: list[int]
 ) -> None:
     render(exact_run.path, **SMALL, save_depth=True)
-    before, kept = record_of(exact_run), image(exact_run, 0, "depth").read_bytes()
+    before, kept = read_summary(exact_run), frame_path(exact_run, 0, "depth").read_bytes()
     retrain(exact_run, "b002", seed=9)
     render(exact_run.path, **SMALL)
-    after = record_of(exact_run)
+    after = read_summary(exact_run)
     assert after["depth_range"] == before["depth_range"]
     assert after["videos"].keys() == {"frames", "depth"}
-    assert image(exact_run, 0, "depth").read_bytes() == kept
-    # The scene is the same, and so are the colors of its distances.
+    assert frame_path(exact_run, 0, "depth").read_bytes() == kept
+    # The exact scene did not change, so the videos did not either.
     assert after["videos"] == before["videos"]
 
 
-def test_nothing_is_written_where_all_is_well(exact_run: RunFolder) -> None:
+def test_nothing_is_written_if_all_is_up_to_date(exact_run: RunFolder) -> None:
     render(exact_run.path, **SMALL, save_depth=True, save_block_weights=True)
     before = tree(exact_run.path)
     render(exact_run.path, **SMALL)

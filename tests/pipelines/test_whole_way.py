@@ -1,6 +1,6 @@
-"""The main job on a stretch of the sample town, for real: killed, finished by the same command, then left alone.
+"""The run command on a part of the sample town: killed, finished by the same command, then run again.
 
-In processes of its own, as users start it; so without the shape checks, which would make it slow.
+It runs in separate processes, as users start it, and so without shape checks, which would be slow.
 """
 
 import json
@@ -17,10 +17,10 @@ from blocknerf.city.run_folder import RunFolder
 
 pytestmark = pytest.mark.timeout(900)
 
-STOPS, STEPS = 14, 12
-PRODUCT = sys.executable, "-m", "pipelines"
+NUM_FRAMES, STEPS = 14, 12
+COMMAND = sys.executable, "-m", "pipelines"
 
-LISTEN = """
+RECORD_COMPILED = """
 import sys
 from pathlib import Path
 from pipelines.cli import main
@@ -33,48 +33,48 @@ def probe():
 with event.install_recorder("numba:compile") as recorder:
     code = main(sys.argv[2:])
     njit(probe)()
-functions = {each.data["dispatcher"].py_func.__qualname__ for _, each in recorder.buffer}
+functions = {record.data["dispatcher"].py_func.__qualname__ for _, record in recorder.buffer}
 Path(sys.argv[1]).write_text(" ".join(sorted(functions)))
 sys.exit(code)
 """
-"""Runs a command, and notes what functions were compiled in its own process: `probe`, or it did not listen."""
+"""Runs a command, and writes the functions compiled in its own process. `probe` shows that the recorder works."""
 
 
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
-    """One camera on the first metres of one drive."""
-    folder = tmp_path_factory.mktemp("place") / "town"
+    """One camera of the first meters of one drive."""
+    folder = tmp_path_factory.mktemp("sample") / "town"
     shutil.copytree(repository / "data_samples" / "mini_city", folder)
     document = json.loads((folder / "transforms.json").read_text())
     first = document["frames"][0]["sequence_id"], "forward"
     frames = document["frames"]
-    document["frames"] = [frame for frame in frames if (frame["sequence_id"], frame["camera_id"]) == first][:STOPS]
+    document["frames"] = [frame for frame in frames if (frame["sequence_id"], frame["camera_id"]) == first][:NUM_FRAMES]
     (folder / "transforms.json").write_text(json.dumps(document))
     return folder
 
 
-def command(town: Path) -> list[str]:
+def arguments(town: Path) -> list[str]:
     options = ["--steps", str(STEPS), "--downscale", "6", "--radius", "9"]
     return ["run", str(town), "--out", str(town.parent / "run"), *options]
 
 
 @pytest.fixture(scope="module")
 def finished(town: Path, repository: Path) -> RunFolder:
-    """A run that was killed when its training began, and then finished."""
+    """A run that was killed when its training started, and then finished."""
     folder = RunFolder(town.parent / "run")
-    process = subprocess.Popen([*PRODUCT, *command(town)], cwd=repository, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*COMMAND, *arguments(town)], cwd=repository, stdout=subprocess.DEVNULL)
     while process.poll() is None and not folder.run_settings.exists():
         time.sleep(0.01)
     process.send_signal(signal.SIGKILL)
-    assert process.wait() == -signal.SIGKILL, "the run was over before it could be killed"
+    assert process.wait() == -signal.SIGKILL, "the run ended before it could be killed"
     assert not folder.report.exists()
-    # One block after the other, in the process that listens.
-    listening = [sys.executable, "-c", LISTEN, str(town.parent / "compiled"), *command(town), "--jobs", "1"]
-    subprocess.run(listening, cwd=repository, stdout=subprocess.DEVNULL, check=True)
+    # One block after the other, in the recording process.
+    recording = [sys.executable, "-c", RECORD_COMPILED, str(town.parent / "compiled"), *arguments(town), "--jobs", "1"]
+    subprocess.run(recording, cwd=repository, stdout=subprocess.DEVNULL, check=True)
     return folder
 
 
-def test_every_product_is_there(finished: RunFolder) -> None:
+def test_all_output_exists(finished: RunFolder) -> None:
     names = sorted(path.name for path in finished.blocks.iterdir())
     assert len(names) > 1
     assert finished.trained_blocks() == tuple(names)
@@ -88,17 +88,17 @@ def test_every_product_is_there(finished: RunFolder) -> None:
     assert "<video" in finished.report.read_text()
 
 
-def test_all_was_compiled_ahead(finished: RunFolder, town: Path) -> None:
+def test_all_kernels_were_compiled_ahead(finished: RunFolder, town: Path) -> None:
     assert (town.parent / "compiled").read_text() == "probe"
 
 
-def test_nothing_half_written_remains(finished: RunFolder) -> None:
+def test_no_partial_file_remains(finished: RunFolder) -> None:
     assert [path for path in finished.path.rglob("*") if ".part" in path.name] == []
 
 
-def test_a_finished_run_is_left_alone(finished: RunFolder, town: Path, repository: Path) -> None:
+def test_a_finished_run_is_not_changed(finished: RunFolder, town: Path, repository: Path) -> None:
     kept = [finished.capture, finished.city, finished.evaluation, finished.video("flythrough")]
     kept += [finished.field(name) for name in finished.trained_blocks()]
     before = {path: path.stat().st_mtime_ns for path in kept}
-    subprocess.run([*PRODUCT, *command(town)], cwd=repository, stdout=subprocess.DEVNULL, check=True)
+    subprocess.run([*COMMAND, *arguments(town)], cwd=repository, stdout=subprocess.DEVNULL, check=True)
     assert {path: path.stat().st_mtime_ns for path in kept} == before

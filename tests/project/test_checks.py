@@ -9,19 +9,19 @@ from jaxtyping import TypeCheckError
 from blocknerf.metrics.image_quality import psnr
 from tests import checks
 
-PICTURE, FLAT = torch.rand(4, 6, 3), torch.rand(4, 6)
+IMAGE, FLAT = torch.rand(4, 6, 3), torch.rand(4, 6)
 
 
 @pytest.fixture
 def worn() -> None:
     """A function that was called often in this test."""
     for _ in range(checks.CALLS):
-        psnr(PICTURE, PICTURE)
+        psnr(IMAGE, IMAGE)
 
 
 def test_a_wrong_shape_is_noticed() -> None:
     with pytest.raises(TypeCheckError, match="psnr"):
-        psnr(PICTURE, FLAT)
+        psnr(IMAGE, FLAT)
 
 
 @pytest.mark.skipif(
@@ -30,11 +30,11 @@ def test_a_wrong_shape_is_noticed() -> None:
 @pytest.mark.usefixtures("worn")
 def test_what_is_called_often_is_let_alone() -> None:
     with pytest.raises(RuntimeError, match="must match"):  # PyTorch's own complaint
-        psnr(PICTURE, FLAT)
+        psnr(IMAGE, FLAT)
 
 
 @pytest.mark.usefixtures("worn")
 def test_another_test_checks_again() -> None:
     checks.begin()
     with pytest.raises(TypeCheckError, match="psnr"):
-        psnr(PICTURE, FLAT)
+        psnr(IMAGE, FLAT)

@@ -1,4 +1,4 @@
-"""What the README promises: its commands, its map and its pictures."""
+"""What the README and the documents promise: commands, source map, links, pinned versions."""
 
 import re
 from pathlib import Path
@@ -16,9 +16,9 @@ def readme(repository: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def mapped(readme: str) -> list[str]:
-    """Paths in the first column of the map."""
-    table = readme.split("## Map")[1].split("\n## ")[0]
+def mapped(repository: Path) -> list[str]:
+    """Paths in the first column of the source map."""
+    table = (repository / "docs" / "source_map.md").read_text()
     rows = [line.split("|")[1] for line in table.splitlines() if line.startswith("| `")]
     return [path for row in rows for path in re.findall(r"`([^`]+)`", row)]
 
@@ -37,23 +37,38 @@ def test_every_module_is_mapped(mapped: list[str], repository: Path) -> None:
     assert unmapped == set()
 
 
-def test_every_command_is_told_and_offered(readme: str) -> None:
+def test_the_readme_is_short(readme: str) -> None:
+    assert len(readme.splitlines()) <= 150
+
+
+def test_the_readme_lists_every_command(readme: str) -> None:
     table = readme.split("## Commands")[1].split("\n## ")[0]
-    told = set(re.findall(r"^\| `blocknerf (\w+)", table, re.MULTILINE))
-    assert told == set(COMMANDS)
+    listed = set(re.findall(r"^\| `blocknerf (\w+)", table, re.MULTILINE))
+    assert listed == set(COMMANDS)
     assert set(re.findall(r"blocknerf (\w+) [A-Z]", readme)) <= set(COMMANDS)
 
 
-def test_every_make_target_is_offered(readme: str, repository: Path) -> None:
-    told = set(re.findall(r"^make (\w+)", readme, re.MULTILINE))
-    offered = set(re.findall(r"^(\w+):", (repository / "Makefile").read_text(), re.MULTILINE))
-    assert {"demo", "test"} <= told <= offered
+def test_make_targets_in_documents_exist(readme: str, repository: Path) -> None:
+    contributing = (repository / "CONTRIBUTING.md").read_text()
+    listed = set(re.findall(r"^make (\w+)", readme + contributing, re.MULTILINE))
+    targets = set(re.findall(r"^(\w+):", (repository / "Makefile").read_text(), re.MULTILINE))
+    assert {"demo", "test", "check", "docs"} <= listed <= targets
 
 
-def test_every_link_and_picture_is_there(readme: str, repository: Path) -> None:
-    links = re.findall(r"\]\(([^)]+)\)", readme)
-    local = [link for link in links if "://" not in link]
-    assert [link for link in local if not (repository / link).is_file()] == []
+def test_every_link_and_image_exists(repository: Path) -> None:
+    for document in (*repository.glob("*.md"), *repository.glob("docs/*.md")):
+        links = re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", document.read_text())
+        local = [link for link in links if "://" not in link]
+        assert [link for link in local if not (document.parent / link).exists()] == [], document.name
+
+
+def test_paths_in_documents_exist(repository: Path) -> None:
+    for document in (*repository.glob("*.md"), *repository.glob("docs/*.md")):
+        named = set(
+            re.findall(r"`((?:blocknerf|pipelines|viewer|tests|examples|docs)/[\w/]+(?:\.\w+|/))", document.read_text())
+        )
+        missing = [path for path in sorted(named) if not (repository / path).exists() and "NAME" not in path]
+        assert missing == [], document.name
 
 
 def test_what_the_documents_call_fixed_is_pinned(repository: Path) -> None:

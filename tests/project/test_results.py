@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from tests.benchmarks.paper.page import COLUMNS, filled, flattened
+from tests.benchmarks.paper.page import COLUMNS, fill_page, flatten
 
 NAMES = {
     "table1": ["full", "no_appearance", "no_exposure", "no_pose", "no_masks", "robust", "full_thrice"],
     "table3": ["nearest", "inverse_distance_2d", "inverse_distance_3d", "visibility_pixel", "visibility_image"],
-    "matching": ["seam_before", "seam_after"],
+    "matching": ["unmatched", "matched"],
 }
 
 
@@ -27,7 +27,7 @@ def rows_of(results: Path, name: str) -> list[dict[str, Any]]:
 
 def test_page_and_files_agree(results: Path) -> None:
     page = (results / "README.md").read_text()
-    assert page == filled(page, results), "run: python -m tests.benchmarks.paper.page"
+    assert page == fill_page(page, results), "run: python -m tests.benchmarks.paper.page"
     assert set(re.findall(r"<!-- (\w+) -->", page)) == set(COLUMNS)
 
 
@@ -50,13 +50,13 @@ def test_every_row_is_there(results: Path, name: str) -> None:
 def test_the_number_of_blocks_has_both_columns(results: Path) -> None:
     rows = rows_of(results, "table2")
     assert [row["blocks"] for row in rows] == [1, 2, 4, 8]
-    assert all({"equal_size.psnr", "equal_total.psnr"} <= flattened(row).keys() for row in rows)
+    assert all({"equal_size.psnr", "equal_total.psnr"} <= flatten(row).keys() for row in rows)
 
 
-def test_every_picture_is_shown(results: Path) -> None:
+def test_every_image_is_shown(results: Path) -> None:
     page = (results / "README.md").read_text()
-    pictures = [path.name for path in results.iterdir() if path.suffix in (".jpg", ".png")]
-    assert [name for name in pictures if f"]({name})" not in page] == []
+    images = [path.name for path in results.iterdir() if path.suffix in (".jpg", ".png")]
+    assert [name for name in images if f"]({name})" not in page] == []
 
 
 def test_results_are_small(results: Path) -> None:

@@ -30,7 +30,7 @@ RETIRED = {
     r"tells|told": "prints, reports, expected",
     r"way (there|back)": "forward, backward",
     r"slopes?": "gradient",
-    r"processors?": "CPU",
+    r"(?<!multi.)processors?": "CPU",
     r"whose|of which|thereof|wherein": "(split the sentence)",
     r"begun": "started",
     r"in plan": "horizontally, or in the xy-plane",
@@ -40,7 +40,7 @@ RETIRED = {
 """Patterns of whole words, where an underscore ends a word, with the words to use instead."""
 PLACES = (
     "blocknerf/capture", "blocknerf/city", "blocknerf/fields", "blocknerf/kernels", "blocknerf/metrics",
-    "blocknerf/partition", "blocknerf/rendering", "blocknerf/sampling", "blocknerf/town", "blocknerf/training",
+    "blocknerf/partitioning", "blocknerf/rendering", "blocknerf/sampling", "blocknerf/town", "blocknerf/training",
     "blocknerf/trajectory",
     "blocknerf", "pipelines", "viewer", "tests", "data_samples", ".",
 )  # fmt: skip

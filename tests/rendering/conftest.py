@@ -1,4 +1,4 @@
-"""Scenes in closed form: what rendering gives can be worked out on paper."""
+"""Scenes with closed-form renderings."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ SKY: Color = (0.3, 0.5, 0.9)
 
 @dataclass
 class Slabs:
-    """Layers of even fog across the x axis: `(start, end, density, color)`, not overlapping."""
+    """Layers of homogeneous fog across the x axis: `(start, end, density, color)`, not overlapping."""
 
     layers: Sequence[tuple[float, float, float, Color]]
     num_samples: tuple[int, ...] = (256, 256)
@@ -24,14 +24,14 @@ class Slabs:
     near: float = 0.05
     far: float = 100.0
     linear_until: float = 10.0
-    proposed: Callable[[Tensor, Tensor], Tensor] | None = None
-    """What the proposals say, in place of the truth."""
+    proposal: Callable[[Tensor, Tensor], Tensor] | None = None
+    """Density of the proposals, in place of the exact one."""
     evaluated: list[int] = field(default_factory=list)
-    """Points asked for in each call of `density`."""
+    """Number of points in each call of `density`."""
 
     @property
     def proposal_density_fns(self) -> list[Callable[[Tensor, Tensor], Tensor]]:
-        return [self.proposed or (lambda points, footprints: self.exact(points))]
+        return [self.proposal or (lambda points, footprints: self.exact(points))]
 
     def exact(self, points: Tensor) -> Tensor:
         x = points[..., 0]
@@ -42,7 +42,7 @@ class Slabs:
         return self.exact(points), points
 
     def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        """Each layer's own color, plus the code, times the exposure."""
+        """The color of each layer, plus the code, times the exposure."""
         colors = torch.zeros_like(features)
         for start, end, _, color in self.layers:
             inside = (features[..., :1] >= start) & (features[..., :1] < end)
@@ -53,24 +53,24 @@ class Slabs:
         return (torch.tensor(SKY) + code) * exposure[:, None]
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
-        """Seen in training from far to the left: clear up to a skin behind the first surface."""
+        """As trained with cameras far to the left: 1 up to just behind the first surface, 0 beyond."""
         return (points[..., 0] < self.layers[0][0] + 0.2).float()
 
-    def expected(self, slope: float = 1.0) -> tuple[Tensor, float, float]:
-        """Color, opacity and depth of a ray from the origin whose direction has `slope` as its x component."""
-        color, depth, clear = torch.zeros(3), 0.0, 1.0
-        for start, end, density, hue in self.layers:
-            a, b = start / slope, end / slope
-            passed = math.exp(-density * (b - a))
-            color = color + clear * (1.0 - passed) * torch.tensor(hue)
-            depth += clear * (a + 1.0 / density - (b + 1.0 / density) * passed)
-            clear *= passed
-        return color + clear * torch.tensor(SKY), 1.0 - clear, depth + clear * self.far
+    def expected(self, direction_x: float = 1.0) -> tuple[Tensor, float, float]:
+        """Color, opacity and depth of a ray from the origin with this x component of its direction."""
+        color, depth, transmittance = torch.zeros(3), 0.0, 1.0
+        for start, end, density, layer_color in self.layers:
+            a, b = start / direction_x, end / direction_x
+            layer_transmittance = math.exp(-density * (b - a))
+            color = color + transmittance * (1.0 - layer_transmittance) * torch.tensor(layer_color)
+            depth += transmittance * (a + 1.0 / density - (b + 1.0 / density) * layer_transmittance)
+            transmittance *= layer_transmittance
+        return color + transmittance * torch.tensor(SKY), 1.0 - transmittance, depth + transmittance * self.far
 
 
-def make_rays(slopes: Sequence[float]) -> RayBundle:
+def make_rays(directions_x: Sequence[float]) -> RayBundle:
     """Rays from the origin in the plane y = 0, with these x components of their unit directions."""
-    x = torch.tensor(slopes)
+    x = torch.tensor(directions_x)
     directions = torch.stack([x, torch.zeros_like(x), (1.0 - x * x).clamp_min(0.0).sqrt()], -1)
     return RayBundle(origins=torch.zeros_like(directions), directions=directions, pixel_radii=torch.full_like(x, 1e-3))
 

@@ -1,4 +1,4 @@
-"""What is recorded, replayed and forgotten of small work, on a GPU that is not there."""
+"""Capture, replay and release of CUDA graphs, on a simulated GPU."""
 
 import gc
 from types import SimpleNamespace
@@ -13,42 +13,42 @@ from blocknerf.rendering.cuda_graphs import GraphedFunction
 from tests.absent import stand_in
 
 
-class Machine:
-    """Does the work; what it does while a graph is recorded, that graph does again when it is replayed."""
+class FakeGPU:
+    """Runs a function; a graph captured during a run repeats that run when it is replayed."""
 
     def __init__(self) -> None:
-        self.recording: Any = None
+        self.capturing: Any = None
         self.pools: list[Any] = []
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     def work(self, module: nn.Linear, rays: RayBundle) -> tuple[Tensor, ...]:
-        weight = module.weight.detach()  # as a graph knows where parameters are, and not whose
+        weight = module.weight.detach()  # a graph knows only the address of a parameter, not its module
 
-        def found() -> Tensor:
+        def compute() -> Tensor:
             return rays.directions @ weight[0] + rays.pixel_radii
 
-        out = found()
-        self.told.append("done" if self.recording is None else "recorded")
-        if self.recording is not None:
-            self.recording.replay = lambda: (self.told.append("replayed"), out.copy_(found()))
+        out = compute()
+        self.events.append("run" if self.capturing is None else "captured")
+        if self.capturing is not None:
+            self.capturing.replay = lambda: (self.events.append("replayed"), out.copy_(compute()))
         return (out,)
 
     def graph(self) -> Any:
-        graph = SimpleNamespace(pool=lambda: "the pool", capture_end=lambda: setattr(self, "recording", None))
+        graph = SimpleNamespace(pool=lambda: "the pool", capture_end=lambda: setattr(self, "capturing", None))
 
         def begin(*, pool: Any, capture_error_mode: str) -> None:
             self.pools.append(pool)
-            self.recording = graph
+            self.capturing = graph
 
         graph.capture_begin = begin
         return graph
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine()
-    stand_in(monkeypatch, machine.graph)
-    return machine
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGPU:
+    gpu = FakeGPU()
+    stand_in(monkeypatch, gpu.graph)
+    return gpu
 
 
 def rays(count: int, seed: int) -> RayBundle:
@@ -57,35 +57,35 @@ def rays(count: int, seed: int) -> RayBundle:
     return RayBundle(origins=origins, directions=directions, pixel_radii=torch.rand(count, generator=generator))
 
 
-def test_other_rays_are_worked_on_by_the_same_graph(machine: Machine) -> None:
-    recorded, module = GraphedFunction(machine.work), nn.Linear(3, 1)
-    kept = []
+def test_a_graph_is_reused_for_other_rays(gpu: FakeGPU) -> None:
+    function, module = GraphedFunction(gpu.work), nn.Linear(3, 1)
+    results = []
     for seed in range(5):
-        (found,) = recorded(module, rays(4, seed))
-        kept.append(found)
-        machine.told.append("next")
-    # Done as it is, then once more on the stream that records, recorded, and replayed from then on.
-    assert " ".join(machine.told).split(" next")[:4] == ["done", " done recorded replayed", " replayed", " replayed"]
-    for seed, found in enumerate(kept):
-        given = rays(4, seed)
-        torch.testing.assert_close(found, given.directions @ module.weight.detach()[0] + given.pixel_radii)
+        (result,) = function(module, rays(4, seed))
+        results.append(result)
+        gpu.events.append("next")
+    # Run directly, then run once on the capture stream, captured, and replayed from then on.
+    assert " ".join(gpu.events).split(" next")[:4] == ["run", " run captured replayed", " replayed", " replayed"]
+    for seed, result in enumerate(results):
+        inputs = rays(4, seed)
+        torch.testing.assert_close(result, inputs.directions @ module.weight.detach()[0] + inputs.pixel_radii)
 
 
-def test_each_module_and_number_of_rays_has_its_own_graph_in_shared_memory(machine: Machine) -> None:
-    recorded, modules = GraphedFunction(machine.work), [nn.Linear(3, 1), nn.Linear(3, 1)]
+def test_graphs_per_module_and_number_of_rays_share_memory(gpu: FakeGPU) -> None:
+    function, modules = GraphedFunction(gpu.work), [nn.Linear(3, 1), nn.Linear(3, 1)]
     for module in modules:
         for count in (4, 4, 6, 6):
-            recorded(module, rays(count, 0))
-    assert machine.pools == [None, "the pool", "the pool", "the pool"]
+            function(module, rays(count, 0))
+    assert gpu.pools == [None, "the pool", "the pool", "the pool"]
 
 
-def test_memory_goes_with_the_last_module(machine: Machine) -> None:
-    recorded = GraphedFunction(machine.work)
+def test_memory_is_released_with_the_last_module(gpu: FakeGPU) -> None:
+    function = GraphedFunction(gpu.work)
     for _ in range(2):
         module = nn.Linear(3, 1)
         for seed in range(3):
-            recorded(module, rays(4, seed))
+            function(module, rays(4, seed))
         del module
         gc.collect()
-    assert machine.pools == [None, None]
-    assert not recorded._graphs
+    assert gpu.pools == [None, None]
+    assert not function._graphs

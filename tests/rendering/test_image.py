@@ -1,4 +1,4 @@
-"""Whole pictures: tiles that leave no trace, and how well a view was seen in training."""
+"""Rendering of whole images: tiling, and visibility from the training cameras."""
 
 from collections.abc import Callable
 from typing import Any
@@ -18,46 +18,46 @@ NO_CODE = torch.zeros(3)
 
 
 def view(eye_x: float, target_x: float, width: int = 13, height: int = 7) -> Cameras:
-    """A camera on the x axis that looks along it."""
+    """Return a camera on the x axis that looks along it."""
     pose = look_at(torch.tensor([[eye_x, 0.0, 0.0]]), torch.tensor([[target_x, 0.0, 0.0]]))
     return Cameras.pinhole(pose, focal=10.0, width=width, height=height)
 
 
-def parts(picture: Rendering) -> list[Tensor]:
-    return [picture.color, picture.depth[..., None], picture.opacity[..., None]]
+def channels(rendering: Rendering) -> list[Tensor]:
+    return [rendering.color, rendering.depth[..., None], rendering.opacity[..., None]]
 
 
 @pytest.mark.parametrize("tile", [1, 7, 90, 91, 92])
-def test_tiles_leave_no_trace(slabs: MakeScene, monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
+def test_tiling_does_not_change_the_rendering(slabs: MakeScene, monkeypatch: pytest.MonkeyPatch, tile: int) -> None:
     scene = slabs([(4.0, 6.0, 0.5, RED)], num_samples=(32, 16))
     whole = render_image(scene, view(0.0, 1.0).generate_rays(0), NO_CODE, 1.0)
     monkeypatch.setattr(image, "CHUNK", {"cpu": tile})
     tiled = render_image(scene, view(0.0, 1.0).generate_rays(0), NO_CODE, 1.0)
-    for one, other in zip(parts(whole), parts(tiled), strict=True):
-        assert one.shape[:2] == (7, 13)
-        assert torch.allclose(one, other, atol=1e-6)
+    for first, second in zip(channels(whole), channels(tiled), strict=True):
+        assert first.shape[:2] == (7, 13)
+        assert torch.allclose(first, second, atol=1e-6)
 
 
-def test_a_picture_of_one_pixel(slabs: MakeScene) -> None:
+def test_an_image_of_one_pixel(slabs: MakeScene) -> None:
     scene = slabs([(4.0, 6.0, 0.5, RED)])
-    picture = render_image(scene, view(0.0, 1.0, width=1, height=1).generate_rays(0), NO_CODE, 1.0)
+    rendering = render_image(scene, view(0.0, 1.0, width=1, height=1).generate_rays(0), NO_CODE, 1.0)
     color, opacity, depth = scene.expected()
-    assert picture.color.shape == (1, 1, 3)
-    assert torch.allclose(picture.color[0, 0], color, atol=0.02)
-    assert float(picture.opacity[0, 0]) == pytest.approx(opacity, abs=0.02)
-    assert float(picture.depth[0, 0]) == pytest.approx(depth, rel=0.05)
+    assert rendering.color.shape == (1, 1, 3)
+    assert torch.allclose(rendering.color[0, 0], color, atol=0.02)
+    assert float(rendering.opacity[0, 0]) == pytest.approx(opacity, abs=0.02)
+    assert float(rendering.depth[0, 0]) == pytest.approx(depth, rel=0.05)
 
 
-def test_rows_and_columns_are_the_cameras(slabs: MakeScene) -> None:
-    """A wall seen from its side edge: depth grows toward the picture's rim as rays lean away from the axis."""
+def test_rows_and_columns_match_the_camera(slabs: MakeScene) -> None:
+    """Depth of a wall grows toward the image border, where rays deviate from the optical axis."""
     scene = slabs([(4.0, 6.0, 50.0, RED)])
     camera = view(0.0, 1.0)
-    picture = render_image(scene, camera.generate_rays(0), NO_CODE, 1.0)
-    lean = camera.generate_rays(0).directions[..., 0]
-    assert torch.allclose(picture.depth * lean, torch.full((7, 13), 4.0), atol=0.5)
+    rendering = render_image(scene, camera.generate_rays(0), NO_CODE, 1.0)
+    cosines = camera.generate_rays(0).directions[..., 0]
+    assert torch.allclose(rendering.depth * cosines, torch.full((7, 13), 4.0), atol=0.5)
 
 
-def test_the_camera_of_that_index_is_rendered(slabs: MakeScene) -> None:
+def test_the_camera_index_selects_the_view(slabs: MakeScene) -> None:
     scene = slabs([(4.0, 6.0, 50.0, RED)])
     poses = torch.cat([view(0.0, direction).camera_to_world for direction in (1.0, -1.0)])
     cameras = Cameras.pinhole(poses, focal=10.0, width=13, height=7)
@@ -66,31 +66,31 @@ def test_the_camera_of_that_index_is_rendered(slabs: MakeScene) -> None:
     assert float(away) == 0.0
 
 
-def test_colors_are_what_can_be_shown(slabs: MakeScene) -> None:
-    picture = render_image(slabs([(4.0, 6.0, 0.5, RED)]), view(0.0, 1.0).generate_rays(0), NO_CODE, 10.0)
-    assert float(picture.color.max()) == 1.0
-    assert not picture.color.requires_grad
+def test_colors_are_clamped_to_display_values(slabs: MakeScene) -> None:
+    rendering = render_image(slabs([(4.0, 6.0, 0.5, RED)]), view(0.0, 1.0).generate_rays(0), NO_CODE, 10.0)
+    assert float(rendering.color.max()) == 1.0
+    assert not rendering.color.requires_grad
 
 
-def test_a_field_that_marches_by_itself_does_unless_asked_not_to(slabs: MakeScene) -> None:
-    class Quick(slabs):
+def test_march_is_used_unless_plain_is_requested(slabs: MakeScene) -> None:
+    class Marching(slabs):
         def march(self, rays: RayBundle, code: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             distances = rays.directions[:, 0] + code[:, 0]
             return rays.directions.abs() * exposure[:, None], distances, torch.ones(len(rays))
 
-    scene, code = Quick([(4.0, 6.0, 50.0, RED)]), torch.full((3,), 0.25)
+    scene, code = Marching([(4.0, 6.0, 50.0, RED)]), torch.full((3,), 0.25)
     assert isinstance(scene, SupportsMarching)
-    quick = render_image(scene, view(0.0, 1.0).generate_rays(0), code, 0.5)
+    marched = render_image(scene, view(0.0, 1.0).generate_rays(0), code, 0.5)
     assert scene.evaluated == []
-    lean = view(0.0, 1.0).generate_rays(0).directions
-    torch.testing.assert_close(quick.color, 0.5 * lean.abs())
-    torch.testing.assert_close(quick.depth, lean[..., 0] + 0.25)
+    directions = view(0.0, 1.0).generate_rays(0).directions
+    torch.testing.assert_close(marched.color, 0.5 * directions.abs())
+    torch.testing.assert_close(marched.depth, directions[..., 0] + 0.25)
     plain = render_image(scene, view(0.0, 1.0).generate_rays(0), code, 0.5, plain=True)
     assert sum(scene.evaluated) == 7 * 13 * scene.num_samples[-1]
     assert torch.equal(plain.color, render_image(slabs(scene.layers), view(0.0, 1.0).generate_rays(0), code, 0.5).color)
 
 
-def test_a_wall_is_visible_from_the_side_the_photographs_were_taken_from(slabs: MakeScene) -> None:
+def test_a_wall_is_visible_from_the_side_of_the_training_cameras(slabs: MakeScene) -> None:
     scene = slabs([(4.0, 5.0, 50.0, RED)])
     front = predict_visibility(scene, view(0.0, 1.0))
     back = predict_visibility(scene, view(9.0, 8.0))
@@ -101,7 +101,7 @@ def test_a_wall_is_visible_from_the_side_the_photographs_were_taken_from(slabs: 
     assert float(sky.max()) == 0.0
 
 
-def test_visibility_never_evaluates_the_costly_field(slabs: MakeScene) -> None:
+def test_visibility_never_evaluates_the_main_field(slabs: MakeScene) -> None:
     scene = slabs([(4.0, 5.0, 50.0, RED)])
     predict_visibility(scene, view(0.0, 1.0))
     assert scene.evaluated == []

@@ -1,3 +1,5 @@
+"""Proposal sampling: where the final samples are placed."""
+
 import pytest
 import torch
 
@@ -8,45 +10,45 @@ from blocknerf.sampling.intervals import uniform_bins
 from blocknerf.sampling.proposal import sample_proposals
 
 
-def bundle(rays: int) -> RayBundle:
+def make_rays(rays: int) -> RayBundle:
     directions = torch.nn.functional.normalize(torch.randn(rays, 3, generator=torch.Generator().manual_seed(0)), dim=-1)
     return RayBundle(origins=torch.zeros(rays, 3), directions=directions, pixel_radii=torch.full((rays,), 1e-3))
 
 
 def shell(points, footprints):
-    """A solid shell from 5 to 5.5 units around the origin."""
+    """Density of a solid shell at a distance of 5 to 5.5 units from the origin."""
     distance = points.norm(dim=-1)
     return 200.0 * ((distance > 5.0) & (distance < 5.5)).float()
 
 
-def test_final_samples_gather_where_the_proposal_is_dense():
+def test_final_samples_concentrate_where_the_proposal_is_dense():
     spacing = RaySpacing(near=0.1, far=100.0, linear_until=10.0)
-    samples, history = sample_proposals([shell], bundle(20), spacing, (128, 32))
+    samples, histograms = sample_proposals([shell], make_rays(20), spacing, (128, 32))
     assert samples.t_mids.shape == (20, 32)
-    assert len(history) == 1
+    assert len(histograms) == 1
     assert ((samples.t_mids > 4.7) & (samples.t_mids < 5.6)).float().mean() > 0.8
 
 
-def test_annealing_spreads_samples_until_it_is_one():
-    spacing, shares = RaySpacing(near=0.1, far=100.0, linear_until=10.0), []
+def test_annealing_moves_samples_from_uniform_to_the_proposal():
+    spacing, fractions = RaySpacing(near=0.1, far=100.0, linear_until=10.0), []
     for anneal in (0.0, 0.5, 1.0):
-        fog = [lambda *where: shell(*where) + 0.02]
-        samples, _ = sample_proposals(fog, bundle(20), spacing, (128, 32), anneal=anneal)
-        shares.append(float(((samples.t_mids > 4.7) & (samples.t_mids < 5.6)).float().mean()))
-    even = make_ray_samples(uniform_bins(20, 32), bundle(20), spacing).t_mids
-    assert shares[0] == pytest.approx(float(((even > 4.7) & (even < 5.6)).float().mean()), abs=0.02)
-    assert shares[0] + 0.1 < shares[1] < shares[2] - 0.1
+        fog = [lambda *inputs: shell(*inputs) + 0.02]
+        samples, _ = sample_proposals(fog, make_rays(20), spacing, (128, 32), anneal=anneal)
+        fractions.append(float(((samples.t_mids > 4.7) & (samples.t_mids < 5.6)).float().mean()))
+    uniform = make_ray_samples(uniform_bins(20, 32), make_rays(20), spacing).t_mids
+    assert fractions[0] == pytest.approx(float(((uniform > 4.7) & (uniform < 5.6)).float().mean()), abs=0.02)
+    assert fractions[0] + 0.1 < fractions[1] < fractions[2] - 0.1
 
 
 def test_footprints_grow_with_distance():
-    samples, _ = sample_proposals([shell], bundle(5), RaySpacing(near=0.1, far=100.0, linear_until=10.0), (16, 8))
+    samples, _ = sample_proposals([shell], make_rays(5), RaySpacing(near=0.1, far=100.0, linear_until=10.0), (16, 8))
     assert torch.allclose(samples.radii, samples.t_mids * 1e-3)
 
 
-def test_the_same_generator_gives_the_same_samples():
+def test_equal_seeds_give_equal_samples():
     spacing = RaySpacing(near=0.1, far=100.0, linear_until=10.0)
     first, second = (
-        sample_proposals([shell], bundle(5), spacing, (16, 8), generator=torch.Generator().manual_seed(3))[0]
+        sample_proposals([shell], make_rays(5), spacing, (16, 8), generator=torch.Generator().manual_seed(3))[0]
         for _ in range(2)
     )
     assert torch.equal(first.s_edges, second.s_edges)

@@ -1,4 +1,4 @@
-"""One town for all tests of it: compiling and lighting it is the slow part."""
+"""One town for all tests: compilation and lighting are slow."""
 
 import pytest
 import torch

@@ -1,8 +1,9 @@
-"""Closed-form shapes against signed distances, the grid against every solid in turn."""
+"""Closed-form intersections against signed distances, and the grid against a linear search."""
 
 import numpy as np
 import pytest
 
+from blocknerf.town import raycaster
 from blocknerf.town.shapes import NO_HIT, distance, enter
 from blocknerf.town.solids import Kind, Solid, SolidArrays
 from blocknerf.town.town import FAR, Town, pack_cars
@@ -10,12 +11,12 @@ from blocknerf.town.town import FAR, Town, pack_cars
 
 @pytest.mark.parametrize("yaw", [0.0, 35.0])
 @pytest.mark.parametrize("kind", list(Kind))
-def test_rays_enter_solids_where_the_signed_distance_first_falls_to_zero(kind: Kind, yaw: float) -> None:
+def test_rays_enter_solids_at_zero_signed_distance(kind: Kind, yaw: float) -> None:
     shape = Solid(
         kind=kind, center=(0.3, -0.2, 0.5), half_size=(1.4, 0.8, 0.6), taper=(0.7, 0.1), yaw=yaw, color=(1.0, 1.0, 1.0)
     )
     table, rng = SolidArrays.pack([shape]), np.random.default_rng(3)
-    met = 0
+    hits = 0
     for _ in range(30):
         origin = rng.normal(size=3)
         origin *= 5.0 / np.linalg.norm(origin)
@@ -26,11 +27,13 @@ def test_rays_enter_solids_where_the_signed_distance_first_falls_to_zero(kind: K
         gaps = [distance(table.kinds, table.values, 0, *(origin + s * direction))[0] for s in steps]
         assert min(gaps) > -1e-6
         if t < NO_HIT:
-            met += 1
-            at, past = (distance(table.kinds, table.values, 0, *(origin + s * direction))[0] for s in (t, t + 1e-4))
-            assert abs(at) < 1e-6
-            assert past < at
-    assert met > 8
+            hits += 1
+            at_surface, inside = (
+                distance(table.kinds, table.values, 0, *(origin + s * direction))[0] for s in (t, t + 1e-4)
+            )
+            assert abs(at_surface) < 1e-6
+            assert inside < at_surface
+    assert hits > 8
 
 
 def test_normals_are_the_gradient_of_the_signed_distance() -> None:
@@ -53,7 +56,7 @@ def test_normals_are_the_gradient_of_the_signed_distance() -> None:
             np.testing.assert_allclose(normal, [(a - b) / 2e-6 for a, b in sides], atol=5e-3)
 
 
-def test_the_grid_finds_what_a_search_through_every_solid_finds(town: Town) -> None:
+def test_the_grid_matches_a_linear_search(town: Town) -> None:
     rng, count = np.random.default_rng(5), 60
     origins = rng.uniform((-60.0, -4.0, 0.5), (60.0, 4.0, 12.0), (count, 3))
     directions = rng.normal(size=(count, 3)) * (1.0, 1.0, 0.4)
@@ -61,9 +64,9 @@ def test_the_grid_finds_what_a_search_through_every_solid_finds(town: Town) -> N
     depth, solids = np.empty(count), np.empty(count, np.int64)
     raycaster.intersect_rays(town.scene, pack_cars(()), origins, directions, FAR, depth, solids)
     scene = town.scene
-    for origin, direction, found in zip(origins, directions, depth, strict=True):
+    for origin, direction, result in zip(origins, directions, depth, strict=True):
         hits = [enter(scene.kinds, scene.values, k, *origin, *direction) for k in range(len(scene.kinds))]
         ground = -origin[2] / direction[2] if direction[2] < 0 else NO_HIT
         expected = min(*hits, ground)
-        assert found == pytest.approx(expected) or (expected > FAR and np.isinf(found))
+        assert result == pytest.approx(expected) or (expected > FAR and np.isinf(result))
     assert np.isfinite(depth).mean() > 0.5

@@ -1,4 +1,4 @@
-"""Drives: evenly spaced, through both intersections, clear of houses and of other cars."""
+"""Drives: even spacing, both intersections, no collisions with houses or cars."""
 
 import inspect
 from itertools import pairwise
@@ -22,31 +22,31 @@ DRIVES = [(route, number) for route in get_args(Route) for number in range(2)]
 
 
 @pytest.mark.parametrize(("route", "number"), DRIVES)
-def test_drives_pass_every_intersection_at_even_steps(route: Route, number: int) -> None:
-    stops = sample_positions(plan_drives(2, route)[number], 40)
-    steps = [hypot(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(stops)]
+def test_drives_are_evenly_spaced_and_pass_every_intersection(route: Route, number: int) -> None:
+    path = sample_positions(plan_drives(2, route)[number], 40)
+    steps = [hypot(b[0] - a[0], b[1] - a[1]) for a, b in pairwise(path)]
     assert max(steps) < 3.0
     assert min(steps) > 0.95 * max(steps)
     for crossing in ((-SIDE_AT, 0.0), (SIDE_AT, 0.0)):
-        assert min(dist(stop[:2], crossing) for stop in stops) < 4.5
+        assert min(dist(position[:2], crossing) for position in path) < 4.5
 
 
 @pytest.mark.parametrize(("route", "number"), DRIVES)
-def test_cameras_stand_in_the_open_and_away_from_moving_cars(town: Town, route: Route, number: int) -> None:
+def test_cameras_are_outside_solids_and_away_from_moving_cars(town: Town, route: Route, number: int) -> None:
     drive = plan_drives(2, route)[number]
-    stops = sample_positions(drive, 40)
-    poses = np.stack([camera_pose(x, y, heading, mount) for x, y, heading, _ in stops for mount in RIG])
+    path = sample_positions(drive, 40)
+    poses = np.stack([camera_pose(x, y, heading, camera) for x, y, heading, _ in path for camera in RIG])
     assert is_rigid(torch.from_numpy(poses)).all()
     gaps, solids = np.empty(len(poses)), np.empty(len(poses), np.int64)
     closest_surface(town.scene, np.ascontiguousarray(poses[:, :, 3]), gaps, solids)
     assert gaps.min() > 0.3
-    for x, y, _, distance in stops:
-        # On a tour the rig turns left, through where a column would be.
+    for x, y, _, distance in path:
+        # On a tour the rig turns left across the oncoming lane.
         for car in positions(drive, distance / SPEED, "dense" if route == "main" else "light"):
             assert dist((x, y), car[:2]) > 2.9
 
 
-def test_drives_take_turns_in_hour_and_direction() -> None:
+def test_drives_alternate_in_time_of_day_and_direction() -> None:
     drives = plan_drives(6, "main")
     assert [drive.hour for drive in drives] == [*TIMES_OF_DAY, *TIMES_OF_DAY]
     assert {(drive.hour, drive.waypoints[0][0] < 0) for drive in drives} == {
@@ -55,15 +55,16 @@ def test_drives_take_turns_in_hour_and_direction() -> None:
     assert len({drive.name for drive in drives}) == 6
 
 
-def test_exposure_wanders_by_less_than_half_a_stop() -> None:
-    for drive in plan_drives(3, "main"):
-        values = np.array([drive.exposure(stop, camera) for stop in range(30) for camera in range(3)])
+def test_exposure_varies_by_less_than_half_a_stop() -> None:
+    drives = plan_drives(3, "main")
+    for drive in drives:
+        values = np.array([drive.exposure(position, camera) for position in range(30) for camera in range(3)])
         assert values.max() / values.min() > 1.2
         assert values.max() / values.min() < 2.0
 
 
-def test_the_pose_looks_where_the_mount_says() -> None:
-    left, forward, right = (camera_pose(5.0, -1.6, 0.0, mount) for mount in RIG)
+def test_poses_match_the_orientation_of_the_rig_cameras() -> None:
+    left, forward, right = (camera_pose(5.0, -1.6, 0.0, camera) for camera in RIG)
     for pose in (left, forward, right):
         assert pose[2, 2] > 0.0
         assert pose[2, 1] < -0.9
@@ -78,32 +79,34 @@ def test_cars_move_with_time() -> None:
     assert early - late == pytest.approx(7.0)
 
 
-def test_exposure_can_wander_until_it_no_longer_tells_the_hour() -> None:
-    def most_and_least(hour: str, wander: float) -> tuple[float, float]:
-        drive = next(drive for drive in plan_drives(3, "main") if drive.hour == hour)
-        values = [drive.exposure(stop, camera, wander) for stop in range(30) for camera in range(3)]
+def test_large_exposure_jitter_hides_the_time_of_day() -> None:
+    drives = plan_drives(3, "main")
+
+    def extremes(hour: str, jitter: float) -> tuple[float, float]:
+        drive = next(drive for drive in drives if drive.hour == hour)
+        values = [drive.exposure(position, camera, jitter) for position in range(30) for camera in range(3)]
         return max(values), min(values)
 
-    assert most_and_least("noon", 0.3)[0] < most_and_least("overcast", 0.3)[1]
-    assert most_and_least("noon", 1.0)[0] > most_and_least("overcast", 1.0)[1]
-    assert most_and_least("overcast", 1.0)[0] > most_and_least("dusk", 1.0)[1]
+    assert extremes("noon", 0.3)[0] < extremes("overcast", 0.3)[1]
+    assert extremes("noon", 1.0)[0] > extremes("overcast", 1.0)[1]
+    assert extremes("overcast", 1.0)[0] > extremes("dusk", 1.0)[1]
 
 
-def test_dense_traffic_is_a_jam_beside_the_rig_and_elsewhere_in_each_drive() -> None:
-    places = []
-    for drive in plan_drives(6, "main"):
+def test_dense_traffic_is_a_jam_in_the_oncoming_lane_and_differs_by_drive() -> None:
+    sixth_cars, drives = [], plan_drives(6, "main")
+    for drive in drives:
         early, late = (sorted(positions(drive, seconds, "dense")) for seconds in (0.0, 12.0))
         assert {y for _, y, _ in early} == {-LANE if drive.waypoints[0][0] > 0 else LANE}
         for cars in (early, late):
             assert len(cars) >= 10
             assert min(b[0] - a[0] for a, b in pairwise(cars)) > 11.0
-        places.append(early[5][0])
-    assert len({round(place, 1) for place in places}) == 6
+        sixth_cars.append(early[5][0])
+    assert len({round(x, 1) for x in sixth_cars}) == 6
 
 
-def test_a_route_or_traffic_that_there_is_not_is_refused() -> None:
+def test_an_unknown_route_or_traffic_raises() -> None:
     with pytest.raises(CaptureError, match="route 'ring' is none of main, tour; choose one of them"):
-        inspect.unwrap(plan_drives)(1, "ring")  # as without the type checks of tests
+        inspect.unwrap(plan_drives)(1, "ring")  # without the type checks of the tests
     (drive,) = plan_drives(1, "main")
     with pytest.raises(CaptureError, match="traffic 'none' is none of light, dense; choose one of them"):
         inspect.unwrap(positions)(drive, 0.0, "none")

@@ -1,4 +1,4 @@
-"""A sample on disk: read as any capture, its poses, points, masks and map true; the committed one repeats."""
+"""Samples on disk: correct poses, points, masks and map; the committed sample is reproduced."""
 
 import json
 from dataclasses import replace
@@ -43,7 +43,7 @@ def mini_city(repository: Path) -> Path:
     return repository / "data_samples" / "mini_city"
 
 
-def test_it_reads_as_a_capture(small: Path) -> None:
+def test_the_sample_reads_as_a_capture(small: Path) -> None:
     capture = read_transforms(small)
     assert capture.is_metric
     assert [len(indices) for indices in capture.segments.values()] == [9, 9, 9]
@@ -55,27 +55,27 @@ def test_it_reads_as_a_capture(small: Path) -> None:
     assert 0.3 < usable.min() < 1.0
 
 
-def test_each_drive_is_displaced_as_one_and_the_truth_is_beside_it(small: Path) -> None:
+def test_each_segment_is_displaced_rigidly_and_true_poses_are_written(small: Path) -> None:
     noisy, true = (
         torch.tensor([frame.camera_to_world for frame in read_transforms(small / name).frames]).double()
         for name in ("transforms.json", TRUE_TRANSFORMS)
     )
-    shots = plan_views(SMALL)
-    assert torch.allclose(true, torch.tensor([shot.pose for shot in shots]).double(), atol=1e-7)
-    offsets = []
+    views = plan_views(SMALL)
+    assert torch.allclose(true, torch.tensor([view.pose for view in views]).double(), atol=1e-7)
+    translations = []
     for drive in range(3):
         part = slice(9 * drive, 9 * drive + 9)
-        turns = noisy[part, :, :3] @ true[part, :, :3].transpose(1, 2)
-        assert torch.allclose(turns, turns[:1].expand_as(turns), atol=1e-6)
-        angle = torch.acos(((turns[0].trace() - 1) / 2).clamp(-1, 1))
+        rotations = noisy[part, :, :3] @ true[part, :, :3].transpose(1, 2)
+        assert torch.allclose(rotations, rotations[:1].expand_as(rotations), atol=1e-6)
+        angle = torch.acos(((rotations[0].trace() - 1) / 2).clamp(-1, 1))
         assert angle.item() == pytest.approx(radians(1.0), rel=1e-3)
-        shift = (noisy[part, :, 3] - true[part, :, 3]).mean(0)
-        assert shift.norm().item() == pytest.approx(0.4, rel=1e-3)
-        offsets.append(shift)
-    assert not torch.allclose(offsets[0], offsets[1], atol=0.05)
+        translation = (noisy[part, :, 3] - true[part, :, 3]).mean(0)
+        assert translation.norm().item() == pytest.approx(0.4, rel=1e-3)
+        translations.append(translation)
+    assert not torch.allclose(translations[0], translations[1], atol=0.05)
 
 
-def test_points_lie_on_surfaces(town: Town, small: Path) -> None:
+def test_points_are_on_surfaces(town: Town, small: Path) -> None:
     cloud = read_transforms(small).read_sparse_points()
     assert cloud is not None
     assert len(cloud) > 100
@@ -84,14 +84,14 @@ def test_points_lie_on_surfaces(town: Town, small: Path) -> None:
     assert np.abs(gaps).max() < 1e-4
 
 
-def test_the_photograph_in_the_file_is_what_the_written_pose_sees(town: Town, small: Path) -> None:
-    shot = plan_views(SMALL)[4]
-    stored = read_image(small / "images" / f"{shot.name}.jpg").astype(float) / 255
-    seen = render_view(town, shot, SMALL).color.numpy()
-    assert np.abs(stored - seen).mean() < 0.04
+def test_images_match_renderings_from_the_written_poses(town: Town, small: Path) -> None:
+    view = plan_views(SMALL)[4]
+    stored = read_image(small / "images" / f"{view.name}.jpg").astype(float) / 255
+    rendering = render_view(town, view, SMALL).color.numpy()
+    assert np.abs(stored - rendering).mean() < 0.04
 
 
-def test_the_map_has_the_streets_where_the_town_has_them() -> None:
+def test_the_osm_extract_matches_the_streets() -> None:
     root = ElementTree.fromstring(osm_xml())
     nodes = {node.get("id"): (float(node.get("lat", "")), float(node.get("lon", ""))) for node in root.iter("node")}
     ways = [[nd.get("ref") for nd in way.iter("nd")] for way in root.iter("way")]
@@ -103,7 +103,7 @@ def test_the_map_has_the_streets_where_the_town_has_them() -> None:
     assert geodetic_to_enu(longitude, latitude, GEO_ORIGIN) == pytest.approx(first, abs=1e-3)
 
 
-def test_photographs_know_where_on_earth_they_were_taken(mini_city: Path) -> None:
+def test_gps_matches_the_poses(mini_city: Path) -> None:
     capture = read_transforms(mini_city)
     assert capture.geo_origin is not None
     for frame in capture.frames:
@@ -112,7 +112,7 @@ def test_photographs_know_where_on_earth_they_were_taken(mini_city: Path) -> Non
         assert position == pytest.approx([row[3] for row in frame.camera_to_world], abs=1e-3)
 
 
-def test_the_command_names_what_differs_from_the_default() -> None:
+def test_the_command_lists_non_default_options() -> None:
     assert command(SampleSpec(), "OUT") == "blocknerf sample OUT"
     assert (
         command(replace(SampleSpec(), positions=5, route="tour"), "OUT")
@@ -120,42 +120,43 @@ def test_the_command_names_what_differs_from_the_default() -> None:
     )
 
 
-def test_a_folder_of_something_else_is_no_sample(tmp_path: Path) -> None:
+def test_other_folders_are_not_samples(tmp_path: Path) -> None:
     assert read_spec(tmp_path) is None
     (tmp_path / "transforms.json").write_text(json.dumps({"source": "elsewhere", "frames": []}))
     assert read_spec(tmp_path) is None
 
 
-def test_the_committed_sample_is_small_and_made_by_the_command_in_its_readme(mini_city: Path) -> None:
+def test_the_committed_sample_is_small_and_matches_its_readme(mini_city: Path) -> None:
     assert sum(file.stat().st_size for file in mini_city.rglob("*") if file.is_file()) < 3_000_000
     assert read_spec(mini_city) == SampleSpec()
     assert (mini_city / "README.md").read_text() == readme(SampleSpec())
     assert "    blocknerf sample data_samples/mini_city\n" in readme(SampleSpec())
     assert (mini_city / "streets.osm").read_text() == osm_xml()
     names = {file.stem for file in (mini_city / "images").iterdir()}
-    assert names == {shot.name for shot in plan_views(SampleSpec())}
+    views = plan_views(SampleSpec())
+    assert names == {view.name for view in views}
 
 
-def test_the_committed_sample_repeats(town: Town, mini_city: Path, tmp_path: Path) -> None:
-    spec, shots = SampleSpec(), plan_views(SampleSpec())
-    # One photograph of each camera and hour: all of them take a minute, these a second.
-    chosen = [shots[i] for i in (0, 139, 341)]
+def test_the_committed_sample_is_reproduced(town: Town, mini_city: Path, tmp_path: Path) -> None:
+    spec, views = SampleSpec(), plan_views(SampleSpec())
+    # One image per camera and time of day: 1 s instead of 1 min for all.
+    selected = [views[i] for i in (0, 139, 341)]
     written = {entry["file_path"]: entry for entry in json.loads((mini_city / "transforms.json").read_text())["frames"]}
-    for shot in chosen:
-        pose = np.array(shot.pose) * np.array([1.0, -1.0, -1.0, 1.0])
-        np.testing.assert_array_equal(written[f"images/{shot.name}.jpg"]["transform_matrix"][:3], pose.tolist())
-    for shot in chosen:
-        taken = write_view(town, tmp_path, shot, spec)
-        assert taken.mask == written[f"images/{shot.name}.jpg"]["mask_path"]
-        compare_files(mini_city, tmp_path, f"images/{shot.name}.jpg")
-        compare_files(mini_city, tmp_path, taken.mask)
+    for view in selected:
+        pose = np.array(view.pose) * np.array([1.0, -1.0, -1.0, 1.0])
+        np.testing.assert_array_equal(written[f"images/{view.name}.jpg"]["transform_matrix"][:3], pose.tolist())
+    for view in selected:
+        buffers = write_view(town, tmp_path, view, spec)
+        assert buffers.mask == written[f"images/{view.name}.jpg"]["mask_path"]
+        compare_files(mini_city, tmp_path, f"images/{view.name}.jpg")
+        compare_files(mini_city, tmp_path, buffers.mask)
 
 
-def compare_files(committed: Path, fresh: Path, name: str) -> None:
-    same = json.loads((committed / "transforms.json").read_text())["written_with"] == encoders()
-    if same:
-        assert (committed / name).read_bytes() == (fresh / name).read_bytes(), name
+def compare_files(committed: Path, written: Path, name: str) -> None:
+    same_encoders = json.loads((committed / "transforms.json").read_text())["written_with"] == encoders()
+    if same_encoders:
+        assert (committed / name).read_bytes() == (written / name).read_bytes(), name
     else:
-        # Another encoder writes other bytes for the same pixels; after decoding they may differ by rounding.
-        first, second = (read_image(folder / name).astype(int) for folder in (committed, fresh))
+        # Other encoders write other bytes; decoded pixels may differ by rounding.
+        first, second = (read_image(folder / name).astype(int) for folder in (committed, written))
         assert np.abs(first - second).mean() < 2.0, name

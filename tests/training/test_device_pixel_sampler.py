@@ -1,4 +1,4 @@
-"""Pixels drawn on a device: those of the photographs, never a masked one, in shapes that never change."""
+"""Pixel sampling on a device: correct colors, no masked pixels, fixed shapes, no synchronization."""
 
 import dataclasses
 from typing import Any
@@ -17,32 +17,32 @@ from blocknerf.training.pixel_sampler import MAX_REDRAWS, PixelBatch
 BYTES = 24 * 16 * 3
 
 
-def source(capture: Capture, device: str = "cpu", **choices: Any) -> DevicePixelSampler:
-    settings = {
+def make_sampler(capture: Capture, device: str = "cpu", **options: Any) -> DevicePixelSampler:
+    defaults = {
         "downscale": 1,
         "budget_bytes": 1 << 24,
         "seed": 0,
         "use_depth": capture.sparse_points is not None,
-        **choices,
+        **options,
     }
-    return DevicePixelSampler(capture, range(len(capture)), device=device, **settings)
+    return DevicePixelSampler(capture, range(len(capture)), device=device, **defaults)
 
 
-def drawn(pixels: DevicePixelSampler, step: int, rays: int, depth_rays: int = 0) -> PixelBatch:
+def draw_batch(pixels: DevicePixelSampler, step: int, rays: int, depth_rays: int = 0) -> PixelBatch:
     pixels.prefetch(step)
     return pixels.draw(torch.Generator().manual_seed(step), rays, depth_rays)
 
 
-def shown(capture: Capture, batch: PixelBatch, downscale: int = 1) -> torch.Tensor:
-    """The colors that the photographs have at a batch's pixels."""
-    pictures = [torch.from_numpy(capture.read_image(index, downscale)) / 255.0 for index in range(len(capture))]
-    places = zip(batch.frames.tolist(), batch.pixels.tolist(), strict=True)
-    return torch.stack([pictures[frame][int(y), int(x)] for frame, (x, y) in places])
+def image_colors(capture: Capture, batch: PixelBatch, downscale: int = 1) -> torch.Tensor:
+    """Return the image colors at a batch's pixels."""
+    images = [torch.from_numpy(capture.read_image(index, downscale)) / 255.0 for index in range(len(capture))]
+    positions = zip(batch.frames.tolist(), batch.pixels.tolist(), strict=True)
+    return torch.stack([images[frame][int(y), int(x)] for frame, (x, y) in positions])
 
 
 @pytest.fixture
 def measured(ball: Any, tmp_path: Any) -> Capture:
-    """The masked photographs, with points on the ball."""
+    """The masked capture, with points on the ball."""
     for name in ("images", "clean", "masks"):
         (tmp_path / name).symlink_to(ball.masked.image_dir / name, target_is_directory=True)
     directions = np.random.default_rng(0).normal(size=(3000, 3))
@@ -52,14 +52,14 @@ def measured(ball: Any, tmp_path: Any) -> Capture:
 
 
 @pytest.mark.parametrize("downscale", [1, 2, 3])
-def test_colors_are_those_of_the_photographs(ball: Any, downscale: int) -> None:
-    batch = drawn(source(ball.clean, downscale=downscale), 0, 300)
-    assert torch.equal(batch.colors, shown(ball.clean, batch, downscale))
+def test_colors_match_the_images(ball: Any, downscale: int) -> None:
+    batch = draw_batch(make_sampler(ball.clean, downscale=downscale), 0, 300)
+    assert torch.equal(batch.colors, image_colors(ball.clean, batch, downscale))
     assert (len(batch.depths), len(batch.sky)) == (0, 0)
 
 
-def test_pixels_are_centers_inside_the_picture_and_cover_it(ball: Any) -> None:
-    batch = drawn(source(ball.clean), 0, 20_000)
+def test_pixels_are_pixel_centers_and_cover_the_image(ball: Any) -> None:
+    batch = draw_batch(make_sampler(ball.clean), 0, 20_000)
     assert torch.equal(batch.pixels % 1.0, torch.full((20_000, 2), 0.5))
     assert batch.pixels.amin(0).tolist() == [0.5, 0.5]
     assert batch.pixels.amax(0).tolist() == [23.5, 15.5]
@@ -67,111 +67,111 @@ def test_pixels_are_centers_inside_the_picture_and_cover_it(ball: Any) -> None:
     assert (counts / 20_000 - 1.0 / len(ball.clean)).abs().max() < 0.01
 
 
-def test_masked_pixels_are_never_drawn_and_no_ray_is_given_up(ball: Any) -> None:
-    batch = drawn(source(ball.masked), 0, 4000)
-    usable = [ball.masked.read_mask(index) for index in range(len(ball.masked))]
-    places = zip(batch.frames.tolist(), batch.pixels.tolist(), strict=True)
-    assert all(usable[frame][int(y), int(x)] for frame, (x, y) in places)
+def test_masked_pixels_are_not_drawn_and_the_batch_is_full(ball: Any) -> None:
+    batch = draw_batch(make_sampler(ball.masked), 0, 4000)
+    masks = [ball.masked.read_mask(index) for index in range(len(ball.masked))]
+    positions = zip(batch.frames.tolist(), batch.pixels.tolist(), strict=True)
+    assert all(masks[frame][int(y), int(x)] for frame, (x, y) in positions)
     assert len(batch.frames) == 4000
 
 
-def test_the_spare_pixel_stands_in_where_all_draws_are_masked(ball: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    nearly_all = np.zeros((16, 24), np.bool_)
-    nearly_all[3, 7] = nearly_all[9, 2] = nearly_all[12, 20] = True
-    monkeypatch.setattr(Capture, "read_mask", lambda *_: nearly_all)
-    batch = drawn(source(ball.masked), 0, 400)
-    share = float((batch.pixels == torch.tensor([2.5, 9.5])).all(-1).float().mean())
-    assert {tuple(place) for place in batch.pixels.tolist()} == {(7.5, 3.5), (2.5, 9.5), (20.5, 12.5)}
-    assert share > (1.0 - 3.0 / 384) ** (1 + MAX_REDRAWS) - 0.05
+def test_fallback_pixel_is_used_if_all_draws_are_masked(ball: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    mask = np.zeros((16, 24), np.bool_)
+    mask[3, 7] = mask[9, 2] = mask[12, 20] = True
+    monkeypatch.setattr(Capture, "read_mask", lambda *_: mask)
+    batch = draw_batch(make_sampler(ball.masked), 0, 400)
+    fallback_fraction = float((batch.pixels == torch.tensor([2.5, 9.5])).all(-1).float().mean())
+    assert {tuple(position) for position in batch.pixels.tolist()} == {(7.5, 3.5), (2.5, 9.5), (20.5, 12.5)}
+    assert fallback_fraction > (1.0 - 3.0 / 384) ** (1 + MAX_REDRAWS) - 0.05
 
 
-def test_a_step_gives_its_pixels_whatever_came_before(ball: Any) -> None:
+def test_pixels_do_not_depend_on_earlier_steps(ball: Any) -> None:
     for budget in (1 << 24, 3 * BYTES):
-        walked, fresh = source(ball.clean, budget_bytes=budget), source(ball.clean, budget_bytes=budget)
+        used, new = make_sampler(ball.clean, budget_bytes=budget), make_sampler(ball.clean, budget_bytes=budget)
         for step in (0, 99, 130, 701):
-            drawn(walked, step, 16)
-        one, other = drawn(walked, 450, 200), drawn(fresh, 450, 200)
+            draw_batch(used, step, 16)
+        actual, expected = draw_batch(used, 450, 200), draw_batch(new, 450, 200)
         for field in dataclasses.fields(PixelBatch):
-            assert torch.equal(getattr(one, field.name), getattr(other, field.name))
+            assert torch.equal(getattr(actual, field.name), getattr(expected, field.name))
 
 
-def test_the_window_moves_within_the_same_memory(ball: Any) -> None:
-    pixels = source(ball.clean, budget_bytes=3 * BYTES)
+def test_window_advances_in_place(ball: Any) -> None:
+    pixels = make_sampler(ball.clean, budget_bytes=3 * BYTES)
     pixels.prefetch(0)
-    places = [value.data_ptr() for value in vars(pixels).values() if isinstance(value, torch.Tensor)]
-    colors, seen = pixels._cache.colors.data_ptr(), set()
-    for turn in range(len(ball.clean)):
-        batch = drawn(pixels, turn * ROTATE_STEPS, 60)
+    addresses = [value.data_ptr() for value in vars(pixels).values() if isinstance(value, torch.Tensor)]
+    colors, drawn_frames = pixels._cache.colors.data_ptr(), set()
+    for rotation in range(len(ball.clean)):
+        batch = draw_batch(pixels, rotation * ROTATE_STEPS, 60)
         assert len(set(batch.frames.tolist())) <= 3
-        assert torch.equal(batch.colors, shown(ball.clean, batch))
-        seen |= set(batch.frames.tolist())
-    assert seen == set(range(len(ball.clean)))
-    assert places == [value.data_ptr() for value in vars(pixels).values() if isinstance(value, torch.Tensor)]
+        assert torch.equal(batch.colors, image_colors(ball.clean, batch))
+        drawn_frames |= set(batch.frames.tolist())
+    assert drawn_frames == set(range(len(ball.clean)))
+    assert addresses == [value.data_ptr() for value in vars(pixels).values() if isinstance(value, torch.Tensor)]
     assert colors == pixels._cache.colors.data_ptr()
 
 
-def test_the_first_rays_go_through_measured_points(measured: Capture) -> None:
-    pixels = source(measured)
-    batch = drawn(pixels, 0, 400, 100)
+def test_first_rays_go_through_measured_points(measured: Capture) -> None:
+    pixels = make_sampler(measured)
+    batch = draw_batch(pixels, 0, 400, 100)
     assert (len(batch.depths), len(batch.frames)) == (100, 400)
     assert (batch.depths > 0.0).all()
-    assert torch.equal(batch.colors, shown(measured, batch))
+    assert torch.equal(batch.colors, image_colors(measured, batch))
     rays = pixels.cameras.rays(batch.frames[:100], batch.pixels[:100])
     ends = rays.origins + batch.depths[:, None] * rays.directions
     assert torch.allclose(ends.norm(dim=-1), torch.ones(100), atol=1e-3)
 
 
-def test_a_point_that_has_left_the_picture_gives_its_ray_to_an_ordinary_pixel(measured: Capture) -> None:
-    pixels = source(measured)
+def test_ray_of_a_point_outside_the_image_uses_a_random_pixel(measured: Capture) -> None:
+    pixels = make_sampler(measured)
     pixels.prefetch(0)
-    away = pixels.input_cameras.camera_to_world.clone()
-    away[:8, :, :3] *= -1.0  # half of the cameras look away
-    held = pixels.cameras.camera_to_world.data_ptr()
-    pixels.set_cameras(dataclasses.replace(pixels.input_cameras, camera_to_world=away))
-    assert pixels.cameras.camera_to_world.data_ptr() == held
-    assert not torch.equal(pixels.input_cameras.camera_to_world, away)
-    batch = drawn(pixels, 0, 400, 200)
-    lost = batch.depths == 0.0
-    assert (batch.frames[:200] < 8)[lost].float().mean() > 0.4  # such a ray goes to any photograph
-    assert (batch.frames[:200][~lost] >= 8).all()
-    assert torch.equal(batch.colors, shown(measured, batch))
-    assert 60 < int(lost.sum()) < 140
+    poses = pixels.input_cameras.camera_to_world.clone()
+    poses[:8, :, :3] *= -1.0  # half of the cameras look away
+    address = pixels.cameras.camera_to_world.data_ptr()
+    pixels.set_cameras(dataclasses.replace(pixels.input_cameras, camera_to_world=poses))
+    assert pixels.cameras.camera_to_world.data_ptr() == address
+    assert not torch.equal(pixels.input_cameras.camera_to_world, poses)
+    batch = draw_batch(pixels, 0, 400, 200)
+    unmeasured = batch.depths == 0.0
+    assert (batch.frames[:200] < 8)[unmeasured].float().mean() > 0.4  # such a ray may use any image
+    assert (batch.frames[:200][~unmeasured] >= 8).all()
+    assert torch.equal(batch.colors, image_colors(measured, batch))
+    assert 60 < int(unmeasured.sum()) < 140
 
 
-def test_without_points_in_the_window_no_depth_is_measured(measured: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_depths_are_zero_without_visible_points(measured: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         Cameras, "project", lambda self, points, *_: (points[:, :2], points[:, 2], torch.zeros(len(points)).bool())
     )
-    batch = drawn(source(measured), 0, 50, 20)
+    batch = draw_batch(make_sampler(measured), 0, 50, 20)
     assert torch.equal(batch.depths, torch.zeros(20))
-    assert torch.equal(batch.colors, shown(measured, batch))
+    assert torch.equal(batch.colors, image_colors(measured, batch))
 
 
-def test_sky_is_known_where_masks_show_it(ball: Any) -> None:
+def test_sky_labels_match_the_sky_masks(ball: Any) -> None:
     frames = tuple(
         dataclasses.replace(frame, mask=None, sky_mask=frame.mask if i else None)
         for i, frame in enumerate(ball.masked.frames)
     )
     capture = dataclasses.replace(ball.masked, frames=frames)
-    batch = drawn(source(capture), 0, 2000)
-    white = [capture.read_sky_mask(index) for index in range(len(capture))]
+    batch = draw_batch(make_sampler(capture), 0, 2000)
+    sky_masks = [capture.read_sky_mask(index) for index in range(len(capture))]
     for frame, (x, y), sky in zip(batch.frames.tolist(), batch.pixels.tolist(), batch.sky.tolist(), strict=True):
-        assert sky == (int(white[frame][int(y), int(x)]) if frame else -1)
+        assert sky == (int(sky_masks[frame][int(y), int(x)]) if frame else -1)
 
 
-@pytest.mark.parametrize("what", ["masked", "measured"])
-def test_nothing_that_is_drawn_is_looked_at(what: str, ball: Any, measured: Capture) -> None:
-    """On no device there is nothing to look at; on a GPU it would have to be waited for."""
-    capture = measured if what == "measured" else ball.masked
-    pixels = source(capture, device="meta")
-    batch = drawn(pixels, 0, 64, 16)
+@pytest.mark.parametrize("kind", ["masked", "measured"])
+def test_drawing_does_not_synchronize(kind: str, ball: Any, measured: Capture) -> None:
+    """The meta device has no values, so every operation that would synchronize fails."""
+    capture = measured if kind == "measured" else ball.masked
+    pixels = make_sampler(capture, device="meta")
+    batch = draw_batch(pixels, 0, 64, 16)
     assert batch.colors.shape == (64, 3)
     assert {getattr(batch, field.name).device.type for field in dataclasses.fields(batch)} == {"meta"}
 
 
-def test_all_is_made_where_the_photographs_are(measured: Capture) -> None:
-    pixels = source(measured)
+def test_batch_is_on_the_device_of_the_images(measured: Capture) -> None:
+    pixels = make_sampler(measured)
     pixels.prefetch(0)
     with torch.device("meta"):
-        batch = drawn(pixels, 0, 64, 16)
+        batch = draw_batch(pixels, 0, 64, 16)
     assert {getattr(batch, field.name).device.type for field in dataclasses.fields(batch)} == {"cpu"}

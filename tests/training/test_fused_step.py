@@ -1,4 +1,4 @@
-"""Whole steps by the kernels for a GPU, which Triton interprets, beside the same steps by the processor's."""
+"""Compare training steps with the Triton kernels, run by the interpreter, to steps with the CPU kernels."""
 
 import copy
 from collections.abc import Callable
@@ -16,51 +16,48 @@ from tests.kernels.interpreted import needs_triton
 from tests.training.test_trainer_on_device import MakeTrainer, on_device
 
 RAYS = 24
-CLOSE_IN_DB = 0.1
+TOLERANCE_DB = 0.1
 
 
 @pytest.fixture
-def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
-    """From its call on, the kernels that `auto` takes on a GPU are taken here."""
-    chosen, used = backends._chosen, set()
+def use_gpu_kernels(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+    """Return a function that makes `auto` choose the GPU kernels from then on."""
+    original = backends._resolve_backend
 
     def choose(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
-        taken = "triton" if backend == "auto" and "triton" in OPERATIONS[operation] and dtype == torch.float32 else ""
-        used.add((operation, taken))
-        return taken or chosen(operation, backend, device, dtype)
+        triton = "triton" if backend == "auto" and "triton" in OPERATIONS[operation] and dtype == torch.float32 else ""
+        return triton or original(operation, backend, device, dtype)
 
-    return lambda: monkeypatch.setattr(backends, "_chosen", choose)
+    return lambda: monkeypatch.setattr(backends, "_resolve_backend", choose)
 
 
 @needs_triton
-def test_a_step_learns_the_same(ball: Any, trainer_of: MakeTrainer, as_on_a_gpu: Callable[[], None]) -> None:
-    native, fused = (on_device(trainer_of(ball.masked, steps=20, rays=RAYS)) for _ in range(2))
-    for network in (fused.field.base, *fused.field.proposals, fused.field.visibility_net):
+def test_step_matches_cpu_kernels(ball: Any, make_trainer: MakeTrainer, use_gpu_kernels: Callable[[], None]) -> None:
+    numba, triton = (on_device(make_trainer(ball.masked, steps=20, rays=RAYS)) for _ in range(2))
+    for network in (triton.field.base, *triton.field.proposals, triton.field.visibility_net):
         network.half_table = network.table.detach().half()
-    fused = Trainer(fused.field, fused.pixels, fused.exposures, fused.config)
-    expected = native.train_step().loss
-    as_on_a_gpu()
-    assert fused.train_step().loss == pytest.approx(expected, rel=1e-3)
-    for name, value in fused.optimizer.exp_avg.items():
-        # The first moment after one step is the gradient, but for a factor.
-        truth = native.optimizer.exp_avg[name].double()
-        assert float((value.double() - truth).norm() / truth.norm()) < 3e-2, name
-    assert torch.equal(fused.field.base.half_table, fused.field.base.table.detach().half())
+    triton = Trainer(triton.field, triton.pixels, triton.exposures, triton.config)
+    expected = numba.train_step().loss
+    use_gpu_kernels()
+    assert triton.train_step().loss == pytest.approx(expected, rel=1e-3)
+    for name, value in triton.optimizer.exp_avg.items():
+        # The first moment after one step is the gradient times a constant.
+        gradient = numba.optimizer.exp_avg[name].double()
+        assert float((value.double() - gradient).norm() / gradient.norm()) < 3e-2, name
+    assert torch.equal(triton.field.base.half_table, triton.field.base.table.detach().half())
 
 
 @needs_triton
-def test_a_block_looks_the_same_wherever_it_is_rendered(
-    ball: Any, trained_clean: Trainer, as_on_a_gpu: Callable[[], None]
-) -> None:
+def test_rendering_matches_cpu_kernels(ball: Any, trained_clean: Trainer, use_gpu_kernels: Callable[[], None]) -> None:
     field = copy.deepcopy(trained_clean.field).eval().requires_grad_(False)
-    # At a quarter of the size: the interpreter takes its time.
-    truth = torch.from_numpy(ball.clean.read_image(3, 4)).float() / 255.0
+    # A quarter of the size, since the interpreter is slow.
+    target = torch.from_numpy(ball.clean.read_image(3, 4)).float() / 255.0
     cameras = ball.clean.cameras().scaled(0.25)
     scores = []
-    for change in (lambda: None, as_on_a_gpu):
-        change()
-        picture = render_image(field, cameras.generate_rays(3), field.mean_appearance_code(), 0.01)
-        scores.append(float(psnr(picture.color, truth)))
-    print(f"PSNR by the processor's kernels and by a GPU's: {scores[0]:.3f} and {scores[1]:.3f} dB")
+    for select_kernels in (lambda: None, use_gpu_kernels):
+        select_kernels()
+        rendering = render_image(field, cameras.generate_rays(3), field.mean_appearance_code(), 0.01)
+        scores.append(float(psnr(rendering.color, target)))
+    print(f"PSNR: {scores[0]:.3f} dB with CPU kernels, {scores[1]:.3f} dB with GPU kernels")
     assert scores[0] > 15.0
-    assert abs(scores[0] - scores[1]) < CLOSE_IN_DB
+    assert abs(scores[0] - scores[1]) < TOLERANCE_DB

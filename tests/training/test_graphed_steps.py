@@ -1,4 +1,4 @@
-"""Which steps are recorded and which replayed, on a GPU that is not there."""
+"""Capture and replay of steps as CUDA graphs, with a fake GPU."""
 
 import contextlib
 from collections.abc import Iterator
@@ -11,65 +11,69 @@ import torch
 from blocknerf.training.graphed_steps import WARM_UP, GraphedSteps, StepVariant
 from tests.absent import stand_in
 
-LEARNING, RESTING = (
+WITH_PROPOSALS, WITHOUT_PROPOSALS = (
     StepVariant(trains_proposals=True, fades_levels=False),
     StepVariant(trains_proposals=False, fades_levels=False),
 )
 
 
-class Machine:
-    """Keeps the seeds that steps are taken with; while it records, nothing is done but remembered."""
+class FakeGpu:
+    """Records each step with its seed; during capture, steps are only stored in the graph."""
 
     def __init__(self) -> None:
         self.generator = torch.Generator()
-        self.done: list[tuple[str, StepVariant, int]] = []
-        self.recording: list[StepVariant] | None = None
+        self.executed: list[tuple[str, StepVariant, int]] = []
+        self.captured: list[StepVariant] | None = None
         self.pools: list[Any] = []
         self.registered: list[Any] = []
 
-    def take(self, kind: StepVariant) -> None:
-        if self.recording is None:
-            self.done.append(("taken", kind, self.generator.initial_seed()))
+    def step(self, variant: StepVariant) -> None:
+        if self.captured is None:
+            self.executed.append(("eager", variant, self.generator.initial_seed()))
         else:
-            self.recording.append(kind)
+            self.captured.append(variant)
 
     def graph(self) -> Any:
-        graph = SimpleNamespace(kinds=[], pool=lambda: "the pool", register_generator_state=self.registered.append)
-        graph.replay = lambda: self.done.extend(("replayed", k, self.generator.initial_seed()) for k in graph.kinds)
+        graph = SimpleNamespace(variants=[], pool=lambda: "the pool", register_generator_state=self.registered.append)
+        graph.replay = lambda: self.executed.extend(
+            ("replay", v, self.generator.initial_seed()) for v in graph.variants
+        )
         return graph
 
     @contextlib.contextmanager
-    def record(self, graph: Any, *, pool: Any, **_: Any) -> Iterator[None]:
+    def capture(self, graph: Any, *, pool: Any, **_: Any) -> Iterator[None]:
         self.pools.append(pool)
-        self.recording = graph.kinds
+        self.captured = graph.variants
         yield
-        self.recording = None
+        self.captured = None
 
 
 @pytest.fixture
-def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
-    machine = Machine()
-    stand_in(monkeypatch, machine.graph)
-    monkeypatch.setattr(torch.cuda, "graph", machine.record)
-    return machine
+def gpu(monkeypatch: pytest.MonkeyPatch) -> FakeGpu:
+    fake = FakeGpu()
+    stand_in(monkeypatch, fake.graph)
+    monkeypatch.setattr(torch.cuda, "graph", fake.capture)
+    return fake
 
 
-def test_each_kind_is_taken_a_few_times_and_then_replayed(machine: Machine) -> None:
-    steps = GraphedSteps(machine.take, machine.generator)
-    order = [LEARNING] * (WARM_UP + 2) + [RESTING, LEARNING] * (WARM_UP + 2)
-    for seed, kind in enumerate(order):
-        steps.train_step(kind, seed)
-    # Every step is done once, in its turn and with its seed: recording one leaves no trace.
-    assert [(kind, seed) for _, kind, seed in machine.done] == [(kind, seed) for seed, kind in enumerate(order)]
-    for kind in (LEARNING, RESTING):
-        ways = [way for way, each, _ in machine.done if each == kind]
-        assert ways == ["taken"] * WARM_UP + ["replayed"] * (len(ways) - WARM_UP)
+def test_each_variant_is_replayed_after_warm_up(gpu: FakeGpu) -> None:
+    steps = GraphedSteps(gpu.step, gpu.generator)
+    order = [WITH_PROPOSALS] * (WARM_UP + 2) + [WITHOUT_PROPOSALS, WITH_PROPOSALS] * (WARM_UP + 2)
+    for seed, variant in enumerate(order):
+        steps.train_step(variant, seed)
+    # Every step runs once, in order and with its seed; capturing runs nothing.
+    assert [(variant, seed) for _, variant, seed in gpu.executed] == [
+        (variant, seed) for seed, variant in enumerate(order)
+    ]
+    for variant in (WITH_PROPOSALS, WITHOUT_PROPOSALS):
+        modes = [mode for mode, executed, _ in gpu.executed if executed == variant]
+        assert modes == ["eager"] * WARM_UP + ["replay"] * (len(modes) - WARM_UP)
 
 
-def test_graphs_share_memory_and_draw_from_the_generator(machine: Machine) -> None:
-    steps = GraphedSteps(machine.take, machine.generator)
-    for kind in (LEARNING, RESTING):
+def test_graphs_share_a_memory_pool_and_the_generator(gpu: FakeGpu) -> None:
+    steps = GraphedSteps(gpu.step, gpu.generator)
+    for variant in (WITH_PROPOSALS, WITHOUT_PROPOSALS):
         for seed in range(WARM_UP + 3):
-            steps.train_step(kind, seed)
-    assert machine.pools == [None, "the pool"]
-    assert machine.registered == [machine.generator] * 2
+            steps.train_step(variant, seed)
+    assert gpu.pools == [None, "the pool"]
+    assert gpu.registered == [gpu.generator] * 2

@@ -13,17 +13,17 @@ def histogram(rays: int, bins: int, seed: int) -> RayHistogram:
     return RayHistogram(s_edges=edges, weights=weights / weights.sum(-1, keepdim=True))
 
 
-def test_untrusted_rays_leave_no_trace_in_the_color_loss():
+def test_photometric_ignores_outliers():
     color = torch.rand(4, 3, requires_grad=True)
-    target, trusted = torch.rand(4, 3), torch.tensor([True, False, True, True])
-    loss = losses.photometric(color, target, trusted)
-    assert torch.isclose(loss, losses.photometric(color[trusted], target[trusted]))
+    target, inliers = torch.rand(4, 3), torch.tensor([True, False, True, True])
+    loss = losses.photometric(color, target, inliers)
+    assert torch.isclose(loss, losses.photometric(color[inliers], target[inliers]))
     loss.backward()
     assert (color.grad[1] == 0).all()
-    assert (color.grad[trusted] != 0).all()
+    assert (color.grad[inliers] != 0).all()
 
 
-def test_no_trusted_ray_at_all_is_no_loss():
+def test_photometric_without_inliers_is_zero():
     color = torch.rand(4, 3, requires_grad=True)
     loss = losses.photometric(color, torch.rand(4, 3), torch.zeros(4, dtype=torch.bool))
     loss.backward()
@@ -31,20 +31,20 @@ def test_no_trusted_ray_at_all_is_no_loss():
     assert (color.grad == 0).all()
 
 
-@pytest.mark.parametrize(("share", "count"), [(0.0, 0), (0.1, 10), (0.25, 25), (1.0, 100)])
-def test_outlying_rays_are_that_share_and_the_worst(share, count):
+@pytest.mark.parametrize(("fraction", "count"), [(0.0, 0), (0.1, 10), (0.25, 25), (1.0, 100)])
+def test_outliers_are_the_fraction_with_the_largest_errors(fraction, count):
     errors = torch.rand(100, generator=torch.Generator().manual_seed(0))
-    outlier_mask = losses.outlier_mask(errors, share)
+    outlier_mask = losses.outlier_mask(errors, fraction)
     assert int(outlier_mask.sum()) == count
     if 0 < count < 100:
         assert errors[outlier_mask].min() > errors[~outlier_mask].max()
 
 
-def test_equal_errors_are_no_outliers():
+def test_equal_errors_are_not_outliers():
     assert not losses.outlier_mask(torch.ones(8), 0.5).any()
 
 
-def test_the_code_prior_is_the_mean_square_and_knows_fields_without_codes():
+def test_appearance_reg_is_the_mean_square_and_supports_empty_codes():
     codes = torch.tensor([[1.0, 2.0], [3.0, 0.0]], requires_grad=True)
     assert float(losses.appearance_reg(codes.detach())) == 3.5
     empty = torch.zeros(5, 0, requires_grad=True)
@@ -54,29 +54,27 @@ def test_the_code_prior_is_the_mean_square_and_knows_fields_without_codes():
 
 def test_distortion_matches_the_double_sum():
     rays = histogram(3, 7, 0)
-    middles = 0.5 * (rays.s_edges[:, 1:] + rays.s_edges[:, :-1])
+    mids = 0.5 * (rays.s_edges[:, 1:] + rays.s_edges[:, :-1])
     widths = rays.s_edges[:, 1:] - rays.s_edges[:, :-1]
     expected = 0.0
     for ray in range(3):
         for i in range(7):
             expected += float(rays.weights[ray, i] ** 2 * widths[ray, i]) / 3
             for j in range(7):
-                expected += float(
-                    rays.weights[ray, i] * rays.weights[ray, j] * (middles[ray, i] - middles[ray, j]).abs()
-                )
+                expected += float(rays.weights[ray, i] * rays.weights[ray, j] * (mids[ray, i] - mids[ray, j]).abs())
     assert abs(float(losses.distortion(rays)) - expected / 3) < 1e-12
 
 
-def test_interlevel_is_zero_for_the_same_histogram_and_positive_where_the_proposal_misses():
+def test_interlevel_is_zero_for_equal_histograms_and_positive_if_the_proposal_misses():
     fine = histogram(4, 8, 1)
     assert float(losses.interlevel(fine, fine)) < 1e-20
     edges = torch.tensor([[0.0, 0.5, 1.0]], dtype=torch.float64)
-    hit = RayHistogram(s_edges=edges, weights=torch.tensor([[0.0, 1.0]], dtype=torch.float64))
+    fine = RayHistogram(s_edges=edges, weights=torch.tensor([[0.0, 1.0]], dtype=torch.float64))
     missed = RayHistogram(s_edges=edges, weights=torch.tensor([[1.0, 0.0]], dtype=torch.float64))
-    assert float(losses.interlevel(hit, missed)) > 0.9
+    assert float(losses.interlevel(fine, missed)) > 0.9
 
 
-def test_interlevel_moves_the_proposal_only():
+def test_interlevel_has_gradients_for_the_proposal_only():
     fine, proposal = histogram(4, 8, 2), histogram(4, 5, 3)
     fine.weights.requires_grad_(True)
     proposal.weights.requires_grad_(True)
@@ -87,12 +85,12 @@ def test_interlevel_moves_the_proposal_only():
 
 
 def test_line_of_sight_prefers_weight_at_the_measured_depth():
-    middles = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
+    mids = torch.tensor([[1.0, 2.0, 3.0, 4.0]])
     depth, tolerance = torch.tensor([3.0]), torch.tensor([0.5])
-    right = losses.line_of_sight(torch.tensor([[0.0, 0.0, 1.0, 0.0]]), middles, depth, tolerance)
-    early = losses.line_of_sight(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), middles, depth, tolerance)
-    late = losses.line_of_sight(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), middles, depth, tolerance)
-    assert [float(loss) for loss in (right, early, late)] == [0.0, 2.0, 1.0]
+    correct = losses.line_of_sight(torch.tensor([[0.0, 0.0, 1.0, 0.0]]), mids, depth, tolerance)
+    early = losses.line_of_sight(torch.tensor([[0.0, 1.0, 0.0, 0.0]]), mids, depth, tolerance)
+    late = losses.line_of_sight(torch.tensor([[0.0, 0.0, 0.0, 1.0]]), mids, depth, tolerance)
+    assert [float(loss) for loss in (correct, early, late)] == [0.0, 2.0, 1.0]
 
 
 def test_expected_depth_is_bounded_for_outliers():
@@ -101,16 +99,16 @@ def test_expected_depth_is_bounded_for_outliers():
     assert float(losses.expected_depth(torch.tensor([1e9]), torch.tensor([5.0]), opaque)) <= 1.0
 
 
-def test_sky_is_open_and_the_rest_is_not() -> None:
+def test_sky_opacity_is_zero_in_the_sky_and_one_elsewhere() -> None:
     opacity = torch.tensor([0.0, 1.0, 0.3, 0.5], requires_grad=True)
-    right = losses.sky_opacity(opacity.detach(), torch.tensor([1, 0, -1, -1], dtype=torch.int8))
-    assert float(right) == 0.0
+    loss = losses.sky_opacity(opacity.detach(), torch.tensor([1, 0, -1, -1], dtype=torch.int8))
+    assert float(loss) == 0.0
     losses.sky_opacity(opacity, torch.tensor([1, 1, -1, 0], dtype=torch.int8)).backward()
     assert opacity.grad is not None
-    assert [float(slope) for slope in opacity.grad.sign()] == [0.0, 1.0, 0.0, -1.0]
+    assert [float(sign) for sign in opacity.grad.sign()] == [0.0, 1.0, 0.0, -1.0]
 
 
-def test_visibility_leaves_the_field_alone():
+def test_visibility_loss_has_no_gradient_for_the_field():
     transmittance = torch.rand(3, 4, requires_grad=True)
     predicted = torch.rand(3, 4, requires_grad=True)
     losses.visibility_loss(predicted, transmittance).backward()
@@ -118,38 +116,38 @@ def test_visibility_leaves_the_field_alone():
     assert predicted.grad is not None
 
 
-def depth_losses(weights, middles, depth):
+def depth_losses(weights, mids, depth):
     opacity = weights.sum(-1)
     return (
-        losses.line_of_sight(weights, middles, depth, 0.1 * depth),
-        losses.expected_depth((weights * middles).sum(-1), depth, opacity),
+        losses.line_of_sight(weights, mids, depth, 0.1 * depth),
+        losses.expected_depth((weights * mids).sum(-1), depth, opacity),
     )
 
 
-def test_rays_without_a_measured_depth_do_not_count():
+def test_rays_without_a_measured_depth_are_ignored():
     torch.manual_seed(0)
     weights = (torch.rand(9, 6) / 6.0).requires_grad_()
-    middles, depth = (1.0 + torch.rand(9, 6)).sort(-1).values, 1.0 + torch.rand(9)
+    mids, depth = (1.0 + torch.rand(9, 6)).sort(-1).values, 1.0 + torch.rand(9)
     measured = torch.arange(9) % 3 > 0
-    for some, alone in zip(
-        depth_losses(weights, middles, torch.where(measured, depth, 0.0)),
-        depth_losses(weights[measured], middles[measured], depth[measured]),
+    for masked, subset in zip(
+        depth_losses(weights, mids, torch.where(measured, depth, 0.0)),
+        depth_losses(weights[measured], mids[measured], depth[measured]),
         strict=True,
     ):
-        assert torch.allclose(some, alone)
-        (gradient,) = torch.autograd.grad(some, weights)
+        assert torch.allclose(masked, subset)
+        (gradient,) = torch.autograd.grad(masked, weights)
         assert gradient[measured].any()
         assert not gradient[~measured].any()
-    for none in depth_losses(weights, middles, torch.zeros(9)):
-        (gradient,) = torch.autograd.grad(none, weights)
-        assert float(none.detach()) == 0.0
+    for loss in depth_losses(weights, mids, torch.zeros(9)):
+        (gradient,) = torch.autograd.grad(loss, weights)
+        assert float(loss.detach()) == 0.0
         assert not gradient.any()
 
 
-def test_depths_that_are_all_measured_are_averaged_to_the_last_bit():
+def test_masked_mean_of_a_full_mask_is_bitwise_equal_to_the_mean():
     torch.manual_seed(0)
     values = torch.rand(997, requires_grad=True)
-    plain, counted = values.square().mean(), losses._mean(values.square(), torch.ones(997).bool())
-    assert torch.equal(plain, counted)
-    gradients = [torch.autograd.grad(loss, values)[0] for loss in (plain, counted)]
+    mean, masked_mean = values.square().mean(), losses._masked_mean(values.square(), torch.ones(997).bool())
+    assert torch.equal(mean, masked_mean)
+    gradients = [torch.autograd.grad(loss, values)[0] for loss in (mean, masked_mean)]
     assert torch.equal(*gradients)

@@ -1,4 +1,4 @@
-"""Offsets of stretches: their gradients, their prior, what is held fixed, and that they find what was displaced."""
+"""Pose refinement: gradients, prior, gauge, smoothness, and recovery of displaced segments."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -24,7 +24,7 @@ FRAMES = 12
 
 
 def cameras() -> Cameras:
-    """Around a place far from the world's origin."""
+    """Return cameras around a point far from the world origin."""
     generator = torch.Generator().manual_seed(3)
     eyes = torch.tensor([40.0, -20.0, 2.0]) + 3.0 * torch.randn(FRAMES, 3, generator=generator)
     poses = look_at(eyes, eyes + torch.randn(FRAMES, 3, generator=generator))
@@ -32,176 +32,176 @@ def cameras() -> Cameras:
 
 
 def refiner(count: int = 3) -> PoseRefiner:
-    return PoseRefiner(cameras(), [PoseSegment(segment=f"drive{i % count}") for i in range(FRAMES)], LENGTH)
+    return PoseRefiner(cameras(), [PoseSegment(segment=f"segment{i % count}") for i in range(FRAMES)], LENGTH)
 
 
-def wave(points: torch.Tensor) -> torch.Tensor:
-    """A smooth color of every point in space."""
+def spatial_color(points: torch.Tensor) -> torch.Tensor:
+    """Return a smooth color for every point in space."""
     return torch.sin(0.4 * points @ torch.tensor([[1.0, 0.3, -0.7], [0.2, -1.1, 0.5], [0.6, 0.9, 1.0]]).double() + 1.0)
 
 
-def rays_of(cameras: Cameras, frames: torch.Tensor) -> RayBundle:
+def random_rays(cameras: Cameras, frames: torch.Tensor) -> RayBundle:
     generator = torch.Generator().manual_seed(5)
     pixels = torch.rand(len(frames), 2, generator=generator).double() * torch.tensor([24.0, 16.0])
     return cameras.rays(frames, pixels)
 
 
-def seen(rays: RayBundle) -> torch.Tensor:
-    """What rays that end after five units show; it depends on their directions too."""
-    return wave(rays.origins + 5.0 * rays.directions) + 0.3 * wave(20.0 * rays.directions)
+def ray_color(rays: RayBundle) -> torch.Tensor:
+    """Return the color of rays that end after five units; it depends on the direction as well."""
+    return spatial_color(rays.origins + 5.0 * rays.directions) + 0.3 * spatial_color(20.0 * rays.directions)
 
 
-def squared_errors(rays: RayBundle, target: torch.Tensor) -> torch.Tensor:
-    return (seen(rays) - target).square().mean()
+def color_loss(rays: RayBundle, target: torch.Tensor) -> torch.Tensor:
+    return (ray_color(rays) - target).square().mean()
 
 
-def test_the_gradient_of_a_posed_ray_is_that_of_finite_differences() -> None:
+def test_ray_gradients_match_finite_differences() -> None:
     poses, frames = refiner(), torch.arange(FRAMES).repeat(4)
-    rays, target = rays_of(poses.input_cameras, frames).requires_grad_copy(), torch.zeros(len(frames), 3).double()
-    squared_errors(rays, target).backward()
-    found = torch.zeros(3, 6, dtype=torch.float64).index_add_(0, frames % 3, poses._ray_gradients(rays, frames))
+    rays, target = random_rays(poses.input_cameras, frames).requires_grad_copy(), torch.zeros(len(frames), 3).double()
+    color_loss(rays, target).backward()
+    gradient = torch.zeros(3, 6, dtype=torch.float64).index_add_(0, frames % 3, poses._ray_gradients(rays, frames))
     step = 1e-5
-    for stretch in range(3):
+    for segment in range(3):
         for axis in range(6):
             values = []
             for sign in (1.0, -1.0):
                 poses.tangents = torch.zeros(3, 6, dtype=torch.float64)
-                poses.tangents[stretch, axis] = sign * step
-                values.append(float(squared_errors(rays_of(poses.cameras(), frames), target)))
-            slope = (values[0] - values[1]) / (2 * step)
-            assert float(found[stretch, axis]) == pytest.approx(slope, rel=1e-5, abs=1e-8)
+                poses.tangents[segment, axis] = sign * step
+                values.append(float(color_loss(random_rays(poses.cameras(), frames), target)))
+            expected = (values[0] - values[1]) / (2 * step)
+            assert float(gradient[segment, axis]) == pytest.approx(expected, rel=1e-5, abs=1e-8)
 
 
-def test_the_prior_falls_geometrically_between_the_papers_weights() -> None:
-    falling = [prior_weight(share * PRIOR_FRACTION) for share in (0.0, 1 / 6, 0.5, 5 / 6, 1.0)]
-    assert falling == pytest.approx([1e5, 1e4, 1e2, 1.0, 0.1])
+def test_prior_decays_exponentially_between_the_weights_of_the_paper() -> None:
+    weights = [prior_weight(fraction * PRIOR_FRACTION) for fraction in (0.0, 1 / 6, 0.5, 5 / 6, 1.0)]
+    assert weights == pytest.approx([1e5, 1e4, 1e2, 1.0, 0.1])
     assert prior_weight(1.0) == prior_weight(PRIOR_FRACTION)
 
 
-def test_the_prior_holds_offsets_at_first_and_hardly_at_the_end() -> None:
-    kept = []
+def test_prior_is_strong_at_the_start_and_weak_at_the_end() -> None:
+    remaining = []
     for progress in (0.0, 1.0):
         poses, frames = refiner(), torch.arange(FRAMES)
         start = 1e-3 * (
             poses._gauge_projection @ torch.randn(18, generator=torch.Generator().manual_seed(1)).double()
         ).view(3, 6)
         poses.tangents = start.clone()
-        rays = rays_of(poses.cameras(), frames).requires_grad_copy()
-        squared_errors(rays, torch.zeros(FRAMES, 3).double()).backward()
-        for part in (rays.origins, rays.directions):
-            assert part.grad is not None
-            part.grad *= 1e-3
+        rays = random_rays(poses.cameras(), frames).requires_grad_copy()
+        color_loss(rays, torch.zeros(FRAMES, 3).double()).backward()
+        for tensor in (rays.origins, rays.directions):
+            assert tensor.grad is not None
+            tensor.grad *= 1e-3
         poses.update(rays, frames, squared_error=1e-2, update=0, progress=progress)
-        kept.append(float((poses.tangents * start).sum() / start.square().sum()))
-    assert kept[0] < 0.5
-    assert kept[1] > 0.8
+        remaining.append(float((poses.tangents * start).sum() / start.square().sum()))
+    assert remaining[0] < 0.5
+    assert remaining[1] > 0.8
 
 
-def test_the_first_update_is_as_long_as_one_that_has_seen_many() -> None:
-    """Averages that begin at zero are corrected for it."""
-    lengths = []
-    for seen_before in (0, 60):
+def test_running_averages_are_bias_corrected() -> None:
+    """The first update is as long as one after many equal updates."""
+    norms = []
+    for earlier_updates in (0, 60):
         poses, frames = refiner(), torch.arange(FRAMES)
-        rays = rays_of(poses.cameras(), frames).requires_grad_copy()
-        squared_errors(rays, torch.zeros(FRAMES, 3).double()).backward()
-        for part in (rays.origins, rays.directions):
-            assert part.grad is not None
-            part.grad *= 1e-4  # so short that the bound on updates does not matter
-        for update in range(seen_before + 1):
+        rays = random_rays(poses.cameras(), frames).requires_grad_copy()
+        color_loss(rays, torch.zeros(FRAMES, 3).double()).backward()
+        for tensor in (rays.origins, rays.directions):
+            assert tensor.grad is not None
+            tensor.grad *= 1e-4  # too short for the maximum update to matter
+        for update in range(earlier_updates + 1):
             poses.tangents = torch.zeros(3, 6, dtype=torch.float64)
             poses.update(rays, frames, squared_error=1e-2, update=update, progress=1.0)
-        lengths.append(float(poses.tangents.norm()))
-    assert lengths[0] > 0.0
-    assert lengths[0] == pytest.approx(lengths[1], rel=1e-3)
+        norms.append(float(poses.tangents.norm()))
+    assert norms[0] > 0.0
+    assert norms[0] == pytest.approx(norms[1], rel=1e-3)
 
 
-def test_levels_fade_in_one_after_another() -> None:
+def test_levels_fade_in_from_coarse_to_fine() -> None:
     levels = [active_levels(progress / 100, 8) for progress in range(100)]
-    on = [level for level in levels if level is not None]
-    assert on == sorted(on)
-    assert on[0] == 3.0
-    assert max(b - a for a, b in pairwise(on)) < 0.2
+    fading = [level for level in levels if level is not None]
+    assert fading == sorted(fading)
+    assert fading[0] == 3.0
+    assert max(b - a for a, b in pairwise(fading)) < 0.2
     assert levels[-1] is None
-    assert active_levels(0.0, 2) == 3.0  # which turns on all of fewer levels
+    assert active_levels(0.0, 2) == 3.0  # activates all levels if there are fewer
 
 
-def test_what_stretches_have_in_common_is_held() -> None:
-    """A small motion of all cameras together is taken out of tangents; another is left as it is."""
+def test_gauge_projection_removes_the_common_motion() -> None:
+    """A small common motion of all cameras is removed from the tangents; relative motions are kept."""
     poses = refiner()
     common = se3_exp(torch.tensor([1e-4, -2e-4, 3e-4, 2e-5, -1e-5, 3e-5], dtype=torch.float64))
     tangents = []
     for pivot in poses.pivots:
         motion = PivotTransform.of_matrix(common, pivot)
         tangents.append(torch.tensor([x / LENGTH for x in motion.translation] + list(motion.rotation)))
-    together = torch.stack(tangents).double()
-    assert (poses._gauge_projection @ together.flatten()).abs().max() < 1e-4 * together.abs().max()
-    alone = poses._gauge_projection @ torch.randn(18, generator=torch.Generator().manual_seed(0)).double()
-    assert torch.allclose(poses._gauge_projection @ alone, alone)
-    shares = poses.counts / poses.counts.sum()
-    assert (shares @ alone.view(3, 6)[:, :3]).abs().max() < 1e-9
+    common_tangents = torch.stack(tangents).double()
+    assert (poses._gauge_projection @ common_tangents.flatten()).abs().max() < 1e-4 * common_tangents.abs().max()
+    relative = poses._gauge_projection @ torch.randn(18, generator=torch.Generator().manual_seed(0)).double()
+    assert torch.allclose(poses._gauge_projection @ relative, relative)
+    weights = poses.counts / poses.counts.sum()
+    assert (weights @ relative.view(3, 6)[:, :3]).abs().max() < 1e-9
 
 
-def test_one_stretch_alone_has_nothing_to_learn(ball: Any, trainer_of: MakeTrainer) -> None:
+def test_single_pose_segment_is_not_refined(ball: Any, make_trainer: MakeTrainer) -> None:
     assert refiner(1)._gauge_projection.abs().max() < 1e-9
-    trainer = trainer_of(ball.clean, steps=10, pose_refinement=True)
+    trainer = make_trainer(ball.clean, steps=10, pose_refinement=True)
     trainer.train_step()
     assert trainer.poses is not None
     assert not trainer.poses.has_multiple
     assert trainer.field.base.active_levels is None
-    (offset,) = trainer.poses.corrections(0.0).corrections
-    assert (offset.motion.translation_norm, offset.motion.rotation_deg, offset.frames) == (0.0, 0.0, 13)
+    (correction,) = trainer.poses.corrections(0.0).corrections
+    assert (correction.motion.translation_norm, correction.motion.rotation_deg, correction.frames) == (0.0, 0.0, 13)
 
 
-def displacement(poses: PoseRefiner) -> float:
-    """Largest distance between cameras and where they should be, what is common to all taken out."""
+def max_tangent(poses: PoseRefiner) -> float:
+    """Return the largest tangent component without the common motion."""
     tangents = (poses._gauge_projection @ poses.tangents.flatten()).view_as(poses.tangents)
     return float(tangents.abs().max())
 
 
-def test_stretches_find_back_to_where_the_scene_is_known() -> None:
-    """With the scene as it is, a few steps suffice; they need no learning rate."""
+def test_poses_converge_in_a_fixed_scene() -> None:
+    """A few Gauss-Newton steps suffice, without a learning rate."""
     poses, frames = refiner(), torch.arange(FRAMES).repeat(40)
-    target = seen(rays_of(poses.input_cameras, frames))
+    target = ray_color(random_rays(poses.input_cameras, frames))
     start = 0.03 * torch.randn(3, 6, generator=torch.Generator().manual_seed(1)).double()
     poses.tangents = (poses._gauge_projection @ start.flatten()).view_as(start)
-    before = displacement(poses)
+    before = max_tangent(poses)
     for update in range(60):
-        rays = rays_of(poses.cameras(), frames).requires_grad_copy()
-        loss = squared_errors(rays, target)
+        rays = random_rays(poses.cameras(), frames).requires_grad_copy()
+        loss = color_loss(rays, target)
         loss.backward()
         error = max(float(loss.detach()), 1e-8)
         poses.update(rays, frames, squared_error=error, update=update, progress=0.5)
-    assert displacement(poses) < 0.1 * before
+    assert max_tangent(poses) < 0.1 * before
 
 
-def in_two_drives(capture: Capture, offset: PivotTransform) -> Capture:
-    """Even and odd photographs are of two drives, and the second is displaced."""
+def displace_second_segment(capture: Capture, offset: PivotTransform) -> Capture:
+    """Split even and odd frames into two segments and displace the second."""
     frames = []
     for i, frame in enumerate(capture.frames):
         pose = torch.tensor(frame.camera_to_world, dtype=torch.float64)
         if i % 2:
             pose = compose(offset.matrix, pose)
         rows = pose_from_flat(pose.flatten().tolist())
-        frames.append(replace(frame, segment=f"drive{i % 2}", camera_to_world=rows))
+        frames.append(replace(frame, segment=f"segment{i % 2}", camera_to_world=rows))
     return replace(capture, frames=tuple(frames))
 
 
-def apart(capture: Capture, truth: Capture) -> tuple[float, float]:
-    """By how much one drive is shifted and turned (degrees) against the other."""
+def segment_error(capture: Capture, truth: Capture) -> tuple[float, float]:
+    """Return translation and rotation (degrees) of one segment relative to the other, compared to the true poses."""
     motions = []
-    for drive in (0, 1):
-        poses, true = (c.cameras().camera_to_world[drive::2].double() for c in (capture, truth))
-        back = compose(true[:1], invert(poses[:1]))[0]
-        motions.append(PivotTransform.of_matrix(back, true[:, :, 3].mean(0)))
-    (a, b), middle = motions, torch.zeros(3, dtype=torch.float64)
-    relative = PivotTransform.of_matrix(compose(a.matrix, invert(b.matrix)), middle)
+    for segment in (0, 1):
+        poses, true = (c.cameras().camera_to_world[segment::2].double() for c in (capture, truth))
+        to_true = compose(true[:1], invert(poses[:1]))[0]
+        motions.append(PivotTransform.of_matrix(to_true, true[:, :, 3].mean(0)))
+    (a, b), pivot = motions, torch.zeros(3, dtype=torch.float64)
+    relative = PivotTransform.of_matrix(compose(a.matrix, invert(b.matrix)), pivot)
     return relative.translation_norm, relative.rotation_deg
 
 
-def test_a_displaced_drive_is_found_back_in_training(ball: Any, trainer_of: MakeTrainer) -> None:
+def test_training_recovers_a_displaced_segment(ball: Any, make_trainer: MakeTrainer) -> None:
     offset = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
-    displaced = in_two_drives(ball.clean, offset)
-    trainer = trainer_of(displaced, steps=200, pose_refinement=True)
+    displaced = displace_second_segment(ball.clean, offset)
+    trainer = make_trainer(displaced, steps=200, pose_refinement=True)
     trainer.train_step()
     assert trainer.field.base.active_levels == pytest.approx(3.0)
     while trainer.step < 200:
@@ -209,135 +209,138 @@ def test_a_displaced_drive_is_found_back_in_training(ball: Any, trainer_of: Make
     assert trainer.field.base.active_levels is None
     assert trainer.poses is not None
     before, after = (
-        apart(displaced, ball.clean),
-        apart(apply_corrections(displaced, trainer.poses.corrections(0.0)), ball.clean),
+        segment_error(displaced, ball.clean),
+        segment_error(apply_corrections(displaced, trainer.poses.corrections(0.0)), ball.clean),
     )
     print(f"before {before[0]:.3f} and {before[1]:.2f} degrees, after {after[0]:.3f} and {after[1]:.2f} degrees")
     assert after[0] < 0.4 * before[0]
     assert after[1] < 1.0
 
 
-def test_another_round_forgets_the_field_and_goes_on_from_its_poses(ball: Any, trainer_of: MakeTrainer) -> None:
+def test_new_round_resets_the_field_and_keeps_the_poses(ball: Any, make_trainer: MakeTrainer) -> None:
     offset = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
-    choices = {"pose_refinement": True, "pose_restarts": 2}
-    trainer = trainer_of(in_two_drives(ball.clean, offset), steps=60, **choices)
+    options = {"pose_refinement": True, "pose_restarts": 2}
+    trainer = make_trainer(displace_second_segment(ball.clean, offset), steps=60, **options)
     while trainer.step < 60:
         trainer.train_step()
     assert trainer.poses is not None
-    table, found = trainer.field.base.table, trainer.poses.motions
-    learned = float(table.detach().abs().max())
+    table, motions = trainer.field.base.table, trainer.poses.motions
+    trained_scale = float(table.detach().abs().max())
     trainer.train_step()
-    assert float(table.detach().abs().max()) < 0.1 * learned
-    assert torch.equal(trainer.poses.previous_motions, found)
+    assert float(table.detach().abs().max()) < 0.1 * trained_scale
+    assert torch.equal(trainer.poses.previous_motions, motions)
     while trainer.step < trainer.config.total_steps:
         trainer.train_step()
     assert trainer.step == 120
-    assert not torch.equal(trainer.poses.motions, found)
+    assert not torch.equal(trainer.poses.motions, motions)
 
 
-def test_setting_out_again_moves_nothing() -> None:
+def test_start_round_does_not_change_the_poses() -> None:
     poses = refiner()
     one_update(poses, torch.arange(FRAMES), 1.0)
-    stood, told = poses.cameras().camera_to_world, poses.corrections(0.0)
+    camera_to_world, expected = poses.cameras().camera_to_world, poses.corrections(0.0)
     poses.start_round()
     assert not poses.tangents.any()
-    torch.testing.assert_close(poses.cameras().camera_to_world, stood)
-    for one, other in zip(poses.corrections(0.0).corrections, told.corrections, strict=True):
-        torch.testing.assert_close(one.motion.matrix, other.motion.matrix)
-    other = refiner()
-    other.restore(poses.state())
-    torch.testing.assert_close(other.pivots, poses.pivots)
-    torch.testing.assert_close(other.cameras().camera_to_world, stood)
+    torch.testing.assert_close(poses.cameras().camera_to_world, camera_to_world)
+    for after, before in zip(poses.corrections(0.0).corrections, expected.corrections, strict=True):
+        torch.testing.assert_close(after.motion.matrix, before.motion.matrix)
+    restored = refiner()
+    restored.restore(poses.state())
+    torch.testing.assert_close(restored.pivots, poses.pivots)
+    torch.testing.assert_close(restored.cameras().camera_to_world, camera_to_world)
 
 
-def test_without_refinement_poses_stay(ball: Any, trainer_of: MakeTrainer) -> None:
+def test_poses_are_fixed_without_refinement(ball: Any, make_trainer: MakeTrainer) -> None:
     offset = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
-    trainer = trainer_of(in_two_drives(ball.clean, offset), steps=10, pose_refinement=False)
+    trainer = make_trainer(displace_second_segment(ball.clean, offset), steps=10, pose_refinement=False)
     trainer.train_step()
     assert trainer.poses is None
     assert trainer.pixels.cameras is trainer.pixels.input_cameras
 
 
-def test_long_drives_can_be_divided(ball: Any, trainer_of: MakeTrainer) -> None:
-    """The way around is 23 units long, up and down included; without times, the order of photographs decides."""
-    trainer = trainer_of(ball.clean, steps=10, pose_refinement=True, pose_segment_length=6.0)
+def test_segments_are_divided_into_pose_segments(ball: Any, make_trainer: MakeTrainer) -> None:
+    """The path around the ball is 23 units long, including height changes; frames are in file order."""
+    trainer = make_trainer(ball.clean, steps=10, pose_refinement=True, pose_segment_length=6.0)
     assert trainer.poses is not None
-    assert [stretch.number for stretch in trainer.poses.pose_segments] == [0, 1, 2, 3]
+    assert [pose_segment.number for pose_segment in trainer.poses.pose_segments] == [0, 1, 2, 3]
 
 
-def on_one_way(per_stretch: int = FRAMES // 4) -> PoseRefiner:
-    """Four stretches of one drive."""
+def chain_refiner(frames_per_segment: int = FRAMES // 4) -> PoseRefiner:
+    """Return the refiner of four consecutive pose segments of one segment."""
     return PoseRefiner(
-        cameras(), [PoseSegment(segment="drive", number=i // per_stretch) for i in range(FRAMES)], LENGTH
+        cameras(), [PoseSegment(segment="a", number=i // frames_per_segment) for i in range(FRAMES)], LENGTH
     )
 
 
 def one_update(poses: PoseRefiner, frames: torch.Tensor, progress: float) -> None:
-    rays = rays_of(poses.cameras(), frames).requires_grad_copy()
-    squared_errors(rays, torch.zeros(len(frames), 3).double()).backward()
-    for part in (rays.origins, rays.directions):
-        assert part.grad is not None
-        part.grad *= 1e-4  # so short that the bound on updates does not matter
+    rays = random_rays(poses.cameras(), frames).requires_grad_copy()
+    color_loss(rays, torch.zeros(len(frames), 3).double()).backward()
+    for tensor in (rays.origins, rays.directions):
+        assert tensor.grad is not None
+        tensor.grad *= 1e-4  # too short for the maximum update to matter
     poses.update(rays, frames, squared_error=1e-2, update=0, progress=progress)
 
 
-def test_a_stretch_that_no_ray_hits_goes_with_its_neighbors() -> None:
-    """Between two that pictures move alike, it moves as they do on average; alone in its segment, it stays."""
+def test_pose_segment_without_rays_follows_its_neighbors() -> None:
+    """A pose segment without rays moves by the weighted mean of its neighbors; without neighbors it does not move."""
     frames = torch.tensor([i for i in range(FRAMES) if i // 3 != 1]).repeat(4)
-    tied, apart = (
-        on_one_way(),
+    coupled, separate = (
+        chain_refiner(),
         PoseRefiner(cameras(), [PoseSegment(segment=f"d{i // 3}") for i in range(FRAMES)], LENGTH),
     )
-    for poses in (tied, apart):
-        poses._gauge_projection = torch.eye(24, dtype=torch.float64)  # so that nothing but the ties can move it
+    for poses in (coupled, separate):
+        poses._gauge_projection = torch.eye(24, dtype=torch.float64)  # so that only the smoothness prior can move it
         one_update(poses, frames, progress=1.0)
-    assert apart.tangents[1].abs().max() == 0.0
-    before, after, share = *tied._smoothness[:2], tied.counts[1] / tied.counts.sum()
-    between = (before * tied.tangents[0] + after * tied.tangents[2]) / (before + after + share)
-    assert torch.allclose(tied.tangents[1], between)
-    assert between.norm() > 0.1 * tied.tangents[[0, 2]].norm()
+    assert separate.tangents[1].abs().max() == 0.0
+    before, after, weight = *coupled._smoothness[:2], coupled.counts[1] / coupled.counts.sum()
+    expected = (before * coupled.tangents[0] + after * coupled.tangents[2]) / (before + after + weight)
+    assert torch.allclose(coupled.tangents[1], expected)
+    assert expected.norm() > 0.1 * coupled.tangents[[0, 2]].norm()
 
 
-def test_only_neighbors_on_the_way_are_tied() -> None:
-    places = [("a", 0), ("a", 1), ("a", 3), ("b", 4)]
-    pose_segments = [PoseSegment(segment=name, number=number) for name, number in places for _ in range(3)]
-    ties = PoseRefiner(cameras(), pose_segments[::-1], LENGTH)._smoothness
-    assert ties.count_nonzero() == 1
-    assert ties[0] > 0.0
+def test_only_consecutive_pose_segments_are_coupled() -> None:
+    numbered = [("a", 0), ("a", 1), ("a", 3), ("b", 4)]
+    pose_segments = [PoseSegment(segment=name, number=number) for name, number in numbered for _ in range(3)]
+    smoothness = PoseRefiner(cameras(), pose_segments[::-1], LENGTH)._smoothness
+    assert smoothness.count_nonzero() == 1
+    assert smoothness[0] > 0.0
 
 
-def test_priors_never_overshoot() -> None:
-    """Steps beyond a full one are for what the field undoes; it undoes nothing of a prior."""
-    for poses in (refiner(), on_one_way()):
+def test_prior_steps_do_not_overshoot() -> None:
+    """Step sizes above 1 apply to the color gradient only, since the field cancels part of its effect."""
+    for poses in (refiner(), chain_refiner()):
         count = len(poses.pose_segments)
         noise = torch.randn(6 * count, generator=torch.Generator().manual_seed(1)).double()
         start = 1e-4 * (poses._gauge_projection @ noise).view(count, 6)
         poses.tangents = start.clone()
         frames = torch.arange(FRAMES)
-        rays = rays_of(poses.cameras(), frames).requires_grad_copy()
-        (0.0 * squared_errors(rays, torch.zeros(FRAMES, 3).double())).backward()
+        rays = random_rays(poses.cameras(), frames).requires_grad_copy()
+        (0.0 * color_loss(rays, torch.zeros(FRAMES, 3).double())).backward()
         poses.update(rays, frames, squared_error=1e-2, update=0, progress=0.0)
         assert float((poses.tangents * start).sum()) > -1e-3 * float(start.square().sum())
 
 
-def test_a_chain_is_solved_as_the_whole_system_is() -> None:
+def test_block_tridiagonal_solver_matches_a_dense_solver() -> None:
     generator = torch.Generator().manual_seed(0)
-    root = torch.randn(5, 6, 6, generator=generator).double()
-    own = root @ root.transpose(1, 2) + 12.0 * torch.eye(6).double()
-    ties, right = -torch.rand(4, generator=generator).double(), torch.randn(5, 6, generator=generator).double()
-    whole = torch.block_diag(*own) + torch.kron(torch.diag(ties, 1) + torch.diag(ties, -1), torch.eye(6).double())
+    factor = torch.randn(5, 6, 6, generator=generator).double()
+    diagonal = factor @ factor.transpose(1, 2) + 12.0 * torch.eye(6).double()
+    off_diagonal, right = -torch.rand(4, generator=generator).double(), torch.randn(5, 6, generator=generator).double()
+    coupling = torch.diag(off_diagonal, 1) + torch.diag(off_diagonal, -1)
+    dense = torch.block_diag(*diagonal) + torch.kron(coupling, torch.eye(6).double())
     assert torch.allclose(
-        _solve_block_tridiagonal(own, ties, right).flatten(), torch.linalg.solve(whole, right.flatten())
+        _solve_block_tridiagonal(diagonal, off_diagonal, right).flatten(), torch.linalg.solve(dense, right.flatten())
     )
 
 
-def test_colors_alone_move_poses(ball: Any, trainer_of: MakeTrainer) -> None:
+def test_only_the_color_loss_updates_poses(ball: Any, make_trainer: MakeTrainer) -> None:
     offset = PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.08, -0.1, 0.08))
-    moved = []
+    tangents = []
     for weight in (0.0, 100.0):
-        trainer = trainer_of(in_two_drives(ball.clean, offset), steps=8, pose_refinement=True, distortion_weight=weight)
+        trainer = make_trainer(
+            displace_second_segment(ball.clean, offset), steps=8, pose_refinement=True, distortion_weight=weight
+        )
         trainer.train_step()
         assert trainer.poses is not None
-        moved.append(trainer.poses.tangents)
-    assert moved[0].abs().max() > 0.0
-    assert torch.equal(*moved)
+        tangents.append(trainer.poses.tangents)
+    assert tangents[0].abs().max() > 0.0
+    assert torch.equal(*tangents)

@@ -1,4 +1,4 @@
-"""Depths measured by points: what is hidden stays out, and distances are along the ray."""
+"""Sparse depth from points: occluded points are dropped, and distances are along the ray."""
 
 from collections.abc import Callable
 
@@ -14,13 +14,13 @@ SPACING = 0.05
 
 
 def plane(x: float, y_range: tuple[float, float], color: int | None = None) -> PointCloud:
-    """A lattice across the x axis, two metres high."""
+    """Return a grid of points across the x axis, two meters high."""
     y, z = np.meshgrid(np.arange(*y_range, SPACING), np.arange(-1.0, 1.0, SPACING))
     positions = np.stack([np.full_like(y, x), y, z], -1).reshape(-1, 3).astype(np.float32)
     return PointCloud(positions=positions, colors=None if color is None else np.full(positions.shape, color, np.uint8))
 
 
-def together(*clouds: PointCloud) -> PointCloud:
+def merge(*clouds: PointCloud) -> PointCloud:
     colors = [cloud.colors for cloud in clouds]
     return PointCloud(
         positions=np.concatenate([cloud.positions for cloud in clouds]),
@@ -34,29 +34,29 @@ def camera() -> Cameras:
     return Cameras.pinhole(pose, focal=60.0, width=96, height=64)
 
 
-def planes_seen(depths: SparseDepth, camera: Cameras) -> torch.Tensor:
-    """The x coordinate of what each measured pixel shows."""
+def x_coordinates(depths: SparseDepth, camera: Cameras) -> torch.Tensor:
+    """Return the x coordinate of each measured point."""
     rays = camera.rays(torch.zeros(len(depths.pixels), dtype=torch.int64), depths.pixels)
     return rays.directions[:, 0] * depths.distances
 
 
-def test_a_plane_in_front_hides_the_one_behind(camera: Cameras) -> None:
-    cloud = together(plane(3.0, (-1.2, 1.2)), plane(6.0, (-1.2, 1.2)))
+def test_plane_occludes_the_plane_behind_it(camera: Cameras) -> None:
+    cloud = merge(plane(3.0, (-1.2, 1.2)), plane(6.0, (-1.2, 1.2)))
     depths = project_depths(cloud, camera, 0, SPACING)
     assert len(depths.distances) > 800
-    assert torch.allclose(planes_seen(depths, camera), torch.tensor(3.0), atol=1e-3)
+    assert torch.allclose(x_coordinates(depths, camera), torch.tensor(3.0), atol=1e-3)
 
 
-def test_what_stands_beside_the_front_plane_is_seen(camera: Cameras) -> None:
-    cloud = together(plane(3.0, (-1.2, 0.0)), plane(6.0, (-1.2, 1.2)))
-    seen = planes_seen(project_depths(cloud, camera, 0, SPACING), camera)
-    far = seen > 5.0
+def test_points_next_to_the_front_plane_are_visible(camera: Cameras) -> None:
+    cloud = merge(plane(3.0, (-1.2, 0.0)), plane(6.0, (-1.2, 1.2)))
+    x = x_coordinates(project_depths(cloud, camera, 0, SPACING), camera)
+    far = x > 5.0
     assert far.sum() > 300
-    # The far plane's left half is behind the near one, but for what looks past its edge.
+    # The left half of the far plane is behind the near plane, except for points visible past its edge.
     assert far.sum() < 0.65 * len(plane(6.0, (-1.2, 1.2)))
 
 
-def test_the_far_plane_alone_is_seen_whole(camera: Cameras) -> None:
+def test_far_plane_alone_is_fully_visible(camera: Cameras) -> None:
     cloud = plane(6.0, (-1.2, 1.2))
     depths = project_depths(cloud, camera, 0, SPACING)
     assert len(depths.distances) == len(cloud)
@@ -69,14 +69,14 @@ def test_distances_are_along_the_ray(camera: Cameras) -> None:
     assert torch.allclose(depths.pixels, torch.tensor([[48.0 - 60.0 * 0.5, 32.0 - 60.0 * 0.25]]))
 
 
-def test_points_behind_or_beside_the_view_are_left_out(camera: Cameras) -> None:
+def test_points_outside_the_view_are_dropped(camera: Cameras) -> None:
     cloud = PointCloud(positions=np.array([[-4.0, 0.0, 0.0], [4.0, 9.0, 0.0], [0.0, 0.0, 0.0]], np.float32))
     depths = project_depths(cloud, camera, 0, SPACING)
     assert depths.pixels.shape == (0, 2)
     assert depths.distances.shape == (0,)
 
 
-def test_points_of_another_color_than_the_photograph_are_left_out(camera: Cameras) -> None:
+def test_points_with_another_color_than_the_image_are_dropped(camera: Cameras) -> None:
     image = np.full((64, 96, 3), 200, np.uint8)
     image[:, :48] = 20
     cloud = plane(3.0, (-1.2, 1.2), color=200)
@@ -86,13 +86,13 @@ def test_points_of_another_color_than_the_photograph_are_left_out(camera: Camera
 
 
 @pytest.mark.parametrize("step", [0.1, 3.0])
-def test_spacing_of_a_lattice_is_its_step(step: float) -> None:
+def test_median_spacing_of_a_grid_is_its_step(step: float) -> None:
     axis = step * np.arange(12)
-    lattice = np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3)
-    assert median_point_spacing(lattice) == pytest.approx(step)
+    grid = np.stack(np.meshgrid(axis, axis, axis), -1).reshape(-1, 3)
+    assert median_point_spacing(grid) == pytest.approx(step)
 
 
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_spacing_of_hardly_any_points_is_finite(count: int) -> None:
+def test_median_spacing_of_few_points_is_finite(count: int) -> None:
     spacing: Callable[..., float] = median_point_spacing
     assert 0.0 <= spacing(np.eye(3)[:count]) < 2.0

@@ -1,5 +1,4 @@
-"""The training loop as it runs on a GPU, run here on the processor, and on no device at all, where nothing can be
-looked at."""
+"""The GPU version of the training loop, run on the CPU, and on the meta device, where synchronization fails."""
 
 import dataclasses
 from collections.abc import Callable
@@ -19,18 +18,18 @@ from blocknerf.training import optimizer as optimizer_module
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.device_pixel_sampler import DevicePixelSampler
 from blocknerf.training.schedule import schedule_at
-from blocknerf.training.trainer import MOVING, TRIMMED, Trainer
+from blocknerf.training.trainer import NO_GRAPHS_WITH_TRIM, POSE_STEP_OPS, Trainer
 
 MakeTrainer = Callable[..., Trainer]
 Score = Callable[[Trainer, Capture], float]
 
 
 def on_device(trainer: Trainer, device: str = "cpu") -> Trainer:
-    """The same training by way of `DevicePixelSampler`."""
-    config, source = trainer.config, trainer.pixels
+    """Return a trainer of the same training with `DevicePixelSampler`."""
+    config, sampler = trainer.config, trainer.pixels
     pixels = DevicePixelSampler(
-        source.capture, source.frames, downscale=1, budget_bytes=config.image_cache_bytes, seed=config.seed,
-        use_depth=source.has_depth, device=device,
+        sampler.capture, sampler.frames, downscale=1, budget_bytes=config.image_cache_bytes, seed=config.seed,
+        use_depth=sampler.has_depth, device=device,
     )  # fmt: skip
     return Trainer(trainer.field.to(device), pixels, trainer.exposures.to(device), config)
 
@@ -46,13 +45,13 @@ def weights(trainer: Trainer) -> dict[str, torch.Tensor]:
 
 
 def in_two_segments(capture: Capture) -> Capture:
-    frames = (dataclasses.replace(frame, segment=f"drive{i % 2}") for i, frame in enumerate(capture.frames))
+    frames = (dataclasses.replace(frame, segment=f"segment{i % 2}") for i, frame in enumerate(capture.frames))
     return dataclasses.replace(capture, frames=tuple(frames))
 
 
 @pytest.fixture
-def everything(ball: Any, tmp_path: Path) -> Capture:
-    """Two drives, masks of what moves and of the sky, and points on the ball."""
+def full_capture(ball: Any, tmp_path: Path) -> Capture:
+    """A capture with two segments, masks of moving objects and of the sky, and points on the ball."""
     for name in ("images", "masks"):
         (tmp_path / name).symlink_to(ball.masked.image_dir / name, target_is_directory=True)
     directions = np.random.default_rng(0).normal(size=(500, 3))
@@ -63,46 +62,50 @@ def everything(ball: Any, tmp_path: Path) -> Capture:
     return in_two_segments(capture)
 
 
-def test_it_learns_as_well(ball: Any, trainer_of: MakeTrainer, score: Score, trained_masked: Trainer) -> None:
-    device = advance(on_device(trainer_of(ball.masked, steps=150)), 150)
-    scores = [score(trainer, ball.clean) for trainer in (trained_masked, device)]
-    print(f"held-out PSNR: {scores[0]:.1f} dB by the processor's way, {scores[1]:.1f} dB by a GPU's")
+def test_psnr_matches_the_cpu_version(
+    ball: Any, make_trainer: MakeTrainer, score: Score, trained_masked: Trainer
+) -> None:
+    trained = advance(on_device(make_trainer(ball.masked, steps=150)), 150)
+    scores = [score(trainer, ball.clean) for trainer in (trained_masked, trained)]
+    print(f"held-out PSNR: {scores[0]:.1f} dB with the CPU version, {scores[1]:.1f} dB with the GPU version")
     assert abs(scores[0] - scores[1]) < 1.5
 
 
-def test_a_resumed_training_is_the_same(tmp_path: Path, ball: Any, trainer_of: MakeTrainer) -> None:
+def test_resumed_training_is_bitwise_equal(tmp_path: Path, ball: Any, make_trainer: MakeTrainer) -> None:
     capture, path = in_two_segments(ball.clean), tmp_path / "state.safetensors"
-    straight, stopped, resumed = (
-        on_device(trainer_of(capture, steps=20, pose_refinement=True, seed=3)) for _ in range(3)
+    uninterrupted, stopped, resumed = (
+        on_device(make_trainer(capture, steps=20, pose_refinement=True, seed=3)) for _ in range(3)
     )
     save_state(advance(stopped, 10), path, seconds=1.0)
     restore_state(resumed, path)
-    first, again = weights(advance(straight, 20)), weights(advance(resumed, 10))
-    assert all(torch.equal(first[name], again[name]) for name in first)
-    assert torch.equal(straight.pixels.cameras.camera_to_world, resumed.pixels.cameras.camera_to_world)
-    assert not torch.equal(straight.pixels.cameras.camera_to_world, straight.pixels.input_cameras.camera_to_world)
+    expected, actual = weights(advance(uninterrupted, 20)), weights(advance(resumed, 10))
+    assert all(torch.equal(expected[name], actual[name]) for name in expected)
+    assert torch.equal(uninterrupted.pixels.cameras.camera_to_world, resumed.pixels.cameras.camera_to_world)
+    assert not torch.equal(
+        uninterrupted.pixels.cameras.camera_to_world, uninterrupted.pixels.input_cameras.camera_to_world
+    )
 
 
-def test_a_checkpoint_goes_from_one_device_to_another(tmp_path: Path, ball: Any, trainer_of: MakeTrainer) -> None:
+def test_checkpoint_moves_between_devices(tmp_path: Path, ball: Any, make_trainer: MakeTrainer) -> None:
     path, capture = tmp_path / "state.safetensors", in_two_segments(ball.clean)
-    choices: dict[str, Any] = {"steps": 20, "robust_trim": 0.3, "pose_refinement": True}
-    save_state(advance(on_device(trainer_of(capture, **choices)), 5), path, seconds=1.0)
-    plain = trainer_of(capture, **choices)
-    assert restore_state(plain, path) == 1.0
-    save_state(advance(plain, 1), path, seconds=2.0)
-    back = on_device(trainer_of(capture, **choices))
-    restore_state(back, path)
-    assert back.step == 6
-    assert all(torch.equal(value, weights(plain)[name]) for name, value in weights(back).items())
-    advance(back, 1)
+    options: dict[str, Any] = {"steps": 20, "robust_trim": 0.3, "pose_refinement": True}
+    save_state(advance(on_device(make_trainer(capture, **options)), 5), path, seconds=1.0)
+    cpu = make_trainer(capture, **options)
+    assert restore_state(cpu, path) == 1.0
+    save_state(advance(cpu, 1), path, seconds=2.0)
+    device = on_device(make_trainer(capture, **options))
+    restore_state(device, path)
+    assert device.step == 6
+    assert all(torch.equal(value, weights(cpu)[name]) for name, value in weights(device).items())
+    advance(device, 1)
 
 
-@pytest.mark.parametrize("choices", [{}, {"pose_refinement": True}, {"robust_trim": 0.3}])
-@pytest.mark.parametrize("way", [lambda trainer: trainer, on_device])
-def test_all_is_made_where_the_field_lies(
-    everything: Capture, trainer_of: MakeTrainer, way: Callable[[Trainer], Trainer], choices: dict[str, Any]
+@pytest.mark.parametrize("options", [{}, {"pose_refinement": True}, {"robust_trim": 0.3}])
+@pytest.mark.parametrize("version", [lambda trainer: trainer, on_device])
+def test_tensors_are_created_on_the_device_of_the_field(
+    full_capture: Capture, make_trainer: MakeTrainer, version: Callable[[Trainer], Trainer], options: dict[str, Any]
 ) -> None:
-    trainer = way(trainer_of(everything, steps=10, **choices))
+    trainer = version(make_trainer(full_capture, steps=10, **options))
     with torch.device("meta"):
         advance(trainer, 2)
     assert all(value.isfinite().all() for value in trainer.field.parameters())
@@ -110,103 +113,105 @@ def test_all_is_made_where_the_field_lies(
 
 
 @pytest.mark.parametrize("step", [0, 3])
-def test_a_step_looks_at_nothing(
-    everything: Capture, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, step: int
+def test_step_does_not_synchronize(
+    full_capture: Capture, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
-    """What a GPU holds would have to be waited for, and no graph could hold the waiting."""
+    """A synchronization would be slow on a GPU and cannot be captured in a graph."""
     updated: list[int] = []
-    # The reference asks for what the kernel of a GPU leaves there.
+    # The PyTorch implementation would synchronize; the GPU kernel does not.
     monkeypatch.setattr(optimizer_module, "adam_step", lambda value, *_, **__: updated.append(value.numel()))
-    made = trainer_of(everything, steps=10)
-    source, field = made.pixels, BlockField(made.field.spec).to("meta")
+    cpu = make_trainer(full_capture, steps=10)
+    sampler, field = cpu.pixels, BlockField(cpu.field.spec).to("meta")
     pixels = DevicePixelSampler(
-        source.capture, source.frames, downscale=1, budget_bytes=1 << 24, seed=0, use_depth=True, device="meta"
+        sampler.capture, sampler.frames, downscale=1, budget_bytes=1 << 24, seed=0, use_depth=True, device="meta"
     )
-    away = Trainer(field, pixels, made.exposures.to("meta"), made.config)
-    away.step = step
-    away.train_step()
+    trainer = Trainer(field, pixels, cpu.exposures.to("meta"), cpu.config)
+    trainer.step = step
+    trainer.train_step()
     sizes = {name: value.numel() for name, value in field.named_parameters()}
-    large = {name for name in sizes if name == "codes" or name.endswith("table")}
-    *alone, together = updated
-    assert sorted(alone) == sorted(sizes[name] for name in large if step == 0 or "proposals" not in name)
-    assert together >= sum(sizes[name] for name in sizes.keys() - large)
+    separate = {name for name in sizes if name == "appearance_codes" or name.endswith("table")}
+    *separate_sizes, flat_size = updated
+    assert sorted(separate_sizes) == sorted(sizes[name] for name in separate if step == 0 or "proposals" not in name)
+    assert flat_size >= sum(sizes[name] for name in sizes.keys() - separate)
 
 
-def test_a_loss_that_is_not_finite_is_found_when_it_is_asked_for(
-    ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_non_finite_loss_is_reported_by_check(
+    ball: Any, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    trainer = advance(on_device(trainer_of(ball.clean, steps=20)), 2)
-    checked = trainer.monitor.check
+    trainer = advance(on_device(make_trainer(ball.clean, steps=20)), 2)
+    check = trainer.monitor.check
     monkeypatch.setattr(trainer.monitor, "check", lambda: None)  # as on a GPU
     trainer.check()
     trainer.exposures[:] = float("nan")
     advance(trainer, 3)
-    monkeypatch.setattr(trainer.monitor, "check", checked)
-    for ask in (trainer.check, lambda: save_state(trainer, tmp_path / "state.safetensors", seconds=0.0)):
+    monkeypatch.setattr(trainer.monitor, "check", check)
+    for call in (trainer.check, lambda: save_state(trainer, tmp_path / "state.safetensors", seconds=0.0)):
         with pytest.raises(TrainingError, match="loss is nan at step 2; the last good checkpoint is kept"):
-            ask()
+            call()
     assert not list(tmp_path.iterdir())
 
 
-def test_steps_are_captured_on_a_gpu_alone(ball: Any, trainer_of: MakeTrainer) -> None:
-    trainer = trainer_of(ball.clean, steps=20)
-    with pytest.raises(BackendError, match="steps cannot be captured on cpu; leave captured out"):
-        Trainer(trainer.field, trainer.pixels, trainer.exposures, trainer.config, captured=True)
+def test_cuda_graphs_need_a_gpu(ball: Any, make_trainer: MakeTrainer) -> None:
+    trainer = make_trainer(ball.clean, steps=20)
+    with pytest.raises(BackendError, match="CUDA graphs are not available on cpu; omit cuda_graphs"):
+        Trainer(trainer.field, trainer.pixels, trainer.exposures, trainer.config, cuda_graphs=True)
 
 
 @pytest.mark.parametrize(
-    ("choices", "replay"),
+    ("options", "replay"),
     [
         ({}, (True, "all steps")),
-        ({"pose_refinement": True}, (True, "all but those that move poses")),
-        ({"robust_trim": 0.3}, (False, TRIMMED)),
+        ({"pose_refinement": True}, (True, "all steps except those that update poses")),
+        ({"robust_trim": 0.3}, (False, NO_GRAPHS_WITH_TRIM)),
     ],
 )
-def test_what_keeps_steps_from_being_captured_is_told(
-    ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, choices: dict[str, Any], replay: Any
+def test_replay_explains_which_steps_are_captured(
+    ball: Any, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], replay: Any
 ) -> None:
-    trainer = trainer_of(in_two_segments(ball.clean), steps=20, **choices)
+    trainer = make_trainer(in_two_segments(ball.clean), steps=20, **options)
     assert trainer.replay == (False, "CUDA graphs need a GPU")
     trainer._graphed = object()  # as on a GPU
     assert trainer.replay == replay
-    monkeypatch.setattr("blocknerf.training.trainer._check_places", lambda *_: None)
-    if choices.get("robust_trim"):
-        with pytest.raises(BackendError, match=r"steps cannot be captured with trim 0\.3: a trimmed loss asks"):
-            Trainer(trainer.field, trainer.pixels, trainer.exposures, trainer.config, captured=True)
+    monkeypatch.setattr("blocknerf.training.trainer._check_devices", lambda *_: None)
+    if options.get("robust_trim"):
+        with pytest.raises(BackendError, match=r"no CUDA graphs with robust_trim 0\.3: robust_trim needs the errors"):
+            Trainer(trainer.field, trainer.pixels, trainer.exposures, trainer.config, cuda_graphs=True)
 
 
-@pytest.mark.parametrize("moves", [True, False])
-def test_the_reference_is_asked_for_where_poses_move(
-    ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch, moves: bool
+@pytest.mark.parametrize("updates_poses", [True, False])
+def test_pose_steps_use_torch_operations(
+    ball: Any, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch, updates_poses: bool
 ) -> None:
-    chosen, asked = backends._chosen, set()
+    original, torch_operations = backends._resolve_backend, set()
 
     def choose(operation: str, backend: str, device: str, dtype: torch.dtype) -> str:
-        asked.update([operation] if backend == "torch" else [])
-        return chosen(operation, backend, device, dtype)
+        torch_operations.update([operation] if backend == "torch" else [])
+        return original(operation, backend, device, dtype)
 
-    monkeypatch.setattr(backends, "_chosen", choose)
-    trainer = trainer_of(in_two_segments(ball.clean), steps=20, pose_refinement=moves)
+    monkeypatch.setattr(backends, "_resolve_backend", choose)
+    trainer = make_trainer(in_two_segments(ball.clean), steps=20, pose_refinement=updates_poses)
     trainer.train_step()
-    assert trainer.updates_poses is moves
-    assert asked == (set(MOVING) if moves else set())
+    assert trainer.updates_poses is updates_poses
+    assert torch_operations == (set(POSE_STEP_OPS) if updates_poses else set())
 
 
-def test_copies_in_half_precision_follow_their_tables(
-    ball: Any, trainer_of: MakeTrainer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    trainer = trainer_of(ball.clean, steps=20)
+def test_half_tables_follow_their_tables(ball: Any, make_trainer: MakeTrainer, monkeypatch: pytest.MonkeyPatch) -> None:
+    trainer = make_trainer(ball.clean, steps=20)
     for network in (trainer.field.base, trainer.field.proposals[0]):
         network.half_table = torch.zeros_like(network.table, dtype=torch.float16)
     optimizer = optimizer_module.FieldOptimizer(trainer.field)
     assert set(optimizer.half_tables) == {"base.table", "proposals.0.table"}
     assert torch.equal(trainer.field.base.half_table, trainer.field.base.table.detach().half())
-    given: list[bool] = []
-    monkeypatch.setattr(optimizer_module, "adam_step", lambda *_, half, **__: given.append(half is not None))
+    has_half: list[bool] = []
+
+    def record(*_: Any, half_copy: torch.Tensor | None, **__: Any) -> None:
+        has_half.append(half_copy is not None)
+
+    monkeypatch.setattr(optimizer_module, "adam_step", record)
     for value in optimizer.parameters.values():
         value.grad = torch.ones_like(value)
     optimizer.step(schedule_at(0, trainer.config))
-    assert sum(given) == 2
+    assert sum(has_half) == 2
     with torch.no_grad():
         trainer.field.base.table.fill_(0.5)
     optimizer.restore(optimizer.state())

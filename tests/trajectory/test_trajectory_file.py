@@ -1,4 +1,4 @@
-"""Trajectory files come back as they went, and broken ones are refused with a sentence."""
+"""Trajectory files: round trips, and errors for invalid files."""
 
 import json
 import math
@@ -21,50 +21,50 @@ from blocknerf.trajectory.trajectory_file import (
 
 
 @pytest.fixture
-def film() -> Trajectory:
+def trajectory() -> Trajectory:
     eyes = torch.tensor([[0.0, 0.0, 1.0], [1.0, 0.5, 1.25], [2.0, 1.0, 1.5]])
     poses = look_at(eyes, torch.tensor([[5.0, 9.0, 0.0]]).expand(3, 3))
     return Trajectory(camera_to_world=poses, focals=torch.tensor([80.0, 90.0, 100.0]), width=96, height=54, fps=12.0)
 
 
-def test_our_file_comes_back_exactly(film: Trajectory, tmp_path: Path) -> None:
-    write_trajectory(film, tmp_path / "trajectory.json")
-    back = read_trajectory(tmp_path / "trajectory.json")
-    assert torch.equal(back.camera_to_world, film.camera_to_world)
-    assert torch.equal(back.focals, film.focals)
-    assert (back.width, back.height, back.fps, back.seconds) == (96, 54, 12.0, 0.25)
-    assert trajectory_to_json(back) == (tmp_path / "trajectory.json").read_text()
+def test_trajectory_json_round_trip_is_exact(trajectory: Trajectory, tmp_path: Path) -> None:
+    write_trajectory(trajectory, tmp_path / "trajectory.json")
+    restored = read_trajectory(tmp_path / "trajectory.json")
+    assert torch.equal(restored.camera_to_world, trajectory.camera_to_world)
+    assert torch.equal(restored.focals, trajectory.focals)
+    assert (restored.width, restored.height, restored.fps, restored.seconds) == (96, 54, 12.0, 0.25)
+    assert trajectory_to_json(restored) == (tmp_path / "trajectory.json").read_text()
 
 
-def test_a_nerfstudio_path_comes_back(film: Trajectory, tmp_path: Path) -> None:
-    write_camera_path(film, tmp_path / "path.json")
-    back = read_trajectory(tmp_path / "path.json")
-    assert torch.allclose(back.camera_to_world, film.camera_to_world, atol=1e-6)
-    assert torch.allclose(back.focals, film.focals, rtol=1e-6)
-    assert (back.width, back.height, back.fps) == (96, 54, 12.0)
+def test_camera_path_round_trip(trajectory: Trajectory, tmp_path: Path) -> None:
+    write_camera_path(trajectory, tmp_path / "path.json")
+    restored = read_trajectory(tmp_path / "path.json")
+    assert torch.allclose(restored.camera_to_world, trajectory.camera_to_world, atol=1e-6)
+    assert torch.allclose(restored.focals, trajectory.focals, rtol=1e-6)
+    assert (restored.width, restored.height, restored.fps) == (96, 54, 12.0)
 
 
-def test_a_nerfstudio_path_as_nerfstudio_writes_it(tmp_path: Path) -> None:
-    """A camera at (1, 2, 3) that looks along +y with z up, in OpenGL's axes, 90 degrees high."""
+def test_camera_path_in_the_format_of_nerfstudio(tmp_path: Path) -> None:
+    """A camera at (1, 2, 3) looks along +y with z up (OpenGL axes), with a vertical field of view of 90 degrees."""
     matrix = [1, 0, 0, 1, 0, 0, -1, 2, 0, 1, 0, 3, 0, 0, 0, 1]
     view = {"camera_to_world": matrix, "fov": 90, "aspect": 2.0}
     document = {"camera_type": "perspective", "render_height": 100, "render_width": 200, "seconds": 2.0}
     (tmp_path / "path.json").write_text(json.dumps({**document, "keyframes": [], "camera_path": [view] * 4}))
-    film = read_trajectory(tmp_path / "path.json")
+    trajectory = read_trajectory(tmp_path / "path.json")
     expected = look_at(torch.tensor([[1.0, 2.0, 3.0]]), torch.tensor([[1.0, 3.0, 3.0]]))
-    assert torch.allclose(film.camera_to_world, expected.expand(4, 3, 4), atol=1e-6)
-    assert film.focals.tolist() == pytest.approx([50.0] * 4)
-    assert film.fps == pytest.approx(2.0)
-    assert film.cameras.generate_rays(0).directions[0, 0, 1] > 0
+    assert torch.allclose(trajectory.camera_to_world, expected.expand(4, 3, 4), atol=1e-6)
+    assert trajectory.focals.tolist() == pytest.approx([50.0] * 4)
+    assert trajectory.fps == pytest.approx(2.0)
+    assert trajectory.cameras.generate_rays(0).directions[0, 0, 1] > 0
 
 
-def test_resizing_keeps_the_vertical_field_of_view(film: Trajectory) -> None:
-    small = film.resized(48, 27)
-    assert torch.allclose(small.focals, film.focals / 2)
+def test_resizing_keeps_the_vertical_field_of_view(trajectory: Trajectory) -> None:
+    small = trajectory.resized(48, 27)
+    assert torch.allclose(small.focals, trajectory.focals / 2)
     assert math.isclose(float(small.cameras.intrinsics[0, 2]), 24.0)
 
 
-def _broken(change: Callable[[dict], object]) -> dict:
+def _invalid_document(change: Callable[[dict], object]) -> dict:
     frame = {"camera_to_world": [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]], "focal": 9.0}
     document = {"format": "blocknerf.trajectory/1", "fps": 24.0, "width": 8, "height": 6, "frames": [frame]}
     change(document)
@@ -80,17 +80,17 @@ def _broken(change: Callable[[dict], object]) -> dict:
         (lambda d: d.update(format="other"), "is not blocknerf.trajectory/1; nor is it a camera path"),
         (lambda d: d.update(frames=[]), "frames: is not a list of 1 to"),
         (lambda d: d.update(width=0), "width: 0 is not a whole number"),
-        (lambda d: d.update(width=20_000), "width: 20000 is not a whole number of 1 to 8192"),
-        (lambda d: d.update(height=10**9), "height: 1000000000 is not a whole number of 1 to 8192"),
+        (lambda d: d.update(width=20_000), "width: 20000 is not a whole number from 1 to 8192"),
+        (lambda d: d.update(height=10**9), "height: 1000000000 is not a whole number from 1 to 8192"),
         (
             lambda d: d.update(width=8192, height=8192),
-            "its size is 8192x8192; .*at most 8192 pixels a side and 35651584",
+            "its size is 8192x8192; .*at most 8192 pixels per side and 35651584",
         ),
         (lambda d: d.update(fps=1e300), "fps: 1e\\+300 is not a finite number below"),
-        (lambda d: d.update(fps=1e9), "fps is 1000000000.0; give 0.01 to 1000 frames"),
+        (lambda d: d.update(fps=1e9), "fps is 1000000000.0; use 0.01 to 1000"),
         (lambda d: d.update(frames=[0] * 100_001), "frames: is not a list of 1 to 100000 views"),
         (lambda d: d.update(width=True), "width: True is not a whole number"),
-        (lambda d: d.update(fps=0.0), "fps is 0.0; give 0.01 to 1000 frames"),
+        (lambda d: d.update(fps=0.0), "fps is 0.0; use 0.01 to 1000"),
         (lambda d: d.update(fps="24"), "fps: '24' is not a finite number"),
         (lambda d: d["frames"][0].pop("focal"), r"frames\[0\]: is not an object"),
         (lambda d: d["frames"][0].update(focal=-1.0), "frame 0: focal is -1.0"),
@@ -99,9 +99,9 @@ def _broken(change: Callable[[dict], object]) -> dict:
         (lambda d: d["frames"][0].update(camera_to_world=[[2.0] * 4] * 3), "frame 0: camera_to_world is not a finite"),
     ],
 )
-def test_broken_files_are_refused_in_one_line(change: Callable[[dict], object], message: str, tmp_path: Path) -> None:
+def test_invalid_file_is_rejected_with_one_line(change: Callable[[dict], object], message: str, tmp_path: Path) -> None:
     path = tmp_path / "trajectory.json"
-    path.write_text(json.dumps(_broken(change)))
+    path.write_text(json.dumps(_invalid_document(change)))
     with pytest.raises(RunError, match=message) as caught:
         read_trajectory(path)
     assert str(caught.value).startswith(f"{path}: ")
@@ -112,10 +112,10 @@ def test_broken_files_are_refused_in_one_line(change: Callable[[dict], object], 
     ("keys", "message"),
     [
         ({"camera_type": "equirectangular"}, "'equirectangular' is not supported"),
-        ({"render_width": 20_000, "render_height": 20_000}, "render_width: 20000 is not a whole number of 1 to 8192"),
+        ({"render_width": 20_000, "render_height": 20_000}, "render_width: 20000 is not a whole number from 1 to 8192"),
         ({"render_width": 8192, "render_height": 8192}, "its size is 8192x8192"),
-        ({"seconds": 1e9}, "fps is 1e-09; give 0.01"),
-        ({"fps": 1e12}, "fps is 1000000000000.0; give"),
+        ({"seconds": 1e9}, "fps is 1e-09; use 0.01"),
+        ({"fps": 1e12}, "fps is 1000000000000.0; use"),
         ({"camera_path": [None] * 100_001}, "camera_path: is not a list of 1 to 100000 views"),
         ({"render_width": None}, "render_width: None is not a whole number"),
         ({"camera_path": [{"camera_to_world": [1.0] * 12, "fov": 60}]}, "is not 16 numbers"),
@@ -125,22 +125,22 @@ def test_broken_files_are_refused_in_one_line(change: Callable[[dict], object], 
         ({"seconds": 0}, "seconds: 0.0 is not a positive number"),
     ],
 )
-def test_broken_camera_paths_are_refused(keys: dict, message: str, tmp_path: Path) -> None:
-    eye = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
-    document = {"render_width": 8, "render_height": 6, "camera_path": [{"camera_to_world": eye, "fov": 60.0}]}
+def test_invalid_camera_path_is_rejected(keys: dict, message: str, tmp_path: Path) -> None:
+    identity = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
+    document = {"render_width": 8, "render_height": 6, "camera_path": [{"camera_to_world": identity, "fov": 60.0}]}
     (tmp_path / "path.json").write_text(json.dumps(document | keys))
     with pytest.raises(RunError, match=message):
         read_trajectory(tmp_path / "path.json")
 
 
-def test_a_file_of_more_than_any_video_is_refused_unread(tmp_path: Path) -> None:
+def test_too_large_file_is_rejected_without_reading_it(tmp_path: Path) -> None:
     with (tmp_path / "path.json").open("wb") as stream:
         stream.truncate(900 << 20)
-    with pytest.raises(RunError, match=r"path\.json: this trajectory file is larger than the 128 MiB that are read"):
+    with pytest.raises(RunError, match=r"path\.json: the trajectory file is larger than 128 MiB"):
         read_trajectory(tmp_path / "path.json")
 
 
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path) -> None:
+def test_fifo_is_rejected_immediately(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "path.json")
     with pytest.raises(RunError, match=r"path\.json: this trajectory file cannot be read \(it is not a regular file\)"):
         read_trajectory(tmp_path / "path.json")

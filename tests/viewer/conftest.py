@@ -1,4 +1,4 @@
-"""The sample town, trained for a moment: enough for a page to show it. And a gate before what stands for a page."""
+"""Fixtures: a briefly trained run of the sample town, pages that show it, and a proxy in front of a stub server."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -12,35 +12,35 @@ from pipelines.ingest import ingest
 from pipelines.match import match
 from pipelines.partition import partition
 from pipelines.train import train
-from tests.tiny import shrink_draft, shrink_seams
-from tests.viewer.browsing import CHROMIUM, Page, opened_browser
-from tests.viewer.visitors import TOKEN, Inner
+from tests.tiny import shrink_draft, shrink_overlaps
+from tests.viewer.browser import CHROMIUM, Page, open_browser
+from tests.viewer.raw_http import TOKEN, StubServer
 from viewer import control_panel
 from viewer.auth_proxy import AuthProxy
 from viewer.control_panel import RESOLUTIONS
 from viewer.view import serve
 
-LIGHTS = {"noon": "drive0_noon", "dusk": "drive1_dusk"}
+PRESETS = {"noon": "drive0_noon", "dusk": "drive1_dusk"}
 
 
 @pytest.fixture(scope="session")
 def town_run(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> RunFolder:
-    """A run of tiny fields with two looks. Tests share it; films that they make have names of their own."""
+    """A run of tiny fields with two appearance presets. Tests share it; videos they render have their own names."""
     run = RunFolder(tmp_path_factory.mktemp("viewer") / "run")
     with pytest.MonkeyPatch.context() as patch:
         shrink_draft(patch.setattr)
-        shrink_seams(patch.setattr)
+        shrink_overlaps(patch.setattr)
         ingest(repository / "data_samples" / "mini_city", run.path)
         partition(run.path)
         train(run.path, steps=60, downscale=2, threads=1)
-        for look, segment in LIGHTS.items():
-            match(run.path, appearance=look, reference=segment, steps=3, threads=1)
+        for preset, segment in PRESETS.items():
+            match(run.path, appearance=preset, reference=segment, steps=3, threads=1)
     return run
 
 
 @pytest.fixture(scope="module")
-def gate(town_run: RunFolder) -> Iterator[AuthProxy]:
-    """The viewer of the town; its finished pictures are small."""
+def proxy(town_run: RunFolder) -> Iterator[AuthProxy]:
+    """The viewer of the town, with a low default resolution."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(control_panel, "DEFAULT_RESOLUTION", min(RESOLUTIONS))
         with serve(town_run) as served:
@@ -49,31 +49,31 @@ def gate(town_run: RunFolder) -> Iterator[AuthProxy]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Chromium; a test that wants it is skipped where there is none."""
+    """Chromium; tests that use it are skipped if it is not installed."""
     pytest.importorskip("playwright.sync_api", reason="needs playwright, which the extra 'test' has")
     if CHROMIUM is None:
         pytest.skip("needs a browser: Debian's package 'chromium'")
-    with opened_browser() as browser:
+    with open_browser() as browser:
         yield browser
 
 
 @pytest.fixture
-def visit(browser: Any, gate: AuthProxy) -> Iterator[Callable[..., Page]]:
-    """Opens pages of the town."""
+def open_page(browser: Any, proxy: AuthProxy) -> Iterator[Callable[..., Page]]:
+    """A function that opens pages of the town."""
     pages: list[Page] = []
 
-    def opened(url: str | None = None, **size: int) -> Page:
-        pages.append(Page(browser, url or gate.url, **size))
+    def open_one(url: str | None = None, **size: int) -> Page:
+        pages.append(Page(browser, url or proxy.url, **size))
         return pages[-1]
 
-    yield opened
+    yield open_one
     for page in pages:
         page.close()
 
 
 @pytest.fixture
-def inner() -> Iterator[Inner]:
-    with Inner() as server:
+def stub() -> Iterator[StubServer]:
+    with StubServer() as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield server
@@ -83,14 +83,14 @@ def inner() -> Iterator[Inner]:
 
 
 @pytest.fixture
-def locked(inner: Inner) -> Iterator[AuthProxy]:
-    """A gate with a token."""
-    with AuthProxy("127.0.0.1", 0, inner.server_address[1], TOKEN) as gate:
-        yield gate
+def token_proxy(stub: StubServer) -> Iterator[AuthProxy]:
+    """A proxy with a token."""
+    with AuthProxy("127.0.0.1", 0, stub.server_address[1], TOKEN) as proxy:
+        yield proxy
 
 
 @pytest.fixture
-def free(inner: Inner) -> Iterator[AuthProxy]:
-    """A gate without one."""
-    with AuthProxy("127.0.0.1", 0, inner.server_address[1], None) as gate:
-        yield gate
+def open_proxy(stub: StubServer) -> Iterator[AuthProxy]:
+    """A proxy without a token."""
+    with AuthProxy("127.0.0.1", 0, stub.server_address[1], None) as proxy:
+        yield proxy

@@ -1,22 +1,22 @@
-"""How long messages may be: what counts, however the bytes come."""
+"""Limits on message size and rate, independent of how the bytes are split."""
 
 import random
 
 import pytest
 
-from tests.viewer.visitors import frame
+from tests.viewer.raw_http import frame
 from viewer import frame_limit
 from viewer.frame_limit import BURST, MAX_MESSAGE, RATE, FrameSizeLimiter
 
-PIECE = 1 << 16
+CHUNK = 1 << 16
 
 
-def fits(data: bytes, pieces: list[int]) -> bool:
-    meter, at = FrameSizeLimiter(), 0
-    for size in [*pieces, len(data)]:
-        if not meter.accept(data[at : at + size]):
+def accepts_all(data: bytes, sizes: list[int]) -> bool:
+    limiter, position = FrameSizeLimiter(), 0
+    for size in [*sizes, len(data)]:
+        if not limiter.accept(data[position : position + size]):
             return False
-        at += size
+        position += size
     return True
 
 
@@ -33,47 +33,49 @@ def fits(data: bytes, pieces: list[int]) -> bool:
         (bytes([0x82, 0x7E, 0xFF, 0xFF]) + bytes(0xFFFF) + frame(b"1"), True),
     ],
 )
-def test_what_fits_does_not_depend_on_how_it_comes(data: bytes, expected: bool) -> None:
-    chance = random.Random(0)
-    for most in (1, 5, 3000):
-        assert fits(data, [chance.randint(0, most) for _ in range(300)]) is expected
-    assert fits(data, []) is expected
+def test_the_result_does_not_depend_on_the_chunks(data: bytes, expected: bool) -> None:
+    rng = random.Random(0)
+    for max_size in (1, 5, 3000):
+        assert accepts_all(data, [rng.randint(0, max_size) for _ in range(300)]) is expected
+    assert accepts_all(data, []) is expected
 
 
-def test_no_more_than_the_head_of_a_frame_is_held() -> None:
-    meter, data = FrameSizeLimiter(), frame(bytes(PIECE)) * 24
-    for at in range(0, len(data), PIECE):
-        assert meter.accept(data[at : at + PIECE])
-        assert len(meter._head) < 14
+def test_at_most_a_frame_header_is_buffered() -> None:
+    limiter, data = FrameSizeLimiter(), frame(bytes(CHUNK)) * 24
+    for position in range(0, len(data), CHUNK):
+        assert limiter.accept(data[position : position + CHUNK])
+        assert len(limiter._partial_head) < 14
 
 
-def test_small_messages_that_come_together_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
-    begun = []
-    begin = FrameSizeLimiter._begin
+def test_small_messages_in_one_chunk_are_separated(monkeypatch: pytest.MonkeyPatch) -> None:
+    heads = []
+    start_frame = FrameSizeLimiter._start_frame
     monkeypatch.setattr(
-        frame_limit.FrameSizeLimiter, "_begin", lambda meter, head: begun.append(len(head)) or begin(meter, head)
+        frame_limit.FrameSizeLimiter,
+        "_start_frame",
+        lambda limiter, head: heads.append(len(head)) or start_frame(limiter, head),
     )
     assert FrameSizeLimiter().accept(frame(b"1") * 10_000)
-    assert begun == [6] * 10_000
+    assert heads == [6] * 10_000
 
 
-def test_what_a_page_says_is_never_held_back() -> None:
-    meter = FrameSizeLimiter()
+def test_a_normal_page_is_never_delayed() -> None:
+    limiter = FrameSizeLimiter()
     for tick in range(10_000):
-        assert meter.accept(frame(bytes(150)))  # a camera every 20 ms, and a slider's value every 50 ms
-        assert tick % 5 or (meter.accept(frame(bytes(60)) * 2))
-        assert meter.delay(0.02 * tick) == 0.0
-    assert meter.accept(frame(bytes(150)) * int(BURST))
-    assert meter.delay(0.02 * 10_000) < 1.0
+        assert limiter.accept(frame(bytes(150)))  # a camera every 20 ms, and a slider's value every 50 ms
+        assert tick % 5 or (limiter.accept(frame(bytes(60)) * 2))
+        assert limiter.delay(0.02 * tick) == 0.0
+    assert limiter.accept(frame(bytes(150)) * int(BURST))
+    assert limiter.delay(0.02 * 10_000) < 1.0
 
 
 @pytest.mark.parametrize("payload", [b"", bytes(150)])
-def test_a_flood_is_held_back_to_the_rate(payload: bytes) -> None:
-    meter, now, piece = FrameSizeLimiter(), 7.0, frame(payload) * 50
+def test_a_flood_is_delayed_to_the_rate(payload: bytes) -> None:
+    limiter, now, chunk = FrameSizeLimiter(), 7.0, frame(payload) * 50
     for _ in range(200):
-        assert meter.accept(piece)
-        now += meter.delay(now)
+        assert limiter.accept(chunk)
+        now += limiter.delay(now)
     assert pytest.approx(BURST + RATE * (now - 7.0), abs=1.0) == 200 * 50
-    assert meter.delay(now + 1e6) == 0.0, "silence makes up for it"
-    assert meter.accept(frame(payload) * int(BURST + RATE))
-    assert meter.delay(now + 1e6) == pytest.approx(1.0), "but is not saved up"
+    assert limiter.delay(now + 1e6) == 0.0, "silence drains the backlog"
+    assert limiter.accept(frame(payload) * int(BURST + RATE))
+    assert limiter.delay(now + 1e6) == pytest.approx(1.0), "but does not accumulate"

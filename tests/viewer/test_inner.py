@@ -1,4 +1,4 @@
-"""viser's own port: it answers the gate alone."""
+"""viser's own port: it serves only the proxy."""
 
 import contextlib
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ import websockets.asyncio.server
 from websockets.exceptions import InvalidStatus
 
 from blocknerf.errors import RunError
-from tests.viewer.speaking import PANEL, speaker
-from tests.viewer.visitors import UPGRADE, connect_to, read_all
+from tests.viewer.raw_http import UPGRADE, connect_to, read_all
+from tests.viewer.websocket_client import PANEL, open_client
 from viewer import inner
-from viewer.auth_proxy import PASS, AuthProxy
+from viewer.auth_proxy import SECRET_HEADER, AuthProxy
 from viewer.inner import open_inner, stop_inner
 
 SECRET = "the-secret-of-this-test"
-OFFER = (
+HANDSHAKE = (
     f"Sec-WebSocket-Key: {'A' * 22}==\r\nSec-WebSocket-Version: 13\r\n"
     f"Sec-WebSocket-Protocol: viser-v{viser.__version__}\r\n"
 )
@@ -29,53 +29,53 @@ def port() -> Iterator[int]:
     stop_inner(server)
 
 
-def said(port: int, more: str, host: str = "") -> bytes:
-    """All that the port says to a request, up to the end or to a moment of silence."""
-    with connect_to(port) as visitor:
-        visitor.sendall(f"GET / HTTP/1.1\r\nHost: {host or f'127.0.0.1:{port}'}\r\n{more}\r\n".encode())
-        visitor.settimeout(0.3 if SECRET in more else 15)
+def response(port: int, more: str, host: str = "") -> bytes:
+    """Return the response to a request, up to the end or a short silence."""
+    with connect_to(port) as client:
+        client.sendall(f"GET / HTTP/1.1\r\nHost: {host or f'127.0.0.1:{port}'}\r\n{more}\r\n".encode())
+        client.settimeout(0.3 if SECRET in more else 15)
         with contextlib.suppress(TimeoutError):
-            return read_all(visitor)
-    return b"it went on"
+            return read_all(client)
+    return b"still open"
 
 
-@pytest.mark.parametrize("upgrade", ["", UPGRADE + OFFER], ids=["page", "websocket"])
+@pytest.mark.parametrize("upgrade", ["", UPGRADE + HANDSHAKE], ids=["page", "websocket"])
 @pytest.mark.parametrize(
     "more",
     [
         "",
         "Origin: http://elsewhere.example\r\n",
-        f"{PASS}: \r\n",
-        f"{PASS}: {SECRET[:-1]}\r\n",
-        f"{PASS}: {SECRET}x\r\n",
-        f"{PASS}: {SECRET}\r\n{PASS}: {SECRET}\r\n",
-        f"Cookie: {PASS}={SECRET}\r\n",
+        f"{SECRET_HEADER}: \r\n",
+        f"{SECRET_HEADER}: {SECRET[:-1]}\r\n",
+        f"{SECRET_HEADER}: {SECRET}x\r\n",
+        f"{SECRET_HEADER}: {SECRET}\r\n{SECRET_HEADER}: {SECRET}\r\n",
+        f"Cookie: {SECRET_HEADER}={SECRET}\r\n",
     ],
 )
-def test_without_the_secret_the_port_says_nothing_else(port: int, more: str, upgrade: str) -> None:
+def test_requests_without_the_secret_are_refused(port: int, more: str, upgrade: str) -> None:
     for host in ("", "elsewhere.example"):
-        answer = said(port, upgrade + more, host)
-        assert answer.startswith(b"HTTP/1.1 403 ")
-        assert answer.endswith(b"\r\n\r\nOnly the gate speaks to this port.\n")
+        text = response(port, upgrade + more, host)
+        assert text.startswith(b"HTTP/1.1 403 ")
+        assert text.endswith(b"\r\n\r\nOnly the proxy may use this port.\n")
 
 
-def test_with_the_secret_it_is_viser(port: int) -> None:
-    assert b"<html" in said(port, f"{PASS}: {SECRET}\r\nConnection: close\r\n")
-    assert said(port, f"{UPGRADE}{OFFER}{PASS}: {SECRET}\r\n") == b"it went on"
+def test_requests_with_the_secret_reach_viser(port: int) -> None:
+    assert b"<html" in response(port, f"{SECRET_HEADER}: {SECRET}\r\nConnection: close\r\n")
+    assert response(port, f"{UPGRADE}{HANDSHAKE}{SECRET_HEADER}: {SECRET}\r\n") == b"still open"
 
 
-def test_a_process_of_this_machine_that_goes_around_the_gate_sees_nothing(gate: AuthProxy) -> None:
-    with pytest.raises(InvalidStatus, match="HTTP 403"), speaker(gate._inner[1]):
+def test_a_local_process_cannot_bypass_the_proxy(proxy: AuthProxy) -> None:
+    with pytest.raises(InvalidStatus, match="HTTP 403"), open_client(proxy._inner_address[1]):
         pass
-    with speaker(gate.port) as visitor:
-        visitor.wait_for(PANEL)
+    with open_client(proxy.port) as client:
+        client.wait_for(PANEL)
 
 
 def test_other_servers_are_not_guarded(port: int) -> None:
     assert websockets.asyncio.server.serve.__module__ == "websockets.asyncio.server"
 
 
-def test_a_viser_that_could_not_be_guarded_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_viser_that_cannot_be_guarded_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     @contextlib.contextmanager
     def unguarded(secret: str) -> Iterator[list[int]]:
         yield []
@@ -85,7 +85,7 @@ def test_a_viser_that_could_not_be_guarded_is_refused(monkeypatch: pytest.Monkey
         open_inner(SECRET)
 
 
-def test_a_viser_of_another_series_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_viser_of_another_series_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(viser, "__version__", "1.2.0")
     with pytest.raises(RunError, match=r"^view: viser 1\.2\.0 is not 1\.1\.\*; run: pip install 'viser==1\.1\.\*'$"):
         open_inner(SECRET)

@@ -1,4 +1,4 @@
-"""No text becomes more than text in the panel, whatever it holds."""
+"""Any text in the panel stays text, whatever it contains."""
 
 from collections.abc import Callable
 from html.parser import HTMLParser
@@ -14,7 +14,7 @@ HOSTILE = [
     "<script>parent.fallen = 1</script>",
     '<iframe srcdoc="<script>parent.fallen = 1</script>">',
     '<img src=x onerror="fallen = 1">\'',
-    "![picture](http://elsewhere.example/x.png) [link](javascript:fallen=1) <http://elsewhere.example/>",
+    "![image](http://elsewhere.example/x.png) [link](javascript:fallen=1) <http://elsewhere.example/>",
     "http://elsewhere.example/ www.elsewhere.example me@elsewhere.example `code` {fallen = 1} | a | b |",
     "one\ntwo\r\nthree & &lt;b&gt; &#60; --> ]]> </p></table></svg>",
     '" onmouseover="fallen = 1',
@@ -25,7 +25,7 @@ TEXTS = st.lists(PIECES | st.characters(), max_size=12).map("".join)
 
 
 class Page(HTMLParser):
-    """Tags with their attributes, and the text between them."""
+    """Tags with their attribute names, and the text between them."""
 
     def __init__(self, html: str) -> None:
         super().__init__(convert_charrefs=True)
@@ -47,28 +47,28 @@ class Page(HTMLParser):
 
 
 def literal(text: str) -> str:
-    """What is to be read of a text."""
+    """Return a text as it must be displayed."""
     return printable(text if len(text) <= MAX_TEXT else f"{text[:MAX_TEXT]} ...")
 
 
 @pytest.mark.parametrize(
-    "made", [escape, paragraph, lambda text: paragraph("", f"-{text}"), lambda text: table([text], [[text]])]
+    "function", [escape, paragraph, lambda text: paragraph("", f"-{text}"), lambda text: table([text], [[text]])]
 )
 @settings(deadline=None)
 @given(text=TEXTS)
-def test_a_text_is_shown_letter_by_letter(made: Callable[[str], str], text: str) -> None:
-    page, plain = Page(made(text)), Page(made("plain"))
+def test_a_text_is_displayed_literally(function: Callable[[str], str], text: str) -> None:
+    page, plain = Page(function(text)), Page(function("plain"))
     assert page.tags == plain.tags
     assert page.text == plain.text.replace("plain", literal(text))
 
 
 @settings(deadline=None)
 @given(text=TEXTS)
-def test_an_attribute_ends_where_it_should(text: str) -> None:
+def test_a_text_cannot_end_an_attribute(text: str) -> None:
     page = Page(f'<i title="{escape(text)}">x</i>')
     assert page.tags == [("i", ("title",))]
     assert page.text == "x"
 
 
-def test_a_text_without_end_is_cut() -> None:
+def test_a_long_text_is_cut() -> None:
     assert len(escape("<" * 10 * MAX_TEXT)) == 4 * MAX_TEXT + 4

@@ -1,4 +1,4 @@
-"""Pictures by wish, and the plan that says which blocks they are from."""
+"""Renderings of requests, and the minimap that shows their blocks."""
 
 import re
 from dataclasses import replace
@@ -23,133 +23,144 @@ from viewer.scheduler import RenderCancelled
 
 
 @pytest.fixture(scope="module")
-def stock(town_run: RunFolder) -> RunContents:
+def contents(town_run: RunFolder) -> RunContents:
     return RunContents.of(town_run)
 
 
 @pytest.fixture(scope="module")
-def gallery(town_run: RunFolder, stock: RunContents) -> RequestRenderer:
-    return RequestRenderer(CityRenderer(town_run, city=stock.city))
+def renderer(town_run: RunFolder, contents: RunContents) -> RequestRenderer:
+    return RequestRenderer(CityRenderer(town_run, city=contents.city))
 
 
-def wish(stock: RunContents, photograph: int = 60, **changes: object) -> RenderRequest:
-    view = stock.image(photograph).scaled(0.25)
-    plain = RenderRequest(
-        view=view, appearance=stock.appearance("noon", None, None), city=stock.city, weighting="inverse_distance_2d"
+def make_request(contents: RunContents, image: int = 60, **changes: object) -> RenderRequest:
+    view = contents.image(image).scaled(0.25)
+    request = RenderRequest(
+        view=view,
+        appearance=contents.appearance("noon", None, None),
+        city=contents.city,
+        weighting="inverse_distance_2d",
     )
-    return replace(plain, **changes)
+    return replace(request, **changes)
 
 
-def test_a_picture_is_what_the_city_shows(stock: RunContents, gallery: RequestRenderer) -> None:
-    asked = wish(stock)
-    shown = gallery.render(asked, 1.0, no_op)
-    expected = gallery.renderer.render(
-        asked.view, **asked.appearance.render_options_at(0.0, gallery.renderer, asked.view)
+def test_a_rendering_equals_the_city_renderer(contents: RunContents, renderer: RequestRenderer) -> None:
+    request = make_request(contents)
+    rendering = renderer.render(request, 1.0, no_op)
+    expected = renderer.renderer.render(
+        request.view, **request.appearance.render_options_at(0.0, renderer.renderer, request.view)
     )
-    assert np.array_equal(shown.image, to_uint8(expected.color))
-    assert shown.selection == expected.selection
-    ahead = shown.camera.generate_rays(0).directions @ shown.camera.camera_to_world[0, :, 2]
-    assert np.allclose(shown.depth, expected.depth.numpy() * ahead.numpy())
-    half = gallery.render(asked, 0.5, no_op)
-    assert [2 * side for side in half.image.shape[:2]] == pytest.approx(shown.image.shape[:2], abs=1)
+    assert np.array_equal(rendering.image, to_uint8(expected.color))
+    assert rendering.selection == expected.selection
+    cosine = rendering.camera.generate_rays(0).directions @ rendering.camera.camera_to_world[0, :, 2]
+    assert np.allclose(rendering.depth, expected.depth.numpy() * cosine.numpy())
+    half = renderer.render(request, 0.5, no_op)
+    assert [2 * side for side in half.image.shape[:2]] == pytest.approx(rendering.image.shape[:2], abs=1)
 
 
-def test_light_exposure_weighting_and_layer_change_it(stock: RunContents, gallery: RequestRenderer) -> None:
-    between = stock.image(0)
-    # Nearer to the first block: half way between them rounding would decide which is the one that is shown alone.
-    middle = stock.city.blocks[1].origin[0] * 0.4 + stock.city.blocks[0].origin[0] * 0.6
-    pose = between.camera_to_world.clone()
-    pose[0, 0, 3] = middle
-    view = replace(between, camera_to_world=pose).scaled(0.25)
-    wishes = {
-        "noon": wish(stock, view=view),
-        "dusk": wish(stock, view=view, light=stock.appearance("dusk", None, None)),
-        "half way": wish(stock, view=view, light=stock.appearance("noon", "dusk", None), passed=0.5),
-        "as learned": wish(stock, view=view, light=stock.appearance(stock.presets[-1], None, None)),
-        "brighter": wish(stock, view=view, light=stock.appearance("noon", None, 4.0 * (stock.exposure or 1.0))),
-        "one block": wish(stock, view=view, max_blocks=1),
-        "by visibility": wish(stock, view=view, weighting="visibility_image"),
-        "without one": wish(stock, view=view, city=stock.with_overrides(frozenset({"b000"}), 4.0, 0.0)),
-        **{layer: wish(stock, view=view, layer=layer) for layer in LAYERS[1:]},
+def test_every_setting_changes_the_rendering(contents: RunContents, renderer: RequestRenderer) -> None:
+    camera = contents.image(0)
+    # Nearer to the first block: midway, rounding would decide which block "one block" renders.
+    x = contents.city.blocks[1].origin[0] * 0.4 + contents.city.blocks[0].origin[0] * 0.6
+    pose = camera.camera_to_world.clone()
+    pose[0, 0, 3] = x
+    view = replace(camera, camera_to_world=pose).scaled(0.25)
+    requests = {
+        "noon": make_request(contents, view=view),
+        "dusk": make_request(contents, view=view, appearance=contents.appearance("dusk", None, None)),
+        "blend": make_request(contents, view=view, appearance=contents.appearance("noon", "dusk", None), blend=0.5),
+        "unmatched": make_request(
+            contents, view=view, appearance=contents.appearance(contents.appearance_options[-1], None, None)
+        ),
+        "brighter": make_request(
+            contents, view=view, appearance=contents.appearance("noon", None, 4.0 * (contents.exposure or 1.0))
+        ),
+        "one block": make_request(contents, view=view, max_blocks=1),
+        "by visibility": make_request(contents, view=view, weighting="visibility_image"),
+        "hidden block": make_request(contents, view=view, city=contents.with_overrides(frozenset({"b000"}), 4.0, 0.0)),
+        **{layer: make_request(contents, view=view, layer=layer) for layer in LAYERS[1:]},
     }
-    images = {name: gallery.render(each, 1.0, no_op).image for name, each in wishes.items()}
+    images = {name: renderer.render(request, 1.0, no_op).image for name, request in requests.items()}
     assert len({image.tobytes() for image in images.values()}) == len(images)
 
 
-def test_visibility_is_asked_for_where_the_blocks_are(
-    stock: RunContents, gallery: RequestRenderer, monkeypatch: pytest.MonkeyPatch
+def test_visibility_is_predicted_on_the_device_of_the_blocks(
+    contents: RunContents, renderer: RequestRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked, places = wish(stock), []
-    seen = gallery.renderer.render(asked.view, **asked.appearance.render_options_at(0.0, gallery.renderer, asked.view))
+    request, devices = make_request(contents), []
+    rendering = renderer.renderer.render(
+        request.view, **request.appearance.render_options_at(0.0, renderer.renderer, request.view)
+    )
 
-    def predicted(_: object, cameras: Cameras) -> torch.Tensor:
-        places.append(cameras.camera_to_world.device.type)
-        return torch.zeros(int(asked.view.height[0]), int(asked.view.width[0]))
+    def record_device(_: object, cameras: Cameras) -> torch.Tensor:
+        devices.append(cameras.camera_to_world.device.type)
+        return torch.zeros(int(request.view.height[0]), int(request.view.width[0]))
 
-    monkeypatch.setattr(request_renderer, "predict_visibility", predicted)
-    monkeypatch.setattr(gallery.renderer, "device", torch.device("meta"))
-    gallery._colors(seen, "visibility", asked.view)
-    assert set(places) == {"meta"}
+    monkeypatch.setattr(request_renderer, "predict_visibility", record_device)
+    monkeypatch.setattr(renderer.renderer, "device", torch.device("meta"))
+    renderer._colors(rendering, "visibility", request.view)
+    assert set(devices) == {"meta"}
 
 
-def test_blocks_are_held_once_however_they_are_chosen(
-    stock: RunContents, gallery: RequestRenderer, monkeypatch: pytest.MonkeyPatch
+def test_blocks_are_loaded_once_for_all_selections(
+    contents: RunContents, renderer: RequestRenderer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gallery.render(wish(stock), 0.25, no_op)
-    cache, loaded = gallery.renderer.cache, []
+    renderer.render(make_request(contents), 0.25, no_op)
+    cache, loaded = renderer.renderer.cache, []
     load = cache._load
     monkeypatch.setattr(cache, "_load", lambda name: loaded.append(name) or load(name))
     for number in range(MAX_CACHED_RENDERERS + 4):
-        gallery.render(wish(stock, city=stock.with_overrides(frozenset(), 1.0 + 0.5 * number, 0.0)), 0.25, no_op)
-    assert len(loaded) == len(set(loaded)) <= len(stock.city.blocks)
-    assert len(gallery._renderers) == MAX_CACHED_RENDERERS
+        renderer.render(
+            make_request(contents, city=contents.with_overrides(frozenset(), 1.0 + 0.5 * number, 0.0)), 0.25, no_op
+        )
+    assert len(loaded) == len(set(loaded)) <= len(contents.city.blocks)
+    assert len(renderer._renderers) == MAX_CACHED_RENDERERS
 
 
-def test_a_picture_can_be_given_up(stock: RunContents, gallery: RequestRenderer) -> None:
-    def give_up() -> None:
+def test_a_rendering_can_be_cancelled(contents: RunContents, renderer: RequestRenderer) -> None:
+    def cancel() -> None:
         raise RenderCancelled
 
     with pytest.raises(RenderCancelled):
-        gallery.render(wish(stock), 1.0, give_up)
+        renderer.render(make_request(contents), 1.0, cancel)
 
 
-def test_what_a_run_offers(stock: RunContents) -> None:
-    assert stock.preset_names == ("dusk", "noon")
-    assert stock.presets[:3] == ("dusk", "noon", f"{UNMATCHED_PREFIX}drive0_noon")
-    assert stock.appearance(f"{UNMATCHED_PREFIX}drive0_noon", None, None) == AppearanceTrack(
+def test_presets_segments_and_nearest_image_of_a_run(contents: RunContents) -> None:
+    assert contents.preset_names == ("dusk", "noon")
+    assert contents.appearance_options[:3] == ("dusk", "noon", f"{UNMATCHED_PREFIX}drive0_noon")
+    assert contents.appearance(f"{UNMATCHED_PREFIX}drive0_noon", None, None) == AppearanceTrack(
         presets=(), segment="drive0_noon"
     )
-    x, y, z = stock.image(5).centers[0].tolist()
-    near = stock.image(stock.nearest_image((x, y, z + 0.01))).centers[0].tolist()
-    assert near == pytest.approx([x, y, z])
+    x, y, z = contents.image(5).centers[0].tolist()
+    nearest = contents.image(contents.nearest_image((x, y, z + 0.01))).centers[0].tolist()
+    assert nearest == pytest.approx([x, y, z])
 
 
 @pytest.mark.parametrize("run", ["runs/street", "."])
-def test_visitors_are_told_no_folder(stock: RunContents, run: str) -> None:
-    own = replace(stock, run=RunFolder(Path(run)), capture=replace(stock.capture, image_dir=Path("photos")))
+def test_messages_for_clients_name_no_folder(contents: RunContents, run: str) -> None:
+    relative = replace(contents, run=RunFolder(Path(run)), capture=replace(contents.capture, image_dir=Path("photos")))
     folder, root = Path(run).absolute(), Path("photos").resolve()
-    found = own.redact_paths(RunError(f"{folder}/city.json: 3.5 is no radius, see {root}/a.jpg; correct it."))
-    assert found == f"{folder.name}/city.json: 3.5 is no radius, see photos/a.jpg; correct it."
+    text = relative.redact_paths(RunError(f"{folder}/city.json: 3.5 is no radius, see {root}/a.jpg; correct it."))
+    assert text == f"{folder.name}/city.json: 3.5 is no radius, see photos/a.jpg; correct it."
 
 
-def test_hiding_every_block_hides_none(stock: RunContents) -> None:
-    names = frozenset(block.name for block in stock.city.blocks)
-    assert stock.with_overrides(names, 4.0, 0.0).blocks == stock.city.blocks
-    assert len(stock.with_overrides(frozenset({"b000"}), 4.0, 0.0).blocks) == len(names) - 1
+def test_hiding_every_block_hides_none(contents: RunContents) -> None:
+    names = frozenset(block.name for block in contents.city.blocks)
+    assert contents.with_overrides(names, 4.0, 0.0).blocks == contents.city.blocks
+    assert len(contents.with_overrides(frozenset({"b000"}), 4.0, 0.0).blocks) == len(names) - 1
 
 
-def test_the_plan_follows_the_camera(stock: RunContents, gallery: RequestRenderer) -> None:
-    states = []
-    for photograph in (stock.path[0], stock.path[-1]):
-        picture = gallery.render(wish(stock, photograph), 0.25, no_op)
-        drawing = draw_minimap(stock, picture.selection, picture.camera)
-        found = dict(re.findall(r'data-block="(\w+)" data-state="(\w+)"', drawing))
-        assert found.keys() == {block.name for block in stock.city.blocks}
-        assert {use.name for use in picture.selection if use.rendered} == {
-            name for name, state in found.items() if state in ("blended", "fallback")
+def test_the_minimap_follows_the_camera(contents: RunContents, renderer: RequestRenderer) -> None:
+    maps = []
+    for image in (contents.path[0], contents.path[-1]):
+        rendering = renderer.render(make_request(contents, image), 0.25, no_op)
+        svg = draw_minimap(contents, rendering.selection, rendering.camera)
+        states = dict(re.findall(r'data-block="(\w+)" data-state="(\w+)"', svg))
+        assert states.keys() == {block.name for block in contents.city.blocks}
+        assert {block.name for block in rendering.selection if block.rendered} == {
+            name for name, state in states.items() if state in ("blended", "fallback")
         }
-        (arrow,) = re.findall(r"translate\(([\d.-]+),([\d.-]+)\)", drawing)
-        assert all(0.0 < float(place) < SIDE for place in arrow)
-        assert picture.selection[0].name in selection_table(picture.selection)
-        states.append((found, arrow))
-    assert states[0] != states[1]
+        (arrow,) = re.findall(r"translate\(([\d.-]+),([\d.-]+)\)", svg)
+        assert all(0.0 < float(coordinate) < SIDE for coordinate in arrow)
+        assert rendering.selection[0].name in selection_table(rendering.selection)
+        maps.append((states, arrow))
+    assert maps[0] != maps[1]

@@ -1,4 +1,4 @@
-"""A run in training: blocks show as far as they are, and anew when they have come further."""
+"""A run in training: the viewer shows previews of blocks, and updates them."""
 
 import shutil
 import socket
@@ -21,7 +21,7 @@ from blocknerf.rendering.image import no_op
 from pipelines import block_training, live_viewer
 from pipelines import train as train_job
 from tests.tiny import shrink_draft
-from tests.viewer.visitors import wait_for
+from tests.viewer.raw_http import wait_for
 from viewer import run_watcher
 from viewer.request_renderer import RenderRequest, RequestRenderer
 from viewer.run_contents import RunContents
@@ -30,61 +30,63 @@ from viewer.run_watcher import RunWatcher, file_versions
 
 @pytest.fixture
 def growing(town_run: RunFolder, tmp_path: Path) -> RunFolder:
-    """The town's run as it was before any block was trained."""
+    """The town's run before training."""
     shutil.copytree(town_run.path, tmp_path / "run", ignore=shutil.ignore_patterns("field.safetensors", "appearance"))
     return RunFolder(tmp_path / "run")
 
 
-def preview(run: RunFolder, trained: RunFolder, name: str, brighter: float = 0.0) -> None:
+def preview(run: RunFolder, trained: RunFolder, name: str, offset: float = 0.0) -> None:
     field = load_field(trained.field(name))
     with torch.no_grad():
-        field.appearance_codes += brighter
+        field.appearance_codes += offset
     run.checkpoint(name).mkdir(exist_ok=True)
     save_field(field, run.preview(name), step=10, city=read_city(run.city).digest)
 
 
-def test_a_block_shows_as_far_as_it_is(growing: RunFolder, town_run: RunFolder) -> None:
-    stock = RunContents.of(growing, follow=True)
-    load = live_block_loader(growing, stock.city)
-    gallery = RequestRenderer(CityRenderer(growing, city=stock.city, load=load, allow_missing=True))
-    light = stock.appearance(stock.presets[0], None, None)
-    wish = RenderRequest(view=stock.image(0).scaled(0.2), appearance=light, city=stock.city, weighting="nearest")
+def test_the_preview_of_a_block_is_shown_and_updated(growing: RunFolder, town_run: RunFolder) -> None:
+    contents = RunContents.of(growing, watch=True)
+    load = live_block_loader(growing, contents.city)
+    renderer = RequestRenderer(CityRenderer(growing, city=contents.city, load=load, allow_missing=True))
+    appearance = contents.appearance(contents.appearance_options[0], None, None)
+    request = RenderRequest(
+        view=contents.image(0).scaled(0.2), appearance=appearance, city=contents.city, weighting="nearest"
+    )
     with pytest.raises(RunError, match="no block is trained"):
-        gallery.render(wish, 1.0, no_op)
-    name, images = stock.city.blocks[0].name, []
-    for brighter in (0.0, 5.0):
-        preview(growing, town_run, name, brighter)
-        gallery.invalidate([name])
-        images.append(gallery.render(wish, 1.0, no_op).image)
+        renderer.render(request, 1.0, no_op)
+    name, images = contents.city.blocks[0].name, []
+    for offset in (0.0, 5.0):
+        preview(growing, town_run, name, offset)
+        renderer.invalidate([name])
+        images.append(renderer.render(request, 1.0, no_op).image)
     assert not np.array_equal(*images)
     shutil.copyfile(town_run.field(name), growing.field(name))
-    gallery.invalidate([name])
-    assert np.array_equal(gallery.render(wish, 1.0, no_op).image, images[0]), "the finished field, not the preview"
+    renderer.invalidate([name])
+    assert np.array_equal(renderer.render(request, 1.0, no_op).image, images[0]), "the finished field, not the preview"
 
 
-def test_changes_are_noticed_once(growing: RunFolder, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_watcher, "SECONDS", 0.02)
-    told: list[list[str]] = []
+def test_each_change_is_reported_once(growing: RunFolder, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_watcher, "POLL_INTERVAL", 0.02)
+    reported: list[list[str]] = []
     city = read_city(growing.city)
-    follower = RunWatcher(growing, city, lambda names: told.append(list(names)))
+    watcher = RunWatcher(growing, city, lambda names: reported.append(list(names)))
     first, second = (block.name for block in city.blocks[:2])
     preview(growing, town_run, first)
-    wait_for(lambda: told == [[first]])
+    wait_for(lambda: reported == [[first]])
     shutil.copyfile(town_run.field(second), growing.field(second))
-    wait_for(lambda: {name for names in told[1:] for name in names} == {second})
+    wait_for(lambda: {name for names in reported[1:] for name in names} == {second})
     shutil.copyfile(town_run.field(first), growing.field(first))
     shutil.rmtree(growing.checkpoint(first))
-    wait_for(lambda: told[-1] == [first])
-    before = len(told)
+    wait_for(lambda: reported[-1] == [first])
+    before = len(reported)
     time.sleep(0.2)
-    assert len(told) == before
-    follower.close()
+    assert len(reported) == before
+    watcher.close()
     assert set(file_versions(growing, city)) == {first, second}
 
 
-def test_a_page_ends_with_a_job_that_is_killed(town_run: RunFolder, repository: Path) -> None:
-    script = "import sys, time; from pathlib import Path; from pipelines.live_viewer import shown\n"
-    script += "with shown(Path(sys.argv[1]), True): time.sleep(60)"
+def test_the_viewer_ends_with_a_killed_job(town_run: RunFolder, repository: Path) -> None:
+    script = "import sys, time; from pathlib import Path; from pipelines.live_viewer import live_viewer\n"
+    script += "with live_viewer(Path(sys.argv[1]), True): time.sleep(60)"
     job = subprocess.Popen(
         [sys.executable, "-c", script, str(town_run.path)], cwd=repository, stdout=subprocess.PIPE, text=True
     )
@@ -94,45 +96,43 @@ def test_a_page_ends_with_a_job_that_is_killed(town_run: RunFolder, repository: 
     job.kill()
     job.communicate()
 
-    def is_gone() -> bool:
+    def is_closed() -> bool:
         try:
             socket.create_connection(("127.0.0.1", port)).close()
         except ConnectionRefusedError:
             return True
         return False
 
-    wait_for(is_gone)
+    wait_for(is_closed)
 
 
-def test_training_leaves_a_preview_only_while_it_is_looked_at(
-    growing: RunFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_training_writes_previews_only_with_a_viewer(growing: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_draft(monkeypatch.setattr)
     monkeypatch.setattr(block_training, "PREVIEW_SECONDS", 0.0)
     monkeypatch.setattr(live_viewer, "subprocess", None)
-    seen = []
+    requested = []
 
-    def watched(run: Path, wanted: bool) -> object:
-        seen.append(wanted)
+    def record_viewer(run: Path, wanted: bool) -> object:
+        requested.append(wanted)
         return live_viewer.live_viewer(run, False)
 
-    saved = block_training.save_field
+    save = block_training.save_field
     paths: list[Path] = []
 
-    def noted(field: object, path: Path, **facts: object) -> None:
+    def record_path(field: object, path: Path, **facts: object) -> None:
         paths.append(path)
-        saved(field, path, **facts)
+        save(field, path, **facts)
 
-    monkeypatch.setattr(train_job, "live_viewer", watched)
-    monkeypatch.setattr(block_training, "save_field", noted)
+    monkeypatch.setattr(train_job, "live_viewer", record_viewer)
+    monkeypatch.setattr(block_training, "save_field", record_path)
     for name, view in (("b000", True), ("b001", False)):
         train_job.train(growing.path, block=name, steps=4, downscale=4, threads=1, view=view)
-    assert seen == [True, False]
+    assert requested == [True, False]
     assert paths == [growing.preview("b000")] * 4 + [growing.field("b000"), growing.field("b001")]
     assert not growing.checkpoint("b000").exists()
 
 
-def test_a_page_stands_beside_the_job_and_ends_with_it(
+def test_the_viewer_runs_alongside_the_job_and_ends_with_it(
     town_run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []

@@ -1,90 +1,88 @@
-"""A city larger than the depth that a page can hold: it is shown smaller, and otherwise the same."""
+"""A city larger than the range of the page's depth is scaled down, and otherwise rendered the same."""
 
 from dataclasses import dataclass, replace
 
-import cv2
 import numpy as np
 import pytest
 
 from blocknerf.city.run_folder import RunFolder
-from tests.viewer.speaking import CAMERA, Speaker, speaker
+from tests.viewer.websocket_client import CAMERA, PageClient, decode_image, open_client
 from viewer import run_contents
 from viewer.auth_proxy import AuthProxy
-from viewer.run_contents import MAX_SCENE_SIZE, RunContents, _scale
+from viewer.run_contents import MAX_SCENE_SIZE, RunContents, _scene_scale
 from viewer.view import serve
 
-HOLDS = 167.77
-"""Units of the page that viser's 24 bits of depth reach to."""
-SMALLER = 16.0
+MAX_DEPTH = 167.77
+"""Largest depth in viser's 24 bits, in scene units."""
+SMALL_SCENE = 16.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seen:
-    """What a visitor at one place of the world is shown."""
+class PageState:
+    """What a page shows for a camera at one position in the world."""
 
-    plan: str
+    minimap: str
     image: np.ndarray
     depth: np.ndarray
     origins: np.ndarray
-    """Of the blocks' balls."""
+    """Positions of the block markers."""
     sizes: np.ndarray
 
 
-def seen(gate: AuthProxy, scale: float) -> Seen:
-    with speaker(gate.port) as page:
-        page.say(**CAMERA | {"position": tuple(scale * x for x in CAMERA["position"])})
-        boxes = [each for each in wait_for_boxes(page) if each["props"]["label"] in ("Show blocks", "Show path")]
+def page_state(proxy: AuthProxy, scale: float) -> PageState:
+    with open_client(proxy.port) as page:
+        page.send(**CAMERA | {"position": tuple(scale * x for x in CAMERA["position"])})
+        labels = "Show blocks", "Show path"
+        boxes = [box for box in wait_for_boxes(page) if box["props"]["label"] in labels]
         for box in boxes:
-            page.say("GuiUpdateMessage", uuid=box["uuid"], updates={"value": True})
+            page.send("GuiUpdateMessage", uuid=box["uuid"], updates={"value": True})
         page.wait_for("IcosphereMessage")
-        page.listen(4.0)
-        balls = [each for each in page.told if each["type"] == "IcosphereMessage"]
-        places = {each["name"]: each["position"] for each in page.told if each["type"] == "SetPositionMessage"}
-        shown = [each for each in page.told if each["type"] == "BackgroundImageMessage" and each["depth_data"]][-1]
-        plans = [each["updates"]["content"] for each in page.told if is_plan(each)]
-    return Seen(
-        plan=plans[-1],
-        image=decoded(shown["rgb_data"])[..., :3].astype(np.float64),
-        depth=decoded(shown["depth_data"])[..., :3].astype(np.float64) @ [1e-5, 256e-5, 65536e-5],
-        origins=np.array([places[each["name"]] for each in balls]),
-        sizes=np.array([each["props"]["radius"] for each in balls]),
+        page.receive(4.0)
+        markers = [entry for entry in page.received if entry["type"] == "IcosphereMessage"]
+        moves = [entry for entry in page.received if entry["type"] == "SetPositionMessage"]
+        positions = {entry["name"]: entry["position"] for entry in moves}
+        renderings = [entry for entry in page.received if entry["type"] == "BackgroundImageMessage"]
+        rendering = [entry for entry in renderings if entry["depth_data"]][-1]
+        minimaps = [entry["updates"]["content"] for entry in page.received if is_minimap(entry)]
+    return PageState(
+        minimap=minimaps[-1],
+        image=decode_image(rendering["rgb_data"])[..., :3].astype(np.float64),
+        depth=decode_image(rendering["depth_data"])[..., :3].astype(np.float64) @ [1e-5, 256e-5, 65536e-5],
+        origins=np.array([positions[marker["name"]] for marker in markers]),
+        sizes=np.array([marker["props"]["radius"] for marker in markers]),
     )
 
 
-def wait_for_boxes(page: Speaker) -> list[dict]:
+def wait_for_boxes(page: PageClient) -> list[dict]:
     page.wait_for("GuiUploadButtonMessage")
-    return [each for each in page.told if each["type"] == "GuiCheckboxMessage"]
+    return [entry for entry in page.received if entry["type"] == "GuiCheckboxMessage"]
 
 
-def is_plan(message: dict) -> bool:
+def is_minimap(message: dict) -> bool:
     return message["type"] == "GuiUpdateMessage" and "<svg" in str(message["updates"].get("content"))
 
 
-def decoded(data: bytes) -> np.ndarray:
-    return cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED)
-
-
-def test_a_city_that_is_shown_smaller_is_the_same(
-    gate: AuthProxy, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch
+def test_a_scaled_down_city_is_rendered_the_same(
+    proxy: AuthProxy, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_contents, "MAX_SCENE_SIZE", SMALLER)
+    monkeypatch.setattr(run_contents, "MAX_SCENE_SIZE", SMALL_SCENE)
     scale = RunContents.of(town_run).scene_scale
     assert 0.1 < scale < 0.3
-    large = seen(gate, 1.0)
+    large = page_state(proxy, 1.0)
     with serve(town_run) as other:
-        small = seen(other, scale)
-    assert small.plan == large.plan
+        small = page_state(other, scale)
+    assert small.minimap == large.minimap
     assert np.abs(small.image - large.image).mean() < 1.0
     assert small.depth == pytest.approx(scale * large.depth, abs=0.02 * scale * float(large.depth.max()))
     np.testing.assert_allclose(small.origins, scale * large.origins, rtol=1e-4)
     np.testing.assert_allclose(small.sizes, scale * large.sizes, rtol=1e-4)
 
 
-@pytest.mark.parametrize("times", [1.0, 5.0, 300.0])
-def test_depth_reaches_across_every_city(town_run: RunFolder, times: float) -> None:
-    stock = RunContents.of(town_run)
-    far = tuple(replace(block, origin=tuple(times * x for x in block.origin)) for block in stock.city.blocks)
-    across = max(np.linalg.norm(np.subtract(one.origin, other.origin)) for one in far for other in far)
-    scale = _scale(replace(stock.city, blocks=far), stock.cameras)
-    assert scale * across < MAX_SCENE_SIZE < HOLDS
-    assert (scale == 1.0) is (times == 1.0)
+@pytest.mark.parametrize("factor", [1.0, 5.0, 300.0])
+def test_the_depth_range_covers_every_city(town_run: RunFolder, factor: float) -> None:
+    contents = RunContents.of(town_run)
+    far = tuple(replace(block, origin=tuple(factor * x for x in block.origin)) for block in contents.city.blocks)
+    extent = max(np.linalg.norm(np.subtract(first.origin, second.origin)) for first in far for second in far)
+    scale = _scene_scale(replace(contents.city, blocks=far), contents.cameras)
+    assert scale * extent < MAX_SCENE_SIZE < MAX_DEPTH
+    assert (scale == 1.0) is (factor == 1.0)

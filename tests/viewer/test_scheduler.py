@@ -1,4 +1,4 @@
-"""The painter: the newest wish first, coarse at once, finer while nothing changes, fair among visitors."""
+"""Render scheduler: newest request first, coarse to fine, fair among clients."""
 
 import threading
 import time
@@ -9,240 +9,238 @@ import pytest
 from viewer import scheduler as module
 from viewer.scheduler import SCALES, ClientState, RenderScheduler
 
-Shown = tuple[str, float]
+Rendered = tuple[str, float]
 
 
-class Studio:
-    """A painter whose pictures are tiles that a test lets through one by one, or all at once."""
+class TileRenderer:
+    """A scheduler and its renderer. An image has tiles that a test releases one by one or all together."""
 
-    def __init__(self, tiles: dict[float, int] | None = None) -> None:
-        self.tiles = tiles or {}
-        self.begun: list[Shown] = []
-        self.shown: dict[str, list[Shown]] = {}
+    def __init__(self, num_tiles: dict[float, int] | None = None) -> None:
+        self.num_tiles = num_tiles or {}
+        self.started: list[Rendered] = []
+        self.shown: dict[str, list[Rendered]] = {}
         self.failed: list[Exception] = []
         self.changed = threading.Condition()
         self.permits = 0
-        self.free = False
-        self.painter: RenderScheduler[str, Shown] = RenderScheduler(self.paint)
+        self.unlimited = False
+        self.scheduler: RenderScheduler[str, Rendered] = RenderScheduler(self.render)
 
-    def paint(self, wish: str, level: float, pause: Callable[[], None]) -> Shown:
+    def render(self, request: str, scale: float, pause: Callable[[], None]) -> Rendered:
         with self.changed:
-            self.begun.append((wish, level))
+            self.started.append((request, scale))
             self.changed.notify_all()
-        if wish == "broken":
+        if request == "broken":
             raise ValueError("broken")
-        for _ in range(self.tiles.get(level, 1)):
+        for _ in range(self.num_tiles.get(scale, 1)):
             pause()
             with self.changed:
-                while not self.free and self.permits == 0:
+                while not self.unlimited and self.permits == 0:
                     self.changed.wait(5.0)
                 self.permits -= 1
-        return wish, level
+        return request, scale
 
-    def visit(self, name: str) -> ClientState[str, Shown]:
+    def add_client(self, name: str) -> ClientState[str, Rendered]:
         self.shown[name] = []
 
-        def show(picture: Shown, level: float) -> None:
+        def show(image: Rendered, scale: float) -> None:
             with self.changed:
-                self.shown[name].append(picture)
+                self.shown[name].append(image)
                 self.changed.notify_all()
 
-        return self.painter.add(show, self.failed.append)
+        return self.scheduler.add(show, self.failed.append)
 
-    def let(self, tiles: int) -> None:
+    def release(self, count: int) -> None:
         with self.changed:
-            self.permits += tiles
+            self.permits += count
             self.changed.notify_all()
 
-    def run_freely(self) -> None:
+    def release_all(self) -> None:
         with self.changed:
-            self.free = True
+            self.unlimited = True
             self.changed.notify_all()
 
     def wait(self, condition: Callable[[], bool]) -> None:
         with self.changed:
-            assert self.changed.wait_for(condition, 5.0), (self.begun, self.shown)
+            assert self.changed.wait_for(condition, 5.0), (self.started, self.shown)
 
 
 @pytest.fixture
 def slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is quick enough to begin finer than the coarsest level, and nothing is paced."""
+    """Requests start at the coarsest scale, with no minimum interval between images."""
     monkeypatch.setattr(module, "FIRST_FRAME_BUDGET", 0.0)
     monkeypatch.setattr(module, "MIN_INTERVAL", 0.0)
 
 
 @pytest.fixture
-def studio(slow: None) -> Iterator[Studio]:
-    made = Studio({1.0: 4})
-    yield made
-    made.run_freely()
-    made.painter.close()
+def tiles(slow: None) -> Iterator[TileRenderer]:
+    renderer = TileRenderer({1.0: 4})
+    yield renderer
+    renderer.release_all()
+    renderer.scheduler.close()
 
 
-def test_a_picture_becomes_finer_while_the_camera_rests(studio: Studio) -> None:
-    studio.run_freely()
-    studio.painter.submit(studio.visit("a"), "here")
-    studio.wait(lambda: len(studio.shown["a"]) == len(SCALES))
-    assert studio.shown["a"] == [("here", level) for level in SCALES]
+def test_images_become_finer_while_the_camera_rests(tiles: TileRenderer) -> None:
+    tiles.release_all()
+    tiles.scheduler.submit(tiles.add_client("a"), "here")
+    tiles.wait(lambda: len(tiles.shown["a"]) == len(SCALES))
+    assert tiles.shown["a"] == [("here", scale) for scale in SCALES]
     time.sleep(0.05)
-    assert len(studio.begun) == len(SCALES), "and is then left alone"
+    assert len(tiles.started) == len(SCALES), "and then nothing more"
 
 
-def test_a_finer_picture_is_given_up_between_tiles(studio: Studio) -> None:
-    visit = studio.visit("a")
-    studio.painter.submit(visit, "here")
-    studio.let(3)
-    studio.wait(lambda: ("here", 1.0) in studio.begun)
-    studio.painter.submit(visit, "there")
-    studio.let(1)  # of the four tiles of "here"
-    studio.wait(lambda: ("there", SCALES[0]) in studio.begun)
-    studio.run_freely()
-    studio.wait(lambda: ("there", 1.0) in studio.shown["a"])
-    assert ("here", 1.0) not in studio.shown["a"]
+def test_a_finer_image_is_cancelled_between_tiles(tiles: TileRenderer) -> None:
+    client = tiles.add_client("a")
+    tiles.scheduler.submit(client, "here")
+    tiles.release(3)
+    tiles.wait(lambda: ("here", 1.0) in tiles.started)
+    tiles.scheduler.submit(client, "there")
+    tiles.release(1)  # of the four tiles of "here"
+    tiles.wait(lambda: ("there", SCALES[0]) in tiles.started)
+    tiles.release_all()
+    tiles.wait(lambda: ("there", 1.0) in tiles.shown["a"])
+    assert ("here", 1.0) not in tiles.shown["a"]
 
 
-def test_a_camera_that_never_rests_is_shown_something(studio: Studio) -> None:
-    visit = studio.visit("a")
-    for place in range(6):
-        studio.painter.submit(visit, f"{place}")
-        studio.wait(lambda place=place: len(studio.begun) > place)
-        studio.painter.submit(visit, f"{place}, on the way")
-        studio.let(1)
-        studio.wait(lambda place=place: len(studio.shown["a"]) > place)
-    assert {level for _, level in studio.shown["a"]} == {SCALES[0]}
+def test_a_camera_that_never_rests_gets_images(tiles: TileRenderer) -> None:
+    client = tiles.add_client("a")
+    for index in range(6):
+        tiles.scheduler.submit(client, f"{index}")
+        tiles.wait(lambda index=index: len(tiles.started) > index)
+        tiles.scheduler.submit(client, f"{index}, moving")
+        tiles.release(1)
+        tiles.wait(lambda index=index: len(tiles.shown["a"]) > index)
+    assert {scale for _, scale in tiles.shown["a"]} == {SCALES[0]}
 
 
-def test_only_the_newest_of_many_wishes_is_painted(studio: Studio) -> None:
-    visit = studio.visit("a")
-    studio.painter.submit(visit, "first")
-    studio.wait(lambda: len(studio.begun) == 1)
-    for place in range(20):
-        studio.painter.submit(visit, f"{place}")
-    studio.run_freely()
-    studio.wait(lambda: len(studio.shown["a"]) == 1 + len(SCALES))
-    assert {wish for wish, _ in studio.begun} == {"first", "19"}
+def test_only_the_newest_of_many_requests_is_rendered(tiles: TileRenderer) -> None:
+    client = tiles.add_client("a")
+    tiles.scheduler.submit(client, "first")
+    tiles.wait(lambda: len(tiles.started) == 1)
+    for index in range(20):
+        tiles.scheduler.submit(client, f"{index}")
+    tiles.release_all()
+    tiles.wait(lambda: len(tiles.shown["a"]) == 1 + len(SCALES))
+    assert {request for request, _ in tiles.started} == {"first", "19"}
 
 
-def test_a_first_picture_does_not_wait_for_another_visitors_finest(studio: Studio) -> None:
-    rests, moves = studio.visit("rests"), studio.visit("moves")
-    studio.painter.submit(rests, "still")
-    studio.let(3)
-    studio.wait(lambda: ("still", 1.0) in studio.begun)
-    studio.let(1)
-    studio.painter.submit(moves, "moving")
-    studio.let(2)
-    studio.wait(lambda: bool(studio.shown["moves"]))
-    assert ("still", 1.0) not in studio.shown["rests"]
-    studio.run_freely()
-    studio.wait(lambda: ("still", 1.0) in studio.shown["rests"] and ("moving", 1.0) in studio.shown["moves"])
-    assert studio.begun.count(("still", 1.0)) == 1, "which went on where it was"
+def test_a_first_image_does_not_wait_for_a_fine_image_of_another_client(tiles: TileRenderer) -> None:
+    rests, moves = tiles.add_client("rests"), tiles.add_client("moves")
+    tiles.scheduler.submit(rests, "still")
+    tiles.release(3)
+    tiles.wait(lambda: ("still", 1.0) in tiles.started)
+    tiles.release(1)
+    tiles.scheduler.submit(moves, "moving")
+    tiles.release(2)
+    tiles.wait(lambda: bool(tiles.shown["moves"]))
+    assert ("still", 1.0) not in tiles.shown["rests"]
+    tiles.release_all()
+    tiles.wait(lambda: ("still", 1.0) in tiles.shown["rests"] and ("moving", 1.0) in tiles.shown["moves"])
+    assert tiles.started.count(("still", 1.0)) == 1, "the fine image was not restarted"
 
 
-def test_who_rests_is_not_starved_by_who_moves(studio: Studio, monkeypatch: pytest.MonkeyPatch) -> None:
-    rests, moves = studio.visit("rests"), studio.visit("moves")
-    studio.painter.submit(rests, "still")
-    place, deadline = 0, time.monotonic() + 20.0
-    studio.run_freely()
-    while ("still", 1.0) not in studio.shown["rests"]:
+def test_a_resting_client_is_not_starved_by_a_moving_one(tiles: TileRenderer, monkeypatch: pytest.MonkeyPatch) -> None:
+    rests, moves = tiles.add_client("rests"), tiles.add_client("moves")
+    tiles.scheduler.submit(rests, "still")
+    index, deadline = 0, time.monotonic() + 20.0
+    tiles.release_all()
+    while ("still", 1.0) not in tiles.shown["rests"]:
         assert time.monotonic() < deadline
-        studio.painter.submit(moves, f"{(place := place + 1)}")
+        tiles.scheduler.submit(moves, f"{(index := index + 1)}")
 
 
-def test_a_slow_first_picture_is_given_up_and_the_next_is_coarser(slow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_first_image_is_cancelled_and_the_next_is_coarser(slow: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_FRAME_BUDGET", 10.0)
     monkeypatch.setattr(module, "PREEMPT_AFTER", 0.0)
-    studio = Studio({1.0: 4})
-    visit = studio.visit("a")
-    visit.last_timing = (0, 0.1)  # so that the finest seems quick enough
-    studio.painter.submit(visit, "here")
-    studio.wait(lambda: studio.begun == [("here", 1.0)])
+    tiles = TileRenderer({1.0: 4})
+    client = tiles.add_client("a")
+    client.last_timing = (0, 0.1)  # makes the finest level seem fast enough
+    tiles.scheduler.submit(client, "here")
+    tiles.wait(lambda: tiles.started == [("here", 1.0)])
     monkeypatch.setattr(module, "FIRST_FRAME_BUDGET", 0.0)
-    studio.painter.submit(visit, "there")
-    studio.let(1)
-    studio.wait(lambda: len(studio.begun) == 2)
-    assert studio.begun[1] == ("there", SCALES[0])
-    studio.run_freely()
-    studio.wait(lambda: ("there", 1.0) in studio.shown["a"])
-    assert ("here", 1.0) not in studio.shown["a"]
-    studio.painter.close()
+    tiles.scheduler.submit(client, "there")
+    tiles.release(1)
+    tiles.wait(lambda: len(tiles.started) == 2)
+    assert tiles.started[1] == ("there", SCALES[0])
+    tiles.release_all()
+    tiles.wait(lambda: ("there", 1.0) in tiles.shown["a"])
+    assert ("here", 1.0) not in tiles.shown["a"]
+    tiles.scheduler.close()
 
 
-def test_visitors_take_turns(studio: Studio) -> None:
-    visits = {name: studio.visit(name) for name in "abc"}
-    for name, visit in visits.items():
-        studio.painter.submit(visit, name)
-    studio.run_freely()
-    studio.wait(lambda: all(len(shown) == len(SCALES) for shown in studio.shown.values()))
-    order = [wish for wish, _ in studio.begun]
+def test_clients_take_turns(tiles: TileRenderer) -> None:
+    clients = {name: tiles.add_client(name) for name in "abc"}
+    for name, client in clients.items():
+        tiles.scheduler.submit(client, name)
+    tiles.release_all()
+    tiles.wait(lambda: all(len(shown) == len(SCALES) for shown in tiles.shown.values()))
+    order = [request for request, _ in tiles.started]
     for turn in range(len(SCALES)):
         assert sorted(order[3 * turn : 3 * turn + 3]) == ["a", "b", "c"]
 
 
-def test_who_leaves_is_forgotten(studio: Studio) -> None:
-    leaves, stays = studio.visit("leaves"), studio.visit("stays")
-    studio.painter.submit(leaves, "gone")
-    studio.wait(lambda: len(studio.begun) == 1)
-    studio.painter.remove(leaves)
-    studio.painter.submit(stays, "here")
-    studio.run_freely()
-    studio.wait(lambda: len(studio.shown["stays"]) == len(SCALES))
-    assert studio.shown["leaves"] == []
-    assert studio.painter._clients == [stays]
+def test_a_client_that_leaves_is_removed(tiles: TileRenderer) -> None:
+    leaves, stays = tiles.add_client("leaves"), tiles.add_client("stays")
+    tiles.scheduler.submit(leaves, "gone")
+    tiles.wait(lambda: len(tiles.started) == 1)
+    tiles.scheduler.remove(leaves)
+    tiles.scheduler.submit(stays, "here")
+    tiles.release_all()
+    tiles.wait(lambda: len(tiles.shown["stays"]) == len(SCALES))
+    assert tiles.shown["leaves"] == []
+    assert tiles.scheduler._clients == [stays]
 
 
-def test_what_cannot_be_painted_is_told_and_ends_nothing_else(studio: Studio) -> None:
-    visit = studio.visit("a")
-    studio.run_freely()
-    studio.painter.submit(visit, "broken")
-    studio.wait(lambda: len(studio.failed) == 1)
+def test_a_failed_request_is_reported_once_and_ends_nothing_else(tiles: TileRenderer) -> None:
+    client = tiles.add_client("a")
+    tiles.release_all()
+    tiles.scheduler.submit(client, "broken")
+    tiles.wait(lambda: len(tiles.failed) == 1)
     time.sleep(0.05)
-    assert len(studio.failed) == 1, "once"
-    studio.painter.submit(visit, "here")
-    studio.wait(lambda: len(studio.shown["a"]) == len(SCALES))
+    assert len(tiles.failed) == 1, "once"
+    tiles.scheduler.submit(client, "here")
+    tiles.wait(lambda: len(tiles.shown["a"]) == len(SCALES))
 
 
-def test_a_page_that_cannot_be_told_ends_nothing_else(studio: Studio, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_page_that_cannot_be_reached_ends_nothing_else(tiles: TileRenderer, caplog: pytest.LogCaptureFixture) -> None:
     def refuse(*_: object) -> None:
         raise OSError("gone")
 
-    studio.run_freely()
-    studio.painter.submit(studio.painter.add(refuse, refuse), "here")
-    studio.painter.submit(studio.painter.add(refuse, refuse), "broken")
-    studio.painter.submit(studio.visit("a"), "there")
-    studio.wait(lambda: len(studio.shown["a"]) == len(SCALES))
-    assert "a page could not be told" in caplog.text
+    tiles.release_all()
+    tiles.scheduler.submit(tiles.scheduler.add(refuse, refuse), "here")
+    tiles.scheduler.submit(tiles.scheduler.add(refuse, refuse), "broken")
+    tiles.scheduler.submit(tiles.add_client("a"), "there")
+    tiles.wait(lambda: len(tiles.shown["a"]) == len(SCALES))
+    assert "sending to a page failed" in caplog.text
 
 
-def test_what_has_changed_is_painted_again(studio: Studio) -> None:
-    studio.run_freely()
-    studio.painter.submit(studio.visit("a"), "here")
-    studio.visit("has asked for nothing yet")
-    studio.wait(lambda: len(studio.shown["a"]) == len(SCALES))
-    studio.painter.rerender_all()
-    studio.wait(lambda: len(studio.shown["a"]) == 2 * len(SCALES))
+def test_requests_are_rendered_again_after_a_change(tiles: TileRenderer) -> None:
+    tiles.release_all()
+    tiles.scheduler.submit(tiles.add_client("a"), "here")
+    tiles.add_client("without a request")
+    tiles.wait(lambda: len(tiles.shown["a"]) == len(SCALES))
+    tiles.scheduler.rerender_all()
+    tiles.wait(lambda: len(tiles.shown["a"]) == 2 * len(SCALES))
 
 
-def test_where_finer_pictures_are_quick_the_first_is_one_of_them(
-    studio: Studio, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_first_image_is_fine_if_that_is_fast(tiles: TileRenderer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "FIRST_FRAME_BUDGET", 10.0)
-    visit = studio.visit("a")
-    studio.run_freely()
-    studio.painter.submit(visit, "here")
-    studio.wait(lambda: ("here", 1.0) in studio.shown["a"])
-    studio.painter.submit(visit, "there")
-    studio.wait(lambda: ("there", 1.0) in studio.shown["a"])
-    assert [level for wish, level in studio.shown["a"] if wish == "there"] == [1.0]
+    client = tiles.add_client("a")
+    tiles.release_all()
+    tiles.scheduler.submit(client, "here")
+    tiles.wait(lambda: ("here", 1.0) in tiles.shown["a"])
+    tiles.scheduler.submit(client, "there")
+    tiles.wait(lambda: ("there", 1.0) in tiles.shown["a"])
+    assert [scale for request, scale in tiles.shown["a"] if request == "there"] == [1.0]
 
 
-def test_pictures_are_paced(slow: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_keep_the_minimum_interval(slow: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "MIN_INTERVAL", 0.05)
-    studio = Studio()
-    studio.run_freely()
-    visit, start = studio.visit("a"), time.monotonic()
+    tiles = TileRenderer()
+    tiles.release_all()
+    client, start = tiles.add_client("a"), time.monotonic()
     while time.monotonic() - start < 0.5:
-        studio.painter.submit(visit, f"{time.monotonic()}")
+        tiles.scheduler.submit(client, f"{time.monotonic()}")
         time.sleep(0.001)
-    studio.painter.close()
-    assert 2 <= len(studio.shown["a"]) <= 11
-    assert not studio.painter._thread.is_alive()
+    tiles.scheduler.close()
+    assert 2 <= len(tiles.shown["a"]) <= 11
+    assert not tiles.scheduler._thread.is_alive()

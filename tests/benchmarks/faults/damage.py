@@ -1,7 +1,7 @@
-"""Damaged files of a finished run: each is refused in one line, made anew, or of no consequence.
+"""Damage files of a finished run: each must raise a one-line error, be recreated, or have no effect.
 
-A digit of a JSON file that becomes another one is no damage that can be told from an edit, so text gets its highest
-bits flipped. Of a user's images and of those for the report a run keeps no digest: these are not flipped or exchanged.
+A changed digit in a JSON file looks like an edit, so the highest bits of text are flipped instead. A run keeps no
+digest of captured images and report images: these are not flipped or replaced.
 """
 
 import os
@@ -13,12 +13,12 @@ from pathlib import Path
 
 from tests.benchmarks.faults import commands
 from tests.benchmarks.faults.commands import Outcome
-from tests.benchmarks.faults.town import VOLATILE, Town, files
+from tests.benchmarks.faults.town import VOLATILE, SmallTown, files
 from tests.benchmarks.faults.verdicts import Result
-from tests.benchmarks.faults.writes import killed_at
+from tests.benchmarks.faults.writes import kill_at
 
 ZEROS = 1 << 20
-"""Bytes of a run of zeros, where a file has so many."""
+"""Maximum bytes overwritten with zeros."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,10 +27,10 @@ class Reading:
 
     kind: str
     file: str
-    """As a pattern below the folder of the town and the run; the first that matches is damaged."""
+    """Glob pattern below the folder of town and run; the first match is damaged."""
     stage: str
     again: bool = False
-    """Whether the stage was done already."""
+    """Whether the stage was already completed."""
 
 
 BLOCK = "run/blocks/b000"
@@ -68,81 +68,81 @@ READINGS = (
     Reading(kind="map.png", file="run/map.png", stage="report"),
 )
 WITHOUT_DIGEST = ("image", "mask", "points", "image of the report", "map.png")
-MIN_PIXEL_VISIBILITY = ("flipped", "zeroed", "another's")
-"""Damages that leave a valid file."""
+UNDETECTABLE = ("flipped", "zeroed", "another's")
+"""Damage that leaves a valid file."""
 
 
-def _flipped(content: bytes, text: bool, chance: random.Random) -> bytes:
-    place = chance.randrange(len(content))
-    bit = 0x80 if text else 1 << chance.randrange(8)
-    return content[:place] + bytes([content[place] ^ bit]) + content[place + 1 :]
+def _flip(content: bytes, text: bool, rng: random.Random) -> bytes:
+    index = rng.randrange(len(content))
+    bit = 0x80 if text else 1 << rng.randrange(8)
+    return content[:index] + bytes([content[index] ^ bit]) + content[index + 1 :]
 
 
-def _zeroed(content: bytes, text: bool, chance: random.Random) -> bytes:
-    start = chance.randrange(len(content) // 2)
+def _zero(content: bytes, text: bool, rng: random.Random) -> bytes:
+    start = rng.randrange(len(content) // 2)
     end = min(len(content), start + min(ZEROS, max(16, len(content) // 2)))
     return content[:start] + bytes(end - start) + content[end:]
 
 
-def _cut(content: bytes, text: bool, chance: random.Random) -> bytes:
-    return content[: chance.randrange(1, len(content))]
+def _truncate(content: bytes, text: bool, rng: random.Random) -> bytes:
+    return content[: rng.randrange(1, len(content))]
 
 
-def _emptied(content: bytes, text: bool, chance: random.Random) -> bytes:
+def _empty(content: bytes, text: bool, rng: random.Random) -> bytes:
     return b""
 
 
 CONTENTS: dict[str, Callable[[bytes, bool, random.Random], bytes]] = {
-    "flipped": _flipped,
-    "zeroed": _zeroed,
-    "cut": _cut,
-    "emptied": _emptied,
+    "flipped": _flip,
+    "zeroed": _zero,
+    "cut": _truncate,
+    "emptied": _empty,
 }
 DAMAGES = (*CONTENTS, "another's", "a folder", "a pipe")
 
 
-def damaged_files(town: Town, count: int, chance: random.Random) -> Iterator[Result]:
-    """So many damaged files, of every kind in turn."""
+def damaged_files(town: SmallTown, count: int, rng: random.Random) -> Iterator[Result]:
+    """Damage `count` files, sampled over all kinds."""
     pairs = [(reading, damage) for reading in READINGS for damage in DAMAGES]
-    pairs = [(r, d) for r, d in pairs if r.kind not in WITHOUT_DIGEST or d not in MIN_PIXEL_VISIBILITY]
-    unfinished = _unfinished(town, chance)
-    for reading, damage in chance.sample(pairs, min(count, len(pairs))):
+    pairs = [(r, d) for r, d in pairs if r.kind not in WITHOUT_DIGEST or d not in UNDETECTABLE]
+    unfinished = _interrupted_training(town, rng)
+    for reading, damage in rng.sample(pairs, min(count, len(pairs))):
         base = unfinished if reading.kind == "checkpoint" else _base(town, reading)
-        yield _damaged(town, reading, damage, base, chance)
+        yield _run_damaged(town, reading, damage, base, rng)
 
 
-def _base(town: Town, reading: Reading) -> Path:
+def _base(town: SmallTown, reading: Reading) -> Path:
     return town.after(reading.stage) if reading.again else town.before(reading.stage)
 
 
-def _unfinished(town: Town, chance: random.Random) -> Path:
-    """A training that was killed when it had a checkpoint."""
+def _interrupted_training(town: SmallTown, rng: random.Random) -> Path:
+    """Return a folder of a training that was killed after a checkpoint."""
     folder = town.folder / "unfinished"
-    for share in range(5, 95, 5):
+    for percent in range(5, 95, 5):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(town.before("train"), folder)
-        moment = town.writes["train"] * share // 100
-        commands.run(town.command("train", folder), town.folder, killed_at(moment))
+        point = town.writes["train"] * percent // 100
+        commands.run(town.command("train", folder), town.folder, kill_at(point))
         if list(folder.glob("run/blocks/*/checkpoint/state.safetensors")):
             return folder
     raise RuntimeError("training left no checkpoint")
 
 
-def _damaged(town: Town, reading: Reading, damage: str, base: Path, chance: random.Random) -> Result:
+def _run_damaged(town: SmallTown, reading: Reading, damage: str, base: Path, rng: random.Random) -> Result:
     folder, kind = town.folder / "damaged", f"{reading.kind}, read by {reading.stage}"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(base, folder)
     file = sorted(folder.glob(reading.file))[0]
-    _damage(file, damage, chance)
+    _damage(file, damage, rng)
     outcome = commands.run(town.command(reading.stage, folder), town.folder)
     fault = _fault(town, reading, folder, file, outcome)
     return Result(kind=kind, fault=None if fault is None else f"{damage}: {fault}")
 
 
-def _damage(file: Path, damage: str, chance: random.Random) -> None:
+def _damage(file: Path, damage: str, rng: random.Random) -> None:
     content = file.read_bytes()
     if damage in CONTENTS:
-        file.write_bytes(CONTENTS[damage](content, file.suffix in (".json", ".jsonl"), chance))
+        file.write_bytes(CONTENTS[damage](content, file.suffix in (".json", ".jsonl"), rng))
         return
     file.unlink()
     if damage == "a folder":
@@ -154,26 +154,26 @@ def _damage(file: Path, damage: str, chance: random.Random) -> None:
 
 
 def _another(file: Path, content: bytes) -> Path:
-    """A file of the same role, or at least of the same type, that holds something else; this module where none is."""
-    places = [*file.parent.parent.glob(f"*/{file.name}"), *file.parent.parent.rglob(f"*{file.suffix}")]
-    others = (path for path in places if path.is_file() and path.read_bytes() != content)
+    """Return another file of the same role or type with other content; this module if there is none."""
+    paths = [*file.parent.parent.glob(f"*/{file.name}"), *file.parent.parent.rglob(f"*{file.suffix}")]
+    others = (path for path in paths if path.is_file() and path.read_bytes() != content)
     return next(others, Path(__file__))
 
 
-def _fault(town: Town, reading: Reading, folder: Path, file: Path, outcome: Outcome) -> str | None:
-    """What went wrong; None where the file was refused by name, or the result is the undamaged one."""
+def _fault(town: SmallTown, reading: Reading, folder: Path, file: Path, outcome: Outcome) -> str | None:
+    """Return the failure; None if an error names the file, or if the result equals the undamaged one."""
     if outcome.code is None:
         return "the command hangs"
     if outcome.code != 0:
-        if outcome.refusal is None:
-            return f"not one line but {outcome.code}: {outcome.errors[-300:]}"
-        named = file.name in outcome.refusal or str(file.parent.name) in outcome.refusal
-        return None if named else f"refused without the file's name: {outcome.refusal}"
-    return None if file.name in outcome.told and "warning" in outcome.told else _silent(town, reading, folder, file)
+        if outcome.error_line is None:
+            return f"no one-line error but exit code {outcome.code}: {outcome.errors[-300:]}"
+        named = file.name in outcome.error_line or str(file.parent.name) in outcome.error_line
+        return None if named else f"error without the name of the file: {outcome.error_line}"
+    return None if file.name in outcome.output and "warning" in outcome.output else _silent(town, reading, folder, file)
 
 
-def _silent(town: Town, reading: Reading, folder: Path, file: Path) -> str | None:
-    """The first product that is not that of the undamaged run, besides the damaged file itself."""
+def _silent(town: SmallTown, reading: Reading, folder: Path, file: Path) -> str | None:
+    """Return the first output that differs from the undamaged run, except for the damaged file, or None."""
     expected, damaged = town.after(reading.stage), file.relative_to(folder)
     volatile = VOLATILE - {"report.html"} if reading.stage == "report" else VOLATILE
     for path in sorted(files(expected) - {damaged}):

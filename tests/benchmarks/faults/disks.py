@@ -1,4 +1,4 @@
-"""Disks that are full at some moment: a command says so in one line, loses nothing, and goes on when there is space."""
+"""Fill the disk while a command runs: it must fail in one line, lose nothing, and resume with free space."""
 
 import errno
 import os
@@ -11,24 +11,24 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.benchmarks.faults import commands
-from tests.benchmarks.faults.town import VOLATILE, Town, files
+from tests.benchmarks.faults.town import VOLATILE, SmallTown, files
 from tests.benchmarks.faults.verdicts import Result
 
 STAGES = ("train", "render", "run", "match", "evaluate", "partition", "ingest", "report")
-ROOM = 64 << 20
+DISK_SIZE = 64 << 20
 """Bytes of the small file system."""
 PAGE = 4096
 
 
-def full_disks(town: Town, count: int, chance: random.Random) -> Iterator[Result]:
-    """So many full disks, each with room for another share of what a command writes."""
+def full_disks(town: SmallTown, count: int, rng: random.Random) -> Iterator[Result]:
+    """Run `count` commands on full disks with space for a random fraction of their output."""
     with small_disk(town.folder / "disk") as mounted:
         for number in range(count):
             stage = STAGES[number % len(STAGES)]
-            yield _filled(town, stage, chance.uniform(0.0, 0.9), mounted)
+            yield _run_on_full_disk(town, stage, rng.uniform(0.0, 0.9), mounted)
 
 
-def _filled(town: Town, stage: str, share: float, mounted: bool) -> Result:
+def _run_on_full_disk(town: SmallTown, stage: str, fraction: float, mounted: bool) -> Result:
     folder = town.folder / "disk" / "trial"
     shutil.rmtree(folder, ignore_errors=True)
     shutil.copytree(town.before(stage), folder)
@@ -38,19 +38,19 @@ def _filled(town: Town, stage: str, share: float, mounted: bool) -> Result:
     kind, command = f"full disk, {stage}", town.command(stage, folder)
     filler = folder.parent / "filler"
     if mounted:
-        _fill(filler, int(share * needed))
+        _fill(filler, int(fraction * needed))
         first = commands.run(command, town.folder)
     else:
-        first = commands.run(command, town.folder, _limited(int(share * largest)))
+        first = commands.run(command, town.folder, _limited(int(fraction * largest)))
     filler.unlink(missing_ok=True)
-    if first.code != 0 and first.refusal is None:
-        return Result(kind=kind, fault=f"not one line but {first.code}: {first.errors[-300:]}")
+    if first.code != 0 and first.error_line is None:
+        return Result(kind=kind, fault=f"no one-line error but exit code {first.code}: {first.errors[-300:]}")
     lost = [path for path, content in before.items() if not _is_kept(folder / path, content)]
     if lost:
-        return Result(kind=kind, fault=f"{lost[0]} is lost or another")
+        return Result(kind=kind, fault=f"{lost[0]} is lost or changed")
     again = commands.run(command, town.folder)
     if again.code != 0:
-        return Result(kind=kind, fault=f"the command did not go on ({again.code}): {again.errors[-300:]}")
+        return Result(kind=kind, fault=f"the restarted command failed ({again.code}): {again.errors[-300:]}")
     return Result(kind=kind, fault=town.difference(stage, folder))
 
 
@@ -60,9 +60,9 @@ def _is_kept(path: Path, content: bytes) -> bool:
 
 @contextmanager
 def small_disk(folder: Path) -> Iterator[bool]:
-    """A small file system of its own; where it may not be mounted, a folder, and False."""
+    """Mount a small file system; without permission, use a folder and yield False."""
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={ROOM}", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "tmpfs", str(folder)]
     mounted = shutil.which("mount") is not None and subprocess.run(mount, capture_output=True).returncode == 0
     try:
         yield mounted
@@ -73,16 +73,16 @@ def small_disk(folder: Path) -> Iterator[bool]:
 
 
 def _fill(filler: Path, free: int) -> None:
-    """Leave so many bytes free."""
-    room = os.statvfs(filler.parent)
+    """Fill the disk except for `free` bytes."""
+    stats = os.statvfs(filler.parent)
     with filler.open("wb") as stream:
         try:
-            os.posix_fallocate(stream.fileno(), 0, max(PAGE, room.f_bavail * room.f_frsize - free))
+            os.posix_fallocate(stream.fileno(), 0, max(PAGE, stats.f_bavail * stats.f_frsize - free))
         except OSError as error:
             if error.errno != errno.ENOSPC:
                 raise
 
 
 def _limited(size: int) -> Callable[[], None]:
-    """Let no file become larger than this."""
+    """Return a function that limits the size of files."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))

@@ -1,4 +1,4 @@
-"""A stretch of the sample town and a run of it, stage by stage: where trials begin, and what they must give."""
+"""A part of the sample town and a run of it, stage by stage: inputs and expected outputs of trials."""
 
 import json
 import shutil
@@ -9,13 +9,13 @@ from pathlib import Path
 from tests.benchmarks.faults import commands
 from tests.benchmarks.faults.writes import count_writes
 
-STOPS = 10
+POSITIONS = 10
 TRAIN = ["--steps", "30", "--downscale", "6", "--pose-refinement"]
 STAGES: dict[str, list[str]] = {
     "ingest": ["ingest", "town", "run"],
     "partition": ["partition", "run", "--radius", "9"],
     "train": ["train", "run", *TRAIN, "--threads", "1"],
-    "reconcile": ["reconcile", "run"],
+    "align": ["align", "run"],
     "match": ["match", "run", "--threads", "1"],
     "render": ["render", "run", "--frames", "6", "--width", "24", "--threads", "1"],
     "evaluate": ["evaluate", "run", "--max-frames", "2", "--threads", "1"],
@@ -24,60 +24,60 @@ STAGES: dict[str, list[str]] = {
 }
 WHOLE = ["run", "town", "--out", "run", "--radius", "9", "--jobs", "1", *TRAIN]
 VOLATILE = {"train.json", "log.jsonl", "render.json", "report.html"}
-"""Files that hold times, and so are other ones each time."""
+"""Files that contain times and therefore differ between runs."""
 
 
 @dataclass(slots=True, kw_only=True)
-class Town:
-    """Folders with a capture in `town` and a run in `run`, as they are before and after each stage."""
+class SmallTown:
+    """Folders with a capture in `town` and a run in `run`, before and after each stage."""
 
     folder: Path
     seconds: dict[str, float] = field(default_factory=dict)
-    """That each stage takes."""
+    """Duration of each stage."""
     writes: dict[str, int] = field(default_factory=dict)
-    """How often each stage may be stopped inside a write."""
+    """Number of points in each stage where a write can be interrupted."""
 
     @classmethod
-    def made(cls, folder: Path) -> "Town":
-        """Make the capture, and run every stage once."""
+    def create(cls, folder: Path) -> "SmallTown":
+        """Write the capture, and run every stage once."""
         town = cls(folder=folder)
-        here = town.before("ingest")
-        _write_capture(here / "town")
+        before = town.before("ingest")
+        _write_capture(before / "town")
         town._warm_up()
         for stage in STAGES:
             after = town.after(stage)
-            shutil.copytree(here, after)
+            shutil.copytree(before, after)
             town._measure(stage, STAGES[stage], after)
-            here = after
+            before = after
         shutil.copytree(town.before("ingest"), town.after("run"))
         town._measure("run", WHOLE, town.after("run"))
         return town
 
     def before(self, stage: str) -> Path:
-        """The folder from which a stage sets out."""
+        """Return the folder before a stage."""
         names = list(STAGES)
         first = stage in ("run", names[0])
-        return self.folder / "begun" if first else self.after(names[names.index(stage) - 1])
+        return self.folder / "start" if first else self.after(names[names.index(stage) - 1])
 
     def after(self, stage: str) -> Path:
-        """The folder that a stage leaves behind, undisturbed."""
+        """Return the folder after an undisturbed stage."""
         return self.folder / f"after-{stage}"
 
-    def command(self, stage: str, folder: Path, *more: str) -> list[str]:
-        """The command of a stage, for a folder."""
+    def command(self, stage: str, folder: Path, *options: str) -> list[str]:
+        """Return the command of a stage for a folder."""
         words = WHOLE if stage == "run" else STAGES[stage]
         return [str(folder / word) if word.partition("/")[0] in ("town", "run") and i else word
-                for i, word in enumerate([*words, *more])]  # fmt: skip
+                for i, word in enumerate([*words, *options])]  # fmt: skip
 
     def difference(self, stage: str, folder: Path) -> str | None:
-        """The first file that is not as the undisturbed stage leaves it; None where all are."""
+        """Return the first file that differs from the undisturbed stage, or None."""
         return difference(self.after(stage), folder)
 
     def _warm_up(self) -> None:
-        """Run every stage in this process, so that forked ones find kernels loaded."""
+        """Run every stage in this process, so that kernels are loaded before forks."""
         scratch = self.folder / "warm"
         shutil.copytree(self.before("ingest"), scratch)
-        with (self.folder / "told.txt").open("w") as told, redirect_stdout(told):
+        with (self.folder / "output.txt").open("w") as output, redirect_stdout(output):
             for stage in STAGES:
                 if commands.main(self.command(stage, scratch)):
                     raise RuntimeError(f"{stage} failed")
@@ -91,32 +91,32 @@ class Town:
         self.seconds[stage], self.writes[stage] = outcome.seconds, int(counter.read_text())
 
 
-def difference(expected: Path, found: Path) -> str | None:
-    """The first file that is not the same below two folders; None where all are."""
-    for path in sorted(files(expected) | files(found)):
-        if path not in files(found):
+def difference(expected: Path, actual: Path) -> str | None:
+    """Return the first file that differs between two folders, or None."""
+    for path in sorted(files(expected) | files(actual)):
+        if path not in files(actual):
             return f"{path} is missing"
         if path not in files(expected) and path.name not in VOLATILE:
-            return f"{path} was left behind"
-        if path.name not in VOLATILE and (expected / path).read_bytes() != (found / path).read_bytes():
+            return f"{path} is left over"
+        if path.name not in VOLATILE and (expected / path).read_bytes() != (actual / path).read_bytes():
             return f"{path} differs"
     return None
 
 
 def files(folder: Path) -> set[Path]:
-    """Files below a folder, relative to it."""
-    found = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
-    return {path for path in found if path.parts[0] in ("town", "run")}
+    """Return the files below a folder, relative to it."""
+    paths = {path.relative_to(folder) for path in folder.rglob("*") if path.is_file()}
+    return {path for path in paths if path.parts[0] in ("town", "run")}
 
 
 def _write_capture(folder: Path) -> None:
-    """One camera on the first stops of one drive."""
+    """Write a capture of one camera at the first positions of one segment."""
     source = commands.REPOSITORY / "data_samples" / "mini_city"
     document = json.loads((source / "transforms.json").read_text())
     first = document["frames"][0]["sequence_id"], "forward"
-    taken = [frame for frame in document["frames"] if (frame["sequence_id"], frame["camera_id"]) == first][:STOPS]
-    document["frames"] = taken
-    paths = {frame[key] for frame in taken for key in ("file_path", "mask_path", "sky_mask_path") if key in frame}
+    frames = [frame for frame in document["frames"] if (frame["sequence_id"], frame["camera_id"]) == first][:POSITIONS]
+    document["frames"] = frames
+    paths = {frame[key] for frame in frames for key in ("file_path", "mask_path", "sky_mask_path") if key in frame}
     for path in (*paths, document["ply_file_path"], *([document["lidar_ply"]] if "lidar_ply" in document else [])):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source / path, folder / path)

@@ -1,4 +1,4 @@
-"""What came of trials, by kind."""
+"""Results of trials, by kind."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,14 +11,15 @@ class Result:
 
     kind: str
     fault: str | None
-    """What went wrong; None where the product held."""
+    """The failure; None if the trial passed."""
 
 
 def table(results: Sequence[Result]) -> str:
-    """Tried, held and fell of each kind, and below what fell."""
-    tried, fell = Counter(each.kind for each in results), Counter(each.kind for each in results if each.fault)
-    lines = [f"{'':<44}{'tried':>7}{'held':>7}{'fell':>7}"]
+    """Return a table of trials tried, passed and failed per kind, followed by the failures."""
+    tried = Counter(result.kind for result in results)
+    failed = Counter(result.kind for result in results if result.fault)
+    lines = [f"{'':<44}{'tried':>7}{'passed':>8}{'failed':>8}"]
     for kind in [*sorted(tried), None]:
-        count, bad = (tried.total(), fell.total()) if kind is None else (tried[kind], fell[kind])
-        lines.append(f"{kind or 'all':<44}{count:>7}{count - bad:>7}{bad:>7}")
-    return "\n".join([*lines, *(f"{each.kind}: {each.fault}" for each in results if each.fault)])
+        count, bad = (tried.total(), failed.total()) if kind is None else (tried[kind], failed[kind])
+        lines.append(f"{kind or 'all':<44}{count:>7}{count - bad:>8}{bad:>8}")
+    return "\n".join([*lines, *(f"{result.kind}: {result.fault}" for result in results if result.fault)])

@@ -1,4 +1,4 @@
-"""Where a process writes files: counting the moments at which it could be stopped there, and stopping it at one."""
+"""Points at which a process can be interrupted during file writes: count them, or kill the process at one."""
 
 import os
 import signal
@@ -7,24 +7,24 @@ from pathlib import Path
 
 
 def count_writes(target: Path) -> Callable[[], None]:
-    """Note in a file, at each of them, how many moments inside writes there have been so far."""
+    """Return a function that counts the interruption points inside writes in a file."""
 
     def prepare() -> None:
         target.write_text("0")
         number = 0
 
-        def noted() -> None:
+        def count() -> None:
             nonlocal number
             number += 1
             target.write_text(str(number))
 
-        _watch(noted)
+        _hook_writes(count)
 
     return prepare
 
 
-def killed_at(moment: int) -> Callable[[], None]:
-    """End the process by SIGKILL at the n-th moment inside a write: half written, not flushed, or not yet renamed."""
+def kill_at(point: int) -> Callable[[], None]:
+    """Return a function that kills the process at the n-th point: half written, not flushed, or not renamed."""
 
     def prepare() -> None:
         number = 0
@@ -32,28 +32,28 @@ def killed_at(moment: int) -> Callable[[], None]:
         def count() -> None:
             nonlocal number
             number += 1
-            if number == moment:
+            if number == point:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-        _watch(count)
+        _hook_writes(count)
 
     return prepare
 
 
-def _watch(moment: Callable[[], None]) -> None:
-    """Call this inside of every write that is to be whole or absent, three times each."""
+def _hook_writes(callback: Callable[[], None]) -> None:
+    """Call `callback` at three points of every atomic write."""
     flush, replace, rename, write_bytes = os.fsync, Path.replace, Path.rename, Path.write_bytes
 
     def half_written(path: Path, data: bytes) -> int:
         if path.name.startswith("."):  # a temporary file of an atomic write
             write_bytes(path, data[: len(data) // 2])
-            moment()
+            callback()
         return write_bytes(path, data)
 
     def before(action: Callable[..., object]) -> Callable[..., object]:
-        def called(*given: object) -> object:
-            moment()
-            return action(*given)
+        def called(*args: object) -> object:
+            callback()
+            return action(*args)
 
         return called
 

@@ -1,4 +1,4 @@
-"""What a GPU can do at most of what the kernels live on: copying, gathering at random, adding at random."""
+"""Hardware limits that bound the kernels: copy bandwidth, random gathers, random atomic additions."""
 
 import time
 from collections.abc import Callable
@@ -14,36 +14,36 @@ from blocknerf.kernels.hash_grid import GridSpec
 from blocknerf.kernels.hash_grid.triton_impl import _add_entry
 from blocknerf.kernels.triton_ops import capability
 
-COPIED = 1 << 14 if TRITON_INTERPRET else 1 << 29
-"""Bytes copied to measure how fast memory is."""
+COPY_BYTES = 1 << 14 if TRITON_INTERPRET else 1 << 29
+"""Bytes copied to measure memory bandwidth."""
 LANES, ROUNDS = (128, 2) if TRITON_INTERPRET else (1 << 20, 64)
-"""Threads that gather or add at random, and how often each."""
+"""Threads that gather or add at random, and operations per thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ceilings:
-    """Rates a second, measured on the device."""
+    """Rates per second, measured on the device."""
 
     copy: float
     """Bytes read and written by a copy."""
     gather: float
-    """Reads of entries, of half-precision features, at random places of a table."""
+    """Reads of half-precision entries at random table indices."""
     scatter: float
-    """Additions of an entry's features, float32, at random places of a table's gradient."""
+    """Float32 additions to entries at random indices of a table's gradient."""
 
 
-def milliseconds(run: Callable[[], object], repeats: int = 15, warm_up: int = 3, *, recorded: bool = True) -> float:
-    """Median time of a piece of work on the device, by events; on the processor, of one, by the clock.
+def milliseconds(run: Callable[[], object], repeats: int = 15, warm_up: int = 3, *, capture: bool = True) -> float:
+    """Return the median milliseconds of `run`, by CUDA events; on CPU, of one run, by the clock.
 
-    The work is recorded as a CUDA graph where it can be: calling short kernels from Python takes longer than they do.
+    With `capture`, the work is a CUDA graph: launching short kernels from Python takes longer than running them.
     """
     if not torch.cuda.is_available():
-        begun = time.perf_counter()
+        start = time.perf_counter()
         run()
-        return 1e3 * (time.perf_counter() - begun)
+        return 1e3 * (time.perf_counter() - start)
     for _ in range(warm_up):
         run()
-    if recorded:
+    if capture:
         torch.cuda.synchronize()
         graph = torch.cuda.CUDAGraph()
         with torch.cuda.graph(graph):
@@ -62,10 +62,10 @@ def milliseconds(run: Callable[[], object], repeats: int = 15, warm_up: int = 3,
 
 
 def measure(grid: GridSpec, device: torch.device) -> Ceilings:
-    """The ceilings for a hash grid's table."""
-    source = torch.randn(COPIED // 4, device=device)
+    """Return the ceilings for a hash grid's table."""
+    source = torch.randn(COPY_BYTES // 4, device=device)
     target = torch.empty_like(source)
-    copy = 2.0 * COPIED / milliseconds(lambda: target.copy_(source))
+    copy = 2.0 * COPY_BYTES / milliseconds(lambda: target.copy_(source))
     entries, features = grid.num_entries, grid.features_per_level
     words = torch.int64 if features == 4 else torch.int32
     table = torch.randint(0, 1 << 30, (entries,), device=device).to(words)
@@ -79,8 +79,8 @@ def measure(grid: GridSpec, device: torch.device) -> Ceilings:
 
 
 @triton.jit
-def _somewhere(state, entries):
-    """A place in a table, as good as random, and the state from which the next is found."""
+def _random_index(state, entries):
+    """Return a pseudo-random table index, and the next state."""
     state = (state ^ 61) ^ (state >> 16)
     state = state * 9
     state = state ^ (state >> 4)
@@ -93,9 +93,9 @@ def _somewhere(state, entries):
 def _gather(table, out, entries, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     total = tl.zeros([BLOCK], table.dtype.element_ty)
-    for turn in tl.static_range(ROUNDS):
-        place, _ = _somewhere((lane * ROUNDS + turn).to(tl.uint32), entries.to(tl.uint32))
-        total += tl.load(table + place)
+    for round in tl.static_range(ROUNDS):
+        index, _ = _random_index((lane * ROUNDS + round).to(tl.uint32), entries.to(tl.uint32))
+        total += tl.load(table + index)
     tl.store(out + lane, total)
 
 
@@ -103,6 +103,6 @@ def _gather(table, out, entries, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
 def _scatter(sums, entries, FEATURES: tl.constexpr, VECTOR: tl.constexpr, ROUNDS: tl.constexpr, BLOCK: tl.constexpr):
     lane = tl.program_id(0) * BLOCK + tl.arange(0, BLOCK)
     value = lane.to(tl.float32) * 1e-6
-    for turn in tl.static_range(ROUNDS):
-        place, _ = _somewhere((lane * ROUNDS + turn).to(tl.uint32), entries.to(tl.uint32))
-        _add_entry(sums, place, value, value, value, value, value == value, FEATURES, 0.0, VECTOR)
+    for round in tl.static_range(ROUNDS):
+        index, _ = _random_index((lane * ROUNDS + round).to(tl.uint32), entries.to(tl.uint32))
+        _add_entry(sums, index, value, value, value, value, value == value, FEATURES, 0.0, VECTOR)

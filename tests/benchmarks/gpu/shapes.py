@@ -1,9 +1,9 @@
-"""Which tiles, warps and programs are fastest on a GPU, for the kernels where that was not found out by a rule.
+"""Find the fastest tile sizes, warps and program counts on a GPU, for kernels without a rule for them.
 
     python -m tests.benchmarks.gpu.shapes RUN --block b001 [--out RESULTS.json]
 
-It prints a line for each shape tried, the fastest of a kernel first, and marks the one that the package uses. Every
-shape is compiled, about a second each; `--tiny`, with TRITON_INTERPRET=1, runs it to its end on the processor.
+It prints a line per shape, the fastest of each kernel first, and marks the one that the package uses. Compiling takes
+about a second per shape. `--tiny`, with TRITON_INTERPRET=1, runs everything on the CPU.
 """
 
 import argparse
@@ -12,71 +12,84 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from blocknerf.kernels.devices import resolve_device
-from blocknerf.kernels.hash_grid import triton_impl as grid
-from blocknerf.kernels.radiance import triton_impl as fused
+from blocknerf.kernels.hash_grid import triton_impl as grid_impl
+from blocknerf.kernels.radiance import triton_impl
 from tests.benchmarks.gpu.ceilings import milliseconds
 from tests.benchmarks.gpu.stages import STAGE_RAYS, Kernels, Samples
-from tests.benchmarks.gpu.training import subject
+from tests.benchmarks.gpu.training import make_subject
 
 TILES = ((16, 1), (16, 2), (32, 1), (32, 2), (32, 4), (64, 2), (64, 4), (128, 4), (128, 8))
-"""Samples of a tile, and the warps that share it."""
-EACH = (2, 3, 4, 8)
-"""Programs a multiprocessor; more than fit wait."""
-RUNS = tuple((shared, run) for shared in (0, 16, 32, 64, 128) for run in (4, 8, 16))
-"""Up to which resolution neighbors are summed before they are added, and how many at most."""
+"""Samples per tile, and warps per tile."""
+PROGRAMS_PER_SM = (2, 3, 4, 8)
+"""Programs per multiprocessor; those that do not fit wait."""
+RUN_SHAPES = tuple((shared, run_length) for shared in (0, 16, 32, 64, 128) for run_length in (4, 8, 16))
+"""Maximum resolution at which neighbors are summed first, and the run length."""
 
 
 def shapes(kernels: Kernels) -> Iterator[tuple[str, str]]:
-    """Sets the kernels to a shape after the other; gives the stage that is to be run, and the shape in words."""
-    part, proposal = kernels.part, kernels.proposal
+    """Set the kernels to one shape after the other; yield the stage to run and a description of the shape."""
+    field, proposal = kernels.field_launcher, kernels.proposal_launcher
     used = {
-        "color network, backward": (fused.COLOR_BLOCK, part.color_shape["num_warps"], part.color_programs),
-        "grid's network, backward": (fused.GRID_BLOCK, part.grid_shape["num_warps"], part.grid_programs),
-        "proposals, backward": (fused.GRID_BLOCK, proposal.grid_shape["num_warps"], proposal.grid_programs),
+        "color network, backward": (
+            triton_impl.COLOR_BLOCK_SIZE,
+            field.color_shape["num_warps"],
+            field.color_programs,
+        ),
+        "grid network, backward": (
+            triton_impl.GRID_BLOCK_SIZE,
+            field.grid_shape["num_warps"],
+            field.grid_programs,
+        ),
+        "proposals, backward": (
+            triton_impl.GRID_BLOCK_SIZE,
+            proposal.grid_shape["num_warps"],
+            proposal.grid_programs,
+        ),
     }
     for block, warps in TILES:
-        for each in EACH:
-            fused.COLOR_BLOCK = fused.GRID_BLOCK = block
-            for one in (part, proposal):
-                one.color_shape["num_warps"] = one.grid_shape["num_warps"] = warps
-                one.color_programs = one.grid_programs = each
-            for name, own in used.items():
-                yield name, f"{block} samples, {warps} warps, {each} programs{_mark(own == (block, warps, each))}"
-    kept = grid.SHARED_RESOLUTION, grid.RUN
-    for shared, run in RUNS:
-        grid.SHARED_RESOLUTION, grid.RUN = shared, run
-        for name in ("field, scatter", "proposals, scatter"):
-            yield name, f"up to {shared}, runs of {run}{_mark(kept == (shared, run))}"
+        for count in PROGRAMS_PER_SM:
+            triton_impl.COLOR_BLOCK_SIZE = triton_impl.GRID_BLOCK_SIZE = block
+            for launcher in (field, proposal):
+                launcher.color_shape["num_warps"] = launcher.grid_shape["num_warps"] = warps
+                launcher.color_programs = launcher.grid_programs = count
+            for name, shape in used.items():
+                mark = _mark_used(shape == (block, warps, count))
+                yield name, f"{block} samples, {warps} warps, {count} programs{mark}"
+    used_runs = grid_impl.SHARED_RESOLUTION, grid_impl.RUN_LENGTH
+    for shared, run_length in RUN_SHAPES:
+        grid_impl.SHARED_RESOLUTION, grid_impl.RUN_LENGTH = shared, run_length
+        for name in ("field, table backward", "proposals, table backward"):
+            yield name, f"up to {shared}, runs of {run_length}{_mark_used(used_runs == (shared, run_length))}"
 
 
 def main() -> None:
-    """Print the shapes of each kernel by their time, and write them."""
+    """Print the shapes of each kernel by time, and write them to a file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("run", type=Path)
     parser.add_argument("--block", required=True)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--out", type=Path, default=None)
     options = parser.parse_args()
-    of = subject(
-        options.run, options.block, resolve_device("auto"), steps=400, **({"rays": 64} if options.tiny else {})
+    trained = make_subject(
+        options.run, options.block, resolve_device("auto"), steps=400, **({"rays_per_step": 64} if options.tiny else {})
     )
     for _ in range(2 if options.tiny else 300):
-        of.trainer.advance()
-    kernels = Kernels(Samples(of.trainer, 4 if options.tiny else STAGE_RAYS))
-    found: dict[str, dict[str, float]] = {}
+        trained.trainer.train_step()
+    kernels = Kernels(Samples(trained.trainer, 4 if options.tiny else STAGE_RAYS))
+    results: dict[str, dict[str, float]] = {}
     for name, shape in shapes(kernels):
         try:
-            found.setdefault(name, {})[shape] = milliseconds(kernels.runs[name], 7)
-        except Exception as error:  # a shape that does not compile is none to take
+            results.setdefault(name, {})[shape] = milliseconds(kernels.runs[name], 7)
+        except Exception as error:  # skip shapes that do not compile
             print(f"{name}, {shape}: {str(error).splitlines()[:1]}", flush=True)
         if options.out is not None:
-            options.out.write_text(json.dumps(found, indent=1) + "\n")
-    for name, times in found.items():
-        for shape, time in sorted(times.items(), key=lambda each: each[1]):
+            options.out.write_text(json.dumps(results, indent=1) + "\n")
+    for name, times in results.items():
+        for shape, time in sorted(times.items(), key=lambda item: item[1]):
             print(f"{name:<30}{shape:<40}{time:>9.3f} ms")
 
 
-def _mark(used: bool) -> str:
+def _mark_used(used: bool) -> str:
     return " *" if used else ""
 
 

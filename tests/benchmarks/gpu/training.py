@@ -1,4 +1,4 @@
-"""Training on a GPU: rays and samples a second, and how good a block is after how long."""
+"""Training on a GPU: rays/s, and PSNR over training time."""
 
 import time
 from dataclasses import dataclass, replace
@@ -15,7 +15,7 @@ from blocknerf.city.training_images import block_training_frames
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.metrics.image_quality import psnr
-from blocknerf.partition.frame_assignment import FrameAssignment
+from blocknerf.partitioning.frame_assignment import FrameAssignment
 from blocknerf.rendering.appearance_fit import optimize_code
 from blocknerf.rendering.image import render_image
 from blocknerf.training.block_spec import default_downscale, spec_for_block
@@ -23,17 +23,17 @@ from blocknerf.training.config import TrainConfig
 from blocknerf.training.device_pixel_sampler import DevicePixelSampler
 from blocknerf.training.trainer import Trainer
 
-FIT_RAYS, JUDGED = 1024, 8
-"""Rays that a held-out photograph's code is fitted on, and how many photographs are judged."""
+FIT_RAYS, NUM_EVALUATED = 1024, 8
+"""Rays to optimize the appearance code of a held-out image, and number of held-out images to evaluate."""
 BUDGET = 1 << 30
-"""Bytes of photographs, as many as the training job's."""
+"""Image cache in bytes, as in the training job."""
 WARM_UP = 60
-"""Steps in which kernels are compiled and graphs recorded, and of 300 annealing ends."""
+"""Steps in which kernels are compiled and graphs captured. Of 300 training steps, they cover the annealing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """A block of a partitioned run, and the frames that nobody trains on but that stand in it."""
+    """A block of a partitioned run, and held-out frames within it."""
 
     capture: Capture
     trainer: Trainer
@@ -41,44 +41,46 @@ class Subject:
     downscale: int
 
 
-def subject(run: Path, block: str, device: torch.device, *, steps: int | None = None, captured=None, **choices):
-    """A block in training on a device, as the training job would set it up."""
+def make_subject(run: Path, block: str, device: torch.device, *, steps: int | None = None, captured=None, **choices):
+    """Return a block in training on a device, set up as in the training job."""
     city = read_city(RunFolder(run).city)
-    capture, member, source, spec = _photographs(run, block, device)
-    pixels = sum(capture.frames[i].intrinsics.width * capture.frames[i].intrinsics.height for i in member.frames)
+    capture, assignment, pixels, spec = _training_data(run, block, device)
+    num_pixels = sum(
+        capture.frames[i].intrinsics.width * capture.frames[i].intrinsics.height for i in assignment.frames
+    )
     downscale = default_downscale(capture, city.preset)
-    config = TrainConfig.preset(city.preset, pixels=pixels // downscale**2, steps=steps, downscale=downscale)
+    config = TrainConfig.preset(city.preset, pixels=num_pixels // downscale**2, steps=steps, downscale=downscale)
     config = replace(config, **choices)
     torch.manual_seed(config.seed)
-    exposures = [capture.frames[i].exposure or spec.exposure_reference for i in member.frames]
+    exposures = [capture.frames[i].exposure or spec.exposure_reference for i in assignment.frames]
     trainer = Trainer(
-        BlockField(spec).to(device), source, torch.tensor(exposures, device=device), config, captured=captured
+        BlockField(spec).to(device), pixels, torch.tensor(exposures, device=device), config, cuda_graphs=captured
     )
     centers, origin = capture.cameras().centers, torch.tensor(city.block(block).origin)
     near = (centers - origin)[:, :2].norm(dim=-1) < city.block(block).radius
-    held = [i for i in range(len(capture)) if bool(near[i]) and i not in set(member.frames)]
-    judged = tuple(held[:: max(1, len(held) // JUDGED)])
-    return Subject(capture=capture, trainer=trainer, held_out=judged, downscale=downscale)
+    held_out_frames = [i for i in range(len(capture)) if bool(near[i]) and i not in set(assignment.frames)]
+    evaluated = tuple(held_out_frames[:: max(1, len(held_out_frames) // NUM_EVALUATED)])
+    return Subject(capture=capture, trainer=trainer, held_out=evaluated, downscale=downscale)
 
 
 @cache
-def _photographs(
+def _training_data(
     run: Path, block: str, device: torch.device
 ) -> tuple[Capture, FrameAssignment, DevicePixelSampler, FieldSpec]:
-    """A block's photographs and form, found once for all that train it."""
+    """Return a block's images and field spec, cached for all trainings."""
     folder = RunFolder(run)
-    city, whole = read_city(folder.city), read_capture(folder.capture)
-    capture, member = block_training_frames(folder, block, whole)
+    city, full_capture = read_city(folder.city), read_capture(folder.capture)
+    capture, assignment = block_training_frames(folder, block, full_capture)
     downscale = default_downscale(capture, city.preset)
-    source = DevicePixelSampler(
-        capture, member.frames, downscale=downscale, budget_bytes=BUDGET, seed=0, use_depth=True, device=device
+    pixels = DevicePixelSampler(
+        capture, assignment.frames, downscale=downscale, budget_bytes=BUDGET, seed=0, use_depth=True, device=device
     )
-    return capture, member, source, spec_for_block(capture, city.block(block), member.frames, city.preset)
+    return capture, assignment, pixels, spec_for_block(capture, city.block(block), assignment.frames, city.preset)
 
 
-def rate(of: Subject, steps: int, warm_up: int = WARM_UP) -> float:
-    """Rays a second, everything included, after the steps that compile and record."""
-    trainer = of.trainer
+def rate(subject: Subject, steps: int, warm_up: int = WARM_UP) -> float:
+    """Return rays/s of whole steps, after the steps that compile and record."""
+    trainer = subject.trainer
     for _ in range(warm_up):
         trainer.train_step()
     _wait(trainer)
@@ -89,40 +91,42 @@ def rate(of: Subject, steps: int, warm_up: int = WARM_UP) -> float:
     return steps * trainer.config.rays_per_step / (time.perf_counter() - start)
 
 
-def score(of: Subject, field: BlockField) -> float:
-    """Mean PSNR of right halves of held-out photographs, with codes fitted on the left."""
-    device, cameras = field.origin.device, of.capture.cameras().scaled(1 / of.downscale)
+def score(subject: Subject, field: BlockField) -> float:
+    """Return the mean PSNR of right halves of held-out images, with codes optimized on left halves."""
+    device, cameras = field.origin.device, subject.capture.cameras().scaled(1 / subject.downscale)
     cameras = cameras.to(device)
-    return mean(_half(of, field, cameras, index, device) for index in of.held_out)
+    return mean(_half(subject, field, cameras, index, device) for index in subject.held_out)
 
 
-def _half(of: Subject, field: BlockField, cameras, index: int, device: torch.device) -> float:
-    exposure = of.capture.frames[index].exposure or field.spec.exposure_reference
-    truth = torch.from_numpy(of.capture.read_image(index, of.downscale)).float().to(device) / 255
+def _half(subject: Subject, field: BlockField, cameras, index: int, device: torch.device) -> float:
+    exposure = subject.capture.frames[index].exposure or field.spec.exposure_reference
+    truth = torch.from_numpy(subject.capture.read_image(index, subject.downscale)).float().to(device) / 255
     middle = truth.shape[1] // 2
-    left = torch.arange(truth[..., 0].numel()).view(truth.shape[:2])[:, :middle].flatten()
-    left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]].to(device)
-    rays = cameras.generate_rays(index).flatten()[left]
-    code = optimize_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=field.mean_appearance_code())
+    fit_pixels = torch.arange(truth[..., 0].numel()).view(truth.shape[:2])[:, :middle].flatten()
+    fit_pixels = fit_pixels[torch.randperm(len(fit_pixels), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]].to(
+        device
+    )
+    rays = cameras.generate_rays(index).flatten()[fit_pixels]
+    code = optimize_code(field, rays, truth.reshape(-1, 3)[fit_pixels], exposure, start=field.mean_appearance_code())
     return float(
         psnr(render_image(field, cameras.generate_rays(index), code, exposure).color[:, middle:], truth[:, middle:])
     )
 
 
-def curve(of: Subject, points: int) -> list[tuple[float, int, float]]:
-    """Seconds of training, step and PSNR, a few times on the way."""
-    trainer, spent, found = of.trainer, 0.0, []
-    for part in range(points):
-        last = trainer.config.steps * (part + 1) // points
+def curve(subject: Subject, num_points: int) -> list[tuple[float, int, float]]:
+    """Return seconds of training, step and PSNR, several times during training."""
+    trainer, seconds, points = subject.trainer, 0.0, []
+    for index in range(num_points):
+        last = trainer.config.steps * (index + 1) // num_points
         start = time.perf_counter()
         while trainer.step < last:
             trainer.train_step()
         trainer.check()
         _wait(trainer)
-        spent += time.perf_counter() - start
-        found.append((round(spent, 2), trainer.step, round(score(of, trainer.field), 2)))
-        print(f"after {spent:.2f} s, {trainer.step} steps: {found[-1][2]:.2f} dB", flush=True)
-    return found
+        seconds += time.perf_counter() - start
+        points.append((round(seconds, 2), trainer.step, round(score(subject, trainer.field), 2)))
+        print(f"after {seconds:.2f} s, {trainer.step} steps: {points[-1][2]:.2f} dB", flush=True)
+    return points
 
 
 def _wait(trainer: Trainer) -> None:

@@ -1,4 +1,4 @@
-"""What stands behind moving cars: only there do photographs without them tell a clean street from one with ghosts."""
+"""PSNR behind moving cars, against images without cars: only there are ghosts measurable."""
 
 from collections.abc import Sequence
 from math import isqrt
@@ -17,32 +17,33 @@ from pipelines.evaluate import EvalImage, render_eval_image
 
 
 class EmptyTown:
-    """The photographs of a sample as they would be if nothing moved; each is made once."""
+    """Renderings of a sample without moving cars; each is cached."""
 
     def __init__(self, spec: SampleSpec) -> None:
         self.spec = spec
         self.town = Town.build(spec.seed, changed_building=spec.changed_building)
-        self._shots = {f"images/{shot.name}.jpg": shot for shot in plan_views(spec)}
-        self._pictures: dict[str, Float[Tensor, "height width 3"]] = {}
+        views = plan_views(spec)
+        self._views = {f"images/{view.name}.jpg": view for view in views}
+        self._images: dict[str, Float[Tensor, "height width 3"]] = {}
 
-    def photograph(self, name: str) -> Float[Tensor, "height width 3"]:
-        """The photograph of that name, from where it was truly taken."""
-        if name not in self._pictures:
-            shot, spec = self._shots[name], self.spec
-            pose = torch.tensor([shot.pose], dtype=torch.float64)
+    def image(self, name: str) -> Float[Tensor, "height width 3"]:
+        """Return the image of this name without cars, from its true pose."""
+        if name not in self._images:
+            view, spec = self._views[name], self.spec
+            pose = torch.tensor([view.pose], dtype=torch.float64)
             camera = Cameras.pinhole(pose, focal=spec.focal, width=spec.width, height=spec.height)
-            seen = self.town.render(
-                camera, 0, shot.drive.hour, shot.exposure, supersample=isqrt(spec.samples_per_pixel)
+            rendering = self.town.render(
+                camera, 0, view.drive.hour, view.exposure, supersample=isqrt(spec.samples_per_pixel)
             )
-            self._pictures[name] = torch.from_numpy(to_uint8(seen.color)).float() / 255.0
-        return self._pictures[name]
+            self._images[name] = torch.from_numpy(to_uint8(rendering.color)).float() / 255.0
+        return self._images[name]
 
 
-def behind_cars(renderer: CityRenderer, exams: Sequence[EvalImage], empty: EmptyTown) -> float | None:
-    """PSNR over all pixels that moving cars cover in some photographs, against the town without them; None if none."""
+def behind_cars(renderer: CityRenderer, images: Sequence[EvalImage], empty: EmptyTown) -> float | None:
+    """Return the PSNR of all pixels that moving cars cover, against images without cars; None if there are none."""
     errors = []
-    for exam in exams:
-        if exam.usable is not None and not bool(exam.usable.all()):
-            shown = render_eval_image(renderer, exam).color
-            errors.append((shown - empty.photograph(exam.name))[~exam.usable].square().mean(-1))
+    for image in images:
+        if image.usable is not None and not bool(image.usable.all()):
+            color = render_eval_image(renderer, image).color
+            errors.append((color - empty.image(image.name))[~image.usable].square().mean(-1))
     return mean_squared_to_psnr(float(torch.cat(errors).mean())) if errors else None

@@ -1,9 +1,9 @@
-"""The page of results: its tables and figures are written from the result files, so that both say the same.
+"""The results page: tables and sentences are generated from the result files, so that both agree.
 
     python -m tests.benchmarks.paper.page
 
-Between `<!-- NAME -->` and `<!-- /NAME -->` in `data_samples/results/README.md` stands what this command writes; the
-rest of the page is written by hand.
+This command writes the text between `<!-- NAME -->` and `<!-- /NAME -->` in `data_samples/results/README.md`; the rest
+of the page is written by hand.
 """
 
 import re
@@ -42,7 +42,7 @@ COLUMNS: dict[str, dict[str, str]] = {
     "table3": {
         "name": "weighting",
         "psnr": "PSNR",
-        "psnr_shared": "PSNR where blocks share",
+        "psnr_shared": "PSNR, shared images",
         "ssim": "SSIM",
         "temporal": "temporal",
         "peak": "peak",
@@ -52,72 +52,75 @@ COLUMNS: dict[str, dict[str, str]] = {
         "psnr": "PSNR",
         "ssim": "SSIM",
         "gap_recovered": "gap recovered",
-        "centimeters": "from adjusted poses, cm",
+        "centimeters": "distance to adjusted poses, cm",
         "degrees": "degrees",
     },
     "matching": {
         "name": "row",
         "difference": "difference",
-        "largest": "largest",
-        "times_less": "times less",
-        "same_light": "one light, as learned",
-        "half_way": "half way between two lights",
-        "half_way_largest": "largest",
+        "maximum": "maximum",
+        "ratio": "ratio",
+        "same_segment": "same segment",
+        "halfway": "halfway between two presets",
+        "halfway_maximum": "maximum",
     },
 }
-"""Key of a row and title, for each result."""
-PICTURES = {
+"""Columns of each result: key of a row and title."""
+FIGURES = {
     "table1": (
         "transients.jpg",
-        "Photographs kept back, and what trainings make of them: with masks, without, trimmed.",
+        "Held-out images, and renderings of trainings with masks, without masks, and with the trimmed loss.",
     ),
-    "matching": ("day.jpg", "From one light to another, down and then right; each half of a picture is of one block."),
+    "matching": (
+        "blend.jpg",
+        "From one appearance to another, down and then right; each half of a rendering is of one block.",
+    ),
 }
-"""File beside the result, and what it shows."""
-ROUNDS = {"raw_refined": "one round", "raw_refined_thrice": "three rounds"}
-"""Rows of refined poses, and how they are spoken of."""
-BEHIND = {"full": "with masks", "no_masks": "without", "robust": "without but trimmed"}
+"""Figure file next to the result, and its caption."""
+REFINEMENTS = {"raw_refined": "one round", "raw_refined_thrice": "three rounds"}
+"""Rows with refined poses, and their description."""
+BEHIND = {"full": "with masks", "no_masks": "without masks", "robust": "with the trimmed loss"}
 
 
 def main() -> None:
-    """Bring the page up to the result files."""
-    write_atomic(PAGE, filled(PAGE.read_text(), RESULTS))
+    """Update the page from the result files."""
+    write_atomic(PAGE, fill_page(PAGE.read_text(), RESULTS))
 
 
-def filled(page: str, results: Path) -> str:
-    """The page with everything between its marks written anew."""
+def fill_page(page: str, results: Path) -> str:
+    """Return the page with the text between its marks regenerated."""
 
-    def section(found: re.Match[str]) -> str:
-        name = found[1]
+    def section(match: re.Match[str]) -> str:
+        name = match[1]
         path = results / f"{name}.json"
-        body = document(name, read_json(path, "result")) + picture(name, results) if path.exists() else NOT_YET
+        body = document(name, read_json(path, "result")) + figure(name, results) if path.exists() else NOT_YET
         return f"<!-- {name} -->\n{body}\n<!-- /{name} -->"
 
     return re.sub(r"<!-- (\w+) -->\n.*?<!-- /\1 -->", section, page, flags=re.DOTALL)
 
 
 def document(name: str, result: Mapping[str, Any]) -> str:
-    """One result: its table, what it says in a sentence, and where it is from."""
-    columns, rows = COLUMNS[name], [flattened(row) for row in result["rows"]]
+    """Return the table of a result, a sentence of findings, and its origin."""
+    columns, rows = COLUMNS[name], [flatten(row) for row in result["rows"]]
     lines = ["| " + " | ".join(columns.values()) + " |", "|---" * len(columns) + "|"]
     lines += ["| " + " | ".join(cell(row, key) for key in columns) + " |" for row in rows]
     seeds = result["seeds"]
-    spread = f"means ± standard deviations over the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
-    origin = f"`{result['command']}` at commit `{result['commit']}`" + (f"; {spread}" if spread else "") + "."
-    said = FINDINGS[name](rows)
-    return "\n".join([*lines, "", *([said, ""] if said else []), origin])
+    seed_text = f"means ± standard deviations over the seeds {', '.join(map(str, seeds))}" if len(seeds) > 1 else ""
+    origin = f"`{result['command']}` at commit `{result['commit']}`" + (f"; {seed_text}" if seed_text else "") + "."
+    findings = FINDINGS[name](rows)
+    return "\n".join([*lines, "", *([findings, ""] if findings else []), origin])
 
 
-def picture(name: str, results: Path) -> str:
-    """What shows a result's picture on the page, where it has one."""
-    file, caption = PICTURES.get(name, ("", ""))
+def figure(name: str, results: Path) -> str:
+    """Return the Markdown of the figure of a result, or an empty text."""
+    file, caption = FIGURES.get(name, ("", ""))
     return f"\n\n![{caption}]({file})\n\n*{caption}*" if file and (results / file).is_file() else ""
 
 
-def flattened(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row whose columns are objects of their own, with dotted keys.
+def flatten(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a row with nested objects flattened to dotted keys.
 
-    >>> flattened({"blocks": 1, "equal_size": {"psnr": 20.0}})
+    >>> flatten({"blocks": 1, "equal_size": {"psnr": 20.0}})
     {'blocks': 1, 'equal_size.psnr': 20.0}
     """
     flat: dict[str, Any] = {}
@@ -132,34 +135,36 @@ def _table1(rows: Rows) -> str:
         return ""
     names = {"no_appearance": "appearance codes", "no_exposure": "exposure", "no_pose": "pose refinement"}
     names["no_masks"] = "masks"
-    worth = sorted((-known[key]["below_full"], title) for key, title in names.items() if key in known)
-    said = ["Worth: " + ", ".join(f"{title} {-negative:.2f} dB" for negative, title in worth) + "."] if worth else []
+    gains = sorted((-known[key]["below_full"], title) for key, title in names.items() if key in known)
+    sentences = (
+        ["Worth: " + ", ".join(f"{title} {-negative:.2f} dB" for negative, title in gains) + "."] if gains else []
+    )
     if "robust" in known:
-        said.append(f"Without masks the trimmed loss is {known['robust']['below_full']:.2f} dB below full.")
+        sentences.append(f"Without masks the trimmed loss is {known['robust']['below_full']:.2f} dB below full.")
     if all(known.get(key, {}).get("behind_cars") is not None for key in BEHIND):
         behind = [f"{known[key]['behind_cars']:.2f} dB {title}" for key, title in BEHIND.items()]
-        said.append(f"Behind moving cars: {', '.join(behind)}.")
-    full, again = known["full"], known.get("full_thrice")
-    said.append(
-        f"Pose error: {full['centimeters_before']:.1f} cm and {full['degrees_before']:.2f} degrees as given,"
-        f" {full['centimeters']:.1f} cm and {full['degrees']:.2f} degrees refined"
-        + (f", {again['centimeters']:.1f} cm and {again['degrees']:.2f} degrees in three rounds." if again else ".")
+        sentences.append(f"Behind moving cars: {', '.join(behind)}.")
+    full, thrice = known["full"], known.get("full_thrice")
+    sentences.append(
+        f"Pose error: {full['centimeters_before']:.1f} cm and {full['degrees_before']:.2f} degrees before,"
+        f" {full['centimeters']:.1f} cm and {full['degrees']:.2f} degrees after refinement"
+        + (f", {thrice['centimeters']:.1f} cm and {thrice['degrees']:.2f} degrees in three rounds." if thrice else ".")
     )
-    return " ".join(said)
+    return " ".join(sentences)
 
 
 def _table2(rows: Rows) -> str:
-    said = []
+    sentences = []
     for column, title in (("equal_size", "at equal size"), ("equal_total", "at equal total")):
         values = [row[f"{column}.psnr"] for row in rows]
         gains = ", ".join(f"{after - before:+.2f}" for before, after in pairwise(values))
-        said.append(f"{title} {gains} dB a step")
-    return "From each number of blocks to the next: " + "; ".join(said) + "."
+        sentences.append(f"{title} {gains} dB")
+    return "Gain per doubling of blocks: " + "; ".join(sentences) + "."
 
 
 def _table3(rows: Rows) -> str:
-    best, calm = max(rows, key=lambda row: row["psnr"]), min(rows, key=lambda row: row["temporal"])
-    return f"Best on stills: `{best['name']}`; calmest in motion: `{calm['name']}`."
+    best, calmest = max(rows, key=lambda row: row["psnr"]), min(rows, key=lambda row: row["temporal"])
+    return f"Best on images: `{best['name']}`; least temporal change: `{calmest['name']}`."
 
 
 def _real(rows: Rows) -> str:
@@ -167,27 +172,23 @@ def _real(rows: Rows) -> str:
     if not {"adjusted", "raw"} <= known.keys():
         return ""
     raw, gap = known["raw"], known["adjusted"]["psnr"] - known["raw"]["psnr"]
-    said = []
-    for name, rounds in ROUNDS.items():
+    sentences = []
+    for name, rounds in REFINEMENTS.items():
         if name in known:
             recovered, centimeters = known[name]["gap_recovered"], known[name]["centimeters"]
             between = f"of the {gap:.2f} dB between raw and adjusted poses, and "
-            won = "" if recovered is None else f"recovers {recovered:.0%} {between}"
+            gained = "" if recovered is None else f"recovers {recovered:.0%} {between}"
             moved = f"brings the poses from {raw['centimeters']:.1f} cm to {centimeters:.1f} cm"
-            said.append(f"Refinement in {rounds} {won}{moved}.")
-    return " ".join(said)
+            sentences.append(f"Refinement in {rounds} {gained}{moved}.")
+    return " ".join(sentences)
 
 
 def _matching(rows: Rows) -> str:
-    after = {row["name"]: row for row in rows}["seam_after"]
-    half_way, same = after.get("half_way"), after.get("same_light")
-    learned = (
-        "" if same is None else f"; where blocks learned one light, they show it {same:.3f} apart without matching"
-    )
-    return (
-        f"Matching makes the difference {after['times_less']:.1f} times less"
-        f"{'' if half_way is None else f'; half way from one light to another it is {half_way:.3f}'}{learned}."
-    )
+    after = {row["name"]: row for row in rows}["matched"]
+    halfway, same = after.get("halfway"), after.get("same_segment")
+    unmatched = "" if same is None else f"; unmatched blocks with codes of the same segment differ by {same:.3f}"
+    blended = "" if halfway is None else f"; halfway between two presets it is {halfway:.3f}"
+    return f"Matching reduces the difference by a factor of {after['ratio']:.1f}{blended}{unmatched}."
 
 
 FINDINGS: dict[str, Callable[[Rows], str]] = {

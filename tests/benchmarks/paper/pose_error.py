@@ -1,4 +1,4 @@
-"""How far poses are from the truth, but for a motion of everything together, which no photograph can show."""
+"""Pose error up to a common rigid motion, which images cannot reveal."""
 
 from statistics import mean
 
@@ -10,16 +10,17 @@ from blocknerf.capture.rigid import PivotTransform
 from blocknerf.geometry import compose, invert
 
 
-def translation_noise(poses: Float[Tensor, "frames 3 4"], truth: Float[Tensor, "frames 3 4"]) -> tuple[float, float]:
-    """Mean distance of the cameras from where they truly stood, and mean angle from how, in centimeters and degrees.
+def pose_error(poses: Float[Tensor, "frames 3 4"], truth: Float[Tensor, "frames 3 4"]) -> tuple[float, float]:
+    """Return the mean distance (centimeters) and the mean angle (degrees) between poses and true poses.
 
-    A field trained on poses that are all displaced together is displaced with them and shows the same pictures. So
-    the poses are first moved together by the rigid motion that turns them least wrongly, then shifts them.
+    A field trained on poses with a common displacement is displaced with them and renders the same images. The poses
+    are therefore first aligned with the true ones by a rigid motion: best rotation, then translation.
     """
-    found, true = poses.double(), truth.double()
-    back = compose(true, invert(found))
-    _, together = mean_transform(list(back), list(found[:, :, 3]), [1.0] * len(found))
-    moved = compose(together.expand(len(found), 3, 4), found)
-    # About the place where a camera stands, so that its shift is how far it stands from where it should.
-    apart = [PivotTransform.of_matrix(*pair) for pair in zip(compose(true, invert(moved)), moved[:, :, 3], strict=True)]
-    return 100.0 * mean(motion.translation_norm for motion in apart), mean(motion.rotation_deg for motion in apart)
+    estimate, true = poses.double(), truth.double()
+    corrections = compose(true, invert(estimate))
+    _, common = mean_transform(list(corrections), list(estimate[:, :, 3]), [1.0] * len(estimate))
+    aligned = compose(common.expand(len(estimate), 3, 4), estimate)
+    # About the camera center, so that the translation is the distance of the centers.
+    pairs = zip(compose(true, invert(aligned)), aligned[:, :, 3], strict=True)
+    errors = [PivotTransform.of_matrix(matrix, center) for matrix, center in pairs]
+    return 100.0 * mean(motion.translation_norm for motion in errors), mean(motion.rotation_deg for motion in errors)

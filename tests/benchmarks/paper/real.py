@@ -1,13 +1,12 @@
-"""What pays on real photographs: one block of a street capture whose raw navigation poses are kept with it.
+"""Ablation on real images: one block of a street capture that includes its raw navigation poses.
 
     python -m tests.benchmarks.paper.real ../shared/data/street_kitti0005 [--steps 900] [--seeds 0 1 2] [--out FILE]
 
-`adjusted` poses are those of bundle adjustment, `raw` ones of GPS and inertia, whose error wanders along the way: one
-offset for the whole drive cannot follow it, so every few meters (`--stretch`) get their own.
-`raw_refined_thrice` looks for them in three rounds, each with a field begun anew from the poses of the one before.
-`gap_recovered` is how much of what raw poses cost in PSNR is won back by refining them. Distances from the adjusted
-poses are means after one common motion. The capture has neither exposures nor masks: rows of table 1 without them
-have nothing to take out here, and `robust` is to be compared with `adjusted`.
+`adjusted` poses are from bundle adjustment, `raw` poses from GPS and IMU. The error of raw poses drifts along the path,
+so every pose segment of a few meters (`--pose-segment-length`) gets its own correction. `raw_refined_thrice` refines in
+three rounds, each with a new field and the poses of the previous round. `gap_recovered` is the fraction of the PSNR
+loss of raw poses that refinement recovers. Distances to the adjusted poses are means after a common rigid alignment.
+The capture has no exposures and no masks: those rows of table 1 do not apply, and `robust` is compared with `adjusted`.
 """
 
 import argparse
@@ -18,20 +17,19 @@ from typing import Any
 
 from blocknerf.kernels.threads import set_num_threads
 
-set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
-
-from tests.benchmarks.paper.translation_noise import translation_noise  # noqa: E402
+set_num_threads()  # before torch, which reads the wait policy on import
 
 from blocknerf.capture.capture import Capture  # noqa: E402
 from blocknerf.capture.transforms import read_transforms  # noqa: E402
-from blocknerf.partition.block import Block  # noqa: E402
-from blocknerf.partition.placement import place_blocks  # noqa: E402
+from blocknerf.partitioning.block import Block  # noqa: E402
+from blocknerf.partitioning.placement import place_blocks  # noqa: E402
+from tests.benchmarks.paper.pose_error import pose_error  # noqa: E402
 from tests.benchmarks.paper.results import RESULTS, WORK, publish, summary  # noqa: E402
 from tests.benchmarks.paper.trials import (  # noqa: E402
     Trial,
     commit_of,
-    every,
     in_blocks,
+    run_all,
     run_trial,
     scores,
     trained_poses,
@@ -41,13 +39,13 @@ from tests.benchmarks.paper.trials import (  # noqa: E402
 RAW = "transform_matrix_oxts"
 TRIM = 0.15
 NO_GAP = 0.01
-"""Where raw poses cost fewer decibels than this, there is nothing to recover."""
+"""Minimum PSNR loss of raw poses (dB) for a meaningful `gap_recovered`."""
 COLUMNS = ("name", "psnr", "ssim", "gap_recovered", "centimeters", "degrees")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """Which poses are given, and how the block is trained."""
+    """Input poses and training options of the block."""
 
     raw: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -68,43 +66,43 @@ ROWS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """All that decides what comes out, but for the seeds."""
+    """All settings except the seeds."""
 
     capture: Path
     steps: int
-    stretch: float
-    """Way that has one pose correction, in the capture's unit."""
+    pose_segment_length: float
+    """Path length per pose correction, in the capture's unit."""
     block: int
-    """Which of the blocks that placement along the route gives."""
+    """Index of the block in the placement along the route."""
     downscale: int = 1
     threads: int | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
-        facts = {key: value for key, value in asdict(self).items() if key not in ("capture", "threads")}
-        return {"capture": self.capture.name, **facts, "robust_trim": TRIM}
+        settings = {key: value for key, value in asdict(self).items() if key not in ("capture", "threads")}
+        return {"capture": self.capture.name, **settings, "robust_trim": TRIM}
 
     def folder(self, work: Path, name: str, seed: int) -> Path:
         return work_folder(work, "real", self.settings) / f"{name}-{seed}"
 
 
 def run_row(experiment: Experiment, name: str, seed: int, work: Path) -> dict[str, float | None]:
-    """Train and judge one row with one seed; at once where that is done already."""
+    """Train and evaluate one row with one seed; completed steps are skipped."""
     row, true, raw, block = ROWS[name], *captures(experiment)
-    given = raw if row.raw else true
+    capture = raw if row.raw else true
     fixed = {key: getattr(experiment, key) for key in ("steps", "downscale", "threads")} | {"seed": seed}
-    refines = {"pose_segment_length": experiment.stretch} if row.options.get("pose_refinement") else {}
+    refines = {"pose_segment_length": experiment.pose_segment_length} if row.options.get("pose_refinement") else {}
     options = {**fixed, **refines, **row.options}
-    trial = Trial(capture=given, judged=given, blocks=(block,), options=options, shape=row.shape)
+    trial = Trial(capture=capture, evaluation_capture=capture, blocks=(block,), options=options, shape=row.shape)
     folder = experiment.folder(work, name, seed)
-    found = scores(run_trial(folder, trial))
-    trained = trained_poses(folder, given).cameras().camera_to_world
-    centimeters, degrees = translation_noise(trained, true.cameras().camera_to_world)
-    return {"psnr": found["psnr"], "ssim": found["ssim"], "centimeters": centimeters, "degrees": degrees}
+    result = scores(run_trial(folder, trial))
+    trained = trained_poses(folder, capture).cameras().camera_to_world
+    centimeters, degrees = pose_error(trained, true.cameras().camera_to_world)
+    return {"psnr": result["psnr"], "ssim": result["ssim"], "centimeters": centimeters, "degrees": degrees}
 
 
 def captures(experiment: Experiment) -> tuple[Capture, Capture, Block]:
-    """The block's frames with adjusted poses, the same ones with raw poses, and the block."""
+    """Return the block's frames with adjusted poses and with raw poses, and the block."""
     adjusted = read_transforms(experiment.capture)
     block = place_blocks(adjusted, "route", None, None)[experiment.block]
     true = in_blocks(adjusted, (block,))
@@ -114,21 +112,21 @@ def captures(experiment: Experiment) -> tuple[Capture, Capture, Block]:
 
 
 def table(values: Mapping[str, Sequence[dict[str, float | None]]]) -> list[dict[str, Any]]:
-    """The rows of the result; what refinement recovers, seed by seed, where the rows to compare are there."""
+    """Return the rows of the result, with the recovered gap per seed if its reference rows are present."""
     rows = []
     for name, seeds in values.items():
-        own = [dict(value) for value in seeds]
+        trials = [dict(value) for value in seeds]
         if name.startswith("raw_refined") and {"adjusted", "raw"} <= values.keys():
-            for mine, best, worst in zip(own, values["adjusted"], values["raw"], strict=True):
+            for trial, best, worst in zip(trials, values["adjusted"], values["raw"], strict=True):
                 gap = best["psnr"] - worst["psnr"]
-                mine["gap_recovered"] = (mine["psnr"] - worst["psnr"]) / gap if abs(gap) > NO_GAP else None
-        rows.append({"name": name, **summary(own)})
+                trial["gap_recovered"] = (trial["psnr"] - worst["psnr"]) / gap if abs(gap) > NO_GAP else None
+        rows.append({"name": name, **summary(trials)})
     return rows
 
 
 def run_table(experiment: Experiment, names: Sequence[str], seeds: Sequence[int], work: Path) -> list[dict[str, Any]]:
-    """The rows of the result, with every seed."""
-    return table(every(names, seeds, lambda name, seed: run_row(experiment, name, seed, work)))
+    """Return the rows of the result over all seeds."""
+    return table(run_all(names, seeds, lambda name, seed: run_row(experiment, name, seed, work)))
 
 
 def main() -> None:
@@ -138,13 +136,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=900)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--rows", nargs="+", choices=list(ROWS), default=list(ROWS))
-    parser.add_argument("--stretch", type=float, default=1.0)
+    parser.add_argument("--pose-segment-length", type=float, default=1.0)
     parser.add_argument("--block", type=int, default=1)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--out", type=Path, default=RESULTS / "real.json")
     options = parser.parse_args()
-    facts = {key: getattr(options, key) for key in ("capture", "steps", "stretch", "block", "threads")}
-    experiment = Experiment(**facts)
+    keys = ("capture", "steps", "pose_segment_length", "block", "threads")
+    experiment = Experiment(**{key: getattr(options, key) for key in keys})
     rows = run_table(experiment, options.rows, options.seeds, WORK)
     publish(
         "real",

@@ -1,4 +1,4 @@
-"""What an experiment came to, as one small JSON file that says how it was made."""
+"""Results of an experiment, as a small JSON file that records how it was made."""
 
 import json
 import os
@@ -19,30 +19,30 @@ from pipelines.console import print_table
 REPOSITORY = Path(__file__).parents[3]
 RESULTS = REPOSITORY / "data_samples" / "results"
 WORK = REPOSITORY / "runs" / "paper"
-"""Captures and trained blocks; what is done of an experiment that was stopped is found there again."""
+"""Captures and trained blocks; an interrupted experiment resumes from here."""
 
 
 def commit() -> str:
-    """The commit that runs, marked where tracked files differ from it; results themselves do not count."""
+    """Return the current commit, marked if tracked files other than results differ from it."""
 
-    def ask(*words: str) -> str:
+    def git(*words: str) -> str:
         done = subprocess.run(["git", *words], cwd=REPOSITORY, capture_output=True, text=True, check=True)
         return done.stdout.strip()
 
-    changed = ask("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data_samples/results")
-    return ask("rev-parse", "HEAD") + ("-changed" if changed else "")
+    changed = git("status", "--porcelain", "--untracked-files=no", "--", ".", ":!data_samples/results")
+    return git("rev-parse", "HEAD") + ("-changed" if changed else "")
 
 
 def summary(values: Sequence[Mapping[str, float | None]]) -> dict[str, Any]:
-    """Each score's mean over the seeds, its standard deviation, and the values themselves in the seeds' order."""
-    found: dict[str, Any] = {}
+    """Return the mean of each score over the seeds, its standard deviation, and all values."""
+    result: dict[str, Any] = {}
     for key in values[0]:
         seeds = [value[key] for value in values]
         known = [value for value in seeds if value is not None]
-        found[key] = round(mean(known), 4) if known else None
-        found[f"{key}_spread"] = round(stdev(known), 4) if len(known) > 1 else None
-        found[f"{key}_seeds"] = [None if value is None else round(value, 4) for value in seeds]
-    return found
+        result[key] = round(mean(known), 4) if known else None
+        result[f"{key}_std"] = round(stdev(known), 4) if len(known) > 1 else None
+        result[f"{key}_seeds"] = [None if value is None else round(value, 4) for value in seeds]
+    return result
 
 
 def write_result(
@@ -54,8 +54,8 @@ def write_result(
     settings: Mapping[str, Any],
     rows: Sequence[Mapping[str, Any]],
 ) -> None:
-    """Write a result file, whole or not at all."""
-    # Paths relative to the repository, so that the command is the same wherever that lies.
+    """Write a result file atomically."""
+    # Paths are relative to the repository, so that the command does not depend on its location.
     words = [os.path.relpath(word, REPOSITORY) if Path(word).is_absolute() else word for word in command]
     document = {
         "command": shlex.join(["python", "-m", *words]),
@@ -78,17 +78,17 @@ def publish(
     seeds: Sequence[int],
     settings: Mapping[str, Any],
 ) -> None:
-    """Write what an experiment came to, and print it as a table and as one line of JSON.
+    """Write the result of an experiment, and print it as a table and as one line of JSON.
 
     Args:
-        name: Of the experiment, a module beside this one.
+        name: The experiment, a module of this package.
         path: The file to write.
-        columns: Of the table.
-        rows: Of the file.
-        lines: Of the table, where they are not the rows.
-        commits: With which trials were begun; the one that judges them is this one.
-        seeds: Of the trials.
-        settings: All else that decides what comes out.
+        columns: Columns of the table.
+        rows: Rows of the file.
+        lines: Rows of the table, if different.
+        commits: Commits that trials were started with; the current commit evaluates them.
+        seeds: Seeds of the trials.
+        settings: All other settings that affect the result.
     """
     command = [f"tests.benchmarks.paper.{name}", *sys.argv[1:]]
     write_result(path, command=command, commits=[commit(), *commits], seeds=seeds, settings=settings, rows=rows)
@@ -97,7 +97,7 @@ def publish(
 
 
 def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> None:
-    """Rows by their first key, with the spread beside each mean where there is one."""
+    """Print rows, with the standard deviation after each mean."""
     table = Table(box=SIMPLE_HEAD)
     for number, title in enumerate(columns):
         table.add_column(title, justify="right" if number else "left")
@@ -107,13 +107,13 @@ def print_rows(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Non
 
 
 def cell(row: Mapping[str, Any], column: str) -> str:
-    """A value for people, with its spread; a dash where there is none.
+    """Return a value as text with its standard deviation, or a dash if there is none.
 
-    >>> cell({"psnr": 23.456, "psnr_spread": 0.12}, "psnr")
+    >>> cell({"psnr": 23.456, "psnr_std": 0.12}, "psnr")
     '23.46 ± 0.12'
     """
-    value, spread = row.get(column), row.get(f"{column}_spread")
+    value, std = row.get(column), row.get(f"{column}_std")
     if not isinstance(value, float):
         return "-" if value is None else str(value)
     digits = 2 if abs(value) >= 10 else 3
-    return f"{value:.{digits}f}" + ("" if spread is None else f" ± {spread:.{digits}f}")
+    return f"{value:.{digits}f}" + ("" if std is None else f" ± {std:.{digits}f}")

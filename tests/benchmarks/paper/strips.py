@@ -1,4 +1,4 @@
-"""Pictures side by side: what a photograph shows, and what several trainings make of it."""
+"""Figures of held-out images and their renderings by several trainings."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,39 +11,38 @@ from blocknerf.images import to_uint8, write_image
 from pipelines.evaluate import EvalImage, render_eval_image
 
 GAP = 2
-"""White pixels between pictures."""
+"""White pixels between images."""
+
+TrainedRun = tuple[CityRenderer, Sequence[EvalImage]]
+"""Renderer of a trained run, and its held-out images."""
 
 
-HasAppearanceCodes = tuple[CityRenderer, Sequence[EvalImage]]
-"""A training, and the same photographs kept back as it is asked for them."""
+def write_comparison(trained: Sequence[TrainedRun], path: Path) -> None:
+    """Write a figure with a row per image: the image, then the rendering of each run by the half-image protocol."""
+    columns = [[to_uint8(image.photo) for image in trained[0][1]]]
+    for renderer, images in trained:
+        columns.append([to_uint8(render_eval_image(renderer, image).color) for image in images])
+    write_image(path, stack_vertically([stack_horizontally(row) for row in zip(*columns, strict=True)]))
 
 
-def write_comparison(trained: Sequence[HasAppearanceCodes], path: Path) -> None:
-    """A row a photograph: itself, then each training's picture of it in the order given, by the half-image protocol."""
-    columns = [[to_uint8(exam.photo) for exam in trained[0][1]]]
-    for renderer, exams in trained:
-        columns.append([to_uint8(render_eval_image(renderer, exam).color) for exam in exams])
-    write_image(path, stacked([beside(row) for row in zip(*columns, strict=True)]))
+def most_masked(images: Sequence[EvalImage], count: int) -> list[EvalImage]:
+    """Return the images with the largest masked fraction, in descending order."""
+
+    def usable_fraction(image: EvalImage) -> float:
+        return 1.0 if image.usable is None else float(image.usable.float().mean())
+
+    return sorted(images, key=usable_fraction)[:count]
 
 
-def busiest(exams: Sequence[EvalImage], count: int) -> list[EvalImage]:
-    """The photographs of some in which masks cover the most, most first."""
-
-    def uncovered(exam: EvalImage) -> float:
-        return 1.0 if exam.usable is None else float(exam.usable.float().mean())
-
-    return sorted(exams, key=uncovered)[:count]
-
-
-def beside(pictures: Sequence[UInt8[np.ndarray, "height width 3"]]) -> UInt8[np.ndarray, "height total 3"]:
-    """Pictures of one height from left to right."""
-    gap = np.full((pictures[0].shape[0], GAP, 3), 255, np.uint8)
-    parts = [part for picture in pictures for part in (gap, picture)]
+def stack_horizontally(images: Sequence[UInt8[np.ndarray, "height width 3"]]) -> UInt8[np.ndarray, "height total 3"]:
+    """Return images of equal height in a row, with gaps."""
+    gap = np.full((images[0].shape[0], GAP, 3), 255, np.uint8)
+    parts = [part for image in images for part in (gap, image)]
     return np.concatenate(parts[1:], 1)
 
 
-def stacked(rows: Sequence[UInt8[np.ndarray, "height width 3"]]) -> UInt8[np.ndarray, "total width 3"]:
-    """Pictures of one width from top to bottom."""
+def stack_vertically(rows: Sequence[UInt8[np.ndarray, "height width 3"]]) -> UInt8[np.ndarray, "total width 3"]:
+    """Return images of equal width in a column, with gaps."""
     gap = np.full((GAP, rows[0].shape[1], 3), 255, np.uint8)
     parts = [part for row in rows for part in (gap, row)]
     return np.concatenate(parts[1:], 0)

@@ -1,12 +1,12 @@
-"""What each component of the method is worth: one block of the sample city, with one component taken out at a time.
+"""Ablation of the method: one block of the sample city, with one component removed at a time.
 
     python -m tests.benchmarks.paper.table1 [--steps 900] [--seeds 0 1 2] [--rows full no_pose] [--out FILE]
 
-Six drives pass the block, two of each hour; the exposure wanders by a stop, so that it does not tell the hour;
-a jam crawls in the lane beside each drive; each drive's poses are displaced by 10 cm and 0.3 degrees, otherwise for
-each seed. Components are taken out of the capture (masks, exposures) or of the field's shape (codes); `robust` has
-no masks but the trimmed loss; `full_thrice` looks for poses in three rounds. All rows of a seed share the
-displacements and are judged with the same masks.
+Six segments pass the block, two per time of day; the exposure varies by a stop, so that it does not reveal the time of
+day; the oncoming lane is jammed; the poses of each segment are displaced by 10 cm and 0.3 degrees, differently per
+seed. Components are removed from the capture (masks, exposures) or from the field spec (codes); `robust` has the
+trimmed loss instead of masks; `full_thrice` refines poses in three rounds. All rows of a seed share the displacements
+and are evaluated with the same masks.
 """
 
 import argparse
@@ -17,21 +17,20 @@ from typing import Any
 
 from blocknerf.kernels.threads import set_num_threads
 
-set_num_threads()  # first of all: PyTorch reads how to wait when it is imported
-
-from tests.benchmarks.paper.translation_noise import translation_noise  # noqa: E402
+set_num_threads()  # before torch, which reads the wait policy on import
 
 from blocknerf.capture.capture import Capture, read_capture  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
-from blocknerf.partition.block import Block  # noqa: E402
+from blocknerf.partitioning.block import Block  # noqa: E402
 from blocknerf.town.views import SampleSpec  # noqa: E402
 from pipelines.evaluate import EvalImage  # noqa: E402
 from tests.benchmarks.paper.behind import EmptyTown, behind_cars  # noqa: E402
+from tests.benchmarks.paper.pose_error import pose_error  # noqa: E402
 from tests.benchmarks.paper.results import RESULTS, WORK, publish, summary  # noqa: E402
-from tests.benchmarks.paper.strips import busiest, write_comparison  # noqa: E402
+from tests.benchmarks.paper.strips import most_masked, write_comparison  # noqa: E402
 from tests.benchmarks.paper.town import (  # noqa: E402
-    photograph,
+    sample_capture,
     with_masks_of,
     with_pose_error,
     without_exposures,
@@ -40,9 +39,9 @@ from tests.benchmarks.paper.town import (  # noqa: E402
 from tests.benchmarks.paper.trials import (  # noqa: E402
     Trial,
     commit_of,
-    every,
-    held_out_exams,
+    held_out_images,
     in_blocks,
+    run_all,
     run_trial,
     scores,
     trained_poses,
@@ -54,16 +53,16 @@ BLOCK = Block(name="b000", origin=(-22.0, 0.0, 2.3), radius=18.0)
 """Around the western intersection."""
 METERS, DEGREES = 0.1, 0.3
 TRIM = 0.15
-BUSY = 8
-"""Photographs, those with the most moving cars, in which what stands behind the cars is judged."""
-SHOWN = 3
-"""Of these, as pictures."""
+NUM_BUSY = 8
+"""Number of images with the most moving cars, for `behind_cars`."""
+NUM_SHOWN = 3
+"""Number of them in the figure."""
 COLUMNS = ("name", "psnr", "psnr_masked", "behind_cars", "ssim", "below_full", "centimeters", "degrees")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """A capture with something taken out of it, and how it is trained."""
+    """Change of the capture, and training options."""
 
     change: Callable[[Capture], Capture] = field(default=lambda capture: capture)
     shape: Mapping[str, Any] = field(default_factory=dict)
@@ -83,7 +82,7 @@ ROWS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Experiment:
-    """All that decides what comes out, but for the seeds."""
+    """All settings except the seeds."""
 
     steps: int
     town: SampleSpec = TOWN
@@ -91,8 +90,8 @@ class Experiment:
 
     @property
     def settings(self) -> dict[str, Any]:
-        facts = {"steps": self.steps, "block": asdict(BLOCK), "town": asdict(self.town)}
-        return facts | {"translation_noise": METERS, "rotation_noise": DEGREES, "robust_trim": TRIM}
+        settings = {"steps": self.steps, "block": asdict(BLOCK), "town": asdict(self.town)}
+        return settings | {"translation_noise": METERS, "rotation_noise": DEGREES, "robust_trim": TRIM}
 
     def folder(self, work: Path) -> Path:
         return work_folder(work, "table1", self.settings)
@@ -100,56 +99,56 @@ class Experiment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Bench:
-    """An experiment with its photographs at hand."""
+    """An experiment with its images."""
 
     experiment: Experiment
     work: Path
     true: Capture
-    """The block's photographs, poses exact."""
+    """The block's images with exact poses."""
     empty: EmptyTown
 
     @classmethod
     def of(cls, experiment: Experiment, work: Path) -> "Bench":
-        """Take the photographs where they are not there yet."""
-        true = in_blocks(photograph(work / "table1_town", experiment.town), (BLOCK,))
+        """Write the sample if it does not exist, and load it."""
+        true = in_blocks(sample_capture(work / "table1_town", experiment.town), (BLOCK,))
         return cls(experiment=experiment, work=work, true=true, empty=EmptyTown(experiment.town))
 
     def folder(self, name: str, seed: int) -> Path:
         return self.experiment.folder(self.work) / f"{name}-{seed}"
 
     def run_row(self, name: str, seed: int) -> dict[str, float | None]:
-        """Train and judge one row with one seed; trained already, it is only judged."""
-        row, given = ROWS[name], self.given(seed)
-        seen = row.change(given)
+        """Train and evaluate one row with one seed; completed training is skipped."""
+        row, displaced = ROWS[name], self.displaced(seed)
+        capture = row.change(displaced)
         options = {"steps": self.experiment.steps, "seed": seed, "threads": self.experiment.threads}
         trial = Trial(
-            capture=seen,
-            judged=with_masks_of(given, seen),
+            capture=capture,
+            evaluation_capture=with_masks_of(displaced, capture),
             blocks=(BLOCK,),
             options={**options, "pose_refinement": True, "pose_restarts": 1, **row.options},
             shape=row.shape,
         )
-        found = scores(run_trial(self.folder(name, seed), trial))
+        result = scores(run_trial(self.folder(name, seed), trial))
         return {
-            **found,
+            **result,
             "behind_cars": behind_cars(*self.trained(name, seed), self.empty),
             **self.pose_errors(name, seed),
         }
 
-    def given(self, seed: int) -> Capture:
-        """The photographs with the poses that training is given."""
+    def displaced(self, seed: int) -> Capture:
+        """Return the images with the displaced poses for training."""
         return with_pose_error(self.true, self.experiment.town, meters=METERS, degrees=DEGREES, seed=seed)
 
     def trained(self, name: str, seed: int) -> tuple[CityRenderer, list[EvalImage]]:
-        """What a row was trained to, and the photographs kept back in which most moves."""
+        """Return the renderer of a trained row, and its held-out images with the most moving cars."""
         run = RunFolder(self.folder(name, seed))
-        return CityRenderer(run), busiest(held_out_exams(run, read_capture(run.capture)), BUSY)
+        return CityRenderer(run), most_masked(held_out_images(run, read_capture(run.capture)), NUM_BUSY)
 
     def pose_errors(self, name: str, seed: int) -> dict[str, float]:
-        """Mean errors of the poses, as given and as trained, in centimeters and degrees."""
-        given = self.given(seed)
-        trained, truth = trained_poses(self.folder(name, seed), given), self.true.cameras().camera_to_world
-        before, after = (translation_noise(each.cameras().camera_to_world, truth) for each in (given, trained))
+        """Return the mean errors of the displaced and of the refined poses, in centimeters and degrees."""
+        displaced = self.displaced(seed)
+        trained, truth = trained_poses(self.folder(name, seed), displaced), self.true.cameras().camera_to_world
+        before, after = (pose_error(capture.cameras().camera_to_world, truth) for capture in (displaced, trained))
         return {
             "centimeters_before": before[0],
             "degrees_before": before[1],
@@ -158,24 +157,24 @@ class Bench:
         }
 
     def run(self, names: Sequence[str], seeds: Sequence[int]) -> list[dict[str, Any]]:
-        """The rows of the table, with every seed."""
-        return table(every(names, seeds, self.run_row))
+        """Return the rows of the table over all seeds."""
+        return table(run_all(names, seeds, self.run_row))
 
     def show_cars(self, seed: int, path: Path) -> None:
-        """Photographs with moving cars, and what trainings with masks, without, and trimmed make of them."""
-        found = [self.trained(name, seed) for name in ("full", "no_masks", "robust")]
-        write_comparison([(renderer, exams[:SHOWN]) for renderer, exams in found], path)
+        """Write a figure of images with moving cars, and renderings with masks, without, and with the trimmed loss."""
+        trained = [self.trained(name, seed) for name in ("full", "no_masks", "robust")]
+        write_comparison([(renderer, images[:NUM_SHOWN]) for renderer, images in trained], path)
 
 
 def table(values: Mapping[str, Sequence[Mapping[str, float | None]]]) -> list[dict[str, Any]]:
-    """The rows of the result: means, spreads, and how far each lies below the full method, where that is
-    among them, seed by seed."""
+    """Return the rows of the result: means, standard deviations, and the loss per seed against the full method,
+    if present."""
     rows = []
     for name, seeds in values.items():
-        own = [dict(value) for value in seeds]
-        for mine, full in zip(own, values.get("full", ()), strict="full" in values):
-            mine["below_full"] = full["psnr_masked"] - mine["psnr_masked"]
-        rows.append({"name": name, **summary(own)})
+        trials = [dict(value) for value in seeds]
+        for trial, full in zip(trials, values.get("full", ()), strict="full" in values):
+            trial["below_full"] = full["psnr_masked"] - trial["psnr_masked"]
+        rows.append({"name": name, **summary(trials)})
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The sample city as experiments take it: photographs on disk once, poses as wrong as they are asked to be."""
+"""The sample city for experiments: images written once, with poses of a given error."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,34 +11,35 @@ from blocknerf.town.views import SampleSpec, perturb_poses, plan_views
 from pipelines.sample import sample
 
 
-def photograph(folder: Path, spec: SampleSpec) -> Capture:
-    """The capture of a spec, made where the folder does not hold it yet."""
+def sample_capture(folder: Path, spec: SampleSpec) -> Capture:
+    """Return the capture of a spec; write it first if the folder does not contain it."""
     if read_spec(folder) != spec:
         sample(folder, **{name: getattr(spec, name) for name in SampleSpec.__dataclass_fields__})
     return read_transforms(folder)
 
 
 def with_pose_error(capture: Capture, spec: SampleSpec, *, meters: float, degrees: float, seed: int) -> Capture:
-    """The same photographs with those of each drive displaced together about their middle, otherwise for each seed."""
-    shots = {shot.name: shot for shot in plan_views(spec)}
-    taken = [shots[Path(frame.image).stem] for frame in capture.frames]
-    wrong = perturb_poses(taken, replace(spec, translation_noise=meters, rotation_noise=degrees, seed=seed))
-    poses = [pose_from_flat(pose.flatten().tolist()) for pose in wrong]
+    """Return the capture with each segment displaced rigidly about its center, differently for each seed."""
+    views = plan_views(spec)
+    by_name = {view.name: view for view in views}
+    frame_views = [by_name[Path(frame.image).stem] for frame in capture.frames]
+    perturbed = perturb_poses(frame_views, replace(spec, translation_noise=meters, rotation_noise=degrees, seed=seed))
+    poses = [pose_from_flat(pose.flatten().tolist()) for pose in perturbed]
     frames = [replace(frame, camera_to_world=pose) for frame, pose in zip(capture.frames, poses, strict=True)]
     return replace(capture, frames=tuple(frames))
 
 
 def without_masks(capture: Capture) -> Capture:
-    """The same photographs, of which nobody says where something moves."""
+    """Return the capture without masks."""
     return replace(capture, frames=tuple(replace(frame, mask=None) for frame in capture.frames))
 
 
 def without_exposures(capture: Capture) -> Capture:
-    """The same photographs, of which nobody knows the exposure."""
+    """Return the capture without exposures."""
     return replace(capture, frames=tuple(replace(frame, exposure=None) for frame in capture.frames))
 
 
 def with_masks_of(masked: Capture, capture: Capture) -> Capture:
-    """A capture with the masks of another one of the same photographs."""
+    """Return a capture with the masks of another capture of the same images."""
     pairs = zip(capture.frames, masked.frames, strict=True)
-    return replace(capture, frames=tuple(replace(frame, mask=other.mask) for frame, other in pairs))
+    return replace(capture, frames=tuple(replace(frame, mask=masked_frame.mask) for frame, masked_frame in pairs))

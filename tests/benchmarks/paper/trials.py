@@ -1,4 +1,4 @@
-"""One training of an experiment: a run folder that the product's own jobs train and judge."""
+"""One training of an experiment: a run folder that the train and evaluate jobs process."""
 
 import hashlib
 import json
@@ -14,10 +14,10 @@ from blocknerf.capture.pose_corrections import apply_corrections, read_correctio
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.files import format_json, read_json, write_atomic
-from blocknerf.partition.block import Block
-from blocknerf.partition.frame_assignment import assign_frames, write_assignment
+from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.frame_assignment import assign_frames, write_assignment
+from blocknerf.training import setup
 from blocknerf.training.block_spec import spec_for_block
-from pipelines import block_training
 from pipelines import train as train_job
 from pipelines.evaluate import EvalImage, evaluate
 from pipelines.evaluation_file import Evaluation
@@ -31,34 +31,34 @@ Key = TypeVar("Key", bound=Hashable)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What is trained, and on what."""
+    """Training and evaluation data, blocks and options of one training."""
 
     capture: Capture
-    """As training sees it."""
-    judged: Capture
-    """As evaluation sees it: the same frames, masks included."""
+    """Capture for training."""
+    evaluation_capture: Capture
+    """Capture for evaluation: the same frames with masks."""
     blocks: tuple[Block, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
-    """Of the train job."""
+    """Options of the train job."""
     shape: Mapping[str, Any] = field(default_factory=dict)
-    """Replaces fields of every block's `FieldSpec`."""
+    """Overrides of every block's `FieldSpec`."""
 
 
 def run_trial(folder: Path, trial: Trial) -> Evaluation:
-    """Train and judge, or go on with it: what is done already in the folder is skipped."""
+    """Train and evaluate, or resume: completed steps in the folder are skipped."""
     run = RunFolder(folder)
     if not run.city.exists():
         prepare(run, trial)
-    with shaped(trial.shape):
-        train_job.train(folder, jobs=1, **trial.options)  # the shape is known to this process alone
-    write_capture(trial.judged, run.capture)
+    with override_spec(trial.shape):
+        train_job.train(folder, jobs=1, **trial.options)  # the override exists in this process only
+    write_capture(trial.evaluation_capture, run.capture)
     return evaluate(folder, threads=trial.options.get("threads"))
 
 
-def every(
+def run_all(
     keys: Sequence[Key], seeds: Sequence[int], run: Callable[[Key, int], dict[str, Any]]
 ) -> dict[Key, list[dict[str, Any]]]:
-    """What each row came to with each seed, told as it comes; all rows with the first seed first."""
+    """Run all rows with all seeds, seed by seed, and print each result; return the results per row."""
     values: dict[Key, list[dict[str, Any]]] = {key: [] for key in keys}
     for seed in seeds:
         for key in keys:
@@ -68,7 +68,7 @@ def every(
 
 
 def prepare(run: RunFolder, trial: Trial) -> None:
-    """Write a run folder up to what training needs, and which commit it is the work of."""
+    """Write the files of a run folder that training needs, and the current commit."""
     run.path.mkdir(parents=True, exist_ok=True)
     write_capture(trial.capture, run.capture)
     for member in assign_frames(trial.capture, trial.blocks, test_every=HELD_OUT):
@@ -78,53 +78,53 @@ def prepare(run: RunFolder, trial: Trial) -> None:
 
 
 def commit_of(folder: Path) -> str:
-    """The commit that a trial was begun with."""
+    """Return the commit that a trial was started with."""
     return str(read_json(_origin(folder), "experiment")["commit"])
 
 
 def work_folder(parent: Path, name: str, settings: Mapping[str, Any]) -> Path:
-    """Where the trials of an experiment lie: other settings, another folder."""
+    """Return the folder for the trials of an experiment, which depends on its settings."""
     digest = hashlib.sha256(json.dumps(dict(settings), sort_keys=True).encode()).hexdigest()[:8]
     return parent / f"{name}-{digest}"
 
 
 def trained_poses(folder: Path, capture: Capture) -> Capture:
-    """The photographs of a trial of one block from where training came to think that they were taken."""
+    """Return the capture of a single-block trial with the refined poses."""
     run = RunFolder(folder)
     path = run.pose_corrections(run.trained_blocks()[0])
     return apply_corrections(capture, read_corrections(path)) if path.is_file() else capture
 
 
-def held_out_exams(run: RunFolder, capture: Capture, frames: Sequence[int] | None = None) -> list[EvalImage]:
-    """Photographs that were kept back, all or some, as evaluation asks for them."""
-    city, own = read_city(run.city), pose_segments_of_run(run, capture)
-    chosen = [i for i in range(len(capture)) if city.is_test_frame(i)] if frames is None else frames
+def held_out_images(run: RunFolder, capture: Capture, frames: Sequence[int] | None = None) -> list[EvalImage]:
+    """Return the held-out images, all or some, as in evaluation."""
+    city, pose_segments = read_city(run.city), pose_segments_of_run(run, capture)
+    indices = [i for i in range(len(capture)) if city.is_test_frame(i)] if frames is None else frames
     scale = training_downscale(run)
-    return [EvalImage.of(capture, i, scale, None if own is None else own[i]) for i in chosen]
+    return [EvalImage.of(capture, i, scale, None if pose_segments is None else pose_segments[i]) for i in indices]
 
 
-def scores(found: Evaluation) -> dict[str, float | None]:
-    """The means that tables show."""
-    means = asdict(found.mean)
+def scores(evaluation: Evaluation) -> dict[str, float | None]:
+    """Return the mean scores for the tables."""
+    means = asdict(evaluation.mean)
     return {key: means[key] for key in ("psnr", "ssim", "psnr_masked")}
 
 
 def in_blocks(capture: Capture, blocks: tuple[Block, ...]) -> Capture:
-    """The frames that stand in any of the blocks."""
+    """Return the frames with cameras in any of the blocks."""
     centers = capture.cameras().centers
     inside = [i for i in range(len(capture)) if any(bool(block.contains(centers[i : i + 1])) for block in blocks)]
     return capture.select(inside)
 
 
 @contextmanager
-def shaped(shape: Mapping[str, Any]) -> Iterator[None]:
-    """Within it, the train job makes fields of another shape: presets offer none without codes, or of every size."""
+def override_spec(shape: Mapping[str, Any]) -> Iterator[None]:
+    """Override fields of the `FieldSpec` in the train job: presets do not offer all sizes, or fields without codes."""
 
-    def spec(*facts: Any) -> Any:
-        return replace(spec_for_block(*facts), **shape)
+    def spec(*args: Any) -> Any:
+        return replace(spec_for_block(*args), **shape)
 
-    given: Callable[..., Any] = spec if shape else spec_for_block
-    with patch.object(block_training, "spec_for_block", given):
+    function: Callable[..., Any] = spec if shape else spec_for_block
+    with patch.object(setup, "spec_for_block", function):
         yield
 
 

@@ -1,4 +1,4 @@
-"""The hash grid: its layout, the reference's gradients, and the native backend held to the torch_impl."""
+"""The hash grid: its layout, gradients of the reference, and the numba backend against it."""
 
 import numpy as np
 import pytest
@@ -17,14 +17,14 @@ def make_table(spec: GridSpec, seed: int = 0) -> Tensor:
 
 
 def awkward_points(count: int, seed: int = 1) -> Tensor:
-    """Random points, some outside the cube, after its corners, faces and middle."""
+    """Return the cube's corners, face centers and center, then random points, some outside."""
     edges = torch.cartesian_prod(*[torch.tensor([0.0, 0.5, 1.0])] * 3)
     random = torch.rand(max(count - len(edges), 0), 3, generator=torch.Generator().manual_seed(seed)) * 1.4 - 0.2
     return torch.cat([edges, random])[:count].contiguous()
 
 
-def relative_error(value: Tensor, truth: Tensor) -> float:
-    return ((value - truth).norm() / truth.norm().clamp_min(1e-12)).item()
+def relative_error(value: Tensor, expected: Tensor) -> float:
+    return ((value - expected).norm() / expected.norm().clamp_min(1e-12)).item()
 
 
 def both(points: Tensor, spec: GridSpec, footprints: Tensor | None = None, active: float | None = None) -> dict:
@@ -39,19 +39,19 @@ def both(points: Tensor, spec: GridSpec, footprints: Tensor | None = None, activ
 
 @pytest.mark.parametrize("features", [1, 2, 4, 8])
 @pytest.mark.parametrize("count", [1, 127, 1025])
-def test_native_matches_reference(features: int, count: int) -> None:
+def test_numba_matches_reference(features: int, count: int) -> None:
     spec = GridSpec(
         num_levels=5, features_per_level=features, log2_hashmap_size=10, base_resolution=5, max_resolution=70
     )
     footprints = torch.linspace(0.0, 0.2, count)
     for args in ((None, None), (footprints, None), (footprints, 2.3)):
         results = both(awkward_points(count), spec, *args)
-        for native, truth in zip(results["numba"], results["torch"], strict=True):
-            assert relative_error(native, truth) < 1e-5
-            assert torch.cosine_similarity(native.flatten(), truth.flatten(), 0) > 1 - 1e-5
+        for numba, expected in zip(results["numba"], results["torch"], strict=True):
+            assert relative_error(numba, expected) < 1e-5
+            assert torch.cosine_similarity(numba.flatten(), expected.flatten(), 0) > 1 - 1e-5
 
 
-def test_native_matches_reference_at_the_edge_of_dense_levels() -> None:
+def test_numba_matches_reference_at_the_limit_of_dense_levels() -> None:
     # 8^3 fills a table of 2^9 exactly and stays dense; 9^3 does not fit and is hashed.
     for base in (8, 9):
         spec = GridSpec(
@@ -59,12 +59,12 @@ def test_native_matches_reference_at_the_edge_of_dense_levels() -> None:
         )
         assert spec.hashed == (base == 9,)
         results = both(awkward_points(300), spec)
-        for native, truth in zip(results["numba"], results["torch"], strict=True):
-            assert relative_error(native, truth) < 1e-5
+        for numba, expected in zip(results["numba"], results["torch"], strict=True):
+            assert relative_error(numba, expected) < 1e-5
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_no_points_give_no_features_and_zero_gradients(backend: str) -> None:
+def test_no_points_have_empty_outputs_and_zero_gradients(backend: str) -> None:
     table = make_table(SPEC).requires_grad_()
     out = encode(torch.empty(0, 3), table, SPEC, backend=backend)
     assert out.shape == (0, SPEC.output_dim)
@@ -81,8 +81,8 @@ def test_reference_passes_gradcheck(footprint: float | None) -> None:
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_layout_is_tiny_cuda_nns(backend: str) -> None:
-    """A slow oracle in 32-bit unsigned arithmetic, one entry at a time, after tiny-cuda-nn's `grid_index`."""
+def test_layout_matches_tiny_cuda_nn(backend: str) -> None:
+    """A slow oracle in 32-bit unsigned arithmetic, one entry at a time, following tiny-cuda-nn's `grid_index`."""
     table, points = make_table(SPEC), awkward_points(60)
     out = encode(points, table, SPEC, backend=backend)
     for point, row in zip(points.numpy(), out.numpy(), strict=True):
@@ -112,7 +112,7 @@ def oracle(point: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("backend", ["torch", "numba"])
-def test_nan_is_not_hidden(backend: str) -> None:
+def test_nan_propagates(backend: str) -> None:
     table, points = make_table(SPEC), awkward_points(40)
     points[7, 1] = float("nan")
     out = encode(points, table, SPEC, backend=backend)
@@ -133,16 +133,16 @@ def test_points_far_outside_are_clamped(backend: str) -> None:
     assert gradient[1, 1] != 0
 
 
-def test_native_is_deterministic() -> None:
+def test_numba_is_deterministic() -> None:
     first, second = (both(awkward_points(5000), SPEC, torch.full((5000,), 0.01))["numba"] for _ in range(2))
     assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
 
 
 def test_antialiasing_follows_zip_nerf() -> None:
     sigma = torch.logspace(-3, 2, 400, dtype=torch.float64)
-    truth = torch.erf(1 / (8 * (sigma * 50) ** 2).sqrt())
+    expected = torch.erf(1 / (8 * (sigma * 50) ** 2).sqrt())
     weight = torch_impl.antialiasing(sigma, 50.0)
-    assert (weight - truth).abs().max() < 0.06
+    assert (weight - expected).abs().max() < 0.06
     assert (weight.diff() <= 0).all()
     assert weight[0] > 0.99
     assert weight[-1] < 1e-3
@@ -152,16 +152,16 @@ def test_levels_fade_in_from_coarse_to_fine() -> None:
     assert level_weights(3, None) == (1.0, 1.0, 1.0)
     assert level_weights(3, 0.0) == (0.0, 0.0, 0.0)
     table, points = make_table(SPEC), awkward_points(50)
-    whole, part = encode(points, table, SPEC), encode(points, table, SPEC, active_levels=2.0)
-    torch.testing.assert_close(part[:, :8], whole[:, :8])
+    full, part = encode(points, table, SPEC), encode(points, table, SPEC, active_levels=2.0)
+    torch.testing.assert_close(part[:, :8], full[:, :8])
     assert (part[:, 8:] == 0).all()
 
 
-def test_a_backend_asked_for_by_name_is_not_replaced() -> None:
+def test_requested_backend_is_not_replaced() -> None:
     with pytest.raises(BackendError, match="float32 only"):
         encode(awkward_points(3).double(), make_table(SPEC).double(), SPEC, backend="numba")
 
 
-def test_a_table_of_another_shape_is_refused() -> None:
-    with pytest.raises(ValueError, match="the spec asks for"):
+def test_table_of_wrong_shape_raises() -> None:
+    with pytest.raises(ValueError, match="the spec needs"):
         encode(awkward_points(3), make_table(SPEC)[1:], SPEC)

@@ -1,4 +1,4 @@
-"""The adapter of tiny-cuda-nn: with the package itself where it is, else with its published formulas."""
+"""The tiny-cuda-nn adapter: with the package if it is installed, else with its published formulas."""
 
 import math
 import sys
@@ -17,8 +17,8 @@ from blocknerf.kernels.hash_grid import encode, level_weights, tcnn_impl, torch_
 from tests.kernels.hash_grid.test_api import SPEC, awkward_points, make_table, relative_error
 
 
-class StandIn(nn.Module):
-    """The package's grid by the formulas that its authors publish, from what it is told of a grid alone."""
+class FakeEncoding(nn.Module):
+    """The package's grid by its published formulas, from the encoding config only."""
 
     def __init__(self, n_input_dims: int, encoding_config: dict[str, Any]) -> None:
         super().__init__()
@@ -42,14 +42,14 @@ class StandIn(nn.Module):
             value = torch.zeros(len(points), self.features)
             for corner in product((0, 1), repeat=3):
                 weights = np.prod(np.where(corner, positions - cells, 1.0 - (positions - cells)), axis=-1)
-                entries = first + entry((cells + corner).astype(np.uint32), resolution, size)
+                entries = first + table_index((cells + corner).astype(np.uint32), resolution, size)
                 value = value + torch.from_numpy(weights)[:, None] * table[torch.from_numpy(entries)]
             output_dim.append(value)
         return torch.cat(output_dim, 1).half()
 
 
-def entry(vertices: np.ndarray, resolution: int, size: int) -> np.ndarray:
-    """Where grid points of a level stand in its part of the table; hashed where the level does not fit."""
+def table_index(vertices: np.ndarray, resolution: int, size: int) -> np.ndarray:
+    """Return indices of grid points within a level's part of the table; hashed if the level does not fit."""
     index, stride = np.zeros(len(vertices), np.uint32), 1
     for axis in range(3):
         if stride <= size:
@@ -61,47 +61,47 @@ def entry(vertices: np.ndarray, resolution: int, size: int) -> np.ndarray:
 
 
 @pytest.fixture
-def stand_in(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_tinycudann(monkeypatch: pytest.MonkeyPatch) -> None:
     module = ModuleType("tinycudann")
-    module.Encoding = StandIn
+    module.Encoding = FakeEncoding
     monkeypatch.setitem(sys.modules, "tinycudann", module)
     tcnn_impl._encoding.cache_clear()
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_its_layout_is_the_references_and_gradients_reach_the_table() -> None:
+@pytest.mark.usefixtures("fake_tinycudann")
+def test_layout_and_table_gradients_match_the_reference() -> None:
     points, footprints = awkward_points(400), torch.linspace(0.0, 0.1, 400)
     results = []
-    for own in (True, False):
+    for use_tcnn in (True, False):
         table = make_table(SPEC).requires_grad_()
         gains = level_weights(SPEC.num_levels, 2.5)
-        if own:
+        if use_tcnn:
             out = tcnn_impl.encode(points, table, SPEC, footprints, torch.tensor(gains))
         else:
             out = torch_impl.encode(points, table, SPEC, footprints, gains)
         results.append((out, torch.autograd.grad(out.square().sum(), table)[0]))
-    for value, truth in zip(*results, strict=True):
-        assert relative_error(value, truth) < 2e-3
+    for value, expected in zip(*results, strict=True):
+        assert relative_error(value, expected) < 2e-3
 
 
-@pytest.mark.usefixtures("stand_in")
-def test_another_layout_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(StandIn, "__init__", lambda self, **_: setattr(self, "params", torch.zeros(7)))
-    with pytest.raises(ValueError, match="lays out 7 numbers"):
+@pytest.mark.usefixtures("fake_tinycudann")
+def test_different_layout_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeEncoding, "__init__", lambda self, **_: setattr(self, "params", torch.zeros(7)))
+    with pytest.raises(ValueError, match="tiny-cuda-nn has 7 parameters"):
         tcnn_impl.encode(awkward_points(3), make_table(SPEC), SPEC, None, None)
 
 
-def test_where_it_is_missing_the_reason_says_so() -> None:
+def test_availability_reports_a_missing_package() -> None:
     if find_spec("tinycudann") is not None:
         pytest.skip("tiny-cuda-nn is installed here")
-    verdict = next(each for each in availability("hash_grid", "cuda") if each.backend == "tcnn")
+    verdict = next(record for record in availability("hash_grid", "cuda") if record.backend == "tcnn")
     assert not verdict.usable
     assert "not installed" in verdict.reason
 
 
 def test_it_matches_the_reference_on_a_gpu() -> None:
     if find_spec("tinycudann") is None or not torch.cuda.is_available():
-        pytest.skip("needs a GPU and tiny-cuda-nn, which is built from its sources")
-    points, footprints, table = (each.cuda() for each in (awkward_points(500), torch.rand(500), make_table(SPEC)))
-    value, truth = (encode(points, table, SPEC, footprints, backend) for backend in ("tcnn", "torch"))
-    assert relative_error(value, truth) < 5e-3
+        pytest.skip("needs a GPU and tiny-cuda-nn, which is built from source")
+    points, footprints, table = (record.cuda() for record in (awkward_points(500), torch.rand(500), make_table(SPEC)))
+    value, expected = (encode(points, table, SPEC, footprints, backend) for backend in ("tcnn", "torch"))
+    assert relative_error(value, expected) < 5e-3

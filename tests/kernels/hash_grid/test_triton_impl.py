@@ -1,4 +1,4 @@
-"""The hash grid's kernels for a GPU, interpreted: on tables that half precision can hold they give the reference."""
+"""The hash grid's triton kernels, interpreted: equal to the reference on half-precision tables."""
 
 import pytest
 import torch
@@ -15,22 +15,22 @@ pytestmark = needs_triton
 def run(
     backend: str, points: Tensor, spec: GridSpec, footprints: Tensor | None = None, active: float | None = None
 ) -> tuple[Tensor, ...]:
-    """Values and gradients, of points and of the table."""
+    """Return values, and gradients of points and table."""
     leaves = points.clone().requires_grad_(), make_table(spec).half().float().requires_grad_()
     out = encode(*leaves, spec, footprints, backend, active)
     loss = (out * torch.sin(torch.arange(out.numel()).view(out.shape) * 0.7)).sum()
     return out.detach(), *torch.autograd.grad(loss, leaves)
 
 
-def assert_same(*given: object) -> None:
-    for value, truth in zip(run("triton", *given), run("torch", *given), strict=True):
-        assert value.shape == truth.shape
-        assert relative_error(value, truth) < 1e-5
+def assert_same(*arguments: object) -> None:
+    for value, expected in zip(run("triton", *arguments), run("torch", *arguments), strict=True):
+        assert value.shape == expected.shape
+        assert relative_error(value, expected) < 1e-5
 
 
 @pytest.mark.parametrize("features", [2, 4])
 @pytest.mark.parametrize("count", [0, 1, 131])
-def test_it_matches_the_reference(features: int, count: int) -> None:
+def test_triton_matches_the_reference(features: int, count: int) -> None:
     spec = GridSpec(
         num_levels=3, features_per_level=features, log2_hashmap_size=9, base_resolution=5, max_resolution=40
     )
@@ -39,7 +39,7 @@ def test_it_matches_the_reference(features: int, count: int) -> None:
 
 
 @pytest.mark.parametrize("base", [8, 9])
-def test_it_matches_at_the_edge_of_dense_levels(base: int) -> None:
+def test_triton_matches_at_the_limit_of_dense_levels(base: int) -> None:
     # 8^3 fills a table of 2^9 exactly and stays dense; 9^3 does not fit and is hashed.
     assert_same(
         awkward_points(60),
@@ -47,21 +47,23 @@ def test_it_matches_at_the_edge_of_dense_levels(base: int) -> None:
     )
 
 
-def test_the_number_of_active_levels_may_be_on_the_device() -> None:
+def test_active_levels_may_be_a_tensor() -> None:
     points, table = awkward_points(40), make_table(SPEC)
-    number, tensor = (encode(points, table, SPEC, None, "triton", active) for active in (2.3, torch.tensor(2.3)))
-    torch.testing.assert_close(number, tensor)
+    from_number, from_tensor = (
+        encode(points, table, SPEC, None, "triton", active) for active in (2.3, torch.tensor(2.3))
+    )
+    torch.testing.assert_close(from_number, from_tensor)
 
 
-def test_a_copy_in_half_precision_is_read_instead_of_the_table() -> None:
+def test_half_precision_copy_is_read_instead_of_the_table() -> None:
     points, table = awkward_points(40), make_table(SPEC)
     copied = encode(points, table, SPEC, None, "triton", half=table.half())
     torch.testing.assert_close(copied, encode(points, table, SPEC, None, "triton"), rtol=0.0, atol=0.0)
-    other = encode(points, table, SPEC, None, "triton", half=2.0 * table.half())
-    torch.testing.assert_close(other, 2.0 * copied, rtol=1e-3, atol=1e-3)
+    doubled = encode(points, table, SPEC, None, "triton", half=2.0 * table.half())
+    torch.testing.assert_close(doubled, 2.0 * copied, rtol=1e-3, atol=1e-3)
 
 
-def test_nan_is_not_hidden() -> None:
+def test_nan_propagates() -> None:
     table, points = make_table(SPEC), awkward_points(40)
     points[7, 1] = float("nan")
     out = encode(points, table, SPEC, backend="triton")
@@ -69,23 +71,32 @@ def test_nan_is_not_hidden() -> None:
     assert out[8].isfinite().all()
 
 
-def test_deterministic_sums_are_the_same_to_the_fixed_point(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_deterministic_sums_match_and_do_not_depend_on_order(monkeypatch: pytest.MonkeyPatch) -> None:
     points = awkward_points(90)
-    free = run("triton", points, SPEC)[2]
+    nondeterministic = run("triton", points, SPEC)[2]
     monkeypatch.setattr(torch, "are_deterministic_algorithms_enabled", lambda: True)
-    fixed = run("triton", points, SPEC)[2]
-    assert relative_error(fixed, free) < 1e-6
-    # The same samples in another order: whole numbers add up to the same.
+    deterministic = run("triton", points, SPEC)[2]
+    assert relative_error(deterministic, nondeterministic) < 1e-6
+    # The same samples in another order: integer sums are identical.
     order = torch.randperm(90, generator=torch.Generator().manual_seed(0))
-    table, slope = make_table(SPEC), torch.randn(90, SPEC.output_dim, generator=torch.Generator().manual_seed(1))
+    table, output_gradient = (
+        make_table(SPEC),
+        torch.randn(90, SPEC.output_dim, generator=torch.Generator().manual_seed(1)),
+    )
     sums = []
-    for turn in (torch.arange(90), order):
+    for permutation in (torch.arange(90), order):
         leaf = table.clone().requires_grad_()
-        sums.append(torch.autograd.grad(encode(points[turn], leaf, SPEC, backend="triton"), leaf, slope[turn])[0])
+        sums.append(
+            torch.autograd.grad(
+                encode(points[permutation], leaf, SPEC, backend="triton"), leaf, output_gradient[permutation]
+            )[0]
+        )
     assert torch.equal(*sums)
 
 
-def test_other_numbers_of_features_are_refused_by_name() -> None:
+def test_unsupported_feature_count_raises() -> None:
     spec = GridSpec(num_levels=2, features_per_level=1, log2_hashmap_size=9, base_resolution=5, max_resolution=20)
-    with pytest.raises(BackendError, match="given 1 features an entry, and 'triton' takes grids of 2 or 4 features"):
+    with pytest.raises(
+        BackendError, match="given 1 features per entry, but 'triton' supports only grids with 2 or 4 features"
+    ):
         encode(awkward_points(3), make_table(spec), spec, backend="triton")

@@ -4,38 +4,38 @@ import pytest
 import torch
 
 from blocknerf.kernels.pdf_sampling import sample_pdf
-from tests.kernels.interpreted import fused
+from tests.kernels.interpreted import triton_param
 
 SHAPES = [("numba", *shape) for shape in [(0, 4, 3), (1, 1, 1), (7, 48, 24), (600, 5, 9)]]
-SHAPES += [fused(*shape) for shape in [(0, 4, 3), (1, 1, 1), (7, 48, 24), (9, 5, 9), (2, 96, 96)]]
+SHAPES += [triton_param(*shape) for shape in [(0, 4, 3), (1, 1, 1), (7, 48, 24), (9, 5, 9), (2, 96, 96)]]
 
 
-@pytest.mark.parametrize(("backend", "rays", "bins", "finer"), SHAPES)
+@pytest.mark.parametrize(("backend", "rays", "bins", "num_fine"), SHAPES)
 @pytest.mark.parametrize("padding", [0.01, 0.0])
-def test_other_backends_match_the_reference(backend: str, rays: int, bins: int, finer: int, padding: float):
+def test_other_backends_match_the_reference(backend: str, rays: int, bins: int, num_fine: int, padding: float):
     generator = torch.Generator().manual_seed(rays)
     edges = torch.cumsum(torch.rand(rays, bins + 1, generator=generator), -1)
     weights = torch.rand(rays, bins, generator=generator) ** 6 + 1e-3
     jitter = torch.rand(rays, generator=generator)
-    fast, reference = (sample_pdf(edges, weights, jitter, finer, padding, name) for name in (backend, "torch"))
-    # Where weight is thin a rounding of the share moves an edge far; it may not move it out of order.
+    fast, reference = (sample_pdf(edges, weights, jitter, num_fine, padding, name) for name in (backend, "torch"))
+    # Where weights are small, rounding of a quantile moves an edge far, but must keep edges sorted.
     torch.testing.assert_close(fast, reference, rtol=1e-3, atol=1e-3)
     assert (fast.diff(dim=-1) >= 0).all()
 
 
-@pytest.mark.parametrize("backend", ["numba", fused()])
-def test_weights_all_zero_and_all_in_one_bin(backend: str):
+@pytest.mark.parametrize("backend", ["numba", triton_param()])
+def test_zero_weights_and_weight_in_a_single_bin(backend: str):
     edges = torch.linspace(0, 1, 5).expand(2, 5).contiguous()
     weights = torch.tensor([[0.0] * 4, [0.0, 0.0, 1.0, 0.0]])
-    fine = sample_pdf(edges, weights, torch.full((2,), 0.5), 9, 0.01, backend)
-    torch.testing.assert_close(fine[0], (torch.arange(10) + 0.5) / 10, rtol=0, atol=1e-6)
-    assert ((fine[1] >= 0.5) & (fine[1] <= 0.75)).all()
+    samples = sample_pdf(edges, weights, torch.full((2,), 0.5), 9, 0.01, backend)
+    torch.testing.assert_close(samples[0], (torch.arange(10) + 0.5) / 10, rtol=0, atol=1e-6)
+    assert ((samples[1] >= 0.5) & (samples[1] <= 0.75)).all()
 
 
-@pytest.mark.parametrize("backend", ["torch", fused()])
-def test_not_a_number_stays_one(backend: str):
+@pytest.mark.parametrize("backend", ["torch", triton_param()])
+def test_nan_stays_nan(backend: str):
     weights = torch.ones(2, 5)
     weights[0, 2] = float("nan")
-    fine = sample_pdf(torch.linspace(0, 1, 6).expand(2, 6), weights, torch.full((2,), 0.5), 4, 0.01, backend)
-    assert fine[0].isnan().all()
-    assert fine[1].isfinite().all()
+    samples = sample_pdf(torch.linspace(0, 1, 6).expand(2, 6), weights, torch.full((2,), 0.5), 4, 0.01, backend)
+    assert samples[0].isnan().all()
+    assert samples[1].isfinite().all()

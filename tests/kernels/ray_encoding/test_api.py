@@ -1,10 +1,10 @@
-"""Rows of rays: the fused backend against the reference, and which gradients reach what."""
+"""Ray encoding: the triton backend against the reference, and gradients."""
 
 import pytest
 import torch
 
 from blocknerf.kernels.ray_encoding import encode_directions, encode_ray_inputs
-from tests.kernels.interpreted import fused, needs_triton
+from tests.kernels.interpreted import needs_triton, triton_param
 
 
 def rays(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -14,24 +14,28 @@ def rays(count: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return directions, torch.randn(count, 5, generator=generator), exposure
 
 
-@pytest.mark.parametrize(("backend", "count"), [fused(0), fused(1), fused(7), fused(300)])
-def test_the_fused_backend_matches_the_reference(backend: str, count: int) -> None:
+@pytest.mark.parametrize(("backend", "count"), [triton_param(0), triton_param(1), triton_param(7), triton_param(300)])
+def test_triton_matches_the_reference(backend: str, count: int) -> None:
     directions, code, exposure = rays(count)
     exposure[:1] = 0.0
     weights = torch.randn(count, 29, generator=torch.Generator().manual_seed(1))
-    found = []
+    results = []
     for name in (backend, "torch"):
         leaf = code.clone().requires_grad_()
-        row = encode_ray_inputs(directions, leaf, exposure, 0.01, name)
-        found.append(
-            (row.detach(), *torch.autograd.grad((row * weights).sum(), leaf), encode_directions(directions, name))
+        encoded = encode_ray_inputs(directions, leaf, exposure, 0.01, name)
+        results.append(
+            (
+                encoded.detach(),
+                *torch.autograd.grad((encoded * weights).sum(), leaf),
+                encode_directions(directions, name),
+            )
         )
-    for value, truth in zip(*found, strict=True):
-        torch.testing.assert_close(value, truth, rtol=1e-5, atol=4e-6)
+    for value, expected in zip(*results, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-5, atol=4e-6)
 
 
 @needs_triton
-def test_one_code_serves_all_rays() -> None:
+def test_one_code_can_be_expanded_to_all_rays() -> None:
     directions, code, exposure = rays(6)
     shared = code[:1].expand(6, -1)
     torch.testing.assert_close(
@@ -41,15 +45,15 @@ def test_one_code_serves_all_rays() -> None:
 
 
 @needs_triton
-def test_not_a_number_stays_one() -> None:
+def test_nan_stays_nan() -> None:
     directions, code, exposure = rays(2)
     exposure[1] = float("nan")
-    row = encode_ray_inputs(directions, code, exposure, 0.01, "triton")
-    assert row[0].isfinite().all()
-    assert row[1, -8:].isnan().all()
+    encoded = encode_ray_inputs(directions, code, exposure, 0.01, "triton")
+    assert encoded[0].isfinite().all()
+    assert encoded[1, -8:].isnan().all()
 
 
-def test_directions_that_move_get_their_gradient() -> None:
+def test_directions_can_have_a_gradient() -> None:
     directions, code, exposure = rays(3)
     encode_ray_inputs(directions.requires_grad_(), code, exposure, 0.01).square().sum().backward()
     assert directions.grad is not None

@@ -1,4 +1,4 @@
-"""Fixed encodings: orthonormality, distinctness, and values that can be worked out by hand."""
+"""Fixed encodings: orthonormality, distinctness, and values computed by hand."""
 
 import math
 
@@ -12,13 +12,13 @@ from blocknerf.kernels.ray_encoding.torch_impl import encode_exposure, spherical
 
 
 def sphere_quadrature() -> tuple[Tensor, Tensor]:
-    """Directions and weights that integrate polynomials up to degree 15 over the sphere exactly."""
-    heights, shares = np.polynomial.legendre.leggauss(8)
+    """Return directions and weights that integrate polynomials up to degree 15 over the sphere exactly."""
+    heights, ring_weights = np.polynomial.legendre.leggauss(8)
     angles = np.arange(16) * (2 * math.pi / 16)
     z, angle = np.meshgrid(heights, angles, indexing="ij")
     ring = np.sqrt(1.0 - z * z)
     directions = np.stack([ring * np.cos(angle), ring * np.sin(angle), z], -1).reshape(-1, 3)
-    weights = np.repeat(shares, 16) * (2 * math.pi / 16)
+    weights = np.repeat(ring_weights, 16) * (2 * math.pi / 16)
     return torch.from_numpy(directions), torch.from_numpy(weights)
 
 
@@ -35,12 +35,12 @@ def test_spherical_harmonics_have_the_parity_of_their_degree() -> None:
     assert torch.allclose(spherical_harmonics(-directions), parity * spherical_harmonics(directions), atol=1e-12)
 
 
-def test_exposures_of_different_stops_are_told_apart() -> None:
+def test_exposures_of_different_stops_have_distinct_encodings() -> None:
     stops = torch.arange(-7.5, 7.75, 0.25)
     encoded = encode_exposure(0.01 * 2.0**stops, 0.01)
-    apart = torch.cdist(encoded, encoded) + 10.0 * torch.eye(len(stops))
+    distances = torch.cdist(encoded, encoded) + 10.0 * torch.eye(len(stops))
     assert encoded.abs().max() <= 1.0
-    assert apart.min() > 0.25
+    assert distances.min() > 0.25
 
 
 def test_exposure_encoding_does_not_depend_on_the_unit() -> None:
@@ -48,23 +48,23 @@ def test_exposure_encoding_does_not_depend_on_the_unit() -> None:
     assert torch.allclose(encode_exposure(exposure, 0.01), encode_exposure(1000 * exposure, 10.0), atol=1e-5)
 
 
-def test_the_reference_exposure_is_the_middle() -> None:
+def test_reference_exposure_is_the_middle() -> None:
     encoded = encode_exposure(torch.tensor([0.01]), 0.01)
     assert torch.allclose(encoded, torch.tensor([[0.0] * 4 + [1.0] * 4]), atol=1e-6)
 
 
 @pytest.mark.parametrize("exposure", [0.0, -1.0, 1e-30, 1e30])
-def test_odd_exposures_stay_finite(exposure: float) -> None:
+def test_extreme_exposures_stay_finite(exposure: float) -> None:
     assert torch.isfinite(encode_exposure(torch.tensor([exposure]), 0.01)).all()
 
 
-def test_truncated_exp_is_exp_until_its_bound() -> None:
+def test_trunc_exp_equals_exp_up_to_its_limit() -> None:
     logits = torch.tensor([-50.0, -1.0, 0.0, 2.0, 15.0])
     assert torch.allclose(trunc_exp(logits), logits.exp(), rtol=1e-6)
     assert torch.equal(trunc_exp(torch.tensor([16.0, 1e30])), torch.full((2,), 15.0).exp())
 
 
-def test_truncated_exp_keeps_its_gradient_beyond_the_bound() -> None:
+def test_trunc_exp_keeps_its_gradient_above_the_limit() -> None:
     logits = torch.tensor([0.0, 14.0, 40.0], requires_grad=True)
     trunc_exp(logits).sum().backward()
     assert logits.grad is not None

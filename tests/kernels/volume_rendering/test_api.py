@@ -1,14 +1,14 @@
-"""Quadrature: what the reference is, and the other backends against it, values and gradients."""
+"""Volume rendering: properties of the reference, and values and gradients of the other backends."""
 
 import pytest
 import torch
 
 from blocknerf.errors import BackendError
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
-from tests.kernels.interpreted import fused
+from tests.kernels.interpreted import triton_param
 
 SHAPES = [("numba", rays, samples) for rays, samples in [(0, 3), (1, 1), (5, 2), (257, 24), (1000, 7)]]
-SHAPES += [fused(rays, samples) for rays, samples in [(0, 3), (1, 1), (3, 0), (5, 2), (37, 24), (3, 96)]]
+SHAPES += [triton_param(rays, samples) for rays, samples in [(0, 3), (1, 1), (3, 0), (5, 2), (37, 24), (3, 96)]]
 
 
 def rays(count: int, samples: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -27,7 +27,7 @@ def test_weights_of_constant_density_match_the_integral():
     assert torch.allclose(transmittance[0], torch.exp(-0.7 * distances[0, :-1]))
 
 
-@pytest.mark.parametrize("backend", ["numba", "torch", fused()])
+@pytest.mark.parametrize("backend", ["numba", "torch", triton_param()])
 def test_gradients_are_finite_at_zero_and_huge_density(backend: str):
     density = torch.tensor([[0.0, 1e30, 0.0]], requires_grad=True)
     weights, _ = weights_from_density(density, torch.tensor([[0.0, 1.0, 2.0, 3.0]]), backend)
@@ -35,8 +35,8 @@ def test_gradients_are_finite_at_zero_and_huge_density(backend: str):
     assert torch.isfinite(density.grad).all()
 
 
-@pytest.mark.parametrize("backend", ["numba", "torch", fused()])
-def test_not_a_number_stays_one(backend: str):
+@pytest.mark.parametrize("backend", ["numba", "torch", triton_param()])
+def test_nan_stays_nan(backend: str):
     weights, _ = weights_from_density(torch.tensor([[1.0, float("nan")]]), torch.tensor([[0.0, 1.0, 2.0]]), backend)
     assert weights[0, 1].isnan()
     color = composite(weights, torch.ones(1, 2, 3), torch.ones(1, 3), backend)
@@ -62,26 +62,26 @@ def test_other_backends_match_the_reference_in_values_and_gradients(fast: str, c
         color = composite(weights, colors, sky, backend)
         loss = (color.square().sum(-1) + weights.square().sum(-1)).sum()
         results.append((weights, transmittance, color, *torch.autograd.grad(loss, leaves)))
-    for value, truth in zip(*results, strict=True):
-        torch.testing.assert_close(value, truth, rtol=1e-4, atol=2e-6)
+    for value, expected in zip(*results, strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-4, atol=2e-6)
 
 
-@pytest.mark.parametrize("backend", ["numba", "torch", fused()])
-def test_transmittance_carries_no_gradient(backend: str):
+@pytest.mark.parametrize("backend", ["numba", "torch", triton_param()])
+def test_transmittance_has_no_gradient(backend: str):
     density, distances, _, _ = rays(4, 5)
     _, transmittance = weights_from_density(density.requires_grad_(), distances, backend)
     assert not transmittance.requires_grad
 
 
-@pytest.mark.parametrize("backend", ["numba", fused()])
-def test_other_backends_refuse_double_precision(backend: str):
+@pytest.mark.parametrize("backend", ["numba", triton_param()])
+def test_other_backends_reject_double_precision(backend: str):
     density, distances, _, _ = rays(2, 3)
     with pytest.raises(BackendError, match="float32 only"):
         weights_from_density(density.double(), distances.double(), backend)
 
 
-@pytest.mark.parametrize("backend", [fused()])
-def test_thin_samples_and_what_is_behind_a_thick_one_keep_their_digits(backend: str):
+@pytest.mark.parametrize("backend", [triton_param()])
+def test_thin_samples_and_samples_behind_thick_ones_are_accurate(backend: str):
     density = torch.logspace(-9, 1, 100)[:, None]
     weights, _ = weights_from_density(density, torch.tensor([0.0, 1.0]).expand(100, 2), backend)
     torch.testing.assert_close(weights.double(), -torch.expm1(-density.double()), rtol=1e-6, atol=0)

@@ -1,4 +1,4 @@
-"""Visitors of a gate, socket by socket, and what stands for the viewer behind it."""
+"""Raw sockets as clients of the proxy, and a stub for the viewer behind it."""
 
 import socket
 import socketserver
@@ -14,8 +14,8 @@ FLOOD_BYTES = 64 << 20
 UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\n"
 
 
-class Inner(socketserver.ThreadingTCPServer):
-    """Stands for viser: says which heads it got, echoes on a websocket, and never closes a page by itself."""
+class StubServer(socketserver.ThreadingTCPServer):
+    """Stub for viser: records request heads, echoes on a websocket, and never closes a page by itself."""
 
     daemon_threads = True
     block_on_close = False
@@ -23,26 +23,27 @@ class Inner(socketserver.ThreadingTCPServer):
     def __init__(self) -> None:
         self.heads: list[bytes] = []
         self.later = b""
+        """Bytes after the first request of a page."""
         self.flooded = 0
         self.released = threading.Event()
-        super().__init__(("127.0.0.1", 0), Visit)
+        super().__init__(("127.0.0.1", 0), StubHandler)
 
 
-class Visit(socketserver.BaseRequestHandler):
-    server: Inner
+class StubHandler(socketserver.BaseRequestHandler):
+    server: StubServer
     request: socket.socket
 
     def handle(self) -> None:
-        with suppress(OSError, AssertionError):  # the gate went away, as some tests have it
-            self.talk()
+        with suppress(OSError, AssertionError):  # some tests close the proxy first
+            self.respond()
 
-    def talk(self) -> None:
+    def respond(self) -> None:
         head, _, rest = read_until(self.request, b"\r\n\r\n").partition(b"\r\n\r\n")
         self.server.heads.append(head + b"\r\n\r\n")
         target = head.split(b" ")[1]
-        if target.startswith(b"/dumb"):
+        if target.startswith(b"/silent"):
             return
-        if target.startswith(b"/held"):
+        if target.startswith(b"/delayed"):
             self.server.released.wait(20)
         if b"upgrade: websocket" not in head.lower() or target.startswith(b"/refused"):
             self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ninner")
@@ -65,29 +66,29 @@ class Visit(socketserver.BaseRequestHandler):
 
 
 def frame(payload: bytes, head: int = 0x82) -> bytes:
-    """A websocket frame as a page sends it, masked with zeros; by default a whole binary message."""
+    """Return a websocket frame as a page sends it, masked with zeros; by default a whole binary message."""
     size = len(payload)
     length = bytes([0x80 | size]) if size < 126 else bytes([0xFF]) + size.to_bytes(8, "big")
     return bytes([head]) + length + bytes(4) + payload
 
 
-def read_all(visitor: socket.socket) -> bytes:
-    return b"".join(iter(lambda: visitor.recv(1 << 16), b""))
+def read_all(client: socket.socket) -> bytes:
+    return b"".join(iter(lambda: client.recv(1 << 16), b""))
 
 
-def read_until(visitor: socket.socket, mark: bytes) -> bytes:
+def read_until(client: socket.socket, mark: bytes) -> bytes:
     data = b""
     while mark not in data:
-        more = visitor.recv(1 << 16)
+        more = client.recv(1 << 16)
         assert more, f"ended after {data!r}"
         data += more
     return data
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + 60
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < limit, "it did not come about"
+        assert time.monotonic() < deadline, "the condition was never met"
         time.sleep(0.005)
 
 
@@ -95,28 +96,28 @@ def connect_to(port: int) -> socket.socket:
     return socket.create_connection(("127.0.0.1", port), timeout=15)
 
 
-def connect(gate: AuthProxy) -> socket.socket:
-    return connect_to(gate.port)
+def connect(proxy: AuthProxy) -> socket.socket:
+    return connect_to(proxy.port)
 
 
-def head(gate: AuthProxy, target: str = "/", more: str = "", method: str = "GET", host: str = "") -> bytes:
-    return f"{method} {target} HTTP/1.1\r\nHost: {host or f'127.0.0.1:{gate.port}'}\r\n{more}\r\n".encode()
+def head(proxy: AuthProxy, target: str = "/", headers: str = "", method: str = "GET", host: str = "") -> bytes:
+    return f"{method} {target} HTTP/1.1\r\nHost: {host or f'127.0.0.1:{proxy.port}'}\r\n{headers}\r\n".encode()
 
 
-def ask(gate: AuthProxy, request: bytes) -> tuple[int, str]:
-    """Status and everything that was said, up to the end of the connection."""
-    with connect(gate) as visitor:
-        visitor.sendall(request)
-        said = read_all(visitor).decode()
-    return int(said.split()[1]), said
+def send_request(proxy: AuthProxy, request: bytes) -> tuple[int, str]:
+    """Return the status and the whole response, up to the end of the connection."""
+    with connect(proxy) as client:
+        client.sendall(request)
+        response = read_all(client).decode()
+    return int(response.split()[1]), response
 
 
-def cookie(gate: AuthProxy, token: str = TOKEN) -> str:
-    return f"Cookie: other=1; blocknerf_token_{gate.port}={token}\r\n"
+def cookie(proxy: AuthProxy, token: str = TOKEN) -> str:
+    return f"Cookie: other=1; blocknerf_token_{proxy.port}={token}\r\n"
 
 
-def websocket(gate: AuthProxy, target: str = "/", more: str = "") -> socket.socket:
-    visitor = connect(gate)
-    visitor.sendall(head(gate, target, UPGRADE + more))
-    assert read_until(visitor, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
-    return visitor
+def open_websocket(proxy: AuthProxy, target: str = "/", headers: str = "") -> socket.socket:
+    client = connect(proxy)
+    client.sendall(head(proxy, target, UPGRADE + headers))
+    assert read_until(client, b"\r\n\r\n").startswith(b"HTTP/1.1 101 ")
+    return client

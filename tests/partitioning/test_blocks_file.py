@@ -1,4 +1,4 @@
-"""Blocks by hand: both formats, their defaults, and what is refused."""
+"""Blocks files: both formats, their defaults, and invalid content."""
 
 import json
 from pathlib import Path
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from blocknerf.errors import PlacementError
-from blocknerf.partition.blocks_file import read_blocks
+from blocknerf.partitioning.blocks_file import read_blocks
 
 KARLSRUHE = (49.0, 8.4, 112.0)
 
@@ -38,14 +38,14 @@ def test_json_with_and_without_defaults(blocks_file) -> None:
         assert (second.name, second.origin, second.radius) == ("b001", (5.0, 6.0, 1.5), 7.0)
 
 
-def test_geojson_in_degrees_where_the_capture_is_georeferenced(blocks_file) -> None:
+def test_geojson_in_degrees_for_a_georeferenced_capture(blocks_file) -> None:
     path = blocks_file(collection(feature("Point", [8.401, 49.001, 120.0], name="north-east", radius=30)))
     (block,) = read_blocks(path, radius=None, height=0.0, geo_origin=KARLSRUHE)
     assert block.name == "north-east"
     assert block.origin == pytest.approx((73.1, 111.2, 0.0), abs=0.1)
 
 
-def test_geojson_polygons_become_the_disc_around_them(blocks_file) -> None:
+def test_geojson_polygons_become_their_enclosing_disc(blocks_file) -> None:
     square = [[[0, 0], [6, 0], [6, 8], [0, 8], [0, 0]]]
     (block,) = read_blocks(blocks_file(feature("Polygon", square)), radius=99.0, height=2.0)
     assert (block.origin, block.radius) == ((3.0, 4.0, 2.0), 5.0)
@@ -59,7 +59,7 @@ def test_local_geojson_stays_local_in_a_georeferenced_capture(blocks_file) -> No
 
 
 BLOCK = {"origin": [0, 0], "radius": 1}
-REFUSED = {
+INVALID = {
     "no valid JSON": ('{"blocks": [', "not valid JSON"),
     "a number": ("7", "neither a list"),
     "no blocks": ([], "lists no blocks"),
@@ -71,8 +71,8 @@ REFUSED = {
     "text as radius": ([BLOCK | {"radius": "3"}], "not a finite number"),
     "no origin": ([{"radius": 3}], "origin is not a list"),
     "text in the origin": ([BLOCK | {"origin": [0, "x"]}], "not a finite number"),
-    "a name that is a path": ([BLOCK | {"name": "../x"}], "cannot name a folder"),
-    "an empty name": ([BLOCK | {"name": ""}], "cannot name a folder"),
+    "a name that is a path": ([BLOCK | {"name": "../x"}], "is not a folder name"),
+    "an empty name": ([BLOCK | {"name": ""}], "is not a folder name"),
     "a name twice": ([BLOCK | {"name": "a"}, {"name": "a", "origin": [5, 5], "radius": 1}], "two blocks are named"),
     "an origin twice": ([BLOCK, BLOCK], "have the same origin"),
     "a line": (collection(feature("LineString", [[0, 0], [1, 1]], radius=3)), "geometry is 'LineString'"),
@@ -82,15 +82,15 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_unusable_files_are_refused_in_one_line(blocks_file, name: str) -> None:
-    content, message = REFUSED[name]
-    with pytest.raises(PlacementError, match=message) as refused:
+@pytest.mark.parametrize("name", INVALID)
+def test_invalid_files_raise_one_line(blocks_file, name: str) -> None:
+    content, message = INVALID[name]
+    with pytest.raises(PlacementError, match=message) as raised:
         read_blocks(blocks_file(content), radius=None, height=0.0)
-    assert "\n" not in str(refused.value)
-    assert "blocks.json" in str(refused.value)
+    assert "\n" not in str(raised.value)
+    assert "blocks.json" in str(raised.value)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(PlacementError, match="does not exist"):
         read_blocks(tmp_path / "none.json", radius=None, height=0.0)

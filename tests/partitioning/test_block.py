@@ -1,11 +1,11 @@
-"""Discs in plan."""
+"""Blocks as discs in the xy-plane."""
 
 import torch
 
-from blocknerf.partition.block import Block
+from blocknerf.partitioning.block import Block
 
 
-def test_a_block_holds_what_lies_within_its_disc_at_any_height() -> None:
+def test_block_contains_points_at_any_height() -> None:
     block = Block(name="b000", origin=(10.0, 0.0, 5.0), radius=2.0)
     points = torch.tensor([[10.0, 0.0, 900.0], [12.0, 0.0, 0.0], [12.1, 0.0, 0.0], [12.5, 0.0, 0.0]])
     assert block.contains(points).tolist() == [True, True, False, False]

@@ -1,4 +1,4 @@
-"""Streets from OpenStreetMap extracts: what counts as a street and as one junction, and what is refused."""
+"""Streets from OpenStreetMap extracts: streets, junctions and errors."""
 
 import bz2
 import gzip
@@ -11,36 +11,39 @@ import numpy as np
 import pytest
 
 from blocknerf.errors import PlacementError
-from blocknerf.partition.intersection_placement import place_intersections
-from blocknerf.partition.street_map import read_streets
-from blocknerf.partition.street_network import densify, line_length, substring
+from blocknerf.partitioning.intersection_placement import place_intersections
+from blocknerf.partitioning.street_map import read_streets
+from blocknerf.partitioning.street_network import densify, line_length, substring
 from blocknerf.town.osm_writer import GEO_ORIGIN, osm_xml
 from blocknerf.town.streets import SIDE_AT
 
 pytest.importorskip("osmnx", reason="needs osmnx, the extra 'streets'")
 
-METRES = 111_319.49
-"""Of a degree at the equator, where the drawn maps lie."""
+METERS_PER_DEGREE = 111_319.49
+"""Meters per degree of longitude at the equator, the location of the test maps."""
 Way = tuple[Sequence[tuple[float, float]], dict[str, str]]
 
 
 @pytest.fixture
-def drawn(tmp_path: Path) -> Callable[..., Path]:
-    """Writes a map of ways given in metres from latitude and longitude zero."""
+def write_map(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes a map of ways, in meters from latitude and longitude zero."""
 
-    def draw(*ways: Way) -> Path:
-        places = list(dict.fromkeys(point for points, _ in ways for point in points))
-        nodes = [f'<node id="{i}" lat="{y / 110_574.3}" lon="{x / METRES}"/>' for i, (x, y) in enumerate(places, 1)]
+    def write(*ways: Way) -> Path:
+        vertices = list(dict.fromkeys(point for points, _ in ways for point in points))
+        nodes = [
+            f'<node id="{i}" lat="{y / 110_574.3}" lon="{x / METERS_PER_DEGREE}"/>'
+            for i, (x, y) in enumerate(vertices, 1)
+        ]
         lines = []
         for i, (points, tags) in enumerate(ways, 1):
-            parts = [f'<nd ref="{places.index(point) + 1}"/>' for point in points]
-            parts += [f'<tag k="{key}" v="{value}"/>' for key, value in tags.items()]
-            lines.append(f'<way id="{i}">{"".join(parts)}</way>')
+            children = [f'<nd ref="{vertices.index(point) + 1}"/>' for point in points]
+            children += [f'<tag k="{key}" v="{value}"/>' for key, value in tags.items()]
+            lines.append(f'<way id="{i}">{"".join(children)}</way>')
         path = tmp_path / "map.osm"
         path.write_text(f'<osm version="0.6">{"".join(nodes + lines)}</osm>')
         return path
 
-    return draw
+    return write
 
 
 def street(*points: tuple[float, float], **tags: str) -> Way:
@@ -48,29 +51,31 @@ def street(*points: tuple[float, float], **tags: str) -> Way:
 
 
 def crossings(path: Path) -> list[list[float]]:
-    """Positions with three sides or more, to the metre."""
+    """Return the positions of nodes of degree three or more, rounded to meters."""
     network = read_streets(path, (0.0, 0.0, 0.0))
-    return sorted(network.nodes[place].round().tolist() for place, sides in network.degrees().items() if sides > 2)
+    return sorted(network.nodes[node].round().tolist() for node, degree in network.degrees().items() if degree > 2)
 
 
-def test_the_sample_town_has_its_intersections_where_they_are(tmp_path: Path) -> None:
+def test_sample_town_intersections(tmp_path: Path) -> None:
     path = tmp_path / "streets.osm"
     path.write_text(osm_xml())
     network = read_streets(path, GEO_ORIGIN)
-    found = sorted(network.nodes[place].tolist() for place, sides in network.degrees().items() if sides > 2)
-    assert np.abs(np.array(found) - [(-SIDE_AT, 0.0), (SIDE_AT, 0.0)]).max() < 1e-3
+    intersections = sorted(network.nodes[node].tolist() for node, degree in network.degrees().items() if degree > 2)
+    assert np.abs(np.array(intersections) - [(-SIDE_AT, 0.0), (SIDE_AT, 0.0)]).max() < 1e-3
     assert sorted(network.degrees().values()) == [1] * 6 + [4] * 2
-    assert sum(line_length(each.line) for each in network.streets) == pytest.approx(320.0, abs=0.01)
+    assert sum(line_length(street.line) for street in network.streets) == pytest.approx(320.0, abs=0.01)
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [(".osm", bytes), (".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
-def test_packed_maps_are_read(tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize(
+    ("suffix", "compress"), [(".osm", bytes), (".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)]
+)
+def test_compressed_maps_are_read(tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]) -> None:
     path = tmp_path / f"town{suffix}"
-    path.write_bytes(pack(osm_xml().encode()))
+    path.write_bytes(compress(osm_xml().encode()))
     assert len(read_streets(path, GEO_ORIGIN).streets) == 7
 
 
-def test_only_streets_count(drawn) -> None:
+def test_only_streets_are_used(write_map) -> None:
     main = street((-90, 0), (0, 0), (90, 0))
     for tags in (
         {"highway": "footway"},
@@ -79,79 +84,79 @@ def test_only_streets_count(drawn) -> None:
         {"highway": "pedestrian", "area": "yes"},
         {"building": "yes"},
     ):
-        assert crossings(drawn(main, (((0, 0), (0, 90)), tags))) == []
+        assert crossings(write_map(main, (((0, 0), (0, 90)), tags))) == []
     for kind in ("residential", "living_street", "service", "primary_link"):
-        assert crossings(drawn(main, street((0, 0), (0, 90), highway=kind))) == [[0.0, 0.0]]
+        assert crossings(write_map(main, street((0, 0), (0, 90), highway=kind))) == [[0.0, 0.0]]
 
 
-def test_one_way_streets_and_split_ways_are_streets_like_others(drawn) -> None:
-    path = drawn(
+def test_one_way_streets_and_split_ways(write_map) -> None:
+    path = write_map(
         street((-90, 0), (0, 0), oneway="yes"), street((0, 0), (50, 9)), street((90, 0), (50, 9), oneway="yes")
     )
     (whole,) = read_streets(path, (0.0, 0.0, 0.0)).streets
     assert line_length(whole.line) == pytest.approx(90 + np.hypot(50, 9) + np.hypot(40, 9), rel=1e-3)
 
 
-def test_divided_roads_cross_in_one_junction(drawn) -> None:
+def test_divided_roads_cross_in_one_junction(write_map) -> None:
     ways = [street(*((x, sign * 6) for x in (-150, -6, 6, 150)), oneway="yes") for sign in (-1, 1)]
     ways += [street(*((sign * 6, y) for y in (-150, -6, 6, 150)), oneway="yes") for sign in (-1, 1)]
-    network = read_streets(drawn(*ways), (0.0, 0.0, 0.0))
-    sides = network.degrees()
-    (junction,) = [place for place in sides if sides[place] > 2]
+    network = read_streets(write_map(*ways), (0.0, 0.0, 0.0))
+    degrees = network.degrees()
+    (junction,) = [node for node in degrees if degrees[node] > 2]
     assert network.nodes[junction].tolist() == pytest.approx([0.0, 0.0], abs=0.1)
-    # Each of the eight carriageways reaches the middle, none is lost within the junction.
+    # Each of the eight carriageways reaches the center, none is lost within the junction.
     assert len(network.streets) == 8
-    assert all(junction in each.ends for each in network.streets)
+    assert all(junction in street.ends for street in network.streets)
 
 
-def test_a_road_that_divides_and_joins_again_has_no_intersection(drawn) -> None:
-    path = drawn(
+def test_road_that_divides_and_rejoins_has_no_intersection(write_map) -> None:
+    path = write_map(
         *(street((-150, 0), (-60, 0)), street((60, 0), (150, 0))),
         *(street((-60, 0), (-50, 6), (50, 6), (60, 0), oneway="yes"), street((60, 0), (50, -6), (-50, -6), (-60, 0))),
     )
     assert crossings(path) == []
 
 
-def test_a_crescent_that_ends_where_it_began_is_kept(drawn) -> None:
-    """Its two corners are one junction; osmnx alone would merge them and lose the way between."""
+def test_crescent_is_kept(write_map) -> None:
+    """Its two corners are one junction; osmnx alone would merge them and drop the street between."""
     crescent = street((-8, 0), (-8, 80), (8, 80), (8, 0))
-    network = read_streets(drawn(street((-90, 0), (-8, 0), (8, 0), (90, 0)), crescent), (0.0, 0.0, 0.0))
-    (loop,) = [each for each in network.streets if each.ends[0] == each.ends[1]]
+    network = read_streets(write_map(street((-90, 0), (-8, 0), (8, 0), (90, 0)), crescent), (0.0, 0.0, 0.0))
+    (loop,) = [street for street in network.streets if street.ends[0] == street.ends[1]]
     assert line_length(loop.line) == pytest.approx(192.0, rel=1e-3)
     assert network.degrees()[loop.ends[0]] == 4
 
 
 @pytest.mark.parametrize(
-    ("name", "origin", "junctions", "kilometres"),
+    ("name", "origin", "junctions", "kilometers"),
     [
         ("West-Oakland.osm.bz2", (37.8076, -122.3004, 0.0), 12, 7.06),
         ("planet_10.068,48.135_10.071,48.137.osm", (48.136, 10.0695, 0.0), 1, 0.28),
     ],
 )
 def test_real_maps_share_half_of_every_street(
-    real_captures: Path, name: str, origin: tuple[float, float, float], junctions: int, kilometres: float
+    real_captures: Path, name: str, origin: tuple[float, float, float], junctions: int, kilometers: float
 ) -> None:
     network = read_streets(real_captures / "osm" / name, origin)
-    assert sum(sides > 2 for sides in network.degrees().values()) == junctions
-    assert sum(line_length(each.line) for each in network.streets) / 1000 == pytest.approx(kilometres, rel=0.01)
-    placed = place_intersections(network)
-    for piece in placed.pieces:
+    assert sum(degree > 2 for degree in network.degrees().values()) == junctions
+    assert sum(line_length(street.line) for street in network.streets) / 1000 == pytest.approx(kilometers, rel=0.01)
+    layout = place_intersections(network)
+    for piece in layout.pieces:
         length = line_length(piece.line)
         ends = (0.0, length) if len(piece.blocks) == 1 else (0.25 * length, 0.75 * length)
         shared = densify(substring(piece.line, *ends), 1.0)
         for block in piece.blocks:
-            assert (np.linalg.norm(shared - placed.origins[block], axis=-1) <= placed.radii[block]).all()
+            assert (np.linalg.norm(shared - layout.origins[block], axis=-1) <= layout.radii[block]).all()
 
 
 TOWN = osm_xml()
 
 
 def bomb(levels: int, text: str, entity: str | None = "ha") -> str:
-    """A map that refers to entities, each ten times the one before, the first of them this text or this machine's."""
+    """Return a map with nested entities, each ten times the previous one, from a text or a local file."""
     first = 'SYSTEM "file:///etc/hostname"' if entity is None else f'"{entity}"'
-    parts = [f"<!ENTITY a0 {first}>"]
-    parts += [f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, levels + 1)]
-    return f"<!DOCTYPE osm [{''.join(parts)}]><osm><node id='1' lat='48' lon='9'/>{text}</osm>"
+    entities = [f"<!ENTITY a0 {first}>"]
+    entities += [f'<!ENTITY a{i} "{f"&a{i - 1};" * 10}">' for i in range(1, levels + 1)]
+    return f"<!DOCTYPE osm [{''.join(entities)}]><osm><node id='1' lat='48' lon='9'/>{text}</osm>"
 
 
 BROKEN = {
@@ -167,9 +172,9 @@ BROKEN = {
     "a tag of nothing": ('<osm><tag k="a" v="b"/></osm>', "not a readable OpenStreetMap extract"),
     "an infinite latitude": (
         TOWN.replace(' lat="47.5', ' lat="1e400" x="'),
-        "latitude inf, longitude 9.*nowhere on earth",
+        "latitude inf, longitude 9.*not on earth",
     ),
-    "a latitude beyond the pole": (TOWN.replace(' lat="47.5', ' lat="122.5'), "latitude 122.*nowhere on earth"),
+    "a latitude beyond the pole": (TOWN.replace(' lat="47.5', ' lat="122.5'), "latitude 122.*not on earth"),
     "entities of entities": (bomb(11, "&a11;"), "not a readable OpenStreetMap extract"),
     "a long entity many times": (bomb(0, "&a0;" * 100_000, "x" * 100_000), "not a readable OpenStreetMap extract"),
     "an entity from a file": (bomb(0, "&a0;", None), "not a readable OpenStreetMap extract"),
@@ -177,17 +182,17 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_unusable_maps_are_refused_in_one_line(tmp_path: Path, name: str) -> None:
+def test_invalid_maps_raise_one_line(tmp_path: Path, name: str) -> None:
     content, message = BROKEN[name]
     path = tmp_path / "town.osm"
     path.write_text(content)
-    with pytest.raises(PlacementError, match=message) as refused:
+    with pytest.raises(PlacementError, match=message) as raised:
         read_streets(path, GEO_ORIGIN)
-    assert "\n" not in str(refused.value)
-    assert "town.osm" in str(refused.value)
+    assert "\n" not in str(raised.value)
+    assert "town.osm" in str(raised.value)
 
 
-def test_a_map_that_is_not_there_or_not_packed_is_refused(tmp_path: Path) -> None:
+def test_missing_or_uncompressed_map_raises(tmp_path: Path) -> None:
     with pytest.raises(PlacementError, match="does not exist"):
         read_streets(tmp_path / "none.osm", GEO_ORIGIN)
     (tmp_path / "town.osm.bz2").write_text(TOWN)
@@ -195,38 +200,36 @@ def test_a_map_that_is_not_there_or_not_packed_is_refused(tmp_path: Path) -> Non
         read_streets(tmp_path / "town.osm.bz2", GEO_ORIGIN)
 
 
-@pytest.mark.parametrize(("suffix", "pack"), [(".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
-def test_a_map_that_unpacks_to_gigabytes_is_refused_on_the_way(
-    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes]
-) -> None:
+@pytest.mark.parametrize(("suffix", "compress"), [(".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
+def test_decompression_bomb_raises_early(tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes]) -> None:
     path = tmp_path / f"town{suffix}"
-    path.write_bytes(pack(b"<osm>") + pack(b" " * (1 << 20)) * 3000)
+    path.write_bytes(compress(b"<osm>") + compress(b" " * (1 << 20)) * 3000)
     with pytest.raises(
-        PlacementError, match=r"town\.osm\.\w+: it is larger than the 128 MiB \(unpacked\) that are read"
+        PlacementError, match=r"town\.osm\.\w+: it is larger than the maximum of 128 MiB \(uncompressed\)"
     ):
         read_streets(path, GEO_ORIGIN)
 
 
-def test_a_map_of_gigabytes_is_refused_unread(tmp_path: Path) -> None:
+def test_huge_map_raises_without_reading(tmp_path: Path) -> None:
     with (tmp_path / "town.osm").open("wb") as stream:
         stream.truncate(3 << 30)
-    with pytest.raises(PlacementError, match="larger than the 128 MiB"):
+    with pytest.raises(PlacementError, match="larger than the maximum of 128 MiB"):
         read_streets(tmp_path / "town.osm", GEO_ORIGIN)
 
 
 @pytest.mark.parametrize("damage", [lambda packed: packed[:-20], lambda packed: packed[:60] + b"?" * 9 + packed[69:]])
-@pytest.mark.parametrize(("suffix", "pack"), [(".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
-def test_a_damaged_archive_is_refused_in_one_line(
-    tmp_path: Path, suffix: str, pack: Callable[[bytes], bytes], damage: Callable[[bytes], bytes]
+@pytest.mark.parametrize(("suffix", "compress"), [(".osm.bz2", bz2.compress), (".osm.gz", gzip.compress)])
+def test_damaged_archive_raises_one_line(
+    tmp_path: Path, suffix: str, compress: Callable[[bytes], bytes], damage: Callable[[bytes], bytes]
 ) -> None:
     path = tmp_path / f"town{suffix}"
-    path.write_bytes(damage(pack(TOWN.encode())))
+    path.write_bytes(damage(compress(TOWN.encode())))
     with pytest.raises(PlacementError, match="is not a readable OpenStreetMap extract"):
         read_streets(path, GEO_ORIGIN)
 
 
 @pytest.mark.parametrize("suffix", [".osm", ".osm.bz2", ".osm.gz"])
-def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, suffix: str) -> None:
+def test_irregular_file_raises_immediately(tmp_path: Path, suffix: str) -> None:
     os.mkfifo(tmp_path / f"pipe{suffix}")
     (tmp_path / f"endless{suffix}").symlink_to("/dev/zero")
     for name in ("pipe", "endless"):
@@ -234,12 +237,12 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path: Path, suffix: str)
             read_streets(tmp_path / f"{name}{suffix}", GEO_ORIGIN)
 
 
-def test_a_graph_is_not_taken_for_a_map(real_captures: Path) -> None:
+def test_graphml_is_not_a_map(real_captures: Path) -> None:
     with pytest.raises(PlacementError, match="not a readable OpenStreetMap extract"):
         read_streets(real_captures / "osm" / "short.graphml", GEO_ORIGIN)
 
 
-def test_a_missing_extra_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_osmnx_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "osmnx", None)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(PlacementError, match=r"pip install 'osmnx>=2,<3'"):

@@ -1,4 +1,4 @@
-"""Uniform spacing, cover and economy of blocks along driven paths."""
+"""Route placement: uniform spacing, coverage and number of blocks along driven paths."""
 
 import math
 
@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocknerf.partition.capture_geometry import capture_geometry
-from blocknerf.partition.route import (
+from blocknerf.partitioning.capture_geometry import capture_geometry
+from blocknerf.partitioning.route import (
     COVERED_RADIUS,
     default_radius,
     first_origin_offset,
@@ -21,33 +21,33 @@ TOLERANCE = 1.001
 
 
 def line(*corners: tuple[float, float], step: float = 0.5) -> torch.Tensor:
-    """A path through the corners, at height 2."""
+    """Return a path through the corners, at height 2."""
     vertices = torch.tensor([(*corner, 2.0) for corner in corners], dtype=torch.float32)
     return resample(vertices, step)
 
 
 @st.composite
 def curves(draw: st.DrawFn) -> torch.Tensor:
-    """A smooth path that may cross itself."""
-    turns = draw(st.lists(st.floats(-0.12, 0.12), min_size=4, max_size=12))
-    heading = torch.tensor([turn for turn in turns for _ in range(10)]).cumsum(0)
+    """Draw a smooth path that may cross itself."""
+    turn_rates = draw(st.lists(st.floats(-0.12, 0.12), min_size=4, max_size=12))
+    heading = torch.tensor([turn for turn in turn_rates for _ in range(10)]).cumsum(0)
     steps = torch.stack([heading.cos(), heading.sin(), torch.zeros_like(heading)], -1)
     return steps.cumsum(0)
 
 
-def gaps(origins: torch.Tensor) -> torch.Tensor:
-    """Distance of every origin to its nearest neighbour, in plan."""
+def nearest_distances(origins: torch.Tensor) -> torch.Tensor:
+    """Return the horizontal distance of every origin to its nearest neighbor."""
     return torch.cdist(origins[:, :2], origins[:, :2]).fill_diagonal_(math.inf).amin(-1)
 
 
 @settings(max_examples=25, deadline=None)
 @given(curves(), st.floats(4.0, 40.0))
-def test_every_position_is_covered_and_no_two_blocks_crowd(path: torch.Tensor, radius: float) -> None:
+def test_every_position_is_covered_and_blocks_keep_a_minimum_distance(path: torch.Tensor, radius: float) -> None:
     origins = place_route([path], radius)
-    away = torch.cdist(path[:, :2], origins[:, :2]).amin(-1)
-    assert float(away.max()) <= 0.95 * radius
+    distances = torch.cdist(path[:, :2], origins[:, :2]).amin(-1)
+    assert float(distances.max()) <= 0.95 * radius
     if len(origins) > 1:
-        assert float(gaps(origins).min()) >= 0.6 * radius
+        assert float(nearest_distances(origins).min()) >= 0.6 * radius
 
 
 @settings(max_examples=25, deadline=None)
@@ -55,62 +55,62 @@ def test_every_position_is_covered_and_no_two_blocks_crowd(path: torch.Tensor, r
 def test_every_block_of_a_path_overlaps_another_by_half(path: torch.Tensor, radius: float) -> None:
     origins = place_route([path], radius)
     if len(origins) > 1:
-        # An eighth more only where a path returns to a place from which it left.
-        assert float(gaps(origins).max()) <= 1.125 * radius * TOLERANCE
+        # An eighth more only where a path returns to a position it left.
+        assert float(nearest_distances(origins).max()) <= 1.125 * radius * TOLERANCE
 
 
 @pytest.mark.parametrize("length", [10.0, 26.0, 69.0, 107.0, 400.0])
-def test_a_straight_street_has_blocks_a_radius_apart(length: float) -> None:
+def test_straight_street_has_blocks_one_radius_apart(length: float) -> None:
     origins = place_route([line((0, 0), (length, 0))], 20.0)[:, 0]
     assert len(origins) == max(1, round(length / 20.0))
     assert torch.allclose(origins.diff(), torch.tensor(20.0), atol=0.6)
     assert float(origins.diff().max() if len(origins) > 1 else 0.0) <= 20.0 * TOLERANCE
-    # As far from the one end as from the other.
+    # Both ends have the same distance to their origin.
     assert float(origins[0]) == pytest.approx(length - float(origins[-1]), abs=1.5)
 
 
-def test_driving_a_street_again_adds_no_blocks() -> None:
-    there, back, lane = line((0, 0), (100, 0)), line((100, 0), (0, 0)), line((0, 3.5), (100, 3.5))
-    assert len(place_route([there, back, lane], 20.0)) == len(place_route([there], 20.0)) == 5
+def test_repeated_passes_add_no_blocks() -> None:
+    forward, back, lane = line((0, 0), (100, 0)), line((100, 0), (0, 0)), line((0, 3.5), (100, 3.5))
+    assert len(place_route([forward, back, lane], 20.0)) == len(place_route([forward], 20.0)) == 5
     u_turn = line((0, 0), (100, 0), (100, 4), (0, 4))
     assert len(place_route([u_turn], 20.0)) <= 6
 
 
-def test_a_side_street_starts_one_radius_from_the_main_street_and_not_again() -> None:
+def test_side_street_starts_one_radius_from_the_main_street() -> None:
     main, side = line((0, 0), (160, 0)), line((70, 0), (70, 100))
     origins = place_route([main, side], 20.0)
     assert len(origins) == 8 + 5
-    assert float(gaps(origins[8:]).max()) <= 20.0 * TOLERANCE
+    assert float(nearest_distances(origins[8:]).max()) <= 20.0 * TOLERANCE
     assert float(torch.cdist(origins[8:9, :2], origins[:8, :2]).min()) == pytest.approx(20.0, abs=1.0)
 
 
-def test_a_loop_is_closed_without_two_blocks_at_its_start() -> None:
+def test_loop_has_no_duplicate_block_at_its_start() -> None:
     angle = torch.linspace(0, 2 * math.pi, 200)
     path = torch.stack([30 * angle.cos(), 30 * angle.sin(), torch.full_like(angle, 2.0)], -1)
     origins = place_route([path], 20.0)
-    assert float(gaps(origins).min()) >= COVERED_RADIUS * 20.0 * 0.97
-    assert float(gaps(origins).max()) <= 20.0 * TOLERANCE
+    assert float(nearest_distances(origins).min()) >= COVERED_RADIUS * 20.0 * 0.97
+    assert float(nearest_distances(origins).max()) <= 20.0 * TOLERANCE
 
 
-def test_heights_are_those_of_the_road() -> None:
+def test_heights_follow_the_road() -> None:
     hill = torch.tensor([[0.0, 0.0, 0.0], [100.0, 0.0, 10.0]])
     origins = place_route([hill], 25.0)
     assert torch.allclose(origins[:, 2], origins[:, 0] / 10, atol=1e-4)
 
 
-def test_a_vehicle_that_stands_still_is_one_place() -> None:
-    standing = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * 1e-4
-    assert len(place_route([standing], 20.0)) == 1
+def test_static_vehicle_gets_one_block() -> None:
+    static = torch.randn(50, 3, generator=torch.Generator().manual_seed(0)) * 1e-4
+    assert len(place_route([static], 20.0)) == 1
     assert len(place_route([torch.zeros(1, 3)], 20.0)) == 1
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.0, 12.0), st.booleans(), st.booleans())
-def test_an_inset_lies_in_its_stretch(length: float, after: bool, before: bool) -> None:
-    assert -1e-9 <= first_origin_offset(length, 1.0, after, before) <= max(length, 0.51) + 1e-9
+def test_first_origin_is_inside_the_uncovered_part(length: float, after_block: bool, before_block: bool) -> None:
+    assert -1e-9 <= first_origin_offset(length, 1.0, after_block, before_block) <= max(length, 0.51) + 1e-9
 
 
-def test_length_counts_each_way_once() -> None:
+def test_route_length_counts_repeated_passes_once() -> None:
     street = line((0, 0), (60, 0), (60, 60))
     other_lane = street.flip(0) + torch.tensor([4.0, -4.0, 0.0])
     assert route_length([street]) == pytest.approx(120.0, rel=0.08)
@@ -128,8 +128,8 @@ def test_default_radius_of_a_metric_street(drive, length: float, frames: int, ra
 
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.01, 100.0))
-def test_default_radius_scales_with_a_capture_without_a_unit(drive, scale: float) -> None:
+def test_default_radius_without_metric_scale_is_scale_invariant(drive, scale: float) -> None:
     path = line((0, 0), (60, 0), (60, 30))[:, :2]
-    plain = default_radius(capture_geometry(drive(path, is_metric=False)))
+    original = default_radius(capture_geometry(drive(path, is_metric=False)))
     scaled = default_radius(capture_geometry(drive(path * scale, is_metric=False)))
-    assert scaled == pytest.approx(plain * scale, rel=1e-3)
+    assert scaled == pytest.approx(original * scale, rel=1e-3)
