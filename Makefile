@@ -1,18 +1,21 @@
-# Each target sets up what it needs in .venv; `make PYTHON=python3.12 clean test` chooses another interpreter.
+# Each target sets up what it needs in .venv; `make PYTHON=python3.12 clean test` uses another interpreter.
 PYTHON ?= python3
 BIN := .venv/bin
 CAPTURE := data_samples/mini_city
 RUN := runs/mini_city
-# Processes that share the tests: one more than the two cores that they are made for, since tests of the viewer wait.
+# Test processes: one more than the two cores that the suite is made for, since viewer tests wait.
 WORKERS ?= 3
 
-.PHONY: demo test lint clean
+.PHONY: demo check test lint docs clean
 
 demo: .venv/.demo
 	$(BIN)/blocknerf run $(CAPTURE) --out $(RUN)
 	@echo "Fly-through: $(RUN)/renders/flythrough/video.mp4"
 	@echo "Report:      $(RUN)/report.html"
-	@echo "Look around: $(BIN)/blocknerf view $(RUN)"
+	@echo "Viewer:      $(BIN)/blocknerf view $(RUN)"
+
+check: lint
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test: .venv/.test
 	$(BIN)/python -m pytest -n $(WORKERS)
@@ -23,13 +26,18 @@ lint: .venv/.test
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+docs: .venv/.docs
+	$(BIN)/mkdocs build --quiet
+	@echo "Documentation: build/site/index.html"
+
 clean:
 	rm -rf .venv build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 
-# The demo needs half of what the tests do. Modules are compiled when they are first imported, not all ahead.
+# The demo needs fewer packages than the tests. Modules are compiled on first import, not all in advance.
 .venv/.demo: EXTRAS := [view]
 .venv/.test: EXTRAS := [test]
-.venv/.demo .venv/.test: pyproject.toml constraints.txt
+.venv/.docs: EXTRAS := [docs]
+.venv/.demo .venv/.test .venv/.docs: pyproject.toml constraints.txt
 	[ -x $(BIN)/pip ] || $(PYTHON) -m venv --clear .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile -c constraints.txt -e ".$(EXTRAS)"
 	@touch $@
