@@ -97,7 +97,7 @@ def start_training(run: RunFolder, repository: Path, **environment: str) -> "sub
     return subprocess.Popen(command, cwd=repository, env={**os.environ, **environment}, **pipes)  # type: ignore[call-overload]
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_no_process_outlives_the_job(run: RunFolder, repository: Path, number: signal.Signals) -> None:
     with start_training(run, repository) as job:
         logs = [run.log(name) for name in ("b000", "b001")]
