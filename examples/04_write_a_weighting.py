@@ -2,8 +2,8 @@
 
     python examples/04_write_a_weighting.py runs/mini_city weighting.png
 
-A weighting is a function of `BlendInputs` that returns the weight of each block, `[blocks]` for the whole rendering or
-`[blocks, height, width]` for each pixel. Weights sum to one over the blocks.
+A weighting is a function of `BlendInputs` that returns a score of each block, `[blocks]` for the whole rendering or
+`[blocks, height, width]` for each pixel. The renderer normalizes the scores over the blocks.
 """
 
 import argparse
@@ -21,9 +21,7 @@ options = parser.parse_args()
 
 def visible_and_near(inputs: blocknerf.BlendInputs) -> torch.Tensor:
     """Weight each pixel by predicted visibility over squared distance."""
-    scores = inputs.visibility / inputs.distances[:, None, None].clamp_min(1e-6) ** 2
-    scores = scores * inputs.selection_weights[:, None, None]
-    return scores / scores.sum(0).clamp_min(1e-12)
+    return inputs.visibility / inputs.distances[:, None, None].clamp_min(1e-6) ** 2
 
 
 run = blocknerf.load_run(options.run)

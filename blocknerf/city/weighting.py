@@ -44,8 +44,12 @@ class BlendInputs:
 
 
 WeightingFunction = Callable[[BlendInputs], Tensor]
-"""A custom weighting. It returns the weight of each block, `[blocks]` or `[blocks, height, width]`; weights sum to one
-over the blocks. It is called at low resolution to select blocks, then at full resolution, with visibility and depth."""
+"""A custom weighting: returns a score of at least 0 for each block, `[blocks]` or `[blocks, height, width]`.
+
+Scores are multiplied by the selection weights, so that blocks fade in and out, and normalized over the blocks. Where
+all scores are zero, the selection weights decide. The function gets visibility and depth; it is called at low
+resolution to select blocks and again at full resolution. Both are zero for blocks that were not evaluated.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,7 +73,7 @@ def weighting_rule(weighting: str | WeightingFunction) -> WeightingRule:
         RunError: the name does not exist.
     """
     if callable(weighting):
-        return WeightingRule(weights=_checked(weighting), per_pixel=True, needs_visibility=True)
+        return _rule_of_function(weighting)
     return WEIGHTING_RULES[one_of(weighting, WEIGHTINGS, "city: weighting")]
 
 
@@ -81,7 +85,7 @@ def blend_weights(
     `nearest` switches abruptly and is for comparison only; all other rules are continuous in their inputs.
 
     Raises:
-        RunError: the rule does not exist, or a function returned something else than weights.
+        RunError: the rule does not exist, or a function returned something else than scores.
     """
     return weighting_rule(weighting).weights(inputs, power)
 
@@ -145,20 +149,23 @@ WEIGHTING_RULES: Mapping[Weighting, WeightingRule] = {
 """The rules by name."""
 
 
-def _checked(function: WeightingFunction) -> Callable[[BlendInputs, float], Tensor]:
-    """Return a user's function with its result checked."""
+def _rule_of_function(function: WeightingFunction) -> WeightingRule:
+    """Return a custom weighting as a rule, which checks and normalizes the scores."""
 
     def weights(inputs: BlendInputs, power: float) -> Tensor:
-        result = function(inputs)
+        scores = function(inputs)
         blocks, pixels = len(inputs.distances), tuple(inputs.rays.pixel_radii.shape)
         name = getattr(function, "__name__", "weighting")
-        if not isinstance(result, Tensor) or tuple(result.shape) not in ((blocks,), (blocks, *pixels)):
-            raise RunError(f"weighting {name}: return one weight per block ({blocks}), or per block and pixel {pixels}")
-        if not bool((result >= 0.0).all()) or float((result.sum(0) - 1.0).abs().max()) > 1e-3:
-            raise RunError(f"weighting {name}: weights must not be negative and must sum to one over the blocks")
-        return result.to(inputs.distances.dtype)
+        if not isinstance(scores, Tensor) or tuple(scores.shape) not in ((blocks,), (blocks, *pixels)):
+            raise RunError(f"weighting {name}: return one score per block ({blocks}), or per block and pixel {pixels}")
+        if not bool((scores >= 0.0).all() & scores.isfinite().all()):
+            raise RunError(f"weighting {name}: scores must be finite and not negative")
+        presence = _broadcast(inputs.selection_weights, scores)
+        weighted = presence * scores.to(presence)
+        weighted = torch.where(weighted.sum(0) > 0.0, weighted, presence)
+        return weighted / weighted.sum(0)
 
-    return weights
+    return WeightingRule(weights=weights, per_pixel=True, needs_visibility=True)
 
 
 def _surface_distances(inputs: BlendInputs, power: float) -> Float[Tensor, "blocks height width"]:

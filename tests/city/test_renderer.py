@@ -101,6 +101,22 @@ def test_distant_camera_gets_the_nearest_block(box_scene, route, view, tmp_path:
     assert (block.name, block.reason, block.weight, block.visibility) == ("b002", "fallback", 1.0, None)
 
 
+@pytest.mark.parametrize("x", [-8.0, 0.0, 5.0, 11.0, 90.0])
+def test_a_function_blends_like_the_rule_that_it_repeats(x: float, box_scene, route, view, tmp_path: Path) -> None:
+    """From a camera near one block, between two, and out of range of all."""
+    scenes = {f"b{i:03d}": box_scene(STREET, EYES, tint=0.03 * i) for i in range(3)}
+    renderer = open_city(route(3), scenes.__getitem__, tmp_path)
+    camera = view((x, 0.0, 1.5), (x + 14.0, 1.0, 1.0))
+    expected = renderer.render(camera, weighting="inverse_distance_2d")
+    rendering = renderer.render(
+        camera, weighting=lambda blocks: blocks.distances.clamp_min(1e-9) ** -renderer.city.power
+    )
+    torch.testing.assert_close(rendering.color, expected.color, atol=2e-5, rtol=0.0)
+    by_pixel = renderer.render(camera, weighting=lambda blocks: blocks.visibility)
+    assert by_pixel.color.isfinite().all()
+    assert sum(block.weight for block in by_pixel.rendered) == pytest.approx(1.0, abs=1e-5)
+
+
 def test_nearest_weighting_renders_one_block(box_scene, route, view, tmp_path: Path) -> None:
     scene = box_scene(STREET, EYES)
     renderer = open_city(route(3), lambda name: scene, tmp_path)

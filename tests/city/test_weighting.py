@@ -149,27 +149,37 @@ def test_unknown_weighting_raises_and_lists_the_rules(weighting: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_a_function_is_a_weighting() -> None:
-    inputs = make_inputs(3, 1)
-    even = blend_weights(lambda given: torch.full_like(given.distances, 1.0 / 3.0), inputs, 4.0)
-    assert even.tolist() == pytest.approx([1.0 / 3.0] * 3)
-    by_visibility = blend_weights(lambda given: given.visibility / given.visibility.sum(0), inputs, 4.0)
-    assert by_visibility.shape == inputs.visibility.shape
+def test_scores_of_a_function_are_normalized_with_the_selection_weights() -> None:
+    inputs = make_inputs(3, 1, selection_weights=torch.tensor([1.0, 0.5, 0.0], dtype=torch.float64))
+    even = blend_weights(lambda blocks: torch.full_like(blocks.distances, 7.0), inputs, 4.0)
+    assert even.tolist() == pytest.approx([2 / 3, 1 / 3, 0.0])
+    by_visibility = blend_weights(lambda blocks: blocks.visibility, inputs, 4.0)
+    expected = inputs.visibility * inputs.selection_weights[:, None, None]
+    torch.testing.assert_close(by_visibility, expected / expected.sum(0))
+
+
+def test_the_selection_weights_decide_where_all_scores_are_zero() -> None:
+    inputs = make_inputs(2, 1, selection_weights=torch.tensor([0.75, 0.25], dtype=torch.float64))
+    scores = torch.zeros(2, HEIGHT, WIDTH, dtype=torch.float64)
+    scores[1, 0, 0] = 1.0
+    weights = blend_weights(lambda _: scores, inputs, 4.0)
+    assert weights[:, 0, 0].tolist() == [0.0, 1.0]
+    assert weights[:, 2, 3].tolist() == [0.75, 0.25]
 
 
 @pytest.mark.parametrize(
-    ("result", "message"),
+    ("scores", "message"),
     [
-        (torch.ones(2) / 2, r"weighting mine: return one weight per block \(3\), or per block and pixel \(3, 4\)"),
-        ([0.5, 0.5, 0.0], "return one weight per block"),
-        (torch.ones(3, dtype=torch.float64), "must sum to one over the blocks"),
-        (torch.tensor([2.0, -1.0, 0.0]), "must not be negative"),
-        (torch.tensor([float("nan"), 1.0, 0.0]), "must not be negative"),
+        (torch.ones(2), r"weighting mine: return one score per block \(3\), or per block and pixel \(3, 4\)"),
+        ([0.5, 0.5, 0.0], "return one score per block"),
+        (torch.tensor([2.0, -1.0, 0.0]), "must be finite and not negative"),
+        (torch.tensor([float("nan"), 1.0, 0.0]), "must be finite and not negative"),
+        (torch.tensor([float("inf"), 1.0, 0.0]), "must be finite and not negative"),
     ],
 )
-def test_a_function_that_returns_something_else_is_refused(result: Any, message: str) -> None:
+def test_a_function_that_returns_something_else_is_refused(scores: Any, message: str) -> None:
     def mine(inputs: BlendInputs) -> Any:
-        return result
+        return scores
 
     with pytest.raises(RunError, match=message):
         blend_weights(mine, make_inputs(3, 2), 4.0)
