@@ -3,7 +3,7 @@
 import difflib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from blocknerf.errors import OptionError
@@ -24,13 +24,16 @@ OWN_OPTION = {
 DERIVED = ("origin", "half_extent", "frames", "exposure_reference")
 """Field parameters that follow from the block and its frames."""
 FRACTIONS = ("depth_ray_fraction", "lr_final_ratio")
+"""Training parameters from 0 to 1."""
+FIXED_BASE_RESOLUTION = 16
+"""Base resolution of the proposal and visibility grids, which their maximum must reach."""
 MAX_LOG2_HASHMAP_SIZE = 24
 """Entries per level as a power of two: more does not fit any GPU."""
 MAX_RAYS_PER_STEP = 1 << 20
 
 PARAMETERS: Mapping[str, Mapping[str, type]] = {
-    "training": {each.name: each.type for each in fields(TrainConfig) if each.name not in OWN_OPTION},  # type: ignore[misc]
-    "field": {each.name: each.type for each in fields(FieldSpec) if each.name not in DERIVED},  # type: ignore[misc]
+    "training": {item.name: item.type for item in fields(TrainConfig) if item.name not in OWN_OPTION},  # type: ignore[misc]
+    "field": {item.name: item.type for item in fields(FieldSpec) if item.name not in DERIVED},  # type: ignore[misc]
 }
 """Name and type of each parameter that can be set, by group."""
 
@@ -69,6 +72,20 @@ class Overrides:
         return {f"{group}.{name}": value for group, known in groups.items() for name, value in sorted(known.items())}
 
 
+def override_field(spec: FieldSpec, values: Mapping[str, int | float]) -> FieldSpec:
+    """Return a field spec with some parameters replaced.
+
+    Raises:
+        OptionError: the result is contradictory.
+    """
+    spec = replace(spec, **values)  # type: ignore[arg-type]
+    for low, high in (("near", "far"), ("base_resolution", "max_resolution")):
+        if getattr(spec, low) > getattr(spec, high):
+            numbers = f"field.{low} {getattr(spec, low):g} exceeds field.{high} {getattr(spec, high):g}"
+            raise OptionError(f"--set: {numbers}; set both, or leave them out")
+    return spec
+
+
 def _value(setting: str, group: str, name: str, text: str) -> int | float:
     known = PARAMETERS[group]
     if group == "training" and name in OWN_OPTION:
@@ -92,6 +109,8 @@ def _value(setting: str, group: str, name: str, text: str) -> int | float:
 
 def _range(name: str, kind: Any) -> tuple[float, float]:
     """Return the least and the largest value of a parameter."""
+    if name in ("near", "far"):
+        return 1e-6, 1e9
     if kind is float:
         return (0.0, 1.0) if name in FRACTIONS else (0.0, 1e9)
     if name == "rays_per_step":
@@ -99,5 +118,5 @@ def _range(name: str, kind: Any) -> tuple[float, float]:
     if name.endswith("log2_hashmap_size"):
         return 1, MAX_LOG2_HASHMAP_SIZE
     if name.endswith("resolution"):
-        return 1, 1 << 20
+        return (1 if name in ("base_resolution", "max_resolution") else FIXED_BASE_RESOLUTION), 1 << 20
     return (0 if name == "appearance_dim" else 1), 32 if name.endswith("levels") else 1024

@@ -7,12 +7,12 @@ import torch
 
 from blocknerf.capture.capture import Capture
 from blocknerf.fields.block_field import BlockField
-from blocknerf.fields.spec import FieldSpec
 from blocknerf.partitioning.block import Block
 from blocknerf.quality import Preset
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.device_pixel_sampler import DevicePixelSampler
+from blocknerf.training.overrides import override_field
 from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.trainer import Trainer
 
@@ -30,8 +30,8 @@ def make_config(
         choices: Other fields of `TrainConfig` to set.
     """
     factor = default_downscale(capture, preset) if downscale is None else downscale
-    lenses = [capture.frames[index].intrinsics for index in frames]
-    pixels = sum(lens.width * lens.height for lens in lenses) // factor**2
+    intrinsics = [capture.frames[index].intrinsics for index in frames]
+    pixels = sum(camera.width * camera.height for camera in intrinsics) // factor**2
     return TrainConfig.preset(preset, pixels=pixels, downscale=factor, **choices)
 
 
@@ -42,7 +42,7 @@ def make_trainer(
     *,
     preset: Preset = "draft",
     config: TrainConfig | None = None,
-    field: Mapping[str, Any] | None = None,
+    field: Mapping[str, int | float] | None = None,
     device: torch.device | str = "cpu",
 ) -> Trainer:
     """Return a trainer of one block; each call of its `train_step` takes one optimization step.
@@ -58,16 +58,14 @@ def make_trainer(
 
     Raises:
         CaptureError: an image cannot be read.
-        CheckpointError: an override does not fit `FieldSpec`.
+        OptionError: overrides of the field contradict each other.
     """
-    place = torch.device(device)
+    device = torch.device(device)
     config = make_config(capture, frames, preset) if config is None else config
     torch.manual_seed(config.seed)
-    spec = spec_for_block(capture, block, frames, preset)
-    if field:
-        spec = FieldSpec.from_json({**spec.to_json(), **field})
+    spec = override_field(spec_for_block(capture, block, frames, preset), field or {})
     # Initialized on the CPU, so that a block starts from the same weights on every device.
-    network = BlockField(spec).to(place)
+    network = BlockField(spec).to(device)
     options: dict[str, Any] = {
         "downscale": config.downscale,
         "budget_bytes": config.image_cache_bytes,
@@ -76,8 +74,8 @@ def make_trainer(
     }
     pixels = (
         PixelSampler(capture, frames, **options)
-        if place.type == "cpu"
-        else DevicePixelSampler(capture, frames, device=place, **options)
+        if device.type == "cpu"
+        else DevicePixelSampler(capture, frames, device=device, **options)
     )
     exposures = [capture.frames[index].exposure or spec.exposure_reference for index in frames]
-    return Trainer(network, pixels, torch.tensor(exposures, device=place), config)
+    return Trainer(network, pixels, torch.tensor(exposures, device=device), config)

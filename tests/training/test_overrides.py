@@ -9,8 +9,9 @@ from blocknerf.training.overrides import OWN_OPTION, PARAMETERS, Overrides
 def test_every_parameter_can_be_set() -> None:
     for group, known in PARAMETERS.items():
         for name, kind in known.items():
-            settings = getattr(Overrides.parse([f"{group}.{name}=1"]), group)
-            assert settings == {name: 1}
+            value = 16 if name.endswith("resolution") else 1
+            settings = getattr(Overrides.parse([f"{group}.{name}={value}"]), group)
+            assert settings == {name: value}
             assert type(settings[name]) is kind
     assert len(PARAMETERS["training"]) + len(OWN_OPTION) >= 18
     assert len(PARAMETERS["field"]) >= 17
@@ -35,6 +36,8 @@ def test_the_last_setting_of_a_name_wins() -> None:
         ("training.grid_lr=-1", "give a number from 0 to 1e"),
         ("training.depth_ray_fraction=1.5", "give a number from 0 to 1"),
         ("training.rays_per_step=1e3", "give a whole number from 1 to 1.04858e"),
+        ("field.near=0", "give a number from 1e-06 to 1e"),
+        ("field.proposal_max_resolution=8", "give a whole number from 16 to 1.04858e"),
         ("field.num_levels=0", "give a whole number from 1 to 32"),
         ("field.log2_hashmap_size=40", "give a whole number from 1 to 24"),
     ],
