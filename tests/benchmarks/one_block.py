@@ -7,11 +7,9 @@ import torch
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.transforms import read_transforms
-from blocknerf.fields.block_field import BlockField
 from blocknerf.partitioning.block import Block
-from blocknerf.training.block_spec import spec_for_block
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.pixel_sampler import PixelSampler
+from blocknerf.training.setup import make_trainer
 from blocknerf.training.trainer import Trainer
 
 SAMPLE = Path(__file__).parents[2] / "data_samples" / "mini_city"
@@ -35,14 +33,7 @@ def one_block(path: Path, *, steps: int, downscale: int = 1, radius: float | Non
     block_radius = radius or float(torch.quantile((centers - center).norm(dim=-1), 0.9))
     held_out = tuple(i for i in range(len(capture)) if i % HELD_OUT == HELD_OUT // 2)
     frames = [i for i in range(len(capture)) if i not in held_out]
-    torch.manual_seed(0)
-    spec = spec_for_block(
-        capture, Block(name="b000", origin=tuple(center.tolist()), radius=block_radius), frames, "draft"
-    )
+    block = Block(name="b000", origin=tuple(center.tolist()), radius=block_radius)
     config = TrainConfig.preset("draft", pixels=0, steps=steps, downscale=downscale, **options)
-    pixels = PixelSampler(
-        capture, frames, downscale=downscale, budget_bytes=config.image_cache_bytes, seed=config.seed, use_depth=True
-    )
-    exposures = [capture.frames[i].exposure or spec.exposure_reference for i in frames]
-    trainer = Trainer(BlockField(spec), pixels, torch.tensor(exposures), config)
+    trainer = make_trainer(capture, block, frames, config=config)
     return OneBlock(capture=capture, trainer=trainer, held_out=held_out)
