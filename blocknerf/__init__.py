@@ -35,9 +35,20 @@ _NAMES = {
     "write_image": "blocknerf.images",
     **{
         name: f"pipelines.{name}"
-        for name in ("align", "evaluate", "export", "ingest", "match", "partition", "render", "report", "run", "train")
+        for name in (
+            "align",
+            "evaluate",
+            "export",
+            "ingest",
+            "match",
+            "partition",
+            "render",
+            "report",
+            "run",
+            "train",
+            "update",
+        )
     },
-    "update": "pipelines.update",
 }
 """Each public name with the module that defines it. `__init__.pyi` repeats them for type checkers."""
 

@@ -37,8 +37,8 @@ COMMANDS: dict[str, str] = {
 VIEWER_COMMANDS = ("view",)
 """Commands that are in `viewer` and not in `pipelines`."""
 SHORT_FORMS = {"jobs": "-j"}
-LONG_FORMS = {"overrides": "set"}
-"""Options named otherwise than their parameters; each can be repeated."""
+OPTION_NAMES = {"overrides": "set"}
+"""Options with another name than their parameter; each can be repeated."""
 HIDDEN = ("parent_pid",)
 """Parameters for processes that start a command. They work, but `--help` does not list them."""
 SECTIONS = ("Args:", "Returns:", "Raises:")
@@ -111,13 +111,13 @@ def make_command(job: Callable[..., Any], *, hidden: Sequence[str] = ()) -> Call
         else:
             optional, empty = parameter.default is None, parameter.default in (None, ())
             option = tyro.conf.arg(
-                name=LONG_FORMS.get(name),
+                name=OPTION_NAMES.get(name),
                 aliases=[SHORT_FORMS[name]] if name in SHORT_FORMS else None,
                 metavar=_metavar(kind) if optional else None,
                 help_behavior_hint="" if empty else None,  # The docstring describes such a default.
             )
             kind = Annotated[kind, option]
-            if name in LONG_FORMS:
+            if name in OPTION_NAMES:
                 kind = Annotated[kind, tyro.conf.UseAppendAction]
         return parameter.replace(annotation=kind)
 

@@ -197,7 +197,7 @@ def test_every_command_explains_each_parameter(name: str, capsys: pytest.Capture
     job = getattr(sys.modules[cli.module_name(name)], name)
     for parameter in inspect.signature(job).parameters.values():
         is_positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
-        option = f"--{cli.LONG_FORMS.get(parameter.name, parameter.name).replace('_', '-')}"
+        option = f"--{cli.OPTION_NAMES.get(parameter.name, parameter.name).replace('_', '-')}"
         assert ((parameter.name.upper() if is_positional else option) in text) == (parameter.name not in cli.HIDDEN)
         assert f" {parameter.name}: " in (inspect.getdoc(job) or ""), f"{name}: {parameter.name} is not explained"
 
