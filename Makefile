@@ -14,7 +14,8 @@ demo: .venv/.demo
 	@echo "Report:      $(RUN)/report.html"
 	@echo "Viewer:      $(BIN)/blocknerf view $(RUN)"
 
-check: lint
+# The tests include lint, types, layers and retired words (tests/project).
+check: .venv/.test
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
 test: .venv/.test

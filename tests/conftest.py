@@ -68,10 +68,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Sort the tests in a worker into the order in which they start."""
-    if hasattr(config, "workerinput"):
-        from tests.sharing import start_rank
+    """Mark slow tests, and sort the tests in a worker into the order in which they start."""
+    from tests.sharing import is_slow, start_rank
 
+    for item in items:
+        if is_slow(item.nodeid):
+            item.add_marker(pytest.mark.slow)
+    if hasattr(config, "workerinput"):
         items.sort(key=lambda item: start_rank(item.nodeid))
 
 

@@ -1,4 +1,4 @@
-"""Distribution of tests over workers (pytest-xdist): tests that share an expensive fixture run in one worker."""
+"""Distribution of tests over workers (pytest-xdist), and which of them are slow."""
 
 from xdist.scheduler import LoadScopeScheduling
 
@@ -19,6 +19,26 @@ by file.
 CPU kernels are compiled before any test starts. The images of the town, the trained run and the browser belong to one
 worker, as do the interpreted kernels; GPU machine code is compiled in separate processes.
 """
+
+SLOW = (
+    "tests/fuzzing",
+    "tests/kernels",
+    "tests/paper",
+    "tests/pipelines",
+    "tests/town",
+    "tests/training",
+    "tests/viewer",
+    "tests/city/test_matching.py",
+    "tests/test_examples.py",
+    "tests/test_video.py",
+    "tests/test_wheel.py",
+)
+"""Folders and files that `make check` leaves out: they train, compile, or start processes and browsers."""
+
+
+def is_slow(test: str) -> bool:
+    """Return whether `make check` leaves a test out, from its name."""
+    return f"{test.partition('::')[0]}/".startswith(tuple(f"{path}/" for path in SLOW))
 
 
 def scheduling_group(test: str) -> str:

@@ -20,7 +20,7 @@ from pipelines.partition import partition
 from pipelines.sample import sample
 from pipelines.train import train
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = pytest.mark.timeout(600)
 RunExample = Callable[..., str]
 
 

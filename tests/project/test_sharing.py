@@ -4,11 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tests.sharing import GROUPS, scheduling_group, start_rank
+from tests.sharing import GROUPS, SLOW, is_slow, scheduling_group, start_rank
 
 
 def test_every_group_exists(repository: Path) -> None:
-    assert [group for group in GROUPS if not (repository / group).exists()] == []
+    assert [path for path in (*GROUPS, *SLOW) if not (repository / path).exists()] == []
+
+
+def test_slow_tests_are_those_of_slow_folders_and_files() -> None:
+    names = ("tests/viewer/test_page.py::a", "tests/test_wheel.py::b[c]", "tests/test_cameras.py::d", "tests/city/a.py")
+    assert [is_slow(name) for name in names] == [True, True, False, False]
 
 
 @pytest.mark.parametrize(
