@@ -4,7 +4,7 @@
 
 Each line of the CSV is `image,segment,x,y,z,yaw,focal`: the position in meters with z up, the heading in degrees
 counterclockwise from the x axis, the focal length in pixels. An importer is a function that returns a `Capture`;
-`write_capture` checks it and starts a run.
+`check_files` checks its images, and `write_capture` starts a run.
 """
 
 import argparse
@@ -16,6 +16,7 @@ import torch
 
 import blocknerf
 from blocknerf.cameras import look_at
+from blocknerf.capture.capture import check_files
 from blocknerf.images import image_size
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -56,6 +57,7 @@ def read_poses(path: Path) -> blocknerf.Capture:
 
 
 capture = read_poses(options.poses)
+check_files(capture)
 options.run.mkdir(parents=True)
 blocknerf.write_capture(capture, options.run / "capture.json")
 print(f"{options.run}: {len(capture)} images of {len(capture.segments)} segments")
