@@ -1,5 +1,6 @@
 """The `blocknerf` command. Each sub-command is made from the signature and docstring of its job."""
 
+import dataclasses
 import difflib
 import functools
 import importlib
@@ -106,6 +107,8 @@ def make_command(job: Callable[..., Any], *, hidden: Sequence[str] = ()) -> Call
         kind, name = hints[parameter.name], parameter.name
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             kind = Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=name.upper())]
+        elif dataclasses.is_dataclass(kind):
+            kind = Annotated[kind, tyro.conf.OmitArgPrefixes]
         elif name in hidden:
             kind = Annotated[kind, tyro.conf.Suppress]
         else:

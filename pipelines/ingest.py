@@ -7,28 +7,30 @@ from pathlib import Path
 
 import numpy as np
 
-from blocknerf.capture import Capture, check_files, read_capture, read_transforms, write_capture
-from blocknerf.capture.capture import CAPTURE_FORMAT
+from blocknerf.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import image_files
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.training_images import has_images, relocate
-from blocknerf.errors import CaptureError, RunError
-from blocknerf.files import read_json
+from blocknerf.errors import RunError
 from blocknerf.images import check_image
+from blocknerf.importers.importer import ImportOptions
+from blocknerf.importers.recognition import load_source
 from blocknerf.kernels.threads import available_cores
 from pipelines.console import log, progress, skip_if_exists
 
 OTHER_FOLDER_HINT = "choose another output folder"
-FORMAT_NAME = CAPTURE_FORMAT.split("/")[0]
+DEFAULT_OPTIONS = ImportOptions()
 DECODING_BYTES = 2 << 30
 """Memory for images that are decoded in parallel, at about eight bytes per pixel; one always fits."""
 
 
-def ingest(capture: Path, run: Path) -> Capture:
+def ingest(capture: Path, run: Path, *, source: ImportOptions = DEFAULT_OPTIONS) -> Capture:
     """Check a capture and write it into a run folder. The images are not copied.
 
     Args:
         capture: A transforms.json (nerfstudio, instant-ngp), a capture.json, or a folder that contains one.
         run: Run folder; created if it does not exist.
+        source: Options of the import.
 
     Returns:
         The capture.
@@ -37,8 +39,11 @@ def ingest(capture: Path, run: Path) -> Capture:
         CaptureError: The capture cannot be used; nothing is written.
         RunError: The folder contains another run or other files.
     """
-    new = load_capture(capture)
-    path = RunFolder(run).capture
+    folder = RunFolder(run)
+    path = folder.capture
+    if not path.exists():
+        _check_free(run)
+    new = load_source(capture, source, folder.imported)
     if path.exists():
         existing = read_capture(path)
         if not has_images(existing) and _same(replace(existing, image_dir=new.image_dir), new):
@@ -49,33 +54,11 @@ def ingest(capture: Path, run: Path) -> Capture:
             raise RunError(f"{run}: contains another run, of {contents}; {OTHER_FOLDER_HINT}")
         skip_if_exists(path)
         return new
-    _check_free(run)
     check_pixels(new)
     write_capture(new, path)
     for line in summary(new):
         log(line)
     return new
-
-
-def load_capture(path: Path) -> Capture:
-    """Return the capture in a file or folder. The file's content decides its format.
-
-    Raises:
-        CaptureError: There is no capture, or it cannot be used.
-    """
-    if not path.exists():
-        raise CaptureError(f"{path}: does not exist; give a transforms.json or its folder")
-    file = path
-    if path.is_dir():
-        candidates = (path / "transforms.json", path / "capture.json")
-        file = next((candidate for candidate in candidates if candidate.is_file()), path)
-    if file.is_dir():
-        raise CaptureError(f"{path}: has neither transforms.json nor capture.json; write one, or give another folder")
-    if not str(read_json(file, "capture", CaptureError).get("format", "")).startswith(FORMAT_NAME):
-        return read_transforms(file)
-    capture = read_capture(file)
-    check_files(capture)
-    return capture
 
 
 def check_pixels(capture: Capture) -> None:
@@ -85,10 +68,7 @@ def check_pixels(capture: Capture) -> None:
         CaptureError: A file is broken; the message names the first one.
     """
     files = dict.fromkeys(
-        (capture.image_dir / path, frame.intrinsics.size)
-        for frame in capture.frames
-        for path in (frame.image, frame.mask, frame.sky_mask)
-        if path is not None
+        (path, frame.intrinsics.size) for frame in capture.frames for path in image_files(capture, frame)
     )
     largest = max(width * height for _, (width, height) in files)
     num_threads = max(1, min(available_cores(), DECODING_BYTES // (8 * largest)))
@@ -142,5 +122,6 @@ def _same(first: Capture, second: Capture) -> bool:
 def _check_free(run: Path) -> None:
     if run.exists() and not run.is_dir():
         raise RunError(f"{run}: is a file, not a folder; {OTHER_FOLDER_HINT}")
-    if run.is_dir() and any(not entry.name.startswith(".") for entry in run.iterdir()):
+    imported = RunFolder(run).imported.name  # left by an import that was stopped
+    if run.is_dir() and any(not entry.name.startswith(".") and entry.name != imported for entry in run.iterdir()):
         raise RunError(f"{run}: contains files but no run; {OTHER_FOLDER_HINT}")

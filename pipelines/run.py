@@ -8,6 +8,7 @@ from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.importers.importer import ImportOptions
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.locks import holder
 from blocknerf.options import check_whole
@@ -17,7 +18,7 @@ from blocknerf.values import finite, one_case
 from pipelines.align import align
 from pipelines.console import format_duration, log, stage
 from pipelines.evaluate import evaluate
-from pipelines.ingest import ingest
+from pipelines.ingest import DEFAULT_OPTIONS, ingest
 from pipelines.match import match
 from pipelines.partition import check_placement, partition
 from pipelines.render import render
@@ -34,6 +35,7 @@ def run(
     capture: Path,
     *,
     out: Path,
+    source: ImportOptions = DEFAULT_OPTIONS,
     preset: Preset = "draft",
     steps: int | None = None,
     downscale: int | None = None,
@@ -62,6 +64,7 @@ def run(
     Args:
         capture: A transforms.json, or the folder that contains one.
         out: Run folder; created if it does not exist.
+        source: Options of the import.
         preset: Quality preset. draft takes minutes per block without a GPU.
         steps: Training steps per block. Default: from the preset.
         downscale: Factor by which to downscale the images. Default: chosen to reach the preset's image size.
@@ -112,7 +115,7 @@ def run(
     start = time.monotonic()
     folder = RunFolder(out)
     with stage("ingest", 1, NUM_STAGES):
-        ingest(capture, out)
+        ingest(capture, out, source=source)
     with stage("partition", 2, NUM_STAGES):
         city = partition(
             out,

@@ -17,6 +17,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.files import write_atomic
+from blocknerf.importers.recognition import load_source
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import exclusive
@@ -24,7 +25,7 @@ from blocknerf.partitioning.frame_assignment import assign_frames, read_assignme
 from blocknerf.training.block_spec import check_downscale
 from pipelines.block_graph import AppearanceReference, BlockGraph
 from pipelines.console import log, skip_if_exists, stage
-from pipelines.ingest import check_pixels, load_capture
+from pipelines.ingest import check_pixels
 from pipelines.train import check_training, train
 
 MIN_IMAGE_RATIO = 0.5
@@ -75,7 +76,7 @@ def update(
     name = city.block(block).name
     if not folder.field(name).is_file():
         raise RunError(f"{folder.field(name)}: block {name} is not trained; run 'blocknerf train --block {name}'")
-    new = _check_compatible(load_capture(capture), read_capture(folder.capture), name)
+    new = _check_compatible(load_source(capture), read_capture(folder.capture), name)
     check_downscale(new, downscale)
     training = {
         "steps": steps,

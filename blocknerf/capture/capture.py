@@ -5,16 +5,18 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
 from blocknerf.cameras import CameraModel, Cameras
-from blocknerf.capture.frame import Frame, Intrinsics, check_path, check_relative, pose_from_flat
+from blocknerf.capture.frame import Frame, Intrinsics, Split, check_path, check_relative, pose_from_flat
 from blocknerf.capture.json_reader import JsonReader, error_context
+from blocknerf.capture.lidar import LidarSweep
 from blocknerf.capture.points import PointCloud, check_ply, read_ply
+from blocknerf.capture.source_transform import IDENTITY, SourceToWorld, transform_points
 from blocknerf.errors import CaptureError
 from blocknerf.files import check_format_version, read_json, write_atomic
 from blocknerf.images import check_size, image_size, read_image, read_mask, read_mask_coverage
@@ -22,6 +24,7 @@ from blocknerf.values import finite, format_value, one_case
 
 CAPTURE_FORMAT = "blocknerf.capture/2"
 _HINT = "ingest the capture again"
+_METADATA = ("source", "is_metric", "geo_origin", "sparse_points", "lidar_points", "raw_poses", "notes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,12 +38,24 @@ class Capture:
     """
 
     image_dir: Path
-    """Folder of the images; every path below is relative to it."""
+    """Folder of the images; the paths of frames and points are relative to it."""
+    mask_dir: Path | None = None
+    """Folder of the masks and sky masks, if an import made them elsewhere; None: `image_dir`."""
+    points_dir: Path | None = None
+    """Folder of the point files, if an import made them elsewhere; None: `image_dir`."""
     frames: tuple[Frame, ...]
     sparse_points: str | None = None
     """PLY of sparse points, for example from structure from motion."""
     lidar_points: str | None = None
     """PLY of lidar points."""
+    lidar_sweeps: tuple[LidarSweep, ...] = ()
+    """LiDAR sweeps with their times, in the order of time."""
+    source_to_world: SourceToWorld = IDENTITY
+    """From the coordinates of `sparse_points` and `lidar_points` to the world; poses are in the world already."""
+    raw_poses: bool = False
+    """Whether poses come from sensors alone (GPS, IMU), without alignment to the images."""
+    notes: tuple[str, ...] = ()
+    """What the import found and decided, one line each."""
     is_metric: bool
     """Whether lengths are in meters."""
     geo_origin: tuple[float, float, float] | None = None
@@ -55,7 +70,7 @@ class Capture:
             duplicate = _first_repeated([getattr(frame, kind) for frame in self.frames])
             if duplicate is not None:
                 raise CaptureError(f"duplicate frame {one_case(duplicate)}; list each image once")
-        for path in (self.sparse_points, self.lidar_points):
+        for path in (self.sparse_points, self.lidar_points, *(sweep.path for sweep in self.lidar_sweeps)):
             if path is not None:
                 check_relative(path)
         _check_geo_origin(self.geo_origin)
@@ -125,7 +140,7 @@ class Capture:
             CaptureError: the file is missing, broken, or differs in size from the image.
         """
         frame = self._frame(index)
-        return None if frame.mask is None else read_mask(self.image_dir / frame.mask, downscale, frame.intrinsics.size)
+        return None if frame.mask is None else read_mask(self.mask_path(frame.mask), downscale, frame.intrinsics.size)
 
     def read_sky_mask(self, index: int, downscale: int = 1) -> Float[np.ndarray, "height width"] | None:
         """Return the sky coverage of each pixel, 0..1, or None if the frame has no sky mask.
@@ -137,16 +152,27 @@ class Capture:
         return (
             None
             if frame.sky_mask is None
-            else read_mask_coverage(self.image_dir / frame.sky_mask, downscale, frame.intrinsics.size)
+            else read_mask_coverage(self.mask_path(frame.sky_mask), downscale, frame.intrinsics.size)
         )
 
     def read_sparse_points(self) -> PointCloud | None:
         """Return the sparse points, or None if the capture has none."""
-        return None if self.sparse_points is None else read_ply(self.image_dir / self.sparse_points)
+        return self._read_points(self.sparse_points)
 
     def read_lidar_points(self) -> PointCloud | None:
         """Return the lidar points, or None if the capture has none."""
-        return None if self.lidar_points is None else read_ply(self.image_dir / self.lidar_points)
+        return self._read_points(self.lidar_points)
+
+    def mask_path(self, mask: str) -> Path:
+        """Return the file of a mask or sky mask."""
+        return (self.mask_dir or self.image_dir) / mask
+
+    def points_path(self, points: str) -> Path:
+        """Return the file of a point cloud or LiDAR sweep."""
+        return (self.points_dir or self.image_dir) / points
+
+    def _read_points(self, path: str | None) -> PointCloud | None:
+        return None if path is None else transform_points(read_ply(self.points_path(path)), self.source_to_world)
 
     def _frame(self, index: int) -> Frame:
         if not 0 <= index < len(self.frames):
@@ -165,30 +191,38 @@ def check_files(capture: Capture) -> None:
         CaptureError: names the first such file.
     """
     for frame in capture.frames:
-        for path in (frame.image, frame.mask, frame.sky_mask):
-            if path is not None:
-                check_size(capture.image_dir / path, image_size(capture.image_dir / path), frame.intrinsics.size)
-    for path in (capture.sparse_points, capture.lidar_points):
-        if path is not None:
-            check_ply(capture.image_dir / path)
+        for path in image_files(capture, frame):
+            check_size(path, image_size(path), frame.intrinsics.size)
+    for points in (capture.sparse_points, capture.lidar_points):
+        if points is not None:
+            check_ply(capture.points_path(points))
+    for sweep in capture.lidar_sweeps:
+        if not capture.points_path(sweep.path).is_file():
+            raise CaptureError(f"{capture.points_path(sweep.path)}: this LiDAR sweep does not exist; restore it")
+
+
+def image_files(capture: Capture, frame: Frame) -> list[Path]:
+    """Return the image of a frame and its masks."""
+    masks = [capture.mask_path(mask) for mask in (frame.mask, frame.sky_mask) if mask is not None]
+    return [capture.image_dir / frame.image, *masks]
 
 
 def write_capture(capture: Capture, path: Path | str) -> None:
     """Write `capture.json` atomically: one line per frame, distinct intrinsics once, numbers exactly.
 
-    The image folder is stored relative to the folder of the file, so that both can be moved together.
+    Folders are stored relative to the folder of the file, so that both can be moved together.
     """
     lenses = list(dict.fromkeys(frame.intrinsics for frame in capture.frames))
     numbers = {lens: i for i, lens in enumerate(lenses)}
     header = {
         "format": CAPTURE_FORMAT,
-        "image_dir": Path(os.path.relpath(capture.image_dir.resolve(), Path(path).parent.resolve())).as_posix(),
-        **{
-            key: getattr(capture, key) for key in ("source", "is_metric", "geo_origin", "sparse_points", "lidar_points")
-        },
+        **{key: _relative_to(path, getattr(capture, key)) for key in ("image_dir", "mask_dir", "points_dir")},
+        **{key: getattr(capture, key) for key in _METADATA},
+        "source_to_world": [number for row in capture.source_to_world for number in row],
     }
     lines = [f"{json.dumps(key)}: {_line(value)}" for key, value in header.items()]
     lines.append(_list("intrinsics", [_line(_lens_data(lens)) for lens in lenses]))
+    lines.append(_list("lidar_sweeps", [_line(_sweep_data(sweep)) for sweep in capture.lidar_sweeps]))
     lines.append(_list("frames", [_line(_frame_data(frame, numbers[frame.intrinsics])) for frame in capture.frames]))
     write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
 
@@ -206,12 +240,14 @@ def read_capture(path: Path | str) -> Capture:
     entry.text("format")
     lenses = [_read_lens(item) for item in entry.objects("intrinsics")]
     frames = [_read_frame(item, lenses) for item in entry.objects("frames")]
-    image_dir, metadata = entry.text("image_dir"), _read_metadata(entry)
+    folders = [entry.text("image_dir")]
+    folders += [entry.text(key) if entry.optional(key, added=True) else "" for key in ("mask_dir", "points_dir")]
+    metadata = _read_metadata(entry)
     entry.reject_unknown()
     with error_context(str(path)):
-        check_path(image_dir)
-        folder = Path(os.path.normpath(path.parent.resolve() / image_dir))
-        return Capture(image_dir=folder, frames=tuple(frames), **metadata)
+        image_dir, mask_dir, points_dir = (_absolute(path, folder) for folder in folders)
+        assert image_dir is not None
+        return Capture(image_dir=image_dir, mask_dir=mask_dir, points_dir=points_dir, frames=tuple(frames), **metadata)
 
 
 def _read_metadata(entry: JsonReader) -> dict[str, Any]:
@@ -221,6 +257,14 @@ def _read_metadata(entry: JsonReader) -> dict[str, Any]:
         "geo_origin": entry.vec3("geo_origin") if entry.optional("geo_origin") else None,
         "sparse_points": entry.text("sparse_points") if entry.optional("sparse_points") else None,
         "lidar_points": entry.text("lidar_points") if entry.optional("lidar_points") else None,
+        "lidar_sweeps": tuple(map(_read_sweep, entry.objects("lidar_sweeps")))
+        if entry.optional("lidar_sweeps", added=True)
+        else (),
+        "source_to_world": pose_from_flat(entry.numbers("source_to_world", 12))
+        if entry.optional("source_to_world", added=True)
+        else IDENTITY,
+        "raw_poses": entry.optional("raw_poses", added=True) and entry.bool_("raw_poses"),
+        "notes": entry.texts("notes") if entry.optional("notes", added=True) else (),
     }
 
 
@@ -249,11 +293,39 @@ def _read_frame(entry: JsonReader, lenses: Sequence[Intrinsics]) -> Frame:
         **{key: entry.number(key) if entry.optional(key) else None for key in ("timestamp", "exposure")},
         "gps": entry.vec3("gps") if entry.optional("gps") else None,
         "grayscale": entry.bool_("grayscale"),
+        "split": _read_split(entry) if entry.optional("split", added=True) else None,
     }
     pose = pose_from_flat(entry.numbers("camera_to_world", 12))
     entry.reject_unknown()
     with error_context(entry.where):
         return Frame(intrinsics=lenses[number], camera_to_world=pose, **metadata)
+
+
+def _read_split(entry: JsonReader) -> Split:
+    split = entry.text("split")
+    if split not in get_args(Split):
+        raise CaptureError(
+            f"{entry.location('split')} is {format_value(split)}; write one of {', '.join(get_args(Split))}"
+        )
+    return cast(Split, split)
+
+
+def _read_sweep(entry: JsonReader) -> LidarSweep:
+    path, timestamp, pose = entry.text("path"), entry.number("timestamp"), entry.numbers("sensor_to_world", 12)
+    entry.reject_unknown()
+    with error_context(entry.where):
+        return LidarSweep(path=path, timestamp=timestamp, sensor_to_world=pose_from_flat(pose))
+
+
+def _relative_to(file: Path | str, folder: Path | None) -> str | None:
+    if folder is None:
+        return None
+    return Path(os.path.relpath(folder.resolve(), Path(file).parent.resolve())).as_posix()
+
+
+def _absolute(file: Path, folder: str) -> Path | None:
+    check_path(folder)
+    return Path(os.path.normpath(file.parent.resolve() / folder)) if folder else None
 
 
 def _lens_data(lens: Intrinsics) -> dict[str, Any]:
@@ -265,6 +337,11 @@ def _frame_data(frame: Frame, lens: int) -> dict[str, Any]:
     data = {field.name: getattr(frame, field.name) for field in fields(frame)}
     pose = [number for row in frame.camera_to_world for number in row]
     return data | {"intrinsics": lens, "camera_to_world": pose}
+
+
+def _sweep_data(sweep: LidarSweep) -> dict[str, Any]:
+    pose = [number for row in sweep.sensor_to_world for number in row]
+    return {"path": sweep.path, "timestamp": sweep.timestamp, "sensor_to_world": pose}
 
 
 def _line(data: object) -> str:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Float64
@@ -13,6 +13,8 @@ from blocknerf.cameras import CameraModel
 from blocknerf.errors import CaptureError
 from blocknerf.values import MAX_COORDINATE, MAX_SIDE, finite, format_value, one_case, positive
 
+Split = Literal["train", "val", "test"]
+"""Use of a frame that the capture itself fixes; only "train" frames train."""
 Pose = tuple[tuple[float, float, float, float], tuple[float, float, float, float], tuple[float, float, float, float]]
 """Camera-to-world matrix, three rows; OpenCV axes."""
 _DRIVE_LETTER = re.compile("[A-Za-z]:")  # a Windows path is absolute without a leading slash
@@ -85,6 +87,8 @@ class Frame:
     gps: tuple[float, float, float] | None = None
     """Latitude and longitude in degrees, altitude in meters."""
     grayscale: bool = False
+    split: Split | None = None
+    """Use that the source fixes; None leaves it to the partition."""
 
     def __post_init__(self) -> None:
         try:

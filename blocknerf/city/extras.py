@@ -85,7 +85,7 @@ class Extras:
             )
             if preset is not None:
                 presets[name] = preset
-        points = _read_or_report(capture.read_sparse_points, capture.image_dir / (capture.sparse_points or ""), faults)
+        points = _read_or_report(capture.read_sparse_points, capture.points_path(capture.sparse_points or ""), faults)
         names = sorted({block.name for block in city.blocks} & set(run.trained_blocks()))
         paths = {name: run.train_summary(name) for name in names}
         summaries = {

@@ -15,6 +15,11 @@ class RunFolder:
         return self.path / "capture.json"
 
     @property
+    def imported(self) -> Path:
+        """Folder of the files that the import made: converted images, masks, point clouds."""
+        return self.path / "import"
+
+    @property
     def run_settings(self) -> Path:
         """Options of `blocknerf run`, so that runs with other options are not mixed."""
         return self.path / "run.json"

@@ -12,12 +12,12 @@ from blocknerf.cameras import look_at
 from blocknerf.capture.points import PointCloud, read_ply, write_ply
 from blocknerf.city.manifest import City
 from blocknerf.images import write_image
+from blocknerf.importers.recognition import load_source
 from blocknerf.partitioning.blocks_file import read_blocks
 from blocknerf.partitioning.street_map import read_streets
 from blocknerf.town.osm_writer import GEO_ORIGIN, osm_xml
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path, write_trajectory
-from pipelines.ingest import load_capture
 from tests.fuzzing.mutations import encoded, mutated_bytes, mutated_words
 from tests.fuzzing.targets import HEIGHT, WIDTH, Target, json_target, use_capture, use_city
 
@@ -58,7 +58,7 @@ def _transforms(folder: Path, intrinsics: dict[str, Any]) -> Target:
     metadata = {"unit": "meter", "gps_origin_lat_lon_alt": [49.0, 8.4, 116], "ply_file_path": "points.ply"}
     path = folder / "capture" / "transforms.json"
     path.write_text(json.dumps({**intrinsics, **metadata, "frames": frames}))
-    return json_target(path, lambda: use_capture(load_capture(path), folder))
+    return json_target(path, lambda: use_capture(load_source(path), folder))
 
 
 def trajectory_json(folder: Path) -> Target:

@@ -12,7 +12,8 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.training_images import capture_with_images
 from blocknerf.errors import CaptureError, RunError
 from blocknerf.images import write_image
-from pipelines.ingest import ingest, load_capture
+from blocknerf.importers.recognition import load_source
+from pipelines.ingest import ingest
 
 
 def write_photos(path: Path, *, up: int = 2, frames: int = 3) -> Path:
@@ -118,12 +119,12 @@ def test_images_are_decoded_once(tmp_path, monkeypatch):
 
 def test_a_capture_json_is_a_capture_too(tmp_path):
     capture = ingest(write_photos(tmp_path / "photos"), tmp_path / "run")
-    assert load_capture(tmp_path / "run") == load_capture(tmp_path / "run" / "capture.json") == capture
+    assert load_source(tmp_path / "run") == load_source(tmp_path / "run" / "capture.json") == capture
     write_capture(capture, tmp_path / "newer.json")
     newer = (tmp_path / "newer.json").read_text().replace("capture/2", "capture/9")
     (tmp_path / "newer.json").write_text(newer)
     with pytest.raises(CaptureError, match="is newer than"):
-        load_capture(tmp_path / "newer.json")
+        load_source(tmp_path / "newer.json")
 
 
 def test_other_paths_are_refused(tmp_path):
