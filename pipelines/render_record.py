@@ -12,6 +12,7 @@ from blocknerf.city.manifest import RENDERING_KEYS, WEIGHTINGS, City, Weighting,
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError, one_of
 from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.values import format_value
 from pipelines.staleness import Inputs, file_digest, merge_inputs
 from pipelines.training_log import read_lines
 
@@ -235,7 +236,7 @@ def read_record(path: Path) -> RenderRecord:
     check_format_version(document.get("format"), RENDER_FORMAT, path, OTHER_FOLDER_HINT)
     reader = _reader(document, path)
     inputs = Inputs.read(reader.inner("inputs"))
-    rows = [FrameRecord.read(row, inputs.of(row.texts("considered"))) for row in reader.objects("frames")]
+    rows = [FrameRecord.read(row, _frame_inputs(row, inputs)) for row in reader.objects("frames")]
     return RenderRecord(
         settings=VideoSettings.read(reader.inner("settings")),
         path=PathOptions.read(reader.inner("path")),
@@ -253,6 +254,18 @@ def read_record(path: Path) -> RenderRecord:
             frame_differences=reader.numbers("frame_differences", max(0, len(rows) - 1)),
         ),
     )
+
+
+def _frame_inputs(row: JsonReader, inputs: Inputs) -> Inputs:
+    """Return the inputs of one frame: those of the blocks that were considered for it."""
+    names = row.texts("considered")
+    unknown = next((name for name in names if name not in inputs.blocks), None)
+    if unknown is not None:
+        raise row.error(
+            f"{row.location('considered')} names {format_value(unknown)}, which is not in inputs.blocks; "
+            f"{row.hint('correct it')}"
+        )
+    return inputs.of(names)
 
 
 def start_log(folder: RunFolder, name: str, record: RenderRecord) -> None:

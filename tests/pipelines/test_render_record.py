@@ -56,6 +56,12 @@ def test_broken_settings_are_refused(key: str, value: object, document: dict[str
         read_record(write(document, tmp_path))
 
 
+def test_a_frame_of_blocks_without_fingerprints_is_refused(document: dict[str, Any], tmp_path: Path) -> None:
+    del document["inputs"]["blocks"][document["frames"][0]["considered"][0]]
+    with pytest.raises(RunError, match=r"frames\[\d+\]\.considered names 'b00\d', which is not in inputs\.blocks"):
+        read_record(write(document, tmp_path))
+
+
 def test_a_broken_line_of_the_log_is_refused(tmp_path: Path, finished_run: RunFolder) -> None:
     run = RunFolder(tmp_path)
     run.render_folder(NAME).mkdir(parents=True)
