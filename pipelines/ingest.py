@@ -86,7 +86,7 @@ def summary(capture: Capture) -> list[str]:
     parts += [f"{sky_masks} sky masks"] if sky_masks else []
     parts += ["sparse points"] if capture.sparse_points else []
     parts += ["lidar points"] if capture.lidar_points else []
-    return [", ".join(parts), *_warnings(capture)]
+    return [", ".join(parts), *capture.notes]
 
 
 def _counts(capture: Capture) -> str:
@@ -94,17 +94,6 @@ def _counts(capture: Capture) -> str:
     size = f"{2 * capture.extent:.3g} {'m' if capture.is_metric else 'units'} across"
     counts = ((len(capture), "image"), (cameras, "camera"), (segments, "segment"))
     return ", ".join([*(f"{number} {noun}{'' if number == 1 else 's'}" for number, noun in counts), size])
-
-
-def _warnings(capture: Capture) -> list[str]:
-    """Return a warning if the mean up direction of the cameras is far from z: the world is probably not z-up."""
-    rotations = np.array([frame.camera_to_world for frame in capture.frames])[:, :, :3]
-    up, forward = -rotations[:, :, 1].mean(axis=0), rotations[:, :, 2].mean(axis=0)
-    # Cameras that look down (drones) have no useful up direction.
-    if np.linalg.norm(up) > 0.7 and up[2] < 0.3 and forward[2] > -0.7:
-        vector = ", ".join(f"{number:.2f}" for number in up)
-        return [f"warning: the cameras' mean up direction is ({vector}), but +z should be up; rotate poses and points"]
-    return []
 
 
 def _same(first: Capture, second: Capture) -> bool:

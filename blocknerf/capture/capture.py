@@ -34,7 +34,7 @@ class Capture:
     World: right-handed, z up, meters if `is_metric`, else the capture's own unit.
 
     Raises:
-        CaptureError: there are no frames, two frames share a name or an image, or coordinates are too large.
+        CaptureError: there are no frames, or two frames share a name or an image.
     """
 
     image_dir: Path
@@ -74,13 +74,17 @@ class Capture:
             if path is not None:
                 check_relative(path)
         _check_geo_origin(self.geo_origin)
-        _check_precision(self)
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def cameras(self) -> Cameras:
-        """Return the cameras of all frames, in order, in single precision."""
+        """Return the cameras of all frames, in order, in single precision.
+
+        Raises:
+            CaptureError: single precision would round coordinates by more than 1/10,000 of the capture's extent.
+        """
+        _check_precision(self)
         lenses = [frame.intrinsics for frame in self.frames]
         return Cameras(
             camera_to_world=torch.tensor([frame.camera_to_world for frame in self.frames]),

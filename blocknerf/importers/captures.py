@@ -33,4 +33,4 @@ def _read_transforms(path: Path, options: ImportOptions, work: Path) -> Capture:
 
 
 CAPTURE = Importer(kind="a capture", recognizes=_is_capture, read=_read_capture)
-TRANSFORMS = Importer(kind="a transforms.json", recognizes=_is_transforms, read=_read_transforms)
+TRANSFORMS = Importer(kind="a transforms.json", recognizes=_is_transforms, read=_read_transforms, defines_axes=False)

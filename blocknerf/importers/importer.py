@@ -3,12 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from blocknerf.capture.capture import Capture
-
-UpAxis = Literal["auto", "x", "y", "z", "-x", "-y", "-z"]
-CameraAxes = Literal["auto", "opengl", "opencv"]
+from blocknerf.capture.examination import CameraAxes, UpAxis
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +14,10 @@ class ImportOptions:
 
     images: Path | None = None
     """Folder of the images, if the source does not say where they are."""
+    up: UpAxis = "auto"
+    """World axis that points up. auto decides from the cameras, and leaves worlds that the format defines."""
+    camera_axes: CameraAxes = "auto"
+    """Axes of the cameras in a transforms.json. auto decides from points and motion; the format has opengl."""
     importer: str | None = None
     """A Python function that imports the source, as module:function. It takes the path and returns a Capture."""
 
@@ -29,6 +30,8 @@ class Importer:
     """The source in a user's words, with an article: "a COLMAP model"."""
     recognizes: Callable[[Path], bool]
     """Whether a file or folder is of this kind; looks at names and the first bytes only, and imports nothing heavy."""
+    defines_axes: bool = True
+    """Whether the format's camera axes are beyond doubt; those of transforms.json are often another program's."""
     read: Callable[[Path, ImportOptions, Path], Capture]
     """Read the source. The third argument is a folder for files that the import makes, such as converted images or
     masks; the importer creates it when it needs it. Raises CaptureError."""

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
 from blocknerf.importers import captures
 from blocknerf.importers.importer import Importer, ImportOptions
@@ -26,5 +27,7 @@ def load_source(path: Path, options: ImportOptions = ImportOptions(), work: Path
         raise CaptureError(f"{path}: does not exist; give a transforms.json or its folder")
     for importer in IMPORTERS:
         if importer.recognizes(path):
-            return importer.read(path, options, work or path.parent / ".blocknerf")
+            capture = importer.read(path, options, work or path.parent / ".blocknerf")
+            axes = None if importer.defines_axes else options.camera_axes
+            return examine(capture, Conventions(up=options.up, camera_axes=axes))
     raise CaptureError(f"{path}: has neither transforms.json nor capture.json; write one, or give another folder")

@@ -1,6 +1,6 @@
 """Assign frames to blocks: which frames train a block, and why."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.examination import outlying_frames
 from blocknerf.capture.json_reader import JsonReader
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import check_format_version, format_json, read_json, write_atomic
@@ -67,7 +68,8 @@ def assign_frames(
     (0: none).
 
     Raises:
-        PlacementError: a frame is in no block (unless `allow_unassigned`), or a block has no training frames.
+        PlacementError: a frame is in no block (unless `allow_unassigned`, or its camera is far from all others), or a
+            block has no training frames.
     """
     check_test_every(test_every)
     geometry = capture_geometry(capture)
@@ -78,7 +80,7 @@ def assign_frames(
     else:
         inside, visible = _from_street(geometry, overlaps, inside, blocks)
     if not allow_unassigned:
-        _check_unassigned(geometry, (inside | visible).any(-1))
+        _check_unassigned(geometry, (inside | visible).any(-1), outlying_frames(capture))
     is_test = _test_frames(len(geometry), test_every)
     tracks = geometry.sorted_tracks()
     assignments = [_assignment(geometry, tracks, b, inside[:, i], visible[:, i], is_test) for i, b in enumerate(blocks)]
@@ -203,10 +205,12 @@ def _assignment(
     is_member = inside | visible
     candidates = set((is_member & ~is_test).nonzero()[:, 0].tolist())
     moving: set[int] = set()
+    # Cameras that stand close together and look far move little compared with their block.
+    min_motion = MIN_MOTION * min(block.radius, geometry.extent)
     for track in tracks:
         track_frames = [i for i in track if i in candidates]
         poses = geometry.cameras.camera_to_world[track_frames]
-        moving |= {track_frames[i] for i in moving_frames(poses, MIN_MOTION * block.radius)}
+        moving |= {track_frames[i] for i in moving_frames(poses, min_motion)}
     frames = tuple(sorted(moving))
     return FrameAssignment(
         block=block.name,
@@ -217,8 +221,10 @@ def _assignment(
     )
 
 
-def _check_unassigned(geometry: CaptureGeometry, is_assigned: Bool[Tensor, "frames"]) -> None:
-    unassigned = [geometry.names[i] for i in (~is_assigned).nonzero()[:, 0].tolist()]
+def _check_unassigned(
+    geometry: CaptureGeometry, is_assigned: Bool[Tensor, "frames"], outliers: Collection[int]
+) -> None:
+    unassigned = [geometry.names[i] for i in (~is_assigned).nonzero()[:, 0].tolist() if i not in outliers]
     if unassigned:
         raise PlacementError(
             f"{join_names('frame', unassigned)}: in no block; enlarge a block, add one, or leave frames out"

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Float, UInt8
 
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.examination import without_outliers
 from blocknerf.colormaps import BLOCK_COLORS
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
@@ -58,7 +59,7 @@ def draw_map(
     """Return the map, 1200 x 900; north (or the world's y) is up. `streets` are centerlines in world coordinates."""
     from PIL import Image, ImageDraw
 
-    geometry = capture_geometry(capture)
+    geometry = capture_geometry(without_outliers(capture))
     view = _view(geometry, blocks)
     canvas = Image.new("RGB", (SIZE[0] * OVERSAMPLING, SIZE[1] * OVERSAMPLING), PAPER)
     _draw_streets(ImageDraw.Draw(canvas), view, streets)

@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.examination import without_outliers
 from blocknerf.errors import PlacementError, one_of
 from blocknerf.partitioning import grid, route
 from blocknerf.partitioning.block import Block
@@ -22,8 +23,11 @@ from blocknerf.partitioning.ground_coverage import (
     look_at_points,
 )
 from blocknerf.partitioning.radius import check_count, check_radius
+from blocknerf.partitioning.view_distance import view_distance
 
 Placement = Literal["auto", "route", "grid"]
+FAR_VIEW = 3.0
+"""Cameras within this fraction of the scene's distance all see the same scene: it is one block, as far as they see."""
 PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
 
 
@@ -32,19 +36,23 @@ def place_blocks(
 ) -> list[Block]:
     """Return blocks that cover the capture, named b000, b001, ... along the route or over the grid.
 
-    `auto` returns one block for a capture of one object, a grid for an aerial capture, and blocks along the route
-    otherwise. A `file` lists the blocks (see `blocks_file.read_blocks`) and need not cover every frame; `assign_frames`
-    reports the frames it leaves out. By default the `radius` is derived from the capture.
+    `auto` returns one block for a capture of one object and for cameras that stand close together and look far, a
+    grid for an aerial capture, and blocks along the route otherwise. Cameras far from all others are left out of the
+    placement (`examination.outlying_frames`). A `file` lists the blocks (see `blocks_file.read_blocks`) and need not
+    cover every frame; `assign_frames` reports the frames it leaves out. By default the `radius` is derived from the
+    capture.
 
     Raises:
         PlacementError: the kind, the radius or the file is invalid, or a frame is in no block.
     """
     one_of(kind, PLACEMENTS, "placement: kind", PlacementError)
     check_radius(radius)
+    capture = without_outliers(capture)
     geometry = capture_geometry(capture)
     if file is not None:
         return read_blocks(file, radius=radius, height=_typical_height(geometry), geo_origin=capture.geo_origin)
-    blocks = _blocks(*_origins(geometry, kind, radius))
+    distance = view_distance(capture) if kind == "auto" and radius is None else None
+    blocks = _blocks(*_origins(geometry, kind, radius, distance))
     check_coverage(geometry, blocks)
     return blocks
 
@@ -88,12 +96,15 @@ def covered_frames(geometry: CaptureGeometry, blocks: Sequence[Block]) -> Bool[T
 
 
 def _origins(
-    geometry: CaptureGeometry, kind: Placement, radius: float | None
+    geometry: CaptureGeometry, kind: Placement, radius: float | None, distance: float | None
 ) -> tuple[Float[Tensor, "blocks 3"], float]:
     """Return the origins of the placement, and the radius."""
     target = common_look_at(geometry)
     if kind == "auto" and target is not None:
         return _around_target(geometry, target, radius)
+    if distance is not None and distance > FAR_VIEW * geometry.extent:
+        low, high = geometry.centers.amin(0), geometry.centers.amax(0)
+        return ((low + high) / 2)[None], distance
     if kind == "grid" or (kind == "auto" and geometry.is_aerial):
         return _on_grid(geometry, radius)
     paths = [path for _, path in route.split_tracks(geometry)]

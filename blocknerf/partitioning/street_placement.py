@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float
 from scipy.spatial import cKDTree
 
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.examination import without_outliers
 from blocknerf.errors import PlacementError
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
@@ -57,7 +58,7 @@ def place_on_streets(
         missing = "no geographic origin" if capture.geo_origin is None else "no metric scale"
         hint = "place blocks along the route, on a grid or from a file"
         raise PlacementError(f"streets: the capture has {missing}, so it cannot be located on a map; {hint}")
-    geometry = capture_geometry(capture)
+    geometry = capture_geometry(without_outliers(capture))
     network = read_streets(street_map, capture.geo_origin)
     layout = place_intersections(network, MAX_RADIUS * GRID_REFINEMENT[preset] if radius is None else radius)
     kept = _occupied(geometry, layout, street_map)

@@ -143,7 +143,7 @@ def test_other_paths_are_refused(tmp_path):
 @pytest.mark.parametrize(("up", "warned"), [(2, False), (1, True), (0, True)])
 def test_a_world_that_is_not_z_up_causes_a_warning(tmp_path, capsys, up, warned):
     ingest(write_photos(tmp_path / "photos", up=up), tmp_path / "run")
-    assert ("warning: the cameras' mean up direction is (" in capsys.readouterr().out) == warned
+    assert ("the world was rotated so that +z is up" in capsys.readouterr().out) == warned
 
 
 @pytest.fixture
