@@ -1,5 +1,7 @@
 """Errors for the user: each message says what is wrong, where, and what to do."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 _Choice = TypeVar("_Choice", bound=str)
@@ -58,3 +60,12 @@ def one_of(
         if value == choice:
             return choice
     raise error(f"{what} {value!r:.80} is none of {', '.join(choices)}; {remedy}")
+
+
+@contextmanager
+def error_context(where: str) -> Iterator[None]:
+    """Prefix the message of any `CaptureError` raised inside with `where`, unless it starts with it."""
+    try:
+        yield
+    except CaptureError as error:
+        raise CaptureError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None

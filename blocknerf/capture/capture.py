@@ -5,26 +5,25 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, UInt8
 
-from blocknerf.cameras import CameraModel, Cameras
-from blocknerf.capture.frame import Frame, Intrinsics, Split, check_path, check_relative, pose_from_flat
-from blocknerf.capture.json_reader import JsonReader, error_context
+from blocknerf.cameras import Cameras
+from blocknerf.capture.capture_record import CAPTURE_FORMAT, FILE, to_frame, to_intrinsics, to_sweep
+from blocknerf.capture.frame import Frame, Intrinsics, check_path, check_relative, pose_from_flat
 from blocknerf.capture.lidar import LidarSweep
 from blocknerf.capture.points import PointCloud, check_ply, read_ply
 from blocknerf.capture.source_transform import IDENTITY, SourceToWorld, transform_points
-from blocknerf.errors import CaptureError
-from blocknerf.files import check_format_version, read_json, write_atomic
+from blocknerf.errors import CaptureError, error_context
+from blocknerf.files import write_atomic
 from blocknerf.images import check_size, image_size, read_image, read_mask, read_mask_coverage
-from blocknerf.values import finite, format_value, one_case
+from blocknerf.values import finite, one_case
 
-CAPTURE_FORMAT = "blocknerf.capture/2"
-_HINT = "ingest the capture again"
 _METADATA = ("source", "is_metric", "geo_origin", "sparse_points", "lidar_points", "raw_poses", "notes")
+"""Fields that are in the file as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -238,87 +237,21 @@ def read_capture(path: Path | str) -> Capture:
         CaptureError: the file is missing, broken, of another format or newer; the message names file, key and fix.
     """
     path = Path(path)
-    data = read_json(path, "capture", CaptureError)
-    check_format_version(data.get("format"), CAPTURE_FORMAT, path, _HINT, CaptureError)
-    entry = JsonReader(data, str(path), remedy=_HINT)
-    entry.text("format")
-    lenses = [_read_lens(item) for item in entry.objects("intrinsics")]
-    frames = [_read_frame(item, lenses) for item in entry.objects("frames")]
-    folders = [entry.text("image_dir")]
-    folders += [entry.text(key) if entry.optional(key, added=True) else "" for key in ("mask_dir", "points_dir")]
-    metadata = _read_metadata(entry)
-    entry.reject_unknown()
+    record, transform = FILE.read(path), IDENTITY
+    lenses = [to_intrinsics(lens, f"{path}: intrinsics[{i}]") for i, lens in enumerate(record.intrinsics)]
+    frames = [to_frame(frame, lenses, f"{path}: frames[{i}]") for i, frame in enumerate(record.frames)]
+    if record.source_to_world is not None:
+        transform = pose_from_flat(record.source_to_world)
     with error_context(str(path)):
-        image_dir, mask_dir, points_dir = (_absolute(path, folder) for folder in folders)
-        assert image_dir is not None
-        return Capture(image_dir=image_dir, mask_dir=mask_dir, points_dir=points_dir, frames=tuple(frames), **metadata)
-
-
-def _read_metadata(entry: JsonReader) -> dict[str, Any]:
-    return {
-        "source": entry.text("source"),
-        "is_metric": entry.bool_("is_metric"),
-        "geo_origin": entry.vec3("geo_origin") if entry.optional("geo_origin") else None,
-        "sparse_points": entry.text("sparse_points") if entry.optional("sparse_points") else None,
-        "lidar_points": entry.text("lidar_points") if entry.optional("lidar_points") else None,
-        "lidar_sweeps": tuple(map(_read_sweep, entry.objects("lidar_sweeps")))
-        if entry.optional("lidar_sweeps", added=True)
-        else (),
-        "source_to_world": pose_from_flat(entry.numbers("source_to_world", 12))
-        if entry.optional("source_to_world", added=True)
-        else IDENTITY,
-        "raw_poses": entry.optional("raw_poses", added=True) and entry.bool_("raw_poses"),
-        "notes": entry.texts("notes") if entry.optional("notes", added=True) else (),
-    }
-
-
-def _read_lens(entry: JsonReader) -> Intrinsics:
-    model = entry.text("model")
-    if model not in CameraModel.__members__:
-        raise CaptureError(
-            f"{entry.location('model')} is {format_value(model)}; write one of {', '.join(CameraModel.__members__)}"
+        return Capture(
+            image_dir=_absolute(path, record.image_dir),
+            mask_dir=None if record.mask_dir is None else _absolute(path, record.mask_dir),
+            points_dir=None if record.points_dir is None else _absolute(path, record.points_dir),
+            frames=tuple(frames),
+            lidar_sweeps=tuple(map(to_sweep, record.lidar_sweeps)),
+            source_to_world=transform,
+            **{key: getattr(record, key) for key in _METADATA},
         )
-    k1, k2, p1, p2, k3, k4 = entry.numbers("distortion", 6)
-    parameters: dict[str, Any] = {key: entry.number(key) for key in ("fx", "fy", "cx", "cy")}
-    parameters |= {key: entry.int_(key) for key in ("width", "height")}
-    entry.reject_unknown()
-    with error_context(entry.where):
-        return Intrinsics(**parameters, model=CameraModel[model], distortion=(k1, k2, p1, p2, k3, k4))
-
-
-def _read_frame(entry: JsonReader, lenses: Sequence[Intrinsics]) -> Frame:
-    number = entry.int_("intrinsics")
-    if not 0 <= number < len(lenses):
-        raise CaptureError(f"{entry.location('intrinsics')} is {number}, out of range; there are {len(lenses)} cameras")
-    metadata: dict[str, Any] = {
-        **{key: entry.text(key) for key in ("name", "image", "segment", "camera")},
-        "mask": entry.text("mask") if entry.optional("mask") else None,
-        "sky_mask": entry.text("sky_mask") if entry.optional("sky_mask", added=True) else None,
-        **{key: entry.number(key) if entry.optional(key) else None for key in ("timestamp", "exposure")},
-        "gps": entry.vec3("gps") if entry.optional("gps") else None,
-        "grayscale": entry.bool_("grayscale"),
-        "split": _read_split(entry) if entry.optional("split", added=True) else None,
-    }
-    pose = pose_from_flat(entry.numbers("camera_to_world", 12))
-    entry.reject_unknown()
-    with error_context(entry.where):
-        return Frame(intrinsics=lenses[number], camera_to_world=pose, **metadata)
-
-
-def _read_split(entry: JsonReader) -> Split:
-    split = entry.text("split")
-    if split not in get_args(Split):
-        raise CaptureError(
-            f"{entry.location('split')} is {format_value(split)}; write one of {', '.join(get_args(Split))}"
-        )
-    return cast(Split, split)
-
-
-def _read_sweep(entry: JsonReader) -> LidarSweep:
-    path, timestamp, pose = entry.text("path"), entry.number("timestamp"), entry.numbers("sensor_to_world", 12)
-    entry.reject_unknown()
-    with error_context(entry.where):
-        return LidarSweep(path=path, timestamp=timestamp, sensor_to_world=pose_from_flat(pose))
 
 
 def _relative_to(file: Path | str, folder: Path | None) -> str | None:
@@ -327,9 +260,9 @@ def _relative_to(file: Path | str, folder: Path | None) -> str | None:
     return Path(os.path.relpath(folder.resolve(), Path(file).parent.resolve())).as_posix()
 
 
-def _absolute(file: Path, folder: str) -> Path | None:
+def _absolute(file: Path, folder: str) -> Path:
     check_path(folder)
-    return Path(os.path.normpath(file.parent.resolve() / folder)) if folder else None
+    return Path(os.path.normpath(file.parent.resolve() / folder))
 
 
 def _lens_data(lens: Intrinsics) -> dict[str, Any]:

@@ -6,16 +6,18 @@ Keys that do not describe the geometry of an image (`aabb_scale`, `applied_trans
 
 import math
 import re
+from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import overload
+
+import msgspec
 
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_relative, parse_pose, pose_from_flat
-from blocknerf.capture.json_reader import JsonReader, error_context
-from blocknerf.errors import CaptureError
-from blocknerf.files import read_json
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.images import image_size
+from blocknerf.json_file import JsonFile, Number, Vec3, Whole
 from blocknerf.values import one_case, positive
 
 _PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
@@ -24,6 +26,51 @@ _COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
 """Suffixes to try, in order, for an instant-ngp path without one."""
 _METER = re.compile(r"\s*(met(re|er)s?|m)\b", re.IGNORECASE)
+
+
+class _Lens(msgspec.Struct, frozen=True, kw_only=True):
+    """Keys that a file has once or per frame; null is the same as absent."""
+
+    camera_model: str | None = None
+    w: Whole | None = None
+    h: Whole | None = None
+    fl_x: Number | None = None
+    fl_y: Number | None = None
+    camera_angle_x: Number | None = None
+    camera_angle_y: Number | None = None
+    cx: Number | None = None
+    cy: Number | None = None
+    k1: Number | None = None
+    k2: Number | None = None
+    p1: Number | None = None
+    p2: Number | None = None
+    k3: Number | None = None
+    k4: Number | None = None
+
+
+class _FrameEntry(_Lens, frozen=True, kw_only=True):
+    file_path: str
+    pose: list[list[float]]
+    camera_id: str | int | None = None
+    sequence_id: str | int | None = None
+    mask_path: str | None = None
+    sky_mask_path: str | None = None
+    timestamp: Number | None = None
+    exposure: Number | None = None
+    exposure_time: Number | None = None
+    iso: Number | None = None
+    gps: Vec3 | None = None
+    grayscale: bool | None = None
+
+
+class _Transforms(_Lens, frozen=True, kw_only=True):
+    frames: list[_FrameEntry]
+    is_fisheye: bool | None = None
+    gps_origin_lat_lon_alt: Vec3 | None = None
+    ply_file_path: str | None = None
+    lidar_ply: str | None = None
+    unit: str | None = None
+    source: str | None = None
 
 
 def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Capture:
@@ -43,50 +90,69 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Cap
     """
     path = Path(path)
     path = path / "transforms.json" if path.is_dir() else path
-    top = JsonReader(read_json(path, "transforms", CaptureError), str(path))
-    entries = top.objects("frames")
-    if not entries:
+    top = _file(poses).read(path)
+    if not top.frames:
         raise CaptureError(f"{path}: frames is empty; give at least one posed image")
     image_dir = path.parent.resolve()
-    frames = [_read_frame(entry, top, image_dir, poses) for entry in entries]
-    geo_origin = top.vec3("gps_origin_lat_lon_alt") if top.optional("gps_origin_lat_lon_alt") else None
+    frames = [_frame(entry, top, image_dir, f"{path}: frames[{i}]", poses) for i, entry in enumerate(top.frames)]
     with error_context(str(path)):
         capture = Capture(
             image_dir=image_dir,
             frames=tuple(frames),
-            sparse_points=_relative(top, "ply_file_path") if top.optional("ply_file_path") else None,
-            lidar_points=_relative(top, "lidar_ply") if top.optional("lidar_ply") else None,
-            is_metric=bool(_METER.match(top.text("unit"))) if top.optional("unit") else geo_origin is not None,
-            geo_origin=geo_origin,
-            source=top.text("source") if top.optional("source") else path.name,
+            sparse_points=_relative(top.ply_file_path, f"{path}: ply_file_path"),
+            lidar_points=_relative(top.lidar_ply, f"{path}: lidar_ply"),
+            is_metric=bool(_METER.match(top.unit)) if top.unit is not None else top.gps_origin_lat_lon_alt is not None,
+            geo_origin=top.gps_origin_lat_lon_alt,
+            source=top.source if top.source is not None else path.name,
         )
     check_files(capture)
     return capture
 
 
-def _read_frame(entry: JsonReader, top: JsonReader, image_dir: Path, poses: str) -> Frame:
-    image = _with_suffix(_relative(entry, "file_path"), image_dir)
-    camera = entry.str_or_int("camera_id") if entry.optional("camera_id") else "0"
-    lens, pose = _read_lens(entry, top, image_dir / image), _opencv_pose(entry, poses)
-    metadata: dict[str, Any] = {
-        "mask": _relative(entry, "mask_path") if entry.optional("mask_path") else None,
-        "sky_mask": _relative(entry, "sky_mask_path") if entry.optional("sky_mask_path") else None,
-        "segment": entry.str_or_int("sequence_id") if entry.optional("sequence_id") else camera,
-        "timestamp": entry.number("timestamp") if entry.optional("timestamp") else None,
-        "exposure": _exposure(entry),
-        "gps": entry.vec3("gps") if entry.optional("gps") else None,
-        "grayscale": entry.bool_("grayscale") if entry.optional("grayscale") else False,
-    }
-    with error_context(entry.where):
-        return Frame(name=image, image=image, camera=camera, intrinsics=lens, camera_to_world=pose, **metadata)
+@cache
+def _file(poses: str) -> JsonFile[_Transforms]:
+    """Return the type of file whose poses have this key."""
+    pose = [("pose", list[list[float]])]
+    entry = msgspec.defstruct("Entry", pose, bases=(_FrameEntry,), rename={"pose": poses}, frozen=True, kw_only=True)
+    frames = [("frames", list[entry])]  # type: ignore[valid-type]
+    content = msgspec.defstruct("Transforms", frames, bases=(_Transforms,), frozen=True, kw_only=True)
+    return JsonFile(content=content, what="transforms", error=CaptureError)
 
 
-def _relative(entry: JsonReader, key: str) -> str:
+def _frame(entry: _FrameEntry, top: _Transforms, image_dir: Path, where: str, pose_key: str) -> Frame:
+    image = _with_suffix(_relative(entry.file_path, f"{where}.file_path"), image_dir)
+    camera = "0" if entry.camera_id is None else str(entry.camera_id)
+    pose = _opencv_pose(entry.pose, f"{where}.{pose_key}")
+    lens = _intrinsics(entry, top, image_dir / image, where)
+    with error_context(where):
+        return Frame(
+            name=image,
+            image=image,
+            mask=_relative(entry.mask_path, f"{where}.mask_path"),
+            sky_mask=_relative(entry.sky_mask_path, f"{where}.sky_mask_path"),
+            intrinsics=lens,
+            camera_to_world=pose,
+            segment=camera if entry.sequence_id is None else str(entry.sequence_id),
+            camera=camera,
+            timestamp=entry.timestamp,
+            exposure=_exposure(entry),
+            gps=entry.gps,
+            grayscale=bool(entry.grayscale),
+        )
+
+
+@overload
+def _relative(path: str, where: str) -> str: ...
+@overload
+def _relative(path: None, where: str) -> None: ...
+def _relative(path: str | None, where: str) -> str | None:
     """Return a normalized path inside the capture's folder: "./images/a.jpg" becomes "images/a.jpg"."""
-    text = entry.text(key).replace("\\", "/")
-    with error_context(entry.location(key)):
-        check_relative(text)
-    return str(PurePosixPath(text))
+    if path is None:
+        return None
+    path = path.replace("\\", "/")
+    with error_context(where):
+        check_relative(path)
+    return str(PurePosixPath(path))
 
 
 def _with_suffix(path: str, folder: Path) -> str:
@@ -96,87 +162,85 @@ def _with_suffix(path: str, folder: Path) -> str:
     return next((path + suffix for suffix in _SUFFIXES if (folder / (path + suffix)).is_file()), path)
 
 
-def _opencv_pose(entry: JsonReader, key: str) -> Pose:
+def _opencv_pose(matrix: list[list[float]], where: str) -> Pose:
     """Return the pose with OpenCV axes; the file uses OpenGL's (y up, z backward)."""
-    with error_context(entry.location(key)):
-        rows = parse_pose(entry.items(key))
+    with error_context(where):
+        rows = parse_pose(matrix)
     return pose_from_flat(
         [sign * number for row in rows for sign, number in zip((1.0, -1.0, -1.0, 1.0), row, strict=True)]
     )
 
 
-def _exposure(entry: JsonReader) -> float | None:
+def _exposure(entry: _FrameEntry) -> float | None:
     """Return the exposure (shutter time x gain), as given or from its parts."""
-    if entry.optional("exposure"):
-        return entry.number("exposure")
-    if entry.optional("exposure_time") and entry.optional("iso"):
-        return entry.number("exposure_time") * entry.number("iso")
-    return None
+    if entry.exposure is not None or entry.exposure_time is None or entry.iso is None:
+        return entry.exposure
+    return entry.exposure_time * entry.iso
 
 
-def _read_lens(entry: JsonReader, top: JsonReader, image: Path) -> Intrinsics:
+def _intrinsics(entry: _FrameEntry, top: _Transforms, image: Path, where: str) -> Intrinsics:
     """Return the intrinsics of the frame or of the file; size and principal point default to the image's."""
     width, height = _size(entry, top, image)
-    fx, fy = _focal(entry, top, width, height)
-    cx, cy = _number(entry, top, "cx", width / 2), _number(entry, top, "cy", height / 2)
+    fx, fy = _focal(entry, top, width, height, where)
     k1, k2, p1, p2, k3, k4 = (_number(entry, top, key, 0.0) for key in _COEFFICIENTS)
     coefficients = (k1, k2, p1, p2, k3, k4)
-    model = _model(entry if entry.optional("camera_model") else top, top, coefficients)
-    with error_context(entry.where):
-        return Intrinsics(width=width, height=height, fx=fx, fy=fy, cx=cx, cy=cy, model=model, distortion=coefficients)
+    with error_context(where):
+        return Intrinsics(
+            width=width,
+            height=height,
+            fx=fx,
+            fy=fy,
+            cx=_number(entry, top, "cx", width / 2),
+            cy=_number(entry, top, "cy", height / 2),
+            model=_model(entry, top, coefficients),
+            distortion=coefficients,
+        )
 
 
-def _size(entry: JsonReader, top: JsonReader, image: Path) -> tuple[int, int]:
+def _size(entry: _FrameEntry, top: _Transforms, image: Path) -> tuple[int, int]:
     for source in (entry, top):
-        if source.optional("w") and source.optional("h"):
-            return source.int_("w"), source.int_("h")
+        if source.w is not None and source.h is not None:
+            return int(source.w), int(source.h)
     return image_size(image)
 
 
-def _focal(entry: JsonReader, top: JsonReader, width: int, height: int) -> tuple[float, float]:
+def _focal(entry: _FrameEntry, top: _Transforms, width: int, height: int, where: str) -> tuple[float, float]:
     """Return focal lengths in pixels, given or from angles of view; a single one is used for both axes."""
     for source in (entry, top):
-        fx = _focal_along(source, "fl_x", "camera_angle_x", width)
-        fy = _focal_along(source, "fl_y", "camera_angle_y", height)
-        if fx is not None or fy is not None:
-            return (fx if fx is not None else fy), (fy if fy is not None else fx)  # type: ignore[return-value]
-    raise CaptureError(
-        f"{entry.location('fl_x')} is missing; give fl_x or camera_angle_x, per frame or for the whole file"
-    )
+        with error_context(where):
+            fx = _focal_along(source.fl_x, source.camera_angle_x, width, "x")
+            fy = _focal_along(source.fl_y, source.camera_angle_y, height, "y")
+        if fx is not None:
+            return fx, fx if fy is None else fy
+        if fy is not None:
+            return fy, fy
+    raise CaptureError(f"{where}.fl_x is missing; give fl_x or camera_angle_x, per frame or for the whole file")
 
 
-def _focal_along(source: JsonReader, focal: str, angle: str, size: int) -> float | None:
-    if source.optional(focal):
-        return source.number(focal)
-    if not source.optional(angle):
-        return None
-    radians = source.number(angle)
+def _focal_along(focal: float | None, radians: float | None, size: int, axis: str) -> float | None:
+    if focal is not None or radians is None:
+        return focal
     if positive(radians) is None or radians >= math.pi:
-        raise CaptureError(f"{source.location(angle)} is {radians:g}; give an angle of view in radians, below pi")
+        raise CaptureError(f"camera_angle_{axis} is {radians:g}; give an angle of view in radians, below pi")
     return size / 2 / math.tan(radians / 2)
 
 
-def _number(entry: JsonReader, top: JsonReader, key: str, default: float) -> float:
-    for source in (entry, top):
-        if source.optional(key):
-            return source.number(key)
-    return default
+def _number(entry: _FrameEntry, top: _Transforms, key: str, default: float) -> float:
+    return next((value for value in (getattr(entry, key), getattr(top, key)) if value is not None), default)
 
 
-def _model(source: JsonReader, top: JsonReader, coefficients: tuple[float, ...]) -> CameraModel:
+def _model(entry: _FrameEntry, top: _Transforms, coefficients: tuple[float, ...]) -> CameraModel:
     """Return the camera model; as in nerfstudio, every perspective model uses the coefficients present."""
-    default = "OPENCV_FISHEYE" if top.optional("is_fisheye") and top.bool_("is_fisheye") else "OPENCV"
-    name = source.text("camera_model").upper() if source.optional("camera_model") else default
+    default = "OPENCV_FISHEYE" if top.is_fisheye else "OPENCV"
+    name = (entry.camera_model or top.camera_model or default).upper()
     if name not in _PERSPECTIVE + _FISHEYE:
         known = ", ".join(_PERSPECTIVE + _FISHEYE)
-        raise CaptureError(
-            f"{source.location('camera_model')} is {one_case(name)}; undistort the images to one of {known}"
-        )
+        raise CaptureError(f"camera_model is {one_case(name)}; undistort the images to one of {known}")
     fisheye = name in _FISHEYE
     unused = {key: value for key, value in zip(_COEFFICIENTS, coefficients, strict=True) if value}
     for key in ("p1", "p2") if fisheye else ("k4",):
         if key in unused:
-            raise CaptureError(f"{source.location(key)} is not part of camera model {name}; undistort the images")
+            raise CaptureError(f"{key} is not part of camera model {name}; undistort the images")
     if fisheye:
         return CameraModel.FISHEYE
     return CameraModel.OPENCV if unused else CameraModel.PINHOLE

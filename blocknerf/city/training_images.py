@@ -5,11 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from blocknerf.capture.capture import Capture, check_files, read_capture, write_capture
-from blocknerf.capture.json_reader import error_context
 from blocknerf.capture.pose_averaging_file import read_pose_average
 from blocknerf.capture.pose_corrections import apply_corrections
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.errors import CaptureError, RunError
+from blocknerf.errors import CaptureError, RunError, error_context
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment
 from blocknerf.values import format_value

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
-from blocknerf.capture.capture import CAPTURE_FORMAT, Capture, check_files, read_capture
+from blocknerf.capture.capture import Capture, check_files, read_capture
+from blocknerf.capture.capture_record import CAPTURE_FORMAT
 from blocknerf.capture.transforms import read_transforms
 from blocknerf.errors import CaptureError
-from blocknerf.files import read_json
 from blocknerf.importers.importer import Importer, ImportOptions
+from blocknerf.json_file import read_format
 
 
 def _is_capture(path: Path) -> bool:
@@ -15,7 +16,7 @@ def _is_capture(path: Path) -> bool:
     if path.suffix != ".json":
         return False
     format_name = CAPTURE_FORMAT.split("/")[0]
-    return str(read_json(path, "capture", CaptureError).get("format", "")).startswith(format_name)
+    return read_format(path, "capture", CaptureError).startswith(format_name)
 
 
 def _is_transforms(path: Path) -> bool:
