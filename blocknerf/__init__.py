@@ -40,6 +40,7 @@ _NAMES = {
             "evaluate",
             "export",
             "ingest",
+            "inspect",
             "match",
             "partition",
             "render",

@@ -27,6 +27,7 @@ from pipelines.align import align as align
 from pipelines.evaluate import evaluate as evaluate
 from pipelines.export import export as export
 from pipelines.ingest import ingest as ingest
+from pipelines.inspect import inspect as inspect
 from pipelines.match import match as match
 from pipelines.partition import partition as partition
 from pipelines.render import render as render

@@ -13,13 +13,12 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.training_images import has_images, relocate
 from blocknerf.errors import RunError
 from blocknerf.images import check_image
-from blocknerf.importers.importer import ImportOptions
+from blocknerf.importers.importer import DEFAULT_OPTIONS, ImportOptions
 from blocknerf.importers.recognition import load_source
 from blocknerf.kernels.threads import available_cores
 from pipelines.console import log, progress, skip_if_exists
 
 OTHER_FOLDER_HINT = "choose another output folder"
-DEFAULT_OPTIONS = ImportOptions()
 DECODING_BYTES = 2 << 30
 """Memory for images that are decoded in parallel, at about eight bytes per pixel; one always fits."""
 

@@ -8,7 +8,7 @@ from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import check_format_version, format_json, read_json, write_atomic
-from blocknerf.importers.importer import ImportOptions
+from blocknerf.importers.importer import DEFAULT_OPTIONS, ImportOptions
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.locks import holder
 from blocknerf.options import check_whole
@@ -18,7 +18,7 @@ from blocknerf.values import finite, one_case
 from pipelines.align import align
 from pipelines.console import format_duration, log, stage
 from pipelines.evaluate import evaluate
-from pipelines.ingest import DEFAULT_OPTIONS, ingest
+from pipelines.ingest import ingest
 from pipelines.match import match
 from pipelines.partition import check_placement, partition
 from pipelines.render import render

@@ -35,3 +35,6 @@ class Importer:
     read: Callable[[Path, ImportOptions, Path], Capture]
     """Read the source. The third argument is a folder for files that the import makes, such as converted images or
     masks; the importer creates it when it needs it. Raises CaptureError."""
+
+
+DEFAULT_OPTIONS = ImportOptions()

@@ -6,13 +6,13 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
 from blocknerf.importers import captures
-from blocknerf.importers.importer import Importer, ImportOptions
+from blocknerf.importers.importer import DEFAULT_OPTIONS, Importer, ImportOptions
 
 IMPORTERS: tuple[Importer, ...] = (captures.CAPTURE, captures.TRANSFORMS)
 """All importers; the first that recognizes a source reads it."""
 
 
-def load_source(path: Path, options: ImportOptions = ImportOptions(), work: Path | None = None) -> Capture:  # noqa: B008
+def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path | None = None) -> Capture:
     """Return the capture in a file or folder of any supported kind.
 
     Args:
