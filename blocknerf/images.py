@@ -8,6 +8,7 @@ import warnings
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -48,7 +49,17 @@ def image_size(path: Path | str) -> tuple[int, int]:
         return image.size
 
 
-def check_image(path: Path | str, size: tuple[int, int] | None = None) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImageFacts:
+    """What the check of an image finds beside errors; only all images together tell whether it is a problem."""
+
+    orientation: int
+    """EXIF orientation; 1 is upright, 5 to 8 swap width and height."""
+    brightest: int | None
+    """Largest value of an image with more than 8 bits; None for others."""
+
+
+def check_image(path: Path | str, size: tuple[int, int] | None = None) -> ImageFacts:
     """Raise if `read_image` or `read_mask` would reject an image or mask; faster than reading it.
 
     All pixels are decoded. A JPEG is decoded at an eighth of its size, which still reads all its data.
@@ -58,8 +69,11 @@ def check_image(path: Path | str, size: tuple[int, int] | None = None) -> None:
     """
     with _open(path) as (image, stream):
         check_size(path, image.size, size)
-        image.draft("L", (image.width // 8, image.height // 8))
+        orientation = _orientation(image)
+        image.draft("L", (max(1, image.width // 8), max(1, image.height // 8)))
         _load(image, stream)
+        brightest = int(np.asarray(image).max()) if image.mode.startswith("I") else None
+        return ImageFacts(orientation=orientation, brightest=brightest)
 
 
 def read_image(
@@ -132,6 +146,13 @@ def check_size(path: Path | str, size: tuple[int, int], expected: tuple[int, int
     """Raise if the width and height of an image or mask differ from the expected ones; None accepts any."""
     if expected is not None and size != expected:
         sizes = f"{size[0]}x{size[1]} but its camera says {expected[0]}x{expected[1]}"
+        with _open(path) as (image, _):
+            orientation = _orientation(image)
+        if orientation > 1 and size == expected[::-1]:
+            raise CaptureError(
+                f"{path}: the image is stored as {size[0]}x{size[1]} and shown as {expected[0]}x{expected[1]} by its "
+                f"EXIF orientation {orientation}, which is ignored; rotate the pixels and remove the tag"
+            )
         raise CaptureError(f"{path}: the image is {sizes}; rescale the image or correct w, h and the focal length")
 
 
@@ -176,6 +197,7 @@ def to_float(image: UInt8[np.ndarray, "*shape"]) -> Float[Tensor, "*shape"]:
     return torch.from_numpy(np.ascontiguousarray(image)).float() / 255.0
 
 
+_ORIENTATION_TAG = 0x0112
 _OPEN_LOCK = threading.Lock()
 """Held while an image is opened, since warning filters and Pillow's size limit are global and changed meanwhile."""
 _MAGIC_BYTES = {
@@ -202,6 +224,8 @@ def _open(path: Path | str) -> Iterator[tuple[PillowImage, BinaryIO]]:
                     raise ValueError(f"{size >> 20:,} MiB; the limit is {MAX_FILE_BYTES >> 20:,} MiB")
                 image = _read_header(stream)
             _check_area(path, image.size)
+            if image.mode == "F":
+                raise CaptureError(f"{path}: the image has floating-point values; convert it to 8 or 16 bits")
             with _one_line_errors(path, "the image is broken"):
                 yield image, stream
     except FileNotFoundError:
@@ -255,6 +279,15 @@ def _check_area(path: Path | str, size: tuple[int, int]) -> None:
         raise CaptureError(
             f"{path}: the image is too large ({size[0]}x{size[1]}; {limit}); scale down images, w, h and intrinsics"
         )
+
+
+def _orientation(image: PillowImage) -> int:
+    """Return the EXIF orientation of an image; 1 without one, or if it is damaged."""
+    try:
+        orientation = image.getexif().get(_ORIENTATION_TAG, 1)
+    except Exception:  # Metadata of any kind may be damaged; the pixels are checked separately.
+        return 1
+    return orientation if orientation in range(1, 9) else 1
 
 
 def _load(image: PillowImage, stream: BinaryIO) -> None:

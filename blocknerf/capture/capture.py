@@ -191,8 +191,15 @@ def check_files(capture: Capture) -> None:
     Only the headers of images and point files are read.
 
     Raises:
-        CaptureError: names the first such file.
+        CaptureError: counts the missing images, or names the first file that cannot be used.
     """
+    missing = [frame.image for frame in capture.frames if not (capture.image_dir / frame.image).exists()]
+    if len(missing) > 1:
+        names = ", ".join(map(one_case, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        raise CaptureError(
+            f"{capture.image_dir}: {len(missing)} of {len(capture)} images do not exist: {names}; "
+            "restore them or remove their frames"
+        )
     for frame in capture.frames:
         for path in image_files(capture, frame):
             check_size(path, image_size(path), frame.intrinsics.size)

@@ -6,12 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from blocknerf.capture import read_capture, write_capture
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.training_images import capture_with_images
 from blocknerf.errors import CaptureError, RunError
-from blocknerf.images import write_image
+from blocknerf.images import ImageFacts, check_image, write_image
+from blocknerf.importers.importer import ImportOptions
 from blocknerf.importers.recognition import load_source
 from pipelines.ingest import ingest
 
@@ -110,7 +112,12 @@ def test_a_truncated_image_or_mask_is_refused(tmp_path, key):
 
 def test_images_are_decoded_once(tmp_path, monkeypatch):
     photos, run, checked = write_photos(tmp_path / "photos"), tmp_path / "run", []
-    monkeypatch.setattr("pipelines.ingest.check_image", lambda path, size: checked.append((path.name, size)))
+
+    def record(path: Path, size: tuple[int, int]) -> ImageFacts:
+        checked.append((path.name, size))
+        return check_image(path, size)
+
+    monkeypatch.setattr("pipelines.ingest.check_image", record)
     ingest(photos, run)
     assert sorted(checked) == [(f"{i}.png", (6, 4)) for i in range(3)]
     ingest(photos, run)
@@ -169,7 +176,7 @@ def test_the_images_of_a_moved_run_can_be_given(capture: Path, tmp_path: Path) -
     ingest(capture, tmp_path / "run")
     run, before = RunFolder(tmp_path / "run"), (tmp_path / "run" / "capture.json").read_bytes()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(CaptureError, match="does not exist"):
+    with pytest.raises(CaptureError, match="do not exist"):
         capture_with_images(run, tmp_path / "empty")
     assert run.capture.read_bytes() == before
     moved = capture.rename(tmp_path / "moved")
@@ -182,3 +189,69 @@ def test_other_images_are_still_another_run(capture: Path, tmp_path: Path) -> No
     copy = shutil.copytree(capture, tmp_path / "copy")
     with pytest.raises(RunError, match="contains another run"):
         ingest(copy, tmp_path / "run")
+
+
+def test_all_broken_images_are_counted_at_once(tmp_path):
+    photos = write_photos(tmp_path / "photos", frames=6)
+    for i in (1, 4):
+        (photos / f"{i}.png").write_bytes((photos / f"{i}.png").read_bytes()[:60])
+    with pytest.raises(CaptureError, match=r"2 of 6 frames have broken images: .*1\.png.*; .*4\.png.*--keep-going"):
+        ingest(photos, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_keep_going_leaves_broken_images_out_and_resumes(tmp_path, capsys):
+    photos = write_photos(tmp_path / "photos", frames=6)
+    (photos / "2.png").write_bytes((photos / "3.png").read_bytes()[:60])
+    options = ImportOptions(keep_going=True)
+    assert len(ingest(photos, tmp_path / "run", source=options)) == 5
+    assert "warning: 1 frame left out, first: " in capsys.readouterr().out
+    assert len(ingest(photos, tmp_path / "run", source=options)) == 5
+    assert capsys.readouterr().out.startswith("skipping: ")
+
+
+def test_missing_images_are_counted_at_once(tmp_path):
+    photos = write_photos(tmp_path / "photos", frames=6)
+    text = (photos / "transforms.json").read_text()
+    (photos / "transforms.json").write_text(text.replace('"fl_x"', '"w": 6, "h": 4, "fl_x"'))
+    for i in (1, 4, 5):
+        (photos / f"{i}.png").unlink()
+    with pytest.raises(CaptureError, match=r"photos: 3 of 6 images do not exist: 1\.png, 4\.png, 5\.png; restore them"):
+        ingest(photos, tmp_path / "run")
+
+
+def test_twelve_bits_in_images_of_sixteen_are_refused(tmp_path):
+    photos = write_photos(tmp_path / "photos")
+    for i in range(3):
+        Image.fromarray(np.full((4, 6), 4_000 + i, np.uint16)).save(photos / f"{i}.png")
+    with pytest.raises(CaptureError, match=r"hold values of 12 bits, at most 4,002; multiply them by 16"):
+        ingest(photos, tmp_path / "run")
+    Image.fromarray(np.full((4, 6), 40_000, np.uint16)).save(photos / "1.png")
+    assert len(ingest(photos, tmp_path / "run")) == 3, "a dark image of a sound capture"
+
+
+def test_floating_point_images_are_refused(tmp_path):
+    photos = write_photos(tmp_path / "photos")
+    (photos / "1.png").unlink()
+    Image.fromarray(np.full((4, 6), 0.5, np.float32)).save(photos / "1.png", format="TIFF")
+    with pytest.raises(CaptureError, match=r"1\.png: the image has floating-point values; convert it to 8 or 16 bits"):
+        ingest(photos, tmp_path / "run")
+
+
+def write_rotated(path: Path, size: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", size, "gray").save(path, format="JPEG", exif=exif)
+
+
+def test_an_exif_rotation_is_named_where_sizes_differ_and_warned_of_where_not(tmp_path, capsys):
+    photos = write_photos(tmp_path / "photos")
+    for i in range(3):
+        write_rotated(photos / f"{i}.png", (6, 4))
+    ingest(photos, tmp_path / "run")
+    assert "warning: 3 images with an EXIF rotation, which is ignored" in capsys.readouterr().out
+    write_rotated(photos / "1.png", (4, 6))
+    text = (photos / "transforms.json").read_text()
+    (photos / "transforms.json").write_text(text.replace('"fl_x"', '"w": 6, "h": 4, "fl_x"'))
+    with pytest.raises(CaptureError, match=r"stored as 4x6 and shown as 6x4 by its EXIF orientation 6"):
+        ingest(photos, tmp_path / "other")
