@@ -16,7 +16,7 @@ from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.hash_grid_mlp import HashGridMLP
 from blocknerf.fields.occupancy import REMEDY, load_occupancy
-from blocknerf.kernels.precision import STORAGE_DTYPE
+from blocknerf.kernels.devices import STORAGE_DTYPE
 from blocknerf.rendering.protocol import Field
 
 MIB = 1 << 20

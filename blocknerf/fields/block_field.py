@@ -15,8 +15,7 @@ from blocknerf.fields.spec import FieldSpec
 from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, unfit_grid
 from blocknerf.kernels.marching import FieldParams, march
-from blocknerf.kernels.radiance import ColorParams, radiance, unfit
-from blocknerf.kernels.radiance.activations import trunc_exp_density
+from blocknerf.kernels.radiance import ColorParams, radiance, trunc_exp_density, unfit
 from blocknerf.kernels.ray_encoding import DIRECTION_FEATURES, EXPOSURE_FEATURES, encode_directions, encode_ray_inputs
 from blocknerf.ray_spacing import RaySpacing
 

@@ -7,9 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from blocknerf.kernels.devices import STORAGE_DTYPE
 from blocknerf.kernels.hash_grid import GridSpec
 from blocknerf.kernels.mlp import mlp
-from blocknerf.kernels.precision import STORAGE_DTYPE
 from blocknerf.kernels.radiance import HashGridParams, grid_network
 
 HASH_INIT_SCALE = 1e-4
@@ -45,7 +45,7 @@ class HashGridMLP(nn.Module):
         super().__init__()
         self.grid = grid
         self.active_levels: float | Tensor | None = None
-        """Number of active grid levels, the last one partly; None for all (`hash_grid.level_gains`)."""
+        """Number of active grid levels, the last one partly; None for all (`hash_grid.level_weights`)."""
         self.half_table: Tensor | None = None
         """A half-precision copy of the table for GPU kernels; must be updated or set to None when the table changes."""
         self.table = nn.Parameter(

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Literal
 
 import torch
@@ -51,7 +51,7 @@ LIMITS: dict[tuple[str, str], str] = {
         for fast in ("numba", "triton")
     },
 }
-"""What a backend supports, if not everything. Operations pass to `choose` what exceeds it."""
+"""What a backend supports, if not everything. Operations pass what exceeds it to `find_implementation`."""
 
 DEVICE_BACKENDS = {"cpu": "numba", "cuda": "triton"}
 """The expected backend of each device type, for operations that have it."""
@@ -125,20 +125,32 @@ def choose(operation: str, backend: str, *tensors: torch.Tensor, unfit: Mapping[
     return fallback.backend
 
 
-def choose_for_gradient(operation: str, backend: str, *tensors: torch.Tensor, needs_gradient: bool) -> str:
-    """Like `choose`, for operations in `CONSTANT_INPUTS`. If these need a gradient, `auto` selects the reference.
+def find_implementation(
+    operation: str,
+    backend: str,
+    *tensors: torch.Tensor,
+    constants: Sequence[torch.Tensor] = (),
+    unfit: Mapping[str, str] = NO_LIMITS,
+) -> ModuleType:
+    """Return the module that runs this call: `BACKEND_impl` of the backend that `choose` returns for all tensors.
+
+    Every implementation has the functions of the operation's `api.py`, with the same arguments but `backend`.
+    `constants` are the operation's `CONSTANT_INPUTS`. If one of them needs a gradient, `auto` selects the reference.
 
     Raises:
-        BackendError: As `choose`, or the inputs need a gradient that the requested backend does not compute.
+        BackendError: As `choose`, or a constant needs a gradient that the requested backend does not compute.
     """
-    if needs_gradient and backend == "auto":
-        return choose(operation, "torch", *tensors)
-    beyond = (
-        dict.fromkeys(("numba", "triton"), f"{CONSTANT_INPUTS[operation]} that need a gradient")
-        if needs_gradient
-        else NO_LIMITS
-    )
-    return choose(operation, backend, *tensors, unfit=beyond)
+    if torch.is_grad_enabled() and any(tensor.requires_grad for tensor in constants):
+        if backend == "auto":
+            backend = "torch"
+        reason = f"{CONSTANT_INPUTS[operation]} that need a gradient"
+        unfit = {**unfit, **dict.fromkeys(("numba", "triton"), reason)}
+    return _load(operation, choose(operation, backend, *tensors, *constants, unfit=unfit))
+
+
+@cache
+def _load(operation: str, backend: str) -> ModuleType:
+    return importlib.import_module(f"blocknerf.kernels.{operation}.{backend}_impl")
 
 
 def explain(operation: str, device: torch.device | str, unfit: Mapping[str, str] = NO_LIMITS) -> Availability:

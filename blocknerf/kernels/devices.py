@@ -1,13 +1,34 @@
-"""Device selection: resolve and check the user's device before any work starts."""
+"""The user's device, resolved and checked before any work starts, and the precision of computations on a GPU.
+
+Mixed precision on a GPU:
+
+- Hash tables: a float32 master copy that Adam updates, and a half-precision copy that gathers read.
+- Activations between kernels, and operands of forward matrix products: half precision, with float32 sums.
+- Gradients: float32; operands of their matrix products are bfloat16, which has the range of float32. Nothing
+  underflows, so no loss scaling is needed. Hash table gradients are summed by float32 atomics on every GPU.
+- Density, transmittance, weights, distances and colors: float32. Half-precision values saturate instead of overflowing;
+  NaN stays NaN, so that training detects it.
+- Parameters, moments and files on disk: float32, so a checkpoint does not depend on the device it was trained on.
+"""
 
 import os
 
 import torch
 
 from blocknerf.errors import BackendError
+from blocknerf.kernels.backends import TRITON_INTERPRET
 
 Device = str
 """`auto`, `cpu`, `cuda`, or one of several GPUs as `cuda:1`. `auto` selects the GPU if there is one."""
+
+STORAGE_DTYPE = torch.float16
+"""Type of hash table copies and of activations between kernels."""
+HALF_MAX = 65504.0
+"""Largest finite `STORAGE_DTYPE`; activations are clamped to it."""
+MATMUL_DTYPE = torch.float32 if TRITON_INTERPRET else torch.bfloat16
+"""Operand type of backward matrix products. Triton's interpreter would read the bits of a bfloat16 as an integer."""
+FIXED_POINT = float(1 << 40)
+"""Scale of hash table gradients that are summed as integers, for a result that does not depend on order."""
 
 
 def resolve_device(device: Device = "auto") -> torch.device:
@@ -54,7 +75,7 @@ def _select_gpu(number: int) -> torch.device:
     """Make a GPU the current device, with the settings that results depend on."""
     torch.cuda.set_device(number)
     # PyTorch's own matrix products also transform cameras and poses: the ten bits of TF32 would move a ray by pixels.
-    # Networks run in kernels of this package, which choose their own precision (`kernels.precision`).
+    # Networks run in kernels of this package, which choose their own precision (see above).
     torch.set_float32_matmul_precision("highest")
     return torch.device("cuda", number)
 

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.radiance.activations import scale_gradient
+from blocknerf.kernels.radiance import scale_gradient
 from blocknerf.kernels.ray_samples import RaySamples
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
 from blocknerf.ray_spacing import RaySpacing

@@ -7,7 +7,7 @@ from torch import Tensor
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.hash_grid_mlp import HashGridMLP
 from blocknerf.kernels.adam import adam_step
-from blocknerf.kernels.precision import STORAGE_DTYPE
+from blocknerf.kernels.devices import STORAGE_DTYPE
 from blocknerf.training.schedule import StepSchedule
 
 BETAS = (0.9, 0.99)

@@ -22,9 +22,10 @@ from torch import Tensor  # noqa: E402
 
 from blocknerf.kernels.hash_grid import GridSpec, encode, level_weights  # noqa: E402
 from blocknerf.kernels.hash_grid.numba_impl import backward as grid_backward  # noqa: E402
-from blocknerf.kernels.mlp.buffer_layout import TILE, BufferLayout, buffer_layout  # noqa: E402
-from blocknerf.kernels.mlp.matmul import ROWS, aligned_empty, matmul  # noqa: E402
-from blocknerf.kernels.radiance import ColorParams, HashGridParams, layered_impl, radiance  # noqa: E402
+from blocknerf.kernels.mlp.numba_layers import TILE, BufferLayout, buffer_layout  # noqa: E402
+from blocknerf.kernels.mlp.numba_matmul import ROWS, matmul  # noqa: E402
+from blocknerf.kernels.numba_ops import aligned_empty  # noqa: E402
+from blocknerf.kernels.radiance import ColorParams, HashGridParams, radiance, torch_impl  # noqa: E402
 
 RAYS, SAMPLES, HIDDEN, FEATURES, REPEATS = 2048, 24, 32, 16, 15
 TABLES = (16, 17)
@@ -80,7 +81,7 @@ def variants(log2_hashmap_size: int) -> dict[str, Pass]:
         )
 
     return {
-        "separate": lambda: step(lambda: layered_impl.radiance(*inputs, HALF_EXTENT, fade, "numba")),
+        "separate": lambda: step(lambda: torch_impl.radiance(*inputs, HALF_EXTENT, fade, "numba")),
         "fused": lambda: step(lambda: radiance(*inputs, half_extent=HALF_EXTENT, gradient_scale=fade, backend="numba")),
         "grid": grid_alone,
         "products": products_alone,

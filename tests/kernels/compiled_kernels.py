@@ -8,7 +8,7 @@ from blocknerf.kernels.contraction import triton_impl as contraction
 from blocknerf.kernels.hash_grid import triton_impl as hash_grid
 from blocknerf.kernels.marching import triton_impl as marching
 from blocknerf.kernels.pdf_sampling import triton_impl as pdf_sampling
-from blocknerf.kernels.radiance import backward, forward
+from blocknerf.kernels.radiance import triton_kernels as radiance
 from blocknerf.kernels.radiance.triton_impl import GRID_REGISTERS, MAX_REGISTERS
 from blocknerf.kernels.ray_encoding import triton_impl as ray_encoding
 from blocknerf.kernels.ray_losses import triton_impl as ray_losses
@@ -116,7 +116,7 @@ KERNELS = (
     ),
     Kernel(
         name="radiance",
-        function=forward.forward,
+        function=radiance.forward,
         arguments=LAYERS | typed(floats="points footprints out", halves="features", fp32="scale"),
         constants=NETWORK | OUTPUT_WIDTHS | GRID | {"RAY_BIAS": True, "COLOR": True, "KEEP": True},
         stages=1,
@@ -124,7 +124,7 @@ KERNELS = (
     ),
     Kernel(
         name="color network backward",
-        function=backward.color_backward,
+        function=radiance.color_backward,
         arguments=COLOR_BACKWARD,
         constants=OUTPUT_WIDTHS | {"POOLED": True, "BLOCK_SIZE": 32},
         warps=2,
@@ -134,7 +134,7 @@ KERNELS = (
     ),
     Kernel(
         name="color network backward, more warps",
-        function=backward.color_backward,
+        function=radiance.color_backward,
         arguments=COLOR_BACKWARD,
         constants=OUTPUT_WIDTHS | {"POOLED": True, "BLOCK_SIZE": 32},
         stages=1,
@@ -143,7 +143,7 @@ KERNELS = (
     ),
     Kernel(
         name="wide color network backward",
-        function=backward.color_backward,
+        function=radiance.color_backward,
         arguments=COLOR_BACKWARD,
         constants=OUTPUT_WIDTHS | {"COLOR_HIDDEN": 64, "POOLED": True, "BLOCK_SIZE": 32},
         warps=8,
@@ -152,7 +152,7 @@ KERNELS = (
     ),
     Kernel(
         name="grid network backward",
-        function=backward.grid_backward,
+        function=radiance.grid_backward,
         arguments=GRID_BACKWARD,
         constants=NETWORK | OUTPUT_WIDTHS | WITH_COLOR,
         stages=1,
@@ -161,7 +161,7 @@ KERNELS = (
     ),
     Kernel(
         name="grid network backward, more registers",
-        function=backward.grid_backward,
+        function=radiance.grid_backward,
         arguments=GRID_BACKWARD,
         constants=NETWORK | OUTPUT_WIDTHS | WITH_COLOR,
         stages=1,
@@ -170,7 +170,7 @@ KERNELS = (
     ),
     Kernel(
         name="wide grid network backward",
-        function=backward.grid_backward,
+        function=radiance.grid_backward,
         arguments=GRID_BACKWARD,
         constants=NETWORK | OUTPUT_WIDTHS | WITH_COLOR | {"HIDDEN": 64, "PADDED_HIDDEN": 64, "COLOR_HIDDEN": 64},
         warps=8,
@@ -180,7 +180,7 @@ KERNELS = (
     ),
     Kernel(
         name="visibility network backward",
-        function=backward.grid_backward,
+        function=radiance.grid_backward,
         arguments=GRID_BACKWARD,
         constants=SMALL
         | {"OUTPUTS": 1, "PADDED_OUT": 16, "COLOR_HIDDEN": 16}

@@ -1,5 +1,7 @@
 """Backend selection: the fastest usable backend, with the reason; a requested backend is never replaced."""
 
+import importlib
+import inspect
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -120,6 +122,28 @@ def test_availability_reports_limits() -> None:
     assert {key: limits for key, limits in reported.items() if limits} == {
         key: limits for key, limits in LIMITS.items() if key[1] in OPERATIONS[key[0]]
     }
+
+
+@pytest.mark.parametrize(
+    ("backend", "operation"),
+    [
+        triton_param(operation) if backend == "triton" else (backend, operation)
+        for operation, names in OPERATIONS.items()
+        for backend in names
+    ],
+)
+def test_implementations_take_the_arguments_of_their_operation(backend: str, operation: str) -> None:
+    package = importlib.import_module(f"blocknerf.kernels.{operation}")
+    implementation = importlib.import_module(f"blocknerf.kernels.{operation}.{backend}_impl")
+    names = [name for name in package.__all__ if "backend" in parameters(getattr(package, name))]
+    assert names
+    for name in names:
+        given, expected = (parameters(getattr(module, name)) for module in (implementation, package))
+        assert [word for word in given if word != "backend"] == [word for word in expected if word != "backend"]
+
+
+def parameters(function: object) -> list[str]:
+    return list(inspect.signature(function).parameters) if inspect.isfunction(function) else []
 
 
 def run_ray_samples(backend: str) -> torch.Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.radiance.activations import scale_gradient
+from blocknerf.kernels.radiance import scale_gradient
 from blocknerf.rendering.protocol import Field
 from blocknerf.rendering.rays import render_rays
 

@@ -1,10 +1,9 @@
-"""One Adam step over one tensor: input checks and backend choice."""
+"""One Adam step over one tensor."""
 
 from jaxtyping import Float, Float16
 from torch import Tensor
 
-from blocknerf.kernels.adam import torch_impl
-from blocknerf.kernels.backends import Backend, choose
+from blocknerf.kernels.backends import Backend, find_implementation
 
 
 def adam_step(
@@ -36,17 +35,8 @@ def adam_step(
     """
     tensors = (parameter.detach(), gradient, exp_avg, exp_avg_sq)
     _check(tensors if half_copy is None else (*tensors, half_copy), step, lr)
-    backend_name = choose("adam", backend, *tensors)
-    implementation = torch_impl.adam_step
-    if backend_name == "triton":
-        from blocknerf.kernels.adam import triton_impl
-
-        implementation = triton_impl.adam_step
-    elif backend_name == "numba":
-        from blocknerf.kernels.adam import numba_impl
-
-        implementation = numba_impl.adam_step
-    implementation(*tensors, step, lr, betas, epsilon, half_copy)
+    implementation = find_implementation("adam", backend, *tensors)
+    implementation.adam_step(*tensors, step, lr, betas, epsilon, half_copy)
 
 
 def _check(tensors: tuple[Tensor, ...], step: int | Tensor, lr: float | Tensor) -> None:

@@ -7,7 +7,7 @@ from jaxtyping import Float, Float16
 from numba import njit, prange
 from torch import Tensor
 
-from blocknerf.kernels.precision import HALF_MAX
+from blocknerf.kernels.devices import HALF_MAX
 from blocknerf.kernels.threads import apply_numba_threads
 
 BLOCK_SIZE = 64

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float16
 from torch import Tensor
 
-from blocknerf.kernels.precision import HALF_MAX
+from blocknerf.kernels.devices import HALF_MAX
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import triton.language as tl
 from jaxtyping import Float, Float16
 from torch import Tensor
 
-from blocknerf.kernels.precision import HALF_MAX
+from blocknerf.kernels.devices import HALF_MAX
 from blocknerf.kernels.triton_ops import clamp_nan, one_minus_exp_neg
 
 GROUPS = 256

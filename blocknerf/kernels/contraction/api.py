@@ -1,11 +1,9 @@
-"""Contraction into the unit cube: backend choice."""
+"""Contraction into the unit cube."""
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.backends import Backend, choose_for_gradient
-from blocknerf.kernels.contraction import torch_impl
+from blocknerf.kernels.backends import Backend, find_implementation
 
 
 def contract_to_unit_cube(
@@ -24,14 +22,5 @@ def contract_to_unit_cube(
     Raises:
         BackendError: The requested backend cannot be used here.
     """
-    footprints_need_grad = torch.is_grad_enabled() and footprints.requires_grad
-    backend_name = choose_for_gradient("contraction", backend, points, footprints, needs_gradient=footprints_need_grad)
-    if backend_name == "triton":
-        from blocknerf.kernels.contraction import triton_impl
-
-        return triton_impl.contract_to_unit_cube(points, footprints, origin, half_extent)
-    if backend_name == "numba":
-        from blocknerf.kernels.contraction import numba_impl
-
-        return numba_impl.contract_to_unit_cube(points, footprints, origin, half_extent)
-    return torch_impl.contract_to_unit_cube(points, footprints, origin, half_extent)
+    implementation = find_implementation("contraction", backend, points, constants=(footprints,))
+    return implementation.contract_to_unit_cube(points, footprints, origin, half_extent)

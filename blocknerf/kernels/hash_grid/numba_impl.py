@@ -10,7 +10,7 @@ from typing import Any, no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float16
 from numba import njit, prange
 from torch import Tensor
 
@@ -27,7 +27,7 @@ from blocknerf.kernels.hash_grid.numba_corners import (
     locate_corners,
     scatter_add,
 )
-from blocknerf.kernels.hash_grid.spec import GridSpec
+from blocknerf.kernels.hash_grid.spec import GridSpec, level_weights
 from blocknerf.kernels.threads import apply_numba_threads
 from blocknerf.numba_config import FASTMATH
 
@@ -45,11 +45,14 @@ def encode(
     table: Float[Tensor, "entries features"],
     spec: GridSpec,
     footprints: Float[Tensor, "points"] | None,
-    gains: tuple[float, ...],
+    active_levels: float | Tensor | None,
+    half: Float16[Tensor, "entries features"] | None,
 ) -> Float[Tensor, "points encoded"]:
     """Numba version of `torch_impl.encode`."""
     footprints = points.new_empty(0) if footprints is None else footprints.contiguous()
-    return _Encode.apply(points.contiguous(), table.contiguous(), footprints, spec, gains)
+    return _Encode.apply(
+        points.contiguous(), table.contiguous(), footprints, spec, level_weights(spec.num_levels, active_levels)
+    )
 
 
 class _Encode(torch.autograd.Function):

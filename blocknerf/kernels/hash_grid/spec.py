@@ -1,9 +1,12 @@
-"""The shape of a multiresolution hash grid and the layout of its table."""
+"""The shape of a multiresolution hash grid, the layout of its table and the weights of its levels."""
 
 import math
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,3 +75,46 @@ class GridSpec:
     def output_dim(self) -> int:
         """Size of an encoded point: the features of level 0, of level 1, and so on."""
         return self.num_levels * self.features_per_level
+
+
+def unfit_grid(spec: GridSpec) -> dict[str, str]:
+    """Return what exceeds a backend's `backends.LIMITS`, by backend."""
+    supported = {"triton": (2, 4), "tcnn": (1, 2, 4, 8)}
+    return {
+        name: f"{spec.features_per_level} features per entry"
+        for name in supported
+        if spec.features_per_level not in supported[name]
+    }
+
+
+def check_table(table: Tensor, spec: GridSpec) -> None:
+    """Check the shape of a table.
+
+    Raises:
+        ValueError: The table does not have the shape of the spec.
+    """
+    if table.shape != (spec.num_entries, spec.features_per_level):
+        expected = spec.num_entries, spec.features_per_level
+        raise ValueError(f"hash grid: table is {tuple(table.shape)}, but the spec needs {expected}")
+
+
+def level_weights(levels: int, active_levels: float | Tensor | None) -> tuple[float, ...]:
+    """Return the weight of each level if `active_levels` are on, the last one partly (BARF, Lin et al. 2021, eq. 14).
+
+    >>> level_weights(3, 1.5)
+    (1.0, 0.5, 0.0)
+    """
+    if active_levels is None:
+        return (1.0,) * levels
+    fractions = (min(max(float(active_levels) - level, 0.0), 1.0) for level in range(levels))
+    return tuple(round(0.5 - 0.5 * math.cos(math.pi * fraction), 12) for fraction in fractions)
+
+
+def level_weights_on_device(
+    spec: GridSpec, active_levels: float | Tensor | None, like: Tensor
+) -> Float[Tensor, "levels"] | None:
+    """Return `level_weights` on the device of `like`, without synchronizing; None if all are one."""
+    if active_levels is None:
+        return None
+    levels = torch.arange(spec.num_levels, device=like.device, dtype=torch.float32)
+    return 0.5 - 0.5 * torch.cos(torch.pi * (active_levels - levels).clamp(0.0, 1.0))

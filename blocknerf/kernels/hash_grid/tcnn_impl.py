@@ -8,10 +8,10 @@ from functools import cache
 from typing import Any
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float16
 from torch import Tensor
 
-from blocknerf.kernels.hash_grid.spec import GridSpec
+from blocknerf.kernels.hash_grid.spec import GridSpec, level_weights_on_device
 from blocknerf.kernels.hash_grid.torch_impl import antialiasing
 
 
@@ -20,9 +20,11 @@ def encode(
     table: Float[Tensor, "entries features"],
     spec: GridSpec,
     footprints: Float[Tensor, "points"] | None,
-    gains: Float[Tensor, "levels"] | None,
+    active_levels: float | Tensor | None,
+    half: Float16[Tensor, "entries features"] | None,
 ) -> Float[Tensor, "points encoded"]:
     """tiny-cuda-nn version of `torch_impl.encode`, in half precision."""
+    gains = level_weights_on_device(spec, active_levels, table)
     encoding = _encoding(spec, points.device)
     encoded = torch.func.functional_call(encoding, {"params": table.reshape(-1)}, (points.clamp(0.0, 1.0),))
     levels = encoded.float().view(len(points), spec.num_levels, spec.features_per_level)

@@ -1,10 +1,10 @@
 """Hash grid in plain PyTorch, for any device and floating type. Tests hold the other backends to it."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float, Float16, Int
 from torch import Tensor
 
-from blocknerf.kernels.hash_grid.spec import GridSpec
+from blocknerf.kernels.hash_grid.spec import GridSpec, level_weights
 
 PRIMES = (1, 2654435761, 805459861)
 """Factors of the spatial hash (tiny-cuda-nn's `coherent_prime_hash`)."""
@@ -15,9 +15,11 @@ def encode(
     table: Float[Tensor, "entries features"],
     spec: GridSpec,
     footprints: Float[Tensor, "points"] | None,
-    gains: tuple[float, ...],
+    active_levels: float | Tensor | None,
+    half: Float16[Tensor, "entries features"] | None,
 ) -> Float[Tensor, "points encoded"]:
     """Return each level's interpolated features, times the level's gain and the sample's anti-aliasing weight."""
+    gains = level_weights(spec.num_levels, active_levels)
     corners = torch.tensor([[c & 1, c >> 1 & 1, c >> 2] for c in range(8)], device=points.device)
     levels = []
     for level, scale in enumerate(spec.scales):

@@ -16,7 +16,8 @@ from jaxtyping import Float, Float16
 from torch import Tensor
 
 from blocknerf.kernels.backends import TRITON_INTERPRET
-from blocknerf.kernels.hash_grid.spec import GridSpec
+from blocknerf.kernels.devices import FIXED_POINT, STORAGE_DTYPE
+from blocknerf.kernels.hash_grid.spec import GridSpec, level_weights_on_device
 from blocknerf.kernels.hash_grid.triton_cells import (
     antialias_weight,
     as_words,
@@ -30,7 +31,6 @@ from blocknerf.kernels.hash_grid.triton_cells import (
     load_points,
     table_index,
 )
-from blocknerf.kernels.precision import FIXED_POINT, STORAGE_DTYPE
 from blocknerf.kernels.triton_ops import capability
 
 BLOCK_SIZE = 1024 if TRITON_INTERPRET else 128
@@ -46,10 +46,11 @@ def encode(
     table: Float[Tensor, "entries features"],
     spec: GridSpec,
     footprints: Float[Tensor, "points"] | None,
-    gains: Float[Tensor, "levels"] | None,
-    half: Float16[Tensor, "entries features"] | None = None,
+    active_levels: float | Tensor | None,
+    half: Float16[Tensor, "entries features"] | None,
 ) -> Float[Tensor, "points encoded"]:
     """Triton version of `torch_impl.encode`, from the table rounded to half precision, or its copy `half`."""
+    gains = level_weights_on_device(spec, active_levels, table)
     return _Encode.apply(points.contiguous(), table, footprints, gains, half, spec)
 
 

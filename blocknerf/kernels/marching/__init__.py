@@ -1,6 +1,5 @@
 """Ray marching through a block's networks, for rendering."""
 
-from blocknerf.kernels.marching.api import march
-from blocknerf.kernels.marching.params import FieldParams
+from blocknerf.kernels.marching.api import MIN_TRANSMITTANCE, FieldParams, march
 
-__all__ = ["FieldParams", "march"]
+__all__ = ["MIN_TRANSMITTANCE", "FieldParams", "march"]

@@ -1,13 +1,35 @@
-"""Ray marching through a block's networks: backend choice."""
+"""Ray marching through a block's networks, and the parameters of a block for it."""
 
-from jaxtyping import Float
+from dataclasses import dataclass
+
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.backends import Backend, choose
-from blocknerf.kernels.marching import torch_impl
-from blocknerf.kernels.marching.params import FieldParams
-from blocknerf.kernels.radiance import unfit
+from blocknerf.kernels.backends import Backend, find_implementation
+from blocknerf.kernels.radiance import ColorParams, HashGridParams, unfit
+from blocknerf.ray_spacing import RaySpacing
+
+MIN_TRANSMITTANCE = 1.0 / 256.0
+"""Transmittance, or fraction of a weight, that is too small to see: one step of an 8-bit image."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FieldParams:
+    """The networks of a block, its position and its ray sampling; lengths are in world units."""
+
+    proposal: HashGridParams
+    """Outputs the density logit that places samples."""
+    field: HashGridParams
+    """Outputs features; the first is the density logit."""
+    color: ColorParams
+    origin: tuple[float, float, float]
+    half_extent: float
+    spacing: RaySpacing
+    proposal_samples: int
+    samples: int
+    occupancy: Bool[Tensor, "side side side"] | None
+    """Which cells of the contracted cube are not empty; None if unknown."""
 
 
 def march(
@@ -27,15 +49,5 @@ def march(
         BackendError: The requested backend cannot be used here.
     """
     tensors = (rays.origins, rays.directions, rays.pixel_radii, ray_bias, sky, network.field.table)
-    backend_name = choose(
-        "marching", backend, *tensors, unfit=unfit(network.proposal) | unfit(network.field, network.color)
-    )
-    if backend_name == "triton":
-        from blocknerf.kernels.marching import triton_impl
-
-        return triton_impl.march(network, rays, ray_bias, sky)
-    if backend_name == "numba":
-        from blocknerf.kernels.marching import numba_impl
-
-        return numba_impl.march(network, rays, ray_bias, sky)
-    return torch_impl.march(network, rays, ray_bias, sky)
+    limits = unfit(network.proposal) | unfit(network.field, network.color)
+    return find_implementation("marching", backend, *tensors, unfit=limits).march(network, rays, ray_bias, sky)

@@ -15,21 +15,25 @@ from torch import Tensor
 from blocknerf.cameras import RayBundle
 from blocknerf.kernels.hash_grid import level_weights
 from blocknerf.kernels.hash_grid.numba_impl import level_params
-from blocknerf.kernels.marching.evaluation import evaluate, optical_thickness, shade_samples
-from blocknerf.kernels.marching.params import FieldParams
-from blocknerf.kernels.marching.ray_simd import (
+from blocknerf.kernels.marching.api import FieldParams
+from blocknerf.kernels.marching.numba_tile import (
     RAYS,
     TRANSMITTANCE,
+    WAVE,
     accumulate_ray,
     accumulate_weight,
+    allocate,
     compact_samples,
     edges_to_t,
+    evaluate,
     init_rays,
+    optical_thickness,
+    shade_samples,
+    view_workspace,
+    workspace_layout,
     write_rays,
 )
-from blocknerf.kernels.marching.workspace import WAVE, allocate, view_workspace, workspace_layout
-from blocknerf.kernels.mlp.buffer_layout import PADDED_OUT, BufferLayout, buffer_layout
-from blocknerf.kernels.mlp.tile import INDEX_ZERO
+from blocknerf.kernels.mlp.numba_layers import INDEX_ZERO, PADDED_OUT, BufferLayout, buffer_layout
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING
 from blocknerf.kernels.pdf_sampling.numba_impl import sample_ray
 from blocknerf.kernels.radiance import HashGridParams

@@ -9,13 +9,14 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.kernels.contraction import torch_impl as contraction
-from blocknerf.kernels.hash_grid import level_weights
-from blocknerf.kernels.hash_grid import torch_impl as hash_grid
-from blocknerf.kernels.marching.params import MIN_TRANSMITTANCE, FieldParams
+from blocknerf.kernels.marching.api import MIN_TRANSMITTANCE, FieldParams
 from blocknerf.kernels.mlp import torch_impl as layers
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING
 from blocknerf.kernels.pdf_sampling import torch_impl as pdf_sampling
-from blocknerf.kernels.radiance import DENSITY_LIMIT, DENSITY_SHIFT, HashGridParams
+from blocknerf.kernels.radiance import HashGridParams, trunc_exp_density
+from blocknerf.kernels.radiance import torch_impl as radiance
+from blocknerf.kernels.ray_samples import torch_impl as ray_samples
+from blocknerf.kernels.volume_rendering import torch_impl as volume_rendering
 
 
 def march(
@@ -44,33 +45,29 @@ def _evaluate(
     network: FieldParams, params: HashGridParams, rays: RayBundle, edges: Float[Tensor, "rays edges"]
 ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples"], Float[Tensor, "rays samples features"]]:
     """Return weights of the samples between edges, their distances, and the network's outputs there."""
-    t_edges = network.spacing.s_to_t(edges)
-    t_mids = 0.5 * (t_edges[:, 1:] + t_edges[:, :-1])
-    points = rays.origins[:, None] + t_mids[..., None] * rays.directions[:, None]
+    t_edges, t_mids, points, radii = ray_samples.make_ray_samples(edges, rays, network.spacing)
     # Levels fade by standard deviation; that of a disc is half its radius.
-    stds = 0.5 * t_mids * rays.pixel_radii[:, None]
     cube, std = contraction.contract_to_unit_cube(
-        points.flatten(0, 1), stds.flatten(), network.origin, network.half_extent
+        points.flatten(0, 1), 0.5 * radii.flatten(), network.origin, network.half_extent
     )
-    encoded = hash_grid.encode(
-        cube, params.table, params.grid, std, level_weights(params.grid.num_levels, params.active_levels)
-    )
-    features = layers.mlp(encoded, params.weights, params.biases, None).unflatten(0, t_mids.shape)
-    density = torch.exp((features[..., 0] - DENSITY_SHIFT).clamp(max=DENSITY_LIMIT)) / network.half_extent
+    features = radiance.grid_network(params, cube, std, None, "torch").unflatten(0, t_mids.shape)
+    density = trunc_exp_density(features[..., 0], network.half_extent)
     if network.occupancy is not None:
         side = network.occupancy.shape[0]
         x, y, z = (cube * side).long().clamp(0, side - 1).unbind(-1)
         density = density * network.occupancy[x, y, z].view(t_mids.shape)
-    return early_stop_weights(density * t_edges.diff(dim=-1)), t_mids, features
+    return early_stop_weights(density, t_edges), t_mids, features
 
 
-def early_stop_weights(thickness: Float[Tensor, "rays samples"]) -> Float[Tensor, "rays samples"]:
-    """Return weights from optical thickness. The first sample with too little transmittance absorbs all of it.
+def early_stop_weights(
+    density: Float[Tensor, "rays samples"], distances: Float[Tensor, "rays edges"]
+) -> Float[Tensor, "rays samples"]:
+    """Return weights of samples. The first sample with too little transmittance absorbs all of it.
 
-    >>> early_stop_weights(torch.tensor([[0.0, 9.0, 0.0, 9.0]]))
+    >>> early_stop_weights(torch.tensor([[0.0, 9.0, 0.0, 9.0]]), torch.arange(5.0)[None])
     tensor([[0.0000e+00, 9.9988e-01, 1.2341e-04, 0.0000e+00]])
     """
-    transmittance = torch.exp(-(torch.cumsum(thickness, -1) - thickness))
+    weights, transmittance = volume_rendering.weights_from_density(density, distances)
     below_min = transmittance < MIN_TRANSMITTANCE
     last = below_min & (torch.cumsum(below_min, -1) == 1)
-    return torch.where(below_min, transmittance * last, transmittance * -torch.expm1(-thickness))
+    return torch.where(below_min, transmittance * last, weights)

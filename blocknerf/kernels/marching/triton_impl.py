@@ -14,16 +14,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.kernels.devices import STORAGE_DTYPE
 from blocknerf.kernels.hash_grid import level_weights_on_device
 from blocknerf.kernels.hash_grid.triton_cells import as_words, level_params
 from blocknerf.kernels.hash_grid.triton_impl import to_half
-from blocknerf.kernels.marching.params import MIN_TRANSMITTANCE, FieldParams
+from blocknerf.kernels.marching.api import MIN_TRANSMITTANCE, FieldParams
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING
 from blocknerf.kernels.pdf_sampling.triton_impl import sample_pdf
-from blocknerf.kernels.precision import STORAGE_DTYPE
 from blocknerf.kernels.radiance import HashGridParams
-from blocknerf.kernels.radiance.forward import trunc_exp_density
-from blocknerf.kernels.radiance.triton_tiles import (
+from blocknerf.kernels.radiance.triton_kernels import (
     activate,
     encode_tile,
     extract_column,
@@ -32,6 +31,7 @@ from blocknerf.kernels.radiance.triton_tiles import (
     load_tile,
     load_transposed,
     to_half_saturating,
+    trunc_exp_density,
 )
 from blocknerf.kernels.ray_samples.triton_impl import s_to_t
 from blocknerf.kernels.triton_ops import max_nan, num_programs, padded_width

@@ -1,12 +1,11 @@
-"""A small MLP over many points: input checks and backend choice."""
+"""A small MLP over many points."""
 
 from collections.abc import Sequence
 
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.backends import Backend, choose
-from blocknerf.kernels.mlp import torch_impl
+from blocknerf.kernels.backends import Backend, find_implementation
 
 
 def mlp(
@@ -28,11 +27,7 @@ def mlp(
     """
     check_shapes(len(inputs), inputs.shape[1], weights, biases, ray_bias)
     tensors = (inputs, *weights, *biases) if ray_bias is None else (inputs, *weights, *biases, ray_bias)
-    if choose("mlp", backend, *tensors) == "numba":
-        from blocknerf.kernels.mlp import numba_impl
-
-        return numba_impl.mlp(inputs, weights, biases, ray_bias)
-    return torch_impl.mlp(inputs, weights, biases, ray_bias)
+    return find_implementation("mlp", backend, *tensors).mlp(inputs, weights, biases, ray_bias)
 
 
 def check_shapes(

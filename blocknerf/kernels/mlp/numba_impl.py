@@ -14,10 +14,22 @@ from jaxtyping import Float
 from numba import njit, prange
 from torch import Tensor
 
-from blocknerf.kernels.mlp.backward import backward_tile
-from blocknerf.kernels.mlp.buffer_layout import INPUTS, PADDED_IN, PADDED_OUT, TILE, buffer_layout
-from blocknerf.kernels.mlp.matmul import aligned_empty
-from blocknerf.kernels.mlp.tile import INDEX_ZERO, NUM_CHUNKS, chunk_bounds, copy_in, copy_out, run_layers, zero_
+from blocknerf.kernels.mlp.numba_layers import (
+    INDEX_ZERO,
+    INPUTS,
+    NUM_CHUNKS,
+    PADDED_IN,
+    PADDED_OUT,
+    TILE,
+    backward_tile,
+    buffer_layout,
+    chunk_bounds,
+    copy_in,
+    copy_out,
+    run_layers,
+    zero_,
+)
+from blocknerf.kernels.numba_ops import aligned_empty
 from blocknerf.kernels.threads import apply_numba_threads
 from blocknerf.numba_config import FASTMATH
 

@@ -1,10 +1,9 @@
-"""Inverse transform sampling of histograms along rays: backend choice."""
+"""Inverse transform sampling of histograms along rays."""
 
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.backends import Backend, choose
-from blocknerf.kernels.pdf_sampling import torch_impl
+from blocknerf.kernels.backends import Backend, find_implementation
 
 HISTOGRAM_PADDING = 0.01
 """Weight added evenly to the bins of a ray, so that every part of it can get samples."""
@@ -27,13 +26,5 @@ def sample_pdf(
     Raises:
         BackendError: The requested backend cannot be used here.
     """
-    backend_name = choose("pdf_sampling", backend, edges, weights, jitter)
-    if backend_name == "triton":
-        from blocknerf.kernels.pdf_sampling import triton_impl
-
-        return triton_impl.sample_pdf(edges.detach(), weights.detach(), jitter, bins, padding)
-    if backend_name == "numba":
-        from blocknerf.kernels.pdf_sampling import numba_impl
-
-        return numba_impl.sample_pdf(edges.detach(), weights.detach(), jitter, bins, padding)
-    return torch_impl.sample_pdf(edges.detach(), weights.detach(), jitter, bins, padding)
+    implementation = find_implementation("pdf_sampling", backend, edges, weights, jitter)
+    return implementation.sample_pdf(edges.detach(), weights.detach(), jitter, bins, padding)

@@ -1,11 +1,43 @@
-"""Hash-grid MLP and radiance of samples: backend choice."""
+"""Hash-grid MLP and radiance of samples, and the parameters of both."""
 
-from jaxtyping import Float
+from dataclasses import dataclass
+
+from jaxtyping import Float, Float16
 from torch import Tensor
 
-from blocknerf.kernels.backends import Backend, choose
-from blocknerf.kernels.radiance import layered_impl
-from blocknerf.kernels.radiance.params import ColorParams, HashGridParams, unfit
+from blocknerf.kernels.backends import Backend, find_implementation
+from blocknerf.kernels.hash_grid import GridSpec
+
+DENSITY_SHIFT = 1.0
+"""Subtracted from the logit of density.
+
+Logits start near 0, so density starts at 1/e per half extent of the block. A ray across the block then has a
+transmittance of exp(-2/e) = 0.48 in the first step, so gradients reach all of its samples.
+"""
+DENSITY_LIMIT = 15.0
+"""Maximum logarithm of density, in the block's scale."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HashGridParams:
+    """A hash grid and the MLP on top of it."""
+
+    grid: GridSpec
+    table: Float[Tensor, "entries features"]
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
+    active_levels: float | Tensor | None = None
+    """How many levels are active, the last one partly; None is all."""
+    half: Float16[Tensor, "entries features"] | None = None
+    """A copy of the table for GPU kernels. None makes one in every call."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColorParams:
+    """MLP from features (the first is the density logit) to color logits."""
+
+    weights: tuple[Tensor, ...]
+    biases: tuple[Tensor, ...]
 
 
 def grid_network(
@@ -22,11 +54,9 @@ def grid_network(
     Raises:
         BackendError: The requested backend cannot be used here.
     """
-    if choose("radiance", backend, points, params.table, unfit=unfit(params)) == "triton":
-        from blocknerf.kernels.radiance import triton_impl
-
-        return triton_impl.grid_network(params, points, footprints, ray_bias)
-    return layered_impl.grid_network(params, points, footprints, ray_bias, backend)
+    # Implementations that are composed of other operations pass `backend` on to them.
+    implementation = find_implementation("radiance", backend, points, params.table, unfit=unfit(params))
+    return implementation.grid_network(params, points, footprints, ray_bias, backend)
 
 
 def radiance(
@@ -49,13 +79,19 @@ def radiance(
         BackendError: The requested backend cannot be used here.
         ValueError: The shapes do not match.
     """
-    backend_name = choose("radiance", backend, points, field.table, ray_bias, unfit=unfit(field, color))
-    if backend_name == "triton":
-        from blocknerf.kernels.radiance import triton_impl
+    implementation = find_implementation("radiance", backend, points, field.table, ray_bias, unfit=unfit(field, color))
+    return implementation.radiance(field, color, points, footprints, ray_bias, half_extent, gradient_scale, backend)
 
-        return triton_impl.radiance(field, color, points, footprints, ray_bias, half_extent, gradient_scale)
-    if backend_name == "numba":
-        from blocknerf.kernels.radiance import numba_impl
 
-        return numba_impl.radiance(field, color, points, footprints, ray_bias, half_extent, gradient_scale)
-    return layered_impl.radiance(field, color, points, footprints, ray_bias, half_extent, gradient_scale, backend)
+def unfit(params: HashGridParams, color: ColorParams | None = None) -> dict[str, str]:
+    """Return what exceeds a backend's `backends.LIMITS`, by backend."""
+    limits = (
+        [] if params.grid.features_per_level in (2, 4) else [f"{params.grid.features_per_level} features per entry"]
+    )
+    if len(params.weights) != 2:
+        limits.append(f"{len(params.weights)} layers on a grid")
+    if color is not None and len(color.weights) != 3:
+        limits.append(f"{len(color.weights)} color layers")
+    if color is not None and len(color.weights[0]) not in (16, 32, 64):
+        limits.append(f"color layers of width {len(color.weights[0])}")
+    return {"triton": ", ".join(limits)} if limits else {}

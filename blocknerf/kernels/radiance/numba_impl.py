@@ -13,23 +13,57 @@ from jaxtyping import Float
 from numba import get_thread_id, njit, prange  # type: ignore[attr-defined]
 from torch import Tensor
 
+from blocknerf.kernels.backends import Backend
 from blocknerf.kernels.hash_grid import GridSpec, level_weights
-from blocknerf.kernels.hash_grid.api import check_table
 from blocknerf.kernels.hash_grid.numba_corners import CHUNK
-from blocknerf.kernels.hash_grid.numba_impl import NUM_FLOATS, NUM_INDICES, encode_tile, level_params
+from blocknerf.kernels.hash_grid.numba_impl import (
+    NUM_FLOATS,
+    NUM_INDICES,
+    encode_tile,
+    level_params,
+    transpose_to_levels,
+)
 from blocknerf.kernels.hash_grid.numba_impl import TILE as ENCODE_TILE
 from blocknerf.kernels.hash_grid.numba_impl import backward as grid_backward
+from blocknerf.kernels.hash_grid.spec import check_table
 from blocknerf.kernels.mlp.api import check_shapes
-from blocknerf.kernels.mlp.buffer_layout import PADDED_IN, TILE, BufferLayout, buffer_layout
-from blocknerf.kernels.mlp.tile import NUM_CHUNKS
-from blocknerf.kernels.radiance.numba_tiles import OUTPUT_FLOATS, backward_chunk, forward_tiles
-from blocknerf.kernels.radiance.params import ColorParams, HashGridParams
+from blocknerf.kernels.mlp.numba_layers import (
+    INDEX_ZERO,
+    NUM_CHUNKS,
+    PADDED_IN,
+    PADDED_OUT,
+    TILE,
+    BufferLayout,
+    backward_tile,
+    buffer_layout,
+    chunk_bounds,
+    run_layers,
+    zero_,
+)
+from blocknerf.kernels.numba_ops import aligned_rows, exp_approx
+from blocknerf.kernels.radiance import torch_impl
+from blocknerf.kernels.radiance.api import DENSITY_LIMIT, DENSITY_SHIFT, ColorParams, HashGridParams
 from blocknerf.kernels.threads import apply_numba_threads
+from blocknerf.numba_config import FASTMATH
 
-CACHE_LINE = 16
-"""Floats per cache line."""
+OUTPUT_FLOATS = 4 * TILE
+"""Workspace for a tile's outputs: density logits, then three color channels."""
 TILE_FLOATS = NUM_FLOATS + OUTPUT_FLOATS
 """Workspace floats of a tile, without those of the networks."""
+
+_ZERO, _ONE = np.float32(0.0), np.float32(1.0)
+_SHIFT, _LIMIT = np.float32(DENSITY_SHIFT), np.float32(DENSITY_LIMIT)
+
+
+def grid_network(
+    params: HashGridParams,
+    points: Float[Tensor, "points 3"],
+    footprints: Float[Tensor, "points"] | None,
+    ray_bias: Float[Tensor, "rays hidden"] | None,
+    backend: Backend,
+) -> Float[Tensor, "points outputs"]:
+    """Numba versions of the hash grid and of the MLP, one after the other."""
+    return torch_impl.grid_network(params, points, footprints, ray_bias, backend)
 
 
 def radiance(
@@ -40,8 +74,9 @@ def radiance(
     ray_bias: Float[Tensor, "rays hidden"],
     half_extent: float,
     gradient_scale: Float[Tensor, "points"] | None,
+    backend: Backend,
 ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
-    """Numba version of `layered_impl.radiance`."""
+    """Numba version of `torch_impl.radiance`."""
     check_table(field.table, field.grid)
     check_shapes(len(points), field.grid.output_dim, field.weights, field.biases, None)
     check_shapes(len(points), len(field.biases[-1]), color.weights, color.biases, ray_bias)
@@ -63,10 +98,10 @@ class _Radiance(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor]:  # fmt: skip
         grid, gains, counts, half_extent = config
         layouts, packed = _pack_networks(grid, counts, layers)
-        encoded = _aligned_rows(len(points) + TILE, int(layouts[0].layers[0, PADDED_IN]))
+        encoded = aligned_rows(len(points) + TILE, int(layouts[0].layers[0, PADDED_IN]))
         encoded[len(points) :] = 0.0
         threads = apply_numba_threads()
-        floats = _aligned_rows(threads, TILE_FLOATS + layouts[0].activations + layouts[1].activations)
+        floats = aligned_rows(threads, TILE_FLOATS + layouts[0].activations + layouts[1].activations)
         density, color = points.new_empty(len(points)), points.new_empty(len(points), 3)
         _forward(
             *(tensor.detach().numpy() for tensor in (points, table, footprints)),
@@ -97,7 +132,7 @@ class _Radiance(torch.autograd.Function):
             ctx.packed[0], field.layers, ctx.packed[1], color_layout.layers, field.activations,
             gradient_scale.numpy(), density.detach().numpy(), color.detach().numpy(),
             grad_density.contiguous().numpy(), grad_color.contiguous().numpy(),
-            _aligned_rows(apply_numba_threads(), 2 * size + field.activations + color_layout.activations),
+            aligned_rows(apply_numba_threads(), 2 * size + field.activations + color_layout.activations),
             size, planes, grad_ray_bias.numpy(), *sums, need_weights, need_inputs,
         )  # fmt: skip
         grad_points, grad_table = grid_backward(points, table, footprints, grid, gains, planes, (needs[1], needs[5]))
@@ -123,13 +158,6 @@ def _unpack_gradients(layouts: tuple[BufferLayout, BufferLayout], sums: tuple[np
         group for layout, chunk_sums in zip(layouts, sums, strict=True) for group in layout.unpack(chunk_sums.sum(0))
     ]
     return [torch.from_numpy(array) for group in groups for array in group]
-
-
-def _aligned_rows(rows: int, width: int) -> np.ndarray:
-    """Return rows of floats aligned to a cache line; otherwise every other vector load would touch two lines."""
-    floats = np.empty(rows * width + CACHE_LINE, np.float32)
-    first = (-(floats.ctypes.data // floats.itemsize)) % CACHE_LINE
-    return floats[first : first + rows * width].reshape(rows, width)
 
 
 # Bodies of parallel loops are separate functions, because Numba compiles such a body several times. They take signed
@@ -168,3 +196,124 @@ def _backward(
             (color_params, color_layers, rest[split:]), gradient_scale, density, color, grad_density, grad_color,
             grad_out, grad_in, planes, grad_ray_bias, field_sums[chunk], color_sums[chunk], need_weights, need_inputs,
         )  # fmt: skip
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def forward_tiles(first, last, encoded, ray_bias, field, color_net, outputs, scale, density, color):
+    """Compute density and color of samples `first` to `last`. A network is its parameters, layers and workspace."""
+    (parameters, layers, workspace), (color_params, color_layers, color_workspace) = field, color_net
+    source, row = encoded.reshape(-1), encoded.shape[1]
+    samples = density.shape[0] // max(1, ray_bias.shape[0])
+    for start in range(first, last, TILE):
+        count = min(TILE, last - start)
+        features = run_layers(
+            layers, source, start * row, start, count, ray_bias, INDEX_ZERO, parameters, layers.shape[0], workspace
+        )
+        logits = run_layers(
+            color_layers, workspace, features, start, count, ray_bias, samples, color_params, color_layers.shape[0],
+            color_workspace,
+        )  # fmt: skip
+        _gather_logits(
+            workspace[features:], layers[-1, PADDED_OUT], color_workspace[logits:], color_layers[-1, PADDED_OUT],
+            outputs,
+        )  # fmt: skip
+        _activate(outputs[:TILE], outputs[TILE : 4 * TILE], scale)
+        _write_outputs(outputs, density[start : start + count], color[start : start + count])
+
+
+@njit(error_model="numpy")
+@no_type_check
+def _gather_logits(features, width, logits, color_width, outputs):
+    for sample in range(TILE):
+        outputs[sample] = features[sample * width]
+        for channel in range(3):
+            outputs[(1 + channel) * TILE + sample] = logits[sample * color_width + channel]
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _activate(logits, outputs, scale):
+    for sample in range(TILE):
+        logit = logits[sample] - _SHIFT
+        logits[sample] = scale * exp_approx(_LIMIT if logit > _LIMIT else logit)
+    for offset in range(3 * TILE):
+        outputs[offset] = _ONE / (_ONE + exp_approx(-outputs[offset]))
+
+
+@njit(error_model="numpy")
+@no_type_check
+def _write_outputs(outputs, density, color):
+    for sample in range(density.shape[0]):
+        density[sample] = outputs[sample]
+        for channel in range(3):
+            color[sample, channel] = outputs[(1 + channel) * TILE + sample]
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def backward_chunk(
+    chunk, encoded, width, ray_bias, field, color_net, gradient_scale, density, color, grad_density, grad_color,
+    grad_out, grad_in, planes, grad_ray_bias, field_grads, color_grads, need_weights, need_inputs,
+):  # fmt: skip
+    """Compute a chunk's gradients: of ray biases, of encoded features in planes, and of parameters in its own sums."""
+    (parameters, layers, workspace), (color_params, color_layers, color_workspace) = field, color_net
+    source, row = encoded.reshape(-1), encoded.shape[1]
+    first, last, samples = chunk_bounds(chunk, density.shape[0], ray_bias.shape[0])
+    zero_(field_grads)
+    zero_(color_grads)
+    if samples:
+        hidden = grad_ray_bias.shape[1]
+        zero_(grad_ray_bias.reshape(-1)[first // samples * hidden : last // samples * hidden])
+    for start in range(first, last, TILE):
+        count, end = min(TILE, last - start), min(start + TILE, last)
+        offset = start * row
+        features = run_layers(
+            layers, source, offset, start, count, ray_bias, INDEX_ZERO, parameters, layers.shape[0], workspace
+        )
+        run_layers(
+            color_layers, workspace, features, start, count, ray_bias, samples, color_params, color_layers.shape[0] - 1,
+            color_workspace,
+        )  # fmt: skip
+        _sigmoid_backward(color[start:end], grad_color[start:end], grad_out, color_layers[-1, PADDED_OUT])
+        grad_out, grad_in = backward_tile(
+            color_layers, workspace, features, start, count, samples, color_params, color_workspace, grad_out, grad_in,
+            color_grads, grad_ray_bias, need_weights, need_weights or need_inputs,
+        )  # fmt: skip
+        if need_weights or need_inputs:
+            _add_density_gradient(density[start:end], grad_density[start:end], grad_out, color_layers[0, PADDED_IN])
+            if gradient_scale.shape[0]:
+                _scale_gradient(gradient_scale[start:end], grad_out, color_layers[0, PADDED_IN])
+            grad_out, grad_in = backward_tile(
+                layers, source, offset, start, count, INDEX_ZERO, parameters, workspace, grad_out, grad_in, field_grads,
+                grad_ray_bias, need_weights, need_inputs,
+            )  # fmt: skip
+        if need_inputs:
+            transpose_to_levels(grad_out, 0, row, start, planes, width, count)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _sigmoid_backward(color, grad_color, grad_out, width):
+    """Compute gradients of a tile's color logits, padded by zeros."""
+    zero_(grad_out[: TILE * width])
+    for sample in range(color.shape[0]):
+        for channel in range(3):
+            value = color[sample, channel]
+            grad_out[sample * width + channel] = grad_color[sample, channel] * value * (_ONE - value)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _add_density_gradient(density, grad_density, grad_out, width):
+    for sample in range(density.shape[0]):
+        grad_out[sample * width] += grad_density[sample] * density[sample]
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
+def _scale_gradient(gradient_scale, grad_out, width):
+    tile = grad_out[: TILE * width].reshape(TILE, width)
+    for sample in range(gradient_scale.shape[0]):
+        for column in range(width):
+            tile[sample, column] *= gradient_scale[sample]

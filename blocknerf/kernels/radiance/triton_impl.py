@@ -11,13 +11,13 @@ import triton
 from jaxtyping import Float
 from torch import Tensor
 
+from blocknerf.kernels.backends import Backend
+from blocknerf.kernels.devices import MATMUL_DTYPE, STORAGE_DTYPE
 from blocknerf.kernels.hash_grid import level_weights_on_device
 from blocknerf.kernels.hash_grid.triton_cells import as_words, level_params
 from blocknerf.kernels.hash_grid.triton_impl import points_backward, table_backward, to_half
-from blocknerf.kernels.precision import MATMUL_DTYPE, STORAGE_DTYPE
-from blocknerf.kernels.radiance.backward import color_backward, grid_backward
-from blocknerf.kernels.radiance.forward import forward
-from blocknerf.kernels.radiance.params import ColorParams, HashGridParams
+from blocknerf.kernels.radiance.api import ColorParams, HashGridParams
+from blocknerf.kernels.radiance.triton_kernels import color_backward, forward, grid_backward
 from blocknerf.kernels.triton_ops import capability, num_programs, padded_width, programs_per_sm
 
 BLOCK_SIZE, GRID_BLOCK_SIZE, COLOR_BLOCK_SIZE = 128, 64, 32
@@ -36,8 +36,9 @@ def grid_network(
     points: Float[Tensor, "points 3"],
     footprints: Float[Tensor, "points"] | None,
     ray_bias: Float[Tensor, "rays hidden"] | None,
+    backend: Backend,
 ) -> Float[Tensor, "points outputs"]:
-    """Triton version of `layered_impl.grid_network`, in mixed precision."""
+    """Triton version of `torch_impl.grid_network`, in mixed precision."""
     return _GridNetwork.apply(_Launcher(params), points, footprints, ray_bias, params.table, *_layers(params))
 
 
@@ -49,8 +50,9 @@ def radiance(
     ray_bias: Float[Tensor, "rays hidden"],
     half_extent: float,
     gradient_scale: Float[Tensor, "points"] | None,
+    backend: Backend,
 ) -> tuple[Float[Tensor, "points"], Float[Tensor, "points 3"]]:
-    """Triton version of `layered_impl.radiance`, in mixed precision."""
+    """Triton version of `torch_impl.radiance`, in mixed precision."""
     launcher = _Launcher(field, color_hidden=color.weights[0].shape[0], scale=1.0 / half_extent)
     return _Radiance.apply(
         launcher, points, footprints, ray_bias, gradient_scale, field.table, *_layers(field), *_layers(color)

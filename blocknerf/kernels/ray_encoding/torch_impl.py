@@ -8,11 +8,22 @@ from torch import Tensor
 
 DIRECTION_FEATURES = 16
 EXPOSURE_LEVELS = 4
+EXPOSURE_FEATURES = 2 * EXPOSURE_LEVELS
 EXPOSURE_STOPS = 8.0
 """Stops above and below the reference exposure that the encoding maps to distinct values."""
 
 
-def spherical_harmonics(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 16"]:
+def encode_ray_inputs(
+    directions: Float[Tensor, "rays 3"],
+    code: Float[Tensor, "rays codes"],
+    exposure: Float[Tensor, "rays"],
+    reference_exposure: float,
+) -> Float[Tensor, "rays row"]:
+    """Return the three encodings, concatenated."""
+    return torch.cat([encode_directions(directions), code, encode_exposure(exposure, reference_exposure)], dim=-1)
+
+
+def encode_directions(directions: Float[Tensor, "*batch 3"]) -> Float[Tensor, "*batch 16"]:
     """Return real spherical harmonics of degrees 0 to 3 of unit directions."""
     x, y, z = directions.unbind(-1)
     xx, yy, zz = x * x, y * y, z * z

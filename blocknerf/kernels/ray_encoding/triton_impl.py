@@ -8,7 +8,12 @@ import triton.language as tl
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.ray_encoding.torch_impl import DIRECTION_FEATURES, EXPOSURE_LEVELS, EXPOSURE_STOPS
+from blocknerf.kernels.ray_encoding.torch_impl import (
+    DIRECTION_FEATURES,
+    EXPOSURE_FEATURES,
+    EXPOSURE_LEVELS,
+    EXPOSURE_STOPS,
+)
 from blocknerf.kernels.triton_ops import BLOCK_SIZE, clamp_nan
 
 _LEVELS, _STOPS = tl.constexpr(EXPOSURE_LEVELS), tl.constexpr(EXPOSURE_STOPS)
@@ -21,14 +26,14 @@ def encode_ray_inputs(
     exposure: Float[Tensor, "rays"],
     reference_exposure: float,
 ) -> Float[Tensor, "rays row"]:
-    """Triton version of `api.encode_ray_inputs`, one kernel, once differentiable in the codes only."""
+    """Triton version of `torch_impl.encode_ray_inputs`, one kernel, once differentiable in the codes only."""
     return _EncodeRayInputs.apply(
         directions.detach().contiguous(), code, exposure.detach().contiguous(), reference_exposure
     )
 
 
 def encode_directions(directions: Float[Tensor, "rays 3"]) -> Float[Tensor, "rays 16"]:
-    """Triton version of `torch_impl.spherical_harmonics`, one kernel, without a gradient."""
+    """Triton version of `torch_impl.encode_directions`, one kernel, without a gradient."""
     return _encode(directions.detach().contiguous(), None, None, 1.0)
 
 
@@ -46,7 +51,7 @@ class _EncodeRayInputs(torch.autograd.Function):
 
 def _encode(directions: Tensor, code: Any, exposure: Any, reference_exposure: float) -> Tensor:
     count, codes = len(directions), 0 if code is None else code.shape[1]
-    width = DIRECTION_FEATURES + codes + (0 if exposure is None else 2 * EXPOSURE_LEVELS)
+    width = DIRECTION_FEATURES + codes + (0 if exposure is None else EXPOSURE_FEATURES)
     out = directions.new_empty(count, width)
     if count:
         # One code may be expanded to all rays: its row stride is then zero.

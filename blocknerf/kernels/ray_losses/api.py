@@ -1,12 +1,9 @@
-"""Distortion and interlevel losses along rays: backend choice."""
-
-from types import ModuleType
+"""Distortion and interlevel losses along rays."""
 
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.backends import Backend, choose
-from blocknerf.kernels.ray_losses import torch_impl
+from blocknerf.kernels.backends import Backend, find_implementation
 
 
 def interlevel(
@@ -24,7 +21,7 @@ def interlevel(
         BackendError: The requested backend cannot be used here.
     """
     tensors = (fine_edges.detach(), fine_weights.detach(), proposal_edges.detach(), proposal_weights)
-    return _backend(backend, *tensors).interlevel(*tensors)
+    return find_implementation("ray_losses", backend, *tensors).interlevel(*tensors)
 
 
 def distortion(
@@ -37,17 +34,4 @@ def distortion(
     Raises:
         BackendError: The requested backend cannot be used here.
     """
-    return _backend(backend, edges, weights).distortion(edges.detach(), weights)
-
-
-def _backend(backend: Backend, *tensors: Tensor) -> ModuleType:
-    chosen = choose("ray_losses", backend, *tensors)
-    if chosen == "triton":
-        from blocknerf.kernels.ray_losses import triton_impl
-
-        return triton_impl
-    if chosen == "numba":
-        from blocknerf.kernels.ray_losses import numba_impl
-
-        return numba_impl
-    return torch_impl
+    return find_implementation("ray_losses", backend, edges, weights).distortion(edges.detach(), weights)

@@ -1,14 +1,12 @@
-"""Normalized positions along rays to world points: backend choice."""
+"""Normalized positions along rays to world points."""
 
 from typing import NamedTuple
 
-import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.kernels.backends import Backend, choose_for_gradient
-from blocknerf.kernels.ray_samples import torch_impl
+from blocknerf.kernels.backends import Backend, find_implementation
 from blocknerf.ray_spacing import RaySpacing
 
 
@@ -36,15 +34,6 @@ def make_ray_samples(
     Raises:
         BackendError: The requested backend cannot be used here.
     """
-    ray_tensors = (rays.origins, rays.directions, rays.pixel_radii)
-    needs_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in ray_tensors)
-    backend_name = choose_for_gradient("ray_samples", backend, edges, *ray_tensors, needs_gradient=needs_gradient)
-    if backend_name == "triton":
-        from blocknerf.kernels.ray_samples import triton_impl
-
-        return RaySamples(edges, *triton_impl.make_ray_samples(edges.detach(), rays.detach(), spacing))
-    if backend_name == "numba":
-        from blocknerf.kernels.ray_samples import numba_impl
-
-        return RaySamples(edges, *numba_impl.make_ray_samples(edges.detach(), rays.detach(), spacing))
-    return RaySamples(edges, *torch_impl.make_ray_samples(edges, rays, spacing))
+    constants = (rays.origins, rays.directions, rays.pixel_radii)
+    implementation = find_implementation("ray_samples", backend, edges, constants=constants)
+    return RaySamples(edges, *implementation.make_ray_samples(edges, rays, spacing))

@@ -20,7 +20,7 @@ def make_ray_samples(
     t_edges, t_mids = edges.new_empty(count, width), edges.new_empty(count, width - 1)
     points, sample_radii = edges.new_empty(count, width - 1, 3), edges.new_empty(count, width - 1)
     if count and width:
-        inputs = [tensor.contiguous() for tensor in (edges, rays.origins, rays.directions, rays.pixel_radii)]
+        inputs = [tensor.detach().contiguous() for tensor in (edges, rays.origins, rays.directions, rays.pixel_radii)]
         s_near, high = spacing.s_range
         _make_ray_samples[(triton.cdiv(count * width, BLOCK_SIZE),)](
             *inputs, t_edges, t_mids, points, sample_radii, count * width, width, s_near, high - s_near,

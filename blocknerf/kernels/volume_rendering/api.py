@@ -1,12 +1,9 @@
-"""Volume rendering weights and compositing: backend choice."""
-
-from types import ModuleType
+"""Volume rendering weights and compositing."""
 
 from jaxtyping import Float
 from torch import Tensor
 
-from blocknerf.kernels.backends import Backend, choose
-from blocknerf.kernels.volume_rendering import torch_impl
+from blocknerf.kernels.backends import Backend, find_implementation
 
 
 def weights_from_density(
@@ -25,7 +22,8 @@ def weights_from_density(
     >>> weights, transmittance
     (tensor([[0., 1.]]), tensor([[1., 1.]]))
     """
-    return _backend(backend, density, distances).weights_from_density(density, distances)
+    implementation = find_implementation("volume_rendering", backend, density, distances)
+    return implementation.weights_from_density(density, distances)
 
 
 def composite(
@@ -43,17 +41,5 @@ def composite(
     >>> composite(tensor([[0.25]]), tensor([[[1.0, 0.0, 0.0]]]), tensor([[0.0, 0.0, 1.0]]))
     tensor([[0.2500, 0.0000, 0.7500]])
     """
-    return _backend(backend, weights, colors, sky).composite(weights, colors, sky)
-
-
-def _backend(backend: Backend, *tensors: Tensor) -> ModuleType:
-    chosen = choose("volume_rendering", backend, *tensors)
-    if chosen == "triton":
-        from blocknerf.kernels.volume_rendering import triton_impl
-
-        return triton_impl
-    if chosen == "numba":
-        from blocknerf.kernels.volume_rendering import numba_impl
-
-        return numba_impl
-    return torch_impl
+    implementation = find_implementation("volume_rendering", backend, weights, colors, sky)
+    return implementation.composite(weights, colors, sky)

@@ -13,7 +13,7 @@ from blocknerf.kernels.backends import Backend, availability
 from blocknerf.kernels.hash_grid import encode
 from blocknerf.kernels.hash_grid import triton_impl as grid_impl
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING, sample_pdf
-from blocknerf.kernels.radiance import layered_impl, triton_impl
+from blocknerf.kernels.radiance import torch_impl, triton_impl
 from blocknerf.kernels.ray_samples import make_ray_samples
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
 from blocknerf.rendering.rays import ray_spacing
@@ -174,12 +174,12 @@ def against_pytorch(samples: Samples, methods: Sequence[str]) -> dict[str, float
 
     def layers(points: Tensor, stds: Tensor, ray_bias: Tensor) -> Tensor:
         arguments = field.base.layers, field._color_layers, points, stds, ray_bias, field.spec.half_extent, None
-        density, color = layered_impl.radiance(*arguments, "torch")
+        density, color = torch_impl.radiance(*arguments, "torch")
         return density.mean() + color.mean()
 
     def kernels(points: Tensor, stds: Tensor, ray_bias: Tensor) -> Tensor:
         density, color = triton_impl.radiance(
-            field.base.layers, field._color_layers, points, stds, ray_bias, field.spec.half_extent, None
+            field.base.layers, field._color_layers, points, stds, ray_bias, field.spec.half_extent, None, "triton"
         )
         return density.mean() + color.mean()
 

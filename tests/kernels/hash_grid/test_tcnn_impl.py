@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from blocknerf.kernels.backends import availability
-from blocknerf.kernels.hash_grid import encode, level_weights, tcnn_impl, torch_impl
+from blocknerf.kernels.hash_grid import encode, tcnn_impl, torch_impl
 from tests.kernels.hash_grid.test_api import SPEC, awkward_points, make_table, relative_error
 
 
@@ -74,11 +74,8 @@ def test_layout_and_table_gradients_match_the_reference() -> None:
     results = []
     for use_tcnn in (True, False):
         table = make_table(SPEC).requires_grad_()
-        gains = level_weights(SPEC.num_levels, 2.5)
-        if use_tcnn:
-            out = tcnn_impl.encode(points, table, SPEC, footprints, torch.tensor(gains))
-        else:
-            out = torch_impl.encode(points, table, SPEC, footprints, gains)
+        implementation = tcnn_impl if use_tcnn else torch_impl
+        out = implementation.encode(points, table, SPEC, footprints, 2.5, None)
         results.append((out, torch.autograd.grad(out.square().sum(), table)[0]))
     for value, expected in zip(*results, strict=True):
         assert relative_error(value, expected) < 2e-3
@@ -88,7 +85,7 @@ def test_layout_and_table_gradients_match_the_reference() -> None:
 def test_different_layout_raises(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FakeEncoding, "__init__", lambda self, **_: setattr(self, "params", torch.zeros(7)))
     with pytest.raises(ValueError, match="tiny-cuda-nn has 7 parameters"):
-        tcnn_impl.encode(awkward_points(3), make_table(SPEC), SPEC, None, None)
+        tcnn_impl.encode(awkward_points(3), make_table(SPEC), SPEC, None, None, None)
 
 
 def test_availability_reports_a_missing_package() -> None:

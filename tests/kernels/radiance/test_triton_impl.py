@@ -1,4 +1,4 @@
-"""Hash-grid MLP and radiance: the triton kernels, interpreted, against the layered implementation."""
+"""Hash-grid MLP and radiance: the triton kernels, interpreted, against the reference."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,8 +9,8 @@ from torch import Tensor
 
 from blocknerf.errors import BackendError
 from blocknerf.kernels.backends import Backend, BackendWarning
+from blocknerf.kernels.devices import HALF_MAX
 from blocknerf.kernels.hash_grid import GridSpec
-from blocknerf.kernels.precision import HALF_MAX
 from blocknerf.kernels.radiance import ColorParams, HashGridParams, grid_network, radiance, unfit
 from tests.kernels.interpreted import needs_triton, prefer_triton, triton_param
 

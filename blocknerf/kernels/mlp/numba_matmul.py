@@ -7,7 +7,6 @@ products of a layer (outputs, input gradients, weight gradients), because the le
 
 from typing import no_type_check
 
-import numpy as np
 from llvmlite import binding, ir
 from numba import njit, types
 from numba.core import cgutils
@@ -20,15 +19,6 @@ LANES = 16 if _WIDE else 8
 
 ROWS = 8 if _WIDE else 4
 """Rows summed at a time: with two vectors each, they fill half the registers of AVX-512 or AVX2."""
-
-
-@njit
-@no_type_check
-def aligned_empty(count):
-    """Return `count` floats aligned to a cache line; otherwise every other vector load would touch two lines."""
-    buffer = np.empty(count + 16, np.float32)
-    first = (-(buffer.ctypes.data // 4)) % 16
-    return buffer[first : first + count]
 
 
 @njit
