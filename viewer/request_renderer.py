@@ -14,7 +14,7 @@ from blocknerf.city.appearance_track import AppearanceTrack
 from blocknerf.city.compositing import blend
 from blocknerf.city.manifest import City, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS, CityRenderer, CityRendering
-from blocknerf.city.selection import BlockSelection
+from blocknerf.city.selection import BlockInView
 from blocknerf.colormaps import apply_turbo, colorize_blocks, depth_colors
 from blocknerf.errors import one_of
 from blocknerf.images import to_uint8
@@ -51,7 +51,7 @@ class RenderedImage:
     image: UInt8[np.ndarray, "height width 3"]
     depth: Float[np.ndarray, "height width"]
     """Distance along the optical axis, in world units; the page occludes overlays with it."""
-    selection: tuple[BlockSelection, ...]
+    selection: tuple[BlockInView, ...]
     """All considered blocks."""
     camera: Cameras
     """The rendered camera."""

@@ -16,13 +16,13 @@ FALLBACK_THRESHOLD = 0.05
 """The nearest block fades in as fallback where no block's selection weight exceeds this."""
 
 
-def fallback_confidence(selection_weight: Float[Tensor, "blocks"]) -> float:
+def fallback_confidence(selection_weights: Sequence[float]) -> float:
     """Return 1, falling linearly to 0 where no block has a selection weight above `FALLBACK_THRESHOLD`.
 
-    >>> fallback_confidence(torch.tensor([0.0, 0.7])), round(fallback_confidence(torch.tensor([0.01, 0.0])), 3)
+    >>> fallback_confidence([0.0, 0.7]), round(fallback_confidence([0.01, 0.0]), 3)
     (1.0, 0.2)
     """
-    return min(float(selection_weight.max()) / FALLBACK_THRESHOLD, 1.0)
+    return min(max(selection_weights) / FALLBACK_THRESHOLD, 1.0)
 
 
 def blend_with_fallback(

@@ -29,7 +29,7 @@ def weigh(distances, selection_weight=None, *, power=4.0, max_blocks=3) -> torch
     selection_weight = (
         torch.ones_like(distances) if selection_weight is None else torch.tensor(selection_weight, dtype=torch.float64)
     )
-    confidence = fallback_confidence(selection_weight)
+    confidence = fallback_confidence(selection_weight.tolist())
     rule_weights = (
         inverse_distance_weights(distances, selection_weight, power)
         if confidence > 0.0
