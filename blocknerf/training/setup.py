@@ -11,7 +11,6 @@ from blocknerf.partitioning.block import Block
 from blocknerf.quality import Preset
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
 from blocknerf.training.overrides import override_field
 from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.trainer import Trainer
@@ -66,16 +65,14 @@ def make_trainer(
     spec = override_field(spec_for_block(capture, block, frames, preset), field or {})
     # Initialized on the CPU, so that a block starts from the same weights on every device.
     network = BlockField(spec).to(device)
-    options: dict[str, Any] = {
-        "downscale": config.downscale,
-        "budget_bytes": config.image_cache_bytes,
-        "seed": config.seed,
-        "use_depth": True,
-    }
-    pixels = (
-        PixelSampler(capture, frames, **options)
-        if device.type == "cpu"
-        else DevicePixelSampler(capture, frames, device=device, **options)
+    pixels = PixelSampler(
+        capture,
+        frames,
+        downscale=config.downscale,
+        budget_bytes=config.image_cache_bytes,
+        seed=config.seed,
+        use_depth=True,
+        device=device,
     )
     exposures = [capture.frames[index].exposure or spec.exposure_reference for index in frames]
     return Trainer(network, pixels, torch.tensor(exposures, device=device), config)

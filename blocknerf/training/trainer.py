@@ -14,7 +14,6 @@ from blocknerf.rendering.rays import RayOutputs, render_rays
 from blocknerf.sampling.proposal import RayHistogram
 from blocknerf.training import losses
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
 from blocknerf.training.graphed_steps import GraphedSteps, StepVariant
 from blocknerf.training.loss_monitor import LossMonitor, psnr
 from blocknerf.training.optimizer import FieldOptimizer
@@ -68,7 +67,7 @@ class Trainer:
     def __init__(
         self,
         field: BlockField,
-        pixels: PixelSampler | DevicePixelSampler,
+        pixels: PixelSampler,
         exposures: Float[Tensor, "frames"],
         config: TrainConfig,
         *,
@@ -78,7 +77,7 @@ class Trainer:
 
         Args:
             field: The field to train, on its device.
-            pixels: Sampler of training pixels; on the field's device if that is a GPU.
+            pixels: Sampler of training pixels, on the field's device.
             exposures: Exposures of the images, on the field's device.
             config: Training options.
             cuda_graphs: Whether to capture steps as CUDA graphs; by default on a GPU.
@@ -102,11 +101,7 @@ class Trainer:
         self._generator = torch.Generator(self.device if on_gpu else "cpu")
         refines_poses = self.poses is not None and self.poses.has_multiple
         self._num_fading_levels = field.spec.num_levels if refines_poses else None
-        self._schedule = (
-            DeviceSchedule(config, self._num_fading_levels, self.device)
-            if isinstance(pixels, DevicePixelSampler)
-            else None
-        )
+        self._schedule = DeviceSchedule(config, self._num_fading_levels, self.device) if pixels.fixed_shapes else None
         use_graphs = on_gpu and cuda_graphs is not False
         self._graphed = GraphedSteps(self._step_graphed, self._generator) if use_graphs else None
 
@@ -224,10 +219,8 @@ class Trainer:
             self._update_poses(rays, batch, float(color_loss.detach()))
 
     def _batch(self) -> PixelBatch:
-        depth_rays = int(self.config.rays_per_step * self.config.depth_ray_fraction) if self.pixels.has_depth else 0
-        if isinstance(self.pixels, DevicePixelSampler):
-            return self.pixels.draw(self._generator, self.config.rays_per_step, depth_rays)
-        return self.pixels.batch(self.step, self.config.rays_per_step, depth_rays)
+        rays = self.config.rays_per_step
+        return self.pixels.batch(self.step, rays, int(rays * self.config.depth_ray_fraction), self._generator)
 
     def _sync_cameras(self) -> None:
         """Set the pixel sampler's cameras to the refined poses."""
@@ -313,8 +306,8 @@ class Trainer:
         return line_of_sight + losses.expected_depth(mean_depth, depths, opacity)
 
 
-def _check_devices(device: torch.device, pixels: PixelSampler | DevicePixelSampler, cuda_graphs: bool | None) -> None:
-    if device.type == "cuda" and isinstance(pixels, PixelSampler):
-        raise BackendError(f"trainer: the field is on {device} but the pixels are not; use DevicePixelSampler")
+def _check_devices(device: torch.device, pixels: PixelSampler, cuda_graphs: bool | None) -> None:
+    if device.type != pixels.device.type:
+        raise BackendError(f"trainer: the field is on {device}, its pixels on {pixels.device}; use one device")
     if cuda_graphs and device.type != "cuda":
         raise BackendError(f"trainer: CUDA graphs are not available on {device}; omit cuda_graphs or train on a GPU")

@@ -45,8 +45,7 @@ class Samples:
     def __init__(self, trainer: Trainer, rays: int) -> None:
         field = self.field = cast(BlockField, trainer.field)
         generator = torch.Generator(field.origin.device).manual_seed(7)
-        trainer.pixels.prefetch(0)
-        batch = trainer.pixels.draw(generator, rays, 0)
+        batch = trainer.pixels.batch(0, rays, 0, generator)
         self.bundle = trainer.pixels.cameras.rays(batch.frames, batch.pixels, trainer.pixels.distortion_info).detach()
         with torch.no_grad():
             field_samples, _ = sample_proposals(

@@ -20,7 +20,7 @@ from blocknerf.rendering.appearance_fit import optimize_code
 from blocknerf.rendering.image import render_image
 from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
+from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.trainer import Trainer
 
 FIT_RAYS, NUM_EVALUATED = 1024, 8
@@ -66,13 +66,13 @@ def make_subject(run: Path, block: str, device: torch.device, *, steps: int | No
 @cache
 def _training_data(
     run: Path, block: str, device: torch.device
-) -> tuple[Capture, FrameAssignment, DevicePixelSampler, FieldSpec]:
+) -> tuple[Capture, FrameAssignment, PixelSampler, FieldSpec]:
     """Return a block's images and field spec, cached for all trainings."""
     folder = RunFolder(run)
     city, full_capture = read_city(folder.city), read_capture(folder.capture)
     capture, assignment = block_training_frames(folder, block, full_capture)
     downscale = default_downscale(capture, city.preset)
-    pixels = DevicePixelSampler(
+    pixels = PixelSampler(
         capture, assignment.frames, downscale=downscale, budget_bytes=BUDGET, seed=0, use_depth=True, device=device
     )
     return capture, assignment, pixels, spec_for_block(capture, city.block(block), assignment.frames, city.preset)
