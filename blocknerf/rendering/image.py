@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from blocknerf.cameras import Cameras, RayBundle
+from blocknerf.cuda_graphs import GraphedFunction
 from blocknerf.kernels.volume_rendering import weights_from_density
-from blocknerf.rendering.cuda_graphs import GraphedFunction
 from blocknerf.rendering.protocol import Field, SupportsMarching
 from blocknerf.rendering.rays import expected_depth, ray_spacing, render_rays
 from blocknerf.sampling.proposal import sample_proposals

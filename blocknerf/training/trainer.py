@@ -8,13 +8,13 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.capture.pose_segments import pose_segments
+from blocknerf.cuda_graphs import GraphedSteps
 from blocknerf.errors import BackendError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.rendering.rays import RayOutputs, render_rays
 from blocknerf.sampling.proposal import RayHistogram
 from blocknerf.training import losses
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.graphed_steps import GraphedSteps, StepVariant
 from blocknerf.training.loss_monitor import LossMonitor, psnr
 from blocknerf.training.optimizer import FieldOptimizer
 from blocknerf.training.pixel_sampler import PixelBatch, PixelSampler
@@ -24,6 +24,7 @@ from blocknerf.training.schedule import (
     DeviceSchedule,
     RoundProgress,
     StepSchedule,
+    StepVariant,
     progress_at,
     schedule_at,
     trains_proposals,
