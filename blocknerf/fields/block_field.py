@@ -5,23 +5,38 @@ from functools import partial
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from blocknerf.cameras import RayBundle
 from blocknerf.fields.hash_grid_mlp import MLP, HashGridMLP
-from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.fields.spec import FieldSpec
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, unfit_grid
 from blocknerf.kernels.marching import FieldParams, march
 from blocknerf.kernels.radiance import ColorParams, radiance, unfit
 from blocknerf.kernels.radiance.activations import trunc_exp_density
 from blocknerf.kernels.ray_encoding import DIRECTION_FEATURES, EXPOSURE_FEATURES, encode_directions, encode_ray_inputs
-from blocknerf.ray_spacing import RaySpacing
 
 APPEARANCE_INIT_STD = 0.01
 """Standard deviation of the initial appearance codes."""
+
+
+class OccupancyGrid(nn.Module):
+    """Occupied cells of the contracted cube of a block."""
+
+    binaries: Tensor
+
+    def __init__(self, cells: Bool[Tensor, "x y z"], origin: tuple[float, float, float], half_extent: float) -> None:
+        super().__init__()
+        self.origin, self.half_extent = origin, half_extent
+        self.register_buffer("binaries", cells, persistent=False)
+
+    @property
+    def occupied_fraction(self) -> float:
+        """Fraction of occupied cells."""
+        return float(self.binaries.float().mean())
 
 
 class BlockField(nn.Module):

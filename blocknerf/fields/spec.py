@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, get_args, get_origin
 
 from blocknerf.errors import CheckpointError
-from blocknerf.quality import Preset
+from blocknerf.options import Preset
 from blocknerf.values import MAX_COORDINATE, finite, format_value, positive
 
 

@@ -12,7 +12,7 @@ from blocknerf.cuda_graphs import GraphedFunction
 from blocknerf.kernels.volume_rendering import weights_from_density
 from blocknerf.rendering.protocol import Field, SupportsMarching
 from blocknerf.rendering.rays import expected_depth, ray_spacing, render_rays
-from blocknerf.sampling.proposal import sample_proposals
+from blocknerf.sampling import sample_proposals
 
 CHUNK = {"cpu": 4096, "cuda": 1 << 15}
 """Rays per tile: enough to fill the device, few enough for the CPU caches or the GPU memory."""

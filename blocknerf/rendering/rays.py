@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.radiance.activations import scale_gradient
 from blocknerf.kernels.ray_samples import RaySamples
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
-from blocknerf.ray_spacing import RaySpacing
 from blocknerf.rendering.protocol import Field, SupportsRadiance
-from blocknerf.sampling.proposal import RayHistogram, sample_proposals
+from blocknerf.sampling import RayHistogram, sample_proposals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,11 +11,11 @@ from blocknerf.capture.pose_segments import pose_segments
 from blocknerf.cuda_graphs import GraphedSteps
 from blocknerf.errors import BackendError
 from blocknerf.fields.block_field import BlockField
+from blocknerf.metrics import mean_squared_to_psnr
 from blocknerf.rendering.rays import RayOutputs, render_rays
-from blocknerf.sampling.proposal import RayHistogram
+from blocknerf.sampling import RayHistogram
 from blocknerf.training import losses
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.loss_monitor import LossMonitor, psnr
 from blocknerf.training.optimizer import FieldOptimizer
 from blocknerf.training.pixel_sampler import PixelBatch, PixelSampler
 from blocknerf.training.poses import POSE_UPDATE_EVERY, PoseRefiner
@@ -29,7 +29,6 @@ from blocknerf.training.schedule import (
     schedule_at,
     trains_proposals,
 )
-from blocknerf.training.visibility import visibility_loss
 
 GRADIENT_SCALING_DISTANCE = 0.15
 """Gradients are scaled down below this distance from the camera, relative to the block's half extent."""
@@ -56,7 +55,7 @@ class StepMetrics:
     @property
     def psnr(self) -> float:
         """PSNR of the step's pixels, in dB."""
-        return psnr(float(self.values[1]))
+        return mean_squared_to_psnr(float(self.values[1]))
 
 
 class Trainer:
@@ -97,7 +96,7 @@ class Trainer:
         self.inliers = InlierTracker(pixels.input_cameras) if config.robust_trim else None
         self.step = 0
         self.poses = self._pose_refiner()
-        self.monitor = LossMonitor(self.device)
+        self.monitor = losses.LossMonitor(self.device)
         on_gpu = self.device.type == "cuda"
         self._generator = torch.Generator(self.device if on_gpu else "cpu")
         refines_poses = self.poses is not None and self.poses.has_multiple
@@ -210,7 +209,7 @@ class Trainer:
         color_loss = losses.photometric(outputs.color, batch.colors, self._inliers(outputs, batch))
         depth_tolerance = None if pose_step else schedule.depth_tolerance
         loss = color_loss + self._regularizers(outputs, batch, variant.trains_proposals, depth_tolerance)
-        loss = loss + visibility_loss(self.field, rays, outputs, self._generator)
+        loss = loss + losses.visibility_loss(self.field, rays, outputs, self._generator)
         self.monitor.record(loss, color_loss, schedule.count)
         if self.device.type == "cpu":
             self.monitor.check()

@@ -23,7 +23,7 @@ set_num_threads()  # before torch, which reads the wait policy on import
 
 import torch  # noqa: E402
 
-from blocknerf.metrics.image_quality import psnr  # noqa: E402
+from blocknerf.metrics import psnr  # noqa: E402
 from blocknerf.rendering.appearance_fit import optimize_code  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from tests.benchmarks.one_block import OneBlock, one_block  # noqa: E402

@@ -19,11 +19,10 @@ from blocknerf.capture.pose_corrections import PoseCorrections
 from blocknerf.capture.rigid import PivotTransform
 from blocknerf.city import overlaps
 from blocknerf.city import renderer as module
-from blocknerf.city.block_alignment import BlockAlignment
-from blocknerf.city.cache import LoadedBlock
+from blocknerf.city.appearance import NearbyExposures
+from blocknerf.city.cache import BlockAlignment, LoadedBlock
 from blocknerf.city.manifest import City
 from blocknerf.city.matching import match_codes
-from blocknerf.city.nearby_exposures import NearbyExposures
 from blocknerf.city.overlaps import adjacent_blocks, color_difference, find_overlaps
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder

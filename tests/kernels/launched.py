@@ -13,11 +13,11 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from blocknerf.fields.occupancy import OccupancyGrid
+from blocknerf.fields.block_field import OccupancyGrid
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.rendering.image import render_image, render_proposals
-from blocknerf.training.loss_monitor import LossMonitor
+from blocknerf.training.losses import LossMonitor
 from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.trainer import Trainer
 from tests.benchmarks.one_block import SAMPLE, one_block

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from jaxtyping import Bool
 from torch import Tensor
 
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.radiance import ColorParams, HashGridParams
-from blocknerf.ray_spacing import RaySpacing
 
 MIN_TRANSMITTANCE = 1.0 / 256.0
 """Transmittance, or fraction of a weight, that is too small to see: one step of an 8-bit image."""

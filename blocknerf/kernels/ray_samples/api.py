@@ -7,9 +7,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.backends import Backend, choose_for_gradient
 from blocknerf.kernels.ray_samples import torch_impl
-from blocknerf.ray_spacing import RaySpacing
 
 
 class RaySamples(NamedTuple):

@@ -17,8 +17,7 @@ from blocknerf.kernels.radiance import layered_impl, triton_impl
 from blocknerf.kernels.ray_samples import make_ray_samples
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
 from blocknerf.rendering.rays import ray_spacing
-from blocknerf.sampling.intervals import uniform_bins
-from blocknerf.sampling.proposal import sample_proposals
+from blocknerf.sampling import sample_proposals, uniform_bins
 from blocknerf.training.trainer import Trainer
 from tests.benchmarks.gpu.ceilings import Ceilings, milliseconds
 

@@ -14,13 +14,13 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.training_images import block_training_frames
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.metrics.image_quality import psnr
+from blocknerf.metrics import psnr
 from blocknerf.partitioning.frame_assignment import FrameAssignment
 from blocknerf.rendering.appearance_fit import optimize_code
 from blocknerf.rendering.image import render_image
-from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.pixel_sampler import PixelSampler
+from blocknerf.training.setup import default_downscale, spec_for_block
 from blocknerf.training.trainer import Trainer
 
 FIT_RAYS, NUM_EVALUATED = 1024, 8
