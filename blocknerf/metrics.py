@@ -12,8 +12,8 @@ from torch.nn.functional import conv2d
 MAX_PSNR = 100.0
 """The PSNR of equal images; an error of a hundredth of a gray level at every pixel is 88 dB."""
 
-WINDOW = 11
-SIGMA = 1.5
+WINDOW, SIGMA = 11, 1.5
+"""Side and standard deviation of the SSIM window, in pixels (Wang et al. 2004)."""
 
 Image = Float[Tensor, "height width 3"]
 

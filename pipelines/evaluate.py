@@ -265,7 +265,7 @@ def fit_codes(renderer: CityRenderer, image: EvalImage, names: Iterable[str]) ->
         start = code_for_block(block.field, appearance)
         exposure = exposure_for_block(block.field, appearance.exposure_at(image.camera.centers[0]))
         rays = block.to_block_frame(camera, image.pose_segment).generate_rays(0).flatten()[pixels]
-        codes[name] = optimize_code(block.field, rays, target, exposure, start=start)
+        codes[name] = optimize_code(block.field, rays, target, exposure, initial_code=start)
     return codes
 
 

@@ -82,8 +82,8 @@ class RequestRenderer:
         )
         self.render(request, SCALES[0], no_op)
 
-    def render(self, request: RenderRequest, scale: float, pause: Callable[[], None]) -> RenderedImage:
-        """Render a request at a fraction of its width and height. `pause` is called between tiles and may raise.
+    def render(self, request: RenderRequest, scale: float, on_tile: Callable[[], None]) -> RenderedImage:
+        """Render a request at a fraction of its width and height. `on_tile` is called before each tile and may raise.
 
         Raises:
             RunError: A block's file is broken, or the layer is unknown.
@@ -94,7 +94,7 @@ class RequestRenderer:
         renderer, view = self._renderer(request.city), request.view.scaled(scale)
         appearance = request.appearance.render_options_at(request.blend, renderer, view)
         rendering = renderer.render(
-            view, weighting=request.weighting, max_blocks=request.max_blocks, pause=pause, **appearance
+            view, weighting=request.weighting, max_blocks=request.max_blocks, on_tile=on_tile, **appearance
         )
         cosine = view.generate_rays(0).directions @ view.camera_to_world[0, :, 2]
         return RenderedImage(

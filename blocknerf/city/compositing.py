@@ -13,7 +13,11 @@ MIN_WEIGHT = 1.0 / 512.0
 """Blend weights below this are dropped: they change a pixel by at most half a gray level."""
 
 FALLBACK_THRESHOLD = 0.05
-"""The nearest block fades in as fallback where no block's selection weight exceeds this."""
+"""The nearest block fades in as fallback where no block's selection weight exceeds this.
+
+A block's weight exceeds it except in the outermost 3.4 % of its selection radius (`selection.RANGE_FADE`), so the
+fallback acts only where a camera is about to leave all blocks, or where none predicts visibility.
+"""
 
 
 def fallback_confidence(selection_weights: Sequence[float]) -> float:

@@ -25,7 +25,9 @@ from blocknerf.errors import RunError
 from blocknerf.rendering.image import Rendering, no_op, predict_visibility, render_image
 
 MAX_BLOCKS = 3
+"""The paper merges one to three blocks (Tancik et al. 2022, section 4.3.1)."""
 CACHE_BYTES = 2 << 30
+"""About ten blocks of the largest preset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -127,7 +129,7 @@ class CityRenderer:
         weighting: Weighting | WeightingFunction | None = None,
         max_blocks: int = MAX_BLOCKS,
         pose_segment: PoseSegment | None = None,
-        pause: Callable[[], None] = no_op,
+        on_tile: Callable[[], None] = no_op,
         to_cpu: bool = True,
     ) -> CityRendering:
         """Render the city from one camera (Tancik et al. 2022, section 4.3).
@@ -144,7 +146,7 @@ class CityRenderer:
             max_blocks: Maximum number of rendered blocks.
             pose_segment: The camera is an uncorrected camera of this pose segment; each block applies its own
                 correction of the segment.
-            pause: Called between tiles; it may raise to cancel the rendering.
+            on_tile: Called before each tile of rays; it may raise to cancel the rendering.
             to_cpu: Return the rendering in CPU memory; otherwise it stays on the device, e.g. if only a part is needed.
 
         Raises:
@@ -160,7 +162,7 @@ class CityRenderer:
         names = [block.name for block in selection if block.rendered]
         rays = view.generate_rays(0)
         renderings = [
-            self._render_block(name, view, rays, pose_segment, appearance, known_codes, exposure, pause)
+            self._render_block(name, view, rays, pose_segment, appearance, known_codes, exposure, on_tile)
             for name in names
         ]
         weights = self._weight_images(selection, view, rays, pose_segment, rule, renderings)
@@ -231,14 +233,14 @@ class CityRenderer:
         appearance: AppearanceQuery,
         codes: Mapping[str, Tensor],
         exposure: float | None,
-        pause: Callable[[], None],
+        on_tile: Callable[[], None],
     ) -> Rendering:
         block = self.cache.get(name)
         code = codes[name] if name in codes else code_for_block(block.field, appearance)
         block_view, block_exposure = block.to_block_frame(view, pose_segment), exposure_for_block(block.field, exposure)
         # Blocks without pose refinement use the same rays.
         block_rays = rays if block_view is view else block_view.generate_rays(0)
-        return render_image(block.field, block_rays, code.to(self.device), block_exposure, pause=pause)
+        return render_image(block.field, block_rays, code.to(self.device), block_exposure, on_tile=on_tile)
 
     def appearance(self, segment: str | None = None, frame: str | None = None) -> AppearanceQuery:
         """Return the appearance of a segment or an image; by default of the reference segment.

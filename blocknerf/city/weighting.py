@@ -22,7 +22,8 @@ NEAR_ORIGIN = 1e-9
 MIN_PIXEL_VISIBILITY = 0.05
 """Minimum visibility of each pixel, as a fraction of the block's mean visibility.
 
-The sky and regions that no training camera saw are thus weighted by the mean and not by noise around zero.
+The sky and regions that no training camera saw are thus weighted by the mean and not by noise around zero. The value
+is small, so that surfaces that some camera saw keep their own visibility.
 """
 
 

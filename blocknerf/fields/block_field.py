@@ -20,7 +20,11 @@ from blocknerf.kernels.radiance.activations import trunc_exp_density
 from blocknerf.kernels.ray_encoding import DIRECTION_FEATURES, EXPOSURE_FEATURES, encode_directions, encode_ray_inputs
 
 APPEARANCE_INIT_STD = 0.01
-"""Standard deviation of the initial appearance codes."""
+"""Standard deviation of the initial appearance codes; below that of trained codes, 0.01 to 0.02."""
+SMALL_GRID_HIDDEN, SMALL_GRID_FEATURES, SMALL_GRID_BASE = 16, 2, 16
+"""Hidden width, features per level and base resolution of the proposal and visibility grids, as in nerfacto."""
+VISIBILITY_LEVELS = 4
+"""Levels of the visibility grid: one fewer than for proposals, since its resolution is half as high."""
 
 
 class OccupancyGrid(nn.Module):
@@ -55,8 +59,8 @@ class BlockField(nn.Module):
         self.base = HashGridMLP(_main_grid(spec), [spec.hidden_dim, spec.geo_feat_dim])
         self.color_head = MLP([spec.geo_feat_dim, spec.hidden_dim, spec.hidden_dim, 3], num_ray_inputs)
         self.sky_head = MLP([num_ray_inputs, spec.hidden_dim, 3])
-        self.proposals = nn.ModuleList([HashGridMLP(_proposal_grid(spec), [16, 1])])
-        self.visibility_net = HashGridMLP(_visibility_grid(spec), [16, 1], DIRECTION_FEATURES)
+        self.proposals = nn.ModuleList([HashGridMLP(_proposal_grid(spec), [SMALL_GRID_HIDDEN, 1])])
+        self.visibility_net = HashGridMLP(_visibility_grid(spec), [SMALL_GRID_HIDDEN, 1], DIRECTION_FEATURES)
         self.appearance_codes = nn.Parameter(APPEARANCE_INIT_STD * torch.randn(len(spec.frames), spec.appearance_dim))
         self.register_buffer("origin", torch.tensor(spec.origin), persistent=False)
         self.occupancy: OccupancyGrid | None = None
@@ -227,18 +231,18 @@ def _main_grid(spec: FieldSpec) -> GridSpec:
 def _proposal_grid(spec: FieldSpec) -> GridSpec:
     return GridSpec(
         num_levels=spec.proposal_num_levels,
-        features_per_level=2,
+        features_per_level=SMALL_GRID_FEATURES,
         log2_hashmap_size=spec.proposal_log2_hashmap_size,
-        base_resolution=16,
+        base_resolution=SMALL_GRID_BASE,
         max_resolution=spec.proposal_max_resolution,
     )
 
 
 def _visibility_grid(spec: FieldSpec) -> GridSpec:
     return GridSpec(
-        num_levels=4,
-        features_per_level=2,
+        num_levels=VISIBILITY_LEVELS,
+        features_per_level=SMALL_GRID_FEATURES,
         log2_hashmap_size=spec.visibility_log2_hashmap_size,
-        base_resolution=16,
+        base_resolution=SMALL_GRID_BASE,
         max_resolution=spec.visibility_max_resolution,
     )

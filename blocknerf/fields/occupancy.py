@@ -15,6 +15,7 @@ from blocknerf.tensor_file import TensorFile
 from blocknerf.values import first_line
 
 RESOLUTION = 128
+"""Cells along each side of the contracted cube: half as many as the finest level of the proposals."""
 POINTS_PER_SIDE = 3
 """Points along each side of a cell, faces included: half a cell apart is the resolution of the proposals."""
 MAX_EMPTY_ALPHA = 0.002

@@ -7,6 +7,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from blocknerf.errors import OptionError
+from blocknerf.fields.block_field import SMALL_GRID_BASE
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.options import Preset
 
@@ -45,11 +46,10 @@ DERIVED = ("origin", "half_extent", "frames", "exposure_reference")
 """Field parameters that follow from the block and its frames."""
 FRACTIONS = ("depth_ray_fraction", "lr_final_ratio")
 """Training parameters from 0 to 1."""
-FIXED_BASE_RESOLUTION = 16
-"""Base resolution of the proposal and visibility grids, which their maximum must reach."""
 MAX_LOG2_HASHMAP_SIZE = 24
 """Entries per level as a power of two: more does not fit any GPU."""
 MAX_RAYS_PER_STEP = 1 << 20
+"""64 times those of the largest preset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,13 +71,18 @@ class TrainConfig:
     lr_final_ratio: float = 0.05
     """Ratio of the final to the initial learning rate; the decay is exponential."""
     distortion_weight: float = 0.002
-    """Weight of the distortion loss, which makes surfaces thin."""
+    """Weight of the distortion loss, which makes surfaces thin; nerfacto's value."""
     depth_weight: float = 0.005
-    """Weight of the depth losses, for rays with a measured depth."""
+    """Weight of the depth losses, for rays with a measured depth.
+
+    Measured on a street with merged LiDAR sweeps: 20 times as much costs 3.9 dB; without, images are 0.2 dB better but
+    less sharp.
+    """
     sky_weight: float = 0.01
-    """Weight of the sky loss, for frames with a sky mask."""
+    """Weight of the sky loss, for frames with a sky mask: wrong opacity everywhere costs as much as 20 dB in color."""
     appearance_reg: float = 1e-2
-    """Weight of the squared appearance codes; keeps them near zero."""
+    """Weight of the squared appearance codes, which keeps them near zero: codes of order one cost as much as 20 dB in
+    color, codes of the usual 0.01 to 0.02 next to nothing."""
     depth_ray_fraction: float = 0.25
     """Fraction of rays drawn through measured points, if there are any."""
     pose_refinement: bool = False
@@ -207,5 +212,5 @@ def _range(name: str, kind: Any) -> tuple[float, float]:
     if name.endswith("log2_hashmap_size"):
         return 1, MAX_LOG2_HASHMAP_SIZE
     if name.endswith("resolution"):
-        return (1 if name in ("base_resolution", "max_resolution") else FIXED_BASE_RESOLUTION), 1 << 20
+        return (1 if name in ("base_resolution", "max_resolution") else SMALL_GRID_BASE), 1 << 20
     return (0 if name == "appearance_dim" else 1), 32 if name.endswith("levels") else 1024

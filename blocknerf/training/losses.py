@@ -94,6 +94,17 @@ def expected_depth(
     return _masked_mean(relative / (1.0 + relative), measured) + _masked_mean((1.0 - opacity).square(), measured)
 
 
+def measured_depth(
+    outputs: RayOutputs, depths: Float[Tensor, "measured"], tolerance: float | Float[Tensor, ""]
+) -> Float[Tensor, ""]:
+    """Return the depth losses of the first rays, which have a measured depth; `tolerance` is relative to the depth."""
+    rows = slice(0, len(depths))
+    t_mids, opacity = outputs.samples.t_mids[rows], outputs.opacity[rows]
+    before_depth = line_of_sight(outputs.weights[rows], t_mids, depths, tolerance * depths)
+    mean_depth = (outputs.weights[rows] * t_mids).sum(-1) / opacity.clamp_min(1e-3)
+    return before_depth + expected_depth(mean_depth, depths, opacity)
+
+
 def _masked_mean(values: Float[Tensor, "rays"], mask: Bool[Tensor, "rays"]) -> Float[Tensor, ""]:
     """Return the mean over the rays in the mask; zero for an empty mask."""
     return (values * mask).sum() / mask.sum().clamp_min(1)

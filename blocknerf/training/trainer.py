@@ -13,7 +13,6 @@ from blocknerf.errors import BackendError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.metrics import mean_squared_to_psnr
 from blocknerf.rendering.rays import RayOutputs, render_rays
-from blocknerf.sampling import RayHistogram
 from blocknerf.training import losses
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.optimizer import FieldOptimizer
@@ -31,7 +30,11 @@ from blocknerf.training.schedule import (
 )
 
 GRADIENT_SCALING_DISTANCE = 0.15
-"""Gradients are scaled down below this distance from the camera, relative to the block's half extent."""
+"""Gradients are scaled down below this distance from the camera, relative to the block's half extent.
+
+It covers about the first two of a draft's 24 samples if these are evenly spaced: half of them are within the half
+extent. A floater so near covers much of one image and little of any other.
+"""
 TRIM_WARM_UP_FRACTION = 0.3
 """Fraction of training over which the trimmed fraction of rays rises; at first, static objects err as much."""
 POSE_STEP_OPS = ("ray_samples", "ray_encoding")
@@ -276,34 +279,24 @@ class Trainer:
         depth_tolerance: float | Float[Tensor, ""] | None,
     ) -> Tensor:
         """Return all losses except color and visibility; without the geometry losses if `depth_tolerance` is None."""
-        fine = RayHistogram(s_edges=outputs.samples.s_edges, weights=outputs.weights)
         total = self.config.appearance_reg * losses.appearance_reg(self.field.appearance_codes)
         if train_proposals:
-            total = total + sum(losses.interlevel(fine, proposal) for proposal in outputs.proposals)
+            total = total + sum(losses.interlevel(outputs.histogram, proposal) for proposal in outputs.proposals)
         # Only colors may move poses. The depth loss assumes a fixed measured distance, which changes as the camera
         # moves, and the distortion loss would move a camera to where surfaces look thin.
         if depth_tolerance is None:
             return total
-        return total + self._geometry_losses(outputs, fine, batch, depth_tolerance)
+        return total + self._geometry_losses(outputs, batch, depth_tolerance)
 
     def _geometry_losses(
-        self, outputs: RayOutputs, fine: RayHistogram, batch: PixelBatch, depth_tolerance: float | Float[Tensor, ""]
+        self, outputs: RayOutputs, batch: PixelBatch, depth_tolerance: float | Float[Tensor, ""]
     ) -> Tensor:
-        total = self.config.distortion_weight * losses.distortion(fine)
+        total = self.config.distortion_weight * losses.distortion(outputs.histogram)
         if len(batch.depths):
-            total = total + self.config.depth_weight * self._depth_loss(outputs, batch.depths, depth_tolerance)
+            total = total + self.config.depth_weight * losses.measured_depth(outputs, batch.depths, depth_tolerance)
         if len(batch.sky):
             total = total + self.config.sky_weight * losses.sky_opacity(outputs.opacity, batch.sky)
         return total
-
-    def _depth_loss(
-        self, outputs: RayOutputs, depths: Float[Tensor, "measured"], depth_tolerance: float | Float[Tensor, ""]
-    ) -> Tensor:
-        rows = slice(0, len(depths))
-        t_mids, opacity = outputs.samples.t_mids[rows], outputs.opacity[rows]
-        line_of_sight = losses.line_of_sight(outputs.weights[rows], t_mids, depths, depth_tolerance * depths)
-        mean_depth = (outputs.weights[rows] * t_mids).sum(-1) / opacity.clamp_min(1e-3)
-        return line_of_sight + losses.expected_depth(mean_depth, depths, opacity)
 
 
 def _check_devices(device: torch.device, pixels: PixelSampler, cuda_graphs: bool | None) -> None:

@@ -78,7 +78,11 @@ def compare(
 def render(field: BlockField, plain: bool, cameras: Cameras, view: int) -> Tensor:
     """Render a view with the mean appearance code of the block."""
     return render_image(
-        field, cameras.generate_rays(view), field.mean_appearance_code(), field.spec.exposure_reference, plain=plain
+        field,
+        cameras.generate_rays(view),
+        field.mean_appearance_code(),
+        field.spec.exposure_reference,
+        use_march=not plain,
     ).color
 
 

@@ -107,7 +107,9 @@ def _half(subject: Subject, field: BlockField, cameras, index: int, device: torc
         device
     )
     rays = cameras.generate_rays(index).flatten()[fit_pixels]
-    code = optimize_code(field, rays, truth.reshape(-1, 3)[fit_pixels], exposure, start=field.mean_appearance_code())
+    code = optimize_code(
+        field, rays, truth.reshape(-1, 3)[fit_pixels], exposure, initial_code=field.mean_appearance_code()
+    )
     return float(
         psnr(render_image(field, cameras.generate_rays(index), code, exposure).color[:, middle:], truth[:, middle:])
     )
