@@ -11,10 +11,10 @@ from jaxtyping import Float, UInt8
 
 from blocknerf.cameras import Cameras
 from blocknerf.city.appearance_track import AppearanceTrack
-from blocknerf.city.compositing import blend
 from blocknerf.city.manifest import City, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS, CityRenderer, CityRendering
 from blocknerf.city.selection import BlockInView
+from blocknerf.city.weighting import blend
 from blocknerf.colormaps import apply_turbo, colorize_blocks, depth_colors
 from blocknerf.errors import one_of
 from blocknerf.images import to_uint8

@@ -15,12 +15,19 @@ from blocknerf.capture.pose_segments import PoseSegment
 from blocknerf.city.appearance import AppearanceQuery, appearance_of, code_for_block, exposure_for_block
 from blocknerf.city.appearance_presets import AppearancePreset
 from blocknerf.city.cache import BlockCache, Loader, block_loader
-from blocknerf.city.compositing import blend, blend_with_fallback, fallback_confidence, limit_pixel_weights
 from blocknerf.city.manifest import City, Weighting, read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import BlockInView, BlockSelector, blend_inputs
 from blocknerf.city.training_images import trained_frames
-from blocknerf.city.weighting import WeightingFunction, WeightingRule, weighting_rule
+from blocknerf.city.weighting import (
+    WeightingFunction,
+    WeightingRule,
+    blend,
+    blend_with_fallback,
+    fallback_confidence,
+    limit_pixel_weights,
+    weighting_rule,
+)
 from blocknerf.errors import RunError
 from blocknerf.rendering.image import Rendering, no_op, predict_visibility, render_image
 

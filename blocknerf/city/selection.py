@@ -12,10 +12,16 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
 from blocknerf.city.cache import BlockCache
-from blocknerf.city.compositing import blend_with_fallback, fallback_confidence, is_negligible, keep_top_k
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.weighting import BlendInputs, WeightingRule
+from blocknerf.city.weighting import (
+    BlendInputs,
+    WeightingRule,
+    blend_with_fallback,
+    fallback_confidence,
+    is_negligible,
+    keep_top_k,
+)
 from blocknerf.errors import RunError
 from blocknerf.partitioning.block import Block
 from blocknerf.rendering.image import ProposalRendering, render_proposals

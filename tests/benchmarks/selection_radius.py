@@ -12,10 +12,9 @@ import math
 
 import torch
 
-from blocknerf.city.compositing import blend_with_fallback, fallback_confidence, keep_top_k
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.city.selection import BlockIndex
-from blocknerf.city.weighting import inverse_distance_weights
+from blocknerf.city.weighting import blend_with_fallback, fallback_confidence, inverse_distance_weights, keep_top_k
 from blocknerf.partitioning.block import Block
 
 STEP = 0.01
