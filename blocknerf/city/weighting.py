@@ -80,7 +80,9 @@ class WeightingRule:
 
 
 def weighting_rule(weighting: str | WeightingFunction) -> WeightingRule:
-    """Return the rule of a name, or a function as a rule.
+    """Return the rule of a name, or a function as a rule; weights sum to one over blocks.
+
+    `nearest` switches abruptly and is for comparison only; all other rules are continuous in their inputs.
 
     Raises:
         RunError: the name does not exist.
@@ -88,19 +90,6 @@ def weighting_rule(weighting: str | WeightingFunction) -> WeightingRule:
     if callable(weighting):
         return _rule_of_function(weighting)
     return WEIGHTING_RULES[one_of(weighting, WEIGHTINGS, "city: weighting")]
-
-
-def blend_weights(
-    weighting: str | WeightingFunction, inputs: BlendInputs, power: float
-) -> Float[Tensor, "blocks *pixels"]:
-    """Return the weight of each block, or of each block and pixel; weights sum to one over blocks.
-
-    `nearest` switches abruptly and is for comparison only; all other rules are continuous in their inputs.
-
-    Raises:
-        RunError: the rule does not exist, or a function returned something else than scores.
-    """
-    return weighting_rule(weighting).weights(inputs, power)
 
 
 def inverse_distance_weights(
