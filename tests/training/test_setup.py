@@ -13,6 +13,7 @@ from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.errors import OptionError
 from blocknerf.kernels.backends import BackendWarning
 from blocknerf.partitioning.block import Block
+from blocknerf.training import config as config_module
 from blocknerf.training.setup import default_downscale, make_config, make_trainer, spec_for_block
 
 BLOCK = Block(name="b000", origin=(0.0, 0.0, 0.0), radius=2.0)
@@ -36,9 +37,9 @@ def test_the_default_configuration_is_the_presets(ball: Any) -> None:
 
 
 @pytest.mark.filterwarnings(f"ignore::{BackendWarning.__module__}.{BackendWarning.__name__}")
-@pytest.mark.parametrize("name", [name for name in config.PARAMETERS["field"] if name not in ("near", "far")])
+@pytest.mark.parametrize("name", [name for name in config_module.PARAMETERS["field"] if name not in ("near", "far")])
 def test_a_field_trains_with_the_least_value_of_each_parameter(ball: Any, name: str) -> None:
-    least = int(config._range(name, int)[0])
+    least = int(config_module._range(name, int)[0])
     values = {**SMALL, name: least, **({"base_resolution": 1} if name == "max_resolution" else {})}
     config = make_config(ball.clean, FRAMES, steps=1, rays_per_step=32)
     metrics = make_trainer(ball.clean, BLOCK, FRAMES, config=config, field=values).train_step()
