@@ -136,15 +136,15 @@ class BlockField(nn.Module):
         directions: Float[Tensor, "rays 3"],
         code: Float[Tensor, "rays codes"],
         exposure: Float[Tensor, "rays"],
-        fade: Float[Tensor, "rays samples"] | None = None,
+        gradient_scale: Float[Tensor, "rays samples"] | None = None,
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
-        """Return `density` and `color` of samples in one pass; `fade` scales their gradients."""
+        """Return `density` and `color` of samples in one pass; `gradient_scale` scales their gradients."""
         cube, std = self.contract_to_unit_cube(points, footprints)
         bias = cast(nn.Linear, self.color_head.ray_layer)(self._ray_inputs(directions, code, exposure))
-        flat_fade = None if fade is None else fade.reshape(-1)
+        flat_scale = None if gradient_scale is None else gradient_scale.reshape(-1)
         extent = self.spec.half_extent
         density, color = radiance(
-            self.base.layers, self._color_layers, cube, std, bias, half_extent=extent, gradient_scale=flat_fade
+            self.base.layers, self._color_layers, cube, std, bias, half_extent=extent, gradient_scale=flat_scale
         )
         return density.view(footprints.shape), color.view(points.shape)
 
