@@ -1,10 +1,16 @@
-"""Errors for the user: each message says what is wrong, where, and what to do."""
+"""Errors for the user, each with one line that says what is wrong, where, and what to do, and safe text for them."""
 
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TypeVar
 
 _Choice = TypeVar("_Choice", bound=str)
+
+_HIDDEN = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories of control characters, invisible format characters, surrogates and line separators."""
+_RAW_BYTES = range(0xDC80, 0xDD00)
+"""Code points with which Python represents undecodable bytes of a file name (`surrogateescape`)."""
 
 
 class BlockNerfError(Exception):
@@ -69,3 +75,21 @@ def error_context(where: str) -> Iterator[None]:
         yield
     except CaptureError as error:
         raise CaptureError(str(error) if str(error).startswith(where) else f"{where}: {error}") from None
+
+
+def printable(text: str) -> str:
+    r"""Return the text with every invisible or control character escaped.
+
+    >>> print(printable("a\x1b[2Jb\u202ec\udcff"))
+    a\x1b[2Jb\u202ec\xff
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_escape(char) if unicodedata.category(char) in _HIDDEN else char for char in text)
+
+
+def _escape(character: str) -> str:
+    number = ord(character)
+    if number in _RAW_BYTES:
+        return f"\\x{number - 0xDC00:02x}"
+    return character.encode("unicode_escape").decode()

@@ -4,6 +4,7 @@ import math
 
 SEMI_MAJOR = 6_378_137.0
 ECCENTRICITY_SQUARED = 6.694_379_990_14e-3
+"""Of the WGS 84 ellipsoid; the semi-major axis is in meters."""
 ITERATIONS = 12
 """Fixed-point iterations of `enu_to_geodetic`. Each leaves at most a few hundredths of the error, so the result is
 exact up to rounding."""

@@ -1,6 +1,14 @@
-"""Range checks of numeric options, with one-line errors."""
+"""Quality presets, and range checks of numeric options with one-line errors."""
+
+from typing import Literal, get_args
 
 from blocknerf.errors import OptionError
+
+Preset = Literal["draft", "standard", "fine"]
+"""`draft` takes minutes per block on a laptop, `standard` is for a GPU, `fine` for final results."""
+
+PRESETS: tuple[Preset, ...] = get_args(Preset)
+
 
 MAX_INT = 1_000_000_000
 """Default upper bound: larger numbers are typing errors and would overflow."""

@@ -14,6 +14,7 @@ INTERRUPTED = 130
 GRACE_SECONDS = 20.0
 """Time for a terminated process to finish its files; then it is killed."""
 POLL_SECONDS = 0.5
+"""Time between two checks that the parent is alive."""
 _SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 

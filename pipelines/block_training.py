@@ -23,8 +23,7 @@ from blocknerf.city.training_images import block_training_frames
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import save_field
-from blocknerf.fields.occupancy import save_occupancy
-from blocknerf.fields.occupancy_extraction import extract_occupancy
+from blocknerf.fields.occupancy import extract_occupancy, save_occupancy
 from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, explain
 from blocknerf.kernels.devices import device_name

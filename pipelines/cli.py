@@ -12,8 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, get_args, get_type_hints
 
 from blocknerf import __version__
-from blocknerf.errors import BlockNerfError, OptionError
-from blocknerf.printable import printable
+from blocknerf.errors import BlockNerfError, OptionError, printable
 from blocknerf.processes import INTERRUPTED, ended_by_signals
 from pipelines.refusals import check_address_space, error_line
 from pipelines.streams import end_with_line, prepare_streams, stdout_closed

@@ -13,7 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.segment import Segment
 from rich.table import Table
 
-from blocknerf.printable import printable
+from blocknerf.errors import printable
 
 Item = TypeVar("Item")
 PAGE_WIDTH = 120

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
+from blocknerf import lpips
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.pose_segments import PoseSegment
@@ -24,11 +25,10 @@ from blocknerf.images import to_float, to_uint8, write_image
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import clear_abandoned, exclusive
-from blocknerf.metrics import lpips
-from blocknerf.metrics.image_quality import psnr, ssim
+from blocknerf.metrics import psnr, ssim
 from blocknerf.options import check_whole
 from blocknerf.rendering.appearance_fit import FIT_STEPS, optimize_code
-from blocknerf.training.block_spec import check_downscale
+from blocknerf.training.setup import check_downscale
 from pipelines.console import log, print_table, progress, skip_if_exists, table
 from pipelines.evaluation_file import (
     EvalProtocol,
@@ -265,7 +265,7 @@ def fit_codes(renderer: CityRenderer, image: EvalImage, names: Iterable[str]) ->
         start = code_for_block(block.field, appearance)
         exposure = exposure_for_block(block.field, appearance.exposure_at(image.camera.centers[0]))
         rays = block.to_block_frame(camera, image.pose_segment).generate_rays(0).flatten()[pixels]
-        codes[name] = optimize_code(block.field, rays, target, exposure, start=start)
+        codes[name] = optimize_code(block.field, rays, target, exposure, initial_code=start)
     return codes
 
 

@@ -11,13 +11,13 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import MAX_JSON_BYTES, read_bounded, read_json
 from blocknerf.images import write_image
+from blocknerf.options import Preset
 from blocknerf.partitioning.frame_assignment import FrameAssignment, assign_frames, check_test_every, write_assignment
 from blocknerf.partitioning.map_image import draw_map
 from blocknerf.partitioning.placement import place_blocks
 from blocknerf.partitioning.radius import check_radius
 from blocknerf.partitioning.report import coverage, coverage_table, write_coverage
 from blocknerf.partitioning.street_placement import BlockLayout, place_on_streets
-from blocknerf.quality import Preset
 from pipelines.console import log, print_table, skip_if_exists
 from pipelines.training_log import difference
 

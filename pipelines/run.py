@@ -11,9 +11,8 @@ from blocknerf.files import check_format_version, format_json, read_json, write_
 from blocknerf.importers.importer import DEFAULT_OPTIONS, ImportOptions
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.locks import holder
-from blocknerf.options import check_whole
-from blocknerf.quality import Preset
-from blocknerf.training.overrides import Overrides
+from blocknerf.options import Preset, check_whole
+from blocknerf.training.config import Overrides
 from blocknerf.values import finite, one_case
 from pipelines.align import align
 from pipelines.console import format_duration, log, stage

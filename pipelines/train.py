@@ -17,9 +17,8 @@ from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import LockedError, clear_abandoned, exclusive
 from blocknerf.options import check_number, check_positive, check_whole
 from blocknerf.processes import end_with
-from blocknerf.training.block_spec import check_downscale, default_downscale
-from blocknerf.training.config import POSE_RESTARTS
-from blocknerf.training.overrides import Overrides
+from blocknerf.training.config import POSE_RESTARTS, Overrides
+from blocknerf.training.setup import check_downscale, default_downscale
 from pipelines.block_training import BlockTraining
 from pipelines.console import format_duration, log
 from pipelines.live_viewer import live_viewer

@@ -22,7 +22,7 @@ from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import exclusive
 from blocknerf.partitioning.frame_assignment import assign_frames, read_assignment, write_assignment
-from blocknerf.training.block_spec import check_downscale
+from blocknerf.training.setup import check_downscale
 from pipelines.block_graph import AppearanceReference, BlockGraph
 from pipelines.console import log, skip_if_exists, stage
 from pipelines.ingest import check_pixels

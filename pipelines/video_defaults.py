@@ -6,7 +6,7 @@ import torch
 
 from blocknerf.capture.capture import Capture
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.quality import Preset
+from blocknerf.options import Preset
 from blocknerf.trajectory.capture_path import longest_path
 from blocknerf.trajectory.flythrough import pinhole_focals, smooth_path
 from blocknerf.trajectory.keyframes import through_keyframes

@@ -20,7 +20,7 @@ from blocknerf.colormaps import colorize_blocks, depth_colors
 from blocknerf.errors import RunError
 from blocknerf.images import read_image, to_uint8, write_image
 from blocknerf.locks import clear_abandoned, exclusive
-from blocknerf.metrics.temporal import frame_difference, max_temporal_jump
+from blocknerf.metrics import frame_difference, max_temporal_jump
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.video import write_video
 from pipelines.console import format_duration, log, progress, skip_if_exists

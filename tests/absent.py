@@ -11,7 +11,8 @@ import torch
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, graph: Callable[[], Any]) -> None:
     """Replace CUDA streams by no-ops, and CUDA graphs by `graph`."""
-    stream = SimpleNamespace(wait_stream=lambda other: None)
+    stream = SimpleNamespace(device=torch.device("cuda"), wait_stream=lambda other: None)
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda device: None)
     monkeypatch.setattr(torch.cuda, "Stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda device: stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda stream: contextlib.nullcontext())

@@ -1,4 +1,4 @@
-"""Rigid transforms against closed forms, and round trips of the contraction."""
+"""Rigid transforms, contraction and ray spacing: inverses, limits and gradients."""
 
 import math
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import expm
 from scipy.spatial.transform import Rotation
 
-from blocknerf.geometry import compose, contract, invert, is_rigid, se3_exp, skew, uncontract
+from blocknerf.geometry import RaySpacing, compose, contract, invert, is_rigid, se3_exp, skew, uncontract
 
 coordinates = st.floats(-1e4, 1e4, allow_subnormal=False)
 
@@ -108,3 +108,20 @@ def test_is_rigid_detects_other_transforms():
     infinite[2, 3] = math.inf
     result = is_rigid(torch.stack([rigid, scaled, sheared, mirrored, nan, infinite]))
     assert result.tolist() == [True, False, False, False, False, False]
+
+
+@pytest.mark.parametrize(("near", "far", "linear_until"), [(0.1, 100.0, 10.0), (0.0, 1e6, 1.0), (20.0, 500.0, 10.0)])
+def test_t_to_s_inverts_s_to_t(near, far, linear_until):
+    spacing = RaySpacing(near=near, far=far, linear_until=linear_until)
+    s = torch.linspace(0, 0.999, 200, dtype=torch.float64)
+    assert torch.allclose(spacing.t_to_s(spacing.s_to_t(s)), s, atol=1e-9)
+
+
+def test_the_ends_are_near_and_far():
+    spacing = RaySpacing(near=0.5, far=80.0, linear_until=20.0)
+    assert torch.allclose(spacing.s_to_t(torch.tensor([0.0, 1.0])), torch.tensor([0.5, 80.0]), atol=1e-4)
+
+
+def test_distances_beyond_the_ends_are_clamped():
+    spacing = RaySpacing(near=0.5, far=80.0, linear_until=20.0)
+    assert spacing.t_to_s(torch.tensor([0.0, 1e9])).tolist() == [0.0, 1.0]

@@ -5,7 +5,7 @@ from functools import partial
 
 from blocknerf.city import overlaps
 from blocknerf.fields import spec
-from blocknerf.fields.occupancy_extraction import extract_occupancy
+from blocknerf.fields.occupancy import extract_occupancy
 from blocknerf.rendering.appearance_fit import optimize_code
 from blocknerf.training import config
 from pipelines import block_training

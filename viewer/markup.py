@@ -7,7 +7,7 @@ result. In HTML, escaping is complete.
 from collections.abc import Sequence
 from html import escape as escape_html
 
-from blocknerf.printable import printable
+from blocknerf.errors import printable
 
 MAX_TEXT = 1000
 """Longest text shown, in characters."""

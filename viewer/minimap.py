@@ -5,7 +5,7 @@ import math
 from collections.abc import Sequence
 
 from blocknerf.cameras import Cameras
-from blocknerf.city.selection import BlockSelection
+from blocknerf.city.selection import BlockInView
 from blocknerf.colormaps import block_color
 from viewer import markup
 from viewer.markup import escape
@@ -27,7 +27,7 @@ STATE_LABELS = {
     "out_of_range": "out of range",
     "not_trained": "not trained",
 }
-"""Labels of `BlockSelection.reason` in the table."""
+"""Labels of `BlockInView.reason` in the table."""
 ON_CLICK = """
 const point = new DOMPoint(event.clientX, event.clientY).matrixTransform(this.getScreenCTM().inverse());
 const gap = disc => Math.hypot(disc.cx.baseVal.value - point.x, disc.cy.baseVal.value - point.y);
@@ -42,7 +42,7 @@ if (gap(block) <= block.r.baseVal.value) {
 the topmost one is not always meant. The setter is the browser's: with React's own, the event would report no change."""
 
 
-def draw_minimap(contents: RunContents, selection: Sequence[BlockSelection], camera: Cameras) -> str:
+def draw_minimap(contents: RunContents, selection: Sequence[BlockInView], camera: Cameras) -> str:
     """Return an SVG of the blocks around a camera, north up, with the state of each block in `data-state`.
 
     A click writes the block's name into the first input of the element around the SVG.
@@ -79,7 +79,7 @@ def draw_minimap(contents: RunContents, selection: Sequence[BlockSelection], cam
     )
 
 
-def selection_table(selection: Sequence[BlockSelection]) -> str:
+def selection_table(selection: Sequence[BlockInView]) -> str:
     """Return an HTML table of the considered blocks with their weight, visibility and state."""
     rows = [
         (
@@ -107,7 +107,7 @@ def _window(contents: RunContents, x: float, y: float, radius: float) -> tuple[f
     return center[0] - max(half), center[1] - height / scale / 2, scale, height
 
 
-def _circle_style(state: BlockSelection | None, index: int) -> str:
+def _circle_style(state: BlockInView | None, index: int) -> str:
     color = "rgb({}, {}, {})".format(*block_color(index))
     if state is not None and state.rendered:
         return f'fill="{color}" fill-opacity="{0.25 + 0.5 * state.weight:.2f}" stroke="{color}" stroke-width="2.5"'

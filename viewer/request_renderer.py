@@ -11,10 +11,10 @@ from jaxtyping import Float, UInt8
 
 from blocknerf.cameras import Cameras
 from blocknerf.city.appearance_track import AppearanceTrack
-from blocknerf.city.compositing import blend
 from blocknerf.city.manifest import City, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS, CityRenderer, CityRendering
-from blocknerf.city.selection import BlockSelection
+from blocknerf.city.selection import BlockInView
+from blocknerf.city.weighting import blend
 from blocknerf.colormaps import apply_turbo, colorize_blocks, depth_colors
 from blocknerf.errors import one_of
 from blocknerf.images import to_uint8
@@ -51,7 +51,7 @@ class RenderedImage:
     image: UInt8[np.ndarray, "height width 3"]
     depth: Float[np.ndarray, "height width"]
     """Distance along the optical axis, in world units; the page occludes overlays with it."""
-    selection: tuple[BlockSelection, ...]
+    selection: tuple[BlockInView, ...]
     """All considered blocks."""
     camera: Cameras
     """The rendered camera."""
@@ -82,8 +82,8 @@ class RequestRenderer:
         )
         self.render(request, SCALES[0], no_op)
 
-    def render(self, request: RenderRequest, scale: float, pause: Callable[[], None]) -> RenderedImage:
-        """Render a request at a fraction of its width and height. `pause` is called between tiles and may raise.
+    def render(self, request: RenderRequest, scale: float, on_tile: Callable[[], None]) -> RenderedImage:
+        """Render a request at a fraction of its width and height. `on_tile` is called before each tile and may raise.
 
         Raises:
             RunError: A block's file is broken, or the layer is unknown.
@@ -94,7 +94,7 @@ class RequestRenderer:
         renderer, view = self._renderer(request.city), request.view.scaled(scale)
         appearance = request.appearance.render_options_at(request.blend, renderer, view)
         rendering = renderer.render(
-            view, weighting=request.weighting, max_blocks=request.max_blocks, pause=pause, **appearance
+            view, weighting=request.weighting, max_blocks=request.max_blocks, on_tile=on_tile, **appearance
         )
         cosine = view.generate_rays(0).directions @ view.camera_to_world[0, :, 2]
         return RenderedImage(

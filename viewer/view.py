@@ -17,10 +17,10 @@ from blocknerf.city.manifest import City, Weighting, read_city, with_rendering
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.training_images import capture_with_images
+from blocknerf.errors import printable
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.options import check_positive, check_whole
-from blocknerf.printable import printable
 from blocknerf.processes import end_with
 from viewer.auth_proxy import AuthProxy, check_binding
 from viewer.client_camera import LOOK_AT_DISTANCE, field_of_view

@@ -1,12 +1,13 @@
-"""Default appearance of the city where no preset is matched: that of one segment of the capture.
+"""Default appearance and exposure of the city where no preset is matched: those of one segment of the capture.
 
 Appearance codes of different blocks are not comparable, but the codes of one image stand for the same lighting. So
 one segment is chosen for the whole city, and each block takes the mean of its own codes of that segment's images.
-Neighbors share many of these images and roughly agree without matching.
+Neighbors share many of these images and roughly agree without matching. A camera that is not of the capture takes the
+exposure of the images nearby.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -15,10 +16,44 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
-from blocknerf.city.nearby_exposures import NearbyExposures
+from blocknerf.capture.frame import Frame
 from blocknerf.errors import RunError
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.rendering.protocol import Field
+
+NEIGHBORS = 8
+"""The distance of the n-th nearest image is the standard deviation of the weights."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NearbyExposures:
+    """Images with known exposures, and their camera centers."""
+
+    centers: Float[Tensor, "frames 3"]
+    log2_exposure: Float[Tensor, "frames"]
+    """Base-2 logarithm of the exposures in the capture's unit."""
+
+    @classmethod
+    def of(cls, frames: Sequence[Frame]) -> "NearbyExposures | None":
+        """Return the exposures of some images; None if none of them has an exposure."""
+        known = [(frame.center, frame.exposure) for frame in frames if frame.exposure is not None]
+        if not known:
+            return None
+        return cls(
+            centers=torch.tensor([center for center, _ in known], dtype=torch.float64, device="cpu"),
+            log2_exposure=torch.tensor([exposure for _, exposure in known], dtype=torch.float64, device="cpu").log2(),
+        )
+
+    def exposure_at(self, center: Float[Tensor, "3"]) -> float:
+        """Return the weighted mean, in stops, of the exposures around a position.
+
+        The weights are a Gaussian of the distance with the distance of the 8th nearest image as standard deviation, so
+        the result changes smoothly with the position.
+        """
+        distances = (self.centers - center.detach().cpu().double()).norm(dim=-1)
+        std = distances.kthvalue(min(NEIGHBORS, len(distances))).values.clamp_min(1e-9)
+        weights = (-0.5 * (distances / std).square()).softmax(0)
+        return float(torch.exp2((weights * self.log2_exposure).sum()))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

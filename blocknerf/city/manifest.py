@@ -10,9 +10,8 @@ from typing import Any, Literal, get_args
 
 from blocknerf.errors import RunError, one_of
 from blocknerf.files import check_format_version, format_json, read_json, write_atomic
-from blocknerf.options import flag
+from blocknerf.options import PRESETS, Preset, flag
 from blocknerf.partitioning.block import MAX_NAME_LENGTH, Block, is_file_name
-from blocknerf.quality import PRESETS, Preset
 from blocknerf.values import MAX_COORDINATE, MAX_VALUE, finite, format_value, one_case, positive, whole
 
 CITY_FORMAT = "blocknerf.city/2"

@@ -73,10 +73,10 @@ def match_codes(
             field,
             cached_rays,
             torch.cat(targets),
-            starts=initial_codes(name),
+            initial_codes=initial_codes(name),
             steps=steps,
-            weights=weights,
-            hold=CODE_REG,
+            ray_weights=weights,
+            code_reg=CODE_REG,
         )
         yield MatchedBlock(name=name, code=codes[name], neighbors=tuple(neighbors))
 

@@ -14,19 +14,27 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.pose_segments import PoseSegment
 from blocknerf.city.appearance import AppearanceQuery, appearance_of, code_for_block, exposure_for_block
 from blocknerf.city.appearance_presets import AppearancePreset
-from blocknerf.city.block_scoring import BlockSelector, ScoredBlock, blend_inputs, low_res_blend_inputs
 from blocknerf.city.cache import BlockCache, Loader, block_loader
-from blocknerf.city.compositing import blend, blend_with_fallback, fallback_confidence, keep_top_k, limit_pixel_weights
 from blocknerf.city.manifest import City, Weighting, read_city
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.selection import BlockSelection
+from blocknerf.city.selection import BlockInView, BlockSelector, blend_inputs
 from blocknerf.city.training_images import trained_frames
-from blocknerf.city.weighting import WeightingFunction, WeightingRule, weighting_rule
+from blocknerf.city.weighting import (
+    WeightingFunction,
+    WeightingRule,
+    blend,
+    blend_with_fallback,
+    fallback_confidence,
+    limit_pixel_weights,
+    weighting_rule,
+)
 from blocknerf.errors import RunError
 from blocknerf.rendering.image import Rendering, no_op, predict_visibility, render_image
 
 MAX_BLOCKS = 3
+"""The paper merges one to three blocks (Tancik et al. 2022, section 4.3.1)."""
 CACHE_BYTES = 2 << 30
+"""About ten blocks of the largest preset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,7 +59,7 @@ class CityRendering:
     opacity: Float[Tensor, "height width"]
     parts: tuple[BlockRendering, ...]
     """The rendered blocks, in the order of `rendered`."""
-    selection: tuple[BlockSelection, ...]
+    selection: tuple[BlockInView, ...]
     """Every considered block, the nearest block of the city first, then by distance."""
 
     def cpu(self) -> "CityRendering":
@@ -61,40 +69,14 @@ class CityRendering:
         return replace(self, color=color, depth=depth, opacity=opacity, parts=tuple(parts))
 
     @property
-    def rendered(self) -> tuple[BlockSelection, ...]:
+    def rendered(self) -> tuple[BlockInView, ...]:
         """The blocks in the rendering; their weights sum to one."""
-        return tuple(selected for selected in self.selection if selected.rendered)
+        return tuple(block for block in self.selection if block.rendered)
 
     @property
     def considered(self) -> tuple[str, ...]:
         """Names of the blocks that affect the rendering: the rendered ones, and those scored but left out."""
-        return tuple(
-            selected.name for selected in self.selection if selected.rendered or selected.visibility is not None
-        )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Selection:
-    """The trained blocks around a camera, with their blend weights."""
-
-    scored: tuple[ScoredBlock, ...]
-    weights: tuple[float, ...]
-    """Blend weights; for per-pixel rules, estimates of their means at low resolution."""
-    block_limits: tuple[float, ...]
-    """Factor by which `keep_top_k` changed each block's weight."""
-    confidence: float
-    """Confidence in the rule's weights; the first block is the fallback for the rest."""
-
-    def rendered(self) -> "_Selection":
-        """Return the selection without the blocks of weight zero."""
-        indices = [i for i, weight in enumerate(self.weights) if weight > 0.0]
-        return _Selection(
-            scored=tuple(self.scored[i] for i in indices),
-            weights=tuple(self.weights[i] for i in indices),
-            block_limits=tuple(self.block_limits[i] for i in indices),
-            # The first block has weight zero only if its weight as fallback is negligible.
-            confidence=self.confidence if indices[0] == 0 else 1.0,
-        )
+        return tuple(block.name for block in self.selection if block.rendered or block.visibility is not None)
 
 
 class CityRenderer:
@@ -154,7 +136,7 @@ class CityRenderer:
         weighting: Weighting | WeightingFunction | None = None,
         max_blocks: int = MAX_BLOCKS,
         pose_segment: PoseSegment | None = None,
-        pause: Callable[[], None] = no_op,
+        on_tile: Callable[[], None] = no_op,
         to_cpu: bool = True,
     ) -> CityRendering:
         """Render the city from one camera (Tancik et al. 2022, section 4.3).
@@ -171,7 +153,7 @@ class CityRenderer:
             max_blocks: Maximum number of rendered blocks.
             pose_segment: The camera is an uncorrected camera of this pose segment; each block applies its own
                 correction of the segment.
-            pause: Called between tiles; it may raise to cancel the rendering.
+            on_tile: Called before each tile of rays; it may raise to cancel the rendering.
             to_cpu: Return the rendering in CPU memory; otherwise it stays on the device, e.g. if only a part is needed.
 
         Raises:
@@ -179,16 +161,15 @@ class CityRenderer:
                 does not exist.
         """
         view, rule = cameras[index].to(self.device), self._rule(weighting)
-        scored = self._selector.score(view, rule)
-        selection = self._select(scored, view, rule, max_blocks).rendered()
+        selection = self._selector.select(view, rule, max_blocks)
         appearance = self.appearance(segment, frame) if preset is None else self.appearance(preset.segment, None)
         if exposure is None:
             exposure = appearance.exposure_at(view.centers[0])
         known_codes = {**(preset.codes if preset is not None else {}), **(codes or {})}
-        names = [block.name for block in selection.scored]
+        names = [block.name for block in selection if block.rendered]
         rays = view.generate_rays(0)
         renderings = [
-            self._render_block(name, view, rays, pose_segment, appearance, known_codes, exposure, pause)
+            self._render_block(name, view, rays, pose_segment, appearance, known_codes, exposure, on_tile)
             for name in names
         ]
         weights = self._weight_images(selection, view, rays, pose_segment, rule, renderings)
@@ -199,71 +180,56 @@ class CityRenderer:
             depth=blend([rendering.depth for rendering in renderings], weights),
             opacity=blend([rendering.opacity for rendering in renderings], weights),
             parts=tuple(BlockRendering(name=name, image=rendering, weight=weight) for name, rendering, weight in parts),
-            selection=tuple(block.use(weight_of.get(block.name, 0.0)) for block in scored),
+            selection=tuple(replace(block, weight=weight_of.get(block.name, 0.0)) for block in selection),
         )
         return city_rendering.cpu() if to_cpu else city_rendering
 
     @torch.no_grad()
     def select(
         self, view: Cameras, *, weighting: Weighting | WeightingFunction | None = None, max_blocks: int = MAX_BLOCKS
-    ) -> tuple[BlockSelection, ...]:
-        """Return the selection of every block around a view: its blend weight, or the reason why it is left out.
+    ) -> tuple[BlockInView, ...]:
+        """Return every block around a view with its blend weight, or the reason why it is left out.
 
         Weights of per-pixel rules are their means at low resolution.
 
         Raises:
             RunError: as `render` does.
         """
-        view, rule = view.to(self.device), self._rule(weighting)
-        scored = self._selector.score(view, rule)
-        selection = self._select(scored, view, rule, max_blocks)
-        weight_of = {block.name: weight for block, weight in zip(selection.scored, selection.weights, strict=True)}
-        return tuple(block.use(weight_of.get(block.name, 0.0)) for block in scored)
+        return self._selector.select(view.to(self.device), self._rule(weighting), max_blocks)
 
     def _rule(self, weighting: str | WeightingFunction | None) -> WeightingRule:
         return weighting_rule(self.city.weighting if weighting is None else weighting)
 
-    def _select(self, scored: Sequence[ScoredBlock], view: Cameras, rule: WeightingRule, max_blocks: int) -> _Selection:
-        """Return the blocks of a rendering and their weights, estimated at low resolution."""
-        trained = [block for block in scored if block.trained]
-        inputs = low_res_blend_inputs(trained, view)
-        confidence = fallback_confidence(inputs.selection_weights)
-        if confidence > 0.0:
-            blended = blend_with_fallback(rule.weights(inputs, self.city.power), confidence, 0)
-        else:
-            blended = blend_with_fallback(torch.zeros_like(inputs.selection_weights), confidence, 0)
-        mean_weights = blended.flatten(1).mean(1) if blended.ndim > 1 else blended
-        weights = keep_top_k(mean_weights, max_blocks)
-        return _Selection(
-            scored=tuple(trained),
-            weights=tuple(weights.tolist()),
-            block_limits=tuple((weights / mean_weights.clamp_min(1e-30)).tolist()),
-            confidence=confidence,
-        )
-
     def _weight_images(
         self,
-        selection: _Selection,
+        selection: Sequence[BlockInView],
         view: Cameras,
         rays: RayBundle,
         pose_segment: PoseSegment | None,
         rule: WeightingRule,
         renderings: Sequence[Rendering],
     ) -> list[Float[Tensor, "height width"]]:
-        """Return the weight of each block in each pixel."""
-        depth = renderings[0].depth
+        """Return the weight of each rendered block in each pixel."""
+        depth, blocks = renderings[0].depth, [block for block in selection if block.rendered]
+        constant = [torch.full_like(depth, block.weight) for block in blocks]
         if len(renderings) == 1 or not rule.per_pixel:
-            return [torch.full_like(depth, weight) for weight in selection.weights]
+            return constant
         visibility: list[Tensor] = []
         if rule.needs_visibility:
-            blocks = [self.cache.get(block.name) for block in selection.scored]
-            visibility = [predict_visibility(block.field, block.to_block_frame(view, pose_segment)) for block in blocks]
-        inputs = blend_inputs(selection.scored, rays, visibility, [rendering.depth for rendering in renderings])
+            loaded = [self.cache.get(block.name) for block in blocks]
+            visibility = [predict_visibility(block.field, block.to_block_frame(view, pose_segment)) for block in loaded]
+        inputs = blend_inputs(blocks, rays, visibility, [rendering.depth for rendering in renderings])
         weights = rule.weights(inputs, self.city.power)
         if weights.ndim == 1:
-            return [torch.full_like(depth, weight) for weight in selection.weights]
-        weights = blend_with_fallback(weights, selection.confidence, 0)
-        return list(limit_pixel_weights(weights, weights.new_tensor(selection.block_limits)).to(depth))
+            return constant
+        # The fallback is the nearest trained block; it is not rendered only if its weight is negligible.
+        nearest = next(block for block in selection if block.trained)
+        if nearest.rendered:
+            confidence = fallback_confidence([block.selection_weight for block in selection])
+            weights = blend_with_fallback(weights, confidence, 0)
+        return list(
+            limit_pixel_weights(weights, weights.new_tensor([block.weight_limit for block in blocks])).to(depth)
+        )
 
     def _render_block(
         self,
@@ -274,14 +240,14 @@ class CityRenderer:
         appearance: AppearanceQuery,
         codes: Mapping[str, Tensor],
         exposure: float | None,
-        pause: Callable[[], None],
+        on_tile: Callable[[], None],
     ) -> Rendering:
         block = self.cache.get(name)
         code = codes[name] if name in codes else code_for_block(block.field, appearance)
         block_view, block_exposure = block.to_block_frame(view, pose_segment), exposure_for_block(block.field, exposure)
         # Blocks without pose refinement use the same rays.
         block_rays = rays if block_view is view else block_view.generate_rays(0)
-        return render_image(block.field, block_rays, code.to(self.device), block_exposure, pause=pause)
+        return render_image(block.field, block_rays, code.to(self.device), block_exposure, on_tile=on_tile)
 
     def appearance(self, segment: str | None = None, frame: str | None = None) -> AppearanceQuery:
         """Return the appearance of a segment or an image; by default of the reference segment.

@@ -1,19 +1,38 @@
-"""Select candidate blocks of a view: those near its camera that predict enough visibility."""
+"""Select the blocks of a view: those near its camera that predict enough visibility, with their blend weights."""
 
 import math
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
+import torch
 from scipy.spatial import cKDTree
+from torch import Tensor
 
+from blocknerf.cameras import Cameras, RayBundle
+from blocknerf.city.cache import BlockCache
+from blocknerf.city.manifest import City
+from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.weighting import (
+    BlendInputs,
+    WeightingRule,
+    blend_with_fallback,
+    fallback_confidence,
+    is_negligible,
+    keep_top_k,
+)
+from blocknerf.errors import RunError
 from blocknerf.partitioning.block import Block
+from blocknerf.rendering.image import ProposalRendering, render_proposals
 
 Position = tuple[float, float, float]
 
 RANGE_FADE = 0.25
 """Fraction of the selection radius over which a block fades out, so that it does not pop as the camera leaves it."""
+
+VISIBILITY_SIDE = 32
+"""Longest side, in pixels, of the rendering over which visibility is averaged; more pixels do not change the mean."""
 
 Reason = Literal["blended", "fallback", "culled", "negligible", "out_of_range", "not_trained"]
 """`blended` and `fallback` blocks are rendered; `fallback` is the nearest block where hardly any other is selected.
@@ -24,33 +43,44 @@ Reason = Literal["blended", "fallback", "culled", "negligible", "out_of_range", 
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """A block that may contribute to a view."""
+class BlockInView:
+    """A block around a camera, and its part in the view."""
 
     block: Block
     distance: float
     """Horizontal distance from the camera to the block's origin, in world units."""
-    selection_weight: float
+    range_weight: float
     """1 well within the selection radius, falling smoothly to 0 at it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockSelection:
-    """Result of the selection for one candidate and view."""
-
-    name: str
-    distance: float
-    """Horizontal distance from the camera to the block's origin, in world units."""
-    visibility: float | None
+    selection_weight: float
+    """0..1, product of the range and visibility falloffs; 0 for an untrained block."""
+    trained: bool = True
+    visibility: float | None = None
     """Predicted visibility, mean over the view; None if it was not needed."""
-    weight: float
+    weight: float = 0.0
     """Mean blend weight; 0 if the block is not rendered."""
-    reason: Reason
+    weight_limit: float = 0.0
+    """Factor by which the limit on the number of blocks changed the weight (`keep_top_k`)."""
+
+    @property
+    def name(self) -> str:
+        """Name of the block."""
+        return self.block.name
 
     @property
     def rendered(self) -> bool:
-        """Whether the block was rendered."""
+        """Whether the block is rendered."""
         return self.weight > 0.0
+
+    @property
+    def reason(self) -> Reason:
+        """Why the block is rendered or left out."""
+        if not self.trained:
+            return "not_trained"
+        if self.rendered:
+            return "blended" if self.selection_weight > 0.0 else "fallback"
+        if self.range_weight == 0.0:
+            return "out_of_range"
+        return "negligible" if self.selection_weight > 0.0 else "culled"
 
 
 class BlockIndex:
@@ -68,14 +98,14 @@ class BlockIndex:
         members = [np.flatnonzero(octaves == octave) for octave in np.unique(octaves)]
         self._trees = [(indices, cKDTree(origins[indices]), float(radii[indices].max())) for indices in members]
 
-    def within_radius(self, position: Position, selection_radius: float) -> tuple[Candidate, ...]:
+    def within_radius(self, position: Position, selection_radius: float) -> tuple[BlockInView, ...]:
         """Return the blocks within `selection_radius` of their own radii, and always the nearest; nearest first."""
-        candidates = {next(self._ranked(position)), *self._within(position, selection_radius)}
-        return tuple(self._candidate(index, distance, selection_radius) for distance, index in sorted(candidates))
+        found = {next(self._ranked(position)), *self._within(position, selection_radius)}
+        return tuple(self._in_view(index, distance, selection_radius) for distance, index in sorted(found))
 
-    def nearest_first(self, position: Position, selection_radius: float) -> Iterator[Candidate]:
+    def nearest_first(self, position: Position, selection_radius: float) -> Iterator[BlockInView]:
         """Return an iterator over all blocks of the city, nearest first, evaluated lazily."""
-        return (self._candidate(index, distance, selection_radius) for distance, index in self._ranked(position))
+        return (self._in_view(index, distance, selection_radius) for distance, index in self._ranked(position))
 
     def _ranked(self, position: Position) -> Iterator[tuple[float, int]]:
         yielded: set[int] = set()
@@ -101,10 +131,122 @@ class BlockIndex:
                 if distance < selection_radius * block.radius:
                     yield distance, int(index)
 
-    def _candidate(self, index: int, distance: float, selection_radius: float) -> Candidate:
+    def _in_view(self, index: int, distance: float, selection_radius: float) -> BlockInView:
         block = self._blocks[index]
-        selection_weight = range_falloff(distance / (selection_radius * block.radius))
-        return Candidate(block=block, distance=distance, selection_weight=selection_weight)
+        range_weight = range_falloff(distance / (selection_radius * block.radius))
+        return BlockInView(block=block, distance=distance, range_weight=range_weight, selection_weight=range_weight)
+
+
+class BlockSelector:
+    """Selects the blocks of a view; loads no block that cannot contribute."""
+
+    def __init__(self, run: RunFolder, city: City, cache: BlockCache, *, allow_missing: bool) -> None:
+        self._run, self._city, self._cache, self._allow_missing = run, city, cache, allow_missing
+        self._index = BlockIndex(city.blocks)
+
+    def select(self, view: Cameras, rule: WeightingRule, max_blocks: int) -> tuple[BlockInView, ...]:
+        """Return the blocks around a view, the nearest block of the city first, then by distance.
+
+        Weights of per-pixel rules are their means at low resolution.
+
+        Raises:
+            RunError: a block around the camera is not trained (unless that is allowed), or its file is broken.
+        """
+        blocks, proposals = self._score(view, rule)
+        trained = [block for block in blocks if block.trained]
+        inputs = _low_res_blend_inputs(trained, proposals, view)
+        confidence = fallback_confidence([block.selection_weight for block in trained])
+        weights = rule.weights(inputs, self._city.power) if confidence > 0.0 else torch.zeros_like(inputs.distances)
+        blended = blend_with_fallback(weights, confidence, 0)
+        mean_weights = blended.flatten(1).mean(1) if blended.ndim > 1 else blended
+        kept = keep_top_k(mean_weights, max_blocks)
+        limits = kept / mean_weights.clamp_min(1e-30)
+        weighted = {
+            block.name: replace(block, weight=weight, weight_limit=limit)
+            for block, weight, limit in zip(trained, kept.tolist(), limits.tolist(), strict=True)
+        }
+        return tuple(weighted.get(block.name, block) for block in blocks)
+
+    def _score(self, view: Cameras, rule: WeightingRule) -> tuple[list[BlockInView], dict[str, ProposalRendering]]:
+        """Return the blocks around a view without weights, and the proposal renderings of those that need one."""
+        candidates = self._candidates(view)
+        # A single candidate is rendered at any visibility.
+        needs_proposals = len(candidates) > 1 and (self._city.visibility_threshold > 0.0 or not rule.horizontal)
+        low_res_view = low_res_camera(view) if needs_proposals else None
+        blocks: list[BlockInView] = []
+        proposals: dict[str, ProposalRendering] = {}
+        for block in candidates:
+            nearer = [(other.distance, other.selection_weight) for other in blocks]
+            if rule.horizontal and is_negligible(block.distance, nearer, self._city.power):
+                blocks.append(block)
+            elif not self._is_trained(block):
+                blocks.append(replace(block, selection_weight=0.0, trained=False))
+            elif low_res_view is None or block.range_weight == 0.0:
+                blocks.append(block)
+            else:
+                loaded = self._cache.get(block.name)
+                proposal = render_proposals(loaded.field, loaded.to_block_frame(low_res_view))
+                proposals[block.name] = proposal
+                blocks.append(self._with_visibility(block, float(proposal.visibility.mean())))
+        return blocks, proposals
+
+    def _with_visibility(self, block: BlockInView, visibility: float) -> BlockInView:
+        falloff = visibility_falloff(visibility, self._city.visibility_threshold)
+        return replace(block, visibility=visibility, selection_weight=block.range_weight * falloff)
+
+    def _candidates(self, view: Cameras) -> tuple[BlockInView, ...]:
+        x, y, z = view.centers[0].tolist()
+        candidates = self._index.within_radius((x, y, z), self._city.selection_radius)
+        if any(self._is_trained(candidate) for candidate in candidates):
+            return candidates
+        ranked = self._index.nearest_first((x, y, z), self._city.selection_radius)
+        nearest = next((candidate for candidate in ranked if self._is_trained(candidate)), None)
+        if nearest is None:
+            raise RunError(f"{self._run.path}: no block is trained; run 'blocknerf train' first")
+        return (*candidates, nearest)
+
+    def _is_trained(self, block: BlockInView) -> bool:
+        try:
+            self._cache.get(block.name)
+        except FileNotFoundError:
+            if not self._allow_missing:
+                path = self._run.field(block.name)
+                raise RunError(
+                    f"{path}: block {block.name} is not trained; run 'blocknerf train --block {block.name}'"
+                ) from None
+            return False
+        return True
+
+
+def low_res_camera(view: Cameras) -> Cameras:
+    """Return the view at the resolution of the proposal renderings."""
+    return view.scaled(min(1.0, VISIBILITY_SIDE / max(int(view.width), int(view.height))))
+
+
+def blend_inputs(
+    blocks: Sequence[BlockInView], rays: RayBundle, visibility: Sequence[Tensor], depth: Sequence[Tensor]
+) -> BlendInputs:
+    """Return the inputs of the weighting rules; `visibility` and `depth` may be empty if the rule does not use them."""
+    new_tensor = rays.pixel_radii.new_tensor
+    return BlendInputs(
+        distances=new_tensor([block.distance for block in blocks], dtype=torch.float64),
+        selection_weights=new_tensor([block.selection_weight for block in blocks], dtype=torch.float64),
+        origins=new_tensor([block.block.origin for block in blocks]),
+        rays=rays,
+        visibility=torch.stack(list(visibility)) if visibility else None,
+        depth=torch.stack(list(depth)) if depth else None,
+    )
+
+
+def _low_res_blend_inputs(
+    blocks: Sequence[BlockInView], proposals: Mapping[str, ProposalRendering], view: Cameras
+) -> BlendInputs:
+    rays = low_res_camera(view).generate_rays(0)
+    # A block without a proposal rendering is out of range, or the rule does not need it.
+    zeros = torch.zeros_like(rays.pixel_radii)
+    missing = ProposalRendering(visibility=zeros, depth=zeros, opacity=zeros)
+    images = [proposals.get(block.name, missing) for block in blocks]
+    return blend_inputs(blocks, rays, [image.visibility for image in images], [image.depth for image in images])
 
 
 def horizontal_distance(position: Position, block: Block) -> float:

@@ -5,22 +5,41 @@ from functools import partial
 from typing import cast
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from blocknerf.cameras import RayBundle
 from blocknerf.fields.hash_grid_mlp import MLP, HashGridMLP
-from blocknerf.fields.occupancy import OccupancyGrid
 from blocknerf.fields.spec import FieldSpec
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, unfit_grid
 from blocknerf.kernels.marching import FieldParams, march
 from blocknerf.kernels.radiance import ColorParams, radiance, trunc_exp_density, unfit
 from blocknerf.kernels.ray_encoding import DIRECTION_FEATURES, EXPOSURE_FEATURES, encode_directions, encode_ray_inputs
-from blocknerf.ray_spacing import RaySpacing
 
 APPEARANCE_INIT_STD = 0.01
-"""Standard deviation of the initial appearance codes."""
+"""Standard deviation of the initial appearance codes; below that of trained codes, 0.01 to 0.02."""
+SMALL_GRID_HIDDEN, SMALL_GRID_FEATURES, SMALL_GRID_BASE = 16, 2, 16
+"""Hidden width, features per level and base resolution of the proposal and visibility grids, as in nerfacto."""
+VISIBILITY_LEVELS = 4
+"""Levels of the visibility grid: one fewer than for proposals, since its resolution is half as high."""
+
+
+class OccupancyGrid(nn.Module):
+    """Occupied cells of the contracted cube of a block."""
+
+    binaries: Tensor
+
+    def __init__(self, cells: Bool[Tensor, "x y z"], origin: tuple[float, float, float], half_extent: float) -> None:
+        super().__init__()
+        self.origin, self.half_extent = origin, half_extent
+        self.register_buffer("binaries", cells, persistent=False)
+
+    @property
+    def occupied_fraction(self) -> float:
+        """Fraction of occupied cells."""
+        return float(self.binaries.float().mean())
 
 
 class BlockField(nn.Module):
@@ -39,8 +58,8 @@ class BlockField(nn.Module):
         self.base = HashGridMLP(_main_grid(spec), [spec.hidden_dim, spec.geo_feat_dim])
         self.color_head = MLP([spec.geo_feat_dim, spec.hidden_dim, spec.hidden_dim, 3], num_ray_inputs)
         self.sky_head = MLP([num_ray_inputs, spec.hidden_dim, 3])
-        self.proposals = nn.ModuleList([HashGridMLP(_proposal_grid(spec), [16, 1])])
-        self.visibility_net = HashGridMLP(_visibility_grid(spec), [16, 1], DIRECTION_FEATURES)
+        self.proposals = nn.ModuleList([HashGridMLP(_proposal_grid(spec), [SMALL_GRID_HIDDEN, 1])])
+        self.visibility_net = HashGridMLP(_visibility_grid(spec), [SMALL_GRID_HIDDEN, 1], DIRECTION_FEATURES)
         self.appearance_codes = nn.Parameter(APPEARANCE_INIT_STD * torch.randn(len(spec.frames), spec.appearance_dim))
         self.register_buffer("origin", torch.tensor(spec.origin), persistent=False)
         self.occupancy: OccupancyGrid | None = None
@@ -116,15 +135,15 @@ class BlockField(nn.Module):
         directions: Float[Tensor, "rays 3"],
         code: Float[Tensor, "rays codes"],
         exposure: Float[Tensor, "rays"],
-        fade: Float[Tensor, "rays samples"] | None = None,
+        gradient_scale: Float[Tensor, "rays samples"] | None = None,
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
-        """Return `density` and `color` of samples in one pass; `fade` scales their gradients."""
+        """Return `density` and `color` of samples in one pass; `gradient_scale` scales their gradients."""
         cube, std = self.contract_to_unit_cube(points, footprints)
         bias = cast(nn.Linear, self.color_head.ray_layer)(self._ray_inputs(directions, code, exposure))
-        flat_fade = None if fade is None else fade.reshape(-1)
+        flat_scale = None if gradient_scale is None else gradient_scale.reshape(-1)
         extent = self.spec.half_extent
         density, color = radiance(
-            self.base.layers, self._color_layers, cube, std, bias, half_extent=extent, gradient_scale=flat_fade
+            self.base.layers, self._color_layers, cube, std, bias, half_extent=extent, gradient_scale=flat_scale
         )
         return density.view(footprints.shape), color.view(points.shape)
 
@@ -211,18 +230,18 @@ def _main_grid(spec: FieldSpec) -> GridSpec:
 def _proposal_grid(spec: FieldSpec) -> GridSpec:
     return GridSpec(
         num_levels=spec.proposal_num_levels,
-        features_per_level=2,
+        features_per_level=SMALL_GRID_FEATURES,
         log2_hashmap_size=spec.proposal_log2_hashmap_size,
-        base_resolution=16,
+        base_resolution=SMALL_GRID_BASE,
         max_resolution=spec.proposal_max_resolution,
     )
 
 
 def _visibility_grid(spec: FieldSpec) -> GridSpec:
     return GridSpec(
-        num_levels=4,
-        features_per_level=2,
+        num_levels=VISIBILITY_LEVELS,
+        features_per_level=SMALL_GRID_FEATURES,
         log2_hashmap_size=spec.visibility_log2_hashmap_size,
-        base_resolution=16,
+        base_resolution=SMALL_GRID_BASE,
         max_resolution=spec.visibility_max_resolution,
     )

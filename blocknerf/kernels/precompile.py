@@ -22,6 +22,7 @@ from llvmlite import binding
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.adam import adam_step
 from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, encode
@@ -34,7 +35,6 @@ from blocknerf.kernels.ray_samples import make_ray_samples
 from blocknerf.kernels.threads import available_cores
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
 from blocknerf.processes import Crew, end_with
-from blocknerf.ray_spacing import RaySpacing
 
 RAYS, SAMPLES, HIDDEN, OUTPUTS = 2, 3, 16, 16
 SPACING = RaySpacing(near=0.1, far=10.0, linear_until=1.0)

@@ -10,6 +10,7 @@ from scipy.spatial import cKDTree
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import without_outliers
 from blocknerf.errors import PlacementError
+from blocknerf.options import Preset
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
 from blocknerf.partitioning.ground_coverage import ground_height, look_at_points
@@ -19,7 +20,6 @@ from blocknerf.partitioning.radius import check_radius
 from blocknerf.partitioning.route import MIN_FRAMES
 from blocknerf.partitioning.street_map import read_streets
 from blocknerf.partitioning.street_network import Line, densify
-from blocknerf.quality import Preset
 
 GRID_REFINEMENT: dict[Preset, float] = {"draft": 1.0, "standard": 2.0, "fine": 4.0}
 """Grid resolution of each preset relative to draft; blocks that many times as large have the same cell size."""

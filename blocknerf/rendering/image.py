@@ -8,11 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from blocknerf.cameras import Cameras, RayBundle
+from blocknerf.cuda_graphs import GraphedFunction
 from blocknerf.kernels.volume_rendering import weights_from_density
-from blocknerf.rendering.cuda_graphs import GraphedFunction
 from blocknerf.rendering.protocol import Field, SupportsMarching
 from blocknerf.rendering.rays import expected_depth, ray_spacing, render_rays
-from blocknerf.sampling.proposal import sample_proposals
+from blocknerf.sampling import sample_proposals
 
 CHUNK = {"cpu": 4096, "cuda": 1 << 15}
 """Rays per tile: enough to fill the device, few enough for the CPU caches or the GPU memory."""
@@ -62,31 +62,31 @@ def render_image(
     code: Float[Tensor, "codes"],
     exposure: float,
     *,
-    plain: bool = False,
-    pause: Callable[[], None] = no_op,
+    use_march: bool = True,
+    on_tile: Callable[[], None] = no_op,
 ) -> Rendering:
     """Render a field along the rays of an image, with one appearance code and one exposure.
 
     Rays (`Cameras.generate_rays`) and code are on the field's device, and so is the result. A field with `march` uses
-    it, unless `plain` selects the generic path; the visible result is the same. `pause` is called before each tile and
-    may raise to cancel the rendering.
+    it, unless `use_march` is off; the visible result is the same. `on_tile` is called before each tile and may raise to
+    cancel the rendering.
     """
     height, width = rays.pixel_radii.shape
-    if isinstance(field, SupportsMarching) and not plain:
-        color, depth, opacity = _march(field, rays, code, exposure, pause)
+    if isinstance(field, SupportsMarching) and use_march:
+        color, depth, opacity = _march(field, rays, code, exposure, on_tile)
     else:
-        color, depth, opacity = _render_generic(field, rays.flatten(), code, exposure, pause)
+        color, depth, opacity = _render_generic(field, rays.flatten(), code, exposure, on_tile)
     return Rendering(
         color=color.view(height, width, 3), depth=depth.view(height, width), opacity=opacity.view(height, width)
     )
 
 
 def _render_generic(
-    field: Field, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
+    field: Field, rays: RayBundle, code: Tensor, exposure: float, on_tile: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Tensor]:
     tiles = []
     for tile in _tiles(rays, CHUNK):
-        pause()
+        on_tile()
         outputs = render_rays(field, rays[tile], *_expand_conditioning(tile, code, exposure))
         tiles.append((outputs.color.clamp(0.0, 1.0), outputs.depth, outputs.opacity))
     color, depth, opacity = (torch.cat(parts) for parts in zip(*tiles, strict=True))
@@ -94,13 +94,13 @@ def _render_generic(
 
 
 def _march(
-    field: SupportsMarching, rays: RayBundle, code: Tensor, exposure: float, pause: Callable[[], None]
+    field: SupportsMarching, rays: RayBundle, code: Tensor, exposure: float, on_tile: Callable[[], None]
 ) -> tuple[Tensor, Tensor, Tensor]:
     height, width = rays.pixel_radii.shape
     order, flat = _patch_order(height, width, code.device), rays.flatten()
     results = code.new_empty(len(flat), 3), code.new_empty(len(flat)), code.new_empty(len(flat))
     for tile in _tiles(flat, MARCH_CHUNK):
-        pause()
+        on_tile()
         outputs = field.march(flat[order[tile]], *_expand_conditioning(tile, code, exposure))
         for result, values in zip(results, outputs, strict=True):
             result[order[tile]] = values
@@ -152,7 +152,8 @@ def _proposal_tile(field: Field, rays: RayBundle) -> tuple[Tensor, Tensor, Tenso
     density = field.proposal_density_fns[-1](samples.points, samples.radii)
     weights, _ = weights_from_density(density, samples.t_edges)
     visibility = (weights * field.visibility(samples.points, rays.directions)).sum(-1)
-    return visibility, expected_depth(weights, samples.t_mids, field.far), weights.sum(-1)
+    opacity = weights.sum(-1)
+    return visibility, expected_depth(weights, samples.t_mids, opacity, field.far), opacity
 
 
 _graphed_proposals = GraphedFunction(_proposal_tile)

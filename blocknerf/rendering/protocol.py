@@ -60,9 +60,9 @@ class SupportsRadiance(Protocol):
         directions: Tensor,
         code: Tensor,
         exposure: Tensor,
-        fade: Tensor | None = None,
+        gradient_scale: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return density `[rays samples]` and color `[rays samples 3]`; `fade` scales their gradients."""
+        """Return density `[rays samples]` and color `[rays samples 3]`; `gradient_scale` scales their gradients."""
 
 
 @runtime_checkable

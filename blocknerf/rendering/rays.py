@@ -7,12 +7,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.radiance import scale_gradient
 from blocknerf.kernels.ray_samples import RaySamples
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
-from blocknerf.ray_spacing import RaySpacing
 from blocknerf.rendering.protocol import Field, SupportsRadiance
-from blocknerf.sampling.proposal import RayHistogram, sample_proposals
+from blocknerf.sampling import RayHistogram, sample_proposals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +27,11 @@ class RayOutputs:
     transmittance: Float[Tensor, "rays samples"]
     samples: RaySamples
     proposals: list[RayHistogram]
+
+    @property
+    def histogram(self) -> RayHistogram:
+        """The weights over the samples, for the losses that compare them with the proposals."""
+        return RayHistogram(s_edges=self.samples.s_edges, weights=self.weights)
 
 
 def ray_spacing(field: Field) -> RaySpacing:
@@ -80,7 +85,7 @@ def render_rays(
     return RayOutputs(
         color=color,
         opacity=opacity,
-        depth=expected_depth(weights, samples.t_mids, field.far),
+        depth=expected_depth(weights, samples.t_mids, opacity, field.far),
         weights=weights,
         transmittance=transmittance,
         samples=samples,
@@ -101,8 +106,10 @@ def _radiance(
 
 
 def expected_depth(
-    weights: Float[Tensor, "rays samples"], t_mids: Float[Tensor, "rays samples"], far: float
+    weights: Float[Tensor, "rays samples"],
+    t_mids: Float[Tensor, "rays samples"],
+    opacity: Float[Tensor, "rays"],
+    far: float,
 ) -> Float[Tensor, "rays"]:
     """Return the expected distance along each ray; it approaches `far` as the opacity approaches zero."""
-    opacity = weights.sum(-1)
     return (weights * t_mids).sum(-1) + (1.0 - opacity).clamp_min(0.0) * far

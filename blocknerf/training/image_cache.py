@@ -120,7 +120,8 @@ class ImageCache:
         points, pixels = (
             np.concatenate([getattr(part, key).numpy() for part in parts]) for key in ("points", "pixels")
         )
-        points = points[valid[flat_index(pixels, int(self.cameras.width[frame]))]]
+        column, row = pixels.astype(np.int64).T
+        points = points[valid[row * int(self.cameras.width[frame]) + column]]
         if len(points) > MAX_DEPTH_POINTS:
             points = points[np.random.default_rng((self.seed, frame)).permutation(len(points))[:MAX_DEPTH_POINTS]]
         _copy_into(self.depth_points[slot], points)
@@ -144,8 +145,3 @@ def _sky_labels(coverage: Float[np.ndarray, "height width"]) -> Int8[np.ndarray,
 def _copy_into(slot: Shaped[Tensor, "size *values"], values: Shaped[np.ndarray, "count *values"]) -> None:
     """Copy values to the start of a slot."""
     slot[: len(values)] = torch.tensor(values, device="cpu")
-
-
-def flat_index(positions: np.ndarray, width: int | np.ndarray) -> np.ndarray:
-    """Return indices into the flattened image."""
-    return positions[:, 1].astype(np.int64) * width + positions[:, 0].astype(np.int64)

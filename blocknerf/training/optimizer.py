@@ -11,6 +11,7 @@ from blocknerf.kernels.devices import STORAGE_DTYPE
 from blocknerf.training.schedule import StepSchedule
 
 BETAS = (0.9, 0.99)
+"""Decay of the moments (instant-ngp)."""
 EPSILON = 1e-15
 """Far below any gradient, so rarely hit table entries still move at the full rate (instant-ngp)."""
 ALIGNMENT = 64

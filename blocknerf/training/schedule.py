@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import astuple, dataclass, fields
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -37,6 +38,15 @@ class StepSchedule:
     grid_lr: float | Float[Tensor, ""]
     mlp_lr: float | Float[Tensor, ""]
     appearance_lr: float | Float[Tensor, ""]
+
+
+class StepVariant(NamedTuple):
+    """Differences between steps other than in tensor values; each variant has its own CUDA graph."""
+
+    trains_proposals: bool
+    """Whether the step trains the proposal networks."""
+    fades_levels: bool
+    """Whether hash levels are still fading in."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,20 +1,88 @@
 """Everything that the training of one block needs, from a capture and a block."""
 
+import math
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
+import numpy as np
 import torch
 
 from blocknerf.capture.capture import Capture
+from blocknerf.errors import OptionError
 from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.options import Preset, check_whole
 from blocknerf.partitioning.block import Block
-from blocknerf.quality import Preset
-from blocknerf.training.block_spec import default_downscale, spec_for_block
-from blocknerf.training.config import TrainConfig
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
-from blocknerf.training.overrides import override_field
+from blocknerf.training.config import TrainConfig, override_field
 from blocknerf.training.pixel_sampler import PixelSampler
+from blocknerf.training.sparse_depth import distances_in_view
 from blocknerf.training.trainer import Trainer
+
+NEAR_FRACTION = 0.02
+"""Near plane as a fraction of the block's radius. Measured points can move it farther out."""
+FAR_FRACTION = 100.0
+"""Far plane in block radii."""
+SAMPLED_FRAMES = 12
+"""Frames of a block in which the nearest point distance is measured."""
+NEAR_QUANTILE = 1e-3
+"""Fraction of the points in view treated as stray; the near plane may lie behind them."""
+MIN_IMAGE_SIDE = 8
+"""Minimum side, in pixels, of a downscaled image."""
+MAX_IMAGE_SIDE: dict[Preset, float] = {"draft": 400, "standard": 1600, "fine": math.inf}
+"""Maximum image side, in pixels, by preset; larger images are downscaled."""
+
+
+def spec_for_block(capture: Capture, block: Block, frames: Sequence[int], preset: Preset) -> FieldSpec:
+    """Return the field spec of a block.
+
+    The block's cube is as wide as its disc, and the near plane is in front of the nearest measured point.
+    """
+    exposures = [frame.exposure for frame in capture.frames if frame.exposure is not None]
+    return FieldSpec.preset(
+        preset,
+        origin=block.origin,
+        half_extent=block.radius,
+        near=max(NEAR_FRACTION * block.radius, 0.5 * _nearest_distance(capture, frames)),
+        far=FAR_FRACTION * block.radius,
+        frames=tuple(capture.frames[index].name for index in frames),
+        exposure_reference=median(exposures) if exposures else 1.0,
+    )
+
+
+def default_downscale(capture: Capture, preset: Preset) -> int:
+    """Return the smallest factor that brings every image within the preset's maximum side."""
+    longest = max(max(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
+    return max(1, math.ceil(longest / MAX_IMAGE_SIDE[preset]))
+
+
+def check_downscale(capture: Capture, downscale: int | None) -> None:
+    """Check that a downscale factor is valid and leaves enough of the smallest image.
+
+    Raises:
+        OptionError: The factor is invalid or too large; names the largest possible one.
+    """
+    check_whole(downscale=downscale)
+    smallest = min(min(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
+    if downscale is not None and smallest // downscale < MIN_IMAGE_SIDE:
+        largest = max(1, smallest // MIN_IMAGE_SIDE)
+        raise OptionError(f"--downscale {downscale} makes the images too small; use at most {largest}")
+
+
+def _nearest_distance(capture: Capture, frames: Sequence[int]) -> float:
+    """Return the distance that nearly all points in view of the block's images exceed; zero without points.
+
+    Occluded points count as well, since their occluders are even nearer. `project_depths` is not used because it
+    drops the nearest points of a sparse cloud, for which it cannot determine occlusion: on a walking capture with a
+    point every 0.9 m, it drops all points within 30 m.
+    """
+    cloud = capture.read_lidar_points() or capture.read_sparse_points()
+    if cloud is None or not len(cloud.positions):
+        return 0.0
+    points, cameras = torch.from_numpy(cloud.positions), capture.cameras()
+    sampled = list(frames)[:: max(1, len(frames) // SAMPLED_FRAMES)]
+    distances = torch.cat([distances_in_view(points, cameras, index) for index in sampled])
+    return float(np.quantile(distances.numpy(), NEAR_QUANTILE)) if len(distances) else 0.0
 
 
 def make_config(
@@ -66,16 +134,14 @@ def make_trainer(
     spec = override_field(spec_for_block(capture, block, frames, preset), field or {})
     # Initialized on the CPU, so that a block starts from the same weights on every device.
     network = BlockField(spec).to(device)
-    options: dict[str, Any] = {
-        "downscale": config.downscale,
-        "budget_bytes": config.image_cache_bytes,
-        "seed": config.seed,
-        "use_depth": True,
-    }
-    pixels = (
-        PixelSampler(capture, frames, **options)
-        if device.type == "cpu"
-        else DevicePixelSampler(capture, frames, device=device, **options)
+    pixels = PixelSampler(
+        capture,
+        frames,
+        downscale=config.downscale,
+        budget_bytes=config.image_cache_bytes,
+        seed=config.seed,
+        use_depth=True,
+        device=device,
     )
     exposures = [capture.frames[index].exposure or spec.exposure_reference for index in frames]
     return Trainer(network, pixels, torch.tensor(exposures, device=device), config)

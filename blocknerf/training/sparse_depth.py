@@ -12,9 +12,11 @@ from blocknerf.cameras import Cameras
 from blocknerf.capture.points import PointCloud
 
 PYRAMID_LEVELS = 5
+"""Depth buffers with cells of 1, 2, 4, 8 and 16 pixels."""
 OCCLUSION_MARGIN = 0.08
 """A point is occluded if it is behind the nearest depth by more than this fraction of it plus one point spacing."""
 SPACING_SAMPLES = 4000
+"""Points in which the spacing is measured: enough for a median within a few percent."""
 COLOR_TOLERANCE = 40.0
 """Maximum mean channel difference, of 255; above differences in exposure and shading, below those between objects."""
 

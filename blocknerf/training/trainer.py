@@ -8,15 +8,13 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.capture.pose_segments import pose_segments
+from blocknerf.cuda_graphs import GraphedSteps
 from blocknerf.errors import BackendError
 from blocknerf.fields.block_field import BlockField
+from blocknerf.metrics import mean_squared_to_psnr
 from blocknerf.rendering.rays import RayOutputs, render_rays
-from blocknerf.sampling.proposal import RayHistogram
 from blocknerf.training import losses
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
-from blocknerf.training.graphed_steps import GraphedSteps, StepVariant
-from blocknerf.training.loss_monitor import LossMonitor, psnr
 from blocknerf.training.optimizer import FieldOptimizer
 from blocknerf.training.pixel_sampler import PixelBatch, PixelSampler
 from blocknerf.training.poses import POSE_UPDATE_EVERY, PoseRefiner
@@ -25,14 +23,18 @@ from blocknerf.training.schedule import (
     DeviceSchedule,
     RoundProgress,
     StepSchedule,
+    StepVariant,
     progress_at,
     schedule_at,
     trains_proposals,
 )
-from blocknerf.training.visibility import visibility_loss
 
 GRADIENT_SCALING_DISTANCE = 0.15
-"""Gradients are scaled down below this distance from the camera, relative to the block's half extent."""
+"""Gradients are scaled down below this distance from the camera, relative to the block's half extent.
+
+It covers about the first two of a draft's 24 samples if these are evenly spaced: half of them are within the half
+extent. A floater so near covers much of one image and little of any other.
+"""
 TRIM_WARM_UP_FRACTION = 0.3
 """Fraction of training over which the trimmed fraction of rays rises; at first, static objects err as much."""
 POSE_STEP_OPS = ("ray_samples", "ray_encoding")
@@ -56,7 +58,7 @@ class StepMetrics:
     @property
     def psnr(self) -> float:
         """PSNR of the step's pixels, in dB."""
-        return psnr(float(self.values[1]))
+        return mean_squared_to_psnr(float(self.values[1]))
 
 
 class Trainer:
@@ -68,7 +70,7 @@ class Trainer:
     def __init__(
         self,
         field: BlockField,
-        pixels: PixelSampler | DevicePixelSampler,
+        pixels: PixelSampler,
         exposures: Float[Tensor, "frames"],
         config: TrainConfig,
         *,
@@ -78,7 +80,7 @@ class Trainer:
 
         Args:
             field: The field to train, on its device.
-            pixels: Sampler of training pixels; on the field's device if that is a GPU.
+            pixels: Sampler of training pixels, on the field's device.
             exposures: Exposures of the images, on the field's device.
             config: Training options.
             cuda_graphs: Whether to capture steps as CUDA graphs; by default on a GPU.
@@ -97,16 +99,12 @@ class Trainer:
         self.inliers = InlierTracker(pixels.input_cameras) if config.robust_trim else None
         self.step = 0
         self.poses = self._pose_refiner()
-        self.monitor = LossMonitor(self.device)
+        self.monitor = losses.LossMonitor(self.device)
         on_gpu = self.device.type == "cuda"
         self._generator = torch.Generator(self.device if on_gpu else "cpu")
         refines_poses = self.poses is not None and self.poses.has_multiple
         self._num_fading_levels = field.spec.num_levels if refines_poses else None
-        self._schedule = (
-            DeviceSchedule(config, self._num_fading_levels, self.device)
-            if isinstance(pixels, DevicePixelSampler)
-            else None
-        )
+        self._schedule = DeviceSchedule(config, self._num_fading_levels, self.device) if pixels.fixed_shapes else None
         use_graphs = on_gpu and cuda_graphs is not False
         self._graphed = GraphedSteps(self._step_graphed, self._generator) if use_graphs else None
 
@@ -214,7 +212,7 @@ class Trainer:
         color_loss = losses.photometric(outputs.color, batch.colors, self._inliers(outputs, batch))
         depth_tolerance = None if pose_step else schedule.depth_tolerance
         loss = color_loss + self._regularizers(outputs, batch, variant.trains_proposals, depth_tolerance)
-        loss = loss + visibility_loss(self.field, rays, outputs, self._generator)
+        loss = loss + losses.visibility_loss(self.field, rays, outputs, self._generator)
         self.monitor.record(loss, color_loss, schedule.count)
         if self.device.type == "cpu":
             self.monitor.check()
@@ -224,10 +222,8 @@ class Trainer:
             self._update_poses(rays, batch, float(color_loss.detach()))
 
     def _batch(self) -> PixelBatch:
-        depth_rays = int(self.config.rays_per_step * self.config.depth_ray_fraction) if self.pixels.has_depth else 0
-        if isinstance(self.pixels, DevicePixelSampler):
-            return self.pixels.draw(self._generator, self.config.rays_per_step, depth_rays)
-        return self.pixels.batch(self.step, self.config.rays_per_step, depth_rays)
+        rays = self.config.rays_per_step
+        return self.pixels.batch(self.step, rays, int(rays * self.config.depth_ray_fraction), self._generator)
 
     def _sync_cameras(self) -> None:
         """Set the pixel sampler's cameras to the refined poses."""
@@ -283,38 +279,28 @@ class Trainer:
         depth_tolerance: float | Float[Tensor, ""] | None,
     ) -> Tensor:
         """Return all losses except color and visibility; without the geometry losses if `depth_tolerance` is None."""
-        fine = RayHistogram(s_edges=outputs.samples.s_edges, weights=outputs.weights)
         total = self.config.appearance_reg * losses.appearance_reg(self.field.appearance_codes)
         if train_proposals:
-            total = total + sum(losses.interlevel(fine, proposal) for proposal in outputs.proposals)
+            total = total + sum(losses.interlevel(outputs.histogram, proposal) for proposal in outputs.proposals)
         # Only colors may move poses. The depth loss assumes a fixed measured distance, which changes as the camera
         # moves, and the distortion loss would move a camera to where surfaces look thin.
         if depth_tolerance is None:
             return total
-        return total + self._geometry_losses(outputs, fine, batch, depth_tolerance)
+        return total + self._geometry_losses(outputs, batch, depth_tolerance)
 
     def _geometry_losses(
-        self, outputs: RayOutputs, fine: RayHistogram, batch: PixelBatch, depth_tolerance: float | Float[Tensor, ""]
+        self, outputs: RayOutputs, batch: PixelBatch, depth_tolerance: float | Float[Tensor, ""]
     ) -> Tensor:
-        total = self.config.distortion_weight * losses.distortion(fine)
+        total = self.config.distortion_weight * losses.distortion(outputs.histogram)
         if len(batch.depths):
-            total = total + self.config.depth_weight * self._depth_loss(outputs, batch.depths, depth_tolerance)
+            total = total + self.config.depth_weight * losses.measured_depth(outputs, batch.depths, depth_tolerance)
         if len(batch.sky):
             total = total + self.config.sky_weight * losses.sky_opacity(outputs.opacity, batch.sky)
         return total
 
-    def _depth_loss(
-        self, outputs: RayOutputs, depths: Float[Tensor, "measured"], depth_tolerance: float | Float[Tensor, ""]
-    ) -> Tensor:
-        rows = slice(0, len(depths))
-        t_mids, opacity = outputs.samples.t_mids[rows], outputs.opacity[rows]
-        line_of_sight = losses.line_of_sight(outputs.weights[rows], t_mids, depths, depth_tolerance * depths)
-        mean_depth = (outputs.weights[rows] * t_mids).sum(-1) / opacity.clamp_min(1e-3)
-        return line_of_sight + losses.expected_depth(mean_depth, depths, opacity)
 
-
-def _check_devices(device: torch.device, pixels: PixelSampler | DevicePixelSampler, cuda_graphs: bool | None) -> None:
-    if device.type == "cuda" and isinstance(pixels, PixelSampler):
-        raise BackendError(f"trainer: the field is on {device} but the pixels are not; use DevicePixelSampler")
+def _check_devices(device: torch.device, pixels: PixelSampler, cuda_graphs: bool | None) -> None:
+    if device.type != pixels.device.type:
+        raise BackendError(f"trainer: the field is on {device}, its pixels on {pixels.device}; use one device")
     if cuda_graphs and device.type != "cuda":
         raise BackendError(f"trainer: CUDA graphs are not available on {device}; omit cuda_graphs or train on a GPU")

@@ -23,7 +23,7 @@ set_num_threads()  # before torch, which reads the wait policy on import
 
 import torch  # noqa: E402
 
-from blocknerf.metrics.image_quality import psnr  # noqa: E402
+from blocknerf.metrics import psnr  # noqa: E402
 from blocknerf.rendering.appearance_fit import optimize_code  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from tests.benchmarks.one_block import OneBlock, one_block  # noqa: E402
@@ -90,7 +90,7 @@ def score(block: OneBlock, downscale: int) -> dict[str, float]:
             left = torch.arange(truth[..., 0].numel()).view(truth.shape[:2])[:, :center].flatten()
             left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]]
             rays = cameras.generate_rays(index).flatten()[left]
-            code = optimize_code(field, rays, truth.reshape(-1, 3)[left], exposure, start=mean)
+            code = optimize_code(field, rays, truth.reshape(-1, 3)[left], exposure, initial_code=mean)
             right = render_image(field, cameras.generate_rays(index), code, exposure).color[:, center:]
             frame_scores["half"] = psnr(right, truth[:, center:])
         frames.append(frame_scores)

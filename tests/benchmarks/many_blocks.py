@@ -27,9 +27,9 @@ from blocknerf.city.cache import MIB, LoadedBlock, Loader  # noqa: E402
 from blocknerf.city.manifest import read_city  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
-from blocknerf.fields.block_field import BlockField  # noqa: E402
+from blocknerf.fields.block_field import BlockField, OccupancyGrid  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
-from blocknerf.fields.occupancy import OccupancyGrid, load_occupancy  # noqa: E402
+from blocknerf.fields.occupancy import load_occupancy  # noqa: E402
 from blocknerf.partitioning.block import Block  # noqa: E402
 from blocknerf.rendering.image import no_op  # noqa: E402
 from tests.benchmarks.viewer import Stopwatch  # noqa: E402

@@ -19,7 +19,7 @@ from types import SimpleNamespace
 
 import torch
 
-from blocknerf.metrics.image_quality import psnr
+from blocknerf.metrics import psnr
 from blocknerf.rendering.appearance_fit import FIT_RATE, FIT_STEPS
 from tests.benchmarks.against_naive import FIT_RAYS, fitted_frames, mean_scores, neighbor_frames
 

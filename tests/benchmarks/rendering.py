@@ -27,8 +27,8 @@ from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.city.training_images import block_training_frames  # noqa: E402
 from blocknerf.fields.block_field import BlockField  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
-from blocknerf.fields.occupancy_extraction import extract_occupancy  # noqa: E402
-from blocknerf.metrics.image_quality import mean_squared_to_psnr  # noqa: E402
+from blocknerf.fields.occupancy import extract_occupancy  # noqa: E402
+from blocknerf.metrics import mean_squared_to_psnr  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from pipelines.training_log import training_downscale  # noqa: E402
 
@@ -78,7 +78,11 @@ def compare(
 def render(field: BlockField, plain: bool, cameras: Cameras, view: int) -> Tensor:
     """Render a view with the mean appearance code of the block."""
     return render_image(
-        field, cameras.generate_rays(view), field.mean_appearance_code(), field.spec.exposure_reference, plain=plain
+        field,
+        cameras.generate_rays(view),
+        field.mean_appearance_code(),
+        field.spec.exposure_reference,
+        use_march=not plain,
     ).color
 
 

@@ -12,10 +12,9 @@ import math
 
 import torch
 
-from blocknerf.city.compositing import blend_with_fallback, fallback_confidence, keep_top_k
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.city.selection import BlockIndex
-from blocknerf.city.weighting import inverse_distance_weights
+from blocknerf.city.weighting import blend_with_fallback, fallback_confidence, inverse_distance_weights, keep_top_k
 from blocknerf.partitioning.block import Block
 
 STEP = 0.01
@@ -41,7 +40,7 @@ def fly(blocks: list[Block], direction: float, selection_radius: float, power: f
         blend = inverse_distance_weights(
             torch.tensor([candidate.distance for candidate in blocks_in_range]), selection_weights, power
         )
-        weights = keep_top_k(blend_with_fallback(blend, fallback_confidence(selection_weights), 0), MAX_BLOCKS)
+        weights = keep_top_k(blend_with_fallback(blend, fallback_confidence(selection_weights.tolist()), 0), MAX_BLOCKS)
         now = {candidate.block.name: float(weight) for candidate, weight in zip(blocks_in_range, weights, strict=True)}
         if before is not None:
             changes = [abs(now.get(name, 0.0) - before.get(name, 0.0)) for name in now | before]

@@ -32,11 +32,10 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle, look_at
 from blocknerf.capture.capture import Capture, read_capture
-from blocknerf.city.block_scoring import low_res_camera
 from blocknerf.city.manifest import City, read_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.selection import horizontal_distance
+from blocknerf.city.selection import horizontal_distance, low_res_camera
 from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment
 from blocknerf.rendering.image import render_proposals
 from blocknerf.rendering.protocol import Field

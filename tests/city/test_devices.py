@@ -19,11 +19,10 @@ from blocknerf.capture.pose_corrections import PoseCorrections
 from blocknerf.capture.rigid import PivotTransform
 from blocknerf.city import overlaps
 from blocknerf.city import renderer as module
-from blocknerf.city.block_alignment import BlockAlignment
-from blocknerf.city.cache import LoadedBlock
+from blocknerf.city.appearance import NearbyExposures
+from blocknerf.city.cache import BlockAlignment, LoadedBlock
 from blocknerf.city.manifest import City
 from blocknerf.city.matching import match_codes
-from blocknerf.city.nearby_exposures import NearbyExposures
 from blocknerf.city.overlaps import adjacent_blocks, color_difference, find_overlaps
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
@@ -70,7 +69,7 @@ def make_cameras() -> Cameras:
 @pytest.mark.usefixtures("meta_default")
 def test_rendering_is_on_the_device_of_the_field(blocks: dict[str, BlockField]) -> None:
     field, cameras = blocks["b000"], make_cameras()
-    rendering = render_image(field, cameras.generate_rays(1), field.mean_appearance_code(), 1.0, plain=True)
+    rendering = render_image(field, cameras.generate_rays(1), field.mean_appearance_code(), 1.0, use_march=False)
     proposal = render_proposals(field, cameras, 1)
     for tensor in (
         rendering.color,
@@ -101,7 +100,7 @@ def test_march_gets_rays_on_the_device_of_the_field(blocks: dict[str, BlockField
 @pytest.mark.usefixtures("meta_default")
 def test_codes_are_optimized_on_the_device_of_the_field(blocks: dict[str, BlockField]) -> None:
     field, rays = blocks["b000"], make_cameras().generate_rays(0).flatten()
-    code = optimize_code(field, rays, rays.directions.abs(), 1.0, start=field.mean_appearance_code(), steps=2)
+    code = optimize_code(field, rays, rays.directions.abs(), 1.0, initial_code=field.mean_appearance_code(), steps=2)
     assert code.device.type == "cpu"
     assert code.isfinite().all()
 
@@ -133,7 +132,7 @@ def test_city_is_composited_on_the_device_of_the_fields(
     weighting: Weighting,
 ) -> None:
     # The marching kernel of the CPU backend supports no other device.
-    monkeypatch.setattr(module, "render_image", partial(render_image, plain=True))
+    monkeypatch.setattr(module, "render_image", partial(render_image, use_march=False))
     alignment = BlockAlignment(
         pose_corrections=PoseCorrections(),
         block_from_world=PivotTransform(pivot=(0.0, 0.0, 0.0), translation=(0.1, 0.0, 0.0)),

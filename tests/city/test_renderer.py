@@ -11,8 +11,7 @@ import torch
 from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections
 from blocknerf.capture.pose_segments import PoseSegment
 from blocknerf.capture.rigid import PivotTransform
-from blocknerf.city.block_alignment import BlockAlignment
-from blocknerf.city.cache import LoadedBlock
+from blocknerf.city.cache import BlockAlignment, LoadedBlock
 from blocknerf.city.manifest import WEIGHTINGS, City, Weighting
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder

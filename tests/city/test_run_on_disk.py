@@ -14,9 +14,9 @@ from blocknerf.city.manifest import City, with_rendering, write_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError
-from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.block_field import BlockField, OccupancyGrid
 from blocknerf.fields.checkpoint import FILE, load_field, save_field
-from blocknerf.fields.occupancy import OccupancyGrid, save_occupancy
+from blocknerf.fields.occupancy import save_occupancy
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.partitioning.frame_assignment import FrameAssignment, write_assignment
 from blocknerf.rendering.image import render_image

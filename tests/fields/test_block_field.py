@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.fields.block_field import BlockField
-from blocknerf.fields.occupancy import OccupancyGrid
+from blocknerf.fields.block_field import BlockField, OccupancyGrid
 from blocknerf.geometry import contract
 from blocknerf.rendering.protocol import Field, SupportsMarching
 from blocknerf.rendering.rays import render_rays

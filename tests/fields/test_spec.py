@@ -8,7 +8,7 @@ import pytest
 
 from blocknerf.errors import CheckpointError
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.quality import PRESETS
+from blocknerf.options import PRESETS
 
 MakeSpec = Callable[..., FieldSpec]
 

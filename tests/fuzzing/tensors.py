@@ -16,9 +16,9 @@ from blocknerf.city.appearance_presets import AppearancePreset, read_preset, wri
 from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.block_field import BlockField, OccupancyGrid
 from blocknerf.fields.checkpoint import read_header, save_field
-from blocknerf.fields.occupancy import OccupancyGrid, save_occupancy
+from blocknerf.fields.occupancy import save_occupancy
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.images import write_image
 from blocknerf.partitioning.block import Block

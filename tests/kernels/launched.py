@@ -13,12 +13,12 @@ from triton.backends.compiler import GPUTarget
 from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
-from blocknerf.fields.occupancy import OccupancyGrid
+from blocknerf.fields.block_field import OccupancyGrid
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.rendering.image import render_image, render_proposals
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
-from blocknerf.training.loss_monitor import LossMonitor
+from blocknerf.training.losses import LossMonitor
+from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.trainer import Trainer
 from tests.benchmarks.one_block import SAMPLE, one_block
 
@@ -45,8 +45,8 @@ def main() -> None:
     block = one_block(SAMPLE, steps=20)
     cpu_trainer = block.trainer
     source = cpu_trainer.pixels
-    pixels = DevicePixelSampler(
-        source.capture, source.frames, downscale=1, budget_bytes=1 << 30, seed=0, use_depth=True, device="cpu"
+    pixels = PixelSampler(
+        source.capture, source.frames, downscale=1, budget_bytes=1 << 30, seed=0, use_depth=True, fixed_shapes=True
     )
     trainer = Trainer(cpu_trainer.field, pixels, cpu_trainer.exposures, cpu_trainer.config)
     trainer.train_step()

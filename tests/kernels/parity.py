@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.adam import adam_step
 from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, encode
@@ -17,7 +18,6 @@ from blocknerf.kernels.ray_encoding import encode_ray_inputs
 from blocknerf.kernels.ray_losses import distortion, interlevel
 from blocknerf.kernels.ray_samples import make_ray_samples
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
-from blocknerf.ray_spacing import RaySpacing
 
 BINS, SAMPLES = 48, 24
 """Bins of a proposal, and samples of the field."""

@@ -11,12 +11,12 @@ import torch
 
 from blocknerf.cameras import RayBundle
 from blocknerf.errors import BackendError
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import LIMITS, OPERATIONS, BackendWarning, availability, choose, explain
 from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.ray_encoding import encode_directions, encode_ray_inputs
 from blocknerf.kernels.ray_samples import make_ray_samples
-from blocknerf.ray_spacing import RaySpacing
 from tests.kernels.interpreted import needs_triton, triton_param
 
 CACHES = (backends._numba, backends._triton, backends._resolve_backend, backends._warn_fallback)

@@ -14,7 +14,7 @@ from blocknerf.cameras import Cameras, look_at
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city import cache, renderer
-from blocknerf.city.block_alignment import load_alignments
+from blocknerf.city.cache import load_alignments
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import save_field

@@ -16,7 +16,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import OptionError, RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.images import read_image, to_uint8, write_image
-from blocknerf.metrics.image_quality import psnr
+from blocknerf.metrics import psnr
 from pipelines import evaluate as evaluate_job
 from pipelines.evaluate import EvalImage, evaluate, evenly_spaced, render_eval_image
 from pipelines.evaluation_file import read_evaluation

@@ -6,7 +6,7 @@ import pytest
 import torch
 from jaxtyping import TypeCheckError
 
-from blocknerf.metrics.image_quality import psnr
+from blocknerf.metrics import psnr
 from tests import checks
 
 IMAGE, FLAT = torch.rand(4, 6, 3), torch.rand(4, 6)

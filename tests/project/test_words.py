@@ -39,9 +39,8 @@ RETIRED = {
 }
 """Patterns of whole words, where an underscore ends a word, with the words to use instead."""
 PLACES = (
-    "blocknerf/capture", "blocknerf/city", "blocknerf/fields", "blocknerf/kernels", "blocknerf/metrics",
-    "blocknerf/partitioning", "blocknerf/rendering", "blocknerf/sampling", "blocknerf/town", "blocknerf/training",
-    "blocknerf/trajectory",
+    "blocknerf/capture", "blocknerf/city", "blocknerf/fields", "blocknerf/kernels", "blocknerf/partitioning",
+    "blocknerf/rendering", "blocknerf/town", "blocknerf/training", "blocknerf/trajectory",
     "blocknerf", "pipelines", "viewer", "tests", "data_samples", ".",
 )  # fmt: skip
 """A file belongs to the first of these that it is under; of the top level, files alone."""

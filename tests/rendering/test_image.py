@@ -72,7 +72,7 @@ def test_colors_are_clamped_to_display_values(slabs: MakeScene) -> None:
     assert not rendering.color.requires_grad
 
 
-def test_march_is_used_unless_plain_is_requested(slabs: MakeScene) -> None:
+def test_march_is_used_unless_it_is_off(slabs: MakeScene) -> None:
     class Marching(slabs):
         def march(self, rays: RayBundle, code: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
             distances = rays.directions[:, 0] + code[:, 0]
@@ -85,9 +85,11 @@ def test_march_is_used_unless_plain_is_requested(slabs: MakeScene) -> None:
     directions = view(0.0, 1.0).generate_rays(0).directions
     torch.testing.assert_close(marched.color, 0.5 * directions.abs())
     torch.testing.assert_close(marched.depth, directions[..., 0] + 0.25)
-    plain = render_image(scene, view(0.0, 1.0).generate_rays(0), code, 0.5, plain=True)
+    generic = render_image(scene, view(0.0, 1.0).generate_rays(0), code, 0.5, use_march=False)
     assert sum(scene.evaluated) == 7 * 13 * scene.num_samples[-1]
-    assert torch.equal(plain.color, render_image(slabs(scene.layers), view(0.0, 1.0).generate_rays(0), code, 0.5).color)
+    assert torch.equal(
+        generic.color, render_image(slabs(scene.layers), view(0.0, 1.0).generate_rays(0), code, 0.5).color
+    )
 
 
 def test_a_wall_is_visible_from_the_side_of_the_training_cameras(slabs: MakeScene) -> None:

@@ -16,7 +16,7 @@ from blocknerf.capture.transforms import read_transforms
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.images import to_uint8, write_image
-from blocknerf.metrics.image_quality import psnr
+from blocknerf.metrics import psnr
 from blocknerf.rendering.image import render_image
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.pixel_sampler import PixelSampler

@@ -9,7 +9,7 @@ import torch
 
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
-from blocknerf.metrics.image_quality import psnr
+from blocknerf.metrics import psnr
 from blocknerf.rendering.image import render_image
 from blocknerf.training.trainer import Trainer
 from tests.kernels.interpreted import needs_triton

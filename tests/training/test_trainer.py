@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -107,9 +106,10 @@ def test_sky_masks_reduce_opacity_in_the_sky(ball: Any, make_trainer: MakeTraine
     opacity = []
     for weight in (0.0, 1.0):
         trainer = make_trainer(ball.clean, steps=STEPS // 2, sky_weight=weight)
-        trainer.pixels.batch(0, 1, 0)  # loads the images, which have no sky masks
-        trainer.pixels.sky = np.zeros((trainer.pixels.slots, HEIGHT * WIDTH), np.int8)
-        trainer.pixels.sky[:, HEIGHT * WIDTH // 2 :] = 1
+        cache = trainer.pixels._cache
+        cache.prefetch(0)  # loads the images, which have no sky masks
+        cache.sky = torch.zeros(cache.slots, HEIGHT * WIDTH, dtype=torch.int8)
+        cache.sky[:, HEIGHT * WIDTH // 2 :] = 1
         while trainer.step < STEPS // 2:
             trainer.train_step()
         field, cameras = trainer.field, ball.clean.cameras()

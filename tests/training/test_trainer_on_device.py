@@ -16,7 +16,7 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.kernels import backends
 from blocknerf.training import optimizer as optimizer_module
 from blocknerf.training.checkpoint import restore_state, save_state
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
+from blocknerf.training.pixel_sampler import PixelSampler
 from blocknerf.training.schedule import schedule_at
 from blocknerf.training.trainer import NO_GRAPHS_WITH_TRIM, POSE_STEP_OPS, Trainer
 
@@ -25,11 +25,11 @@ Score = Callable[[Trainer, Capture], float]
 
 
 def on_device(trainer: Trainer, device: str = "cpu") -> Trainer:
-    """Return a trainer of the same training with `DevicePixelSampler`."""
+    """Return a trainer of the same training with fixed shapes."""
     config, sampler = trainer.config, trainer.pixels
-    pixels = DevicePixelSampler(
+    pixels = PixelSampler(
         sampler.capture, sampler.frames, downscale=1, budget_bytes=config.image_cache_bytes, seed=config.seed,
-        use_depth=sampler.has_depth, device=device,
+        use_depth=sampler.has_depth, device=device, fixed_shapes=True,
     )  # fmt: skip
     return Trainer(trainer.field.to(device), pixels, trainer.exposures.to(device), config)
 
@@ -122,7 +122,7 @@ def test_step_does_not_synchronize(
     monkeypatch.setattr(optimizer_module, "adam_step", lambda value, *_, **__: updated.append(value.numel()))
     cpu = make_trainer(full_capture, steps=10)
     sampler, field = cpu.pixels, BlockField(cpu.field.spec).to("meta")
-    pixels = DevicePixelSampler(
+    pixels = PixelSampler(
         sampler.capture, sampler.frames, downscale=1, budget_bytes=1 << 24, seed=0, use_depth=True, device="meta"
     )
     trainer = Trainer(field, pixels, cpu.exposures.to("meta"), cpu.config)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from blocknerf.printable import printable
+from blocknerf.errors import printable
 from viewer.markup import MAX_TEXT, escape, paragraph, table
 
 HOSTILE = [

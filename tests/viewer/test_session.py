@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocknerf.city import block_scoring
+from blocknerf.city import selection
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import visibility_falloff
 from tests.viewer.websocket_client import TIMEOUT, PageClient, open_client
@@ -85,7 +85,7 @@ def set_keyframes(page: PageClient) -> None:
 def test_max_blocks_and_the_visibility_threshold_select_blocks(
     page: PageClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(block_scoring, "visibility_falloff", lambda _, threshold: visibility_falloff(0.3, threshold))
+    monkeypatch.setattr(selection, "visibility_falloff", lambda _, threshold: visibility_falloff(0.3, threshold))
     both = page.final_rendering()
     assert blended(page) == {"b001", "b002"}
     one = page.render_with("Max blocks", 1)

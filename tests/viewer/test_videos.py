@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blocknerf.city import block_scoring
+from blocknerf.city import selection
 from blocknerf.city.manifest import read_city, with_rendering
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
@@ -73,7 +73,7 @@ def page(town_run: RunFolder, captured: Captured) -> Iterator[PageClient]:
 @pytest.fixture(autouse=True)
 def some_visibility(monkeypatch: pytest.MonkeyPatch) -> None:
     """Raise the visibility that the briefly trained fields predict."""
-    monkeypatch.setattr(block_scoring, "visibility_falloff", lambda _, threshold: visibility_falloff(0.3, threshold))
+    monkeypatch.setattr(selection, "visibility_falloff", lambda _, threshold: visibility_falloff(0.3, threshold))
 
 
 def command_frames(run: RunFolder, captured: Captured, folder: Path, name: str) -> list[np.ndarray]:

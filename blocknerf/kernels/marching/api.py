@@ -6,9 +6,9 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.backends import Backend, find_implementation
 from blocknerf.kernels.radiance import ColorParams, HashGridParams, unfit
-from blocknerf.ray_spacing import RaySpacing
 
 MIN_TRANSMITTANCE = 1.0 / 256.0
 """Transmittance, or fraction of a weight, that is too small to see: one step of an 8-bit image."""

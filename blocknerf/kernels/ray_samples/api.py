@@ -6,8 +6,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.backends import Backend, find_implementation
-from blocknerf.ray_spacing import RaySpacing
 
 
 class RaySamples(NamedTuple):

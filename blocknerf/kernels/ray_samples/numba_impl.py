@@ -8,8 +8,8 @@ from numba import njit, prange
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.threads import apply_numba_threads
-from blocknerf.ray_spacing import RaySpacing
 
 CHUNK_PER_THREAD = 256
 """Rays per unit of work of a thread."""

@@ -4,7 +4,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.ray_spacing import RaySpacing
+from blocknerf.geometry import RaySpacing
 
 
 def make_ray_samples(

@@ -8,8 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.triton_ops import BLOCK_SIZE
-from blocknerf.ray_spacing import RaySpacing
 
 
 def make_ray_samples(

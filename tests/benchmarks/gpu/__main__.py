@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from blocknerf.fields.checkpoint import save_field
-from blocknerf.fields.occupancy_extraction import extract_occupancy
+from blocknerf.fields.occupancy import extract_occupancy
 from blocknerf.kernels.backends import TRITON_INTERPRET
 from blocknerf.kernels.devices import device_name, resolve_device
 from tests.benchmarks.gpu.frames import HEIGHT, WIDTH, frame_times

@@ -13,8 +13,7 @@ from blocknerf.city.cache import LoadedBlock, Loader
 from blocknerf.city.manifest import read_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.fields.block_field import BlockField
-from blocknerf.fields.occupancy import OccupancyGrid
+from blocknerf.fields.block_field import BlockField, OccupancyGrid
 
 WIDTH, HEIGHT = 1280, 720
 

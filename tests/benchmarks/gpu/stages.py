@@ -17,8 +17,7 @@ from blocknerf.kernels.radiance import torch_impl, triton_impl
 from blocknerf.kernels.ray_samples import make_ray_samples
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
 from blocknerf.rendering.rays import ray_spacing
-from blocknerf.sampling.intervals import uniform_bins
-from blocknerf.sampling.proposal import sample_proposals
+from blocknerf.sampling import sample_proposals, uniform_bins
 from blocknerf.training.trainer import Trainer
 from tests.benchmarks.gpu.ceilings import Ceilings, milliseconds
 
@@ -45,8 +44,7 @@ class Samples:
     def __init__(self, trainer: Trainer, rays: int) -> None:
         field = self.field = cast(BlockField, trainer.field)
         generator = torch.Generator(field.origin.device).manual_seed(7)
-        trainer.pixels.prefetch(0)
-        batch = trainer.pixels.draw(generator, rays, 0)
+        batch = trainer.pixels.batch(0, rays, 0, generator)
         self.bundle = trainer.pixels.cameras.rays(batch.frames, batch.pixels, trainer.pixels.distortion_info).detach()
         with torch.no_grad():
             field_samples, _ = sample_proposals(

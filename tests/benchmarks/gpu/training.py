@@ -14,13 +14,13 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.training_images import block_training_frames
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.metrics.image_quality import psnr
+from blocknerf.metrics import psnr
 from blocknerf.partitioning.frame_assignment import FrameAssignment
 from blocknerf.rendering.appearance_fit import optimize_code
 from blocknerf.rendering.image import render_image
-from blocknerf.training.block_spec import default_downscale, spec_for_block
 from blocknerf.training.config import TrainConfig
-from blocknerf.training.device_pixel_sampler import DevicePixelSampler
+from blocknerf.training.pixel_sampler import PixelSampler
+from blocknerf.training.setup import default_downscale, spec_for_block
 from blocknerf.training.trainer import Trainer
 
 FIT_RAYS, NUM_EVALUATED = 1024, 8
@@ -66,13 +66,13 @@ def make_subject(run: Path, block: str, device: torch.device, *, steps: int | No
 @cache
 def _training_data(
     run: Path, block: str, device: torch.device
-) -> tuple[Capture, FrameAssignment, DevicePixelSampler, FieldSpec]:
+) -> tuple[Capture, FrameAssignment, PixelSampler, FieldSpec]:
     """Return a block's images and field spec, cached for all trainings."""
     folder = RunFolder(run)
     city, full_capture = read_city(folder.city), read_capture(folder.capture)
     capture, assignment = block_training_frames(folder, block, full_capture)
     downscale = default_downscale(capture, city.preset)
-    pixels = DevicePixelSampler(
+    pixels = PixelSampler(
         capture, assignment.frames, downscale=downscale, budget_bytes=BUDGET, seed=0, use_depth=True, device=device
     )
     return capture, assignment, pixels, spec_for_block(capture, city.block(block), assignment.frames, city.preset)
@@ -107,7 +107,9 @@ def _half(subject: Subject, field: BlockField, cameras, index: int, device: torc
         device
     )
     rays = cameras.generate_rays(index).flatten()[fit_pixels]
-    code = optimize_code(field, rays, truth.reshape(-1, 3)[fit_pixels], exposure, start=field.mean_appearance_code())
+    code = optimize_code(
+        field, rays, truth.reshape(-1, 3)[fit_pixels], exposure, initial_code=field.mean_appearance_code()
+    )
     return float(
         psnr(render_image(field, cameras.generate_rays(index), code, exposure).color[:, middle:], truth[:, middle:])
     )

@@ -10,7 +10,7 @@ from torch import Tensor
 from blocknerf.cameras import Cameras
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.images import to_uint8
-from blocknerf.metrics.image_quality import mean_squared_to_psnr
+from blocknerf.metrics import mean_squared_to_psnr
 from blocknerf.town.town import Town
 from blocknerf.town.views import SampleSpec, plan_views
 from pipelines.evaluate import EvalImage, render_eval_image

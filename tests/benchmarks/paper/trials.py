@@ -17,7 +17,7 @@ from blocknerf.files import format_json, read_json, write_atomic
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.frame_assignment import assign_frames, write_assignment
 from blocknerf.training import setup
-from blocknerf.training.block_spec import spec_for_block
+from blocknerf.training.setup import spec_for_block
 from pipelines import train as train_job
 from pipelines.evaluate import EvalImage, evaluate
 from pipelines.evaluation_file import Evaluation

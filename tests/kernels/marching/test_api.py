@@ -9,12 +9,12 @@ from torch import Tensor
 
 from blocknerf.cameras import RayBundle
 from blocknerf.errors import BackendError
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.backends import BackendWarning
 from blocknerf.kernels.hash_grid import GridSpec
 from blocknerf.kernels.marching import MIN_TRANSMITTANCE, FieldParams, march
 from blocknerf.kernels.marching.torch_impl import early_stop_weights
 from blocknerf.kernels.radiance import ColorParams, HashGridParams
-from blocknerf.ray_spacing import RaySpacing
 from tests.kernels.interpreted import needs_triton, prefer_triton
 
 ORIGIN, HALF, FAR = (10.0, -20.0, 2.0), 5.0, 500.0

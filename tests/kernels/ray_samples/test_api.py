@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from blocknerf.cameras import RayBundle
+from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.ray_samples import make_ray_samples
-from blocknerf.ray_spacing import RaySpacing
 from tests.kernels.interpreted import triton_param
 
 SPACING = RaySpacing(near=0.5, far=2000.0, linear_until=17.0)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from blocknerf import lpips
 from blocknerf.errors import BlockNerfError
-from blocknerf.metrics import lpips
 
 CHANNELS = (3, 64, 192, 384, 256, 256)
 SIZES = (11, 5, 3, 3, 3)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from blocknerf.printable import printable
+from blocknerf.errors import printable
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from blocknerf.cameras import RayBundle
-from blocknerf.rendering.cuda_graphs import GraphedFunction
+from blocknerf.cuda_graphs import WARM_UP, GraphedFunction, GraphedSteps
 from tests.absent import stand_in
 
 
@@ -89,3 +89,63 @@ def test_memory_is_released_with_the_last_module(gpu: FakeGPU) -> None:
         gc.collect()
     assert gpu.pools == [None, None]
     assert not function._graphs
+
+
+class FakeStepGPU:
+    """Records each step with its seed; during capture, steps are only stored in the graph."""
+
+    def __init__(self) -> None:
+        self.generator = torch.Generator()
+        self.executed: list[tuple[str, str, int]] = []
+        self.captured: list[str] | None = None
+        self.pools: list[Any] = []
+        self.registered: list[Any] = []
+
+    def step(self, variant: str) -> None:
+        if self.captured is None:
+            self.executed.append(("eager", variant, self.generator.initial_seed()))
+        else:
+            self.captured.append(variant)
+
+    def graph(self) -> Any:
+        graph = SimpleNamespace(variants=[], pool=lambda: "the pool", register_generator_state=self.registered.append)
+        graph.replay = lambda: self.executed.extend(
+            ("replay", v, self.generator.initial_seed()) for v in graph.variants
+        )
+
+        def begin(*, pool: Any, capture_error_mode: str) -> None:
+            self.pools.append(pool)
+            self.captured = graph.variants
+
+        graph.capture_begin, graph.capture_end = begin, lambda: setattr(self, "captured", None)
+        return graph
+
+
+@pytest.fixture
+def step_gpu(monkeypatch: pytest.MonkeyPatch) -> FakeStepGPU:
+    fake = FakeStepGPU()
+    stand_in(monkeypatch, fake.graph)
+    return fake
+
+
+def test_each_variant_is_replayed_after_warm_up(step_gpu: FakeStepGPU) -> None:
+    steps = GraphedSteps(step_gpu.step, step_gpu.generator)
+    order = ["with"] * (WARM_UP + 2) + ["without", "with"] * (WARM_UP + 2)
+    for seed, variant in enumerate(order):
+        steps.train_step(variant, seed)
+    # Every step runs once, in order and with its seed; capturing runs nothing.
+    assert [(variant, seed) for _, variant, seed in step_gpu.executed] == [
+        (variant, seed) for seed, variant in enumerate(order)
+    ]
+    for variant in ("with", "without"):
+        modes = [mode for mode, executed, _ in step_gpu.executed if executed == variant]
+        assert modes == ["eager"] * WARM_UP + ["replay"] * (len(modes) - WARM_UP)
+
+
+def test_graphs_share_a_memory_pool_and_the_generator(step_gpu: FakeStepGPU) -> None:
+    steps = GraphedSteps(step_gpu.step, step_gpu.generator)
+    for variant in ("with", "without"):
+        for seed in range(WARM_UP + 3):
+            steps.train_step(variant, seed)
+    assert step_gpu.pools == [None, "the pool"]
+    assert step_gpu.registered == [step_gpu.generator] * 2

@@ -1,4 +1,4 @@
-"""PSNR and SSIM against hand-computed values and slow reference implementations."""
+"""PSNR and SSIM against hand-computed values and slow reference implementations; jumps in a video."""
 
 import math
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blocknerf.metrics.image_quality import MAX_PSNR, psnr, ssim
+from blocknerf.metrics import MAX_PSNR, frame_difference, max_temporal_jump, psnr, ssim
 
 
 def _pair(height: int, width: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -67,3 +67,26 @@ def test_masked_psnr_uses_only_the_mask() -> None:
     assert psnr(image, target, ~mask) == pytest.approx(0.0, abs=1e-9)
     assert psnr(image, target, torch.ones_like(mask)) == pytest.approx(psnr(image, target))
     assert psnr(image, target, torch.zeros_like(mask)) is None
+
+
+def test_frame_difference_is_the_symmetric_mean_absolute_difference() -> None:
+    dark, light = np.zeros((2, 4, 3), np.uint8), np.zeros((2, 4, 3), np.uint8)
+    light[0] = 255
+    assert frame_difference(dark, light) == pytest.approx(0.5)
+    assert frame_difference(light, dark) == pytest.approx(0.5)
+    assert frame_difference(light, light) == 0.0
+
+
+def test_a_constant_rate_of_change_has_no_jump() -> None:
+    assert max_temporal_jump([0.02] * 50) == pytest.approx(1.0)
+    assert max_temporal_jump([]) == 1.0
+    assert max_temporal_jump([0.3]) == 1.0
+    assert max_temporal_jump([0.0] * 9) == 1.0
+
+
+def test_a_cut_is_a_jump_and_a_turn_is_not() -> None:
+    turn = 0.02 + 0.04 * np.sin(np.linspace(0, np.pi, 80)) ** 2
+    assert max_temporal_jump(turn.tolist()) < 1.5
+    cut = turn.copy()
+    cut[20] += 0.1
+    assert max_temporal_jump(cut.tolist()) > 3.0

@@ -1,17 +1,19 @@
-"""PSNR and SSIM between a rendering and an image."""
+"""PSNR and SSIM between a rendering and an image, and the temporal consistency of a video."""
 
 import math
+from collections.abc import Sequence
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 from torch.nn.functional import conv2d
 
 MAX_PSNR = 100.0
 """The PSNR of equal images; an error of a hundredth of a gray level at every pixel is 88 dB."""
 
-WINDOW = 11
-SIGMA = 1.5
+WINDOW, SIGMA = 11, 1.5
+"""Side and standard deviation of the SSIM window, in pixels (Wang et al. 2004)."""
 
 Image = Float[Tensor, "height width 3"]
 
@@ -31,12 +33,12 @@ def psnr(image: Image, target: Image, mask: Bool[Tensor, "height width"] | None 
 
 
 def mean_squared_to_psnr(error: float) -> float:
-    """Convert a mean squared error to dB, at most `MAX_PSNR`.
+    """Convert a mean squared error of values 0..1 to dB, at most `MAX_PSNR`.
 
     >>> mean_squared_to_psnr(0.01), mean_squared_to_psnr(0.0)
     (20.0, 100.0)
     """
-    return min(MAX_PSNR, -10.0 * math.log10(error)) if error > 0.0 else MAX_PSNR
+    return MAX_PSNR if error <= 0.0 else min(-10.0 * math.log10(error), MAX_PSNR)
 
 
 def ssim(image: Image, target: Image) -> float:
@@ -68,3 +70,31 @@ def _filter(
     channels: Float[Tensor, "channels 1 height width"], window: Float[Tensor, "size"]
 ) -> Float[Tensor, "channels 1 rows columns"]:
     return conv2d(conv2d(channels, window[None, None, :, None]), window[None, None, None, :])
+
+
+def frame_difference(before: UInt8[np.ndarray, "height width 3"], after: UInt8[np.ndarray, "height width 3"]) -> float:
+    """Return the mean absolute difference of two frames in display values 0..1.
+
+    >>> frame_difference(np.zeros((2, 2, 3), np.uint8), np.full((2, 2, 3), 51, np.uint8))
+    0.2
+    """
+    return float(np.abs(before.astype(np.int16) - after).mean() / 255.0)
+
+
+def max_temporal_jump(differences: Sequence[float]) -> float:
+    """Return the largest difference between consecutive frames, relative to its neighborhood.
+
+    Each difference is divided by the median of up to 8 neighbors on either side, so that a camera turn does not count
+    as a jump. The result is 1 for a video that changes evenly or not at all.
+
+    >>> max_temporal_jump([0.1, 0.1, 0.1, 0.3, 0.1, 0.1])
+    3.0
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    jumps = [values[i] / median for i in range(len(values)) if (median := _neighborhood_median(values, i)) > 0.0]
+    return round(float(max(jumps, default=1.0)), 9)
+
+
+def _neighborhood_median(values: np.ndarray, index: int) -> float:
+    neighbors = np.concatenate([values[max(0, index - 8) : index], values[index + 1 : index + 9]])
+    return float(np.median(neighbors)) if neighbors.size else 0.0

@@ -1,1 +1,0 @@
-"""Image quality and temporal consistency metrics."""

@@ -1,1 +1,0 @@
-"""Placement of samples along rays."""
