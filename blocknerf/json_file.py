@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,14 +110,18 @@ class JsonFile(Generic[Content]):
             RunError: the disk is full, the folder is not writable, or `path` exists and is not a file.
             ValueError: a number is NaN or infinite.
         """
-        # Not encoded by msgspec, which would write NaN as null.
-        write_atomic(path, format_json(msgspec.to_builtins(content)))
+        write_atomic(path, format_json(to_builtins(content)))
 
     def _check_format(self, data: bytes, where: str) -> None:
         config = getattr(self.content, "__struct_config__", None)
         if config is not None and config.tag is not None:
             found = msgspec.json.decode(data, type=_Format).format
             check_format_version(found, config.tag, where, self.remedy or "correct it", self.error)
+
+
+def to_builtins(content: Any) -> Any:
+    """Return structs as dictionaries, for Python's JSON writer; msgspec's would write NaN as null."""
+    return msgspec.to_builtins(content, enc_hook=_to_builtin)
 
 
 def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> dict[str, Any]:
@@ -135,6 +140,15 @@ def read_format(path: Path | str, what: str, error: type[BlockNerfError] = RunEr
         RunError: (or `error`) the file is missing, unreadable or no JSON object.
     """
     return str(JsonFile(content=_Format, what=what, error=error).read(path).format or "")
+
+
+def _to_builtin(value: Any) -> object:
+    """Return a number, text or mapping of another class, such as one of NumPy, as a plain one."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, float | str):
+        return float(value) if isinstance(value, float) else str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _invalid(text: str, data: bytes, where: str, remedy: str | None) -> str:

@@ -13,7 +13,7 @@ from blocknerf.city.manifest import RENDERING_KEYS, City, Weighting, with_render
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.files import write_atomic
-from blocknerf.json_file import Count, JsonFile, Number, PositiveCount, Record
+from blocknerf.json_file import Count, JsonFile, Number, PositiveCount, Record, to_builtins
 from blocknerf.values import format_value
 from pipelines.staleness import Inputs, file_digest, merge_inputs
 from pipelines.training_log import read_lines
@@ -116,7 +116,7 @@ class FrameRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return a line of the log, which includes the inputs."""
-        return msgspec.to_builtins(_row(self, self.inputs))
+        return to_builtins(_row(self, self.inputs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -262,7 +262,7 @@ def _frame(row: _Row, inputs: Inputs) -> FrameRecord:
 
 def start_log(folder: RunFolder, name: str, record: RenderRecord) -> None:
     """Start the log of a new video."""
-    header = msgspec.to_builtins(_LogHeader(settings=record.settings, path=record.path))
+    header = to_builtins(_LogHeader(settings=record.settings, path=record.path))
     write_atomic(folder.render_log(name), json.dumps(header) + "\n")
 
 

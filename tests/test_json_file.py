@@ -2,8 +2,10 @@
 
 import json
 import os
+from types import MappingProxyType
 
 import msgspec
+import numpy as np
 import pytest
 
 from blocknerf.errors import CaptureError, RunError
@@ -39,6 +41,12 @@ def test_a_number_that_is_not_finite_is_not_written(tmp_path):
     with pytest.raises(ValueError, match="JSON"):
         FILE.write(Views(is_metric=True, views=(View(index=0, size=float("nan")),)), tmp_path / "views.json")
     assert not (tmp_path / "views.json").exists()
+
+
+def test_numbers_of_numpy_and_other_mappings_are_written(tmp_path):
+    scores = MappingProxyType({"b000": np.float64(0.1)})
+    FILE.write(Views(is_metric=True, views=(View(index=0, scores=scores),)), tmp_path / "views.json")
+    assert FILE.read(tmp_path / "views.json").views[0].scores == {"b000": 0.1}
 
 
 INVALID = {

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 import msgspec
 
 from blocknerf.errors import RunError, one_of
-from blocknerf.json_file import Count, JsonFile, Number, Record, Vec3
+from blocknerf.json_file import Count, JsonFile, Number, Record, Vec3, to_builtins
 from blocknerf.options import flag
 from blocknerf.partitioning.block import MAX_NAME_LENGTH, Block, is_file_name
 from blocknerf.quality import PRESETS, Preset
@@ -95,7 +95,7 @@ class City:
         Fields store it, so that a field of another city is detected. Rendering settings are not part of it: they may
         change after training.
         """
-        settings = msgspec.to_builtins(_record(self))
+        settings = to_builtins(_record(self))
         training_settings = {key: value for key, value in settings.items() if key not in RENDERING_KEYS}
         canonical = json.dumps(training_settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
