@@ -20,8 +20,6 @@ from blocknerf.values import format_value
 
 MAX_JSON_BYTES = 1 << 30
 """Maximum size of a JSON file; a capture of a million frames takes about 700 MB."""
-MAX_INTEGER_DIGITS = 30
-"""Maximum digits of an integer in a JSON file; no quantity needs more, and conversion takes quadratic time."""
 STALE_SECONDS = 24 * 3600.0
 """Age at which an unfinished write of another host counts as abandoned; its processes are not visible from here."""
 
@@ -136,55 +134,6 @@ def read_bounded(path: Path | str, what: str, error: type[BlockNerfError], limit
         return stream.read(size)  # not `limit`, since `read` allocates as many bytes
 
 
-def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> dict[str, Any]:
-    """Return the object in a JSON file; `what` is its name in a message ("city", "capture").
-
-    Raises:
-        RunError: (or `error`) the file is missing, unreadable, or not a JSON object.
-    """
-    data = read_json_value(path, what, error)
-    if not isinstance(data, dict):
-        raise error(f"{path}: this {what} file holds a {type(data).__name__}, not an object; write it again")
-    return data
-
-
-def read_json_value(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> Any:
-    """Return the value in a JSON file, of any type; `what` is the name of the file in a message.
-
-    Raises:
-        RunError: (or `error`) the file is missing, unreadable, or not JSON.
-    """
-    path = Path(path)
-    try:
-        return parse_json(read_bounded(path, f"{what} file", error, MAX_JSON_BYTES))
-    except FileNotFoundError:
-        raise error(f"{path}: this {what} file does not exist; check the path, or run the job that writes it") from None
-    except UnicodeError:
-        raise error(f"{path}: this {what} file is not UTF-8 text; correct it or write it again") from None
-    except ValueError as fault:
-        raise error(f"{path}: this {what} file is not valid JSON ({fault}); correct it or write it again") from None
-
-
-def parse_json(data: bytes | str) -> Any:
-    """Parse a JSON text, in UTF-8 with or without a byte order mark.
-
-    Raises:
-        UnicodeError: the text is not UTF-8.
-        ValueError: the text is not JSON, is nested too deeply, or holds an integer with too many digits or an unpaired
-            surrogate.
-    """
-    text = data.decode("utf-8-sig") if isinstance(data, bytes) else data
-    try:
-        value = json.loads(text, parse_int=_integer)
-    except json.JSONDecodeError as fault:
-        raise ValueError(f"line {fault.lineno} column {fault.colno}: {fault.msg}") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-    if surrogate := _SURROGATE.search(text):
-        _check_surrogates(value, surrogate[0])
-    return value
-
-
 def check_format_version(
     found: object, expected: str, where: Path | str, remedy: str, error: type[BlockNerfError] = RunError
 ) -> None:
@@ -204,25 +153,6 @@ def check_format_version(
     if match and 0 < int(match[1]) < int(version):
         raise error(f"{where}: format: {found} is older than this version reads ({expected}); {remedy}")
     raise error(f"{where}: format: {format_value(found)} is not {expected}; {remedy}")
-
-
-_SURROGATE = re.compile(r"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
-"""The escape of a UTF-16 surrogate; only a pair of them makes a character."""
-
-
-def _integer(text: str) -> int:
-    if len(text) > MAX_INTEGER_DIGITS:
-        raise ValueError(f"an integer of {len(text)} digits")
-    return int(text)
-
-
-def _check_surrogates(value: Any, escape: str) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False).encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"{escape} is an unpaired surrogate") from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import json
 import math
 import re
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,12 @@ import msgspec
 
 from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.files import MAX_JSON_BYTES, check_format_version, format_json, read_bounded, write_atomic
-from blocknerf.values import MAX_VALUE, format_value, one_case
+from blocknerf.values import MAX_COORDINATE, MAX_VALUE, format_value, one_case
 
 Number = Annotated[float, msgspec.Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
+Positive = Annotated[float, msgspec.Meta(ge=1 / MAX_VALUE, le=MAX_VALUE)]
+"""A number whose inverse is in range, too."""
+Coordinate = Annotated[float, msgspec.Meta(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Whole = Annotated[float, msgspec.Meta(ge=0, le=2**53, multiple_of=1)]
 """A whole number that other programs may write as 96.0."""
 Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
@@ -96,7 +100,8 @@ class JsonFile(Generic[Content]):
                     f"{_location(where, key)} is not a finite number; {_advice('correct it', self.remedy)}"
                 ) from None
             problem = f"is not valid JSON ({_position(str(fault), data)})"
-        raise self.error(f"{where}: this {self.what} file {problem}; correct it or write it again")
+        advice = "correct it or write it again" if self.remedy is None else f"correct it, or {self.remedy}"
+        raise self.error(f"{where}: this {self.what} file {problem}; {advice}")
 
     def write(self, content: Content, path: Path | str) -> None:
         """Write a file atomically.
@@ -105,14 +110,27 @@ class JsonFile(Generic[Content]):
             RunError: the disk is full, the folder is not writable, or `path` exists and is not a file.
             ValueError: a number is NaN or infinite.
         """
-        # Not encoded by msgspec, which would write NaN as null.
-        write_atomic(path, format_json(msgspec.to_builtins(content)))
+        write_atomic(path, format_json(to_builtins(content)))
 
     def _check_format(self, data: bytes, where: str) -> None:
         config = getattr(self.content, "__struct_config__", None)
         if config is not None and config.tag is not None:
             found = msgspec.json.decode(data, type=_Format).format
             check_format_version(found, config.tag, where, self.remedy or "correct it", self.error)
+
+
+def to_builtins(content: Any) -> Any:
+    """Return structs as dictionaries, for Python's JSON writer; msgspec's would write NaN as null."""
+    return msgspec.to_builtins(content, enc_hook=_to_builtin)
+
+
+def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> dict[str, Any]:
+    """Return the object in a JSON file, unchecked; `what` is the name of the file in a message.
+
+    Raises:
+        RunError: (or `error`) the file is missing, unreadable or not a JSON object.
+    """
+    return JsonFile(content=dict, what=what, error=error).read(path)
 
 
 def read_format(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> str:
@@ -122,6 +140,15 @@ def read_format(path: Path | str, what: str, error: type[BlockNerfError] = RunEr
         RunError: (or `error`) the file is missing, unreadable or no JSON object.
     """
     return str(JsonFile(content=_Format, what=what, error=error).read(path).format or "")
+
+
+def _to_builtin(value: Any) -> object:
+    """Return a number, text or mapping of another class, such as one of NumPy, as a plain one."""
+    if isinstance(value, Mapping):
+        return dict(value)
+    if isinstance(value, float | str):
+        return float(value) if isinstance(value, float) else str(value)
+    raise TypeError(f"{type(value).__name__} has no JSON form")
 
 
 def _invalid(text: str, data: bytes, where: str, remedy: str | None) -> str:
@@ -189,7 +216,9 @@ def _location(where: str, key: str) -> str:
     >>> _location("capture.json", ".frames[1].w"), _location("log.jsonl: line[2]", ".loss")
     ('capture.json: frames[1].w', 'log.jsonl: line[2].loss')
     """
-    return where + key if where.endswith("]") or not key else f"{where}: {key.removeprefix('.')}"
+    if not key:
+        return f"{where}: the content"
+    return where + key if where.endswith("]") else f"{where}: {key.removeprefix('.')}"
 
 
 def _advice(action: str, remedy: str | None) -> str:

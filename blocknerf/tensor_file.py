@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor
 
 from blocknerf.errors import BlockNerfError, CheckpointError
-from blocknerf.files import check_format_version, open_regular, parse_json, read_bounded, write_atomic
+from blocknerf.files import check_format_version, open_regular, read_bounded, write_atomic
 from blocknerf.values import first_line
 
 MAX_FILE_BYTES = 16 << 30
@@ -91,10 +92,10 @@ class TensorFile:
         """Return the metadata of an intact header, and the offset of the tensors."""
         end = 8 + _header_length(data[:8])
         try:
-            header = parse_json(data[8:end]) if end <= len(data) else None
-        except ValueError:
+            header = msgspec.json.decode(data[8:end], type=dict[str, Any]) if end <= len(data) else None
+        except (ValueError, RecursionError):
             header = None
-        metadata = header.get(METADATA, {}) if isinstance(header, dict) else None
+        metadata = header.get(METADATA, {}) if header is not None else None
         if header is None or not isinstance(metadata, dict) or not _is_text(metadata.values()):
             raise self._unreadable(path, "its header is damaged or truncated")
         check_format_version(metadata.get("format"), self.format, path, self.remedy, self.error)

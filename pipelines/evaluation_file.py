@@ -1,56 +1,50 @@
 """The metrics on held-out images (`evaluation.json`)."""
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
-from typing import Any
 
-from blocknerf.capture.json_reader import JsonReader
-from blocknerf.city.manifest import WEIGHTINGS, Weighting
-from blocknerf.errors import RunError, one_of
-from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+import msgspec
+
+from blocknerf.city.manifest import Weighting
+from blocknerf.json_file import Count, JsonFile, Number, Record
 from pipelines.staleness import Inputs
 
-EVALUATION_FORMAT = "blocknerf.evaluation/3"
-_HINT = "remove the file and evaluate again"
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EvalProtocol:
+class EvalProtocol(Record, frozen=True, kw_only=True):
     """How the metrics were computed; printed with every table of them."""
 
     text: str
-    test_every: int
+    test_every: Count
     """Every n-th image was held out."""
-    test_frames: int
+    test_frames: Count
     """Number of held-out images."""
-    eval_frames: int
+    eval_frames: Count
     """Number of evaluated images."""
-    downscale: int
+    downscale: Count
     fit_half: str
-    fit_rays: int
-    fit_steps: int
+    fit_rays: Count
+    fit_steps: Count
     eval_half: str
     weighting: Weighting
-    power: float
-    selection_radius: float
-    visibility_threshold: float
+    power: Number
+    selection_radius: Number
+    visibility_threshold: Number
     lpips: str
     """The LPIPS network and version, or why it was not computed."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Metrics:
+class Metrics(Record, frozen=True, kw_only=True, omit_defaults=True):
     """Similarity of renderings and images; None if it could not be computed."""
 
-    psnr: float | None
-    ssim: float | None
-    psnr_masked: float | None
+    psnr: Number | None
+    ssim: Number | None
+    psnr_masked: Number | None
     """Over pixels that masks call static; equal to `psnr` without masks."""
-    psnr_full: float | None
+    psnr_full: Number | None
     """Over the full image, including the half on which codes were fitted."""
-    lpips: float | None
+    lpips: Number | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +63,13 @@ class ImageMetrics:
     """Prefix of its file names in the evaluation folder; None if no files were written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockScore:
+class BlockScore(Record, frozen=True, kw_only=True):
     """The metrics of one block, over the images in which it has a large enough weight."""
 
-    psnr: float
+    psnr: Number
     """Of the block rendered alone."""
-    frames: int
-    weight: float
+    frames: Count
+    weight: Number
     """Its mean weight in these images."""
 
 
@@ -93,10 +86,34 @@ class Evaluation:
     frames: tuple[ImageMetrics, ...]
 
 
+class _FrameRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
+    name: str
+    index: Count
+    psnr: Number | None
+    ssim: Number | None
+    psnr_masked: Number | None
+    psnr_full: Number | None
+    lpips: Number | None = None
+    blocks: Mapping[str, Number]
+    block_psnr: Mapping[str, Number]
+    images: str | None
+
+
+class _EvaluationRecord(Record, frozen=True, kw_only=True, tag_field="format", tag="blocknerf.evaluation/3"):
+    protocol: EvalProtocol
+    inputs: Inputs
+    mean: Metrics
+    blocks: dict[str, BlockScore]
+    frames: list[_FrameRecord]
+
+
+_FILE = JsonFile(content=_EvaluationRecord, what="evaluation", remedy="remove the file and evaluate again")
+_METRICS = Metrics.__struct_fields__
+
+
 def summarize(protocol: EvalProtocol, inputs: Inputs, frames: Sequence[ImageMetrics]) -> Evaluation:
     """Return the evaluation of these images, with means over images and per block."""
-    keys = [field.name for field in fields(Metrics)]
-    means = {key: _mean([getattr(frame.metrics, key) for frame in frames]) for key in keys}
+    means = {key: _mean([getattr(frame.metrics, key) for frame in frames]) for key in _METRICS}
     names = sorted({name for frame in frames for name in frame.block_psnr})
     blocks = {name: _block_score([frame for frame in frames if name in frame.block_psnr], name) for name in names}
     return Evaluation(protocol=protocol, inputs=inputs, mean=Metrics(**means), blocks=blocks, frames=tuple(frames))
@@ -104,15 +121,24 @@ def summarize(protocol: EvalProtocol, inputs: Inputs, frames: Sequence[ImageMetr
 
 def write_evaluation(evaluation: Evaluation, path: Path) -> None:
     """Write `evaluation.json` atomically. It has a key for LPIPS only if LPIPS could be computed."""
-    document = {
-        "format": EVALUATION_FORMAT,
-        "protocol": asdict(evaluation.protocol),
-        "inputs": evaluation.inputs.to_json(),
-        "mean": _metrics_to_json(evaluation.mean),
-        "blocks": {name: asdict(block) for name, block in evaluation.blocks.items()},
-        "frames": [_frame_to_json(frame) for frame in evaluation.frames],
-    }
-    write_atomic(path, format_json(document))
+    record = _EvaluationRecord(
+        protocol=evaluation.protocol,
+        inputs=evaluation.inputs,
+        mean=_rounded(evaluation.mean),
+        blocks=dict(evaluation.blocks),
+        frames=[
+            _FrameRecord(
+                name=frame.name,
+                index=frame.index,
+                blocks=frame.blocks,
+                block_psnr=frame.block_psnr,
+                images=frame.images,
+                **msgspec.structs.asdict(_rounded(frame.metrics)),
+            )
+            for frame in evaluation.frames
+        ],
+    )
+    _FILE.write(record, path)
 
 
 def read_evaluation(path: Path) -> Evaluation:
@@ -121,15 +147,20 @@ def read_evaluation(path: Path) -> Evaluation:
     Raises:
         RunError: The file is missing, broken or of another format.
     """
-    entry = JsonReader(read_json(path, "evaluation"), str(path), remedy=_HINT, error=RunError)
-    check_format_version(entry.text("format"), EVALUATION_FORMAT, path, _HINT)
-    blocks = entry.inner("blocks")
+    record = _FILE.read(path)
+    frames = [
+        ImageMetrics(
+            name=frame.name,
+            index=frame.index,
+            metrics=Metrics(**{key: getattr(frame, key) for key in _METRICS}),
+            blocks=frame.blocks,
+            block_psnr=frame.block_psnr,
+            images=frame.images,
+        )
+        for frame in record.frames
+    ]
     return Evaluation(
-        protocol=EvalProtocol(**_flat(EvalProtocol, entry.inner("protocol"))),
-        inputs=Inputs.read(entry.inner("inputs")),
-        mean=_read_metrics(entry.inner("mean")),
-        blocks={name: BlockScore(**_flat(BlockScore, blocks.inner(name))) for name in blocks},
-        frames=tuple(_read_frame(frame) for frame in entry.objects("frames")),
+        protocol=record.protocol, inputs=record.inputs, mean=record.mean, blocks=record.blocks, frames=tuple(frames)
     )
 
 
@@ -144,39 +175,6 @@ def _block_score(frames: Sequence[ImageMetrics], name: str) -> BlockScore:
     return BlockScore(psnr=round(psnr, 4), frames=len(frames), weight=round(weight, 4))
 
 
-def _metrics_to_json(metrics: Metrics) -> dict[str, Any]:
-    data = {key: None if value is None else round(value, 4) for key, value in asdict(metrics).items()}
-    return data if data["lpips"] is not None else {key: value for key, value in data.items() if key != "lpips"}
-
-
-def _frame_to_json(frame: ImageMetrics) -> dict[str, Any]:
-    first = {"name": frame.name, "index": frame.index, **_metrics_to_json(frame.metrics)}
-    last = {"blocks": dict(frame.blocks), "block_psnr": dict(frame.block_psnr), "images": frame.images}
-    return first | last
-
-
-def _flat(kind: type, entry: JsonReader) -> dict[str, Any]:
-    """Return the values of a flat record, each read as the type of its field."""
-    readers: dict[Any, Callable[[str], Any]] = {
-        int: entry.int_,
-        float: entry.number,
-        str: entry.text,
-        Weighting: lambda key: one_of(entry.text(key), WEIGHTINGS, entry.location(key), remedy=_HINT),
-    }
-    return {field.name: readers[field.type](field.name) for field in fields(kind)}
-
-
-def _read_metrics(entry: JsonReader) -> Metrics:
-    known = {key: entry.optional(key, added=key == "lpips") for key in (field.name for field in fields(Metrics))}
-    return Metrics(**{key: entry.number(key) if exists else None for key, exists in known.items()})
-
-
-def _read_frame(entry: JsonReader) -> ImageMetrics:
-    return ImageMetrics(
-        name=entry.text("name"),
-        index=entry.int_("index"),
-        metrics=_read_metrics(entry),
-        blocks=entry.numbers_by_name("blocks"),
-        block_psnr=entry.numbers_by_name("block_psnr"),
-        images=entry.text("images") if entry.optional("images") else None,
-    )
+def _rounded(metrics: Metrics) -> Metrics:
+    values = msgspec.structs.asdict(metrics)
+    return Metrics(**{key: None if value is None else round(value, 4) for key, value in values.items()})

@@ -9,14 +9,14 @@ from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import PlacementError, RunError
-from blocknerf.files import MAX_JSON_BYTES, read_bounded, read_json
+from blocknerf.files import MAX_JSON_BYTES, read_bounded
 from blocknerf.images import write_image
 from blocknerf.options import Preset
 from blocknerf.partitioning.frame_assignment import FrameAssignment, assign_frames, check_test_every, write_assignment
 from blocknerf.partitioning.map_image import draw_map
 from blocknerf.partitioning.placement import place_blocks
 from blocknerf.partitioning.radius import check_radius
-from blocknerf.partitioning.report import coverage, coverage_table, write_coverage
+from blocknerf.partitioning.report import coverage, coverage_table, read_parameters, write_coverage
 from blocknerf.partitioning.street_placement import BlockLayout, place_on_streets
 from pipelines.console import log, print_table, skip_if_exists
 from pipelines.training_log import difference
@@ -126,10 +126,7 @@ def _existing_city(folder: RunFolder, requested: dict[str, Any]) -> City:
         RunError: It was made with other options.
     """
     city = read_city(folder.city)
-    written = read_json(folder.coverage, "coverage").get("parameters")
-    if not isinstance(written, dict):
-        raise RunError(f"{folder.coverage}: key 'parameters' is missing; {OTHER_FOLDER_HINT}")
-    if differs := difference(written, requested):
+    if differs := difference(read_parameters(folder.coverage), requested):
         raise RunError(f"{folder.city}: was partitioned with {differs}; {OTHER_FOLDER_HINT}")
     skip_if_exists(folder.city)
     return city

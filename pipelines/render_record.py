@@ -1,17 +1,19 @@
 """Record of how a video was rendered, frame by frame (`render.json`; `log.jsonl` while it is unfinished)."""
 
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from blocknerf.capture.json_reader import JsonReader
+import msgspec
+
 from blocknerf.city.appearance_presets import AppearancePreset
-from blocknerf.city.manifest import RENDERING_KEYS, WEIGHTINGS, City, Weighting, with_rendering
+from blocknerf.city.manifest import RENDERING_KEYS, City, Weighting, with_rendering
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.errors import RunError, one_of
-from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.errors import RunError
+from blocknerf.files import write_atomic
+from blocknerf.json_file import Count, JsonFile, Number, PositiveCount, Record, to_builtins
 from blocknerf.values import format_value
 from pipelines.staleness import Inputs, file_digest, merge_inputs
 from pipelines.training_log import read_lines
@@ -19,16 +21,14 @@ from pipelines.training_log import read_lines
 RENDER_FORMAT = "blocknerf.render/3"
 OTHER_FOLDER_HINT = "choose another --name, or remove the folder"
 
-Value = TypeVar("Value")
-DepthRange = tuple[float, float]
+DepthRange = tuple[Number, Number]
 """Distances at the ends of the color map of a depth video."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileMark:
+class FileMark(Record, frozen=True, kw_only=True):
     """Size and digest of a file when it was written."""
 
-    bytes: int
+    bytes: Count
     sha256: str
 
     @classmethod
@@ -46,23 +46,22 @@ class FileMark:
         return None if file_digest(path) == self.sha256 else "is damaged: its content differs from what was written"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class VideoSettings:
+class VideoSettings(Record, frozen=True, kw_only=True):
     """Effective options that determine the frames of a video, apart from its camera path."""
 
     appearance: tuple[str, ...]
     """Names of appearance presets, in the order in which the video passes through them."""
     codes_of: str | None
     """The segment of the blocks' own codes, if no preset is used."""
-    mix: float | None
-    exposure: float | None
+    mix: Number | None
+    exposure: Number | None
     block: str | None
     hide: tuple[str, ...]
-    max_blocks: int
+    max_blocks: Count
     weighting: Weighting
-    power: float
-    selection_radius: float
-    visibility_threshold: float
+    power: Number
+    selection_radius: Number
+    visibility_threshold: Number
 
     def presets(self, presets: Sequence[AppearancePreset]) -> dict[str, AppearancePreset]:
         """Return the presets by name."""
@@ -76,57 +75,25 @@ class VideoSettings:
 
     def difference(self, other: "VideoSettings") -> str | None:
         """Return the first setting that differs, with both values; None if none does."""
-        for setting in fields(self):
-            old, new = getattr(self, setting.name), getattr(other, setting.name)
+        for name in self.__struct_fields__:
+            old, new = getattr(self, name), getattr(other, name)
             if old != new:
-                return f"{setting.name} {json.dumps(old)}, not {json.dumps(new)}"
+                return f"{name} {json.dumps(old)}, not {json.dumps(new)}"
         return None
 
-    @classmethod
-    def read(cls, reader: JsonReader) -> "VideoSettings":
-        """Read them from a record."""
-        return cls(
-            appearance=reader.texts("appearance"),
-            codes_of=_optional(reader, "codes_of", reader.text),
-            mix=_optional(reader, "mix", reader.number),
-            exposure=_optional(reader, "exposure", reader.number),
-            block=_optional(reader, "block", reader.text),
-            hide=reader.texts("hide"),
-            max_blocks=reader.int_("max_blocks"),
-            weighting=one_of(reader.text("weighting"), WEIGHTINGS, reader.location("weighting")),
-            power=reader.number("power"),
-            selection_radius=reader.number("selection_radius"),
-            visibility_threshold=reader.number("visibility_threshold"),
-        )
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PathOptions:
+class PathOptions(Record, frozen=True, kw_only=True):
     """Options that determine a camera path."""
 
     given: bool
     """The path comes from a file, so it does not change with the run."""
     keyframes: tuple[str, ...] = ()
     segment: str | None = None
-    frames: int | None = None
-    seconds: float | None = None
-    fps: float | None = None
-    width: int | None = None
-    height: int | None = None
-
-    @classmethod
-    def read(cls, reader: JsonReader) -> "PathOptions":
-        """Read them from a record."""
-        return cls(
-            given=reader.bool_("given"),
-            keyframes=reader.texts("keyframes"),
-            segment=_optional(reader, "segment", reader.text),
-            frames=_optional(reader, "frames", reader.int_),
-            seconds=_optional(reader, "seconds", reader.number),
-            fps=_optional(reader, "fps", reader.number),
-            width=_optional(reader, "width", reader.int_),
-            height=_optional(reader, "height", reader.int_),
-        )
+    frames: Count | None = None
+    seconds: Number | None = None
+    fps: Number | None = None
+    width: Count | None = None
+    height: Count | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,29 +116,7 @@ class FrameRecord:
 
     def to_json(self) -> dict[str, Any]:
         """Return a line of the log, which includes the inputs."""
-        return self.to_row() | {"inputs": self.inputs.to_json()}
-
-    def to_row(self) -> dict[str, Any]:
-        """Return a row of the record, which lists the inputs of all frames once."""
-        return {
-            "frame": self.frame,
-            "seconds": self.seconds,
-            "blocks": dict(self.blocks),
-            "considered": list(self.inputs.blocks),
-            "files": {layer: asdict(mark) for layer, mark in self.files.items()},
-        }
-
-    @classmethod
-    def read(cls, reader: JsonReader, inputs: Inputs) -> "FrameRecord":
-        """Read a line of the log or a row of the record."""
-        blocks = reader.inner("blocks")
-        return cls(
-            frame=reader.int_("frame"),
-            seconds=reader.number("seconds"),
-            blocks={name: blocks.number(name) for name in blocks},
-            inputs=inputs,
-            files=_read_marks(reader.inner("files")),
-        )
+        return to_builtins(_row(self, self.inputs))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -211,19 +156,65 @@ class RenderRecord:
         return merge_inputs([row.inputs for _, row in sorted(self.frames.items())])
 
 
+class _Row(Record, frozen=True, kw_only=True, omit_defaults=True):
+    """A frame in the record, which lists the inputs of all frames once, or in the log, where each has its own."""
+
+    frame: Count
+    seconds: Number
+    blocks: Mapping[str, Number]
+    considered: tuple[str, ...]
+    files: Mapping[str, FileMark]
+    inputs: Inputs | None = None
+
+
+class _RenderRecord(Record, frozen=True, kw_only=True, tag_field="format", tag=RENDER_FORMAT):
+    settings: VideoSettings
+    path: PathOptions
+    width: PositiveCount
+    height: PositiveCount
+    fps: Number
+    seconds: Number
+    pixels_per_second: Count
+    mean_frame_difference: Number
+    max_temporal_jump: Number
+    frame_differences: tuple[Number, ...]
+    depth_range: DepthRange | None
+    videos: Mapping[str, FileMark]
+    inputs: Inputs
+    frames: list[_Row]
+
+
+class _LogHeader(Record, frozen=True, kw_only=True, tag_field="format", tag=RENDER_FORMAT):
+    settings: VideoSettings
+    path: PathOptions
+
+
+class _LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """What tells the lines of a log apart: a frame, or a depth range."""
+
+    frame: Count | None = None
+    depth_range: DepthRange | None = None
+
+
+_FILE = JsonFile(content=_RenderRecord, what="render", remedy=OTHER_FOLDER_HINT)
+_HEADER = JsonFile(content=_LogHeader, what="log", remedy=OTHER_FOLDER_HINT)
+_LINE = JsonFile(content=_LogLine, what="log", remedy=OTHER_FOLDER_HINT)
+_ROW = JsonFile(content=_Row, what="log", remedy=OTHER_FOLDER_HINT)
+
+
 def write_record(record: RenderRecord, path: Path) -> None:
     """Write the `render.json` of a finished video atomically."""
-    document = {
-        "format": RENDER_FORMAT,
-        "settings": asdict(record.settings),
-        "path": asdict(record.path),
-        **({} if record.statistics is None else asdict(record.statistics)),
-        "depth_range": record.depth_range,
-        "videos": {layer: asdict(mark) for layer, mark in record.videos.items()},
-        "inputs": record.inputs.to_json(),
-        "frames": [row.to_row() for _, row in sorted(record.frames.items())],
-    }
-    write_atomic(path, format_json(document))
+    assert record.statistics is not None
+    document = _RenderRecord(
+        settings=record.settings,
+        path=record.path,
+        **{item.name: getattr(record.statistics, item.name) for item in fields(Statistics)},
+        depth_range=record.depth_range,
+        videos=record.videos,
+        inputs=record.inputs,
+        frames=[_row(row) for _, row in sorted(record.frames.items())],
+    )
+    _FILE.write(document, path)
 
 
 def read_record(path: Path) -> RenderRecord:
@@ -232,46 +223,47 @@ def read_record(path: Path) -> RenderRecord:
     Raises:
         RunError: The file is missing, broken or of another format.
     """
-    document = read_json(path, "render")
-    check_format_version(document.get("format"), RENDER_FORMAT, path, OTHER_FOLDER_HINT)
-    reader = _reader(document, path)
-    inputs = Inputs.read(reader.inner("inputs"))
-    rows = [FrameRecord.read(row, _frame_inputs(row, inputs)) for row in reader.objects("frames")]
+    document = _FILE.read(path)
+    if len(document.frame_differences) != max(0, len(document.frames) - 1):
+        found, frames = len(document.frame_differences), len(document.frames)
+        raise RunError(f"{path}: frame_differences has {found} numbers for {frames} frames; {OTHER_FOLDER_HINT}")
+    rows = []
+    for i, row in enumerate(document.frames):
+        if unknown := [name for name in row.considered if name not in document.inputs.blocks]:
+            where = f"{path}: frames[{i}].considered"
+            name = format_value(unknown[0])
+            raise RunError(f"{where} names {name}, which is not in inputs.blocks; correct it, or {OTHER_FOLDER_HINT}")
+        rows.append(_frame(row, document.inputs.of(row.considered)))
     return RenderRecord(
-        settings=VideoSettings.read(reader.inner("settings")),
-        path=PathOptions.read(reader.inner("path")),
+        settings=document.settings,
+        path=document.path,
         frames={row.frame: row for row in rows},
-        depth_range=_read_range(reader) if reader.optional("depth_range") else None,
-        videos=_read_marks(reader.inner("videos")),
-        statistics=Statistics(
-            width=reader.int_("width", least=1),
-            height=reader.int_("height", least=1),
-            fps=reader.number("fps"),
-            seconds=reader.number("seconds"),
-            pixels_per_second=reader.int_("pixels_per_second"),
-            mean_frame_difference=reader.number("mean_frame_difference"),
-            max_temporal_jump=reader.number("max_temporal_jump"),
-            frame_differences=reader.numbers("frame_differences", max(0, len(rows) - 1)),
-        ),
+        depth_range=document.depth_range,
+        videos=document.videos,
+        statistics=Statistics(**{item.name: getattr(document, item.name) for item in fields(Statistics)}),
     )
 
 
-def _frame_inputs(row: JsonReader, inputs: Inputs) -> Inputs:
-    """Return the inputs of one frame: those of the blocks that were considered for it."""
-    names = row.texts("considered")
-    unknown = next((name for name in names if name not in inputs.blocks), None)
-    if unknown is not None:
-        raise row.error(
-            f"{row.location('considered')} names {format_value(unknown)}, which is not in inputs.blocks; "
-            f"{row.hint('correct it')}"
-        )
-    return inputs.of(names)
+def _row(frame: FrameRecord, inputs: Inputs | None = None) -> _Row:
+    considered = tuple(frame.inputs.blocks)
+    return _Row(
+        frame=frame.frame,
+        seconds=frame.seconds,
+        blocks=frame.blocks,
+        considered=considered,
+        files=frame.files,
+        inputs=inputs,
+    )
+
+
+def _frame(row: _Row, inputs: Inputs) -> FrameRecord:
+    return FrameRecord(frame=row.frame, seconds=row.seconds, blocks=row.blocks, inputs=inputs, files=row.files)
 
 
 def start_log(folder: RunFolder, name: str, record: RenderRecord) -> None:
     """Start the log of a new video."""
-    line = {"format": RENDER_FORMAT, "settings": asdict(record.settings), "path": asdict(record.path)}
-    write_atomic(folder.render_log(name), json.dumps(line) + "\n")
+    header = to_builtins(_LogHeader(settings=record.settings, path=record.path))
+    write_atomic(folder.render_log(name), json.dumps(header) + "\n")
 
 
 def add_to_log(folder: RunFolder, name: str, row: Mapping[str, Any]) -> None:
@@ -292,37 +284,19 @@ def read_progress(folder: RunFolder, name: str) -> RenderRecord | None:
     header = next(lines, None)
     if header is None:
         return None
-    check_format_version(header.get("format"), RENDER_FORMAT, folder.render_log(name), OTHER_FOLDER_HINT)
-    reader = _reader(header, folder.render_log(name))
-    settings, path_options = VideoSettings.read(reader.inner("settings")), PathOptions.read(reader.inner("path"))
-    return _apply_log(RenderRecord(settings=settings, path=path_options), lines, folder.render_log(name))
+    start = _HEADER.decode(header, str(folder.render_log(name)))
+    return _apply_log(RenderRecord(settings=start.settings, path=start.path), lines, folder.render_log(name))
 
 
-def _apply_log(record: RenderRecord, lines: Iterator[Mapping[str, Any]], path: Path) -> RenderRecord:
+def _apply_log(record: RenderRecord, lines: Iterator[bytes], path: Path) -> RenderRecord:
     rows, depth_range = dict(record.frames), record.depth_range
-    for line in lines:
-        reader = _reader(line, path)
-        if "frame" in reader:
-            row = FrameRecord.read(reader, Inputs.read(reader.inner("inputs")))
-            rows[row.frame] = row
-        elif "depth_range" in reader:
-            depth_range = _read_range(reader)
+    for data in lines:
+        line = _LINE.decode(data, str(path))
+        if line.frame is not None:
+            row = _ROW.decode(data, str(path))
+            if row.inputs is None:
+                raise RunError(f"{path}: inputs is missing; add it, or {OTHER_FOLDER_HINT}")
+            rows[row.frame] = _frame(row, row.inputs)
+        elif line.depth_range is not None:
+            depth_range = line.depth_range
     return replace(record, frames=rows, depth_range=depth_range)
-
-
-def _reader(data: object, path: Path) -> JsonReader:
-    return JsonReader(data, str(path), remedy=OTHER_FOLDER_HINT, error=RunError)
-
-
-def _read_marks(reader: JsonReader) -> dict[str, FileMark]:
-    marks = {layer: reader.inner(layer) for layer in reader}
-    return {layer: FileMark(bytes=mark.int_("bytes"), sha256=mark.text("sha256")) for layer, mark in marks.items()}
-
-
-def _read_range(reader: JsonReader) -> DepthRange:
-    near, far = reader.numbers("depth_range", 2)
-    return near, far
-
-
-def _optional(reader: JsonReader, key: str, read: Callable[[str], Value]) -> Value | None:
-    return read(key) if reader.optional(key) else None

@@ -7,13 +7,13 @@ from typing import Any, Literal
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
-from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.files import check_format_version, format_json, write_atomic
 from blocknerf.importers.importer import DEFAULT_OPTIONS, ImportOptions
+from blocknerf.json_file import read_json
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.locks import holder
 from blocknerf.options import Preset, check_whole
 from blocknerf.training.config import Overrides
-from blocknerf.values import finite, one_case
 from pipelines.align import align
 from pipelines.console import format_duration, log, stage
 from pipelines.evaluate import evaluate
@@ -193,9 +193,6 @@ def read_settings(path: Path) -> dict[str, Any]:
     """
     written = read_json(path, "settings")
     check_format_version(written.pop("format", None), SETTINGS_FORMAT, path, OTHER_FOLDER_HINT)
-    for key, value in written.items():
-        if isinstance(value, float) and finite(value) is None:
-            raise RunError(f"{path}: {one_case(key)}: {value:g} is not a finite number; {OTHER_FOLDER_HINT}")
     return _non_default(written)
 
 

@@ -2,27 +2,27 @@
 
 import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from blocknerf.capture.json_reader import JsonReader
+import msgspec
+
 from blocknerf.city.appearance_presets import AppearancePreset, read_preset
 from blocknerf.city.cache import LoadedBlock, Loader
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError
 from blocknerf.fields.checkpoint import fingerprint
+from blocknerf.json_file import Record
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Inputs:
+class Inputs(Record, frozen=True, kw_only=True):
     """Digests of all that determines a rendering apart from its settings."""
 
     blocks: Mapping[str, str]
     """Fingerprint of each trained block that was rendered or culled by visibility."""
-    pose_corrections: Mapping[str, str] = field(default_factory=dict)
+    pose_corrections: Mapping[str, str] = msgspec.field(default_factory=dict)
     """Digest of the refined poses of each of these blocks; no entry for a block without refined poses."""
-    presets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    presets: Mapping[str, Mapping[str, str]] = msgspec.field(default_factory=dict)
     """For each appearance preset: digest of each block's code together with the segment used for exposures."""
     poses: str | None = None
     """Digest of the run's aligned poses; None if there are none."""
@@ -33,23 +33,6 @@ class Inputs:
         presets = {name: _only(codes, kept) for name, codes in self.presets.items()}
         blocks, corrections = _only(self.blocks, kept), _only(self.pose_corrections, kept)
         return Inputs(blocks=blocks, pose_corrections=corrections, presets=presets, poses=self.poses)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the JSON of a record."""
-        presets = {name: dict(codes) for name, codes in self.presets.items()}
-        blocks, corrections = dict(self.blocks), dict(self.pose_corrections)
-        return {"blocks": blocks, "pose_corrections": corrections, "presets": presets, "poses": self.poses}
-
-    @classmethod
-    def read(cls, reader: JsonReader) -> "Inputs":
-        """Read what `to_json` wrote."""
-        presets = reader.inner("presets")
-        return cls(
-            blocks=_read_marks(reader.inner("blocks")),
-            pose_corrections=_read_marks(reader.inner("pose_corrections")),
-            presets={name: _read_marks(presets.inner(name)) for name in presets},
-            poses=reader.text("poses") if reader.optional("poses") else None,
-        )
 
 
 def merge_inputs(parts: Sequence[Inputs]) -> Inputs:
@@ -140,10 +123,6 @@ def file_digest(path: Path) -> str:
 
 def _only(marks: Mapping[str, str], names: set[str]) -> dict[str, str]:
     return {name: mark for name, mark in sorted(marks.items()) if name in names}
-
-
-def _read_marks(reader: JsonReader) -> dict[str, str]:
-    return {name: reader.text(name) for name in reader}
 
 
 def _field_mark(path: Path) -> str | None:

@@ -4,40 +4,43 @@ import hashlib
 import json
 import textwrap
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.json_reader import JsonReader
 from blocknerf.capture.pose_corrections import read_corrections
 from blocknerf.capture.pose_segments import PoseSegment, pose_segments
 from blocknerf.city.extras import read_training_record
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
-from blocknerf.files import MAX_JSON_BYTES, parse_json, read_bounded
+from blocknerf.files import MAX_JSON_BYTES, read_bounded
+from blocknerf.json_file import Count, JsonFile, Number
 from blocknerf.values import one_case
 
 _HINT = "restore the file"
 """The trained weights are usable without the log."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LogLine:
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     """A line of a block's `log.jsonl`: the state of training after a step."""
 
-    step: int
-    loss: float
-    psnr: float
+    step: Count
+    loss: Number
+    psnr: Number
     """In dB, over the pixels of the step."""
-    rays_per_second: float
-    seconds: float
+    rays_per_second: Number
+    seconds: Number
     """Training time since the first step."""
 
     @property
     def text(self) -> str:
         """The line of the file."""
-        return json.dumps(asdict(self)) + "\n"
+        return json.dumps(msgspec.structs.asdict(self)) + "\n"
+
+
+_LINE = JsonFile(content=LogLine, what="log", remedy=_HINT)
 
 
 def training_downscale(folder: RunFolder) -> int:
@@ -75,12 +78,10 @@ def read_log(path: Path, digest: str | None = None) -> tuple[LogLine, ...]:
     if digest is not None and path.exists() and log_digest(path) != digest:
         raise RunError(f"{path}: damaged: its content differs from what training wrote; restore or remove the file")
     lines = []
-    for number, row in enumerate(_rows(path), start=1):
-        if row is None:
+    for number, line in enumerate(_rows(path), start=1):
+        if line is None:
             raise RunError(f"{path}: line {number} is damaged; remove the line, or {_HINT}")
-        reader = JsonReader(row, f"{path}: line[{number}]", remedy=_HINT, error=RunError)
-        values = {key: reader.number(key) for key in ("loss", "psnr", "rays_per_second", "seconds")}
-        lines.append(LogLine(step=reader.int_("step"), **values))
+        lines.append(_LINE.decode(line, f"{path}: line[{number}]"))
     return tuple(lines)
 
 
@@ -89,27 +90,31 @@ def log_digest(path: Path) -> str:
     return hashlib.sha256(read_bounded(path, "log", RunError, MAX_JSON_BYTES)).hexdigest()
 
 
-def read_lines(path: Path) -> Iterator[dict[str, Any]]:
-    """Yield the objects of a file of JSON lines. Invalid lines, as a killed process leaves them, are left out.
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Yield the JSON objects of a file of JSON lines. Invalid lines, as a killed process leaves them, are left out.
 
     Raises:
         RunError: The file cannot be read.
     """
-    return (row for row in _rows(path) if row is not None)
+    return (line for line in _rows(path) if line is not None)
 
 
-def _rows(path: Path) -> Iterator[dict[str, Any] | None]:
-    """Yield the object of each line, or None if the line is invalid. An unterminated last line is left out."""
+def _rows(path: Path) -> Iterator[bytes | None]:
+    """Yield each line that is a JSON object, or None if the line is invalid. An unterminated last line is left out."""
     content = read_bounded(path, "log", RunError, MAX_JSON_BYTES) if path.exists() else b""
     for line in content.splitlines(keepends=True):
-        try:
-            row = parse_json(line)
-        except ValueError:
-            row = None
-        if isinstance(row, dict):
-            yield row
+        if _is_object(line):
+            yield line
         elif line.endswith(b"\n"):
             yield None
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        msgspec.json.decode(line, type=dict[str, Any])
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def difference(written: Mapping[str, Any], requested: Mapping[str, Any]) -> str | None:

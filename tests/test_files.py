@@ -15,10 +15,7 @@ from blocknerf.files import (
     atomic_folder,
     atomic_path,
     check_format_version,
-    format_json,
     read_bounded,
-    read_json,
-    read_json_value,
     write_atomic,
 )
 
@@ -209,61 +206,6 @@ def test_errors_of_other_files_propagate(tmp_path):
     assert names(tmp_path) == []
 
 
-def test_json_keeps_order_and_numbers(tmp_path):
-    data = {"b": 0.1 + 0.2, "a": [1, None, True], "name": "Straße"}
-    write_atomic(tmp_path / "a.json", format_json(data))
-    assert list(read_json(tmp_path / "a.json", "test")) == ["b", "a", "name"]
-    assert read_json(tmp_path / "a.json", "test") == data
-    with pytest.raises(ValueError, match="JSON"):
-        format_json({"psnr": float("nan")})
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (None, "this city file does not exist; check the path, or run the job that writes it"),
-        (b'{"a": 1,}', "this city file is not valid JSON (line 1 column 9: "),
-        (b"", "this city file is not valid JSON (line 1 column 1: Expecting value); correct it or write it again"),
-        (b'"\xff"', "this city file is not UTF-8 text; correct it or write it again"),
-        (b"[1]", "this city file holds a list, not an object; write it again"),
-        (b"[" * 100_000, "this city file is not valid JSON (nested too deeply); correct it or write it again"),
-        (b'{"a":' * 100_000, "this city file is not valid JSON (nested too deeply)"),
-        (b"9" * 5000, "this city file is not valid JSON (an integer of 5000 digits); correct it or write it again"),
-        (b'{"a": -1' + b"0" * 400 + b"}", "this city file is not valid JSON (an integer of 402 digits)"),
-        (b'{"a": "\\ud800"}', "this city file is not valid JSON (\\ud800 is an unpaired surrogate)"),
-        ('{"a": 1}'.encode("utf-16"), "this city file is not UTF-8 text"),
-        (b'{"a": 1}'.decode().encode("utf-32-le"), "this city file is not valid JSON"),
-    ],
-)
-def test_bad_json_is_a_one_line_error(tmp_path, content, message):
-    path = tmp_path / "city.json"
-    if content is not None:
-        path.write_bytes(content)
-    for kind in (RunError, CaptureError):
-        with pytest.raises(kind) as caught:
-            read_json(path, "city", kind)
-        assert str(caught.value).startswith(f"{path}: {message}")
-        assert "\n" not in str(caught.value)
-
-
-def test_a_folder_is_not_read_as_json(tmp_path):
-    with pytest.raises(RunError, match=r"this city file cannot be read \(it is a folder\); check the path"):
-        read_json(tmp_path, "city")
-
-
-@pytest.mark.parametrize("path", ["/dev/zero", "/dev/stdin", "pipe"])
-def test_devices_and_pipes_are_not_read(tmp_path, path):
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(RunError, match=r"cannot be read \(it is not a regular file\)"):
-        read_json(tmp_path / path, "city")
-
-
-def test_an_impossible_path_is_rejected(tmp_path):
-    for path in (tmp_path / ("a" * 300), tmp_path / "a\0b"):
-        with pytest.raises(RunError, match="this city file cannot be read"):
-            read_json(path, "city")
-
-
 def test_a_file_over_the_limit_is_rejected_without_reading(tmp_path):
     path = tmp_path / "points.ply"
     with path.open("wb") as stream:
@@ -277,12 +219,6 @@ def test_a_file_over_the_limit_is_rejected_without_reading(tmp_path):
     assert len(read_bounded(path, "point file", RunError, 1 << 60)) == 10, (
         "allocates the size of the file, not the limit"
     )
-
-
-def test_json_may_start_with_a_byte_order_mark_and_hold_any_character(tmp_path):
-    path = tmp_path / "a.json"
-    path.write_bytes(b"\xef\xbb\xbf" + b'["\\ud83d\\ude00", "\\\\ud800"]')
-    assert read_json_value(path, "list") == ["\U0001f600", "\\ud800"]
 
 
 @pytest.mark.parametrize(

@@ -1,23 +1,20 @@
 """Pose corrections: one rigid transform per pose segment, and their file."""
 
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
+import msgspec
 import torch
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import pose_from_flat
-from blocknerf.capture.json_reader import JsonReader
 from blocknerf.capture.pose_segments import PoseSegment, pose_segments
-from blocknerf.capture.rigid import PivotTransform, read_transform, transform_to_json
+from blocknerf.capture.rigid import PivotTransform
 from blocknerf.errors import CaptureError
-from blocknerf.files import check_format_version, format_json, read_json, write_atomic
 from blocknerf.geometry import compose
+from blocknerf.json_file import Count, JsonFile, Number, PositiveCount, Record, Vec3
 from blocknerf.values import format_value
-
-POSES_FORMAT = "blocknerf.pose-corrections/1"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,15 +52,52 @@ def apply_corrections(capture: Capture, corrections: PoseCorrections) -> Capture
     return replace(capture, frames=tuple(frames))
 
 
+class CorrectionRecord(Record, frozen=True, kw_only=True):
+    """A pose correction in a file."""
+
+    segment: str
+    pose_segment: Count
+    frames: PositiveCount
+    pivot: Vec3
+    rotation: Vec3
+    translation: Vec3
+
+    @classmethod
+    def of(cls, item: PoseCorrection) -> "CorrectionRecord":
+        """Return the record of a correction."""
+        pose_segment = item.pose_segment
+        return cls(
+            segment=pose_segment.segment, pose_segment=pose_segment.number, frames=item.frames, **asdict(item.motion)
+        )
+
+    @property
+    def correction(self) -> PoseCorrection:
+        """The correction."""
+        motion = PivotTransform(pivot=self.pivot, rotation=self.rotation, translation=self.translation)
+        pose_segment = PoseSegment(segment=self.segment, number=self.pose_segment)
+        return PoseCorrection(pose_segment=pose_segment, frames=self.frames, motion=motion)
+
+
+CorrectionRecords = Annotated[list[CorrectionRecord], msgspec.Meta(min_length=1)]
+
+
+class _CorrectionsRecord(
+    Record, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag="blocknerf.pose-corrections/1"
+):
+    block: str | None = None
+    segment_length: Number
+    pose_corrections: CorrectionRecords
+
+
+_FILE = JsonFile(content=_CorrectionsRecord, what="poses", remedy="train the block again", error=CaptureError)
+
+
 def write_corrections(corrections: PoseCorrections, path: Path, block: str | None = None) -> None:
     """Write a block's `pose_corrections.json` atomically; `block` guards against reading another block's file."""
-    document = {
-        "format": POSES_FORMAT,
-        **({} if block is None else {"block": block}),
-        "segment_length": corrections.segment_length,
-        "pose_corrections": corrections_to_json(corrections.corrections),
-    }
-    write_atomic(path, format_json(document))
+    records = [CorrectionRecord.of(item) for item in corrections.corrections]
+    _FILE.write(
+        _CorrectionsRecord(block=block, segment_length=corrections.segment_length, pose_corrections=records), path
+    )
 
 
 def read_corrections(path: Path) -> PoseCorrections:
@@ -72,50 +106,8 @@ def read_corrections(path: Path) -> PoseCorrections:
     Raises:
         CaptureError: the file is missing, broken, of another format or of another block.
     """
-    entry = open_reader(path, POSES_FORMAT, "train the block again")
-    if entry.optional("block", added=True) and entry.text("block") != path.parent.name:
-        raise CaptureError(
-            f"{entry.location('block')} is {format_value(entry.text('block'))}, another block; {entry.remedy}"
-        )
-    length, corrections = entry.number("segment_length"), read_correction_list(entry)
-    entry.reject_unknown()
-    return PoseCorrections(segment_length=length, corrections=corrections)
-
-
-def open_reader(path: Path, expected: str, remedy: str) -> JsonReader:
-    """Open a reader of a pose file after checking its format."""
-    entry = JsonReader(read_json(path, "poses", CaptureError), str(path), remedy=remedy)
-    check_format_version(entry.text("format"), expected, path, remedy, CaptureError)
-    return entry
-
-
-def corrections_to_json(corrections: Iterable[PoseCorrection]) -> list[dict[str, Any]]:
-    """Return pose corrections as JSON data."""
-    return [
-        {
-            "segment": item.pose_segment.segment,
-            "pose_segment": item.pose_segment.number,
-            "frames": item.frames,
-            **transform_to_json(item.motion),
-        }
-        for item in corrections
-    ]
-
-
-def read_correction_list(entry: JsonReader) -> tuple[PoseCorrection, ...]:
-    """Read the pose corrections listed in a JSON object.
-
-    Raises:
-        CaptureError: the list is empty, or an entry is broken or was learned from no image.
-    """
-    corrections = tuple(_read_correction(item) for item in entry.objects("pose_corrections"))
-    if not corrections:
-        raise CaptureError(f"{entry.location('pose_corrections')} is empty; {entry.hint('list at least one')}")
-    return corrections
-
-
-def _read_correction(entry: JsonReader) -> PoseCorrection:
-    pose_segment = PoseSegment(segment=entry.text("segment"), number=entry.int_("pose_segment"))
-    frames, motion = entry.int_("frames", least=1), read_transform(entry)
-    entry.reject_unknown()
-    return PoseCorrection(pose_segment=pose_segment, frames=frames, motion=motion)
+    record = _FILE.read(path)
+    if record.block not in (None, path.parent.name):
+        raise CaptureError(f"{path}: block is {format_value(record.block)}, another block; train the block again")
+    corrections = tuple(item.correction for item in record.pose_corrections)
+    return PoseCorrections(segment_length=record.segment_length, corrections=corrections)

@@ -1,7 +1,6 @@
 """Rigid transform about a pivot, stored as rotation vector and translation."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -10,11 +9,9 @@ from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.json_reader import JsonReader
 from blocknerf.geometry import compose
 
 Triple = tuple[float, float, float]
-_KEYS = ("pivot", "rotation", "translation")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,20 +66,6 @@ class PivotTransform:
         poses = cameras.camera_to_world
         moved = compose(self.matrix.to(poses.device).expand(len(poses), 3, 4), poses.double())
         return replace(cameras, camera_to_world=moved.to(poses.dtype))
-
-
-def transform_to_json(motion: PivotTransform) -> dict[str, Any]:
-    """Return a transform as JSON data."""
-    return {key: list(getattr(motion, key)) for key in _KEYS}
-
-
-def read_transform(entry: JsonReader) -> PivotTransform:
-    """Read the transform in a JSON object.
-
-    Raises:
-        CaptureError: a key is missing or not three numbers.
-    """
-    return PivotTransform(**{key: entry.vec3(key) for key in _KEYS})
 
 
 def _triple(values: list[float]) -> Triple:

@@ -8,7 +8,7 @@ import math
 import re
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import overload
+from typing import cast, overload
 
 import msgspec
 
@@ -116,7 +116,7 @@ def _file(poses: str) -> JsonFile[_Transforms]:
     entry = msgspec.defstruct("Entry", pose, bases=(_FrameEntry,), rename={"pose": poses}, frozen=True, kw_only=True)
     frames = [("frames", list[entry])]  # type: ignore[valid-type]
     content = msgspec.defstruct("Transforms", frames, bases=(_Transforms,), frozen=True, kw_only=True)
-    return JsonFile(content=content, what="transforms", error=CaptureError)
+    return JsonFile(content=cast(type[_Transforms], content), what="transforms", error=CaptureError)
 
 
 def _frame(entry: _FrameEntry, top: _Transforms, image_dir: Path, where: str, pose_key: str) -> Frame:

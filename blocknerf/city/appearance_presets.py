@@ -5,8 +5,8 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import msgspec
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -15,7 +15,7 @@ from blocknerf.city.manifest import check_file_name
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint, read_header
-from blocknerf.files import parse_json
+from blocknerf.json_file import JsonFile, Positive, Record
 from blocknerf.tensor_file import TensorFile
 from blocknerf.values import format_value
 
@@ -29,8 +29,6 @@ FILE = TensorFile(
 )
 DEFAULT_PRESET = "default"
 """Preset of a video where none is requested."""
-
-_KEYS = ("reference_block", "frame", "segment", "exposure", "city", "field_fingerprints")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,9 +59,23 @@ class AppearancePreset:
             raise RunError(f"preset: field_fingerprints: block {name} has no code or no fingerprint; match it again")
 
 
+class _Header(Record, frozen=True, kw_only=True):
+    """The metadata of the file, each value as JSON."""
+
+    reference_block: str
+    frame: str | None
+    segment: str
+    exposure: Positive | None
+    city: str
+    field_fingerprints: dict[str, str]
+
+
+_HEADER = JsonFile(content=_Header, what="preset", remedy=_HINT)
+
+
 def write_preset(preset: AppearancePreset, path: Path) -> None:
     """Write a preset atomically."""
-    values = {key: json.dumps(value, sort_keys=True) for key, value in _metadata(preset).items()}
+    values = {key: json.dumps(getattr(preset, key), sort_keys=True) for key in _Header.__struct_fields__}
     FILE.write(path, {name: code.float() for name, code in preset.codes.items()}, values)
 
 
@@ -77,12 +89,13 @@ def read_preset(path: Path) -> AppearancePreset:
         metadata, codes = FILE.read(path)
     except FileNotFoundError:
         raise RunError(f"{path}: this preset does not exist; run 'blocknerf match'") from None
-    values: dict[str, Any] = {key: _read_value(path, metadata, key) for key in _KEYS}
+    values = ", ".join(f'"{key}": {metadata[key]}' for key in _Header.__struct_fields__ if key in metadata)
+    header = _HEADER.decode(f"{{{values}}}".encode(), str(path))
     for name, code in codes.items():
         if code.ndim != 1 or code.dtype != torch.float32 or not code.isfinite().all():
             raise RunError(f"{path}: {name}: is not a vector of finite numbers; {_HINT}")
     try:
-        return AppearancePreset(**values, codes=codes)
+        return AppearancePreset(**msgspec.structs.asdict(header), codes=codes)
     except RunError as error:
         raise RunError(f"{path}: {str(error).removeprefix('preset: ')}") from None
 
@@ -145,35 +158,3 @@ def interpolate_exposure(first: float | None, second: float | None, fraction: fl
     if first is None or second is None:
         return None
     return 2.0 ** ((1.0 - fraction) * math.log2(first) + fraction * math.log2(second))
-
-
-def _metadata(preset: AppearancePreset) -> dict[str, object]:
-    return {
-        key: dict(preset.field_fingerprints) if key == "field_fingerprints" else getattr(preset, key) for key in _KEYS
-    }
-
-
-_KINDS: dict[str, tuple[type, ...]] = {
-    "reference_block": (str,),
-    "frame": (str, type(None)),
-    "segment": (str,),
-    "exposure": (int, float, type(None)),
-    "city": (str,),
-    "field_fingerprints": (dict,),
-}
-
-
-def _read_value(path: Path, metadata: Mapping[str, str], key: str) -> object:
-    """Return a value of the header, checked for its type."""
-    try:
-        value = parse_json(metadata[key])
-    except (KeyError, ValueError):
-        raise RunError(f"{path}: {key}: is missing or broken; {_HINT}") from None
-    valid = isinstance(value, _KINDS[key]) and not isinstance(value, bool)
-    if key == "exposure" and value is not None:
-        valid = valid and math.isfinite(value) and value > 0.0
-    if key == "field_fingerprints" and valid:
-        valid = all(isinstance(digest, str) for digest in value.values())
-    if not valid:
-        raise RunError(f"{path}: {key}: {format_value(value)} is not a valid value; {_HINT}")
-    return value

@@ -6,18 +6,18 @@ from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.json_reader import JsonReader
 from blocknerf.capture.points import PointCloud
 from blocknerf.city.appearance_presets import DEFAULT_PRESET, AppearancePreset, load_preset
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError, RunError
-from blocknerf.files import read_json
+from blocknerf.json_file import Count, JsonFile, Number, PositiveCount
 from blocknerf.values import format_value
 
 _T = TypeVar("_T")
-_HINT = "train the block again"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,27 +37,41 @@ class TrainingRecord:
     versions: Mapping[str, str] = field(default_factory=dict)
 
 
+class _Config(msgspec.Struct, frozen=True):
+    downscale: PositiveCount
+
+
+class _Summary(msgspec.Struct, frozen=True, kw_only=True):
+    config: _Config
+    block: str | None = None
+    frames: Count | None = None
+    log_sha256: str | None = None
+    psnr: Number | None = None
+    seconds: Number | None = None
+    device: str | None = None
+    versions: dict[str, str] | None = None
+
+
+_FILE = JsonFile(content=_Summary, what="training record", remedy="train the block again")
+
+
 def read_training_record(path: Path) -> TrainingRecord:
     """Read a block's `train.json`.
 
     Raises:
         RunError: the file is missing or broken; the message names file, key and hint.
     """
-    entry = JsonReader(read_json(path, "training record"), str(path), remedy=_HINT, error=RunError)
-    config = entry.inner("config")
-    if entry.optional("block", added=True) and entry.text("block") != path.parent.name:
-        raise RunError(
-            f"{entry.location('block')} is {format_value(entry.text('block'))}, another block; restore the file"
-        )
-    versions = entry.inner("versions") if entry.optional("versions", added=True) else None
+    summary = _FILE.read(path)
+    if summary.block not in (None, path.parent.name):
+        raise RunError(f"{path}: block is {format_value(summary.block)}, another block; restore the file")
     return TrainingRecord(
-        downscale=config.int_("downscale", least=1),
-        frames=entry.int_("frames") if entry.optional("frames", added=True) else None,
-        log=entry.text("log_sha256") if entry.optional("log_sha256", added=True) else None,
-        psnr=entry.number("psnr") if entry.optional("psnr", added=True) else None,
-        seconds=entry.number("seconds") if entry.optional("seconds", added=True) else 0.0,
-        device=entry.text("device") if entry.optional("device", added=True) else None,
-        versions={key: versions.text(key) for key in versions} if versions is not None else {},
+        downscale=summary.config.downscale,
+        frames=summary.frames,
+        log=summary.log_sha256,
+        psnr=summary.psnr,
+        seconds=summary.seconds or 0.0,
+        device=summary.device,
+        versions=summary.versions or {},
     )
 
 

@@ -2,17 +2,19 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, fields, replace
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+import msgspec
+
 from blocknerf.errors import RunError, one_of
-from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.json_file import Count, JsonFile, Number, Record, Vec3, to_builtins
 from blocknerf.options import PRESETS, Preset, flag
 from blocknerf.partitioning.block import MAX_NAME_LENGTH, Block, is_file_name
-from blocknerf.values import MAX_COORDINATE, MAX_VALUE, finite, format_value, one_case, positive, whole
+from blocknerf.values import MAX_COORDINATE, finite, format_value, positive
 
 CITY_FORMAT = "blocknerf.city/2"
 
@@ -92,13 +94,33 @@ class City:
         Fields store it, so that a field of another city is detected. Rendering settings are not part of it: they may
         change after training.
         """
-        training_settings = {key: value for key, value in _to_json(self).items() if key not in RENDERING_KEYS}
+        settings = to_builtins(_record(self))
+        training_settings = {key: value for key, value in settings.items() if key not in RENDERING_KEYS}
         canonical = json.dumps(training_settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @cached_property
     def _index_of(self) -> dict[str, int]:
         return {block.name: i for i, block in enumerate(self.blocks)}
+
+
+class _BlockRecord(Record, frozen=True, kw_only=True):
+    name: str
+    origin: Vec3
+    radius: Number
+
+
+class _CityRecord(Record, frozen=True, kw_only=True, tag_field="format", tag=CITY_FORMAT):
+    preset: str
+    test_every: Count
+    weighting: str
+    power: Number
+    selection_radius: Number
+    visibility_threshold: Number
+    blocks: list[_BlockRecord]
+
+
+_FILE = JsonFile(content=_CityRecord, what="city", remedy=_HINT)
 
 
 def with_rendering(
@@ -139,7 +161,7 @@ def check_file_name(name: str, option: str) -> None:
 
 def write_city(city: City, path: Path) -> None:
     """Write `city.json` atomically."""
-    write_atomic(path, format_json(_to_json(city)))
+    _FILE.write(_record(city), path)
 
 
 def read_city(path: Path) -> City:
@@ -148,9 +170,15 @@ def read_city(path: Path) -> City:
     Raises:
         RunError: the file is missing, broken, of another format or newer; the message names file, key and hint.
     """
-    document = read_json(path, "city")
+    record = _FILE.read(path)
+    blocks = tuple(Block(**msgspec.structs.asdict(block)) for block in record.blocks)
     try:
-        return _from_json(document)
+        settings = msgspec.structs.asdict(record) | {
+            "blocks": blocks,
+            "preset": one_of(record.preset, PRESETS, "preset:", remedy=_HINT),
+            "weighting": one_of(record.weighting, WEIGHTINGS, "weighting:", remedy=_HINTS["weighting"]),
+        }
+        return City(**settings)
     except RunError as error:
         raise RunError(f"{path}: {str(error).removeprefix('city: ')}") from None
 
@@ -193,66 +221,14 @@ def _positive_problem(number: float) -> str | None:
     return None if positive(number) is not None else f"{number} is not a positive number"
 
 
-def _to_json(city: City) -> dict[str, Any]:
-    blocks = [{"name": b.name, "origin": [float(x) for x in b.origin], "radius": float(b.radius)} for b in city.blocks]
+def _record(city: City) -> _CityRecord:
+    """Return the content of `city.json`."""
+    blocks = [_block_record(block) for block in city.blocks]
     settings = rendering_settings(city)
-    return {"format": CITY_FORMAT, "preset": city.preset, "test_every": city.test_every, **settings, "blocks": blocks}
+    return _CityRecord(preset=city.preset, test_every=city.test_every, **settings, blocks=blocks)
 
 
-def _from_json(document: Mapping[str, Any]) -> City:
-    check_format_version(document.get("format"), CITY_FORMAT, "city", _HINT)
-    _check_keys(document, {"format", *(field.name for field in fields(City))}, "")
-    blocks = document["blocks"]
-    if not isinstance(blocks, list):
-        raise RunError(f"city: blocks: is not a list; {_HINT}")
-    return City(
-        blocks=tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(blocks)),
-        preset=one_of(_text(document, "preset"), PRESETS, "city: preset:", remedy=_HINT),
-        test_every=_integer(document, "test_every"),
-        weighting=one_of(_text(document, "weighting"), WEIGHTINGS, "city: weighting:", remedy=_HINTS["weighting"]),
-        power=_number(document["power"], "power"),
-        selection_radius=_number(document["selection_radius"], "selection_radius"),
-        visibility_threshold=_number(document["visibility_threshold"], "visibility_threshold"),
-    )
-
-
-def _check_keys(document: Mapping[str, Any], known: set[str], prefix: str) -> None:
-    for key in sorted(document.keys() ^ known):
-        problem = "is missing" if key in known else "is unknown"
-        raise RunError(f"city: {prefix}{one_case(key)}: {problem}; {_HINTS.get(key, _HINT)}")
-
-
-def _block(document: object, key: str) -> Block:
-    if not isinstance(document, dict):
-        raise RunError(f"city: {key}: is not an object; {_HINT}")
-    _check_keys(document, {"name", "origin", "radius"}, f"{key}.")
-    origin = document["origin"]
-    if not isinstance(origin, list) or len(origin) != 3:
-        raise RunError(f"city: {key}.origin: is not three numbers; {_HINT}")
-    x, y, z = (_number(value, f"{key}.origin") for value in origin)
-    return Block(
-        name=_text(document, "name", f"{key}."), origin=(x, y, z), radius=_number(document["radius"], f"{key}.radius")
-    )
-
-
-def _text(document: Mapping[str, Any], key: str, prefix: str = "") -> str:
-    value = document[key]
-    if not isinstance(value, str):
-        raise RunError(f"city: {prefix}{key}: {format_value(value)} is not text; {_HINTS.get(key, _HINT)}")
-    return value
-
-
-def _integer(document: Mapping[str, Any], key: str) -> int:
-    number = whole(document[key])
-    if number is None:
-        raise RunError(f"city: {key}: {format_value(document[key])} is not a whole number; {_HINT}")
-    return number
-
-
-def _number(value: object, key: str) -> float:
-    number = finite(value)
-    if number is None:
-        raise RunError(
-            f"city: {key}: {format_value(value)} is not a number below {MAX_VALUE:.2g}; {_HINTS.get(key, _HINT)}"
-        )
-    return number
+def _block_record(block: Block) -> _BlockRecord:
+    """Return a block with floats, so that equal blocks give equal digests."""
+    x, y, z = map(float, block.origin)
+    return _BlockRecord(name=block.name, origin=(x, y, z), radius=float(block.radius))

@@ -10,7 +10,6 @@ import torch
 from blocknerf.errors import CheckpointError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.files import parse_json
 from blocknerf.tensor_file import DIGEST, TensorFile
 from blocknerf.values import first_line, one_case
 
@@ -89,7 +88,7 @@ def fingerprint(path: Path) -> str:
 
 def _parse_header(path: Path, metadata: dict[str, str]) -> FieldMetadata:
     try:
-        spec = FieldSpec.from_json(parse_json(metadata["spec"]))
+        spec = FieldSpec.from_json(metadata["spec"])
         step, city = int(metadata["step"]), metadata["city"]
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None

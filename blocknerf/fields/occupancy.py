@@ -3,14 +3,15 @@
 import json
 from pathlib import Path
 
+import msgspec
 import torch
 from jaxtyping import Bool, Float, UInt8
 from torch import Tensor
 
 from blocknerf.errors import CheckpointError
 from blocknerf.fields.block_field import BlockField, OccupancyGrid
-from blocknerf.files import parse_json
 from blocknerf.geometry import uncontract
+from blocknerf.json_file import Number, PositiveCount, Vec3
 from blocknerf.tensor_file import TensorFile
 from blocknerf.values import first_line
 
@@ -31,6 +32,12 @@ CHUNK = {"cpu": 1 << 16, "cuda": 1 << 21}
 REMEDY = "restore the file, or move it away: the block renders without it, only more slowly"
 """The grid is optional; the weights do not depend on it."""
 FILE = TensorFile(format="blocknerf.occupancy/3", what="occupancy grid", remedy=REMEDY)
+
+
+class _Header(msgspec.Struct, frozen=True, kw_only=True):
+    resolution: PositiveCount
+    origin: Vec3
+    half_extent: Number
 
 
 @torch.no_grad()
@@ -77,7 +84,7 @@ def save_occupancy(grid: OccupancyGrid, path: Path) -> None:
     """Write a grid atomically, eight cells per byte."""
     flat = grid.binaries.cpu().reshape(-1, 8).to(torch.uint8)
     packed = (flat << _bit_shifts()).sum(-1, dtype=torch.uint8)
-    header = {"resolution": grid.binaries.shape[0], "origin": list(grid.origin), "half_extent": grid.half_extent}
+    header = {"resolution": grid.binaries.shape[0], "origin": grid.origin, "half_extent": grid.half_extent}
     FILE.write(path, {"binaries": packed}, {"grid": json.dumps(header)})
 
 
@@ -89,10 +96,10 @@ def load_occupancy(path: Path, device: torch.device | str = "cpu") -> OccupancyG
     """
     try:
         metadata, tensors = FILE.read(path)
-        header = parse_json(metadata["grid"])
-        side = int(header["resolution"])
+        header = msgspec.json.decode(metadata["grid"], type=_Header)
+        side = header.resolution
         cells = ((tensors["binaries"][:, None] >> _bit_shifts()) & 1).bool().view(side, side, side)
-        return OccupancyGrid(cells.to(device), tuple(header["origin"]), header["half_extent"])
+        return OccupancyGrid(cells.to(device), header.origin, header.half_extent)
     except (FileNotFoundError, KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         reason = first_line(error)
         raise CheckpointError(f"{path}: not a readable occupancy grid ({reason}); {REMEDY}") from None

@@ -1,11 +1,13 @@
 """The specification of a block's field, stored with its weights."""
 
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any, get_args, get_origin
+from typing import Annotated, Any
+
+import msgspec
 
 from blocknerf.errors import CheckpointError
+from blocknerf.json_file import Coordinate, JsonFile, Positive, Record
 from blocknerf.options import Preset
-from blocknerf.values import MAX_COORDINATE, finite, format_value, positive
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +35,7 @@ class FieldSpec:
     hidden_dim: int = 32
     geo_feat_dim: int = 16
     appearance_dim: int = 32
+    """0: without appearance codes, all images look the same."""
     proposal_num_levels: int = 5
     proposal_log2_hashmap_size: int = 15
     """Levels and resolution are those of nerfacto's second proposal network, with a quarter of its entries."""
@@ -49,48 +52,39 @@ class FieldSpec:
         return replace(cls(**placement), **_PRESETS[preset])
 
     @classmethod
-    def from_json(cls, content: object) -> "FieldSpec":
-        """Rebuild a spec from `to_json`.
+    def from_json(cls, text: str) -> "FieldSpec":
+        """Rebuild a spec from the JSON of `to_json`.
 
         Raises:
             CheckpointError: a key is missing or unknown, or its value has the wrong type or range.
         """
-        if not isinstance(content, dict):
-            raise CheckpointError("field spec: not a JSON object; use the version that wrote it")
-        known = {field.name: field.type for field in fields(cls)}
-        if odd := sorted(known.keys() ^ content.keys()):
-            raise CheckpointError(
-                f"field spec: key {format_value(odd[0])} is missing or unknown; use the version that wrote it"
-            )
-        return cls(**{name: _parse_value(name, kind, content[name]) for name, kind in known.items()})
+        return cls(**msgspec.structs.asdict(_FILE.decode(text.encode(), "field spec")))
 
     def to_json(self) -> dict[str, Any]:
         """Return the spec as a dictionary of numbers, strings and tuples."""
         return asdict(self)
 
 
-def _parse_value(name: str, kind: object, value: Any) -> Any:
-    """Return a value with the type of its field, in range; JSON has no tuples, and 5 may be a float."""
-    if kind is float:
-        number = finite(value, MAX_COORDINATE) if name == "origin" else positive(value)
-        if number is not None:
-            return number
-    least = 0 if name == "appearance_dim" else 1  # without appearance codes, all images look the same
-    if kind is int and type(value) is int and least <= value <= _max_value(name):
-        return value
-    if kind is str and isinstance(value, str):
-        return value
-    if get_origin(kind) is tuple and isinstance(value, list | tuple):
-        kinds = get_args(kind)
-        if kinds[-1] is Ellipsis or len(kinds) == len(value):
-            return tuple(_parse_value(name, kinds[0], item) for item in value)
-    raise CheckpointError(f"field spec: {name}: {format_value(value)} is not valid; use the version that wrote it")
+def _bounded(name: str, kind: Any) -> Any:
+    """Return the type of a field with bounds that every real field keeps, since a larger one could not be built."""
+    if name == "origin":
+        return tuple[Coordinate, Coordinate, Coordinate]
+    most = 2**24 if name.endswith("resolution") else 64 if name.endswith("levels") else 4096
+    size = Annotated[int, msgspec.Meta(ge=0 if name == "appearance_dim" else 1, le=most)]
+    return {float: Positive, int: size}.get(kind, kind)
 
 
-def _max_value(name: str) -> int:
-    """Return an upper bound that no real field reaches, since a larger field could not be built."""
-    return 2**24 if name.endswith("resolution") else 64 if name.endswith("levels") else 4096
-
+_FILE = JsonFile(
+    content=msgspec.defstruct(
+        "FieldSpecRecord",  # unlike in memory, no key may be absent
+        [(field.name, _bounded(field.name, field.type)) for field in fields(FieldSpec)],
+        bases=(Record,),
+        frozen=True,
+    ),
+    what="field spec",
+    remedy="use the version that wrote it",
+    error=CheckpointError,
+)
 
 _PRESETS: dict[Preset, dict[str, Any]] = {
     "draft": {},

@@ -1,17 +1,60 @@
 """Blocks listed in a JSON or GeoJSON file."""
 
 import math
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from blocknerf.errors import PlacementError
-from blocknerf.files import read_json_value
 from blocknerf.geo import geodetic_to_enu
+from blocknerf.json_file import Coordinate, JsonFile, Record
 from blocknerf.partitioning.block import MAX_NAME_LENGTH, Block, is_file_name
-from blocknerf.values import MAX_COORDINATE, finite, format_value, positive
+from blocknerf.values import format_value, positive
 
 Position = tuple[float, float, float]
+_LonLat = Annotated[list[Coordinate], msgspec.Meta(min_length=2)]
+
+
+class _Entry(Record, frozen=True, kw_only=True):
+    name: str | None = None
+    origin: Annotated[list[Coordinate], msgspec.Meta(min_length=2, max_length=3)]
+    radius: Coordinate | None = None
+
+
+class _Point(msgspec.Struct, frozen=True, tag_field="type", tag="Point"):
+    coordinates: _LonLat
+
+
+class _Polygon(msgspec.Struct, frozen=True, tag_field="type", tag="Polygon"):
+    coordinates: Annotated[list[Annotated[list[_LonLat], msgspec.Meta(min_length=1)]], msgspec.Meta(min_length=1)]
+
+
+class _Properties(msgspec.Struct, frozen=True):
+    name: str | None = None
+    radius: Coordinate | None = None
+
+
+class _Feature(msgspec.Struct, frozen=True, kw_only=True):
+    geometry: _Point | _Polygon
+    properties: _Properties | None = None
+
+
+class _Collection(msgspec.Struct, frozen=True, kw_only=True):
+    """An object with `blocks`, or a GeoJSON FeatureCollection."""
+
+    blocks: list[_Entry] | None = None
+    features: list[_Feature] | None = None
+    crs: Any = None
+
+
+class _Kind(msgspec.Struct, frozen=True):
+    type: Any = None
+
+
+_ANY = JsonFile(content=msgspec.Raw, what="blocks", error=PlacementError)
+_KIND = JsonFile(content=_Kind, what="blocks", error=PlacementError)
+_FILE = JsonFile(content=_Collection, what="blocks", error=PlacementError)
 
 
 def read_blocks(path: Path, *, radius: float | None, height: float, geo_origin: Position | None = None) -> list[Block]:
@@ -25,9 +68,20 @@ def read_blocks(path: Path, *, radius: float | None, height: float, geo_origin: 
     Raises:
         PlacementError: the file is invalid; the message names the entry.
     """
-    content = read_json_value(path, "blocks", PlacementError)
-    geographic = isinstance(content, dict) and content.get("type") in ("FeatureCollection", "Feature")
-    entries = _features(content, path, geo_origin) if geographic else _entries(content, path)
+    data = bytes(_ANY.read(path)).strip()
+    if data.startswith(b"["):
+        data = b'{"blocks": ' + data + b"}"
+    if _KIND.decode(data, str(path)).type == "Feature":
+        data = b'{"features": [' + data + b"]}"
+    content = _FILE.decode(data, str(path))
+    entries = content.blocks
+    if content.features is not None:
+        is_local = content.crs == {"type": "name", "properties": {"name": "local"}}
+        entries = [_entry(feature, None if is_local else geo_origin) for feature in content.features]
+    if entries is None:
+        raise PlacementError(
+            f"{path}: is neither a list of blocks, an object with 'blocks', nor GeoJSON; write one of these"
+        )
     if not entries:
         raise PlacementError(f"{path}: lists no blocks; give at least one")
     blocks = [_block(entry, i, path, radius, height) for i, entry in enumerate(entries)]
@@ -35,85 +89,31 @@ def read_blocks(path: Path, *, radius: float | None, height: float, geo_origin: 
     return blocks
 
 
-def _entries(content: Any, path: Path) -> Sequence[Any]:
-    items = content.get("blocks") if isinstance(content, dict) else content
-    if not isinstance(items, list):
-        raise PlacementError(
-            f"{path}: is neither a list of blocks, an object with 'blocks', nor GeoJSON; write one of these"
-        )
-    return items
-
-
-def _block(entry: Any, index: int, path: Path, radius: float | None, height: float) -> Block:
-    where = f"{path}: block {index}"
-    if not isinstance(entry, dict):
-        raise PlacementError(f"{where}: is not an object; give name, origin and radius")
-    if unknown := sorted(entry.keys() - {"name", "origin", "radius"}):
-        raise PlacementError(f"{where}: unknown key {format_value(unknown[0])}; use name, origin and radius")
-    name = entry.get("name", f"b{index:03d}")
+def _block(entry: _Entry, index: int, path: Path, default_radius: float | None, height: float) -> Block:
+    name = f"b{index:03d}" if entry.name is None else entry.name
     if not is_file_name(name):
         raise PlacementError(
-            f"{where}: name {format_value(name)} is not a folder name; "
+            f"{path}: block {index}: name {format_value(name)} is not a folder name; "
             f"use at most {MAX_NAME_LENGTH} letters, digits, '-' and '_'"
         )
-    block_radius = _number(entry.get("radius", radius), f"{where} ({name}): radius")
-    if positive(block_radius) is None:
-        raise PlacementError(f"{where} ({name}): radius {block_radius:g} is not positive; give it in world units")
-    origin = entry.get("origin")
-    if not isinstance(origin, list) or len(origin) not in (2, 3):
-        raise PlacementError(
-            f"{where} ({name}): origin is not a list of two or three numbers; give [x, y] or [x, y, z]"
-        )
-    x, y, *rest = (_number(value, f"{where} ({name}): origin") for value in origin)
-    return Block(name=name, origin=(x, y, rest[0] if rest else height), radius=block_radius)
+    where, radius = f"{path}: block {index} ({name})", default_radius if entry.radius is None else entry.radius
+    if radius is None:
+        raise PlacementError(f"{where}: radius is missing; add it to the file (or give --radius for all blocks)")
+    if positive(radius) is None:
+        raise PlacementError(f"{where}: radius {radius:g} is not positive; give it in world units")
+    x, y, *rest = entry.origin
+    return Block(name=name, origin=(x, y, rest[0] if rest else height), radius=radius)
 
 
-def _number(value: Any, where: str) -> float:
-    number = finite(value, MAX_COORDINATE)
-    if number is None:
-        problem = (
-            "is missing" if value is None else f"{format_value(value)} is not a finite number below {MAX_COORDINATE:g}"
-        )
-        raise PlacementError(f"{where} {problem}; add it to the file (or give --radius for all blocks)")
-    return number
-
-
-def _features(content: dict[str, Any], path: Path, geo_origin: Position | None) -> list[Any]:
-    """Return the GeoJSON features as entries of the JSON format, in world coordinates."""
-    features = content.get("features", [content])
-    if not isinstance(features, list):
-        raise PlacementError(f"{path}: 'features' is not a list; give a GeoJSON FeatureCollection")
-    crs = content.get("crs")
-    local = crs == {"type": "name", "properties": {"name": "local"}}
-    return [
-        _feature(feature, f"{path}: block {i}", None if local else geo_origin) for i, feature in enumerate(features)
-    ]
-
-
-def _feature(feature: Any, where: str, geo_origin: Position | None) -> dict[str, Any]:
-    value = feature.get("geometry") if isinstance(feature, dict) else None
-    geometry: dict[str, Any] = value if isinstance(value, dict) else {}
-    kind = geometry.get("type")
-    if kind not in ("Point", "Polygon"):
-        raise PlacementError(f"{where}: geometry is {format_value(kind)}; give a Point or a Polygon")
-    items = geometry.get("coordinates")
-    ring = [items] if kind == "Point" else items[0] if isinstance(items, list) and items else None
-    if (
-        not isinstance(ring, list)
-        or not ring
-        or not all(isinstance(corner, list) and len(corner) >= 2 for corner in ring)
-    ):
-        raise PlacementError(f"{where}: coordinates are not those of a {kind}; give longitude and latitude pairs")
-    corners = [(_number(x, f"{where}: coordinates"), _number(y, f"{where}: coordinates")) for x, y, *_ in ring]
-    xy = [geodetic_to_enu(x, y, geo_origin) for x, y in corners] if geo_origin else corners
+def _entry(feature: _Feature, geo_origin: Position | None) -> _Entry:
+    """Return a GeoJSON feature as an entry of the JSON format, in world coordinates."""
+    geometry, properties = feature.geometry, feature.properties or _Properties()
+    ring = [geometry.coordinates] if isinstance(geometry, _Point) else geometry.coordinates[0]
+    xy = [geodetic_to_enu(x, y, geo_origin) if geo_origin else (x, y) for x, y, *_ in ring]
     center = [(min(axis) + max(axis)) / 2 for axis in zip(*xy, strict=True)]
-    enclosing_radius = max(math.dist(corner, center) for corner in xy)
-    properties = feature.get("properties")
-    properties = properties if isinstance(properties, dict) else {}
-    entry: dict[str, Any] = {"origin": center} | {
-        key: properties[key] for key in ("name", "radius") if key in properties
-    }
-    return entry if "radius" in entry or kind == "Point" else entry | {"radius": enclosing_radius}
+    enclosing_radius = None if isinstance(geometry, _Point) else max(math.dist(corner, center) for corner in xy)
+    radius = enclosing_radius if properties.radius is None else properties.radius
+    return _Entry(name=properties.name, origin=center, radius=radius)
 
 
 def _check_distinct(blocks: list[Block], path: Path) -> None:

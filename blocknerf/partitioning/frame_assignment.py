@@ -3,7 +3,7 @@
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal
 
 import torch
 from jaxtyping import Bool, Float
@@ -11,9 +11,8 @@ from torch import Tensor
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import outlying_frames
-from blocknerf.capture.json_reader import JsonReader
 from blocknerf.errors import PlacementError, RunError
-from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.json_file import Count, JsonFile, Record
 from blocknerf.options import check_whole
 from blocknerf.partitioning.block import Block, is_file_name
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
@@ -22,7 +21,6 @@ from blocknerf.partitioning.static_frames import moving_frames
 from blocknerf.partitioning.view_overlap import view_overlap
 from blocknerf.values import format_value
 
-ASSIGNMENT_FORMAT = "blocknerf.frame-assignment/1"
 INSIDE_MARGIN = 0.1
 """A camera up to this fraction of the radius outside counts as inside: what it sees close by is inside."""
 MIN_OVERLAP = 0.5
@@ -33,7 +31,6 @@ MIN_MOTION = 0.01
 """Minimum camera motion between training frames, as a fraction of the radius."""
 
 Reason = Literal["position", "visible"]
-REASONS: tuple[Reason, ...] = get_args(Reason)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +52,28 @@ class FrameAssignment:
     def __post_init__(self) -> None:
         if len(self.reasons) != len(self.frames):
             raise RunError(f"assignment of {self.block}: {len(self.reasons)} reasons for {len(self.frames)} frames")
+
+
+class _FrameRecord(Record, frozen=True, kw_only=True):
+    index: Count
+    name: str
+
+
+class _TrainingFrameRecord(_FrameRecord, frozen=True, kw_only=True):
+    reason: Reason
+
+
+class _AssignmentRecord(
+    Record, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag="blocknerf.frame-assignment/1"
+):
+    block: str
+    capture: str | None = None
+    frames: list[_TrainingFrameRecord]
+    test_frames: list[_FrameRecord]
+    skipped_static: list[_FrameRecord]
+
+
+_FILE = JsonFile(content=_AssignmentRecord, what="frame assignment", remedy="partition again")
 
 
 def assign_frames(
@@ -103,19 +122,18 @@ def check_test_every(test_every: int) -> None:
 def write_assignment(assignment: FrameAssignment, capture: Capture, path: Path) -> None:
     """Write `frames.json`; it has names next to the indices, so that it is readable on its own."""
 
-    def entries(indices: tuple[int, ...]) -> list[dict[str, Any]]:
-        return [{"index": i, "name": capture.frames[i].name} for i in indices]
+    def records(indices: Sequence[int]) -> list[_FrameRecord]:
+        return [_FrameRecord(index=i, name=capture.frames[i].name) for i in indices]
 
-    training_entries = zip(entries(assignment.frames), assignment.reasons, strict=True)
-    document = {
-        "format": ASSIGNMENT_FORMAT,
-        "block": assignment.block,
-        **({"capture": assignment.capture} if assignment.capture is not None else {}),
-        "frames": [entry | {"reason": reason} for entry, reason in training_entries],
-        "test_frames": entries(assignment.test_frames),
-        "skipped_static": entries(assignment.skipped_static),
-    }
-    write_atomic(path, format_json(document))
+    frames = zip(assignment.frames, assignment.reasons, strict=True)
+    record = _AssignmentRecord(
+        block=assignment.block,
+        capture=assignment.capture,
+        frames=[_TrainingFrameRecord(index=i, name=capture.frames[i].name, reason=reason) for i, reason in frames],
+        test_frames=records(assignment.test_frames),
+        skipped_static=records(assignment.skipped_static),
+    )
+    _FILE.write(record, path)
 
 
 def read_assignment(path: Path, capture: Capture | None = None) -> FrameAssignment:
@@ -124,46 +142,22 @@ def read_assignment(path: Path, capture: Capture | None = None) -> FrameAssignme
     Raises:
         RunError: the file is missing, broken, of another format or newer, or its frames are not those of the capture.
     """
-    entry = JsonReader(read_json(path, "frame assignment"), str(path), remedy="partition again", error=RunError)
-    check_format_version(entry.text("format"), ASSIGNMENT_FORMAT, path, "partition again")
-    frames = entry.objects("frames")
-    assignment = FrameAssignment(
-        block=entry.text("block"),
-        frames=tuple(_index(item, capture) for item in frames),
-        reasons=tuple(_reason(item) for item in frames),
-        test_frames=tuple(_index(item, capture) for item in entry.objects("test_frames")),
-        skipped_static=tuple(_index(item, capture) for item in entry.objects("skipped_static")),
-        capture=_capture_file(entry) if entry.optional("capture", added=True) else None,
-    )
-    entry.reject_unknown()
-    all_frames = [*assignment.frames, *assignment.test_frames, *assignment.skipped_static]
-    if len(set(all_frames)) < len(all_frames):
+    record = _FILE.read(path)
+    if record.capture is not None and not is_file_name(record.capture.removesuffix(".json")):
+        raise RunError(f"{path}: capture is {format_value(record.capture)}, not a file name; partition again")
+    lists = {key: getattr(record, key) for key in ("frames", "test_frames", "skipped_static")}
+    for key, items in lists.items():
+        for i, item in enumerate(items):
+            if capture is not None and (item.index >= len(capture) or capture.frames[item.index].name != item.name):
+                name = format_value(item.name)
+                raise RunError(
+                    f"{path}: {key}[{i}]: frame {name} is not number {item.index} of the capture; partition it again"
+                )
+    indices = {key: tuple(item.index for item in items) for key, items in lists.items()}
+    if len({i for frames in indices.values() for i in frames}) < sum(map(len, indices.values())):
         raise RunError(f"{path}: a frame is listed twice; partition again")
-    return assignment
-
-
-def _index(entry: JsonReader, capture: Capture | None) -> int:
-    index, name = entry.int_("index"), entry.text("name")
-    if capture is not None and (index >= len(capture) or capture.frames[index].name != name):
-        raise RunError(
-            f"{entry.where}: frame {format_value(name)} is not number {index} of the capture; partition it again"
-        )
-    return index
-
-
-def _capture_file(entry: JsonReader) -> str:
-    name = entry.text("capture")
-    if not is_file_name(name.removesuffix(".json")):
-        raise RunError(f"{entry.location('capture')} is {format_value(name)}, not a file name; partition again")
-    return name
-
-
-def _reason(entry: JsonReader) -> Reason:
-    text = entry.text("reason")
-    for reason in REASONS:
-        if text == reason:
-            return reason
-    raise RunError(f"{entry.location('reason')} is {format_value(text)}, none of {', '.join(REASONS)}; partition again")
+    reasons = tuple(item.reason for item in record.frames)
+    return FrameAssignment(block=record.block, reasons=reasons, capture=record.capture, **indices)
 
 
 def _from_air(

@@ -1,7 +1,7 @@
 """Coverage report of a partition: figures per block, and a warning if one has too few or too many frames."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -11,16 +11,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.json_reader import JsonReader
-from blocknerf.errors import RunError
-from blocknerf.files import check_format_version, format_json, read_json, write_atomic
+from blocknerf.json_file import Count, JsonFile, Number, Record
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.frame_assignment import FrameAssignment
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-COVERAGE_FORMAT = "blocknerf.coverage/2"
 MIN_FRAMES = 16
 """Minimum number of training frames of a block without a warning."""
 MAX_FRAMES_RATIO = 4.0
@@ -29,23 +26,22 @@ MIN_OVERLAP = 0.1
 """Blocks that overlap by at least this fraction of a diameter are neighbors."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockCoverage:
+class BlockCoverage(Record, frozen=True, kw_only=True):
     """Coverage figures of one block."""
 
     block: str
-    frames: int
+    frames: Count
     """Training frames."""
-    visible_from_outside: int
+    visible_from_outside: Count
     """Training frames of cameras outside the block."""
-    test_frames: int
-    skipped_static: int
-    pixels: int
+    test_frames: Count
+    skipped_static: Count
+    pixels: Count
     """Training pixels, at full resolution."""
-    segments: int
+    segments: Count
     """Number of segments of its frames."""
     neighbors: tuple[str, ...]
-    overlap: float
+    overlap: Number
     """Overlap with the nearest neighbor, as a fraction of the diameter along the line between the origins."""
     warning: str | None
 
@@ -65,6 +61,18 @@ class Coverage:
     @property
     def warnings(self) -> tuple[str, ...]:
         return tuple(f"block {block.block}: {block.warning}" for block in self.blocks if block.warning)
+
+
+class _CoverageRecord(Record, frozen=True, kw_only=True, tag_field="format", tag="blocknerf.coverage/2"):
+    parameters: dict[str, Any]
+    frames: Count
+    unused_frames: Count
+    dropped_blocks: Count
+    warnings: tuple[str, ...]
+    blocks: tuple[BlockCoverage, ...]
+
+
+_FILE = JsonFile(content=_CoverageRecord, what="coverage", remedy="partition the capture again into a new run folder")
 
 
 def coverage(
@@ -101,15 +109,15 @@ def overlap_fractions(blocks: Sequence[Block]) -> Float[Tensor, "blocks blocks"]
 
 def write_coverage(report: Coverage, path: Path, parameters: dict[str, Any]) -> None:
     """Write `coverage.json`; `parameters` are the options of the partition."""
-    block_coverages = [asdict(block) for block in report.blocks]
-    header = {
-        "format": COVERAGE_FORMAT,
-        "parameters": parameters,
-        "frames": report.frames,
-        "unused_frames": report.unused_frames,
-    }
-    header["dropped_blocks"] = report.dropped_blocks
-    write_atomic(path, format_json({**header, "warnings": list(report.warnings), "blocks": block_coverages}))
+    record = _CoverageRecord(
+        parameters=parameters,
+        frames=report.frames,
+        unused_frames=report.unused_frames,
+        dropped_blocks=report.dropped_blocks,
+        warnings=report.warnings,
+        blocks=report.blocks,
+    )
+    _FILE.write(record, path)
 
 
 def read_coverage(path: Path) -> Coverage:
@@ -118,15 +126,22 @@ def read_coverage(path: Path) -> Coverage:
     Raises:
         RunError: the file is missing, broken or of another format; the message names file, key and hint.
     """
-    hint = "partition the capture again into a new run folder"
-    entry = JsonReader(read_json(path, "coverage"), str(path), remedy=hint, error=RunError)
-    check_format_version(entry.text("format"), COVERAGE_FORMAT, path, hint)
+    record = _FILE.read(path)
     return Coverage(
-        frames=entry.int_("frames"),
-        unused_frames=entry.int_("unused_frames"),
-        blocks=tuple(_read_row(item) for item in entry.objects("blocks")),
-        dropped_blocks=entry.int_("dropped_blocks"),
+        frames=record.frames,
+        unused_frames=record.unused_frames,
+        blocks=record.blocks,
+        dropped_blocks=record.dropped_blocks,
     )
+
+
+def read_parameters(path: Path) -> dict[str, Any]:
+    """Return the options of the partition from `coverage.json`.
+
+    Raises:
+        RunError: as for `read_coverage`.
+    """
+    return _FILE.read(path).parameters
 
 
 def coverage_table(report: Coverage) -> "Table":
@@ -179,20 +194,6 @@ def _row(
         neighbors=tuple(blocks[i].name for i in neighbor_indices),
         overlap=float(overlaps.max()),
         warning=_warning(len(frames), median_frames),
-    )
-
-
-def _read_row(entry: JsonReader) -> BlockCoverage:
-    counts = {
-        key: entry.int_(key)
-        for key in ("frames", "visible_from_outside", "test_frames", "skipped_static", "pixels", "segments")
-    }
-    return BlockCoverage(
-        block=entry.text("block"),
-        **counts,
-        neighbors=entry.texts("neighbors"),
-        overlap=entry.number("overlap"),
-        warning=entry.text("warning") if entry.optional("warning") else None,
     )
 
 

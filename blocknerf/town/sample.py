@@ -12,8 +12,9 @@ from jaxtyping import Bool, Float, UInt8
 
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.errors import RunError
-from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.files import format_json, write_atomic
 from blocknerf.images import to_uint8
+from blocknerf.json_file import read_json
 from blocknerf.town.osm_writer import GEO_ORIGIN, osm_xml, to_degrees
 from blocknerf.town.rig import RIG
 from blocknerf.town.town import RaycastResult, Town

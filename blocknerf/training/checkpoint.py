@@ -3,11 +3,12 @@
 import json
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import torch
 
 from blocknerf.errors import CheckpointError, TrainingError
-from blocknerf.files import parse_json
 from blocknerf.tensor_file import TensorFile
 from blocknerf.training.trainer import Trainer
 from blocknerf.values import first_line, format_value
@@ -63,9 +64,7 @@ def restore_state(trainer: Trainer, path: Path) -> float:
 
 def _check(trainer: Trainer, path: Path, metadata: dict[str, str]) -> None:
     for key, current in (("config", asdict(trainer.config)), ("spec", trainer.field.spec.to_json())):
-        stored = parse_json(metadata[key])
-        if not isinstance(stored, dict):
-            raise ValueError(f"{key} is not an object")
+        stored = msgspec.json.decode(metadata[key], type=dict[str, Any])
         current = json.loads(json.dumps(current))
         if changed := [name for name in current if stored.get(name) != current[name]]:
             name = changed[0]

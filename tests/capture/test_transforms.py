@@ -201,26 +201,28 @@ INVALID_MATRICES = {
     "4x3": [row[:3] for row in ROWS],
     "4x5": [[*row, 0] for row in ROWS],
     "5x4": [*ROWS, ROWS[3]],
-    "flat": [number for row in ROWS for number in row],
     "empty": [],
     "empty rows": [[], [], []],
     "ragged": [ROWS[0], ROWS[1][:2], ROWS[2]],
-    "deeper": [[[number] for number in row] for row in ROWS],
-    "text": [["far", 0, 0, 0], *ROWS[1:]],
-    "numbers as text": [[str(number) for number in row] for row in ROWS],
-    "one text per row": ["1000", "0100", "0010"],
-    "true and false": [[True, False, False, 2.0], *ROWS[1:]],
-    "null": [[None, 0, 0, 2.0], *ROWS[1:]],
-    "objects": [{"x": 1, "y": 0, "z": 0, "w": 0}] * 3,
 }
-"""Poses of the wrong shape, or not of numbers."""
+"""Poses of the wrong shape."""
+INVALID_ELEMENTS = {
+    "deeper": ([[[number] for number in row] for row in ROWS], "[0][0] is [1], not a number"),
+    "flat": ([number for row in ROWS for number in row], "[0] is 1, not a list"),
+    "text": ([["far", 0, 0, 0], *ROWS[1:]], "[0][0] is 'far', not a number"),
+    "one text per row": (["1000", "0100", "0010"], "[0] is '1000', not a list"),
+    "true and false": ([ROWS[0], [True, False, False, 2.0], ROWS[2]], "[1][0] is True, not a number"),
+    "null": ([[None, 0, 0, 2.0], *ROWS[1:]], "[0][0] is None, not a number"),
+    "objects": ([{"x": 1}] * 3, "[0] is {'x': 1}, not a list"),
+}
+"""Poses that are not of numbers."""
 NOT_LISTS = {"none": None, "a word": "identity", "a number": 3, "true": True, "an object": {"rows": 4}}
 
 INVALID = {
     "no frames": (file_has(frames=[]), ": frames is empty; give at least one posed image"),
     "frames missing": (drop("frames"), ": frames is missing; add it"),
     "frames not a list": (file_has(frames={"a": 1}), ": frames is {'a': 1}, not a list; correct it"),
-    "frame not an object": (file_has(frames=[3]), ": frames[0] is not an object; write {...} there"),
+    "frame not an object": (file_has(frames=[3]), ": frames[0] is 3, not an object; correct it"),
     "image missing": (
         frame_has(file_path="images/9.png"),
         "/images/9.png: this image does not exist; restore it or remove its frame",
@@ -249,8 +251,11 @@ INVALID = {
         ": frames[0].transform_matrix: the pose is not rigid (scale 2); remove scale and shear from its rotation",
     ),
     "pose mirrored": (mirror_pose, "the pose mirrors (determinant -1); give a right-handed rotation"),
-    "pose NaN": (set_pose(1, 3, math.nan), "the pose holds NaN or infinity; correct it or remove the frame"),
-    "pose infinite": (set_pose(2, 3, math.inf), "the pose holds NaN or infinity"),
+    "pose NaN": (set_pose(1, 3, math.nan), ": frames[0].transform_matrix[1][3] is not a finite number; correct it"),
+    "pose infinite": (
+        set_pose(2, 3, math.inf),
+        ": frames[0].transform_matrix[2][3] is not a finite number",
+    ),
     "pose transposed": (
         set_pose(3, 0, 5.0),
         "the pose's last row is not 0 0 0 1; divide it out, or transpose the matrix",
@@ -260,12 +265,12 @@ INVALID = {
         ": frames[0]: focal length (0, 11) is not positive; give it in pixels",
     ),
     "focal negative": (frame_has(fl_y=-4, fl_x=4), ": frames[1]: focal length (4, -4) is not positive"),
-    "focal NaN": (file_has(fl_x=math.nan), ": fl_x is nan, not a finite number below 9.2e+18; correct it"),
+    "focal NaN": (file_has(fl_x=math.nan), ": fl_x is not a finite number; correct it"),
     "focal missing": (
         lambda data: [data.pop("fl_x"), data.pop("fl_y")],
         ": frames[0].fl_x is missing; give fl_x or camera_angle_x, per frame or for the whole file",
     ),
-    "focal text": (file_has(fl_x="10"), ": fl_x is '10', not a number; correct it"),
+    "focal text": (file_has(fl_x="10"), ": fl_x is '10', not a number or null; correct it"),
     "angle flat": (
         lambda data: [data.pop("fl_x"), data.pop("fl_y"), data.update(camera_angle_x=math.pi)],
         ": camera_angle_x is 3.14159; give an angle of view in radians, below pi",
@@ -274,10 +279,13 @@ INVALID = {
         file_has(w=24, h=16),
         ".png: the image is 12x8 but its camera says 24x16; rescale the image or correct w, h and the focal length",
     ),
-    "size broken": (file_has(w=12.5), ": w is 12.5, not a whole number of 0 or more; correct it"),
+    "size broken": (file_has(w=12.5), ": w is 12.5, not a whole number; correct it"),
     "size too large": (file_has(w=10**9), ": frames[0]: image size 1000000000x8 is beyond 65536 pixels"),
     "center too large": (file_has(cx=1e15), ": frames[0]: cx 1e+15 is not finite, or beyond 1e+06"),
-    "focal beyond single precision": (file_has(fl_x=1e308), ": fl_x is 1e+308, not a finite number below 9.2e+18"),
+    "focal beyond single precision": (
+        file_has(fl_x=1e308),
+        ": fl_x is 1e+308, not a number <= 9.223372036854776e+18",
+    ),
     "pose too large": (set_pose(0, 3, 1e300), "the pose holds a number beyond 1e+12; subtract an offset"),
     "path part too long": (frame_has(file_path="x" * 300 + ".png"), "is too long or holds a control character"),
     "path with a line break": (
@@ -299,12 +307,12 @@ INVALID = {
         ": p1 is not part of camera model OPENCV_FISHEYE",
     ),
     "exposure negative": (frame_has(exposure=-1), "frame images/1.png: exposure -1 is not positive"),
-    "gps short": (frame_has(gps=[1, 2]), ": frames[1].gps is [1, 2], not a list of 3 numbers; correct it"),
+    "gps short": (frame_has(gps=[1, 2]), ": frames[1].gps is [1, 2], not a list of length 3; correct it"),
     "gps infinite": (
         frame_has(gps=[1, 2, math.inf]),
-        ": frames[1].gps[2] is inf, not a finite number below 9.2e+18",
+        ": frames[1].gps[2] is not a finite number",
     ),
-    "camera id a list": (frame_has(camera_id=[1]), ": frames[1].camera_id is [1], not text or a whole number"),
+    "camera id a list": (frame_has(camera_id=[1]), ": frames[1].camera_id is [1], not a whole number or text or null"),
 }
 
 
@@ -315,6 +323,15 @@ def test_a_pose_of_the_wrong_shape_raises(write_transforms, name):
     with pytest.raises(CaptureError) as caught:
         read_transforms(folder)
     assert str(caught.value) == f"{folder}/transforms.json: frames[1].transform_matrix: {message}"
+
+
+@pytest.mark.parametrize("name", INVALID_ELEMENTS)
+def test_a_pose_of_other_values_raises(write_transforms, name):
+    matrix, message = INVALID_ELEMENTS[name]
+    folder = write_transforms(frame_has(transform_matrix=matrix))
+    with pytest.raises(CaptureError) as caught:
+        read_transforms(folder)
+    assert str(caught.value) == f"{folder}/transforms.json: frames[1].transform_matrix{message}; correct it"
 
 
 @pytest.mark.parametrize("name", NOT_LISTS)

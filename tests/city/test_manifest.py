@@ -87,27 +87,36 @@ def test_block_lookup_by_name() -> None:
 
 
 BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
-    "missing key": (lambda d: d.pop("power"), "power: is missing"),
-    "unknown key": (lambda d: d.update(powr=1), "powr: is unknown"),
-    "unknown block key": (lambda d: d["blocks"][1].update(size=1), r"blocks\[1\].size: is unknown"),
-    "not a list": (lambda d: d.update(blocks={}), "blocks: is not a list"),
+    "missing key": (lambda d: d.pop("power"), "power is missing; add it, or restore the file"),
+    "unknown key": (lambda d: d.update(powr=1), "powr is an unknown key"),
+    "unknown block key": (lambda d: d["blocks"][1].update(size=1), r"blocks\[1\].size is an unknown key"),
+    "not a list": (lambda d: d.update(blocks={}), "blocks is {}, not a list"),
     "no blocks": (lambda d: d.update(blocks=[]), "blocks: there are none"),
-    "not a block": (lambda d: d["blocks"].append(3), r"blocks\[2\]: is not an object"),
+    "not a block": (lambda d: d["blocks"].append(3), r"blocks\[2\] is 3, not an object"),
     "twin": (lambda d: d["blocks"].append(d["blocks"][0]), "blocks: two are named 'b000'"),
     "name climbs out": (lambda d: d["blocks"][0].update(name="../b000"), r"blocks\[0\].name: '../b000'"),
-    "name is a number": (lambda d: d["blocks"][0].update(name=0), r"blocks\[0\].name: 0 is not text"),
-    "flat origin": (lambda d: d["blocks"][0].update(origin=[1, 2]), r"blocks\[0\].origin: is not three numbers"),
-    "text in origin": (lambda d: d["blocks"][0].update(origin=[1, 2, "3"]), r"blocks\[0\].origin: '3' is not a number"),
+    "name is a number": (lambda d: d["blocks"][0].update(name=0), r"blocks\[0\].name is 0, not text"),
+    "flat origin": (
+        lambda d: d["blocks"][0].update(origin=[1, 2]),
+        r"blocks\[0\].origin is .*, not a list of",
+    ),
+    "text in origin": (
+        lambda d: d["blocks"][0].update(origin=[1, 2, "3"]),
+        r"blocks\[0\].origin\[2\] is '3', not a",
+    ),
     "NaN origin": (
         lambda d: d["blocks"][0].update(origin=[1, 2, float("nan")]),
-        r"blocks\[0\].origin: nan is not a number",
+        r"blocks\[0\].origin\[2\] is not a finite number",
     ),
     "zero radius": (lambda d: d["blocks"][1].update(radius=0), r"blocks\[1\].radius: 0.0 is not a positive"),
-    "infinite radius": (lambda d: d["blocks"][1].update(radius=float("inf")), r"blocks\[1\].radius: inf is not"),
+    "infinite radius": (
+        lambda d: d["blocks"][1].update(radius=float("inf")),
+        r"blocks\[1\].radius is not a finite",
+    ),
     "odd preset": (lambda d: d.update(preset="huge"), "preset: 'huge' is none of draft, standard, fine"),
     "every frame held out": (lambda d: d.update(test_every=1), "test_every: 1 is neither"),
-    "half a frame": (lambda d: d.update(test_every=7.5), "test_every: 7.5 is not a whole number"),
-    "true as a number": (lambda d: d.update(power=True), "power: True is not a number"),
+    "half a frame": (lambda d: d.update(test_every=7.5), "test_every is 7.5, not a whole number"),
+    "true as a number": (lambda d: d.update(power=True), "power is True, not a number"),
     "negative power": (lambda d: d.update(power=-1), "power: -1.0 is not a positive"),
     "odd weighting": (lambda d: d.update(weighting="best"), "weighting: 'best' is none of nearest, "),
     "radius of nothing": (lambda d: d.update(selection_radius=0), "selection_radius: 0.0 is not"),
@@ -201,9 +210,10 @@ def test_option_out_of_range_is_named(option: str, value: float) -> None:
 
 @pytest.mark.parametrize("key", ["power", "selection_radius", "visibility_threshold", "weighting"])
 def test_invalid_rendering_setting_keeps_trained_blocks(key: str, tmp_path: Path) -> None:
-    for change in (lambda d: d.pop(key), lambda d: d.update({key: "odd"})):
-        with pytest.raises(RunError, match="; correct it; the trained blocks stay valid"):
-            read_city(write_changed(tmp_path / "city.json", change))
+    value = "odd" if key == "weighting" else -1
+    path = write_changed(tmp_path / "city.json", lambda document: document.update({key: value}))
+    with pytest.raises(RunError, match="; correct it; the trained blocks stay valid"):
+        read_city(path)
 
 
 @pytest.mark.parametrize(

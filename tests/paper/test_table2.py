@@ -10,7 +10,7 @@ from blocknerf.capture.capture import Capture
 from blocknerf.city.manifest import WEIGHTINGS
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import read_header
-from blocknerf.files import read_json
+from blocknerf.json_file import read_json
 from tests.benchmarks.paper import table2, table3
 from tests.benchmarks.paper.matching import blend_figure, result_rows
 from tests.benchmarks.paper.table2 import STREET, Experiment, cells, parameters, place_blocks, run_table

@@ -166,7 +166,7 @@ BROKEN = {
     "no frames": ({"frames": None}, "frames is None, not a list"),
     "reason": (
         {"frames": [{"index": 0, "name": "frame0", "reason": "random"}]},
-        "reason is 'random', none of position, visible",
+        "reason is 'random', not a known value; correct it, or partition again",
     ),
     "name": ({"test_frames": [{"index": 1, "name": "frame7"}]}, "is not number 1"),
     "index": ({"test_frames": [{"index": -1, "name": "frame7"}]}, "not a whole number"),

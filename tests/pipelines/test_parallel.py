@@ -135,7 +135,7 @@ def test_two_trainings_of_one_run_share_its_blocks(run: RunFolder) -> None:
     assert run.trained_blocks() == ("b000", "b001")
     for name in run.trained_blocks():
         assert sum(f"{name}: 7 images, 60 steps" in output for output in outputs) == 1, outputs
-        assert [row["step"] for row in read_lines(run.log(name))] == [20, 40, 60]
+        assert [json.loads(line)["step"] for line in read_lines(run.log(name))] == [20, 40, 60]
     assert not list(run.path.rglob("*.lock"))
 
 

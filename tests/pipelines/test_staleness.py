@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from blocknerf.capture.json_reader import JsonReader
 from blocknerf.city.run_folder import RunFolder
 from pipelines.staleness import CurrentInputs, Inputs, changes, merge_inputs
 from tests.pipelines.conftest import retrain
@@ -65,5 +65,5 @@ def test_inputs_are_read_as_written(exact_run: RunFolder, recorded: Inputs) -> N
     now = CurrentInputs(exact_run).of(BLOCKS)
     assert now.poses is not None
     assert now.pose_corrections.keys() == {"b001"}
-    assert Inputs.read(JsonReader(now.to_json(), "render.json")) == now != recorded
+    assert msgspec.convert(msgspec.to_builtins(now), Inputs) == now != recorded
     assert merge_inputs([now.of([name]) for name in BLOCKS]) == now

@@ -348,7 +348,7 @@ def test_pose_restarts_repeat_the_training(run: RunFolder) -> None:
     split_segments(run)
     for name, length, restarts, expected in (("b000", 3.0, None, 3), ("b001", 0.0, 2, 2)):
         train(run.path, block=name, steps=3, pose_refinement=True, pose_segment_length=length, pose_restarts=restarts)
-        assert list(read_lines(run.log(name)))[-1]["step"] == 3 * expected
+        assert json.loads(list(read_lines(run.log(name)))[-1])["step"] == 3 * expected
         assert json.loads(run.train_summary(name).read_text())["config"]["pose_restarts"] == expected
 
 

@@ -74,28 +74,31 @@ def _invalid_document(change: Callable[[dict], object]) -> dict:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.pop("fps"), "fps: is missing"),
-        (lambda d: d.update(extra=1), "extra: is unknown"),
+        (lambda d: d.pop("fps"), ": fps is missing; add it, or write the file again"),
+        (lambda d: d.update(extra=1), ": extra is an unknown key"),
         (lambda d: d.update(format="blocknerf.trajectory/2"), "newer than this version"),
-        (lambda d: d.update(format="other"), "is not blocknerf.trajectory/1; nor is it a camera path"),
-        (lambda d: d.update(frames=[]), "frames: is not a list of 1 to"),
-        (lambda d: d.update(width=0), "width: 0 is not a whole number"),
-        (lambda d: d.update(width=20_000), "width: 20000 is not a whole number from 1 to 8192"),
-        (lambda d: d.update(height=10**9), "height: 1000000000 is not a whole number from 1 to 8192"),
+        (lambda d: d.update(format="other"), "is not blocknerf.trajectory/1; write the file again"),
+        (lambda d: d.update(frames=[]), "frames is .*, not a list of length >= 1"),
+        (lambda d: d.update(width=0), "width is 0, not a number >= 1.0"),
+        (lambda d: d.update(width=20_000), "width is 20000, not a number <= 8192.0"),
+        (lambda d: d.update(height=10**9), "height is 1000000000, not a number <= 8192.0"),
         (
             lambda d: d.update(width=8192, height=8192),
             "its size is 8192x8192; .*at most 8192 pixels per side and 35651584",
         ),
-        (lambda d: d.update(fps=1e300), "fps: 1e\\+300 is not a finite number below"),
+        (lambda d: d.update(fps=1e300), "fps is 1e\\+300, not a number <= 9.2"),
         (lambda d: d.update(fps=1e9), "fps is 1000000000.0; use 0.01 to 1000"),
-        (lambda d: d.update(frames=[0] * 100_001), "frames: is not a list of 1 to 100000 views"),
-        (lambda d: d.update(width=True), "width: True is not a whole number"),
+        (lambda d: d.update(frames=d["frames"][:1] * 100_001), "frames is .*, not a list of length <= 100000"),
+        (lambda d: d.update(width=True), "width is True, not a number"),
         (lambda d: d.update(fps=0.0), "fps is 0.0; use 0.01 to 1000"),
-        (lambda d: d.update(fps="24"), "fps: '24' is not a finite number"),
-        (lambda d: d["frames"][0].pop("focal"), r"frames\[0\]: is not an object"),
+        (lambda d: d.update(fps="24"), "fps is '24', not a number"),
+        (lambda d: d["frames"][0].pop("focal"), r"frames\[0\].focal is missing"),
         (lambda d: d["frames"][0].update(focal=-1.0), "frame 0: focal is -1.0"),
-        (lambda d: d["frames"][0].update(focal=float("nan")), "focal: nan is not a finite number"),
-        (lambda d: d["frames"][0].update(camera_to_world=[[1.0] * 4] * 2), "is not 3 rows of 4 numbers"),
+        (lambda d: d["frames"][0].update(focal=float("nan")), "focal is not a finite number"),
+        (
+            lambda d: d["frames"][0].update(camera_to_world=[[1.0] * 4] * 2),
+            "camera_to_world is .*, not a list of",
+        ),
         (lambda d: d["frames"][0].update(camera_to_world=[[2.0] * 4] * 3), "frame 0: camera_to_world is not a finite"),
     ],
 )
@@ -108,26 +111,28 @@ def test_invalid_file_is_rejected_with_one_line(change: Callable[[dict], object]
     assert "\n" not in str(caught.value)
 
 
+VIEW = {"camera_to_world": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], "fov": 60.0}
+
+
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
         ({"camera_type": "equirectangular"}, "'equirectangular' is not supported"),
-        ({"render_width": 20_000, "render_height": 20_000}, "render_width: 20000 is not a whole number from 1 to 8192"),
+        ({"render_width": 20_000, "render_height": 20_000}, "render_width is 20000, not a number <= 8192.0"),
         ({"render_width": 8192, "render_height": 8192}, "its size is 8192x8192"),
         ({"seconds": 1e9}, "fps is 1e-09; use 0.01"),
         ({"fps": 1e12}, "fps is 1000000000000.0; use"),
-        ({"camera_path": [None] * 100_001}, "camera_path: is not a list of 1 to 100000 views"),
-        ({"render_width": None}, "render_width: None is not a whole number"),
-        ({"camera_path": [{"camera_to_world": [1.0] * 12, "fov": 60}]}, "is not 16 numbers"),
-        ({"camera_path": [{"camera_to_world": [1.0] * 16, "fov": 180}]}, "180.0 is not between 0 and 180"),
-        ({"camera_path": [7]}, r"camera_path\[0\]: is not an object"),
-        ({"camera_path": []}, "camera_path: is not a list"),
-        ({"seconds": 0}, "seconds: 0.0 is not a positive number"),
+        ({"camera_path": [VIEW] * 100_001}, "camera_path is .*, not a list of length <= 100000"),
+        ({"render_width": None}, "render_width is None, not a number"),
+        ({"camera_path": [{"camera_to_world": [1.0] * 12, "fov": 60}]}, "not a list of length >= 16"),
+        ({"camera_path": [{"camera_to_world": [1.0] * 16, "fov": 180}]}, "fov is 180, not a number < 180.0"),
+        ({"camera_path": [7]}, r"camera_path\[0\] is 7, not an object"),
+        ({"camera_path": []}, "camera_path is .*, not a list of length >= 1"),
+        ({"seconds": 0}, "seconds is 0, not a number >= 1"),
     ],
 )
 def test_invalid_camera_path_is_rejected(keys: dict, message: str, tmp_path: Path) -> None:
-    identity = [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1]
-    document = {"render_width": 8, "render_height": 6, "camera_path": [{"camera_to_world": identity, "fov": 60.0}]}
+    document = {"render_width": 8, "render_height": 6, "camera_path": [VIEW]}
     (tmp_path / "path.json").write_text(json.dumps(document | keys))
     with pytest.raises(RunError, match=message):
         read_trajectory(tmp_path / "path.json")
@@ -136,7 +141,7 @@ def test_invalid_camera_path_is_rejected(keys: dict, message: str, tmp_path: Pat
 def test_too_large_file_is_rejected_without_reading_it(tmp_path: Path) -> None:
     with (tmp_path / "path.json").open("wb") as stream:
         stream.truncate(900 << 20)
-    with pytest.raises(RunError, match=r"path\.json: the trajectory file is larger than 128 MiB"):
+    with pytest.raises(RunError, match=r"path\.json: this trajectory file is larger than the limit of 128 MiB"):
         read_trajectory(tmp_path / "path.json")
 
 

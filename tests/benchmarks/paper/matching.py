@@ -28,8 +28,8 @@ from blocknerf.city.appearance_presets import interpolate_exposure, interpolate_
 from blocknerf.city.matching import STEPS  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
-from blocknerf.files import read_json  # noqa: E402
 from blocknerf.images import to_uint8, write_image  # noqa: E402
+from blocknerf.json_file import read_json  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from pipelines.match import match  # noqa: E402
 from pipelines.training_log import training_downscale  # noqa: E402

@@ -12,7 +12,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from blocknerf.files import read_json, write_atomic
+from blocknerf.files import write_atomic
+from blocknerf.json_file import read_json
 from tests.benchmarks.paper.results import RESULTS, cell
 
 Rows = Sequence[Mapping[str, Any]]

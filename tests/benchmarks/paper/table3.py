@@ -32,7 +32,7 @@ from blocknerf.city.appearance_track import default_preset, resolve_appearance  
 from blocknerf.city.manifest import WEIGHTINGS, Weighting  # noqa: E402
 from blocknerf.city.renderer import CityRenderer, CityRendering  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
-from blocknerf.files import read_json  # noqa: E402
+from blocknerf.json_file import read_json  # noqa: E402
 from blocknerf.metrics import psnr, ssim  # noqa: E402
 from pipelines.evaluate import EvalImage, evenly_spaced, fit_codes  # noqa: E402
 from pipelines.video_defaults import default_path, video_size  # noqa: E402

@@ -13,7 +13,8 @@ from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.pose_corrections import apply_corrections, read_corrections
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.files import format_json, read_json, write_atomic
+from blocknerf.files import format_json, write_atomic
+from blocknerf.json_file import read_json
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.frame_assignment import assign_frames, write_assignment
 from blocknerf.training import setup
