@@ -151,7 +151,7 @@ def _use_log(lines: tuple[LogLine, ...]) -> None:
     for key in ("loss", "psnr"):
         steps, values = [line.step for line in lines], [getattr(line, key) for line in lines]
         series = Series(name="b000", color="#123456", x=steps, y=values)
-        line_chart([series], label=key, x_label="step", y_label=key, log=key == "loss")
+        line_chart([series], x_label="step", y_label=key, log=key == "loss")
     assert all(json.loads(line.text) for line in lines)
 
 
