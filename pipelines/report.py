@@ -7,6 +7,7 @@ from statistics import mean
 
 from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.pose_averaging import RESIDUAL_CAPTION, RESIDUAL_HEADER, residual_rows
 from blocknerf.capture.pose_averaging_file import read_pose_average
 from blocknerf.city.extras import Extras, TrainingRecord
 from blocknerf.city.manifest import City, check_file_name, read_city
@@ -18,7 +19,6 @@ from blocknerf.partitioning.report import read_coverage
 from pipelines.charts import Series, line_chart, stacked_strip
 from pipelines.console import format_duration, log
 from pipelines.evaluation_file import Evaluation, ImageMetrics, by_psnr, places, read_evaluation, used_columns
-from pipelines.pose_residual_table import TABLE_CAPTION, TABLE_HEADER, residual_rows
 from pipelines.render_record import RenderRecord, read_record
 from pipelines.report_page import counted, embedded_image, embedded_video, number, render_page
 from pipelines.staleness import changes
@@ -262,7 +262,7 @@ def _poses(folder: RunFolder, capture: Capture) -> Table | None:
     if not folder.poses.exists():
         return None
     *rows, last = residual_rows(read_pose_average(folder.poses), metric=capture.is_metric)
-    return Table(header=TABLE_HEADER, rows=rows, last=last, caption=TABLE_CAPTION)
+    return Table(header=RESIDUAL_HEADER, rows=rows, last=last, caption=RESIDUAL_CAPTION)
 
 
 def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecord]) -> TrainingCharts | None:

@@ -17,10 +17,10 @@ from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_to_json, write_camera_path
 from viewer.client_camera import clamp_finite
-from viewer.latest_call import LatestCall
 from viewer.markup import paragraph
 from viewer.message_filter import MAX_FILE_BYTES
 from viewer.render_jobs import RenderJob
+from viewer.scheduler import LatestCall
 
 SIZES = {"320x180": (320, 180), "640x360": (640, 360), "1280x720": (1280, 720)}
 PREVIEW_FPS = 10.0

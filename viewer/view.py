@@ -134,10 +134,10 @@ def serve(
     check_binding(host, token)
     import_viser()
     from viewer.auth_proxy import AuthProxy
+    from viewer.block_files import RunWatcher
     from viewer.render_jobs import RenderQueue
     from viewer.request_renderer import RequestRenderer
     from viewer.run_contents import RunContents
-    from viewer.run_watcher import RunWatcher
     from viewer.scheduler import RenderScheduler
     from viewer.session import ClientSession
 
