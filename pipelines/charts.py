@@ -53,7 +53,7 @@ def line_chart(series: Sequence[Series], *, x_label: str, y_label: str, log: boo
     with _figure(HEIGHT) as figure:
         axes = figure.add_axes((0.11, 0.16, 0.87, 0.81))
         for line in lines:
-            axes.plot(line.x, line.y, color=line.color, alpha=0.25, linewidth=0.8, clip_on=False)
+            axes.plot(line.x, line.y, color=line.color, alpha=0.35, linewidth=0.8, clip_on=False)
             mark = "o" if len(line.x) == 1 else ""
             axes.plot(line.x, smooth(line.y), mark, color=line.color, linewidth=1.6, clip_on=False, gid="smoothed")
         axes.set_xlim(0.0, max(max(line.x) for line in lines) or 1.0)

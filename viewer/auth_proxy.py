@@ -115,7 +115,7 @@ class AuthProxy:
                 max_line_size=HEAD_BYTES,
                 max_field_size=HEAD_BYTES,
             )
-            server = await self._loop.create_server(lambda: self._accept(), sock=listener)
+            server = await self._loop.create_server(self._accept, sock=listener)
             ready.set()
             await self._stopping.wait()
             self._loop.remove_reader(listener)  # first: `close` would leak a connection that is being accepted
@@ -139,7 +139,10 @@ class AuthProxy:
             raise ConnectionResetError
         transport.set_write_buffer_limits(0)  # makes a write wait until everything is sent
         try:
-            return _response(refusal) if (refusal := self._refusal(received)) else await self._forward(received)
+            if refusal := self._refusal(received):
+                return _response(refusal)
+            forward = self._forward_websocket if _request(received).is_upgrade else self._forward_page
+            return await forward(received)
         except FAILURES:
             return _response(Refusal(status=502, text="The viewer does not respond.\n"))
         finally:
@@ -151,10 +154,6 @@ class AuthProxy:
         if received.version != aiohttp.HttpVersion11:
             return Refusal(status=400, text="This is not a valid HTTP/1.1 request.\n")
         return authorize(_request(received), self._token, f"blocknerf_token_{self.port}")
-
-    async def _forward(self, received: web.BaseRequest) -> web.StreamResponse:
-        upgrade = _request(received).is_upgrade
-        return await (self._forward_websocket(received) if upgrade else self._forward_page(received))
 
     async def _forward_page(self, received: web.BaseRequest) -> web.StreamResponse:
         headers = self._headers(received, REQUEST_HEADERS)

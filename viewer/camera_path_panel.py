@@ -73,7 +73,7 @@ class CameraPathPanel:
         preview, save, save_camera_path, cancel = (
             self._latest(action) for action in (self._preview, self._save, self._save_camera_path, self._cancel_job)
         )
-        self._load_call = LatestCall(self._load_and_free)
+        self._load_call, self._free_call = LatestCall(self._load_and_free), LatestCall(self._renew_upload_button)
         self._render_call = self._latest(self._render)
         gui = client.gui
         self._folder = gui.add_folder("Path", expand_by_default=False)
@@ -161,6 +161,9 @@ class CameraPathPanel:
 
     def _load_and_free(self, content: bytes) -> None:
         self._guarded(partial(self._load, content))
+        self._free_call.submit()
+
+    def _renew_upload_button(self) -> None:
         if not self._gone.wait(FREE_UPLOAD_AFTER):
             button = self._upload
             with self._folder:

@@ -85,15 +85,14 @@ class MessageFilter:
         return True
 
     def _continues(self, part: _UploadPart) -> bool:
-        """Whether a part belongs to the current upload, is new, and keeps to the announced size."""
+        """Whether a part belongs to the current upload, is new, and keeps to the size, as did all parts before it."""
         upload = self._upload
         if upload is None or part.transfer_uuid != upload.transfer_uuid or part.part_index in self._parts:
             return False
-        size = self._bytes + len(part.content)
-        if not 0 <= part.part_index < upload.part_count or size > upload.size_bytes:
+        self._bytes += len(part.content)
+        if not 0 <= part.part_index < upload.part_count or self._bytes > upload.size_bytes:
             return False
         self._parts.add(part.part_index)
-        self._bytes = size
         if len(self._parts) == upload.part_count:
             self._upload = None
         return True

@@ -52,6 +52,9 @@ class StubHandler(socketserver.BaseRequestHandler):
         if target.startswith(b"/half"):
             self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\ninner")
             self.server.released.wait(20)
+        if target.startswith(b"/large"):
+            self.request.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {FLOOD_BYTES}\r\n\r\n".encode())
+            self.request.sendall(bytes(FLOOD_BYTES))
         if target.startswith(b"/delayed"):
             self.server.released.wait(20)
         if b"upgrade: websocket" not in head.lower() or target.startswith(b"/refused"):

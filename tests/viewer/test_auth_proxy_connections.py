@@ -92,6 +92,24 @@ def test_a_client_that_does_not_read_slows_down_the_viewer(open_proxy: AuthProxy
         assert client.recv(10)
 
 
+@pytest.mark.parametrize(("target", "more"), [("/large", ""), ("/flood", UPGRADE)], ids=["page", "websocket"])
+def test_a_client_that_never_reads_is_disconnected(
+    target: str, more: str, open_proxy: AuthProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(auth_proxy, "IDLE_TIMEOUT", 0.3)
+    with connect(open_proxy) as client:
+        client.sendall(head(open_proxy, target, more))
+        wait_for(lambda: open_proxy.connections == 1)
+        wait_for(lambda: open_proxy.connections == 0)
+
+
+def test_a_page_that_answers_no_ping_is_disconnected(open_proxy: AuthProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth_proxy, "HEARTBEAT", 0.2)
+    with open_websocket(open_proxy) as client:
+        assert_alive(client)
+        wait_for(lambda: open_proxy.connections == 0)
+
+
 def test_a_client_that_still_sends_gets_the_whole_response(open_proxy: AuthProxy) -> None:
     with connect(open_proxy) as client:
         client.sendall(head(open_proxy, "/", "Content-Length: 20\r\n", method="POST"))

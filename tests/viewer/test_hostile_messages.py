@@ -7,10 +7,16 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.viewer.websocket_client import CAMERA, PageClient, open_client
-from viewer import message_filter
+from viewer import camera_path_panel, message_filter
 from viewer.auth_proxy import AuthProxy
 from viewer.message_filter import MAX_FILE_BYTES, MAX_PARTS
 from viewer.session import ClientSession
+
+
+@pytest.fixture(autouse=True)
+def _one_upload_button(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the button of a page, whose UUID the messages name."""
+    monkeypatch.setattr(camera_path_panel, "FREE_UPLOAD_AFTER", 60.0)
 
 
 def button(page: PageClient) -> str:

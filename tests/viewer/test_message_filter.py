@@ -88,9 +88,18 @@ def test_parts_beyond_the_announced_size_or_count_and_repeated_ones_are_dropped(
     page = MessageFilter()
     assert page.forwarded(part("a", 0, b"")) is None, "no upload has started"
     assert starts(page, start("a", 1000, 3))
-    parts = [("a", 0, 900), ("a", 0, 10), ("a", 1, 101), ("a", 3, 1), ("a", -1, 1), ("b", 1, 1), ("a", 1, 100)]
+    parts = [
+        ("a", 0, 900),
+        ("a", 0, 10),
+        ("b", 1, 1),
+        ("a", 3, 0),
+        ("a", -1, 0),
+        ("a", 1, 50),
+        ("a", 2, 51),
+        ("a", 2, 1),
+    ]
     forwarded = [page.forwarded(part(name, index, bytes(size))) is not None for name, index, size in parts]
-    assert forwarded == [True, False, False, False, False, False, True]
+    assert forwarded == [True, False, False, False, False, True, False, False]
 
 
 def test_one_file_is_uploaded_at_a_time() -> None:
