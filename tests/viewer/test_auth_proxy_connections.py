@@ -77,8 +77,9 @@ def test_pings_are_answered(open_proxy: AuthProxy) -> None:
 
 def test_a_websocket_ends_when_the_viewer_ends_it(open_proxy: AuthProxy, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth_proxy, "HALF_CLOSE_TIMEOUT", 0.1)
-    with open_websocket(open_proxy, "/ends") as client:
-        assert read_all(client) == bytes([0x88, 2]) + (1001).to_bytes(2, "big")
+    with connect(open_proxy) as client:
+        client.sendall(head(open_proxy, "/ends", UPGRADE))
+        assert read_all(client).endswith(bytes([0x88, 2]) + (1001).to_bytes(2, "big"))
         wait_for(lambda: open_proxy.connections == 0)  # although this side is still open
 
 
