@@ -34,17 +34,6 @@ LAYERS = {"depth": "Depth: red is near, blue is far.", "blocks": "Blocks that ea
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Table:
-    """A table of texts."""
-
-    header: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    last: Sequence[str] | None = None
-    """A row of totals."""
-    caption: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class VideoLayer:
     """One of the videos along a path."""
 
@@ -83,24 +72,14 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """Metrics of the blocks and of the images."""
-
-    stale: Sequence[str]
-    text: str
-    lpips: str
-    blocks: Table
-    frames: Table
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class TrainingCharts:
     """Curves and figures of the training."""
 
     loss: str
     psnr: str
     colors: Mapping[str, str]
-    table: Table
+    rows: Sequence[Sequence[str]]
+    """Steps, images, time, rays per second and PSNR of each block."""
 
 
 def report(run: Path, *, render: str = "flythrough") -> Path:
@@ -139,10 +118,14 @@ def report(run: Path, *, render: str = "flythrough") -> Path:
         video=_video(folder, city, render),
         video_name=render,
         comparisons=_comparisons(folder, scores),
-        scores=None if scores is None else _scores(scores, stale),
+        scores=scores,
+        stale=stale,
+        columns=[] if scores is None else used_columns(scores.mean),
         map=embedded_image(folder.map, lossless=True) if folder.map.exists() else None,
         coverage=read_coverage(folder.coverage) if folder.coverage.exists() else None,
-        poses=_poses(folder, capture),
+        residual_header=RESIDUAL_HEADER,
+        residual_caption=RESIDUAL_CAPTION,
+        residuals=_residuals(folder, capture),
         training=_training(folder, city, records),
         facts=_provenance(capture, city, records),
     )
@@ -238,31 +221,8 @@ def _comparison(folder: RunFolder, frame: ImageMetrics, place: int, count: int) 
     )
 
 
-def _scores(scores: Evaluation, stale: Sequence[str]) -> Scores:
-    """Return the metrics of blocks and images as tables, without the columns that are empty."""
-    used = used_columns(scores.mean)
-    titles = tuple(column.title for column in used)
-    blocks = [
-        (f"{name} alone", str(block.frames), f"{block.weight:.0%}", number(block.psnr, 2), *("" for _ in used[1:]))
-        for name, block in scores.blocks.items()
-    ]
-    means = (column.text(scores.mean) for column in used)
-    last = ("city, blended", str(len(scores.frames)), "", *means)
-    frames = [(frame.name, *(column.text(frame.metrics) for column in used)) for frame in scores.frames]
-    return Scores(
-        stale=stale,
-        text=scores.protocol.text,
-        lpips=scores.protocol.lpips,
-        blocks=Table(header=("", "images", "mean weight", *titles), rows=blocks, last=last),
-        frames=Table(header=("image", *titles), rows=frames),
-    )
-
-
-def _poses(folder: RunFolder, capture: Capture) -> Table | None:
-    if not folder.poses.exists():
-        return None
-    *rows, last = residual_rows(read_pose_average(folder.poses), metric=capture.is_metric)
-    return Table(header=RESIDUAL_HEADER, rows=rows, last=last, caption=RESIDUAL_CAPTION)
+def _residuals(folder: RunFolder, capture: Capture) -> list[tuple[str, ...]]:
+    return residual_rows(read_pose_average(folder.poses), metric=capture.is_metric) if folder.poses.exists() else []
 
 
 def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecord]) -> TrainingCharts | None:
@@ -271,13 +231,11 @@ def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecor
     if not logs:
         return None
     colors = {name: color for name, color in _colors(city).items() if name in logs}
-    header = ("block", "steps", "images", "time", "rays/s", "training PSNR")
-    rows = [_training_row(name, lines, records.get(name, TrainingRecord())) for name, lines in logs.items()]
     return TrainingCharts(
         loss=line_chart(_series(logs, colors, "loss"), x_label="step", y_label="loss", log=True),
         psnr=line_chart(_series(logs, colors, "psnr"), x_label="step", y_label="PSNR of batches (dB)"),
         colors=colors,
-        table=Table(header=header, rows=rows),
+        rows=[_training_row(name, lines, records.get(name, TrainingRecord())) for name, lines in logs.items()],
     )
 
 
