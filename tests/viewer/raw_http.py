@@ -68,7 +68,7 @@ class StubHandler(socketserver.BaseRequestHandler):
         self.respond_on_websocket(head + b"\r\n\r\n" + rest, target)
 
     def respond_on_websocket(self, data: bytes, target: bytes) -> None:
-        """Echo each message until the client closes the websocket, or flood it, or end at once."""
+        """Echo each message until the client closes the websocket, or flood it, or end immediately."""
         websocket = ServerProtocol(max_size=None)
         websocket.receive_data(data)
         (request,) = websocket.events_received()

@@ -15,7 +15,7 @@ from viewer.session import ClientSession
 
 @pytest.fixture(autouse=True)
 def _one_upload_button(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep the button of a page, whose UUID the messages name."""
+    """Keep the button of a page: messages name its UUID."""
     monkeypatch.setattr(camera_path_panel, "FREE_UPLOAD_AFTER", 60.0)
 
 
