@@ -3,14 +3,19 @@
 from pathlib import Path
 
 from blocknerf.capture.capture import read_capture
-from blocknerf.capture.pose_averaging import PoseAverage, average_poses
+from blocknerf.capture.pose_averaging import (
+    RESIDUAL_CAPTION,
+    RESIDUAL_HEADER,
+    PoseAverage,
+    average_poses,
+    residual_rows,
+)
 from blocknerf.capture.pose_averaging_file import write_pose_average
 from blocknerf.capture.pose_corrections import read_corrections
 from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.console import log, print_table, table
-from pipelines.pose_residual_table import TABLE_CAPTION, TABLE_HEADER, residual_rows
 
 
 def align(run: Path) -> PoseAverage | None:
@@ -42,7 +47,7 @@ def align(run: Path) -> PoseAverage | None:
         return None
     average = average_poses(corrections)
     write_pose_average(average, folder.poses)
-    print_table(table(TABLE_HEADER, residual_rows(average, metric=capture.is_metric)))
-    log(TABLE_CAPTION)
+    print_table(table(RESIDUAL_HEADER, residual_rows(average, metric=capture.is_metric)))
+    log(RESIDUAL_CAPTION)
     log(f"{folder.poses}: {len(average.trajectory.corrections)} pose corrections from {len(corrections)} blocks")
     return average

@@ -1,18 +1,29 @@
-"""Charts as inline SVG, without scripts, fonts or libraries."""
+"""Charts of the report as inline SVG, drawn with matplotlib."""
 
+import io
+import logging
 import math
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from html import escape
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jaxtyping import Float
 
-WIDTH, HEIGHT = 520, 260
-LEFT, RIGHT, TOP, BOTTOM = 52, 12, 12, 38
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+WIDTH, HEIGHT, STRIP_HEIGHT = 5.2, 2.6, 0.28
+"""Size of a chart and height of a strip, in inches; the page scales them."""
 MAX_POINTS = 160
 """Maximum number of points of a line. More are averaged, since they would be indistinguishable."""
-
-TICK_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
+SMOOTHING = 0.1
+"""Width of the moving average, as a fraction of the points of a line."""
+FORMAT_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+"""Without these, the SVG has no metadata, and the same chart is the same text."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,129 +36,105 @@ class Series:
     y: Sequence[float]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Axis:
-    """Mapping from values to pixels along one side."""
-
-    low: float
-    high: float
-    start: float
-    end: float
-    log: bool = False
-
-    def to_pixels(self, value: float) -> float:
-        low, high = self.low, self.high
-        if self.log:
-            value, low, high = math.log10(max(value, self.low)), math.log10(low), math.log10(high)
-        return self.start + (value - low) / (high - low) * (self.end - self.start)
-
-
-def line_chart(series: Sequence[Series], *, label: str, x_label: str, y_label: str, log: bool = False) -> str:
+def line_chart(series: Sequence[Series], *, x_label: str, y_label: str, log: bool = False) -> str:
     """Return lines over common axes as an `<svg>`; an empty string without points.
+
+    Each line is smoothed, over the faint values themselves. Names are not drawn: see the legend of the page.
 
     Args:
         series: The lines.
-        label: Description of the chart for screen readers.
         x_label: Label of the horizontal axis.
         y_label: Label of the vertical axis.
-        log: Whether the vertical axis is logarithmic; values must be positive.
+        log: Whether the vertical axis is logarithmic; values that are not positive are left out.
     """
-    lines = [downsample(line) for line in series]
-    xs, ys = [v for line in lines for v in line.x], [v for line in lines for v in line.y]
-    if not xs:
+    lines = [line for line in (downsample(one, positive=log) for one in series) if line.x]
+    if not lines:
         return ""
-    x_axis = _Axis(low=0.0, high=max(xs) or 1.0, start=LEFT, end=WIDTH - RIGHT)
-    low, high = _log_range(ys) if log else _padded_range(ys)
-    y_axis = _Axis(low=low, high=high, start=HEIGHT - BOTTOM, end=TOP, log=log)
-    marks = _decades(low, high) if log else ticks(low, high)
-    parts = [_y_tick(y_axis.to_pixels(mark), mark) for mark in marks if low <= mark <= high]
-    parts += [_x_tick(x_axis.to_pixels(mark), mark) for mark in ticks(0.0, x_axis.high) if mark <= x_axis.high]
-    parts += [_line(line, x_axis, y_axis) for line in lines]
-    parts.append(f'<text class="axis" x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 4}">{escape(x_label)}</text>')
-    middle = (TOP + HEIGHT - BOTTOM) / 2
-    parts.append(f'<text class="axis" transform="translate(12 {middle}) rotate(-90)">{escape(y_label)}</text>')
-    return _svg(WIDTH, HEIGHT, label, parts)
+    with _figure(HEIGHT) as figure:
+        axes = figure.add_axes((0.11, 0.16, 0.87, 0.81))
+        for line in lines:
+            axes.plot(line.x, line.y, color=line.color, alpha=0.35, linewidth=0.8, clip_on=False)
+            mark = "o" if len(line.x) == 1 else ""
+            axes.plot(line.x, smooth(line.y), mark, color=line.color, linewidth=1.6, clip_on=False, gid="smoothed")
+        axes.set_xlim(0.0, max(max(line.x) for line in lines) or 1.0)
+        _style(axes, x_label, y_label, log=log)
+        return _svg(figure)
 
 
-def stacked_strip(rows: Sequence[Mapping[str, float]], colors: Mapping[str, str], *, label: str) -> str:
-    """Return the weights of names along a video, stacked, as an `<svg>`."""
-    count, height = len(rows), 28
-    parts = []
-    for name, color in colors.items():
-        below = [sum(row.get(other, 0.0) for other in list(colors)[: list(colors).index(name)]) for row in rows]
-        top = [low + row.get(name, 0.0) for low, row in zip(below, rows, strict=True)]
-        if max(high - low for low, high in zip(below, top, strict=True)) <= 0.0:
-            continue
-        xs = [(i + 0.5) * WIDTH / count for i in range(count)]
-        xs[0], xs[-1] = 0.0, float(WIDTH)
-        points = [*zip(xs, top, strict=True), *reversed(list(zip(xs, below, strict=True)))]
-        outline = " ".join(f"{x:.1f},{(1 - y) * height:.2f}" for x, y in points)
-        parts.append(f'<polygon points="{outline}" fill="{color}"><title>{escape(name)}</title></polygon>')
-    return _svg(WIDTH, height, label, parts, fill=True) if count > 1 else ""
+def stacked_strip(rows: Sequence[Mapping[str, float]], colors: Mapping[str, str]) -> str:
+    """Return the weights of names along a video, stacked, as an `<svg>`; an empty string for less than two rows.
+
+    The first name is at the bottom.
+    """
+    if len(rows) < 2:
+        return ""
+    names = [name for name in colors if any(row.get(name, 0.0) > 0.0 for row in rows)]
+    with _figure(STRIP_HEIGHT) as figure:
+        axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+        weights = [[row.get(name, 0.0) for row in rows] for name in names]
+        for area in axes.stackplot(
+            range(len(rows)), weights, colors=[colors[name] for name in names], linewidth=0, clip_on=False
+        ):
+            area.set_gid("weight")
+        axes.set(xlim=(0, len(rows) - 1), ylim=(0.0, 1.0))
+        axes.set_axis_off()
+        return _svg(figure).replace("<svg ", '<svg preserveAspectRatio="none" ', 1)
 
 
-def legend(colors: Mapping[str, str]) -> str:
-    """Return names with their colors as an HTML list."""
-    items = (f'<li><i style="background:{color}"></i>{escape(name)}</li>' for name, color in colors.items())
-    return f'<ul class="legend">{"".join(items)}</ul>'
+def downsample(line: Series, *, positive: bool = False) -> Series:
+    """Return the line without its non-finite points, averaged in groups if more than `MAX_POINTS` are left.
 
-
-def downsample(line: Series) -> Series:
-    """Return the line without its non-finite points, averaged in groups if more than `MAX_POINTS` are left."""
-    pairs = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(x) and math.isfinite(y)]
+    With `positive`, points with a value that is not positive are left out, too.
+    """
+    low = 0.0 if positive else -math.inf
+    pairs = [(x, y) for x, y in zip(line.x, line.y, strict=True) if math.isfinite(x) and math.isfinite(y) and y > low]
     groups = np.array_split(np.array(pairs).reshape(-1, 2), min(len(pairs), MAX_POINTS)) if pairs else []
     means = [group.mean(0).tolist() for group in groups]
     return Series(name=line.name, color=line.color, x=[x for x, _ in means], y=[y for _, y in means])
 
 
-def ticks(low: float, high: float) -> list[float]:
-    """Return round numbers that divide a range into about five parts.
+def smooth(values: Sequence[float]) -> Float[np.ndarray, "points"]:
+    """Return the moving average over `SMOOTHING` of all values; shorter at both ends.
 
-    >>> ticks(0.0, 1000.0)
-    [0.0, 200.0, 400.0, 600.0, 800.0, 1000.0]
+    >>> smooth([1.0, 3.0]).tolist(), smooth([2.0] * 40).tolist() == [2.0] * 40
+    ([1.0, 3.0], True)
     """
-    target = (high - low) / 5
-    size = 10.0 ** math.floor(math.log10(target))
-    step = next(size * factor for factor in TICK_STEPS if size * factor >= target * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(i * step, 12) for i in range(first, math.floor(high / step + 1e-9) + 1)]
+    window = np.ones(2 * round(SMOOTHING * len(values) / 2) + 1)
+    return np.convolve(values, window, "same")[: len(values)] / np.convolve(np.ones(len(values)), window, "same")
 
 
-def _padded_range(values: Sequence[float]) -> tuple[float, float]:
-    low, high = min(values), max(values)
-    margin = 0.06 * (high - low) or 0.5 * abs(high) or 0.5
-    return low - margin, high + margin
+@contextmanager
+def _figure(height: float) -> Iterator["Figure"]:
+    """Return a figure that is drawn the same way whatever the user's settings of matplotlib are."""
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports that it makes a cache of fonts
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update({"svg.fonttype": "none", "svg.hashsalt": "blocknerf", "text.parse_math": False})
+        yield Figure(figsize=(WIDTH, height))
 
 
-def _log_range(values: Sequence[float]) -> tuple[float, float]:
-    positive = [value for value in values if value > 0.0] or [1.0]
-    return min(positive) / 1.15, max(positive) * 1.15
+def _style(axes: "Axes", x_label: str, y_label: str, *, log: bool) -> None:
+    from matplotlib.ticker import LogLocator, NullFormatter, StrMethodFormatter
+
+    axes.set_yscale("log" if log else "linear")
+    if log:
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=16))
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(StrMethodFormatter("{x:g}"))
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(y_label)
+    axes.tick_params(which="both", length=0, labelsize=8)
+    axes.grid(axis="y", linewidth=0.6, clip_on=False)
+    axes.spines[:].set_visible(False)
 
 
-def _decades(low: float, high: float) -> list[float]:
-    """Return 1, 2 and 5 times each power of ten, or only the powers if there are many."""
-    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    factors = (1.0, 2.0, 5.0) if len(powers) <= 4 else (1.0,)
-    return [factor * 10.0**power for power in powers for factor in factors]
-
-
-def _y_tick(y: float, mark: float) -> str:
-    text = f'<text class="tick" x="{LEFT - 6}" y="{y + 3.5:.1f}" text-anchor="end">{mark:g}</text>'
-    return f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>{text}'
-
-
-def _x_tick(x: float, mark: float) -> str:
-    return f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 15}" text-anchor="middle">{mark:g}</text>'
-
-
-def _line(line: Series, x_axis: _Axis, y_axis: _Axis) -> str:
-    points = " ".join(
-        f"{x_axis.to_pixels(x):.1f},{y_axis.to_pixels(y):.1f}" for x, y in zip(line.x, line.y, strict=True)
-    )
-    return f'<polyline points="{points}" stroke="{line.color}"><title>{escape(line.name)}</title></polyline>'
-
-
-def _svg(width: int, height: int, label: str, parts: Sequence[str], fill: bool = False) -> str:
-    fit = ' preserveAspectRatio="none"' if fill else ""
-    head = f'<svg viewBox="0 0 {width} {height}"{fit} role="img" aria-label="{escape(label)}">'
-    return head + "".join(parts) + "</svg>"
+def _svg(figure: "Figure") -> str:
+    """Return a figure as an `<svg>` element for a page in HTML, where it needs no declarations."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata=FORMAT_METADATA)
+    content = buffer.getvalue()
+    return re.sub(r' xmlns(:xlink)?="[^"]*"', "", content[content.index("<svg") :]).strip()

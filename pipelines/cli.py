@@ -14,8 +14,7 @@ from typing import Annotated, Any, get_args, get_type_hints
 from blocknerf import __version__
 from blocknerf.errors import BlockNerfError, OptionError, printable
 from blocknerf.processes import INTERRUPTED, ended_by_signals
-from pipelines.refusals import check_address_space, error_line
-from pipelines.streams import end_with_line, prepare_streams, stdout_closed
+from pipelines.error_lines import check_address_space, end_with_line, error_line, prepare_streams, stdout_closed
 
 COMMANDS: dict[str, str] = {
     "run": "run all steps from a capture to a fly-through and a report; skips finished steps",

@@ -35,8 +35,11 @@ from pipelines.evaluation_file import (
     Evaluation,
     ImageMetrics,
     Metrics,
+    by_psnr,
+    places,
     read_evaluation,
     summarize,
+    used_columns,
     write_evaluation,
 )
 from pipelines.staleness import CurrentInputs, changes
@@ -49,9 +52,6 @@ MIN_BLOCK_WEIGHT = 0.1
 """Mean weight in a rendering from which a block is evaluated alone; a block that only fades in is not."""
 
 REFINED_POSES_NOTE = "Poses are refined: each block uses its own correction of the image's pose segment."
-
-NUM_SHOWN = 6
-"""Images that the report shows."""
 
 
 def evaluate(
@@ -120,6 +120,7 @@ def evaluate(
         with exclusive(folder.evaluation_lock, "evaluation"):
             evaluation = _evaluate(folder, city, torch_device, images, pose_segments, protocol)
             write_evaluation(evaluation, folder.evaluation)
+            _remove_other_images(folder, evaluation)
     else:
         clear_abandoned(folder.evaluation_lock)
     _print(evaluation)
@@ -191,14 +192,18 @@ def _evaluate(
     current = CurrentInputs(folder)
     load = current.noted(block_loader(folder, city, device))
     renderer = CityRenderer(folder, city=city, load=load, device=device)
-    shown, frames, inputs = set(evenly_spaced(list(pose_segments), NUM_SHOWN)), [], []
+    frames, inputs = list[ImageMetrics](), []
     for i, pose_segment in progress(pose_segments.items(), "evaluate", len(pose_segments)):
         image = EvalImage.of(capture, i, protocol.downscale, pose_segment)
         rendering = render_eval_image(renderer, image)
-        frames.append(_image_metrics(image, rendering, keep=i in shown))
+        frames.append(_image_metrics(image, rendering))
         inputs.append(current.of(rendering.considered))
-        if i in shown:
-            _write_images(folder, image, rendering)
+    ranked = by_psnr(frames)
+    shown = {ranked[place].index for place in places(len(ranked))}
+    for i in shown:  # Rendered again: which images are shown is known only now.
+        image = EvalImage.of(capture, i, protocol.downscale, pose_segments[i])
+        _write_images(folder, image, render_eval_image(renderer, image))
+    frames = [replace(frame, images=f"{frame.index:05d}") if frame.index in shown else frame for frame in frames]
     if reasons := changes(folder, *inputs):
         raise RunError(f"evaluate: {'; '.join(reasons)}, during the evaluation; run the same command again")
     return summarize(protocol, current.of(name for part in inputs for name in part.blocks), frames)
@@ -269,7 +274,7 @@ def fit_codes(renderer: CityRenderer, image: EvalImage, names: Iterable[str]) ->
     return codes
 
 
-def _image_metrics(image: EvalImage, rendering: CityRendering, *, keep: bool) -> ImageMetrics:
+def _image_metrics(image: EvalImage, rendering: CityRendering) -> ImageMetrics:
     half = slice(image.center, None)
     color, photo = rendering.color[:, half], image.photo[:, half]
     psnr_all = psnr(color, photo)
@@ -289,7 +294,6 @@ def _image_metrics(image: EvalImage, rendering: CityRendering, *, keep: bool) ->
         metrics=metrics,
         blocks={name: round(weight, 6) for name, weight in weights.items()},
         block_psnr={name: round(value, 4) for name, value in block_psnr.items() if value is not None},
-        images=f"{image.index:05d}" if keep else None,
     )
 
 
@@ -307,12 +311,19 @@ def _write_images(folder: RunFolder, image: EvalImage, rendering: CityRendering)
         write_image(folder.evaluation_images / f"{image.index:05d}_{kind}.png", pixels)
 
 
+def _remove_other_images(folder: RunFolder, evaluation: Evaluation) -> None:
+    """Remove the images of earlier evaluations."""
+    shown = {frame.images for frame in evaluation.frames}
+    for path in folder.evaluation_images.glob("*_*.png"):
+        if path.name.rpartition("_")[0] not in shown:
+            path.unlink()
+
+
 def _print(evaluation: Evaluation) -> None:
     log(evaluation.protocol.text)
-    header = ("", "images", "PSNR", "masked", "SSIM", "LPIPS", "PSNR, full image")
+    used = used_columns(evaluation.mean)
     rows = [(f"{name} alone", str(block.frames), f"{block.psnr:.2f}") for name, block in evaluation.blocks.items()]
-    result, mean = table(header, rows), evaluation.mean
-    values = [(mean.psnr, 2), (mean.psnr_masked, 2), (mean.ssim, 3), (mean.lpips, 3), (mean.psnr_full, 2)]
-    cells = ["-" if value is None else f"{value:.{digits}f}" for value, digits in values]
-    result.add_row("city", str(len(evaluation.frames)), *cells, style="bold")
+    result = table(("", "images", *(column.title for column in used)), rows)
+    cells = (column.text(evaluation.mean) for column in used)
+    result.add_row("city, blended", str(len(evaluation.frames)), *cells, style="bold")
     print_table(result)

@@ -1,6 +1,6 @@
 """The metrics on held-out images (`evaluation.json`)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -45,6 +45,39 @@ class Metrics(Record, frozen=True, kw_only=True, omit_defaults=True):
     psnr_full: Number | None
     """Over the full image, including the half on which codes were fitted."""
     lpips: Number | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MetricColumn:
+    """A metric in a table."""
+
+    key: str
+    title: str
+    digits: int
+
+    def value(self, metrics: Metrics) -> float | None:
+        """Return the metric; None if it could not be computed."""
+        value: float | None = getattr(metrics, self.key)
+        return value
+
+    def text(self, metrics: Metrics) -> str:
+        """Return the metric as text; a dash if it could not be computed."""
+        value = self.value(metrics)
+        return "-" if value is None else f"{value:.{self.digits}f}"
+
+
+METRIC_COLUMNS = (
+    MetricColumn(key="psnr", title="PSNR", digits=2),
+    MetricColumn(key="psnr_masked", title="PSNR, masked", digits=2),
+    MetricColumn(key="ssim", title="SSIM", digits=3),
+    MetricColumn(key="lpips", title="LPIPS", digits=3),
+    MetricColumn(key="psnr_full", title="PSNR, full image", digits=2),
+)
+
+
+def used_columns(means: Metrics) -> list[MetricColumn]:
+    """Return the columns of a table of metrics: PSNR, and those that are not empty."""
+    return [column for column in METRIC_COLUMNS if column.key == "psnr" or column.value(means) is not None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -119,6 +152,20 @@ def summarize(protocol: EvalProtocol, inputs: Inputs, frames: Sequence[ImageMetr
     return Evaluation(protocol=protocol, inputs=inputs, mean=Metrics(**means), blocks=blocks, frames=tuple(frames))
 
 
+def by_psnr(frames: Iterable[ImageMetrics]) -> list[ImageMetrics]:
+    """Return the images that have a PSNR, best first."""
+    return sorted((frame for frame in frames if frame.metrics.psnr is not None), key=_negative_psnr)
+
+
+def places(count: int) -> dict[int, str]:
+    """Return the places of the images that the report shows, of so many sorted by PSNR, with their names.
+
+    >>> places(7), places(1)
+    ({6: 'worst', 3: 'median', 0: 'best'}, {0: 'best'})
+    """
+    return {count - 1: "worst", (count - 1) // 2: "median", 0: "best"} if count else {}
+
+
 def write_evaluation(evaluation: Evaluation, path: Path) -> None:
     """Write `evaluation.json` atomically. It has a key for LPIPS only if LPIPS could be computed."""
     record = _EvaluationRecord(
@@ -162,6 +209,10 @@ def read_evaluation(path: Path) -> Evaluation:
     return Evaluation(
         protocol=record.protocol, inputs=record.inputs, mean=record.mean, blocks=record.blocks, frames=tuple(frames)
     )
+
+
+def _negative_psnr(frame: ImageMetrics) -> float:
+    return 0.0 if frame.metrics.psnr is None else -frame.metrics.psnr
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

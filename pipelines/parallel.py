@@ -1,4 +1,4 @@
-"""Training of several blocks in parallel, one process per block.
+"""Processes that a training starts: several blocks in parallel, and the viewer of the run.
 
 Measured on two cores, draft blocks of the sample town: 20,000 to 23,000 rays/s one after the other with two threads;
 30,000 to 32,000 rays/s for two in parallel with one thread each.
@@ -9,18 +9,44 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from blocknerf.errors import TrainingError
-from blocknerf.processes import Crew
+from blocknerf.errors import RunError, TrainingError
+from blocknerf.processes import Crew, stop
 from pipelines.console import format_duration, log
 
 GIB = 1 << 30
 LIMIT = Path("/sys/fs/cgroup/memory.max")
 """The file in which Linux states the memory limit of a container."""
+
+
+@contextmanager
+def live_viewer(run: Path, enabled: bool) -> Iterator[None]:
+    """Show the run in the browser while a job runs, if enabled. The two communicate through the run folder only.
+
+    Raises:
+        RunError: The viewer cannot start.
+    """
+    if not enabled:
+        yield
+        return
+    command = [sys.executable, "-m", "pipelines", "view", str(run), "--watch", "--port", "0"]
+    command += ["--parent-pid", str(os.getpid())]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        url_line = process.stdout.readline()
+        if not url_line:
+            raise RunError("train: the viewer did not start; see its message above, or leave out --view")
+        log(url_line.rstrip("\n"))
+        yield
+    finally:
+        stop(process)
+        process.communicate()  # Closes the pipe.
 
 
 def max_parallel_blocks(threads: int, memory: float) -> int:

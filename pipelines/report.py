@@ -1,12 +1,13 @@
 """The report of a run as one HTML page: map, fly-through, metrics, renderings next to images, training curves."""
 
 from collections.abc import Mapping, Sequence
-from html import escape
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
 from blocknerf import __version__
 from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.pose_averaging import RESIDUAL_CAPTION, RESIDUAL_HEADER, residual_rows
 from blocknerf.capture.pose_averaging_file import read_pose_average
 from blocknerf.city.extras import Extras, TrainingRecord
 from blocknerf.city.manifest import City, check_file_name, read_city
@@ -15,12 +16,11 @@ from blocknerf.colormaps import block_color
 from blocknerf.files import write_atomic
 from blocknerf.images import image_size
 from blocknerf.partitioning.report import read_coverage
-from pipelines.charts import Series, legend, line_chart, stacked_strip
+from pipelines.charts import Series, line_chart, stacked_strip
 from pipelines.console import format_duration, log
-from pipelines.evaluation_file import Evaluation, ImageMetrics, read_evaluation
-from pipelines.html import Section, definition_list, document, figure, img_tag, paragraph, stat_cards, table, video_tag
-from pipelines.pose_residual_table import TABLE_CAPTION, TABLE_HEADER, residual_rows
+from pipelines.evaluation_file import Evaluation, ImageMetrics, by_psnr, places, read_evaluation, used_columns
 from pipelines.render_record import RenderRecord, read_record
+from pipelines.report_page import counted, embedded_image, embedded_video, number, render_page
 from pipelines.staleness import changes
 from pipelines.training_log import LogLine, read_log
 
@@ -31,6 +31,55 @@ IMAGE_KINDS = {
     "depth": "Depth: red is near, blue is far.",
 }
 LAYERS = {"depth": "Depth: red is near, blue is far.", "blocks": "Blocks that each frame is blended from, by color."}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VideoLayer:
+    """One of the videos along a path."""
+
+    caption: str
+    label: str
+    source: str | None
+    damage: str | None
+    """Why it is not shown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Video:
+    """A fly-through."""
+
+    name: str
+    stale: Sequence[str]
+    frames: VideoLayer
+    others: Sequence[VideoLayer]
+    strip: str
+    """Weights of the blocks along the video, as SVG."""
+    colors: Mapping[str, str]
+    """Color of each block in it."""
+    stability: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Comparison:
+    """An image next to its rendering."""
+
+    name: str
+    title: str
+    line: str
+    wide: bool
+    images: Sequence[tuple[str, str, str]]
+    """Kind, source and caption of each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingCharts:
+    """Curves and figures of the training."""
+
+    loss: str
+    psnr: str
+    colors: Mapping[str, str]
+    rows: Sequence[Sequence[str]]
+    """Steps, images, time, rays per second and PSNR of each block."""
 
 
 def report(run: Path, *, render: str = "flythrough") -> Path:
@@ -60,182 +109,134 @@ def report(run: Path, *, render: str = "flythrough") -> Path:
     stale = () if scores is None else changes(folder, scores.inputs)
     for clause in stale:
         log(f"warning: {folder.evaluation}: stale: {clause}; run 'blocknerf evaluate' again")
-    sections = [
-        Section(title="Ignored files", body=_faults(folder, capture, extras.faults)),
-        Section(title="Fly-through", body=_fly_through(folder, city, render)),
-        Section(title="Held-out images", body=_stale("evaluate", stale) + _comparisons(folder, scores)),
-        Section(title="Metrics", body=_stale("evaluate", stale) + _scores(scores)),
-        Section(title="Map", body=_map(folder)),
-        Section(title="Poses", body=_poses(folder, capture)),
-        Section(title="Training", body=_training(folder, city, records)),
-        Section(title="Provenance", body=_provenance(capture, city, records)),
-    ]
-    title = f"{_capture_name(capture)}: {_counted(len(city.blocks), 'block')}"
-    lead = _lead(capture, city, None if stale else scores, records)
-    write_atomic(folder.report, document(title, lead, sections))
+    page = render_page(
+        run=folder.path.name,
+        title=f"{capture.image_dir.name or 'capture'}: {counted(len(city.blocks), 'block')}",
+        lead=_lead(capture, city, None if stale else scores),
+        cards=_cards(capture, city, None if stale else scores, records),
+        faults=_faults(folder, capture, extras.faults),
+        video=_video(folder, city, render),
+        video_name=render,
+        comparisons=_comparisons(folder, scores),
+        scores=scores,
+        stale=stale,
+        columns=[] if scores is None else used_columns(scores.mean),
+        map=embedded_image(folder.map, lossless=True) if folder.map.exists() else None,
+        coverage=read_coverage(folder.coverage) if folder.coverage.exists() else None,
+        residual_header=RESIDUAL_HEADER,
+        residual_caption=RESIDUAL_CAPTION,
+        residuals=_residuals(folder, capture),
+        training=_training(folder, city, records),
+        facts=_provenance(capture, city, records),
+    )
+    write_atomic(folder.report, page)
     log(f"{folder.report}: {folder.report.stat().st_size / 1e6:.1f} MB, opens in any browser")
     return folder.report
 
 
-def _faults(folder: RunFolder, capture: Capture, faults: Sequence[str]) -> str:
-    """Return a warning for each ignored file, with its path relative to the run or the capture."""
+def _faults(folder: RunFolder, capture: Capture, faults: Sequence[str]) -> list[str]:
+    """Return the reason why each file is ignored, with its path relative to the run or the capture."""
     roots = {f"{root}/" for path in (folder.path, capture.image_dir) for root in (path.absolute(), path)}
-    messages = faults
+    messages = list(faults)
     for root in sorted(roots, key=len, reverse=True):
         messages = [message.replace(root, "") for message in messages]
-    return "".join(paragraph(message, "warn") for message in messages)
+    return messages
 
 
-def _capture_name(capture: Capture) -> str:
-    """Return the name of the capture's folder."""
-    return capture.image_dir.name or "capture"
-
-
-def _lead(capture: Capture, city: City, scores: Evaluation | None, records: Mapping[str, TrainingRecord]) -> str:
-    seconds = sum(record.seconds for record in records.values())
+def _lead(capture: Capture, city: City, scores: Evaluation | None) -> str:
     held_out = f", {scores.protocol.test_frames} held out, {len(scores.frames)} of these evaluated" if scores else ""
     size = f"{2 * capture.extent:.3g} {'m' if capture.is_metric else 'units'}"
-    text = f"{len(capture)} images over {size}{held_out}; preset {city.preset}."
-    facts = [("blocks", str(len(city.blocks))), ("images", str(len(capture)))]
-    if scores is not None and scores.mean.psnr is not None:
-        facts = [("PSNR, right halves", _number(scores.mean.psnr, 2)), ("SSIM", _number(scores.mean.ssim, 3)), *facts]
-        if scores.mean.lpips is not None:
-            facts.insert(2, ("LPIPS", _number(scores.mean.lpips, 3)))
-    if seconds:
-        facts.append(("training, all blocks", format_duration(seconds)))
-    return paragraph(text, "faint") + stat_cards(facts)
+    return f"{len(capture)} images over {size}{held_out}; preset {city.preset}."
 
 
-def _fly_through(folder: RunFolder, city: City, name: str) -> str:
+def _cards(
+    capture: Capture, city: City, scores: Evaluation | None, records: Mapping[str, TrainingRecord]
+) -> list[tuple[str, str]]:
+    """Return the facts at the top of the page, each with its label."""
+    seconds = sum(record.seconds for record in records.values())
+    titles = {"psnr": "PSNR, right halves", "ssim": "SSIM", "lpips": "LPIPS"}
+    columns = [] if scores is None else used_columns(scores.mean)
+    return [
+        *((titles[column.key], column.text(scores.mean)) for column in columns if scores and column.key in titles),
+        ("blocks", str(len(city.blocks))),
+        ("images", str(len(capture))),
+        *([("training, all blocks", format_duration(seconds))] if seconds else []),
+    ]
+
+
+def _video(folder: RunFolder, city: City, name: str) -> Video | None:
+    """Return a video with its layers, and the weights of the blocks along it; None if it is not rendered."""
     if not folder.render_summary(name).exists():
-        return paragraph(f"Not rendered yet: blocknerf render {folder.path.name} --name {name}", "warn")
+        return None
     record = read_record(folder.render_summary(name))
     stale = changes(folder, record.inputs)
     for clause in stale:
         log(f"warning: {folder.render_folder(name)}: stale: {clause}; run 'blocknerf render' again")
-    body = _stale(f"render --name {name}", stale)
     statistics, colors = record.statistics, _colors(city)
     assert statistics is not None  # A finished video has statistics.
     weights = [row.blocks for _, row in sorted(record.frames.items())]
     used = {block: color for block, color in colors.items() if any(block in frame for frame in weights)}
     size = f"{statistics.width}x{statistics.height}"
-    body += _video(folder, record, name, "frames", f"{len(weights)} frames of {size} at {statistics.fps:g} fps.")
-    strip = stacked_strip(weights, used, label="block weights along the video")
-    body += figure(strip, "Weights of the blocks along the video.", "ribbon") + legend(used)
-    body += paragraph(
-        f"Temporal stability: consecutive frames differ by {statistics.mean_frame_difference:.4f} on average (display "
-        f"values 0 to 1); the largest jump is {statistics.max_temporal_jump:.2f} times the typical difference around "
-        f"it. Rendered at {statistics.pixels_per_second:,} pixels/s.",
-        "faint",
+    caption = f"{len(weights)} frames of {size} at {statistics.fps:g} fps."
+    return Video(
+        name=name,
+        stale=stale,
+        frames=_layer(folder, record, name, "frames", caption),
+        others=[_layer(folder, record, name, layer, LAYERS[layer]) for layer in LAYERS if layer in record.videos],
+        strip=stacked_strip(weights, used),
+        colors=used,
+        stability=f"Temporal stability: consecutive frames differ by {statistics.mean_frame_difference:.4f} on average "
+        f"(display values 0 to 1); the largest jump is {statistics.max_temporal_jump:.2f} times the typical difference "
+        f"around it. Rendered at {statistics.pixels_per_second:,} pixels/s.",
     )
-    others = "".join(_video(folder, record, name, layer, LAYERS[layer]) for layer in LAYERS if layer in record.videos)
-    return body + (f'<div class="pair">{others}</div>' if others else "")
 
 
-def _video(folder: RunFolder, record: RenderRecord, name: str, layer: str, caption: str) -> str:
+def _layer(folder: RunFolder, record: RenderRecord, name: str, layer: str, caption: str) -> VideoLayer:
     """Return a layer of a video, or a warning if its file is damaged."""
-    path = folder.video(name, layer)
+    path, message = folder.video(name, layer), None
     if damage := record.videos[layer].damage(path):
         message = f"{path.name} {damage}; run 'blocknerf render --name {name}' to write it again from its frames"
         log(f"warning: {path.parent}: {message}")
-        return paragraph(message, "warn")
-    return figure(video_tag(path, f"video {name}: {layer}"), caption)
+    source = None if message else embedded_video(path)
+    return VideoLayer(caption=caption, label=f"video {name}: {layer}", damage=message, source=source)
 
 
-def _stale(command: str, stale: Sequence[str]) -> str:
-    """Return a warning that a product is out of date; nothing if it is not."""
-    return paragraph(f"Stale: {'; '.join(stale)}. Run: blocknerf {command}", "warn") if stale else ""
+def _comparisons(folder: RunFolder, scores: Evaluation | None) -> list[Comparison]:
+    """Return the stored images, best first, with their place among all."""
+    ranked = [] if scores is None else by_psnr(scores.frames)
+    return [_comparison(folder, frame, i, len(ranked)) for i, frame in enumerate(ranked) if frame.images]
 
 
-def _comparisons(folder: RunFolder, scores: Evaluation | None) -> str:
-    shown = [frame for frame in scores.frames if frame.images] if scores is not None else []
-    return "".join(_comparison(folder, frame) for frame in shown)
-
-
-def _comparison(folder: RunFolder, frame: ImageMetrics) -> str:
+def _comparison(folder: RunFolder, frame: ImageMetrics, place: int, count: int) -> Comparison:
     blocks = ", ".join(f"{name} {weight:.0%}" for name, weight in frame.blocks.items() if weight >= 0.005)
-    title = f"<h3>{escape(frame.name)}</h3>"
-    line = f"PSNR {_number(frame.metrics.psnr, 2)} dB, SSIM {_number(frame.metrics.ssim, 3)}; blocks: {blocks}"
     paths = {kind: folder.evaluation_images / f"{frame.images}_{kind}.png" for kind in IMAGE_KINDS}
-    figures = [
-        figure(img_tag(paths[kind], f"{kind} of {frame.name}"), caption, "half" if kind == "photo" else "")
-        for kind, caption in IMAGE_KINDS.items()
-    ]
     width, height = image_size(paths["photo"])
-    layout = "four wide-four" if width > 2 * height else "four"
-    return title + paragraph(line, "faint") + f'<div class="{layout}">{"".join(figures)}</div>'
+    rank = places(count).get(place, f"number {place + 1}")
+    return Comparison(
+        name=frame.name,
+        title=f"{rank.capitalize()} of {counted(count, 'image')}: {frame.name}",
+        line=f"PSNR {number(frame.metrics.psnr, 2)} dB, SSIM {number(frame.metrics.ssim, 3)}; blocks: {blocks}",
+        wide=width > 2 * height,
+        images=[(kind, embedded_image(paths[kind]), caption) for kind, caption in IMAGE_KINDS.items()],
+    )
 
 
-def _scores(scores: Evaluation | None) -> str:
-    if scores is None:
-        return paragraph("Not evaluated yet: blocknerf evaluate", "warn")
-    protocol = paragraph(scores.protocol.text, "faint") + paragraph(f"LPIPS: {scores.protocol.lpips}", "faint")
-    if not scores.frames:
-        return protocol + paragraph("No image was held out, so there is nothing to evaluate.", "warn")
-    header = ("", "images", "mean weight", "PSNR", "PSNR masked", "SSIM", "LPIPS", "PSNR, full image")
-    rows = [
-        (f"{name} alone", str(block.frames), f"{block.weight:.0%}", _number(block.psnr, 2), "", "", "", "")
-        for name, block in scores.blocks.items()
-    ]
-    means = scores.mean
-    values = [(means.psnr, 2), (means.psnr_masked, 2), (means.ssim, 3), (means.lpips, 3), (means.psnr_full, 2)]
-    last = ("city, blended", str(len(scores.frames)), "", *(_number(value, digits) for value, digits in values))
-    return protocol + table(header, rows, last) + _frame_table(scores.frames)
+def _residuals(folder: RunFolder, capture: Capture) -> list[tuple[str, ...]]:
+    return residual_rows(read_pose_average(folder.poses), metric=capture.is_metric) if folder.poses.exists() else []
 
 
-def _frame_table(frames: Sequence[ImageMetrics]) -> str:
-    header = ("image", "PSNR", "PSNR masked", "SSIM", "LPIPS")
-    rows = []
-    for frame in frames:
-        metrics = frame.metrics
-        values = [(metrics.psnr, 2), (metrics.psnr_masked, 2), (metrics.ssim, 3), (metrics.lpips, 3)]
-        rows.append((frame.name, *(_number(value, digits) for value, digits in values)))
-    return f"<details><summary class=faint>All images</summary>{table(header, rows)}</details>"
-
-
-def _map(folder: RunFolder) -> str:
-    body = ""
-    if folder.map.exists():
-        image = img_tag(folder.map, "map of blocks, images and points", lossless=True)
-        body += figure(image, "Blocks, images, their path and lidar points, from above.", "map wide")
-    if not folder.coverage.exists():
-        return body
-    coverage = read_coverage(folder.coverage)
-    header = ("block", "images", "visible only", "held out", "megapixels", "segments", "overlap", "neighbors")
-    rows = [
-        (
-            row.block,
-            *map(str, (row.frames, row.visible_from_outside, row.test_frames)),
-            f"{row.pixels / 1e6:.1f}",
-            str(row.segments),
-            f"{row.overlap:.0%}",
-            ", ".join(row.neighbors),
-        )
-        for row in coverage.blocks
-    ]
-    warnings = "".join(paragraph(warning, "warn") for warning in coverage.warnings)
-    return body + warnings + table(header, rows)
-
-
-def _poses(folder: RunFolder, capture: Capture) -> str:
-    if not folder.poses.exists():
-        return ""
-    *rows, last = residual_rows(read_pose_average(folder.poses), metric=capture.is_metric)
-    return paragraph(TABLE_CAPTION, "faint") + table(TABLE_HEADER, rows, last)
-
-
-def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecord]) -> str:
-    colors = _colors(city)
+def _training(folder: RunFolder, city: City, records: Mapping[str, TrainingRecord]) -> TrainingCharts | None:
     digests = {block.name: records[block.name].log if block.name in records else None for block in city.blocks}
     logs = {name: lines for name, digest in digests.items() if (lines := read_log(folder.log(name), digest))}
     if not logs:
-        return paragraph("Not trained yet: blocknerf train", "warn")
-    loss = line_chart(_series(logs, colors, "loss"), label="loss", x_label="step", y_label="loss", log=True)
-    psnr = line_chart(_series(logs, colors, "psnr"), label="PSNR", x_label="step", y_label="PSNR of batches (dB)")
-    charts = f'<div class="pair">{figure(loss, "Loss.")}{figure(psnr, "PSNR of the training pixels.")}</div>'
-    header = ("block", "steps", "images", "time", "rays/s", "training PSNR")
-    rows = [_training_row(name, lines, records.get(name, TrainingRecord())) for name, lines in logs.items()]
-    return charts + legend({name: colors[name] for name in logs}) + table(header, rows)
+        return None
+    colors = {name: color for name, color in _colors(city).items() if name in logs}
+    return TrainingCharts(
+        loss=line_chart(_series(logs, colors, "loss"), x_label="step", y_label="loss", log=True),
+        psnr=line_chart(_series(logs, colors, "psnr"), x_label="step", y_label="PSNR of batches (dB)"),
+        colors=colors,
+        rows=[_training_row(name, lines, records.get(name, TrainingRecord())) for name, lines in logs.items()],
+    )
 
 
 def _series(logs: Mapping[str, Sequence[LogLine]], colors: Mapping[str, str], key: str) -> list[Series]:
@@ -257,10 +258,10 @@ def _training_row(name: str, lines: Sequence[LogLine], record: TrainingRecord) -
     )
 
 
-def _provenance(capture: Capture, city: City, records: Mapping[str, TrainingRecord]) -> str:
+def _provenance(capture: Capture, city: City, records: Mapping[str, TrainingRecord]) -> list[tuple[str, str]]:
     versions = next((record.versions for record in records.values() if record.versions), {})
     devices = sorted({record.device for record in records.values() if record.device is not None})
-    facts = [
+    return [
         ("Source", capture.source),
         ("Unit", "meters" if capture.is_metric else "arbitrary"),
         ("Segments", ", ".join(capture.segments)),
@@ -270,16 +271,7 @@ def _provenance(capture: Capture, city: City, records: Mapping[str, TrainingReco
         ("Versions", ", ".join(f"{key} {value}" for key, value in versions.items()) or f"blocknerf {__version__}"),
         ("City digest", city.digest),
     ]
-    return definition_list(facts)
 
 
 def _colors(city: City) -> dict[str, str]:
     return {block.name: "#{:02x}{:02x}{:02x}".format(*block_color(i)) for i, block in enumerate(city.blocks)}
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}{'' if count == 1 else 's'}"

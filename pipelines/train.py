@@ -21,8 +21,7 @@ from blocknerf.training.config import POSE_RESTARTS, Overrides
 from blocknerf.training.setup import check_downscale, default_downscale
 from pipelines.block_training import BlockTraining
 from pipelines.console import format_duration, log
-from pipelines.live_viewer import live_viewer
-from pipelines.parallel import GIB, max_parallel_blocks, train_parallel
+from pipelines.parallel import GIB, live_viewer, max_parallel_blocks, train_parallel
 
 RESERVED_BYTES = 5 << 29
 """Memory of training without the image cache: the interpreter, the kernels, the field and one step.

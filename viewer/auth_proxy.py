@@ -1,124 +1,36 @@
 """Token-checking reverse proxy in front of viser, and the only public port of the viewer."""
 
 import asyncio
-import contextlib
 import errno
-import hmac
-import ipaddress
-import re
+import logging
 import socket
 import threading
 import time
-from dataclasses import dataclass
+from collections.abc import Coroutine, Mapping
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp import WSCloseCode, WSMsgType, web
+from multidict import CIMultiDict
+from yarl import URL
 
 from blocknerf.errors import RunError
-from viewer.frame_limit import FrameSizeLimiter
+from viewer.access import LOOPBACK, Refusal, Request, authorize, check_binding
+from viewer.inner import SECRET_HEADER
+from viewer.message_filter import MAX_MESSAGE, MessageFilter
 
-HEAD_BYTES, HEAD_SECONDS, CHUNK_BYTES = 16 << 10, 10.0, 64 << 10
+HEAD_BYTES, HEAD_SECONDS = 16 << 10, 10.0  # longest line of a request head; time from connecting to its end
 MAX_CONNECTIONS = 256
-IDLE_TIMEOUT = 60.0  # seconds to wait for a connect, a first byte, the next byte of a page, or a write
+SPARE_CONNECTIONS = 32  # further connections, which get a response that says why they are refused
+IDLE_TIMEOUT = 60.0  # seconds to wait for a connect, the next byte of a page, or a write
 HALF_CLOSE_TIMEOUT = 5.0  # seconds that one direction may stay open after the other
-LOOPBACK = "127.0.0.1"
-# The path never starts with two slashes: a redirect to it would lead to another host.
-REQUEST_LINE = re.compile(r"([A-Za-z-]+) (/(?![/\\])[!-~]*) HTTP/1\.1")
-HEADER = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[^\x00-\x08\x0a-\x1f\x7f]*")
-HOST = re.compile(r"(\[[0-9a-f:.]+\]|[a-z0-9._-]+)(:\d{1,5})?")
-SECRET_HEADER = "X-Blocknerf-Proxy"  # carries the secret that the inner server requires
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """Head of an HTTP or websocket request, with its header lines unchanged."""
-
-    method: str
-    target: str
-    headers: tuple[str, ...]
-
-    def values(self, name: str) -> list[str]:
-        """Return the values of all headers with a name, given in lower case."""
-        return [line.partition(":")[2].strip() for line in self.headers if line.lower().startswith(f"{name}:")]
-
-    @property
-    def is_upgrade(self) -> bool:
-        """Whether the request upgrades to a websocket."""
-        return any("websocket" in value.lower() for value in self.values("upgrade"))
-
-    def encode(self, secret: str = "") -> bytes:
-        """Return the head to forward. A page request asks for `close`: later requests would bypass the check."""
-        removed = (SECRET_HEADER.lower(),) if self.is_upgrade else (SECRET_HEADER.lower(), "connection")
-        kept = [line for line in self.headers if line.partition(":")[0].lower() not in removed]
-        added = [
-            *([] if self.is_upgrade else ["Connection: close"]),
-            *([f"{SECRET_HEADER}: {secret}"] if secret else []),
-        ]
-        return "\r\n".join([f"{self.method} {self.target} HTTP/1.1", *kept, *added, "", ""]).encode("latin-1")
-
-
-def parse_request(head: bytes) -> Request | None:
-    """Parse a request head, including its empty line. None if it is not HTTP/1.1 with exactly one valid host."""
-    first, *headers = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
-    line = REQUEST_LINE.fullmatch(first)
-    if line is None or not all(HEADER.fullmatch(header) for header in headers):
-        return None
-    request = Request(method=line[1], target=line[2], headers=tuple(headers))
-    return request if len(hosts := request.values("host")) == 1 and HOST.fullmatch(hosts[0].lower()) else None
-
-
-def contains_secret(parts: list[str], secret: str) -> bool:
-    """Whether one of the parts equals the secret, compared in constant time."""
-    return any(hmac.compare_digest(part.encode("latin-1"), secret.encode("latin-1")) for part in parts)
-
-
-def http_response(status: str, text: str, *headers: str) -> bytes:
-    """Return a plain-text response of the proxy itself; the connection closes after it."""
-    fixed = f"Content-Length: {len(text)}", "Content-Type: text/plain", "Cache-Control: no-store", "Connection: close"
-    return "\r\n".join([f"HTTP/1.1 {status}", *fixed, *headers, "", text]).encode()
-
-
-def authorize(request: Request | None, token: str | None, cookie: str) -> bytes | None:
-    """Return the response that refuses or redirects a request; None forwards it.
-
-    `cookie` is the name of the cookie that holds the token.
-    """
-    if request is None:
-        return http_response("400 Bad Request", "This is not a valid HTTP/1.1 request.\n")
-    if request.method not in ("GET", "HEAD"):
-        return http_response("405 Method Not Allowed", "This server accepts only GET and HEAD.\n", "Allow: GET, HEAD")
-    host = request.values("host")[0].lower()
-    origins = {origin.partition("://")[2].lower() for origin in request.values("origin")}
-    if request.is_upgrade and origins - {host}:
-        return http_response("403 Forbidden", "Pages of other sites may not use this viewer.\n")
-    forbidden = http_response("403 Forbidden", "Open the whole URL that `blocknerf view` printed.\n")
-    if token is None:
-        # A foreign name that resolves to this machine (DNS rebinding): its pages could read the viewer's content.
-        return None if is_loopback(HOST.sub(r"\1", host).strip("[]")) else forbidden
-    path, _, query = request.target.partition("?")
-    if contains_secret(query.split("&"), f"token={token}"):
-        rest = "&".join(part for part in query.split("&") if not part.startswith("token="))
-        set_cookie = f"Set-Cookie: {cookie}={token}; HttpOnly; SameSite=Strict; Path=/"
-        location = f"Location: {path}{rest and '?'}{rest}"
-        return None if request.is_upgrade else http_response("303 See Other", "", location, set_cookie)
-    cookies = [part.strip() for value in request.values("cookie") for part in value.split(";")]
-    return None if contains_secret(cookies, f"{cookie}={token}") else forbidden
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address is reachable from this machine only."""
-    with contextlib.suppress(ValueError):
-        return host.lower() == "localhost" or ipaddress.ip_address(host).is_loopback
-    return False
-
-
-def check_binding(host: str, token: str | None) -> None:
-    """Raise if a public address has no token, or if a token is short or not URL-safe.
-
-    Raises:
-        RunError: The message names the option to change.
-    """
-    if token is None and not is_loopback(host):
-        raise RunError(f"view: --host {host} is open to other machines; add --token, which visitors then need")
-    if token is not None and not re.fullmatch(r"[A-Za-z0-9_-]{8,}", token):
-        raise RunError("view: --token is not 8 or more letters, digits, '-' and '_'; choose another")
+HEARTBEAT = 30.0  # seconds between pings; a page that does not answer within half of that has gone
+# Headers of one connection, which the client of the inner server writes itself.
+HOP_HEADERS = ("Connection", "Upgrade", "Keep-Alive", "Proxy-Connection", "TE", "Trailer", "Transfer-Encoding")
+REQUEST_HEADERS = (*HOP_HEADERS, "Content-Length", "Expect", SECRET_HEADER)
+WEBSOCKET_HEADERS = tuple(f"Sec-WebSocket-{name}" for name in ("Key", "Version", "Extensions", "Protocol"))
+FAILURES = (aiohttp.ClientError, asyncio.TimeoutError, OSError)
 
 
 class AuthProxy:
@@ -130,10 +42,10 @@ class AuthProxy:
         `secret` is what the inner server requires of every request (`viewer.inner`).
         """
         check_binding(host, token)
-        self.host, self.port, self._inner_address, self._token = host, port, (LOOPBACK, inner_port), token
+        self.host, self.port, self.inner_port, self._token = host, port, inner_port, token
         self._secret = secret
-        self._tasks: set[asyncio.Task[None]] = set()
         self._thread: threading.Thread | None = None
+        self._server: web.Server | None = None
 
     @property
     def url(self) -> str:
@@ -145,7 +57,7 @@ class AuthProxy:
     @property
     def connections(self) -> int:
         """Number of open connections."""
-        return len(self._tasks)
+        return 0 if self._server is None else len(self._server.connections)
 
     def start(self) -> None:
         """Open the port.
@@ -173,7 +85,7 @@ class AuthProxy:
         if self._thread is not None:
             self._loop.call_soon_threadsafe(self._stopping.set)
             self._thread.join()
-            self._thread = None
+            self._thread = self._server = None
 
     def __enter__(self) -> "AuthProxy":
         self.start()
@@ -184,105 +96,192 @@ class AuthProxy:
 
     async def _serve_forever(self, listener: socket.socket, ready: threading.Event) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
-        ready.set()
-        server = await asyncio.start_server(self._accept, sock=listener, limit=HEAD_BYTES)
-        await self._stopping.wait()
-        self._loop.remove_reader(listener)  # first: `close` would leak a connection that is being accepted
-        while pending := asyncio.all_tasks() - {asyncio.current_task()}:
-            for task in self._tasks:  # in every round: before Python 3.12 `wait_for` may lose a cancellation
-                task.cancel()
-            await asyncio.wait(pending, timeout=0.1)
-        server.close()
+        logging.getLogger("aiohttp").setLevel(logging.CRITICAL)  # what is wrong with a request is said in its response
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=IDLE_TIMEOUT, sock_read=IDLE_TIMEOUT)
+        async with aiohttp.ClientSession(
+            timeout=timeout,
+            connector=aiohttp.TCPConnector(limit=0, force_close=True),
+            cookie_jar=aiohttp.DummyCookieJar(),  # visitors must not get each other's cookies
+            auto_decompress=False,
+            skip_auto_headers=("Accept", "Accept-Encoding", "User-Agent"),
+        ) as self._client:
+            self._server = web.Server(
+                self._respond,
+                handler_cancellation=True,
+                access_log=None,
+                auto_decompress=False,
+                keepalive_timeout=HEAD_SECONDS,
+                lingering_time=HALF_CLOSE_TIMEOUT,
+                max_line_size=HEAD_BYTES,
+                max_field_size=HEAD_BYTES,
+            )
+            server = await self._loop.create_server(self._accept, sock=listener)
+            ready.set()
+            await self._stopping.wait()
+            self._loop.remove_reader(listener)  # first: `close` would leak a connection that is being accepted
+            await asyncio.sleep(0)
+            server.close()
+            for connection in self._server.connections:
+                if connection.transport is not None:
+                    connection.transport.abort()
+            await self._server.shutdown(0.1)
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        if self._stopping.is_set() or self.connections >= MAX_CONNECTIONS:
-            writer.write(http_response("503 Service Unavailable", "Too many visitors; try again later.\n"))
-            return writer.close()
-        task = self._loop.create_task(self._handle(reader, writer))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+    def _accept(self) -> asyncio.Protocol:
+        """Return the protocol of a new connection."""
+        assert self._server is not None
+        full = self.connections >= MAX_CONNECTIONS + SPARE_CONNECTIONS
+        return _Closed() if full or self._stopping.is_set() else self._server()
 
-    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Serve one connection until it ends. A silent or vanished client gets no response."""
+    async def _respond(self, received: web.BaseRequest) -> web.StreamResponse:
+        """Respond to a request. A websocket's response ends with its connection."""
+        transport = received.transport
+        if transport is None:  # the client has gone
+            raise ConnectionResetError
+        transport.set_write_buffer_limits(0)  # makes a write wait until everything is sent
         try:
-            with contextlib.suppress(OSError, EOFError, asyncio.TimeoutError):
-                writer.transport.set_write_buffer_limits(0)  # makes `drain` wait until everything is sent
-                await self._answer(reader, writer)
-                writer.write_eof()
-                # Closing with unread bytes would reset the connection and drop what was just sent.
-                await asyncio.wait_for(reader.readexactly(4 * CHUNK_BYTES), HALF_CLOSE_TIMEOUT)
+            if refusal := self._refusal(received):
+                return _response(refusal)
+            forward = self._forward_websocket if _request(received).is_upgrade else self._forward_page
+            return await forward(received)
+        except FAILURES:
+            return _response(Refusal(status=502, text="The viewer does not respond.\n"))
         finally:
-            writer.transport.abort()
+            self._loop.call_later(HALF_CLOSE_TIMEOUT, transport.abort)  # also if its client never reads the response
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            request = parse_request(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), HEAD_SECONDS))
-        except asyncio.LimitOverrunError:
-            return await _send(
-                writer, http_response("431 Request Header Fields Too Large", "The request header is too long.\n")
+    def _refusal(self, received: web.BaseRequest) -> Refusal | None:
+        if self.connections > MAX_CONNECTIONS:
+            return Refusal(status=503, text="Too many visitors; try again later.\n")
+        if received.version != aiohttp.HttpVersion11:
+            return Refusal(status=400, text="This is not a valid HTTP/1.1 request.\n")
+        return authorize(_request(received), self._token, f"blocknerf_token_{self.port}")
+
+    async def _forward_page(self, received: web.BaseRequest) -> web.StreamResponse:
+        headers = self._headers(received, REQUEST_HEADERS)
+        async with self._client.request(
+            received.method, self._inner_url(received), headers=headers, allow_redirects=False
+        ) as inner:
+            response = web.StreamResponse(
+                status=inner.status, reason=inner.reason, headers=_without(inner.headers, HOP_HEADERS)
             )
-        refusal = authorize(request, self._token, f"blocknerf_token_{self.port}")
-        if request and not refusal:
-            return await self._forward(request, reader, writer)
-        await _send(writer, refusal or b"")
-
-    async def _forward(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Forward the response; for a websocket, copy both directions."""
-        with contextlib.ExitStack() as stack:
+            response.force_close()
             try:
-                inner_reader, inner_writer = await asyncio.wait_for(
-                    asyncio.open_connection(*self._inner_address), IDLE_TIMEOUT
-                )
-                stack.callback(inner_writer.transport.abort)
-                inner_writer.transport.set_write_buffer_limits(0)
-                await _send(inner_writer, request.encode(self._secret))
-                status = await asyncio.wait_for(inner_reader.readuntil(b"\n"), IDLE_TIMEOUT)
-            except (OSError, EOFError, asyncio.TimeoutError, asyncio.LimitOverrunError):
-                return await _send(writer, http_response("502 Bad Gateway", "The viewer does not respond.\n"))
-            await _send(writer, status)
-            # A refused websocket is an ordinary page: no second request may follow it either.
-            if not request.is_upgrade or status.split()[1:2] != [b"101"]:
-                await _copy_stream(inner_reader, writer, IDLE_TIMEOUT)
+                await _timed(response.prepare(received))
+                async for chunk in inner.content.iter_any():
+                    await _timed(response.write(chunk))
+                await _timed(response.write_eof())
+            except FAILURES:
+                _abort(received)  # the page is incomplete, or its reader stalls
+            return response
+
+    async def _forward_websocket(self, received: web.BaseRequest) -> web.StreamResponse:
+        headers = self._headers(received, (*REQUEST_HEADERS, *WEBSOCKET_HEADERS))
+        protocols = ",".join(received.headers.getall("Sec-WebSocket-Protocol", []))
+        async with self._client.ws_connect(
+            self._inner_url(received),
+            headers=headers,
+            protocols=[name.strip() for name in protocols.split(",") if name.strip()],
+            max_msg_size=0,
+            timeout=aiohttp.ClientWSTimeout(ws_close=HALF_CLOSE_TIMEOUT),
+        ) as inner:
+            page = web.WebSocketResponse(
+                protocols=() if inner.protocol is None else (inner.protocol,),
+                autoping=False,
+                compress=False,
+                heartbeat=HEARTBEAT,
+                max_msg_size=MAX_MESSAGE + 1,  # the first size that is refused
+                timeout=HALF_CLOSE_TIMEOUT,
+                writer_limit=0,  # each write waits until it is sent
+            )
+            if not page.can_prepare(received).ok:
+                return _response(Refusal(status=400, text="This is not a valid websocket request.\n"))
+            await page.prepare(received)
+            if not await _first_of(_to_viser(page, inner), _to_page(inner, page)):
+                _abort(received)
+            return page
+
+    def _inner_url(self, received: web.BaseRequest) -> URL:
+        return URL(f"http://{LOOPBACK}:{self.inner_port}{received.raw_path}", encoded=True)
+
+    def _headers(self, received: web.BaseRequest, removed: tuple[str, ...]) -> CIMultiDict[str]:
+        headers = _without(received.headers, removed)
+        if self._secret:
+            headers[SECRET_HEADER] = self._secret
+        return headers
+
+
+class _Closed(asyncio.Protocol):
+    """A connection that is closed without a response."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        transport.abort()
+
+
+async def _to_viser(page: web.WebSocketResponse, inner: aiohttp.ClientWebSocketResponse) -> None:
+    """Forward a page's messages until it closes the websocket or breaks a rule."""
+    messages = MessageFilter()
+    while (message := await page.receive()).type in (WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG):
+        if message.type is WSMsgType.PING:
+            await _timed(page.pong(message.data))
+        elif message.type is WSMsgType.BINARY:
+            try:
+                content = messages.forwarded(message.data)
+            except (msgspec.DecodeError, UnicodeError, RecursionError):
+                await _timed(page.close(code=WSCloseCode.POLICY_VIOLATION))
                 return
-            upstream, downstream = (
-                _copy_stream(reader, inner_writer, limiter=FrameSizeLimiter()),
-                _copy_stream(inner_reader, writer),
-            )
-            copies = [asyncio.create_task(upstream), asyncio.create_task(downstream)]
-            try:
-                ended, _ = await asyncio.wait(copies, return_when=asyncio.FIRST_COMPLETED)
-                if all(copy.result() for copy in ended):
-                    await asyncio.wait(copies, timeout=HALF_CLOSE_TIMEOUT)
-            finally:
-                for copy in copies:
-                    copy.cancel()
-                await asyncio.wait(copies, timeout=HALF_CLOSE_TIMEOUT)
+            if content is not None:
+                await _timed(inner.send_bytes(content))
+        await asyncio.sleep(messages.delay(time.monotonic()))
 
 
-async def _copy_stream(
-    reader: asyncio.StreamReader,
-    writer: asyncio.StreamWriter,
-    timeout: float | None = None,
-    limiter: FrameSizeLimiter | None = None,
-) -> bool:
-    """Copy one direction until its end and pass the end on. Return False if it breaks off.
-
-    `timeout` limits each read, in seconds. A `limiter` delays bytes that arrive too fast, which slows down the sender.
-    Copying stops before a message that is too long, and before bytes that would be delayed longer than `IDLE_TIMEOUT`.
-    """
-    with contextlib.suppress(OSError, asyncio.TimeoutError):
-        while chunk := await asyncio.wait_for(reader.read(CHUNK_BYTES), timeout):
-            if limiter is not None:
-                accepted, delay = limiter.accept(chunk), limiter.delay(time.monotonic())
-                if not accepted or delay > IDLE_TIMEOUT:
-                    return False
-                await asyncio.sleep(delay)
-            await _send(writer, chunk)
-        writer.write_eof()
-        return True
-    return False
+async def _to_page(inner: aiohttp.ClientWebSocketResponse, page: web.WebSocketResponse) -> None:
+    """Forward viser's messages until it closes the websocket."""
+    while (message := await inner.receive()).type in (WSMsgType.BINARY, WSMsgType.TEXT):
+        await _timed(page.send_bytes(message.data) if message.type is WSMsgType.BINARY else page.send_str(message.data))
+    code, reason = WSCloseCode.GOING_AWAY, ""
+    if message.type is WSMsgType.CLOSE and message.data:
+        code, reason = message.data, message.extra
+    await _timed(page.close(code=code, message=reason.encode()))
 
 
-async def _send(writer: asyncio.StreamWriter, data: bytes) -> None:
-    writer.write(data)
-    await asyncio.wait_for(writer.drain(), IDLE_TIMEOUT)
+async def _first_of(*directions: Coroutine[Any, Any, None]) -> bool:
+    """Run both directions until one ends, then cancel the other. Return False if one failed."""
+    tasks = [asyncio.create_task(direction) for direction in directions]
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    unexpected = [end for end in ends if isinstance(end, Exception) and not isinstance(end, FAILURES)]
+    for error in unexpected:
+        logging.getLogger(__name__).error("a connection failed", exc_info=error)
+    return not any(isinstance(end, Exception) for end in ends)
+
+
+async def _timed(write: Coroutine[Any, Any, Any]) -> None:
+    await asyncio.wait_for(write, IDLE_TIMEOUT)
+
+
+def _abort(received: web.BaseRequest) -> None:
+    if received.transport is not None:
+        received.transport.abort()
+
+
+def _request(received: web.BaseRequest) -> Request:
+    return Request(method=received.method, target=received.raw_path, headers=tuple(received.headers.items()))
+
+
+def _response(refusal: Refusal) -> web.Response:
+    """Return a refusal as a response, after which the connection closes."""
+    headers = {"Cache-Control": "no-store", **refusal.headers}
+    response = web.Response(status=refusal.status, text=refusal.text, headers=headers)
+    response.force_close()
+    return response
+
+
+def _without(headers: Mapping[str, str], removed: tuple[str, ...]) -> CIMultiDict[str]:
+    kept = CIMultiDict(headers)
+    for name in removed:
+        kept.popall(name, None)
+    return kept

@@ -17,10 +17,10 @@ from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_to_json, write_camera_path
 from viewer.client_camera import clamp_finite
-from viewer.latest_call import LatestCall
 from viewer.markup import paragraph
+from viewer.message_filter import MAX_FILE_BYTES
 from viewer.render_jobs import RenderJob
-from viewer.upload_limit import MAX_FILE_BYTES, limit_uploads, take_upload
+from viewer.scheduler import LatestCall
 
 SIZES = {"320x180": (320, 180), "640x360": (640, 360), "1280x720": (1280, 720)}
 PREVIEW_FPS = 10.0
@@ -29,6 +29,9 @@ POLL_INTERVAL = 0.3
 """Seconds between checks of the render job."""
 MAX_PREVIEW_SECONDS = 120.0
 """Longest preview, in seconds; longer paths are previewed faster than real time."""
+FREE_UPLOAD_AFTER = 1.0
+"""Seconds from loading a file to replacing its button, which holds the file's content. By then the page has shown that
+the upload is complete."""
 MAX_KEYFRAMES = 200
 """Keyframes per client."""
 MAX_FRAMES = 14_400
@@ -67,13 +70,14 @@ class CameraPathPanel:
         self._loaded: Trajectory | None = None
         self._job: RenderJob | None = None
         self._gone, self._previews, self._videos = threading.Event(), 0, 0
-        preview, save, save_camera_path, load, cancel = (
-            self._latest(action)
-            for action in (self._preview, self._save, self._save_camera_path, self._load, self._cancel_job)
+        preview, save, save_camera_path, cancel = (
+            self._latest(action) for action in (self._preview, self._save, self._save_camera_path, self._cancel_job)
         )
+        self._load_call, self._free_call = LatestCall(self._load_and_free), LatestCall(self._renew_upload_button)
         self._render_call = self._latest(self._render)
         gui = client.gui
-        with gui.add_folder("Path", expand_by_default=False):
+        self._folder = gui.add_folder("Path", expand_by_default=False)
+        with self._folder:
             gui.add_button("Add keyframe").on_click(lambda _: self._add())
             gui.add_button("Remove last").on_click(lambda _: self._remove_last())
             self._seconds = gui.add_number("Seconds", 6.0, min=0.5, max=600.0, step=0.5)
@@ -82,12 +86,7 @@ class CameraPathPanel:
             gui.add_button("Preview").on_click(lambda _: self._start_preview(preview))
             gui.add_button("Save trajectory.json").on_click(lambda _: save.submit())
             gui.add_button("Save camera path").on_click(lambda _: save_camera_path.submit())
-            limit_uploads(
-                client,
-                lambda: self._show_refusal(f"the file is larger than {MAX_FILE_BYTES >> 20} MiB.", "Not loaded:"),
-            )
-            self._upload = gui.add_upload_button("Load a path", mime_type="application/json")
-            self._upload.on_upload(lambda _: load.submit())
+            self._upload = self._add_upload_button()
             gui.add_button("Render video").on_click(lambda _: self._guarded(self._request_render))
             self._cancel = gui.add_button("Cancel", visible=False)
             self._cancel.on_click(lambda _: cancel.submit())
@@ -155,9 +154,26 @@ class CameraPathPanel:
             write_camera_path(self.camera_path(), path)
             self._client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
 
-    def _load(self) -> None:
-        content = take_upload(self._upload)
-        if content is None:
+    def _add_upload_button(self, order: float | None = None) -> viser.GuiUploadButtonHandle:
+        button = self._client.gui.add_upload_button("Load a path", mime_type="application/json", order=order)
+        button.on_upload(lambda event: self._load_call.submit(event.target.value.content))
+        return button
+
+    def _load_and_free(self, content: bytes) -> None:
+        self._guarded(partial(self._load, content))
+        self._free_call.submit()
+
+    def _renew_upload_button(self) -> None:
+        if not self._gone.wait(FREE_UPLOAD_AFTER):
+            button = self._upload
+            with self._folder:
+                self._upload = self._add_upload_button(button.order)
+            button.remove()
+
+    def _load(self, content: bytes) -> None:
+        if not content:
+            limit = f"files of up to {MAX_FILE_BYTES >> 20} MiB are loaded, one at a time; this one is larger or empty."
+            self._show_refusal(limit, "Not loaded:")
             return
         with _read_lock, tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "path.json"

@@ -10,7 +10,7 @@ from blocknerf.cameras import Cameras
 from blocknerf.city.manifest import WEIGHTINGS, Weighting
 from blocknerf.city.renderer import MAX_BLOCKS
 from blocknerf.errors import BlockNerfError, RunError, one_of
-from viewer.block_info import BlockInfo, block_info_table
+from viewer.block_files import BlockInfo, block_info_table
 from viewer.client_camera import clamp_finite
 from viewer.markup import STYLE, paragraph
 from viewer.minimap import draw_minimap, selection_table

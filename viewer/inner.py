@@ -8,23 +8,27 @@ from collections.abc import Iterator
 from typing import Any
 
 from blocknerf.errors import RunError
-from viewer.auth_proxy import LOOPBACK, SECRET_HEADER
+from viewer.access import LOOPBACK
 
 SERIES = "1.1."
-"""Supported viser versions start with this. The viewer uses private handlers and messages, which other series may
-rename."""
+"""Supported viser versions start with this. The viewer knows the names of its messages, which others may rename."""
+SECRET_HEADER = "X-Blocknerf-Proxy"  # carries the secret that the inner server requires
 
 
 def import_viser() -> Any:
     """Return the package viser.
 
     Raises:
-        RunError: viser is not installed, or its version is not supported.
+        RunError: viser or aiohttp is not installed, or viser's version is not supported.
     """
     try:
+        import aiohttp  # noqa: F401
         import viser
-    except ImportError:
-        raise RunError("view: needs viser; install it with: pip install 'viser==1.1.*'") from None
+    except ImportError as error:
+        package = {"aiohttp": "aiohttp>=3.14.5,<4"}.get(error.name or "", "viser==1.1.*")
+        raise RunError(
+            f"view: needs {re.split('[=>]', package)[0]}; install it with: pip install '{package}'"
+        ) from None
     if not viser.__version__.startswith(SERIES):
         raise RunError(f"view: viser {viser.__version__} is not {SERIES}*; run: pip install 'viser=={SERIES}*'")
     logging.getLogger("websockets").setLevel(logging.CRITICAL)  # a malformed message ends that client's session only
@@ -45,7 +49,6 @@ def open_inner(secret: str) -> Any:
     if not guarded_ports:
         server.stop()
         raise RunError(f"view: viser {viser.__version__} opened its port unguarded; run: pip install 'viser==1.1.1'")
-    _disable_share_url(server)
     return server
 
 
@@ -80,11 +83,3 @@ def _guarded(secret: str) -> Iterator[list[int]]:
         yield ports
     finally:
         module.serve = serve  # type: ignore[misc]
-
-
-def _disable_share_url(server: Any) -> None:
-    """Ignore requests for a public tunnel to the server, and form states, which viser relays to other clients."""
-    from viser import _messages
-
-    for message in (_messages.ShareUrlRequest, _messages.ShareUrlDisconnect, _messages.GuiFormDirtyMessage):
-        server._websock_server.unregister_handler(message)

@@ -1,4 +1,4 @@
-"""Render scheduler: round-robin over clients, coarse-to-fine while the camera rests."""
+"""When requested work runs: renderings round-robin over clients, coarse to fine; other calls only if still wanted."""
 
 import logging
 import math
@@ -6,10 +6,12 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from functools import partial
+from typing import Generic, ParamSpec, TypeVar
 
 Request = TypeVar("Request")
 Image = TypeVar("Image")
+Parameters = ParamSpec("Parameters")
 
 SCALES = (1 / 8, 1 / 4, 1 / 2, 1.0)
 """Fractions of the full width and height, rendered in this order."""
@@ -201,9 +203,54 @@ class RenderScheduler(Generic[Request, Image]):
                 client.level = len(SCALES)
 
 
+class LatestCall(Generic[Parameters]):
+    """A function that one client may request at any rate: of the calls that wait, only the newest runs.
+
+    viser runs callbacks in a few threads that all clients share. A client that calls faster than the function runs
+    would block these threads for the others, and its calls would pile up.
+    """
+
+    def __init__(self, function: Callable[Parameters, None]) -> None:
+        """`function` runs with the arguments of `submit`, one call at a time."""
+        self._function, self._lock = function, threading.Lock()
+        self._next: Callable[[], None] | None = None
+        self._busy = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether a call is running."""
+        return self._busy
+
+    def submit(self, *arguments: Parameters.args, **options: Parameters.kwargs) -> None:
+        """Run the function after the current call. Replaces a call that waits."""
+        with self._lock:
+            self._next = partial(self._function, *arguments, **options)
+            if self._busy:
+                return
+            self._busy = True
+        threading.Thread(target=self._work, name="latest_call", daemon=True).start()
+
+    def _work(self) -> None:
+        while (call := self._take()) is not None:
+            _run(call)
+
+    def _take(self) -> Callable[[], None] | None:
+        with self._lock:
+            call, self._next = self._next, None
+            self._busy = call is not None
+            return call
+
+
 def _notify(callback: Callable[..., None], *arguments: object) -> None:
     """Call back to a page. A failing page must not stop the rendering for the others."""
     try:
         callback(*arguments)
     except Exception:
         logging.getLogger(__name__).exception("sending to a page failed")
+
+
+def _run(call: Callable[[], None]) -> None:
+    try:
+        call()
+    except Exception:
+        logging.getLogger(__name__).exception("a client's call failed")

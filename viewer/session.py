@@ -10,13 +10,12 @@ from blocknerf.trajectory.trajectory import Trajectory
 from viewer.camera_path_panel import CameraPathPanel
 from viewer.client_camera import LOOK_AT_DISTANCE, ClientCamera, field_of_view
 from viewer.control_panel import ControlPanel
-from viewer.latest_call import LatestCall
 from viewer.markup import paragraph
 from viewer.overlays import SceneOverlays
 from viewer.render_jobs import RenderJob, RenderQueue
 from viewer.request_renderer import RenderedImage, RenderRequest
 from viewer.run_contents import RunContents
-from viewer.scheduler import RenderScheduler
+from viewer.scheduler import LatestCall, RenderScheduler
 
 QUALITY, DRAFT_QUALITY = 85, 70
 """JPEG quality of a full-resolution rendering, and of a coarser one."""

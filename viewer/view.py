@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -22,9 +22,12 @@ from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.options import check_positive, check_whole
 from blocknerf.processes import end_with
-from viewer.auth_proxy import AuthProxy, check_binding
+from viewer.access import check_binding
 from viewer.client_camera import LOOK_AT_DISTANCE, field_of_view
 from viewer.inner import import_viser, open_inner, stop_inner
+
+if TYPE_CHECKING:
+    from viewer.auth_proxy import AuthProxy
 
 GIB = 1 << 30
 LAST_PORT = (1 << 16) - 1
@@ -118,7 +121,7 @@ def serve(
     cache_bytes: int = 2 * GIB,
     device: torch.device | str = "cpu",
     threads: int | None = None,
-) -> Iterator[AuthProxy]:
+) -> Iterator["AuthProxy"]:
     """Run the viewer of a run inside a context; yields its proxy.
 
     `city` is the run's city with the initial rendering settings of the panel. Videos are rendered on the same device
@@ -130,10 +133,11 @@ def serve(
     check_whole(least=0, most=LAST_PORT, port=port)
     check_binding(host, token)
     import_viser()
+    from viewer.auth_proxy import AuthProxy
+    from viewer.block_files import RunWatcher
     from viewer.render_jobs import RenderQueue
     from viewer.request_renderer import RequestRenderer
     from viewer.run_contents import RunContents
-    from viewer.run_watcher import RunWatcher
     from viewer.scheduler import RenderScheduler
     from viewer.session import ClientSession
 

@@ -1,5 +1,6 @@
 """Pose averaging: one trajectory from the pose corrections of overlapping blocks."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -26,6 +27,11 @@ a block's world would be taken for error. At 0.3, with noise of 2 cm and 0.1 deg
 less accurate than with fixed blocks, and three quarters of the block displacement are recovered
 (`test_pose_averaging`).
 """
+RESIDUAL_HEADER = ("", "shared segments", "translation", "max", "rotation", "max", "block alignment", "")
+RESIDUAL_CAPTION = (
+    "Residuals of pose averaging: each block's correction of a pose segment compared with the common trajectory, "
+    "after alignment of the block as a whole. The last two columns are that alignment, which rendering applies."
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +103,21 @@ def average_poses(blocks: Mapping[str, PoseCorrections]) -> PoseAverage:
         block_alignments={name: PivotTransform.of_matrix(alignments[b], centers[b]) for b, name in enumerate(names)},
         residuals=tuple(_residual(names, keys, alignments, means, estimate) for estimate in estimates),
     )
+
+
+def residual_rows(average: PoseAverage, *, metric: bool) -> list[tuple[str, ...]]:
+    """Return rows under `RESIDUAL_HEADER`, one per block and one for all blocks.
+
+    Lengths are in centimeters if the capture is metric. Means are over images. Only pose segments that several blocks
+    refined count: there is nothing to compare the others with.
+    """
+    counts = Counter(residual.pose_segment for residual in average.residuals)
+    shared = [residual for residual in average.residuals if counts[residual.pose_segment] > 1]
+    rows = []
+    for name, alignment in average.block_alignments.items():
+        whole = (_length(alignment.translation_norm, metric), f"{alignment.rotation_deg:.3f}°")
+        rows.append((name, *_statistics([residual for residual in shared if residual.block == name], metric), *whole))
+    return [*rows, ("all", *_statistics(shared, metric), "", "")]
 
 
 def mean_transform(
@@ -189,3 +210,22 @@ def _centroid(estimates: Sequence[_Estimate]) -> Float64[Tensor, "3"]:
 
 def _identity() -> Float64[Tensor, "3 4"]:
     return torch.eye(3, 4, dtype=torch.float64)
+
+
+def _statistics(group: Sequence[PoseResidual], metric: bool) -> tuple[str, str, str, str, str]:
+    if not group:
+        return "0", "-", "-", "-", "-"
+    frames = sum(residual.frames for residual in group)
+    translation, rotation = (
+        sum(getattr(residual, key) * residual.frames for residual in group) / frames
+        for key in ("translation", "rotation_deg")
+    )
+    max_translation = max(residual.translation for residual in group)
+    max_rotation = max(residual.rotation_deg for residual in group)
+    count = len({residual.pose_segment for residual in group})
+    lengths = _length(translation, metric), _length(max_translation, metric)
+    return str(count), *lengths, f"{rotation:.3f}°", f"{max_rotation:.3f}°"
+
+
+def _length(length: float, metric: bool) -> str:
+    return f"{100.0 * length:.1f} cm" if metric else f"{length:.3g}"

@@ -33,7 +33,7 @@ from blocknerf.fields.occupancy import load_occupancy  # noqa: E402
 from blocknerf.partitioning.block import Block  # noqa: E402
 from blocknerf.rendering.image import no_op  # noqa: E402
 from tests.benchmarks.viewer import Stopwatch  # noqa: E402
-from viewer.block_info import block_info_table  # noqa: E402
+from viewer.block_files import block_info_table  # noqa: E402
 from viewer.minimap import draw_minimap, selection_table  # noqa: E402
 from viewer.request_renderer import RenderRequest, RequestRenderer  # noqa: E402
 from viewer.run_contents import RunContents  # noqa: E402

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 from blocknerf.capture.capture import read_capture, write_capture
-from blocknerf.capture.pose_averaging import average_poses
+from blocknerf.capture.pose_averaging import average_poses, residual_rows
 from blocknerf.capture.pose_averaging_file import read_pose_average, write_pose_average
 from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections, read_corrections, write_corrections
 from blocknerf.capture.pose_segments import PoseSegment
@@ -20,7 +20,6 @@ from blocknerf.partitioning.report import coverage, read_coverage, write_coverag
 from pipelines.charts import Series, line_chart
 from pipelines.console import format_duration
 from pipelines.evaluation_file import EvalProtocol, ImageMetrics, Metrics, read_evaluation, summarize, write_evaluation
-from pipelines.pose_residual_table import residual_rows
 from pipelines.render_record import (
     FileMark,
     FrameRecord,
@@ -151,7 +150,7 @@ def _use_log(lines: tuple[LogLine, ...]) -> None:
     for key in ("loss", "psnr"):
         steps, values = [line.step for line in lines], [getattr(line, key) for line in lines]
         series = Series(name="b000", color="#123456", x=steps, y=values)
-        line_chart([series], label=key, x_label="step", y_label=key, log=key == "loss")
+        line_chart([series], x_label="step", y_label=key, log=key == "loss")
     assert all(json.loads(line.text) for line in lines)
 
 

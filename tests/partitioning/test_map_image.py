@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pytest
@@ -11,8 +12,16 @@ from hypothesis import strategies as st
 
 from blocknerf.colormaps import BLOCK_COLORS
 from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.capture_geometry import capture_geometry
 from blocknerf.partitioning.frame_assignment import assign_frames
-from blocknerf.partitioning.map_image import draw_map, scale_bar_length
+from blocknerf.partitioning.map_image import (
+    _draw_names,
+    _figure,
+    _map_axes,
+    _view,
+    draw_map,
+    scale_bar_length,
+)
 
 PATH = torch.stack([torch.arange(41.0), torch.zeros(41)], -1)
 BLOCKS = [Block(name=f"b00{i}", origin=(x, 0.0, 2.0), radius=20.0) for i, x in enumerate((10.0, 30.0))]
@@ -78,6 +87,26 @@ def test_many_segments_and_blocks_are_drawn(drive) -> None:
     blocks = [Block(name=f"b{i:03d}", origin=(i * 0.5, 0.0, 2.0), radius=3.0) for i in range(80)]
     assignments = assign_frames(capture, blocks, test_every=0)
     assert draw_map(capture, blocks, assignments).std() > 1
+
+
+@pytest.mark.parametrize(("count", "least"), [(2, 2), (5, 5), (41, 8)])
+def test_names_do_not_overlap(drive, count: int, least: int) -> None:
+    capture, spacing = drive(PATH), 40.0 / (count - 1)
+    blocks = [Block(name=f"b{i:03d}", origin=(i * spacing, 0.0, 2.0), radius=spacing + 1.0) for i in range(count)]
+    view = _view(capture_geometry(capture), blocks)
+    with _figure() as figure:
+        axes = _map_axes(figure, view)
+        _draw_names(axes, view, blocks, assign_frames(capture, blocks, test_every=0))
+        boxes = [text.get_window_extent() for text in axes.texts]
+        assert axes.texts[0].get_text() == "b000"
+        assert len(boxes) >= 2 * least
+        assert not any(box.overlaps(other) for box, other in combinations(boxes, 2))
+
+
+@pytest.mark.parametrize("name", ["$\\frac{$", "\u5317\u4eac", "a\nb", "_hidden", "<b>&"])
+def test_unusual_names_are_drawn_as_they_are(drive, name: str) -> None:
+    capture = drive(PATH, segments=[name] * len(PATH))
+    assert has_color(draw_map(capture, BLOCKS, assign_frames(capture, BLOCKS)), BLOCK_COLORS[0])
 
 
 @given(st.floats(1e-6, 1e9))

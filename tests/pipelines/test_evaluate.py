@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -19,7 +20,7 @@ from blocknerf.images import read_image, to_uint8, write_image
 from blocknerf.metrics import psnr
 from pipelines import evaluate as evaluate_job
 from pipelines.evaluate import EvalImage, evaluate, evenly_spaced, render_eval_image
-from pipelines.evaluation_file import read_evaluation
+from pipelines.evaluation_file import by_psnr, read_evaluation
 from tests.pipelines.conftest import retrain
 
 
@@ -137,6 +138,7 @@ def test_evaluation_is_deterministic_and_skipped_if_it_exists(exact_run: RunFold
 
 
 def test_images_are_written_for_the_report(exact_run: RunFolder, balls_capture: Capture) -> None:
+    write_image(exact_run.evaluation_images / "00009_photo.png", np.zeros((4, 4, 3), np.uint8))
     evaluate(exact_run.path, max_frames=2, threads=1)
     names = {path.name for path in exact_run.evaluation_images.iterdir()}
     kinds = ("photo", "render", "error", "depth")
@@ -144,6 +146,19 @@ def test_images_are_written_for_the_report(exact_run: RunFolder, balls_capture: 
     assert (read_image(exact_run.evaluation_images / "00002_photo.png") == balls_capture.read_image(2)).all()
     error = read_image(exact_run.evaluation_images / "00002_error.png")
     assert error.mean() < 20
+
+
+def test_the_written_images_are_the_best_median_and_worst(exact_run: RunFolder) -> None:
+    frames = evaluate(exact_run.path, threads=1).frames
+    best, median, _, worst = by_psnr(frames)
+    assert best.metrics.psnr > median.metrics.psnr > worst.metrics.psnr
+    assert {frame.index for frame in frames if frame.images} == {best.index, median.index, worst.index}
+    for frame in (best, median, worst):
+        photo, render = (
+            torch.from_numpy(read_image(exact_run.evaluation_images / f"{frame.images}_{kind}.png") / 255.0)
+            for kind in ("photo", "render")
+        )
+        assert psnr(render, photo) == pytest.approx(frame.metrics.psnr_full, abs=1.5), "of 8-bit images"
 
 
 def test_the_protocol_is_printed_before_the_table(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ import pytest
 from blocknerf.capture.capture import read_capture, write_capture
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
-from pipelines.charts import MAX_POINTS, Series, downsample, line_chart, stacked_strip, ticks
+from pipelines.charts import MAX_POINTS, Series, downsample, line_chart, smooth, stacked_strip
 from pipelines.report import report
 from pipelines.training_log import log_digest
 from tests.pipelines.conftest import retrain
@@ -58,7 +58,7 @@ def test_the_page_is_complete_and_self_contained(finished_run: RunFolder) -> Non
     page = _read(report(finished_run.path))
     assert page.counts["video"] == 2
     assert page.counts["img"] == 1 + 2 * 4
-    assert page.counts["polyline"] == 2 * 3
+    assert finished_run.report.read_text(encoding="utf-8").count('id="smoothed"') == 2 * 3
     assert page.addresses
     assert all(address.startswith("data:") for address in page.addresses)
     assert "script" not in page.counts
@@ -135,41 +135,84 @@ def test_the_record_of_another_block_is_ignored(exact_run: RunFolder, capsys: py
     assert "b000/train.json: block is 'b001', another block; restore the file" in capsys.readouterr().out
 
 
+def outlines(chart: str, kind: str) -> list[np.ndarray]:
+    """Return the corners of each line or area of a kind, in points from the upper left corner."""
+    paths = re.findall(rf'<g id="{kind}">\s*<path d="([^"]*)"', chart)
+    return [np.array(re.findall(r"[ML] (\S+) (\S+)", path), dtype=float) for path in paths]
+
+
 def test_lines_stay_within_their_chart() -> None:
-    line = Series(name="a<b", color="#123456", x=list(range(1000)), y=[0.5**i + 1e-6 for i in range(1000)])
-    chart = line_chart([line], label="loss & more", x_label="step", y_label="loss", log=True)
-    found = re.search(r'points="([^"]+)"', chart)
-    assert found is not None
-    points = np.array([pair.split(",") for pair in found[1].split()], dtype=float)
-    assert len(points) == MAX_POINTS
+    line = Series(name="a", color="#123456", x=list(range(1000)), y=[0.5**i + 1e-6 for i in range(1000)])
+    chart = line_chart([line], x_label="step", y_label="loss & $x^2$", log=True)
+    (points,) = outlines(chart, "smoothed")
+    assert len(points) > 10
     assert (points >= 0).all()
-    assert (points <= [520, 260]).all()
-    assert (np.diff(points[:, 0]) > 0).all()
-    assert "a&lt;b" in chart
-    assert "loss &amp; more" in chart
+    width, height = (float(size) for size in re.findall(r'viewBox="0 0 (\S+) (\S+)"', chart)[0])
+    assert (points <= [width, height]).all()
+    assert (np.diff(points[:, 0]) >= 0).all()
+    assert "#123456" in chart
+    assert "loss &amp; $x^2$" in chart
+    assert not re.search(r"https?://|url\(|xmlns|<\?xml", chart)
+    assert chart == line_chart([line], x_label="step", y_label="loss & $x^2$", log=True)
 
 
-def test_a_chart_of_one_value_or_none_is_drawn_or_left_out() -> None:
+@pytest.mark.parametrize("log", [False, True])
+def test_a_chart_of_one_value_or_none_is_drawn_or_left_out(log: bool) -> None:
     flat = Series(name="a", color="#000000", x=[0.0], y=[3.0])
-    assert "polyline" in line_chart([flat], label="l", x_label="x", y_label="y")
-    empty = Series(name="a", color="#000000", x=[1.0], y=[float("nan")])
-    assert line_chart([empty], label="l", x_label="x", y_label="y") == ""
-    assert downsample(empty).x == []
+    assert 'id="smoothed"' in line_chart([flat], x_label="x", y_label="y", log=log)
+    empty = Series(name="a", color="#000000", x=[1.0, 2.0], y=[float("nan"), -1.0 if log else float("inf")])
+    assert line_chart([empty], x_label="x", y_label="y", log=log) == ""
+    assert line_chart([empty, flat], x_label="x", y_label="y", log=log) != ""
+    assert downsample(empty, positive=log).x == []
 
 
-def test_ticks_are_round_and_within() -> None:
-    assert ticks(0.0, 1.0) == [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
-    assert ticks(17.3, 24.9) == [18.0, 20.0, 22.0, 24.0]
+def test_a_long_line_is_averaged_in_groups() -> None:
+    line = downsample(Series(name="a", color="#000000", x=list(range(1000)), y=[2.0 * i for i in range(1000)]))
+    assert len(line.x) == MAX_POINTS
+    assert np.allclose(np.multiply(2.0, line.x), line.y)
+
+
+def test_noise_is_smoothed_and_a_constant_is_kept() -> None:
+    noise = np.random.default_rng(0).normal(5.0, 1.0, MAX_POINTS).tolist()
+    assert smooth(noise).std() < 0.4 * np.std(noise)
+    assert abs(smooth(noise).mean() - 5.0) < 0.3
+    assert np.allclose(smooth([7.0] * 50), 7.0), "the ends, too"
+    assert len(smooth([1.0])) == 1
 
 
 def test_the_strip_is_full_everywhere() -> None:
     rows = [{"a": 1.0}, {"a": 0.25, "b": 0.75}, {"b": 1.0}]
-    strip = stacked_strip(rows, {"a": "#ff0000", "b": "#0000ff"}, label="blocks")
-    tops = [
-        [float(pair.split(",")[1]) for pair in points.split()][:3] for points in re.findall(r'points="([^"]+)"', strip)
-    ]
-    assert tops == [[0.0, 21.0, 28.0], [0.0, 0.0, 0.0]]
-    assert stacked_strip(rows[:1], {"a": "#ff0000"}, label="blocks") == ""
+    strip = stacked_strip(rows, {"a": "#ff0000", "b": "#0000ff", "unused": "#00ff00"})
+    assert "#00ff00" not in strip
+    bottom, top = outlines(strip, "weight")
+    height = bottom[:, 1].max()
+    borders = [{x: y for x, y in outline if 0 < y < height} for outline in (bottom, top)]
+    assert list(borders[0].values()) == pytest.approx([0.75 * height])
+    assert borders[0] == borders[1], "where one ends, the next begins"
+    assert (bottom[:, 1].min(), top[:, 1].min(), top[:, 1].max()) == (0.0, 0.0, height)
+    assert stacked_strip(rows[:1], {"a": "#ff0000"}) == ""
+
+
+def test_best_median_and_worst_images_are_shown(copied_run: RunFolder) -> None:
+    document = json.loads(copied_run.evaluation.read_text())
+    first, second = document["frames"]
+    numbered = [first | {"name": f"{i}.png", "psnr": float(i), "images": None} for i in range(5)]
+    for i, source in ((4, first), (2, second), (0, first)):
+        numbered[i]["images"] = source["images"]
+    copied_run.evaluation.write_text(json.dumps(document | {"frames": numbered[2:] + numbered[:2]}))
+    text = report(copied_run.path).read_text(encoding="utf-8")
+    titles = ["Best of 5 images: 4.png", "Median of 5 images: 2.png", "Worst of 5 images: 0.png"]
+    assert re.findall(r"<h3>(.*?)</h3>", text) == titles
+
+
+@pytest.mark.parametrize("lpips", [None, 0.25])
+def test_columns_without_values_are_left_out(lpips: float | None, copied_run: RunFolder) -> None:
+    document = json.loads(copied_run.evaluation.read_text())
+    document["mean"] |= {"lpips": lpips}
+    copied_run.evaluation.write_text(json.dumps(document))
+    text = report(copied_run.path).read_text(encoding="utf-8")
+    assert text.count(">LPIPS</th>") == (0 if lpips is None else 2)
+    assert ("<b>0.250</b>" in text) == (lpips is not None)
 
 
 @pytest.fixture

@@ -7,11 +7,17 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 
+import msgspec
+from websockets.frames import Frame, Opcode
+from websockets.http11 import Request
+from websockets.server import ServerProtocol
+
 from viewer.auth_proxy import AuthProxy
 
 TOKEN = "a-good_Token1"
 FLOOD_BYTES = 64 << 20
-UPGRADE = "Upgrade: websocket\r\nConnection: Upgrade\r\n"
+HANDSHAKE = f"Sec-WebSocket-Key: {'A' * 22}==\r\nSec-WebSocket-Version: 13\r\n"
+UPGRADE = f"Upgrade: websocket\r\nConnection: Upgrade\r\n{HANDSHAKE}"
 
 
 class StubServer(socketserver.ThreadingTCPServer):
@@ -43,26 +49,47 @@ class StubHandler(socketserver.BaseRequestHandler):
         target = head.split(b" ")[1]
         if target.startswith(b"/silent"):
             return
+        if target.startswith(b"/half"):
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\ninner")
+            self.server.released.wait(20)
+        if target.startswith(b"/large"):
+            self.request.sendall(f"HTTP/1.1 200 OK\r\nContent-Length: {FLOOD_BYTES}\r\n\r\n".encode())
+            self.request.sendall(bytes(FLOOD_BYTES))
         if target.startswith(b"/delayed"):
             self.server.released.wait(20)
         if b"upgrade: websocket" not in head.lower() or target.startswith(b"/refused"):
-            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\ninner")
+            content = b"" if head.startswith(b"HEAD ") else b"inner"
+            self.request.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n" + content)
             self.request.settimeout(0.2)
             with suppress(TimeoutError):
                 while data := rest or self.request.recv(1 << 16):
                     self.server.later, rest = self.server.later + data, b""
             return
-        self.request.sendall(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n")
-        self.request.sendall(rest)
-        if target.startswith(b"/flood"):
-            while self.server.flooded < FLOOD_BYTES:
-                self.request.sendall(bytes(1 << 16))
-                self.server.flooded += 1 << 16
-        if target.startswith(b"/ends"):
-            return
-        while data := self.request.recv(1 << 16):
-            self.request.sendall(data)
-        self.request.sendall(b"the end")
+        self.respond_on_websocket(head + b"\r\n\r\n" + rest, target)
+
+    def respond_on_websocket(self, data: bytes, target: bytes) -> None:
+        """Echo each message until the client closes the websocket, or flood it, or end immediately."""
+        websocket = ServerProtocol(max_size=None)
+        websocket.receive_data(data)
+        (request,) = websocket.events_received()
+        assert isinstance(request, Request)
+        websocket.send_response(websocket.accept(request))
+        self.request.sendall(b"".join(websocket.data_to_send()))
+        while target.startswith(b"/flood") and self.server.flooded < FLOOD_BYTES:
+            websocket.send_binary(bytes(1 << 16))
+            self.request.sendall(b"".join(websocket.data_to_send()))
+            self.server.flooded += 1 << 16
+        while not target.startswith(b"/ends") and (data := self.request.recv(1 << 16)):
+            websocket.receive_data(data)
+            for message in websocket.events_received():
+                if isinstance(message, Frame) and message.opcode is Opcode.BINARY:
+                    websocket.send_binary(message.data)
+            self.request.sendall(b"".join(websocket.data_to_send()))
+
+
+def message(text: str) -> bytes:
+    """Return a message of viser's protocol."""
+    return msgspec.msgpack.encode({"type": text})
 
 
 def frame(payload: bytes, head: int = 0x82) -> bytes:
@@ -114,6 +141,12 @@ def send_request(proxy: AuthProxy, request: bytes) -> tuple[int, str]:
 
 def cookie(proxy: AuthProxy, token: str = TOKEN) -> str:
     return f"Cookie: other=1; blocknerf_token_{proxy.port}={token}\r\n"
+
+
+def headers(head: bytes) -> list[tuple[str, str]]:
+    """Return the headers of a request head, with names in lower case."""
+    lines = [line.partition(":") for line in head.decode().split("\r\n")[1:] if line]
+    return [(name.lower(), value.strip()) for name, _, value in lines]
 
 
 def open_websocket(proxy: AuthProxy, target: str = "/", headers: str = "") -> socket.socket:

@@ -7,10 +7,16 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.viewer.websocket_client import CAMERA, PageClient, open_client
-from viewer import frame_limit
+from viewer import camera_path_panel, message_filter
 from viewer.auth_proxy import AuthProxy
+from viewer.message_filter import MAX_FILE_BYTES, MAX_PARTS
 from viewer.session import ClientSession
-from viewer.upload_limit import MAX_FILE_BYTES, MAX_PARTS
+
+
+@pytest.fixture(autouse=True)
+def _one_upload_button(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the button of a page: messages name its UUID."""
+    monkeypatch.setattr(camera_path_panel, "FREE_UPLOAD_AFTER", 60.0)
 
 
 def button(page: PageClient) -> str:
@@ -56,13 +62,13 @@ def test_a_malformed_or_huge_message_ends_only_its_session(proxy: AuthProxy, mes
 def test_a_too_large_file_is_refused(proxy: AuthProxy) -> None:
     with open_client(proxy.port) as page:
         start(page, "large", MAX_FILE_BYTES + 1, 65)
-        assert acks(page, "large") == [MAX_FILE_BYTES + 1], "ends the page's progress bar"
-        assert panel_contains(page, "the file is larger than 32 MiB")
+        assert acks(page, "large") == [0], "ends the page's progress bar"
+        assert panel_contains(page, "files of up to 32 MiB are loaded")
         part(page, "large", 0, bytes(1000))
         assert len(acks(page, "large")) == 1
         start(page, "crumbs", 1000, MAX_PARTS + 1)
         part(page, "crumbs", 0, b"1")
-        assert acks(page, "crumbs") == [1000]
+        assert acks(page, "crumbs") == [0]
 
 
 def test_a_file_may_not_exceed_its_announced_size(proxy: AuthProxy) -> None:
@@ -80,10 +86,13 @@ def test_one_file_is_uploaded_at_a_time(proxy: AuthProxy) -> None:
         start(page, "first", 1000, 2)
         part(page, "first", 0, bytes(500))
         start(page, "second", 4, 1)
-        part(page, "first", 1, bytes(500))
         part(page, "second", 0, b"none")
-        assert acks(page, "first") == [500]
-        assert acks(page, "second") == [4]
+        assert acks(page, "second") == [0], "refused while the first is not complete"
+        part(page, "first", 1, bytes(500))
+        assert acks(page, "first") == [500, 1000]
+        start(page, "third", 4, 1)
+        part(page, "third", 0, b"none")
+        assert acks(page, "third") == [4]
         assert panel_contains(page, "Not done:")  # not a valid path
 
 
@@ -95,7 +104,7 @@ def test_a_flood_of_cameras_is_not_processed_one_by_one(proxy: AuthProxy, monkey
         request_render(session)
 
     monkeypatch.setattr(ClientSession, "_request_render", counted)
-    monkeypatch.setattr(frame_limit, "RATE", 1e9)  # so that the proxy forwards all of them
+    monkeypatch.setattr(message_filter, "RATE", 1e9)  # so that the proxy forwards all of them
     with open_client(proxy.port) as flooder, open_client(proxy.port) as other:
         for client in (flooder, other):
             client.wait_for_rendering()

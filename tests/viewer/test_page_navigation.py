@@ -10,7 +10,7 @@ import torch
 from blocknerf.cameras import Cameras
 from blocknerf.city.run_folder import RunFolder
 from tests.viewer.browser import TIMEOUT, Page
-from viewer.block_info import BlockInfo
+from viewer.block_files import BlockInfo
 from viewer.run_contents import RunContents
 
 WIDTH, HEIGHT = 1280, 720

@@ -18,14 +18,13 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import load_field, save_field
 from blocknerf.rendering.image import no_op
-from pipelines import block_training, live_viewer
+from pipelines import block_training, parallel
 from pipelines import train as train_job
 from tests.tiny import shrink_draft
 from tests.viewer.raw_http import wait_for
-from viewer import run_watcher
+from viewer.block_files import RunWatcher, file_versions
 from viewer.request_renderer import RenderRequest, RequestRenderer
 from viewer.run_contents import RunContents
-from viewer.run_watcher import RunWatcher, file_versions
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def test_the_preview_of_a_block_is_shown_and_updated(growing: RunFolder, town_ru
 
 
 def test_each_change_is_reported_once(growing: RunFolder, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_watcher, "POLL_INTERVAL", 0.02)
+    monkeypatch.setattr(block_files, "POLL_INTERVAL", 0.02)
     reported: list[list[str]] = []
     city = read_city(growing.city)
     watcher = RunWatcher(growing, city, lambda names: reported.append(list(names)))
@@ -85,7 +84,7 @@ def test_each_change_is_reported_once(growing: RunFolder, town_run: RunFolder, m
 
 
 def test_the_viewer_ends_with_a_killed_job(town_run: RunFolder, repository: Path) -> None:
-    script = "import sys, time; from pathlib import Path; from pipelines.live_viewer import live_viewer\n"
+    script = "import sys, time; from pathlib import Path; from pipelines.parallel import live_viewer\n"
     script += "with live_viewer(Path(sys.argv[1]), True): time.sleep(60)"
     job = subprocess.Popen(
         [sys.executable, "-c", script, str(town_run.path)], cwd=repository, stdout=subprocess.PIPE, text=True
@@ -109,12 +108,12 @@ def test_the_viewer_ends_with_a_killed_job(town_run: RunFolder, repository: Path
 def test_training_writes_previews_only_with_a_viewer(growing: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     shrink_draft(monkeypatch.setattr)
     monkeypatch.setattr(block_training, "PREVIEW_SECONDS", 0.0)
-    monkeypatch.setattr(live_viewer, "subprocess", None)
+    monkeypatch.setattr(parallel, "subprocess", None)
     requested = []
 
     def record_viewer(run: Path, wanted: bool) -> object:
         requested.append(wanted)
-        return live_viewer.live_viewer(run, False)
+        return parallel.live_viewer(run, False)
 
     save = block_training.save_field
     paths: list[Path] = []
@@ -136,14 +135,14 @@ def test_the_viewer_runs_alongside_the_job_and_ends_with_it(
     town_run: RunFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     started = []
-    popen = live_viewer.subprocess.Popen
-    monkeypatch.setattr(live_viewer.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
-    with live_viewer.live_viewer(town_run.path, True):
+    popen = parallel.subprocess.Popen
+    monkeypatch.setattr(parallel.subprocess, "Popen", lambda *a, **k: started.append(popen(*a, **k)) or started[-1])
+    with parallel.live_viewer(town_run.path, True):
         assert "http://127.0.0.1:" in capsys.readouterr().out
         assert started[0].poll() is None
     assert started[0].poll() is not None
     with (
         pytest.raises(RunError, match="the viewer did not start"),
-        live_viewer.live_viewer(town_run.path / "nowhere", True),
+        parallel.live_viewer(town_run.path / "nowhere", True),
     ):
         pass

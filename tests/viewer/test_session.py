@@ -1,8 +1,10 @@
 """A client's use of the panel, without a browser: controls, places, paths, and malicious names."""
 
+import gc
 import json
 import shutil
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,6 @@ from viewer.auth_proxy import AuthProxy
 from viewer.client_camera import LOOK_AT_DISTANCE
 from viewer.run_contents import UNMATCHED_PREFIX, RunContents
 from viewer.session import TOP_VIEW_HEIGHT
-from viewer.upload_limit import take_upload
 
 BETWEEN = {"position": (-0.2, -1.6, 2.3), "wxyz": (0.5, -0.5, 0.5, -0.5)}
 """Midway between two blocks."""
@@ -209,10 +210,18 @@ def test_keyframes_frames_and_videos_per_client_are_limited(page: PageClient, mo
     page.wait_for_text("view: the path has 2 frames, more than 1;")
 
 
-def test_an_uploaded_file_is_freed_after_reading(page: PageClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    buttons = []
-    monkeypatch.setattr(camera_path_panel, "take_upload", lambda button: buttons.append(button) or take_upload(button))
-    upload(page, json.dumps(CAMERA_PATH).encode())
-    page.wait_for_text("Loaded path: 2 frames")
-    assert buttons[0].value.content == b""
-    assert take_upload(buttons[0]) is None
+def test_an_uploaded_file_is_freed_after_reading(proxy: AuthProxy, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(camera_path_panel, "FREE_UPLOAD_AFTER", 0.0)
+    uploads, load = [], camera_path_panel.CameraPathPanel._load_and_free
+
+    def recorded(panel: camera_path_panel.CameraPathPanel, content: bytes) -> None:
+        uploads.append(weakref.ref(panel._upload))
+        load(panel, content)
+
+    monkeypatch.setattr(camera_path_panel.CameraPathPanel, "_load_and_free", recorded)
+    with open_client(proxy.port) as page:
+        upload(page, json.dumps(CAMERA_PATH).encode())
+        page.wait_for_text("Loaded path: 2 frames")
+        page.wait_for("GuiRemoveMessage")
+        gc.collect()
+        assert uploads[0]() is None, "the button that held the file"

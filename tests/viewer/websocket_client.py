@@ -84,11 +84,11 @@ class PageClient:
         self.send(**CAMERA | changes)
 
     def uuid(self, label: str) -> str:
-        """Return the UUID of the panel element with a label."""
+        """Return the UUID of the newest panel element with a label."""
         self.wait_for("GuiUploadButtonMessage")  # near the panel's end
         panel = [entry for entry in self.received if entry["type"].startswith("Gui")]
         panel = [entry for entry in panel if entry["type"] != "GuiFolderMessage"]
-        (uuid,) = [entry["uuid"] for entry in panel if entry.get("props", {}).get("label") == label]
+        *_, uuid = [entry["uuid"] for entry in panel if entry.get("props", {}).get("label") == label]
         return str(uuid)
 
     def set(self, label: str, value: Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from blocknerf.errors import CaptureError
-from pipelines.refusals import HINTS, error_line
+from pipelines.error_lines import HINTS, error_line
 
 
 def nest(depth: int) -> int:

@@ -1,8 +1,15 @@
-"""One-line messages for errors of input or environment: what is wrong, where, and what to do."""
+"""How a command fails: errors of input or environment in one line, and standard streams that cannot be written."""
 
 import errno
+import io
+import os
 import resource
+import select
+import sys
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import TextIO
 
 from blocknerf.errors import BlockNerfError
 from blocknerf.options import flag
@@ -80,6 +87,42 @@ def check_address_space() -> None:
         raise BlockNerfError(f"the memory limit (ulimit -v) is {limit >> 10} KiB; set it to {needed}")
 
 
+def prepare_streams() -> None:
+    """Redirect closed standard streams to the null device, and escape characters that the encoding lacks."""
+    null = os.open(os.devnull, os.O_RDWR)
+    while null < 3:  # Otherwise a file of the run would get a closed stream's number, and with it what libraries print.
+        null = os.open(os.devnull, os.O_RDWR)
+    os.close(null)
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115  # open until the process ends
+        elif isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def stdout_closed() -> bool:
+    """Return whether the reader of standard output closed the pipe; if so, discard output to avoid an error at exit."""
+    output = select.poll()
+    output.register(sys.stdout, 0)
+    if not output.poll(0):
+        return False
+    _discard(sys.stdout)
+    return True
+
+
+def end_with_line(line: str) -> None:
+    """Write a last line to standard error if it can be written, and flush both streams."""
+    for stream, text in ((sys.stdout, ""), (sys.stderr, f"{line}\n")):
+        written = False
+        with suppress(OSError):
+            stream.write(text)
+            stream.flush()
+            written = True
+        if not written:
+            _discard(stream)
+
+
 def _system_error_line(error: OSError) -> str | None:
     """Return the message for an error of the system that names a path or has a known hint; None for others."""
     if error.errno is None or not (error.filename or error.errno in HINTS):
@@ -104,3 +147,8 @@ def _first_sentence(error: BaseException) -> str:
     """Return the first line of an error message, without the addresses that libraries add."""
     lines = str(error).strip().splitlines()
     return lines[0].rpartition("] . ")[2][:120] if lines else type(error).__name__
+
+
+def _discard(stream: TextIO) -> None:
+    """Redirect a stream to the null device, including its buffered output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from blocknerf.city.run_folder import RunFolder
-from viewer.block_info import BlockInfo, block_info_table
+from viewer.block_files import BlockInfo, block_info_table
 
 WRITTEN = datetime(2024, 2, 29, 12)
 
