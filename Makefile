@@ -5,6 +5,8 @@ CAPTURE := data_samples/mini_city
 RUN := runs/mini_city
 # Test processes: one more than the two cores that the suite is made for, since viewer tests wait.
 WORKERS ?= 3
+# Python keeps its compiled modules: PyTorch takes four seconds longer to import without them, in every process.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo check test lint docs clean
 

@@ -1,5 +1,6 @@
 """Pytest setup: shape and type checks, threads, distribution of tests over workers, and shared fixtures."""
 
+import gc
 import os
 from importlib.metadata import version
 from pathlib import Path
@@ -67,6 +68,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     return Sharing(config, log)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Import no slow tests if only the others run."""
+    from tests.sharing import is_slow
+
+    slow = is_slow(collection_path.relative_to(REPOSITORY).as_posix())
+    return True if slow and config.option.markexpr == "not slow" else None
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Mark slow tests, and sort the tests in a worker into the order in which they start."""
     from tests.sharing import is_slow, start_rank
@@ -76,6 +85,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             item.add_marker(pytest.mark.slow)
     if hasattr(config, "workerinput"):
         items.sort(key=lambda item: start_rank(item.nodeid))
+
+
+def pytest_collection_finish() -> None:
+    """Exempt the modules from garbage collection: writing a video collects garbage twice, 0.3 s each."""
+    gc.freeze()
 
 
 @pytest.fixture

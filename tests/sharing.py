@@ -6,18 +6,22 @@ GROUPS = (
     "tests/viewer",
     "tests/kernels",
     "tests/kernels/test_compiled.py",
-    "tests/kernels/test_launched.py",
     "tests/paper",
-    "tests/town",
+    "tests/kernels/test_launched.py",
     "tests/training",
+    "tests/pipelines/test_whole_way.py",
+    "tests/pipelines/test_parallel.py",
     "tests/project",
+    "tests/fuzzing",
+    "tests/town",
     "tests/partitioning",
 )
 """Folders and files that one worker runs as a whole, in start order, the longest first; all other tests are distributed
 by file.
 
-CPU kernels are compiled before any test starts. The images of the town, the trained run and the browser belong to one
-worker, as do the interpreted kernels; GPU machine code is compiled in separate processes.
+CPU kernels are compiled before any test starts, and those of the town by the first test that needs them, in
+`tests/paper`, long before the others. The images of the town, the trained run and the browser belong to one worker, as
+do the interpreted kernels; GPU machine code is compiled in separate processes.
 """
 
 SLOW = (

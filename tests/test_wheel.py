@@ -36,7 +36,9 @@ def test_it_holds_every_module_and_nothing_else(wheel: Path, repository: Path) -
     assert {"blocknerf/py.typed", "blocknerf/__init__.pyi"} <= names
 
 
-def test_it_ingests_and_partitions_a_sample_in_a_new_environment(wheel: Path, tmp_path: Path) -> None:
+def test_it_ingests_and_partitions_the_sample_in_a_new_environment(
+    wheel: Path, tmp_path: Path, repository: Path
+) -> None:
     environment = tmp_path / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin" / "python"
@@ -59,9 +61,7 @@ def test_it_ingests_and_partitions_a_sample_in_a_new_environment(wheel: Path, tm
         )
         assert outcome.returncode == 0, outcome.stderr
 
-    size = ("--width", "48", "--height", "27", "--drives", "1", "--positions", "4")
-    blocknerf("sample", "town", *size)
-    blocknerf("ingest", "town", "run")
+    blocknerf("ingest", str(repository / "data_samples" / "mini_city"), "run")
     blocknerf("partition", "run")
     assert (place / "run" / "city.json").is_file()
     code = "import blocknerf; print(blocknerf.__file__, len(blocknerf.load_run('run').capture))"

@@ -2,8 +2,10 @@
 
 import json
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,6 +33,8 @@ from pipelines.evaluate import evaluate
 from tests.fields.conftest import make_field
 
 FRAMES, WIDTH, HEIGHT = 18, 40, 24
+SMALL: dict[str, Any] = {"frames": 6, "width": 20, "threads": 1}
+"""Options of a small video."""
 
 
 class Balls:
@@ -94,6 +98,24 @@ def exact_run(tmp_path: Path, balls_capture: Capture, monkeypatch: pytest.Monkey
     """A partitioned run of three perfectly trained blocks; every 4th image is held out."""
     _replace_fields(monkeypatch)
     return _make_run(tmp_path / "run", balls_capture)
+
+
+@pytest.fixture(scope="session")
+def small_video(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) -> RunFolder:
+    """The exact run with a small video; tests use copies of it."""
+    folder = _make_run(tmp_path_factory.mktemp("small_video") / "run", balls_capture)
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        _replace_fields(monkeypatch)
+        render_job.render(folder.path, **SMALL)
+    return folder
+
+
+@pytest.fixture
+def rendered_run(tmp_path: Path, small_video: RunFolder, monkeypatch: pytest.MonkeyPatch) -> RunFolder:
+    """The exact run with a small video. The relative paths to its images hold, too, since all folders are siblings."""
+    _replace_fields(monkeypatch)
+    shutil.copytree(small_video.path, tmp_path / "run")
+    return RunFolder(tmp_path / "run")
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Training of blocks in parallel processes, as users start them, with the full preset."""
+"""Training of blocks in parallel processes, as users start them, with small fields."""
 
 import json
 import os
@@ -22,6 +22,9 @@ from pipelines.parallel import GIB, max_parallel_blocks
 from pipelines.train import train
 from pipelines.training_log import read_lines
 from tests.pipelines.test_train import make_run, same_weights
+
+SMALL = "field.num_levels=2", "field.log2_hashmap_size=10", "field.hidden_dim=16", "training.rays_per_step=64"
+FLAGS = [word for override in SMALL for word in ("--set", override)]
 
 
 @pytest.fixture
@@ -48,12 +51,12 @@ def test_parallel_training_equals_serial_training(
     run: RunFolder, tmp_path: Path, balls_capture: Capture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     other = make_run(tmp_path / "other", balls_capture)
-    assert train(run.path, steps=3, seed=4, jobs=2) == ["b000", "b001"]
+    assert train(run.path, steps=3, seed=4, jobs=2, overrides=SMALL) == ["b000", "b001"]
     output = capfd.readouterr().out
     assert "training 2 blocks, 2 in parallel" in output
     assert "b001: 7 images, 3 steps" in output
     assert "1 of 2 blocks trained, about " in output
-    train(other.path, steps=3, seed=4, jobs=1)
+    train(other.path, steps=3, seed=4, jobs=1, overrides=SMALL)
     assert all(same_weights(run.field(name), other.field(name)) for name in ("b000", "b001"))
 
 
@@ -61,7 +64,7 @@ def test_an_error_of_one_block_stops_all(run: RunFolder) -> None:
     run.checkpoint("b001").mkdir(parents=True)
     (run.checkpoint("b001") / "state.safetensors").write_text("broken")
     with pytest.raises(TrainingError, match=r"state\.safetensors: "):
-        train(run.path, steps=100_000, jobs=2)
+        train(run.path, steps=100_000, jobs=2, overrides=SMALL)
     assert run.trained_blocks() == ()
 
 
@@ -92,7 +95,7 @@ def have_ended(processes: list[Path]) -> bool:
 
 
 def start_training(run: RunFolder, repository: Path, **environment: str) -> "subprocess.Popen[str]":
-    command = [sys.executable, "-m", "pipelines", "train", str(run.path), "--steps", "100000", "--jobs", "2"]
+    command = [sys.executable, "-m", "pipelines", "train", str(run.path), "--steps", "100000", "--jobs", "2", *FLAGS]
     pipes = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, "text": True}
     return subprocess.Popen(command, cwd=repository, env={**os.environ, **environment}, **pipes)  # type: ignore[call-overload]
 
@@ -128,7 +131,7 @@ def test_compiling_processes_end_with_the_job(
 
 def test_two_trainings_of_one_run_share_its_blocks(run: RunFolder) -> None:
     """Each block is trained once, by either process, and its log has each line once."""
-    command = [sys.executable, "-m", "pipelines", "train", str(run.path), "--steps", "60", "--jobs", "1"]
+    command = [sys.executable, "-m", "pipelines", "train", str(run.path), "--steps", "60", "--jobs", "1", *FLAGS]
     jobs = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) for _ in range(2)]
     outputs = [job.communicate(timeout=240)[0] for job in jobs]
     assert [job.returncode for job in jobs] == [0, 0], outputs
@@ -141,16 +144,16 @@ def test_two_trainings_of_one_run_share_its_blocks(run: RunFolder) -> None:
 
 def test_a_block_in_training_is_skipped_or_refused(run: RunFolder, capfd: pytest.CaptureFixture[str]) -> None:
     with exclusive(run.training_lock("b000"), "block b000: training"):
-        assert train(run.path, steps=3, jobs=1) == ["b001"]
+        assert train(run.path, steps=3, jobs=1, overrides=SMALL) == ["b001"]
         assert f"skipping block b000: training is already running in process {os.getpid()}" in capfd.readouterr().out
         with pytest.raises(LockedError, match=f"block b000: training is already running in process {os.getpid()} on"):
-            train(run.path, steps=3, block="b000")
-    assert train(run.path, steps=3, jobs=1) == ["b000"]
+            train(run.path, steps=3, block="b000", overrides=SMALL)
+    assert train(run.path, steps=3, jobs=1, overrides=SMALL) == ["b000"]
 
 
 def test_a_lock_of_a_killed_training_is_taken_over(run: RunFolder, capfd: pytest.CaptureFixture[str]) -> None:
     holder = {"host": "another", "pid": 12345, "since": 1.7e9}
     run.training_lock("b000").write_text(json.dumps(holder))
-    train(run.path, steps=3, block="b000")
+    train(run.path, steps=3, block="b000", overrides=SMALL)
     assert "b000: taking over from process 12345 on another since 2023" in capfd.readouterr().out
     assert not run.training_lock("b000").exists()

@@ -20,8 +20,7 @@ from blocknerf.images import read_image, to_uint8
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path
 from pipelines.render import render
 from pipelines.video_defaults import default_path, resample_path, video_size, video_timing
-
-SMALL: dict[str, Any] = {"frames": 6, "width": 20, "threads": 1}
+from tests.pipelines.conftest import SMALL
 
 
 def test_a_video_shows_the_city_along_the_capture(exact_run: RunFolder) -> None:
@@ -37,9 +36,8 @@ def test_a_video_shows_the_city_along_the_capture(exact_run: RunFolder) -> None:
     assert imageio.v3.imread(video, plugin="pyav").shape == (6, 12, 20, 3)
 
 
-def test_the_record_has_the_blocks_of_each_frame(exact_run: RunFolder) -> None:
-    render(exact_run.path, **SMALL)
-    record = json.loads(exact_run.render_summary("flythrough").read_text())
+def test_the_record_has_the_blocks_of_each_frame(rendered_run: RunFolder) -> None:
+    record = json.loads(rendered_run.render_summary("flythrough").read_text())
     assert [row["frame"] for row in record["frames"]] == list(range(6))
     assert all(sum(row["blocks"].values()) == pytest.approx(1.0, abs=1e-4) for row in record["frames"])
     assert max(record["frames"][0]["blocks"], key=record["frames"][0]["blocks"].get) == "b000"
@@ -47,16 +45,15 @@ def test_the_record_has_the_blocks_of_each_frame(exact_run: RunFolder) -> None:
     assert len(record["frame_differences"]) == 5
     assert record["max_temporal_jump"] < 2.0
     assert record["pixels_per_second"] > 0
-    assert not exact_run.render_log("flythrough").exists()
+    assert not rendered_run.render_log("flythrough").exists()
 
 
-def test_a_finished_video_is_not_rendered_again(exact_run: RunFolder, count_renderings: list[int]) -> None:
-    render(exact_run.path, **SMALL)
-    before = exact_run.video("flythrough").read_bytes()
+def test_a_finished_video_is_not_rendered_again(rendered_run: RunFolder, count_renderings: list[int]) -> None:
+    before = rendered_run.video("flythrough").read_bytes()
     count_renderings.clear()
-    render(exact_run.path, **SMALL)
+    render(rendered_run.path, **SMALL)
     assert count_renderings == []
-    assert exact_run.video("flythrough").read_bytes() == before
+    assert rendered_run.video("flythrough").read_bytes() == before
 
 
 def test_an_interrupted_video_resumes(
@@ -85,10 +82,9 @@ def test_an_interrupted_video_resumes(
     assert [row["frame"] for row in record["frames"]] == list(range(6))
 
 
-def test_another_video_with_the_same_name_is_refused(exact_run: RunFolder) -> None:
-    render(exact_run.path, **SMALL)
+def test_another_video_with_the_same_name_is_refused(rendered_run: RunFolder) -> None:
     with pytest.raises(RunError, match=r"another camera path with this name; choose another --name"):
-        render(exact_run.path, frames=7, width=20, threads=1)
+        render(rendered_run.path, frames=7, width=20, threads=1)
     for options, difference in (
         ({"block": "b001"}, 'block null, not "b001"'),
         ({"power": 2.0}, "power 4.0, not 2.0"),
@@ -96,17 +92,16 @@ def test_another_video_with_the_same_name_is_refused(exact_run: RunFolder) -> No
         ({"weighting": "nearest"}, 'weighting "inverse_distance_2d", not "nearest"'),
     ):
         with pytest.raises(RunError, match=f"flythrough: contains a video with {difference}; choose another --name"):
-            render(exact_run.path, **SMALL, **options)
-    assert render(exact_run.path, name="second", frames=2, width=20, threads=1).exists()
+            render(rendered_run.path, **SMALL, **options)
+    assert render(rendered_run.path, name="second", frames=2, width=20, threads=1).exists()
 
 
-def test_depth_and_block_weights_can_be_added_later(exact_run: RunFolder) -> None:
-    render(exact_run.path, **SMALL)
-    render(exact_run.path, **SMALL, save_depth=True, save_block_weights=True)
+def test_depth_and_block_weights_can_be_added_later(rendered_run: RunFolder) -> None:
+    render(rendered_run.path, **SMALL, save_depth=True, save_block_weights=True)
     for layer in ("depth", "blocks"):
-        assert exact_run.video("flythrough", layer).exists()
-        assert len(list(exact_run.frames_dir("flythrough", layer).glob("*.png"))) == 6
-    depth = read_image(exact_run.frames_dir("flythrough", "depth") / "00002.png").reshape(-1, 3)
+        assert rendered_run.video("flythrough", layer).exists()
+        assert len(list(rendered_run.frames_dir("flythrough", layer).glob("*.png"))) == 6
+    depth = read_image(rendered_run.frames_dir("flythrough", "depth") / "00002.png").reshape(-1, 3)
     assert len(np.unique(depth, axis=0)) > 20
 
 
@@ -272,9 +267,8 @@ def test_bad_options_are_refused_before_anything_is_written(
     assert not exact_run.renders.exists()
 
 
-def test_a_record_of_an_older_version_is_refused(exact_run: RunFolder) -> None:
-    render(exact_run.path, **SMALL)
-    path = exact_run.render_summary("flythrough")
+def test_a_record_of_an_older_version_is_refused(rendered_run: RunFolder) -> None:
+    path = rendered_run.render_summary("flythrough")
     path.write_text(path.read_text().replace("blocknerf.render/3", "blocknerf.render/1"))
     with pytest.raises(RunError, match=r"render\.json: format: .*; choose another --name, or remove the folder"):
-        render(exact_run.path, **SMALL)
+        render(rendered_run.path, **SMALL)

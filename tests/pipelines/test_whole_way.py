@@ -54,8 +54,9 @@ def town(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Path:
 
 
 def arguments(town: Path) -> list[str]:
-    options = ["--steps", str(STEPS), "--downscale", "6", "--radius", "9"]
-    return ["run", str(town), "--out", str(town.parent / "run"), *options]
+    options = ["--steps", str(STEPS), "--downscale", "6", "--radius", "14"]
+    small = ["--set", "field.num_levels=4", "--set", "field.log2_hashmap_size=12"]
+    return ["run", str(town), "--out", str(town.parent / "run"), *options, *small]
 
 
 @pytest.fixture(scope="module")

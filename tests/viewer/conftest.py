@@ -47,7 +47,7 @@ def proxy(town_run: RunFolder) -> Iterator[AuthProxy]:
             yield served
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
     """Chromium; tests that use it are skipped if it is not installed."""
     pytest.importorskip("playwright.sync_api", reason="needs playwright, which the extra 'test' has")

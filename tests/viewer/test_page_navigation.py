@@ -42,11 +42,25 @@ def wait_for_arrow(page: Page, other_than: str) -> None:
     )
 
 
-def test_a_click_on_the_minimap_goes_to_the_nearest_block(
+def test_minimap_block_names_buttons_and_keys_move_the_camera(
     open_page: Callable[..., Page], contents: RunContents
 ) -> None:
+    """All on one page, because a page takes seconds to load."""
     page = open_page()
     page.settled()
+    read_facts_about_the_rendered_block(page, contents)
+    click_on_the_minimap(page)
+    enter_block_names(page, contents)
+    use_top_view_nearest_image_and_keys(page, contents)
+
+
+def read_facts_about_the_rendered_block(page: Page, contents: RunContents) -> None:
+    info = BlockInfo.of(contents.run, "b000")
+    cells = page.page.locator("tr", has=page.page.get_by_text(f"{info.trained:%Y-%m-%d}")).locator("td")
+    assert cells.all_inner_texts()[:3] == ["b000", str(info.frames), f"{info.psnr:.1f}"]
+
+
+def click_on_the_minimap(page: Page) -> None:
     first, second = (page.page.locator(f"svg.minimap circle[data-block={name}]").bounding_box() for name in NAMES)
     centers = [box["x"] + box["width"] / 2 for box in (first, second)]
     assert page.states()["b001"] != "blended"
@@ -64,9 +78,7 @@ def test_a_click_on_the_minimap_goes_to_the_nearest_block(
     assert page.states()["b000"] == "blended"
 
 
-def test_a_block_name_moves_the_camera_there(open_page: Callable[..., Page], contents: RunContents) -> None:
-    page = open_page()
-    page.settled()
+def enter_block_names(page: Page, contents: RunContents) -> None:
     names = [contents.capture.frames[contents.image_at_block(name)].name for name in ("b002", "b000")]
     for name, image in zip(("b002", "b000", "b000"), (*names, names[1]), strict=True):
         page.input("Go to block").fill(f"{name[:-1]}9")  # no such block
@@ -77,11 +89,31 @@ def test_a_block_name_moves_the_camera_there(open_page: Callable[..., Page], con
         assert page.states()[name] == "blended"
 
 
+def use_top_view_nearest_image_and_keys(page: Page, contents: RunContents) -> None:
+    street = page.height()
+    page.changes(lambda: page.click("Top view"))
+    assert page.height() > street + max(block.radius for block in contents.city.blocks)
+    page.changes(lambda: page.click("Nearest image"))
+    assert page.height() == pytest.approx(street, abs=1.0)
+    before = np.array(page.cameras[-1]["position"])
+
+    def walk() -> None:
+        page.page.mouse.click(600, 400)
+        page.page.keyboard.down("w")
+        page.page.wait_for_timeout(1500)
+        page.page.keyboard.up("w")
+
+    page.changes(walk, least=0.3)
+    motion = np.array(page.cameras[-1]["position"]) - before
+    forward = np.array(page.cameras[-1]["look_at"]) - page.cameras[-1]["position"]
+    assert motion @ forward > 0.5 * np.linalg.norm(forward), "half a unit forward or more"
+    assert abs(motion[2]) < 0.05, "at street height"
+
+
 def test_overlays_of_blocks_and_images_can_be_clicked(open_page: Callable[..., Page], contents: RunContents) -> None:
-    page = open_page(width=WIDTH, height=HEIGHT)
     start = contents.image(contents.path[0])
     for layer, index, point in clickable(contents):
-        page.page.reload()
+        page = open_page(width=WIDTH, height=HEIGHT)
         page.settled()
         pixel = on_page(start, point)
         page.page.get_by_label(f"Show {layer}").check(force=True)
@@ -106,34 +138,3 @@ def clickable(contents: RunContents) -> list[tuple[str, int, torch.Tensor]]:
         ("blocks", contents.image_at_block(block.name), torch.tensor(block.origin)),
         ("images", index, contents.cameras.centers[index]),  # the apex of its frustum
     ]
-
-
-def test_the_panel_shows_facts_about_the_rendered_block(open_page: Callable[..., Page], contents: RunContents) -> None:
-    page = open_page()
-    page.settled()
-    info = BlockInfo.of(contents.run, "b000")
-    cells = page.page.locator("tr", has=page.page.get_by_text(f"{info.trained:%Y-%m-%d}")).locator("td")
-    assert cells.all_inner_texts()[:3] == ["b000", str(info.frames), f"{info.psnr:.1f}"]
-
-
-def test_top_view_nearest_image_and_walking(open_page: Callable[..., Page], contents: RunContents) -> None:
-    page = open_page()
-    page.settled()
-    street = page.height()
-    page.changes(lambda: page.click("Top view"))
-    assert page.height() > street + max(block.radius for block in contents.city.blocks)
-    page.changes(lambda: page.click("Nearest image"))
-    assert page.height() == pytest.approx(street, abs=1.0)
-    before = np.array(page.cameras[-1]["position"])
-
-    def walk() -> None:
-        page.page.mouse.click(600, 400)
-        page.page.keyboard.down("w")
-        page.page.wait_for_timeout(1500)
-        page.page.keyboard.up("w")
-
-    page.changes(walk, least=0.3)
-    motion = np.array(page.cameras[-1]["position"]) - before
-    forward = np.array(page.cameras[-1]["look_at"]) - page.cameras[-1]["position"]
-    assert motion @ forward > 0.5 * np.linalg.norm(forward), "half a unit forward or more"
-    assert abs(motion[2]) < 0.05, "at street height"

@@ -141,8 +141,10 @@ def test_the_viewer_runs_alongside_the_job_and_ends_with_it(
         assert "http://127.0.0.1:" in capsys.readouterr().out
         assert started[0].poll() is None
     assert started[0].poll() is not None
-    with (
-        pytest.raises(RunError, match="the viewer did not start"),
-        parallel.live_viewer(town_run.path / "nowhere", True),
-    ):
+
+
+def test_a_viewer_that_does_not_start_is_an_error(town_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    popen = parallel.subprocess.Popen
+    monkeypatch.setattr(parallel.subprocess, "Popen", lambda _, **k: popen([sys.executable, "-c", ""], **k))
+    with pytest.raises(RunError, match="the viewer did not start"), parallel.live_viewer(town_run.path, True):
         pass

@@ -21,6 +21,7 @@ from blocknerf.trajectory.trajectory_file import write_trajectory
 from pipelines.cli import main
 from tests.viewer.test_session import BETWEEN
 from tests.viewer.websocket_client import PageClient, open_client
+from viewer.auth_proxy import AuthProxy
 from viewer.render_jobs import RenderQueue
 from viewer.request_renderer import RenderRequest, RequestRenderer
 from viewer.run_contents import UNMATCHED_PREFIX, RunContents
@@ -54,11 +55,17 @@ def captured(monkeypatch: pytest.MonkeyPatch) -> Captured:
     return captured
 
 
+@pytest.fixture(scope="module")
+def viewer(town_run: RunFolder) -> Iterator[AuthProxy]:
+    """The viewer of the town, with initial settings that differ from city.json."""
+    with serve(town_run, city=with_rendering(read_city(town_run.city), power=1.0, selection_radius=3.0)) as served:
+        yield served
+
+
 @pytest.fixture
-def page(town_run: RunFolder, captured: Captured) -> Iterator[PageClient]:
-    """A client with two keyframes, and with initial settings that differ from city.json."""
-    city = with_rendering(read_city(town_run.city), power=1.0, selection_radius=3.0)
-    with serve(town_run, city=city) as proxy, open_client(proxy.port, **BETWEEN) as client:
+def page(viewer: AuthProxy, captured: Captured) -> Iterator[PageClient]:
+    """A client with two keyframes."""
+    with open_client(viewer.port, **BETWEEN) as client:
         client.wait_for_rendering()
         client.set_and_wait("Add keyframe", True, "1 keyframe.")
         client.set_camera(**BETWEEN | {"position": (2.0, -1.6, 2.3)})

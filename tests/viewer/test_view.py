@@ -121,25 +121,21 @@ def test_stored_videos_are_limited_and_never_deleted(
     assert frame.exists()
 
 
-def test_output_of_a_crash_goes_to_the_terminal(town_run: RunFolder, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_failed_video_reports_the_reason_but_a_crash_only_on_the_terminal(
+    town_run: RunFolder, caplog: pytest.LogCaptureFixture
+) -> None:
     job = RenderJob(town_run, trajectory(RunContents.of(town_run), 3), "--appearance", "midnight")
     wait_for(lambda: job.state == "failed")
+    assert "midnight" in job.error
     job._errors.write_text("Traceback\n  File '/srv/app.py'\nValueError: /srv/secret")
     job._process.returncode = 1
     assert job.error == "see the server's terminal"
     assert "ValueError: /srv/secret" in caplog.text
     job.close()
+    assert not town_run.render_folder(job.name).exists()
 
 
 def test_names_are_unique_across_threads(tmp_path: Path) -> None:
     with ThreadPoolExecutor(8) as pool:
         names = list(pool.map(lambda _: _take_name(RunFolder(tmp_path)), range(40)))
     assert sorted(names) == [f"viewer-{number:03d}" for number in range(1, 41)]
-
-
-def test_a_failed_video_reports_the_reason(town_run: RunFolder) -> None:
-    job = RenderJob(town_run, trajectory(RunContents.of(town_run), 3), "--appearance", "midnight")
-    wait_for(lambda: job.state == "failed")
-    assert "midnight" in job.error
-    job.close()
-    assert not town_run.render_folder(job.name).exists()

@@ -121,7 +121,7 @@ def _interrupted_training(town: SmallTown, rng: random.Random) -> Path:
     for percent in range(5, 95, 5):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(town.before("train"), folder)
-        point = town.writes["train"] * percent // 100
+        point = town.measured("train").writes * percent // 100
         commands.run(town.command("train", folder), town.folder, kill_at(point))
         if list(folder.glob("run/blocks/*/checkpoint/state.safetensors")):
             return folder

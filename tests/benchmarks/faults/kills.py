@@ -37,9 +37,11 @@ def _kill_and_restart(town: SmallTown, stage: str, target: Target, rng: random.R
     options = PARALLEL if stage == "train" and target in ("parent", "child") else ()
     command, kind = town.command(stage, folder, *options), f"kill {stage}, {target}"
     if target == "inside a write":
-        first = commands.run(command, town.folder, kill_at(rng.randint(1, town.writes[stage])))
+        first = commands.run(command, town.folder, kill_at(rng.randint(1, town.measured(stage).writes)))
     else:
-        first = commands.run(command, town.folder, while_running=_at_random_time(town.seconds[stage], target, rng))
+        first = commands.run(
+            command, town.folder, while_running=_at_random_time(town.measured(stage).seconds, target, rng)
+        )
     if first.code not in (-signal.SIGKILL, 0) and not (target == "child" and first.error_line):
         return Result(kind=kind, fault=f"the killed command ended with {first.code}: {first.errors[-300:]}")
     again = commands.run(town.command(stage, folder), town.folder)

@@ -27,30 +27,28 @@ VOLATILE = {"train.json", "log.jsonl", "render.json", "report.html"}
 """Files that contain times and therefore differ between runs."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Measurement:
+    """An undisturbed stage."""
+
+    seconds: float
+    writes: int
+    """Number of points where a write can be interrupted."""
+
+
 @dataclass(slots=True, kw_only=True)
 class SmallTown:
     """Folders with a capture in `town` and a run in `run`, before and after each stage."""
 
     folder: Path
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Duration of each stage."""
-    writes: dict[str, int] = field(default_factory=dict)
-    """Number of points in each stage where a write can be interrupted."""
+    _measurements: dict[str, Measurement] = field(default_factory=dict)
 
     @classmethod
     def create(cls, folder: Path) -> "SmallTown":
-        """Write the capture, and run every stage once."""
+        """Write the capture, and load the kernels."""
         town = cls(folder=folder)
-        before = town.before("ingest")
-        _write_capture(before / "town")
+        _write_capture(town.before("ingest") / "town")
         town._warm_up()
-        for stage in STAGES:
-            after = town.after(stage)
-            shutil.copytree(before, after)
-            town._measure(stage, STAGES[stage], after)
-            before = after
-        shutil.copytree(town.before("ingest"), town.after("run"))
-        town._measure("run", WHOLE, town.after("run"))
         return town
 
     def before(self, stage: str) -> Path:
@@ -60,8 +58,17 @@ class SmallTown:
         return self.folder / "start" if first else self.after(names[names.index(stage) - 1])
 
     def after(self, stage: str) -> Path:
-        """Return the folder after an undisturbed stage."""
-        return self.folder / f"after-{stage}"
+        """Return the folder after an undisturbed stage, which runs on first use."""
+        folder = self.folder / f"after-{stage}"
+        if not folder.exists():
+            shutil.copytree(self.before(stage), folder)
+            self._measurements[stage] = self._measure(stage, folder)
+        return folder
+
+    def measured(self, stage: str) -> Measurement:
+        """Return the duration and the writes of a stage."""
+        self.after(stage)
+        return self._measurements[stage]
 
     def command(self, stage: str, folder: Path, *options: str) -> list[str]:
         """Return the command of a stage for a folder."""
@@ -83,12 +90,12 @@ class SmallTown:
                     raise RuntimeError(f"{stage} failed")
         shutil.rmtree(scratch)
 
-    def _measure(self, stage: str, words: list[str], folder: Path) -> None:
+    def _measure(self, stage: str, folder: Path) -> Measurement:
         counter = self.folder / "writes.txt"
         outcome = commands.run(self.command(stage, folder), self.folder, count_writes(counter))
         if outcome.code != 0:
             raise RuntimeError(f"{stage}: {outcome.errors}")
-        self.seconds[stage], self.writes[stage] = outcome.seconds, int(counter.read_text())
+        return Measurement(seconds=outcome.seconds, writes=int(counter.read_text()))
 
 
 def difference(expected: Path, actual: Path) -> str | None:

@@ -37,7 +37,7 @@ def both(points: Tensor, spec: GridSpec, footprints: Tensor | None = None, activ
     return results
 
 
-@pytest.mark.parametrize("features", [1, 2, 4, 8])
+@pytest.mark.parametrize("features", [1, 2, 4])
 @pytest.mark.parametrize("count", [1, 127, 1025])
 def test_numba_matches_reference(features: int, count: int) -> None:
     spec = GridSpec(
@@ -73,7 +73,7 @@ def test_no_points_have_empty_outputs_and_zero_gradients(backend: str) -> None:
 
 @pytest.mark.parametrize("footprint", [None, 0.05])
 def test_reference_passes_gradcheck(footprint: float | None) -> None:
-    spec = GridSpec(num_levels=3, features_per_level=2, log2_hashmap_size=6, base_resolution=3, max_resolution=9)
+    spec = GridSpec(num_levels=2, features_per_level=2, log2_hashmap_size=5, base_resolution=3, max_resolution=9)
     points = torch.rand(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3)).requires_grad_()
     table = make_table(spec).double().requires_grad_()
     footprints = None if footprint is None else torch.full((6,), footprint, dtype=torch.float64)

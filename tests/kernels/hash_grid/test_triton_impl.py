@@ -29,7 +29,7 @@ def assert_same(*arguments: object) -> None:
 
 
 @pytest.mark.parametrize("features", [2, 4])
-@pytest.mark.parametrize("count", [0, 1, 131])
+@pytest.mark.parametrize("count", [0, 131])
 def test_triton_matches_the_reference(features: int, count: int) -> None:
     spec = GridSpec(
         num_levels=3, features_per_level=features, log2_hashmap_size=9, base_resolution=5, max_resolution=40
