@@ -22,7 +22,7 @@ class EvalProtocol:
 
     text: str
     test_every: int
-    """Every n-th image was held out."""
+    """Every n-th instant was held out."""
     test_frames: int
     """Number of held-out images."""
     eval_frames: int

@@ -39,7 +39,9 @@ class City:
     blocks: tuple[Block, ...]
     preset: Preset = "draft"
     test_every: int = 8
-    """Every n-th frame of the capture is held out for evaluation; 0 holds out none."""
+    """Every n-th instant of the capture is held out for evaluation; 0 holds out none."""
+    test_frames: tuple[int, ...] | None = None
+    """The held-out frames, as indices into the capture; None, in runs of earlier versions: every n-th frame."""
     weighting: Weighting = "inverse_distance_2d"
     power: float = 4.0
     """Exponent of the inverse distance; the paper uses 4 for a neighborhood and 1 for a single street."""
@@ -68,10 +70,12 @@ class City:
     def is_test_frame(self, index: int) -> bool:
         """Return whether frame `index` of the capture is held out from training.
 
-        >>> city = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),), test_every=4)
+        >>> city = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),), test_frames=(2, 6))
         >>> [i for i in range(10) if city.is_test_frame(i)]
         [2, 6]
         """
+        if self.test_frames is not None:
+            return index in self._test_frames
         return self.test_every > 0 and index % self.test_every == self.test_every // 2
 
     def block(self, name: str) -> Block:
@@ -96,6 +100,10 @@ class City:
         training_settings = {key: value for key, value in _to_json(self).items() if key not in RENDERING_KEYS}
         canonical = json.dumps(training_settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @cached_property
+    def _test_frames(self) -> frozenset[int]:
+        return frozenset(self.test_frames or ())
 
     @cached_property
     def _index_of(self) -> dict[str, int]:
@@ -197,12 +205,16 @@ def _positive_problem(number: float) -> str | None:
 def _to_json(city: City) -> dict[str, Any]:
     blocks = [{"name": b.name, "origin": [float(x) for x in b.origin], "radius": float(b.radius)} for b in city.blocks]
     settings = rendering_settings(city)
-    return {"format": CITY_FORMAT, "preset": city.preset, "test_every": city.test_every, **settings, "blocks": blocks}
+    # Without the key for runs of earlier versions, whose digest is stored in their fields.
+    test_frames = {} if city.test_frames is None else {"test_frames": list(city.test_frames)}
+    settings = {"preset": city.preset, "test_every": city.test_every, **test_frames, **settings}
+    return {"format": CITY_FORMAT, **settings, "blocks": blocks}
 
 
 def _from_json(document: Mapping[str, Any]) -> City:
     check_format_version(document.get("format"), CITY_FORMAT, "city", _HINT)
-    _check_keys(document, {"format", *(field.name for field in fields(City))}, "")
+    added = {"test_frames"} - document.keys()
+    _check_keys(document, {"format", *(field.name for field in fields(City))} - added, "")
     blocks = document["blocks"]
     if not isinstance(blocks, list):
         raise RunError(f"city: blocks: is not a list; {_HINT}")
@@ -210,11 +222,19 @@ def _from_json(document: Mapping[str, Any]) -> City:
         blocks=tuple(_block(block, f"blocks[{i}]") for i, block in enumerate(blocks)),
         preset=one_of(_text(document, "preset"), PRESETS, "city: preset:", remedy=_HINT),
         test_every=_integer(document, "test_every"),
+        test_frames=_indices(document["test_frames"]) if not added else None,
         weighting=one_of(_text(document, "weighting"), WEIGHTINGS, "city: weighting:", remedy=_HINTS["weighting"]),
         power=_number(document["power"], "power"),
         selection_radius=_number(document["selection_radius"], "selection_radius"),
         visibility_threshold=_number(document["visibility_threshold"], "visibility_threshold"),
     )
+
+
+def _indices(value: object) -> tuple[int, ...]:
+    indices = [whole(index) for index in value] if isinstance(value, list) else [None]
+    if None in indices:
+        raise RunError(f"city: test_frames: is not a list of whole numbers; {_HINT}")
+    return tuple(index for index in indices if index is not None)
 
 
 def _check_keys(document: Mapping[str, Any], known: set[str], prefix: str) -> None:
