@@ -1,7 +1,8 @@
 """Importer of nerfstudio's and instant-ngp's `transforms.json`.
 
-Keys that do not describe the geometry of an image (`aabb_scale`, `applied_transform`, `applied_scale`,
-`orientation_override`, ...) are ignored: nerfstudio has already applied them to poses and points.
+Keys that do not describe the geometry of an image (`aabb_scale`, `orientation_override`, ...) are ignored, and
+`applied_transform`, `applied_scale`, `depth_file_path` and `colmap_im_id` are kept for exports: nerfstudio has already
+applied them to poses and points.
 """
 
 import math
@@ -20,7 +21,7 @@ from blocknerf.capture.image_files import find_images
 from blocknerf.errors import CaptureError, error_context
 from blocknerf.images import image_size
 from blocknerf.json_file import JsonFile, Number, Vec3, Whole
-from blocknerf.values import one_case, positive
+from blocknerf.values import one_case, positive, whole
 
 _PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
@@ -65,6 +66,8 @@ class _FrameEntry(_Lens, frozen=True, kw_only=True):
     iso: Number | None = None
     gps: Vec3 | None = None
     grayscale: bool | None = None
+    depth_file_path: Any = None
+    colmap_im_id: Any = None
 
 
 class _Transforms(_Lens, frozen=True, kw_only=True):
@@ -75,6 +78,8 @@ class _Transforms(_Lens, frozen=True, kw_only=True):
     lidar_ply: str | None = None
     unit: str | None = None
     source: str | None = None
+    applied_transform: Any = None
+    applied_scale: Any = None
     train_filenames: list[str] | None = None
     val_filenames: list[str] | None = None
     test_filenames: list[str] | None = None
@@ -125,6 +130,8 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix", images
             geo_origin=top.gps_origin_lat_lon_alt,
             source=top.source if top.source is not None else path.name,
             notes=found.notes,
+            applied_transform=_kept_transform(top.applied_transform),
+            applied_scale=positive(top.applied_scale),
         )
     check_files(capture)
     return capture
@@ -161,6 +168,8 @@ def _frame(
             gps=entry.gps,
             grayscale=bool(entry.grayscale),
             split=split,
+            depth=_kept_path(entry.depth_file_path),
+            colmap_id=whole(entry.colmap_im_id),
         )
 
 
@@ -204,6 +213,22 @@ def _splits(top: _Transforms, named: Sequence[str], folder: Path) -> list[Split 
     unlisted: Split = "val" if top.train_filenames else "train"
     splits = [use.get(name, unlisted) for name in named]
     return [None] * len(named) if set(splits) == {"train"} else list(splits)
+
+
+def _kept_transform(matrix: Any) -> Pose | None:
+    """Return a transform that is only kept for exports, or None if it is not one."""
+    try:
+        return parse_pose(matrix) if isinstance(matrix, list) else None
+    except (CaptureError, TypeError, ValueError):
+        return None
+
+
+def _kept_path(path: Any) -> str | None:
+    """Return a path that is only kept for exports, or None if it is not one inside the capture's folder."""
+    try:
+        return _relative(path, "") if isinstance(path, str) else None
+    except CaptureError:
+        return None
 
 
 def _opencv_pose(matrix: list[list[float]], where: str) -> Pose:

@@ -11,7 +11,7 @@ from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics, Pose
 from blocknerf.capture.image_files import find_images, fit_lenses
-from blocknerf.capture.points import write_ply
+from blocknerf.capture.points import store_ply
 from blocknerf.capture.source_transform import to_pose
 from blocknerf.errors import CaptureError
 from blocknerf.importers.colmap_files import (
@@ -75,8 +75,7 @@ def read_colmap(path: Path, options: ImportOptions, work: Path) -> Capture:
     check_files(capture)
     if (points := read_points(folder)) is None:
         return capture
-    write_ply(points, work / "points.ply")
-    return replace(capture, points_dir=work.resolve(), sparse_points="points.ply")
+    return replace(capture, sparse_points=store_ply(points, work), points_dir=work.resolve())
 
 
 def colmap_pose(quaternion: Sequence[float], translation: Sequence[float]) -> Pose:

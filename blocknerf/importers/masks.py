@@ -75,7 +75,8 @@ def apply_masks(capture: Capture, options: ImportOptions, work: Path) -> Capture
         masked, shares = _write(capture, sources, options, work)
     else:
         masked, shares = _use(capture, sources, options, work)
-    return replace(masked, notes=(*masked.notes, *note, *_shares_note(shares, len(capture), options)))
+    notes = (*masked.notes, *note, *_shares_note(shares, len(capture), options))
+    return replace(masked, notes=tuple(dict.fromkeys(notes)))  # A capture that is imported again has them.
 
 
 def _sources(capture: Capture, options: ImportOptions) -> tuple[dict[int, _Source], list[str]]:

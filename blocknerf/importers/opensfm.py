@@ -17,7 +17,7 @@ from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics, Pose
 from blocknerf.capture.image_files import find_images, fit_lenses
-from blocknerf.capture.points import PointCloud, write_ply
+from blocknerf.capture.points import PointCloud, store_ply
 from blocknerf.capture.source_transform import to_pose
 from blocknerf.errors import CaptureError
 from blocknerf.geo import enu_to_geodetic
@@ -127,8 +127,7 @@ def read_opensfm(path: Path, options: ImportOptions, work: Path) -> Capture:
     check_files(capture)
     if not largest.points:
         return capture
-    write_ply(_points(largest), work / "points.ply")
-    return replace(capture, points_dir=work.resolve(), sparse_points="points.ply")
+    return replace(capture, sparse_points=store_ply(_points(largest), work), points_dir=work.resolve())
 
 
 def _image_folders(file: Path) -> Iterator[Path]:
