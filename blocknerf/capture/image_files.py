@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 from blocknerf.capture.frame import Intrinsics, check_relative
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.images import image_size
 from blocknerf.values import one_case
 
@@ -91,8 +91,9 @@ def find_images(source: Path, names: Sequence[str], folders: Iterable[Path], giv
     """
     if given is not None and not given.is_dir():
         raise CaptureError(f"{given}: this folder of images does not exist; check --images")
-    folder = ImageFolder(given) if given is not None else _fullest_folder(source, names, folders)
-    paths = [folder.find(name) if given is None else folder.find_end(name) for name in names]
+    with error_context(str(source)):
+        folder = ImageFolder(given) if given is not None else _fullest_folder(source, names, folders)
+        paths = [folder.find(name) if given is None else folder.find_end(name) for name in names]
     missing = [name for name, path in zip(names, paths, strict=True) if path is None]
     if missing:
         count = f" ({len(missing)} of {len(names)} images are missing)" if len(missing) > 1 else ""

@@ -215,7 +215,7 @@ def _text(path: Path, read: Callable[[list[str]], _Record], step: int = 1) -> It
                 yield read(line.decode().split(maxsplit=9))
             except (ValueError, IndexError) as error:
                 reason = "a field is missing" if isinstance(error, IndexError) else error
-                raise CaptureError(f"{path}: line {number} cannot be read ({reason:.80}); {_HINT}") from None
+                raise CaptureError(f"{path}: line {number} cannot be read ({reason!s:.80}); {_HINT}") from None
             for _ in range(step - 1):  # the observations of an image; the line may be empty
                 next(lines, None)
 

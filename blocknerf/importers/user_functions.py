@@ -63,10 +63,12 @@ def errors_of(what: str) -> Iterator[None]:
 
 @contextmanager
 def _current_folder_first() -> Iterator[None]:
-    """Let imports find modules of the current folder, as `python -m` does."""
+    """Let imports find modules of the current folder first, as `python -m` does, and afterwards last."""
     folder = str(Path.cwd())
     sys.path.insert(0, folder)
     try:
         yield
     finally:
         sys.path.remove(folder)
+        if folder not in sys.path:
+            sys.path.append(folder)  # A function may import more when it runs.

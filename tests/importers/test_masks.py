@@ -76,7 +76,7 @@ def test_masks_in_an_alpha_channel_or_a_palette(capture: Path, tmp_path: Path) -
     rgba[IGNORED, 3] = 0
     save(Image.fromarray(rgba), tmp_path / "alpha")
     assert_masked(load(capture, masks=tmp_path / "alpha"))
-    palette = Image.fromarray(np.where(IGNORED, 0, 1).astype(np.uint8), mode="L").convert("P")
+    palette = Image.fromarray(np.where(IGNORED, 0, 1).astype(np.uint8)).convert("P")
     palette.putpalette([200, 0, 0, 0, 200, 0] + [0] * 762)
     save(palette, tmp_path / "palette")
     assert_masked(load(capture, masks=tmp_path / "palette"))
