@@ -1,4 +1,4 @@
-"""Images of a source: which folder holds them, files whose names differ slightly, and images of another size."""
+"""Images of a source: which folder holds them, close names, and images of another size."""
 
 import os
 import unicodedata
@@ -15,7 +15,7 @@ from blocknerf.values import one_case
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 MAX_LISTED = 1_000_000
-"""Files listed of a folder to find one whose name differs."""
+"""Files listed of a folder to find one with a close name."""
 IMAGES_HINT = "restore it, or give the folder of the images with --images"
 
 
@@ -57,7 +57,7 @@ class ImageFolder:
         return None
 
     def find_end(self, name: str) -> str | None:
-        """Return the path of an image whose path ends like the name: other/a/b.jpg finds a/b.jpg."""
+        """Return the path of an image that ends like the name: other/a/b.jpg finds a/b.jpg."""
         parts = PurePosixPath(name.replace("\\", "/")).parts
         ends = ("/".join(parts[start:]) for start in range(len(parts)) if parts[start] not in ("/", ".."))
         return next((path for path in map(self.find, ends) if path is not None), None)

@@ -107,7 +107,7 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix", images
     if not top.frames:
         raise CaptureError(f"{path}: frames is empty; give at least one posed image")
     folder = path.parent.resolve()
-    # In a folder that the user gives, images are found by the ends of their paths.
+    # In a folder from the user, images are found by the ends of their paths.
     named = [
         entry.file_path if images is not None else _image_name(entry, folder, f"{path}: frames[{i}].file_path")
         for i, entry in enumerate(top.frames)
@@ -139,7 +139,7 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix", images
 
 @cache
 def _file(poses: str) -> JsonFile[_Transforms]:
-    """Return the type of file whose poses have this key."""
+    """Return the type of file with poses under this key."""
     pose = [("pose", list[list[float]])]
     entry = msgspec.defstruct("Entry", pose, bases=(_FrameEntry,), rename={"pose": poses}, frozen=True, kw_only=True)
     frames = [("frames", list[entry])]  # type: ignore[valid-type]

@@ -63,8 +63,8 @@ def _join(below: PurePath, path: str) -> str:
 
 
 def _points(capture: Capture, points: str | None, below: PurePath) -> str | None:
-    is_beside = capture.points_dir in (None, capture.image_dir) and capture.source_to_world == IDENTITY
-    return _join(below, points) if points is not None and is_beside else None
+    is_in_place = capture.points_dir in (None, capture.image_dir) and capture.source_to_world == IDENTITY
+    return _join(below, points) if points is not None and is_in_place else None
 
 
 def _applied_transform(capture: Capture) -> list[list[float]] | None:

@@ -205,7 +205,7 @@ def _positive_problem(number: float) -> str | None:
 def _to_json(city: City) -> dict[str, Any]:
     blocks = [{"name": b.name, "origin": [float(x) for x in b.origin], "radius": float(b.radius)} for b in city.blocks]
     settings = rendering_settings(city)
-    # Without the key for runs of earlier versions, whose digest is stored in their fields.
+    # Without the key for runs of earlier versions: their fields store the digest of city.json.
     test_frames = {} if city.test_frames is None else {"test_frames": list(city.test_frames)}
     settings = {"preset": city.preset, "test_every": city.test_every, **test_frames, **settings}
     return {"format": CITY_FORMAT, **settings, "blocks": blocks}

@@ -28,7 +28,7 @@ from blocknerf.importers.importer import Importer, ImportOptions
 MODEL_FOLDERS = ("", "sparse", "colmap/sparse", "dense/sparse", "dense/0/sparse")
 """Where a model is below the given folder: COLMAP's, nerfstudio's and the undistorter's layouts."""
 IMAGE_FOLDERS = ("images", "images_2", "images_4", "images_8", "input", "")
-"""Names of the folder of images, beside or above a model."""
+"""Names of the folder of images, next to a model or above it."""
 _PARTS = ("cameras", "images", "points3D", "rigs", "frames")
 _UNDISTORT = "undistort the images with 'colmap image_undistorter' and give its folder"
 _ZERO = (0.0, 0.0, 0.0, 0.0, 0.0, 0.0)

@@ -29,9 +29,9 @@ from blocknerf.importers.user_functions import errors_of, load_function
 from blocknerf.options import check_whole
 
 DYNAMIC_PREFIX = "dynamic_mask_"
-"""Masks of instant-ngp beside the images; white pixels are ignored."""
+"""Masks of instant-ngp next to the images; white pixels are ignored."""
 MAX_SMALL = 64
-"""Masks whose brightest value is at most this are labels, unless they hold two values."""
+"""Masks with no brighter value than this are labels, unless they hold two values."""
 MARGIN_LEVELS = 32
 """Distance from black and white within which values count as black or white; lossy files are off by less."""
 MAX_GRAY_SHARE = 0.05

@@ -29,7 +29,7 @@ MAX_XML_BYTES = 1 << 30
 MAX_SKEW = 0.5
 """Largest shift in pixels that the skew (b2) of a lens may cause; lenses here have none."""
 EARTH_MARGIN = 200e3
-"""A chunk whose center is this close to the earth's radius, in meters, has earth-centered coordinates."""
+"""A chunk with its center this close to the earth's radius, in meters, has earth-centered coordinates."""
 _LENSES = ("frame", "fisheye")
 _HINT = "export the cameras again (File, Export, Export Cameras)"
 

@@ -35,7 +35,7 @@ def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path
     Args:
         path: The file or folder.
         options: Options of the import.
-        work: Folder for files that the import makes. Default: a folder `.blocknerf` beside the source.
+        work: Folder for files that the import makes. Default: a folder `.blocknerf` next to the source.
 
     Raises:
         CaptureError: The source is not recognized, or it cannot be used; the message says what to do.

@@ -28,9 +28,9 @@ def hold_out(capture: Capture, test_every: int) -> HeldOut:
     """Return the held-out frames of a capture.
 
     The capture's own split comes first. Otherwise every `test_every`-th instant of each segment is held out, with the
-    images of all its cameras, so that no camera sees at the same moment what another one is judged on; 0 holds out
-    none. Images belong to the same instant by their timestamps or, without any, by their number among the images of
-    their camera. Segments with fewer instants than `test_every` are counted through.
+    images of all its cameras, so that no camera trains on what another one is evaluated on; 0 holds out none. Images
+    belong to the same instant by their timestamps or, without any, by their number among the images of their camera.
+    Segments with fewer instants than `test_every` are counted through.
     """
     if any(frame.split is not None for frame in capture.frames):
         return _as_listed(capture.frames)

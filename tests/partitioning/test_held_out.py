@@ -45,7 +45,7 @@ def test_whole_instants_are_held_out_with_every_camera(cameras: int, times: bool
     assert held_out.rule == f"Every 8th {has_rig if cameras > 1 else 'image of each segment was held out'}"
 
 
-def test_cameras_that_are_their_own_segments_are_all_judged() -> None:
+def test_cameras_that_are_their_own_segments_are_all_evaluated() -> None:
     frames = [frame(str(camera), str(camera), number) for number in range(10) for camera in range(8)]
     held_out = hold_out(capture(*frames), 8)
     assert Counter(frames[i].camera for i in held_out.test) == {str(camera): 1 for camera in range(8)}
