@@ -16,7 +16,7 @@ from blocknerf.values import one_case
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
 MAX_LISTED = 1_000_000
 """Files listed of a folder to find one with a close name."""
-IMAGES_HINT = "restore it, or give the folder of the images with --images"
+IMAGES_HINT = "give the folder of the images with --images"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,6 +36,12 @@ class ImageFolder:
     path: Path
     _by_key: dict[str, list[str]] = field(default_factory=dict)
     """Files by their simplified path, with and without suffix; filled when a name is not found as it is."""
+
+    @property
+    def has_images(self) -> bool:
+        if not self._by_key:
+            self._list()
+        return len(self._by_key) > 1
 
     def find(self, name: str) -> str | None:
         """Return the path of an image relative to the folder, or None.
@@ -95,9 +101,12 @@ def find_images(source: Path, names: Sequence[str], folders: Iterable[Path], giv
         folder = ImageFolder(given) if given is not None else _fullest_folder(source, names, folders)
         paths = [folder.find(name) if given is None else folder.find_end(name) for name in names]
     missing = [name for name, path in zip(names, paths, strict=True) if path is None]
+    if len(missing) == 1:
+        raise CaptureError(f"{folder.path / missing[0]}: this image does not exist; restore it, or {IMAGES_HINT}")
     if missing:
-        count = f" ({len(missing)} of {len(names)} images are missing)" if len(missing) > 1 else ""
-        raise CaptureError(f"{folder.path / missing[0]}: this image does not exist{count}; {IMAGES_HINT}")
+        listed = ", ".join(map(one_case, missing[:3])) + (", ..." if len(missing) > 3 else "")
+        count = f"{len(missing)} of {len(names)} images do not exist"
+        raise CaptureError(f"{folder.path}: {count}: {listed}; restore them, or {IMAGES_HINT}")
     found = tuple(path for path in paths if path is not None)
     differing = [
         (name, path) for name, path in zip(names, found, strict=True) if given is None and _differs(name, path)
@@ -139,15 +148,17 @@ def _fit(lens: Intrinsics, size: tuple[int, int], file: Path) -> Intrinsics:
 
 
 def _fullest_folder(source: Path, names: Sequence[str], folders: Iterable[Path]) -> ImageFolder:
-    """Return the first folder that holds the first, middle or last image, else the first folder that exists."""
+    """Return the first folder that holds the first, middle or last image, else the first that holds any image."""
     existing = [ImageFolder(folder) for folder in dict.fromkeys(folders) if folder.is_dir()]
+    if len(existing) == 1:
+        return existing[0]
     sample = dict.fromkeys(names[i] for i in (0, len(names) // 2, -1))
     for folder in existing:
         if any(folder.find(name) is not None for name in sample):
             return folder
-    if not existing:
-        raise CaptureError(f"{source}: no folder of images was found for {one_case(names[0])}; give it with --images")
-    return existing[0]
+    if with_images := next((folder for folder in existing if folder.has_images), None):
+        return with_images
+    raise CaptureError(f"{source}: no folder of images was found for {one_case(names[0])}; {IMAGES_HINT}")
 
 
 def _differs(name: str, path: str) -> bool:

@@ -380,7 +380,9 @@ def test_missing_images_are_counted(write_transforms):
     folder = write_transforms()
     for name in ("0.png", "2.png"):
         (folder / "images" / name).unlink()
-    with pytest.raises(CaptureError, match=r"images/0\.png: this image does not exist \(2 of 3 images are missing\)"):
+    with pytest.raises(
+        CaptureError, match=r"capture: 2 of 3 images do not exist: images/0\.png, images/2\.png; restore"
+    ):
         read_transforms(folder)
 
 

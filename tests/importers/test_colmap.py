@@ -101,14 +101,14 @@ def test_images_of_another_shape_are_refused(tmp_path: Path, size: tuple[int, in
 def test_missing_images_are_counted_and_the_first_is_named(tmp_path: Path) -> None:
     write_images(tmp_path / "images", NAMES[:2])
     write_colmap(tmp_path / "sparse" / "0")
-    with pytest.raises(CaptureError, match=r"images/2\.png: this image does not exist \(2 of 4 images are missing\)"):
+    with pytest.raises(CaptureError, match=r"images: 2 of 4 images do not exist: 2\.png, 3\.png; restore them"):
         load_source(tmp_path, work=tmp_path / "work")
     assert not (tmp_path / "work").exists()
 
 
 def test_a_model_without_a_folder_of_images_asks_for_it(tmp_path: Path) -> None:
     write_colmap(tmp_path / "a" / "b" / "c" / "sparse" / "0")
-    with pytest.raises(CaptureError, match="does not exist"):
+    with pytest.raises(CaptureError, match=r"no folder of images was found for 0\.png; give the folder"):
         load_source(tmp_path / "a" / "b" / "c", work=tmp_path / "work")
     write_images(tmp_path / "elsewhere")
     options = ImportOptions(images=tmp_path / "elsewhere")
