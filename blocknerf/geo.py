@@ -39,6 +39,32 @@ def enu_to_geodetic(east: float, north: float, origin: tuple[float, float, float
     return latitude, longitude
 
 
+def earth_centered_to_geodetic(x: float, y: float, z: float) -> tuple[float, float, float]:
+    """Return latitude, longitude (degrees) and altitude (m) of earth-centered coordinates in meters.
+
+    >>> [round(number, 6) for number in earth_centered_to_geodetic(SEMI_MAJOR + 100.0, 0.0, 0.0)]
+    [0.0, 0.0, 100.0]
+    """
+    axis_distance, latitude = math.hypot(x, y), math.atan2(z, math.hypot(x, y))
+    for _ in range(ITERATIONS):
+        sine = math.sin(latitude)
+        normal_radius = SEMI_MAJOR / math.sqrt(1.0 - ECCENTRICITY_SQUARED * sine**2)
+        latitude = math.atan2(z + ECCENTRICITY_SQUARED * normal_radius * sine, axis_distance)
+    # The height above the ellipsoid along its normal, in a form that is exact at the poles, too.
+    altitude = axis_distance * math.cos(latitude) + z * math.sin(latitude) - SEMI_MAJOR**2 / normal_radius
+    return math.degrees(latitude), math.degrees(math.atan2(y, x)), altitude
+
+
+def east_north_up(latitude: float, longitude: float) -> tuple[tuple[float, float, float], ...]:
+    """Return the axes east, north and up at a place as rows, in earth-centered coordinates."""
+    lat, lon = math.radians(latitude), math.radians(longitude)
+    return (
+        (-math.sin(lon), math.cos(lon), 0.0),
+        (-math.sin(lat) * math.cos(lon), -math.sin(lat) * math.sin(lon), math.cos(lat)),
+        (math.cos(lat) * math.cos(lon), math.cos(lat) * math.sin(lon), math.sin(lat)),
+    )
+
+
 def _earth_centered(longitude: float, latitude: float, altitude: float) -> tuple[float, float, float]:
     """Return earth-centered coordinates (ECEF) in meters: x toward longitude zero, y toward 90 east, z to the pole."""
     lon, lat = math.radians(longitude), math.radians(latitude)

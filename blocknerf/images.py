@@ -39,6 +39,10 @@ MAX_FILE_BYTES = 1 << 30
 """Maximum file size: that many pixels with three 16-bit channels take 0.9 GiB uncompressed."""
 
 
+MAX_PALETTE_LABELS = 64
+"""A mask with a palette of more shades of gray than this is not of labels."""
+
+
 def image_size(path: Path | str) -> tuple[int, int]:
     """Return width and height of an image as stored; only its header is read.
 
@@ -113,9 +117,32 @@ def read_mask(
 def read_mask_coverage(
     path: Path | str, downscale: int = 1, size: tuple[int, int] | None = None
 ) -> Float[np.ndarray, "height width"]:
-    """Return the fraction of each pixel that is white in a mask; white is above half of the brightest value.
+    """Return the fraction of each pixel that is white in a mask (see `white_above`).
 
-    Masks of 0/1 and 0/255 both work. `size` is the width and height of its image.
+    `size` is the width and height of its image.
+
+    Raises:
+        CaptureError: the file is missing, not an image, broken, or of another size.
+    """
+    levels = read_mask_levels(path, size)
+    width, height = downscaled_size(levels.shape[1], levels.shape[0], downscale)
+    return resize_area(white_above(levels).astype(np.float32), width, height)
+
+
+def white_above(levels: Int[np.ndarray, "height width"]) -> Bool[np.ndarray, "height width"]:
+    """Return the white pixels of a mask: above half of its brightest value, so that 0/1 and 0/255 both work.
+
+    >>> white_above(np.array([[0, 1, 1]])).tolist()
+    [[False, True, True]]
+    """
+    return levels > levels.max() / 2
+
+
+def read_mask_levels(path: Path | str, size: tuple[int, int] | None = None) -> Int[np.ndarray, "height width"]:
+    """Return the gray values of a mask.
+
+    An alpha channel counts instead of the colors if it varies and they do not, and the indices of a palette if its
+    colors are hard to tell apart or more than two.
 
     Raises:
         CaptureError: the file is missing, not an image, broken, or of another size.
@@ -123,10 +150,22 @@ def read_mask_coverage(
     with _open(path) as (image, stream):
         check_size(path, image.size, size)
         _load(image, stream)
+        if image.mode == "P" and "transparency" not in image.info:
+            return _palette_levels(image)
         gray = _gray(image)
-    white = gray > gray.max() / 2
-    width, height = downscaled_size(gray.shape[1], gray.shape[0], downscale)
-    return resize_area(white.astype(np.float32), width, height)
+        if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+            alpha = np.array(image.convert("RGBA"))[..., 3]
+            if np.ptp(alpha) and (not np.ptp(gray) or len(np.unique(gray)) > 2):
+                return alpha.astype(np.int64)
+        return gray.astype(np.int64)
+
+
+def _palette_levels(image: PillowImage) -> Int[np.ndarray, "height width"]:
+    """Return the gray values of a palette's two colors if one is dark, else the indices."""
+    indices, gray = np.array(image).astype(np.int64), _gray(image).astype(np.int64)
+    is_binary = len(np.unique(indices)) <= 2 and gray.min() <= gray.max() / 2
+    is_gray_ramp = len(np.unique(gray)) > MAX_PALETTE_LABELS
+    return gray if is_binary or is_gray_ramp else indices
 
 
 def write_image(

@@ -1,13 +1,12 @@
 """Import a format of your own: a folder of images with one CSV file of poses.
 
-    python examples/03_write_an_importer.py poses.csv runs/mine && blocknerf partition runs/mine
+    blocknerf run poses.csv --out runs/mine --importer examples.03_write_an_importer:read_poses
 
 Each line of the CSV is `image,segment,x,y,z,yaw,focal`: the position in meters with z up, the heading in degrees
-counterclockwise from the x axis, the focal length in pixels. An importer is a function that returns a `Capture`;
-`check_files` checks its images, and `write_capture` starts a run.
+counterclockwise from the x axis, the focal length in pixels. An importer is a function that takes the path and returns
+a `Capture`. Modules are found in the current folder, and the images are checked afterwards.
 """
 
-import argparse
 import csv
 import math
 from pathlib import Path
@@ -16,13 +15,7 @@ import torch
 
 import blocknerf
 from blocknerf.cameras import look_at
-from blocknerf.capture.capture import check_files
 from blocknerf.images import image_size
-
-parser = argparse.ArgumentParser(description=__doc__)
-parser.add_argument("poses", type=Path, help="CSV file; images are relative to its folder")
-parser.add_argument("run", type=Path, help="run folder to create")
-options = parser.parse_args()
 
 
 def read_poses(path: Path) -> blocknerf.Capture:
@@ -54,10 +47,3 @@ def read_poses(path: Path) -> blocknerf.Capture:
             )
         )
     return blocknerf.Capture(image_dir=path.parent, frames=tuple(frames), is_metric=True, source=path.name)
-
-
-capture = read_poses(options.poses)
-check_files(capture)
-options.run.mkdir(parents=True)
-blocknerf.write_capture(capture, options.run / "capture.json")
-print(f"{options.run}: {len(capture)} images of {len(capture.segments)} segments")

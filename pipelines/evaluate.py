@@ -18,7 +18,7 @@ from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City, Weighting, read_city, rendering_settings, with_rendering
 from blocknerf.city.renderer import CityRenderer, CityRendering
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.training_images import capture_with_images
+from blocknerf.city.training_images import capture_with_images, held_out_rule
 from blocknerf.colormaps import depth_colors, error_colors
 from blocknerf.errors import RunError
 from blocknerf.images import to_float, to_uint8, write_image
@@ -112,7 +112,8 @@ def evaluate(
     chosen = evenly_spaced(held_out, max_frames or len(held_out))
     scale = training_downscale(folder) if downscale is None else downscale
     all_segments = pose_segments_of_run(folder, known)
-    protocol = _protocol(city, len(held_out), len(chosen), scale, refined=all_segments is not None)
+    rule = held_out_rule(city, known)
+    protocol = _protocol(city, rule, len(held_out), len(chosen), scale, refined=all_segments is not None)
     evaluation = _valid_evaluation(folder, protocol)
     if evaluation is None:
         pose_segments = {i: None if all_segments is None else all_segments[i] for i in chosen}
@@ -152,12 +153,13 @@ def evenly_spaced(items: list[int], count: int) -> list[int]:
     return [items[index] for index in indices.round().astype(int).tolist()]
 
 
-def _protocol(city: City, test_frames: int, eval_frames: int, downscale: int, *, refined: bool) -> EvalProtocol:
-    held_out = f"Every {city.test_every}th image was held out" if city.test_every else "No image was held out"
+def _protocol(
+    city: City, rule: str, test_frames: int, eval_frames: int, downscale: int, *, refined: bool
+) -> EvalProtocol:
     subset = "all of them" if eval_frames == test_frames else f"{eval_frames} of these {test_frames}, evenly spaced"
     poses = REFINED_POSES_NOTE if refined else "Poses are those of the capture."
     text = (
-        f"{held_out}; evaluated: {subset}. For each image and each block in its rendering, an appearance code is "
+        f"{rule}; evaluated: {subset}. For each image and each block in its rendering, an appearance code is "
         f"fitted on the left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen). Metrics are computed on "
         f"the right half, at 1/{downscale} of the image size. Masked metrics use only pixels that masks call static, "
         f"and equal the others if there are no masks. Blocks are blended by {city.weighting} with power "

@@ -17,7 +17,7 @@ class EvalProtocol(Record, frozen=True, kw_only=True):
 
     text: str
     test_every: Count
-    """Every n-th image was held out."""
+    """Every n-th instant was held out."""
     test_frames: Count
     """Number of held-out images."""
     eval_frames: Count

@@ -27,7 +27,8 @@ def ingest(capture: Path, run: Path, *, source: ImportOptions = DEFAULT_OPTIONS)
     """Check a capture and write it into a run folder. The images are not copied.
 
     Args:
-        capture: A transforms.json (nerfstudio, instant-ngp), a capture.json, or a folder that contains one.
+        capture: A transforms.json (nerfstudio, instant-ngp), a COLMAP model, an export of OpenSfM, ODM, Metashape,
+            Polycam or Record3D, or its folder.
         run: Run folder; created if it does not exist.
         source: Options of the import.
 

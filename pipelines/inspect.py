@@ -42,7 +42,8 @@ def inspect(
         source: Options of the import.
         placement: How to place blocks. auto chooses route for cameras on the ground and grid for aerial captures.
         radius: Block radius in the capture's unit. Default: derived from the capture.
-        test_every: Hold out every n-th frame for evaluation; 0 holds out none.
+        test_every: Hold out every n-th instant of each segment for evaluation, with all its cameras; 0 holds out
+            none. Lists of test images in the capture come first.
 
     Returns:
         The capture as an import would write it.

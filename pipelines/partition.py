@@ -13,6 +13,7 @@ from blocknerf.files import MAX_JSON_BYTES, read_bounded
 from blocknerf.images import write_image
 from blocknerf.options import Preset
 from blocknerf.partitioning.frame_assignment import FrameAssignment, assign_frames, check_test_every, write_assignment
+from blocknerf.partitioning.held_out import hold_out
 from blocknerf.partitioning.map_image import draw_map
 from blocknerf.partitioning.placement import place_blocks
 from blocknerf.partitioning.radius import check_radius
@@ -46,7 +47,8 @@ def partition(
             --placement. Needs the extra 'streets' and a capture with a geographic origin.
         radius: Block radius in the capture's unit; with --osm, the largest one. Default: derived from the capture.
         preset: Quality preset. draft takes minutes per block without a GPU.
-        test_every: Hold out every n-th frame for evaluation; 0 holds out none.
+        test_every: Hold out every n-th instant of each segment for evaluation, with all its cameras; 0 holds out
+            none. Lists of test images in the capture come first.
 
     Returns:
         The blocks and settings of the run.
@@ -74,7 +76,9 @@ def partition(
     else:
         raise PlacementError("partition: --osm cannot be combined with --placement or --blocks; leave those out")
     members = assign_frames(capture, layout.blocks, test_every=test_every)
-    city = City(blocks=layout.blocks, preset=preset, test_every=test_every)
+    held_out = hold_out(capture, test_every)
+    city = City(blocks=layout.blocks, preset=preset, test_every=test_every, test_frames=held_out.test)
+    log(f"{held_out.rule}: {len(held_out.test)} of {len(capture)} images")
     _publish(folder, capture, layout, members, requested)
     write_city(city, folder.city)
     return city

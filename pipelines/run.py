@@ -77,7 +77,8 @@ def run(
             capture's unit, and refine each. For poses that drift. 0 refines each segment as a whole.
         pose_restarts: With --pose-refinement, train this many times, each time from scratch with the poses found so
             far. All but the last take at most 900 steps. Default: 3 with --pose-segment-length, otherwise 1.
-        test_every: Hold out every n-th frame for evaluation; 0 holds out none.
+        test_every: Hold out every n-th instant of each segment for evaluation, with all its cameras; 0 holds out
+            none. Lists of test images in the capture come first.
         jobs: Blocks to train in parallel on CPU. Default: limited by cores and memory; 1 with --view.
         image_cache_gb: Memory for the images of a block, in GiB.
         threads: Number of CPU threads. Default: all cores.

@@ -14,6 +14,7 @@ import pytest
 from blocknerf.capture.capture import read_capture
 from blocknerf.city.manifest import read_city
 from blocknerf.images import image_size, read_image
+from blocknerf.importers.importer import ImportOptions
 from pipelines.evaluate import evaluate
 from pipelines.ingest import ingest
 from pipelines.partition import partition
@@ -54,10 +55,11 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_every_example_is_tested_and_begins_with_its_command(repository: Path) -> None:
     own = Path(__file__).read_text()
     scripts = sorted(path.name for path in (repository / "examples").iterdir() if path.suffix in (".py", ".ipynb"))
-    assert len(scripts) == 6
+    assert len(scripts) == 7
     assert [name for name in scripts if f'"{name}"' not in own] == []
     for name in (each for each in scripts if each.endswith(".py")):
-        assert re.search(rf"^ *python examples/{name} ", (repository / "examples" / name).read_text(), re.M)
+        command = rf"^ *(python examples/{name} |blocknerf .*examples\.{name[:-3]}:)"
+        assert re.search(command, (repository / "examples" / name).read_text(), re.M)
 
 
 def test_a_pose_is_rendered(run: Path, run_example: RunExample, tmp_path: Path) -> None:
@@ -75,7 +77,8 @@ def test_a_block_is_trained(run: Path, run_example: RunExample, tmp_path: Path) 
     assert (first != second).any()
 
 
-def test_an_importer_starts_a_run(run: Path, run_example: RunExample, tmp_path: Path) -> None:
+def test_an_importer_starts_a_run(run: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert (repository / "examples" / "03_write_an_importer.py").is_file()
     capture = read_capture(run / "capture.json")
     with (tmp_path / "poses.csv").open("w", newline="") as file:
         rows = csv.writer(file)
@@ -83,13 +86,29 @@ def test_an_importer_starts_a_run(run: Path, run_example: RunExample, tmp_path: 
         for i, frame in enumerate(capture.frames[:12]):
             shutil.copy(capture.image_dir / frame.image, tmp_path / f"{i}.jpg")
             rows.writerow([f"{i}.jpg", "north" if i < 6 else "south", *frame.center, 90.0, 60.0])
-    printed = run_example("03_write_an_importer.py", tmp_path / "poses.csv", tmp_path / "run")
-    assert printed.endswith("run: 12 images of 2 segments\n")
-    imported = read_capture(tmp_path / "run" / "capture.json")
+    monkeypatch.chdir(repository)
+    options = ImportOptions(importer="examples.03_write_an_importer:read_poses")
+    imported = ingest(tmp_path / "poses.csv", tmp_path / "run", source=options)
+    assert len(imported) == 12
+    assert [*imported.segments] == ["north", "south"]
     assert imported.frames[3].center == pytest.approx(capture.frames[3].center)
     assert [row[2] for row in imported.frames[3].camera_to_world] == pytest.approx([0.0, 1.0, 0.0], abs=1e-9)
     partition(tmp_path / "run")
     assert read_city(tmp_path / "run" / "city.json").blocks
+
+
+def test_moving_objects_are_masked(
+    run: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert (repository / "examples" / "07_mask_moving_objects.py").is_file()
+    monkeypatch.chdir(repository)
+    options = ImportOptions(mask_with="examples.07_mask_moving_objects:movable", mask_margin=2)
+    masked = ingest(run / "capture.json", tmp_path / "run", source=options)
+    mask = masked.read_mask(0)
+    assert mask is not None
+    rows = mask.mean(axis=1)
+    assert rows[-1] < 0.5 < rows[0]
+    assert any(note.startswith("masks ignore ") for note in masked.notes)
 
 
 def test_a_weighting_is_compared(run: Path, run_example: RunExample, tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, UInt8
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture_record import CAPTURE_FORMAT, FILE, to_frame, to_intrinsics, to_sweep
-from blocknerf.capture.frame import Frame, Intrinsics, check_path, check_relative, pose_from_flat
+from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_path, check_relative, pose_from_flat
 from blocknerf.capture.lidar import LidarSweep
 from blocknerf.capture.points import PointCloud, check_ply, read_ply
 from blocknerf.capture.source_transform import IDENTITY, SourceToWorld, transform_points
@@ -22,7 +22,10 @@ from blocknerf.files import write_atomic
 from blocknerf.images import check_size, image_size, read_image, read_mask, read_mask_coverage
 from blocknerf.values import finite, one_case
 
-_METADATA = ("source", "is_metric", "geo_origin", "sparse_points", "lidar_points", "raw_poses", "notes")
+_METADATA = (
+    *("source", "is_metric", "geo_origin", "sparse_points", "lidar_points", "raw_poses", "notes"),
+    *("applied_transform", "applied_scale"),
+)
 """Fields that are in the file as they are."""
 
 
@@ -55,6 +58,10 @@ class Capture:
     """Whether poses come from sensors alone (GPS, IMU), without alignment to the images."""
     notes: tuple[str, ...] = ()
     """What the import found and decided, one line each."""
+    applied_transform: Pose | None = None
+    """nerfstudio's record of how it turned the poses; kept for exports."""
+    applied_scale: float | None = None
+    """nerfstudio's record of how it scaled the poses; kept for exports."""
     is_metric: bool
     """Whether lengths are in meters."""
     geo_origin: tuple[float, float, float] | None = None

@@ -18,6 +18,9 @@ FlatPose = Annotated[list[Number], msgspec.Meta(min_length=12, max_length=12)]
 """A 3x4 matrix, row by row."""
 
 
+_Row = tuple[Number, Number, Number, Number]
+
+
 class LensRecord(Record, frozen=True, kw_only=True):
     """Intrinsics that frames refer to by their index."""
 
@@ -47,6 +50,8 @@ class FrameRecord(Record, frozen=True, kw_only=True):
     gps: Vec3 | None
     grayscale: bool
     split: Split | None = None
+    depth: str | None = None
+    colmap_id: Count | None = None
 
 
 class SweepRecord(Record, frozen=True, kw_only=True):
@@ -71,6 +76,8 @@ class CaptureRecord(Record, frozen=True, kw_only=True, tag_field="format", tag=C
     raw_poses: bool = False
     notes: tuple[str, ...] = ()
     source_to_world: FlatPose | None = None
+    applied_transform: tuple[_Row, _Row, _Row] | None = None
+    applied_scale: Number | None = None
     intrinsics: list[LensRecord]
     lidar_sweeps: tuple[SweepRecord, ...] = ()
     frames: list[FrameRecord]

@@ -89,11 +89,15 @@ class Frame:
     grayscale: bool = False
     split: Split | None = None
     """Use that the source fixes; None leaves it to the partition."""
+    depth: str | None = None
+    """Depth image of the source; kept for exports, not used."""
+    colmap_id: int | None = None
+    """Number of the image in a COLMAP model; kept for exports."""
 
     def __post_init__(self) -> None:
         try:
             check_relative(self.image)
-            for path in (self.mask, self.sky_mask):
+            for path in (self.mask, self.sky_mask, self.depth):
                 if path is not None:
                     check_relative(path)
             check_rigid(np.array(self.camera_to_world, dtype=np.float64))

@@ -1,5 +1,6 @@
 """Point clouds and their PLY files."""
 
+import hashlib
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -90,6 +91,16 @@ def write_ply(cloud: PointCloud, path: Path | str) -> None:
     lines = ["ply", "format binary_little_endian 1.0", f"element vertex {len(cloud)}"]
     lines += [f"property {kind} {name}" for kind, name in zip(kinds, names, strict=True)] + ["end_header", ""]
     write_atomic(path, "\n".join(lines).encode("ascii") + vertices.tobytes())
+
+
+def store_ply(cloud: PointCloud, folder: Path) -> str:
+    """Write a PLY into a folder and return its name, which is that of its content: other files stay as they are."""
+    digest = hashlib.sha256(cloud.positions.tobytes())
+    digest.update(b"" if cloud.colors is None else cloud.colors.tobytes())
+    name = f"points-{digest.hexdigest()[:12]}.ply"
+    if not (folder / name).is_file():
+        write_ply(cloud, folder / name)
+    return name
 
 
 @contextmanager

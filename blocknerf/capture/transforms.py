@@ -1,30 +1,32 @@
 """Importer of nerfstudio's and instant-ngp's `transforms.json`.
 
-Keys that do not describe the geometry of an image (`aabb_scale`, `applied_transform`, `applied_scale`,
-`orientation_override`, ...) are ignored: nerfstudio has already applied them to poses and points.
+Keys that do not describe the geometry of an image (`aabb_scale`, `orientation_override`, ...) are ignored, and
+`applied_transform`, `applied_scale`, `depth_file_path` and `colmap_im_id` are kept for exports: nerfstudio has already
+applied them to poses and points.
 """
 
 import math
 import re
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path, PurePosixPath
-from typing import cast, overload
+from typing import Any, cast, overload
 
 import msgspec
 
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
-from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_relative, parse_pose, pose_from_flat
+from blocknerf.capture.frame import Frame, Intrinsics, Pose, Split, check_relative, parse_pose, pose_from_flat
+from blocknerf.capture.image_files import find_images
 from blocknerf.errors import CaptureError, error_context
 from blocknerf.images import image_size
 from blocknerf.json_file import JsonFile, Number, Vec3, Whole
-from blocknerf.values import one_case, positive
+from blocknerf.values import one_case, positive, whole
 
 _PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
 _COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
-_SUFFIXES = (".png", ".jpg", ".jpeg", ".PNG", ".JPG", ".JPEG")
-"""Suffixes to try, in order, for an instant-ngp path without one."""
+_PANORAMAS = ("EQUIRECTANGULAR", "LATLONG", "SPHERICAL")
 _METER = re.compile(r"\s*(met(re|er)s?|m)\b", re.IGNORECASE)
 
 
@@ -46,6 +48,9 @@ class _Lens(msgspec.Struct, frozen=True, kw_only=True):
     p2: Number | None = None
     k3: Number | None = None
     k4: Number | None = None
+    ftheta_p0: Any = None
+    equirectangular: Any = None
+    latlong: Any = None
 
 
 class _FrameEntry(_Lens, frozen=True, kw_only=True):
@@ -61,6 +66,8 @@ class _FrameEntry(_Lens, frozen=True, kw_only=True):
     iso: Number | None = None
     gps: Vec3 | None = None
     grayscale: bool | None = None
+    depth_file_path: Any = None
+    colmap_im_id: Any = None
 
 
 class _Transforms(_Lens, frozen=True, kw_only=True):
@@ -71,9 +78,14 @@ class _Transforms(_Lens, frozen=True, kw_only=True):
     lidar_ply: str | None = None
     unit: str | None = None
     source: str | None = None
+    applied_transform: Any = None
+    applied_scale: Any = None
+    train_filenames: list[str] | None = None
+    val_filenames: list[str] | None = None
+    test_filenames: list[str] | None = None
 
 
-def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Capture:
+def read_transforms(path: Path | str, *, poses: str = "transform_matrix", images: Path | None = None) -> Capture:
     """Read a capture from `transforms.json`.
 
     Intrinsics are global or per frame. OpenGL camera axes are converted to OpenCV's (only here); the world is kept
@@ -84,6 +96,7 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Cap
     Args:
         path: The file or its folder.
         poses: Key of a frame's pose, for files with several (`transform_matrix_oxts`).
+        images: Folder of the images, if they are not below the folder of the file.
 
     Raises:
         CaptureError: the file cannot be used; the message names file, frame or key, and fix.
@@ -93,17 +106,32 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Cap
     top = _file(poses).read(path)
     if not top.frames:
         raise CaptureError(f"{path}: frames is empty; give at least one posed image")
-    image_dir = path.parent.resolve()
-    frames = [_frame(entry, top, image_dir, f"{path}: frames[{i}]", poses) for i, entry in enumerate(top.frames)]
+    folder = path.parent.resolve()
+    # In a folder from the user, images are found by the ends of their paths.
+    named = [
+        entry.file_path if images is not None else _image_name(entry, folder, f"{path}: frames[{i}].file_path")
+        for i, entry in enumerate(top.frames)
+    ]
+    found = find_images(path, named, [folder], images)
+    splits = _splits(top, named, folder)
+    frames = [
+        _frame(entry, top, found.folder / image, image, f"{path}: frames[{i}]", poses, split)
+        for i, (entry, image, split) in enumerate(zip(top.frames, found.paths, splits, strict=True))
+    ]
     with error_context(str(path)):
         capture = Capture(
-            image_dir=image_dir,
+            image_dir=found.folder,
+            mask_dir=None if found.folder == folder else folder,
+            points_dir=None if found.folder == folder else folder,
             frames=tuple(frames),
             sparse_points=_relative(top.ply_file_path, f"{path}: ply_file_path"),
             lidar_points=_relative(top.lidar_ply, f"{path}: lidar_ply"),
             is_metric=bool(_METER.match(top.unit)) if top.unit is not None else top.gps_origin_lat_lon_alt is not None,
             geo_origin=top.gps_origin_lat_lon_alt,
             source=top.source if top.source is not None else path.name,
+            notes=found.notes,
+            applied_transform=_kept_transform(top.applied_transform),
+            applied_scale=positive(top.applied_scale),
         )
     check_files(capture)
     return capture
@@ -111,7 +139,7 @@ def read_transforms(path: Path | str, *, poses: str = "transform_matrix") -> Cap
 
 @cache
 def _file(poses: str) -> JsonFile[_Transforms]:
-    """Return the type of file whose poses have this key."""
+    """Return the type of file with poses under this key."""
     pose = [("pose", list[list[float]])]
     entry = msgspec.defstruct("Entry", pose, bases=(_FrameEntry,), rename={"pose": poses}, frozen=True, kw_only=True)
     frames = [("frames", list[entry])]  # type: ignore[valid-type]
@@ -119,11 +147,12 @@ def _file(poses: str) -> JsonFile[_Transforms]:
     return JsonFile(content=cast(type[_Transforms], content), what="transforms", error=CaptureError)
 
 
-def _frame(entry: _FrameEntry, top: _Transforms, image_dir: Path, where: str, pose_key: str) -> Frame:
-    image = _with_suffix(_relative(entry.file_path, f"{where}.file_path"), image_dir)
+def _frame(
+    entry: _FrameEntry, top: _Transforms, file: Path, image: str, where: str, pose_key: str, split: Split | None
+) -> Frame:
     camera = "0" if entry.camera_id is None else str(entry.camera_id)
     pose = _opencv_pose(entry.pose, f"{where}.{pose_key}")
-    lens = _intrinsics(entry, top, image_dir / image, where)
+    lens = _intrinsics(entry, top, file, where)
     with error_context(where):
         return Frame(
             name=image,
@@ -138,6 +167,9 @@ def _frame(entry: _FrameEntry, top: _Transforms, image_dir: Path, where: str, po
             exposure=_exposure(entry),
             gps=entry.gps,
             grayscale=bool(entry.grayscale),
+            split=split,
+            depth=_kept_path(entry.depth_file_path),
+            colmap_id=whole(entry.colmap_im_id),
         )
 
 
@@ -155,11 +187,48 @@ def _relative(path: str | None, where: str) -> str | None:
     return str(PurePosixPath(path))
 
 
-def _with_suffix(path: str, folder: Path) -> str:
-    """Return the path of an existing image: instant-ngp may leave out the suffix."""
-    if (folder / path).is_file():
-        return path
-    return next((path + suffix for suffix in _SUFFIXES if (folder / (path + suffix)).is_file()), path)
+def _image_name(entry: _FrameEntry, folder: Path, where: str) -> str:
+    return _relative(_inside(entry.file_path, folder), where)
+
+
+def _inside(path: str, folder: Path) -> str:
+    """Return an absolute path inside the folder of the file relative to it; other paths unchanged."""
+    return path.replace("\\", "/").removeprefix(f"{folder.as_posix()}/")
+
+
+def _splits(top: _Transforms, named: Sequence[str], folder: Path) -> list[Split | None]:
+    """Return the use of each image that the lists of nerfstudio fix; images in no list do not train.
+
+    None if no list holds images out.
+    """
+    lists: dict[Split, list[str] | None] = {
+        "test": top.test_filenames,
+        "val": top.val_filenames,
+        "train": top.train_filenames,
+    }
+    use: dict[str, Split] = {}
+    for split, names in lists.items():
+        for name in names or ():
+            use.setdefault(str(PurePosixPath(_inside(name, folder))), split)
+    unlisted: Split = "val" if top.train_filenames else "train"
+    splits = [use.get(name, unlisted) for name in named]
+    return [None] * len(named) if set(splits) == {"train"} else list(splits)
+
+
+def _kept_transform(matrix: Any) -> Pose | None:
+    """Return a transform that is only kept for exports, or None if it is not one."""
+    try:
+        return parse_pose(matrix) if isinstance(matrix, list) else None
+    except (CaptureError, TypeError, ValueError):
+        return None
+
+
+def _kept_path(path: Any) -> str | None:
+    """Return a path that is only kept for exports, or None if it is not one inside the capture's folder."""
+    try:
+        return _relative(path, "") if isinstance(path, str) else None
+    except CaptureError:
+        return None
 
 
 def _opencv_pose(matrix: list[list[float]], where: str) -> Pose:
@@ -233,6 +302,12 @@ def _model(entry: _FrameEntry, top: _Transforms, coefficients: tuple[float, ...]
     """Return the camera model; as in nerfstudio, every perspective model uses the coefficients present."""
     default = "OPENCV_FISHEYE" if top.is_fisheye else "OPENCV"
     name = (entry.camera_model or top.camera_model or default).upper()
+    if name in _PANORAMAS or any(source.equirectangular or source.latlong for source in (entry, top)):
+        raise CaptureError("equirectangular images are not supported; cut perspective views from the panoramas")
+    if name == "FTHETA" or any(source.ftheta_p0 is not None for source in (entry, top)):
+        raise CaptureError(
+            "camera model ftheta is not supported; undistort the images to a perspective or OpenCV fisheye"
+        )
     if name not in _PERSPECTIVE + _FISHEYE:
         known = ", ".join(_PERSPECTIVE + _FISHEYE)
         raise CaptureError(f"camera_model is {one_case(name)}; undistort the images to one of {known}")

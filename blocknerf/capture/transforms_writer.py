@@ -2,11 +2,12 @@
 
 import json
 from pathlib import Path, PurePath
-from typing import Any
+from typing import Any, get_args
 
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.capture.frame import Frame, Intrinsics, Split
+from blocknerf.capture.source_transform import IDENTITY, chain
 from blocknerf.errors import CaptureError
 from blocknerf.files import format_json, write_atomic
 
@@ -21,7 +22,8 @@ _COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
 def write_transforms(capture: Capture, path: Path) -> None:
     """Write a capture's `transforms.json` atomically, one line per frame.
 
-    `read_transforms` returns the same capture, except that frames are named by their image paths.
+    `read_transforms` returns the same capture, except that frames are named by their image paths. Masks and points
+    that an import wrote elsewhere, and points in other coordinates than the poses, are left out.
 
     Raises:
         CaptureError: the images are not below the folder of the file, so that no reader would find them.
@@ -30,11 +32,17 @@ def write_transforms(capture: Capture, path: Path) -> None:
     header = {
         "unit": "meter" if capture.is_metric else "of the capture",
         "gps_origin_lat_lon_alt": None if capture.geo_origin is None else list(capture.geo_origin),
-        "ply_file_path": None if capture.sparse_points is None else _join(below, capture.sparse_points),
-        "lidar_ply": None if capture.lidar_points is None else _join(below, capture.lidar_points),
+        "ply_file_path": _points(capture, capture.sparse_points, below),
+        "lidar_ply": _points(capture, capture.lidar_points, below),
         "source": capture.source,
+        "applied_transform": _applied_transform(capture),
+        "applied_scale": capture.applied_scale,
+        **_file_lists(capture, below),
     }
-    lines = ",\n".join("    " + json.dumps(_entry(frame, below), allow_nan=False) for frame in capture.frames)
+    masks_below = below if capture.mask_dir in (None, capture.image_dir) else None
+    lines = ",\n".join(
+        "    " + json.dumps(_entry(frame, below, masks_below), allow_nan=False) for frame in capture.frames
+    )
     text = format_json({**{key: value for key, value in header.items() if value is not None}, "frames": []})
     write_atomic(path, text.replace('"frames": []', f'"frames": [\n{lines}\n  ]'))
 
@@ -54,12 +62,37 @@ def _join(below: PurePath, path: str) -> str:
     return (below / path).as_posix()
 
 
-def _entry(frame: Frame, below: PurePath) -> dict[str, Any]:
+def _points(capture: Capture, points: str | None, below: PurePath) -> str | None:
+    is_in_place = capture.points_dir in (None, capture.image_dir) and capture.source_to_world == IDENTITY
+    return _join(below, points) if points is not None and is_in_place else None
+
+
+def _applied_transform(capture: Capture) -> list[list[float]] | None:
+    """Return nerfstudio's record of how the poses were turned, with what the import turned."""
+    if capture.applied_transform is None:
+        return None
+    return [list(row) for row in chain(capture.source_to_world, capture.applied_transform)]
+
+
+def _file_lists(capture: Capture, below: PurePath) -> dict[str, list[str] | None]:
+    """Return nerfstudio's lists of the images of each use, if the capture fixes it."""
+    if all(frame.split is None for frame in capture.frames):
+        return {}
+    lists: dict[str, list[str] | None] = {}
+    for split in get_args(Split):
+        frames = [frame for frame in capture.frames if (frame.split or "train") == split]
+        lists[f"{split}_filenames"] = [_join(below, frame.image) for frame in frames] or None
+    return lists
+
+
+def _entry(frame: Frame, below: PurePath, masks_below: PurePath | None) -> dict[str, Any]:
     # OpenGL camera axes: y up, z backward.
     pose = [[sign * x + 0.0 for sign, x in zip((1, -1, -1, 1), row, strict=True)] for row in frame.camera_to_world]
     metadata = {
-        "mask_path": None if frame.mask is None else _join(below, frame.mask),
-        "sky_mask_path": None if frame.sky_mask is None else _join(below, frame.sky_mask),
+        "mask_path": None if frame.mask is None or masks_below is None else _join(masks_below, frame.mask),
+        "sky_mask_path": None if frame.sky_mask is None or masks_below is None else _join(masks_below, frame.sky_mask),
+        "depth_file_path": None if frame.depth is None else _join(below, frame.depth),
+        "colmap_im_id": frame.colmap_id,
         "timestamp": frame.timestamp,
         "exposure": frame.exposure,
         "gps": None if frame.gps is None else list(frame.gps),

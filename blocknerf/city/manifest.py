@@ -40,7 +40,9 @@ class City:
     blocks: tuple[Block, ...]
     preset: Preset = "draft"
     test_every: int = 8
-    """Every n-th frame of the capture is held out for evaluation; 0 holds out none."""
+    """Every n-th instant of the capture is held out for evaluation; 0 holds out none."""
+    test_frames: tuple[int, ...] | None = None
+    """The held-out frames, as indices into the capture; None, in runs of earlier versions: every n-th frame."""
     weighting: Weighting = "inverse_distance_2d"
     power: float = 4.0
     """Exponent of the inverse distance; the paper uses 4 for a neighborhood and 1 for a single street."""
@@ -69,10 +71,12 @@ class City:
     def is_test_frame(self, index: int) -> bool:
         """Return whether frame `index` of the capture is held out from training.
 
-        >>> city = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),), test_every=4)
+        >>> city = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),), test_frames=(2, 6))
         >>> [i for i in range(10) if city.is_test_frame(i)]
         [2, 6]
         """
+        if self.test_frames is not None:
+            return index in self._test_frames
         return self.test_every > 0 and index % self.test_every == self.test_every // 2
 
     def block(self, name: str) -> Block:
@@ -100,6 +104,10 @@ class City:
         return hashlib.sha256(canonical.encode()).hexdigest()
 
     @cached_property
+    def _test_frames(self) -> frozenset[int]:
+        return frozenset(self.test_frames or ())
+
+    @cached_property
     def _index_of(self) -> dict[str, int]:
         return {block.name: i for i, block in enumerate(self.blocks)}
 
@@ -110,9 +118,10 @@ class _BlockRecord(Record, frozen=True, kw_only=True):
     radius: Number
 
 
-class _CityRecord(Record, frozen=True, kw_only=True, tag_field="format", tag=CITY_FORMAT):
+class _CityRecord(Record, frozen=True, kw_only=True, omit_defaults=True, tag_field="format", tag=CITY_FORMAT):
     preset: str
     test_every: Count
+    test_frames: list[Count] | None = None
     weighting: str
     power: Number
     selection_radius: Number
@@ -175,6 +184,7 @@ def read_city(path: Path) -> City:
     try:
         settings = msgspec.structs.asdict(record) | {
             "blocks": blocks,
+            "test_frames": None if record.test_frames is None else tuple(record.test_frames),
             "preset": one_of(record.preset, PRESETS, "preset:", remedy=_HINT),
             "weighting": one_of(record.weighting, WEIGHTINGS, "weighting:", remedy=_HINTS["weighting"]),
         }
@@ -225,7 +235,11 @@ def _record(city: City) -> _CityRecord:
     """Return the content of `city.json`."""
     blocks = [_block_record(block) for block in city.blocks]
     settings = rendering_settings(city)
-    return _CityRecord(preset=city.preset, test_every=city.test_every, **settings, blocks=blocks)
+    # None is not written: runs of earlier versions have no such key, and their fields store the digest of city.json.
+    test_frames = None if city.test_frames is None else list(city.test_frames)
+    return _CityRecord(
+        preset=city.preset, test_every=city.test_every, test_frames=test_frames, **settings, blocks=blocks
+    )
 
 
 def _block_record(block: Block) -> _BlockRecord:

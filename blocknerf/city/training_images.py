@@ -7,10 +7,12 @@ from pathlib import Path
 from blocknerf.capture.capture import Capture, check_files, read_capture, write_capture
 from blocknerf.capture.pose_averaging_file import read_pose_average
 from blocknerf.capture.pose_corrections import apply_corrections
+from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CaptureError, RunError, error_context
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment
+from blocknerf.partitioning.held_out import hold_out, ordinal
 from blocknerf.values import format_value
 
 
@@ -98,3 +100,10 @@ def trained_frames(run: RunFolder, blocks: Iterable[Block], capture: Capture) ->
     """
     assignments = (block_training_frames(run, block.name, capture) for block in blocks)
     return [assignment.frames for block_capture, assignment in assignments if block_capture is capture]
+
+
+def held_out_rule(city: City, capture: Capture) -> str:
+    """Return how the test frames of a run were chosen, as a sentence without its period."""
+    if city.test_frames is None and city.test_every:  # partitioned by an earlier version
+        return f"Every {ordinal(city.test_every)} image was held out"
+    return hold_out(capture, city.test_every).rule

@@ -1,26 +1,33 @@
 """Importers of captures in the project's own format and in that of nerfstudio and instant-ngp."""
 
+from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from blocknerf.capture.capture import Capture, check_files, read_capture
 from blocknerf.capture.capture_record import CAPTURE_FORMAT
+from blocknerf.capture.frame import Split
 from blocknerf.capture.transforms import read_transforms
-from blocknerf.errors import CaptureError
 from blocknerf.importers.importer import Importer, ImportOptions
-from blocknerf.json_file import read_format
+from blocknerf.importers.unsupported import read_head
+
+BLENDER_FILES: dict[Split, str] = {split: f"transforms_{split}.json" for split in get_args(Split)}
+"""Files of Blender scenes, as NeRF's synthetic data set has them."""
+_OTHER_NAMES = ("reconstruction.json", "metadata.json")
+"""JSON files of other importers."""
 
 
 def _is_capture(path: Path) -> bool:
     if path.is_dir():
         return (path / "capture.json").is_file() and not (path / "transforms.json").is_file()
-    if path.suffix != ".json":
-        return False
-    format_name = CAPTURE_FORMAT.split("/")[0]
-    return read_format(path, "capture", CaptureError).startswith(format_name)
+    return path.suffix == ".json" and CAPTURE_FORMAT.split("/")[0].encode() in read_head(path)[:1024]
 
 
 def _is_transforms(path: Path) -> bool:
-    return (path / "transforms.json").is_file() if path.is_dir() else path.is_file()
+    if path.is_dir():
+        return (path / "transforms.json").is_file()
+    is_list = read_head(path).lstrip().startswith(b"[")
+    return path.suffix == ".json" and path.name not in _OTHER_NAMES and not is_list
 
 
 def _read_capture(path: Path, options: ImportOptions, work: Path) -> Capture:
@@ -30,8 +37,33 @@ def _read_capture(path: Path, options: ImportOptions, work: Path) -> Capture:
 
 
 def _read_transforms(path: Path, options: ImportOptions, work: Path) -> Capture:
-    return read_transforms(path)
+    return read_transforms(path, images=options.images)
+
+
+def _is_blender(path: Path) -> bool:
+    return (path / BLENDER_FILES["train"]).is_file()
+
+
+def _read_blender(path: Path, options: ImportOptions, work: Path) -> Capture:
+    """Read the files of all splits as one capture; if all images train, the split is left open."""
+    parts: dict[Split, Capture] = {
+        split: read_transforms(path / name, images=options.images)
+        for split, name in BLENDER_FILES.items()
+        if (path / name).is_file()
+    }
+    # An image that several splits list trains, as it does in programs that read the splits one by one.
+    split_of = {frame.image: split for split, part in reversed(parts.items()) for frame in part.frames}
+    has_others = len(set(split_of.values())) > 1
+    frames = [
+        replace(frame, split=split if has_others else None)
+        for split, part in parts.items()
+        for frame in part.frames
+        if split_of[frame.image] == split
+    ]
+    names = ", ".join(BLENDER_FILES[split] for split in parts)
+    return replace(parts["train"], frames=tuple(frames), notes=(f"read {names}", *parts["train"].notes))
 
 
 CAPTURE = Importer(kind="a capture", recognizes=_is_capture, read=_read_capture)
 TRANSFORMS = Importer(kind="a transforms.json", recognizes=_is_transforms, read=_read_transforms, defines_axes=False)
+BLENDER = Importer(kind="a Blender scene", recognizes=_is_blender, read=_read_blender)

@@ -22,6 +22,17 @@ class ImportOptions:
     """Axes of the cameras in a transforms.json. auto decides from points and motion; the format has opengl."""
     importer: str | None = None
     """A Python function that imports the source, as module:function. It takes the path and returns a Capture."""
+    masks: Path | None = None
+    """Folder of masks, named after the images: black is ignored in training."""
+    mask_with: str | None = None
+    """A Python function that finds movable objects, as module:function. It takes an image (uint8, height x width x 3)
+    and returns a bool array (height x width). Its masks are written once."""
+    mask_margin: int = 0
+    """Grow what masks ignore by this many pixels."""
+    invert_masks: bool = False
+    """Masks are white where pixels are to be ignored."""
+    test_list: Path | None = None
+    """Text file with the names of the images to hold out for evaluation, one a line; all others train."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,33 +1,82 @@
 """Recognition: which importer reads a file or folder."""
 
+from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
-from blocknerf.importers import captures
+from blocknerf.importers import captures, colmap, metashape, opensfm, phone_scans, unsupported
 from blocknerf.importers.importer import DEFAULT_OPTIONS, Importer, ImportOptions
+from blocknerf.importers.masks import apply_masks
+from blocknerf.importers.split_list import apply_test_list
+from blocknerf.importers.user_functions import run_importer
+from blocknerf.values import one_case
 
-IMPORTERS: tuple[Importer, ...] = (captures.CAPTURE, captures.TRANSFORMS)
+IMPORTERS: tuple[Importer, ...] = (
+    captures.CAPTURE,
+    captures.TRANSFORMS,
+    captures.BLENDER,
+    colmap.COLMAP,
+    opensfm.OPENSFM,
+    metashape.METASHAPE,
+    phone_scans.POLYCAM,
+    phone_scans.RECORD3D,
+)
 """All importers; the first that recognizes a source reads it."""
 
 
 def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path | None = None) -> Capture:
     """Return the capture in a file or folder of any supported kind.
 
+    A folder of folders is read if exactly one of them is a source.
+
     Args:
         path: The file or folder.
         options: Options of the import.
-        work: Folder for files that the import makes. Default: a folder `.blocknerf` beside the source.
+        work: Folder for files that the import makes. Default: a folder `.blocknerf` next to the source.
 
     Raises:
         CaptureError: The source is not recognized, or it cannot be used; the message says what to do.
     """
     if not path.exists():
-        raise CaptureError(f"{path}: does not exist; give a transforms.json or its folder")
-    for importer in IMPORTERS:
-        if importer.recognizes(path):
-            capture = importer.read(path, options, work or path.parent / ".blocknerf")
-            axes = None if importer.defines_axes else options.camera_axes
-            return examine(capture, Conventions(up=options.up, camera_axes=axes))
-    raise CaptureError(f"{path}: has neither transforms.json nor capture.json; write one, or give another folder")
+        raise CaptureError(f"{path}: does not exist; check the path")
+    work = work or path.parent / ".blocknerf"
+    capture, importer = _read(path, options, work)
+    axes = options.camera_axes if importer is not None and not importer.defines_axes else None
+    examined = examine(capture, Conventions(up=options.up, camera_axes=axes))
+    return apply_test_list(apply_masks(examined, options, work), options.test_list)
+
+
+def _read(path: Path, options: ImportOptions, work: Path) -> tuple[Capture, Importer | None]:
+    """Return the capture and its importer; None for one of the user."""
+    if options.importer is not None:
+        return run_importer(options.importer, path), None
+    if importer := recognize(path):
+        return importer.read(path, options, work), importer
+    nested = _nested(path)
+    if len(nested) == 1:
+        ((inner, importer),) = nested
+        capture = importer.read(inner, options, work)
+        return replace(
+            capture, notes=(f"{importer.kind} was found in {one_case(inner.name)}", *capture.notes)
+        ), importer
+    if nested:
+        names = ", ".join(one_case(inner.name) for inner, _ in nested[:3])
+        raise CaptureError(f"{path}: holds {len(nested)} sources ({names}{', ...' if nested[3:] else ''}); give one")
+    raise unsupported.explain(path)
+
+
+def recognize(path: Path) -> Importer | None:
+    """Return the importer that reads a file or folder, or None."""
+    return next((importer for importer in IMPORTERS if importer.recognizes(path)), None)
+
+
+def _nested(path: Path) -> list[tuple[Path, Importer]]:
+    """Return the sources among the subfolders of a folder."""
+    if not path.is_dir():
+        return []
+    folders = (entry for entry in sorted(islice(path.iterdir(), unsupported.MAX_LISTED)) if entry.is_dir())
+    pairs = ((folder, recognize(folder)) for folder in folders if not folder.name.startswith("."))
+    return [(folder, importer) for folder, importer in pairs if importer is not None]

@@ -16,6 +16,7 @@ from blocknerf.json_file import Count, JsonFile, Record
 from blocknerf.options import check_whole
 from blocknerf.partitioning.block import Block, is_file_name
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
+from blocknerf.partitioning.held_out import HeldOut, hold_out
 from blocknerf.partitioning.placement import join_names
 from blocknerf.partitioning.static_frames import moving_frames
 from blocknerf.partitioning.view_overlap import view_overlap
@@ -83,8 +84,7 @@ def assign_frames(
 
     Street captures: a frame is assigned to the blocks that its camera is inside of. Frames of outside cameras that
     mostly see the block are added too, best first, up to the number of inside ones. Aerial captures: visibility alone
-    decides, since cameras fly outside of what they see. Every `test_every`-th frame of the capture is held out
-    (0: none).
+    decides, since cameras fly outside of what they see. Test frames are held out (`hold_out`).
 
     Raises:
         PlacementError: a frame is in no block (unless `allow_unassigned`, or its camera is far from all others), or a
@@ -100,9 +100,11 @@ def assign_frames(
         inside, visible = _from_street(geometry, overlaps, inside, blocks)
     if not allow_unassigned:
         _check_unassigned(geometry, (inside | visible).any(-1), outlying_frames(capture))
-    is_test = _test_frames(len(geometry), test_every)
+    held_out = hold_out(capture, test_every)
     tracks = geometry.sorted_tracks()
-    assignments = [_assignment(geometry, tracks, b, inside[:, i], visible[:, i], is_test) for i, b in enumerate(blocks)]
+    assignments = [
+        _assignment(geometry, tracks, block, inside[:, i], visible[:, i], held_out) for i, block in enumerate(blocks)
+    ]
     _check_empty(assignments)
     return tuple(assignments)
 
@@ -183,21 +185,16 @@ def _from_street(
     return inside, (outside > 0) & (rank < inside.sum(0).clamp_min(1))
 
 
-def _test_frames(count: int, test_every: int) -> Bool[Tensor, "frames"]:
-    indices = torch.arange(count)
-    return indices % test_every == test_every // 2 if test_every else torch.zeros(count, dtype=torch.bool)
-
-
 def _assignment(
     geometry: CaptureGeometry,
     tracks: list[list[int]],
     block: Block,
     inside: Bool[Tensor, "frames"],
     visible: Bool[Tensor, "frames"],
-    is_test: Bool[Tensor, "frames"],
+    held_out: HeldOut,
 ) -> FrameAssignment:
-    is_member = inside | visible
-    candidates = set((is_member & ~is_test).nonzero()[:, 0].tolist())
+    members = set((inside | visible).nonzero()[:, 0].tolist())
+    candidates = members - {*held_out.test, *held_out.unused}
     moving: set[int] = set()
     # Cameras that stand close together and look far move little compared with their block.
     min_motion = MIN_MOTION * min(block.radius, geometry.extent)
@@ -210,7 +207,7 @@ def _assignment(
         block=block.name,
         frames=frames,
         reasons=tuple("position" if inside[i] else "visible" for i in frames),
-        test_frames=tuple((is_member & is_test).nonzero()[:, 0].tolist()),
+        test_frames=tuple(i for i in held_out.test if i in members),
         skipped_static=tuple(sorted(candidates - moving)),
     )
 

@@ -1,17 +1,21 @@
 """Captures written as `transforms.json` round-trip."""
 
+import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from blocknerf.cameras import CameraModel
-from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics, parse_pose
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.capture.transforms import read_transforms
 from blocknerf.capture.transforms_writer import write_transforms
+from blocknerf.capture.transforms_writer import write_transforms as write_file
 from blocknerf.errors import CaptureError
 from blocknerf.images import write_image
 
@@ -87,3 +91,37 @@ def test_images_outside_the_folder_raise(capture: Capture, tmp_path: Path) -> No
     with pytest.raises(CaptureError, match=r"not below this file's folder.*; write .*transforms.json, or"):
         write_transforms(capture, path)
     assert not path.exists()
+
+
+def test_keys_of_nerfstudio_survive(write_transforms: Callable[..., Path]) -> None:
+    turn = [[0.0, 1.0, 0.0, 2.0], [1.0, 0.0, 0.0, 0.0], [0.0, 0.0, -1.0, 0.0]]
+    kept = {"applied_transform": turn, "applied_scale": 0.5}
+    of_frame = {"depth_file_path": "depth/0.png", "colmap_im_id": 7}
+    lists = {"train_filenames": ["images/0.png", "images/1.png"], "test_filenames": ["images/2.png"]}
+
+    def edit(document: dict[str, Any]) -> None:
+        document.update(kept | lists)
+        document["frames"][0].update(of_frame)
+
+    folder = write_transforms(edit)
+    capture = read_transforms(folder)
+    assert [frame.split for frame in capture.frames] == ["train", "train", "test"]
+    write_capture(capture, folder / "capture.json")
+    path = folder / "other.json"
+    write_file(read_capture(folder / "capture.json"), path)
+    document = json.loads(path.read_text())
+    assert {key: document[key] for key in kept | lists} == kept | lists
+    assert {key: document["frames"][0][key] for key in of_frame} == of_frame
+    assert "val_filenames" not in document
+
+
+def test_a_turned_world_turns_the_applied_transform_and_leaves_out_the_points(
+    write_transforms: Callable[..., Path],
+) -> None:
+    turn = ((0.0, -1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 3.0))
+    identity = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
+    folder = write_transforms(lambda document: document.update(applied_transform=identity))
+    write_file(replace(read_transforms(folder), source_to_world=turn), folder / "other.json")
+    document = json.loads((folder / "other.json").read_text())
+    assert document["applied_transform"] == [list(row) for row in turn]
+    assert "ply_file_path" not in document

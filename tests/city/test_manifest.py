@@ -43,7 +43,9 @@ def test_city_round_trips(tmp_path: Path) -> None:
     assert loaded.digest == CITY.digest
 
 
-@pytest.mark.parametrize("changes", [{"blocks": CITY.blocks[:1]}, {"preset": "draft"}, {"test_every": 6}])
+@pytest.mark.parametrize(
+    "changes", [{"blocks": CITY.blocks[:1]}, {"preset": "draft"}, {"test_every": 6}, {"test_frames": (3,)}]
+)
 def test_digest_depends_on_training_settings(changes: dict[str, Any]) -> None:
     assert replace(CITY, **changes).digest != CITY.digest
 
@@ -62,7 +64,7 @@ def test_digest_ignores_rendering_settings(changes: dict[str, Any]) -> None:
 
 
 def test_every_key_affects_training_or_rendering() -> None:
-    counted = {"blocks", "preset", "test_every"}
+    counted = {"blocks", "preset", "test_every", "test_frames"}
     assert counted | set(RENDERING_KEYS) == {field.name for field in fields(City)}
 
 
@@ -78,6 +80,14 @@ def test_digest_ignores_number_formatting(tmp_path: Path) -> None:
 def test_every_nth_frame_is_held_out(test_every: int, expected: list[int]) -> None:
     city = replace(CITY, test_every=test_every)
     assert [i for i in range(16) if city.is_test_frame(i)] == expected
+
+
+def test_listed_test_frames_come_before_the_rule(tmp_path: Path) -> None:
+    city = replace(CITY, test_frames=(1, 4))
+    write_city(city, tmp_path / "city.json")
+    loaded = read_city(tmp_path / "city.json")
+    assert loaded == city
+    assert [i for i in range(9) if loaded.is_test_frame(i)] == [1, 4]
 
 
 def test_block_lookup_by_name() -> None:
@@ -115,6 +125,7 @@ BROKEN: dict[str, tuple[Callable[[dict[str, Any]], object], str]] = {
     ),
     "odd preset": (lambda d: d.update(preset="huge"), "preset: 'huge' is none of draft, standard, fine"),
     "every frame held out": (lambda d: d.update(test_every=1), "test_every: 1 is neither"),
+    "wrong test frames": (lambda d: d.update(test_frames=[1.5]), r"test_frames\[0\] is 1.5, not a whole number"),
     "half a frame": (lambda d: d.update(test_every=7.5), "test_every is 7.5, not a whole number"),
     "true as a number": (lambda d: d.update(power=True), "power is True, not a number"),
     "negative power": (lambda d: d.update(power=-1), "power: -1.0 is not a positive"),

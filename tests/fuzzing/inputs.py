@@ -20,7 +20,9 @@ from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path, write_trajectory
 from tests.fuzzing.mutations import encoded, mutated_bytes, mutated_words
 from tests.fuzzing.targets import HEIGHT, WIDTH, Target, json_target, use_capture, use_city
+from tests.importers import sources
 
+COLMAP_WORDS = ("#", "1", "-1", "nan", "inf", "1e999", "9" * 400, "PINHOLE", "OPENCV", "../x", "\n")
 COLORS = ("red", "green", "blue")
 PLY_WORDS = ("list", "double", "int", "ascii", "binary_big_endian", "vertex", "end_header", "x", "element vertex 9\n")
 XML_WORDS = ("<!-- a", "&a;", "&#0;", "<tag k='highway' v='primary'/>", "<node id='1'/>", "<way>", "motorway")
@@ -59,6 +61,64 @@ def _transforms(folder: Path, intrinsics: dict[str, Any]) -> Target:
     path = folder / "capture" / "transforms.json"
     path.write_text(json.dumps({**intrinsics, **metadata, "frames": frames}))
     return json_target(path, lambda: use_capture(load_source(path), folder))
+
+
+def colmap_binary(folder: Path) -> Target:
+    return _colmap(folder, "images.bin")
+
+
+def colmap_points(folder: Path) -> Target:
+    return _colmap(folder, "points3D.bin")
+
+
+def colmap_cameras(folder: Path) -> Target:
+    return _colmap(folder, "cameras.txt")
+
+
+def colmap_text(folder: Path) -> Target:
+    return _colmap(folder, "images.txt")
+
+
+def _colmap(folder: Path, name: str) -> Target:
+    """Return the target of one part of a COLMAP model."""
+    sources.write_images(folder / "images")
+    sources.write_colmap(folder / "sparse" / "0", text=name.endswith(".txt"))
+    path = folder / "sparse" / "0" / name
+    contents = mutated_bytes(path.read_bytes())
+    if name.endswith(".txt"):
+        contents |= mutated_words(path.read_text(), COLMAP_WORDS).flatmap(encoded)
+    return Target(path=path, read=lambda: _use_source(path, folder), contents=contents)
+
+
+def opensfm(folder: Path) -> Target:
+    sources.write_images(folder / "images")
+    sources.write_opensfm(folder / "opensfm")
+    path = folder / "opensfm" / "reconstruction.json"
+    return json_target(path, lambda: _use_source(path, folder))
+
+
+def metashape(folder: Path) -> Target:
+    sources.write_images(folder / "images")
+    sources.write_metashape(folder / "export" / "cameras.xml")
+    path = folder / "export" / "cameras.xml"
+    contents = mutated_words(path.read_text(), XML_WORDS).flatmap(encoded) | mutated_bytes(path.read_bytes())
+    return Target(path=path, read=lambda: _use_source(path, folder), contents=contents)
+
+
+def polycam(folder: Path) -> Target:
+    sources.write_polycam(folder / "scan", corrected=True)
+    path = folder / "scan" / "keyframes" / "corrected_cameras" / "101.json"
+    return json_target(path, lambda: _use_source(folder / "scan", folder))
+
+
+def record3d(folder: Path) -> Target:
+    sources.write_record3d(folder / "scan")
+    path = folder / "scan" / "metadata.json"
+    return json_target(path, lambda: _use_source(folder / "scan", folder))
+
+
+def _use_source(path: Path, folder: Path) -> None:
+    use_capture(load_source(path, work=folder / "work"), folder)
 
 
 def trajectory_json(folder: Path) -> Target:
@@ -159,6 +219,14 @@ def _use_streets(path: Path) -> None:
 INPUTS = (
     transforms_nerfstudio,
     transforms_instant_ngp,
+    colmap_binary,
+    colmap_points,
+    colmap_cameras,
+    colmap_text,
+    opensfm,
+    metashape,
+    polycam,
+    record3d,
     trajectory_json,
     camera_path_nerfstudio,
     blocks_plain,

@@ -17,6 +17,7 @@ from blocknerf.files import format_json, write_atomic
 from blocknerf.json_file import read_json
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.frame_assignment import assign_frames, write_assignment
+from blocknerf.partitioning.held_out import hold_out
 from blocknerf.training import setup
 from blocknerf.training.setup import spec_for_block
 from pipelines import train as train_job
@@ -75,7 +76,8 @@ def prepare(run: RunFolder, trial: Trial) -> None:
     for member in assign_frames(trial.capture, trial.blocks, test_every=HELD_OUT):
         write_assignment(member, trial.capture, run.frames(member.block))
     write_atomic(_origin(run.path), format_json({"commit": commit()}))
-    write_city(City(blocks=trial.blocks, test_every=HELD_OUT), run.city)
+    test_frames = hold_out(trial.capture, HELD_OUT).test
+    write_city(City(blocks=trial.blocks, test_every=HELD_OUT, test_frames=test_frames), run.city)
 
 
 def commit_of(folder: Path) -> str:
