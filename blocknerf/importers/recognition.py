@@ -5,10 +5,15 @@ from pathlib import Path
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
-from blocknerf.importers import captures
+from blocknerf.importers import captures, kitti_odometry, kitti_raw
 from blocknerf.importers.importer import Importer, ImportOptions
 
-IMPORTERS: tuple[Importer, ...] = (captures.CAPTURE, captures.TRANSFORMS)
+IMPORTERS: tuple[Importer, ...] = (
+    kitti_raw.KITTI_RAW,
+    kitti_odometry.KITTI_ODOMETRY,
+    captures.CAPTURE,
+    captures.TRANSFORMS,
+)
 """All importers; the first that recognizes a source reads it."""
 
 

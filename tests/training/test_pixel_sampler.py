@@ -266,7 +266,7 @@ def test_depths_are_those_of_the_sweep_of_an_image_s_moment(ball: Any, tmp_path:
     capture = dataclasses.replace(
         ball.clean, frames=tuple(frames), points_dir=tmp_path, lidar_sweeps=tuple(sweeps), sparse_points=None
     )
-    pixels = make_sampler(capture, frames=range(3), use_depth=True)
+    pixels = make_sampler(capture, use_depth=True)
     batch = pixels.batch(0, 100, 40)
     assert pixels.has_depth
     assert set(batch.frames[:40].tolist()) == {0}
