@@ -5,12 +5,13 @@ from pathlib import Path
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
-from blocknerf.importers import captures, kitti_odometry, kitti_raw
+from blocknerf.importers import captures, kitti_odometry, kitti_raw, nuscenes
 from blocknerf.importers.importer import Importer, ImportOptions
 
 IMPORTERS: tuple[Importer, ...] = (
     kitti_raw.KITTI_RAW,
     kitti_odometry.KITTI_ODOMETRY,
+    nuscenes.NUSCENES,
     captures.CAPTURE,
     captures.TRANSFORMS,
 )
