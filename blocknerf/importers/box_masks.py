@@ -47,6 +47,9 @@ class Boxes:
         return len(self.corners) + len(self.rectangles)
 
 
+NO_BOXES = Boxes(corners=np.zeros((0, 8, 3)), rectangles=np.zeros((0, 4)))
+
+
 def can_move(name: str) -> bool:
     """Return whether objects of a class can move, by the words of its name in any data set.
 
@@ -100,7 +103,8 @@ def write_box_masks(
         return masked, ["no labeled box of an object that can move is in view; no masks"]
     names = ", ".join(name for name, _ in classes.most_common(6))
     share = f"{100 * float(np.mean(shares)):.1f} % of all pixels"
-    return masked, [f"labeled boxes mask {share}, in {count} of {len(frames)} images ({names})"]
+    named = f" ({names})" if names else ""
+    return masked, [f"labeled boxes mask {share}, in {count} of {len(frames)} images{named}"]
 
 
 def hidden_pixels(frame: Frame, boxes: Boxes, margin: float) -> Bool[np.ndarray, "height width"]:

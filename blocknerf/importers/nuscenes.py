@@ -16,7 +16,7 @@ from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.capture.lidar import LidarSweep
 from blocknerf.errors import CaptureError
-from blocknerf.importers.box_masks import Boxes, box_corners, can_move, check_boxes, write_box_masks
+from blocknerf.importers.box_masks import NO_BOXES, Boxes, box_corners, can_move, check_boxes, write_box_masks
 from blocknerf.importers.importer import Importer, ImportOptions
 from blocknerf.importers.log_images import (
     CENTER,
@@ -220,7 +220,7 @@ def _boxes(tracks: list[_Track], time: float) -> Boxes:
     check_boxes(corners, "sample_annotation.json")
     return Boxes(
         corners=corners,
-        rectangles=np.zeros((0, 4)),
+        rectangles=NO_BOXES.rectangles,
         classes=tuple(sorted({track.category for track in visible})),
     )
 

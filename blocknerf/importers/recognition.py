@@ -5,13 +5,14 @@ from pathlib import Path
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
-from blocknerf.importers import captures, kitti_odometry, kitti_raw, nuscenes
+from blocknerf.importers import arrow_logs, captures, kitti_odometry, kitti_raw, nuscenes
 from blocknerf.importers.importer import Importer, ImportOptions
 
 IMPORTERS: tuple[Importer, ...] = (
     kitti_raw.KITTI_RAW,
     kitti_odometry.KITTI_ODOMETRY,
     nuscenes.NUSCENES,
+    arrow_logs.ARROW_LOG,
     captures.CAPTURE,
     captures.TRANSFORMS,
 )
