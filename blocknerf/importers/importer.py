@@ -26,6 +26,8 @@ class ImportOptions:
     """Whether to import the camera images between the key frames of nuScenes as well."""
     mask_margin: int = 2
     """Pixels by which masked objects grow."""
+    world_unit: float = 100.0
+    """Meters per unit of the records of Waymo's Mission Bay; they do not say."""
     importer: str | None = None
     """A Python function that imports the source, as module:function. It takes the path and returns a Capture."""
 

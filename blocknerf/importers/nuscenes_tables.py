@@ -6,8 +6,8 @@ from typing import TypeVar
 import msgspec
 
 from blocknerf.errors import CaptureError
-from blocknerf.files import read_bounded
-from blocknerf.values import first_line, format_value
+from blocknerf.json_file import JsonFile
+from blocknerf.values import format_value
 
 MAX_TABLE_BYTES = 4 << 30
 """Maximum size of a table; `sample_data.json` of the whole data set takes 1.2 GB."""
@@ -105,15 +105,8 @@ def read_table(folder: Path, row: type[AnyRow]) -> list[AnyRow]:
     Raises:
         CaptureError: the file is missing, or a record lacks a key or holds a value of another type.
     """
-    path = table_path(folder, row)
-    try:
-        data = read_bounded(path, "nuScenes table", CaptureError, MAX_TABLE_BYTES)
-        rows: list[AnyRow] = msgspec.json.decode(data, type=list[row])  # type: ignore[valid-type]
-        return rows
-    except FileNotFoundError:
-        raise CaptureError(f"{path}: this nuScenes table does not exist; restore it") from None
-    except (msgspec.DecodeError, UnicodeError, RecursionError) as fault:
-        raise CaptureError(f"{path}: is not this nuScenes table ({first_line(fault)}); restore it") from None
+    file = JsonFile(content=list[row], what="nuScenes table", remedy="restore the tables", error=CaptureError)  # type: ignore[valid-type]
+    return file.read(table_path(folder, row), MAX_TABLE_BYTES)
 
 
 def table_path(folder: Path, row: type[Row]) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
-from blocknerf.importers import arrow_logs, captures, kitti_odometry, kitti_raw, nuscenes
+from blocknerf.importers import arrow_logs, captures, kitti_odometry, kitti_raw, mission_bay, nuscenes
 from blocknerf.importers.importer import Importer, ImportOptions
 
 IMPORTERS: tuple[Importer, ...] = (
@@ -13,6 +13,7 @@ IMPORTERS: tuple[Importer, ...] = (
     kitti_odometry.KITTI_ODOMETRY,
     nuscenes.NUSCENES,
     arrow_logs.ARROW_LOG,
+    mission_bay.MISSION_BAY,
     captures.CAPTURE,
     captures.TRANSFORMS,
 )

@@ -79,12 +79,15 @@ def _truncate_sweep(root: Path) -> None:
     [
         (
             lambda root: (root / "v1.0-mini" / "ego_pose.json").unlink(),
-            "ego_pose.json: this nuScenes table does not exist",
+            "ego_pose.json: this nuScenes table file does not exist",
         ),
-        (lambda root: (root / "v1.0-mini" / "sensor.json").write_text("[{"), "sensor.json: is not this nuScenes table"),
+        (
+            lambda root: (root / "v1.0-mini" / "sensor.json").write_text("[{"),
+            "sensor.json: this nuScenes table file is not valid",
+        ),
         (_edit("ego_pose", lambda rows: rows.pop(0)), "ego_pose.json: has no token 'ego/scene-0061/0'"),
         (_edit("ego_pose", lambda rows: rows[0].update(rotation=[0, 0, 0, 0])), "is no unit quaternion"),
-        (_edit("sample_data", lambda rows: rows[0].pop("timestamp")), "missing required field `timestamp`"),
+        (_edit("sample_data", lambda rows: rows[0].pop("timestamp")), "sample_data.json: [0].timestamp is missing"),
         (_edit("sample_data", lambda rows: rows[0].update(filename="../x.jpg")), "leaves the capture's folder"),
         (_edit("sample_data", lambda rows: rows.clear()), "has no camera images of scene-0061"),
         (_edit("calibrated_sensor", lambda rows: rows[0]["camera_intrinsic"][0].__setitem__(0, 0.0)), "focal length"),
