@@ -17,7 +17,7 @@ from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.capture.lidar import LidarSweep
 from blocknerf.capture.points import PointCloud, write_ply
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.files import write_atomic
 from blocknerf.importers.arrow_tables import (
     ARROW_ERRORS,
@@ -104,16 +104,17 @@ def read_arrow_log(path: Path, options: ImportOptions, work: Path) -> Capture:
     skipped = [name for name in cameras if name not in names and name not in pinholes]
     notes += [f"cameras with other lens models are left out: {', '.join(skipped)}"] if skipped else []
     frames, sweeps, move_notes = _near_origin(frames, sweeps)
-    capture = Capture(
-        image_dir=image_dir.resolve(),
-        mask_dir=work.resolve() if any(frame.mask for frame in frames) else None,
-        points_dir=work.resolve() if sweeps else None,
-        frames=tuple(replace(frame, segment=metadata.log_name) for frame in frames),
-        lidar_sweeps=tuple(sweeps),
-        notes=(*notes, *mask_notes, *move_notes),
-        is_metric=True,
-        source=f"123D {metadata.dataset} {metadata.log_name}",
-    )
+    with error_context(str(log)):
+        capture = Capture(
+            image_dir=image_dir.resolve(),
+            mask_dir=work.resolve() if any(frame.mask for frame in frames) else None,
+            points_dir=work.resolve() if sweeps else None,
+            frames=tuple(replace(frame, segment=metadata.log_name) for frame in frames),
+            lidar_sweeps=tuple(sweeps),
+            notes=(*notes, *mask_notes, *move_notes),
+            is_metric=True,
+            source=f"123D {metadata.dataset} {metadata.log_name}",
+        )
     check_files(capture)
     return capture
 
@@ -190,7 +191,7 @@ def _lens(camera: _CameraMetadata, table: Path) -> Intrinsics:
     fx, fy, cx, cy = camera.intrinsics[:4]
     k1, k2, p1, p2, k3 = [*(camera.distortion or []), *[0.0] * 5][:5]
     distortion = (0.0,) * 6 if camera.is_undistorted else (k1, k2, p1, p2, k3, 0.0)
-    try:
+    with error_context(str(table)):
         return Intrinsics(
             width=camera.width,
             height=camera.height,
@@ -201,8 +202,6 @@ def _lens(camera: _CameraMetadata, table: Path) -> Intrinsics:
             model=CameraModel.OPENCV if any(distortion) else CameraModel.PINHOLE,
             distortion=distortion,
         )
-    except CaptureError as fault:
-        raise CaptureError(f"{table}: {fault}") from None
 
 
 def _sweeps(log: Path, trajectory: Trajectory, work: Path) -> tuple[list[LidarSweep], list[str]]:

@@ -12,7 +12,7 @@ from jaxtyping import Float64
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame
 from blocknerf.capture.lidar import LidarSweep
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.importers.importer import Importer, ImportOptions
 from blocknerf.importers.log_images import (
     RAW_POSES,
@@ -74,15 +74,16 @@ def read_kitti_odometry(path: Path, options: ImportOptions, work: Path) -> Captu
             for i, (image, pose) in enumerate(zip(images, poses, strict=True))
         ]
     sweeps, sweep_notes = _sweeps(sequence, calibration, calibration_path, poses, times)
-    capture = Capture(
-        image_dir=sequence.resolve(),
-        frames=tuple(sorted(frames, key=lambda frame: (Path(frame.image).stem, frame.camera))),
-        lidar_sweeps=tuple(sweeps),
-        raw_poses=True,
-        notes=(RAW_POSES, *notes, *sweep_notes),
-        is_metric=True,
-        source=f"KITTI odometry {sequence.resolve().name}",
-    )
+    with error_context(str(sequence)):
+        capture = Capture(
+            image_dir=sequence.resolve(),
+            frames=tuple(sorted(frames, key=lambda frame: (Path(frame.image).stem, frame.camera))),
+            lidar_sweeps=tuple(sweeps),
+            raw_poses=True,
+            notes=(RAW_POSES, *notes, *sweep_notes),
+            is_metric=True,
+            source=f"KITTI odometry {sequence.resolve().name}",
+        )
     check_files(capture)
     return capture
 

@@ -17,7 +17,7 @@ from scipy.spatial.transform import Rotation
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.capture.lidar import LidarSweep
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.geo import SEMI_MAJOR
 from blocknerf.images import image_size
 from blocknerf.importers.box_masks import Boxes, write_box_masks
@@ -77,17 +77,18 @@ def read_kitti_raw(path: Path, options: ImportOptions, work: Path) -> Capture:
     frames = _frames(drive, images, calibration, to_world, fixes)
     sweeps, notes = _sweeps(drive, to_world)
     frames, mask_notes = _mask(drive, frames, calibration, to_world, work, options.mask_margin)
-    capture = Capture(
-        image_dir=drive.resolve(),
-        mask_dir=work.resolve() if any(frame.mask for frame in frames) else None,
-        frames=tuple(frames),
-        lidar_sweeps=tuple(sweeps),
-        raw_poses=True,
-        notes=(RAW_POSES, *notes, *mask_notes),
-        is_metric=True,
-        geo_origin=(float(fixes[0, 0]), float(fixes[0, 1]), float(fixes[0, 2])),
-        source=f"KITTI raw {drive.name}",
-    )
+    with error_context(str(drive)):
+        capture = Capture(
+            image_dir=drive.resolve(),
+            mask_dir=work.resolve() if any(frame.mask for frame in frames) else None,
+            frames=tuple(frames),
+            lidar_sweeps=tuple(sweeps),
+            raw_poses=True,
+            notes=(RAW_POSES, *notes, *mask_notes),
+            is_metric=True,
+            geo_origin=(float(fixes[0, 0]), float(fixes[0, 1]), float(fixes[0, 2])),
+            source=f"KITTI raw {drive.name}",
+        )
     check_files(capture)
     return capture
 

@@ -8,7 +8,7 @@ from jaxtyping import Float64
 from scipy.spatial.transform import Rotation
 
 from blocknerf.capture.frame import Intrinsics, Pose, check_relative, parse_pose
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.images import image_size
 from blocknerf.values import format_value, one_case
 
@@ -89,7 +89,7 @@ def rectified_lens(
     if abs(matrix[2] - (0, 0, 1)).max() > 1e-6 or abs(matrix[[0, 1], [1, 0]]).max() > 1e-6 or matrix[0, 0] <= 0:
         raise CaptureError(f"{where}: is not the projection matrix of a rectified camera; restore it")
     width, height = image_size(image)
-    try:
+    with error_context(where):
         lens = Intrinsics(
             width=width,
             height=height,
@@ -98,8 +98,6 @@ def rectified_lens(
             cx=float(matrix[0, 2]) + CENTER,
             cy=float(matrix[1, 2]) + CENTER,
         )
-    except CaptureError as fault:
-        raise CaptureError(f"{where}: {fault}") from None
     return lens, -np.linalg.solve(matrix, projection[:, 3])
 
 
@@ -135,10 +133,8 @@ def log_pose(matrix: Float64[np.ndarray, "4 4"], where: str) -> Pose:
     Raises:
         CaptureError: the matrix is not rigid.
     """
-    try:
+    with error_context(where):
         return parse_pose(matrix[:3].copy())
-    except CaptureError as fault:
-        raise CaptureError(f"{where}: {fault}") from None
 
 
 def choose_cameras(available: Sequence[str], wanted: Sequence[str], default: Sequence[str], where: Path) -> list[str]:

@@ -18,7 +18,7 @@ from rich.progress import track
 
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics, Split
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.files import write_atomic
 from blocknerf.images import write_image
 from blocknerf.importers.importer import Importer, ImportOptions
@@ -100,14 +100,15 @@ def read_mission_bay(path: Path, options: ImportOptions, work: Path) -> Capture:
             frames += [_frame(image, _split(file), options.world_unit) for image in converted.images]
     if not frames:
         raise CaptureError(f"{path}: its files hold no records; download them again")
-    capture = Capture(
-        image_dir=(work / "images").resolve(),
-        mask_dir=(work / "masks").resolve(),
-        frames=tuple(_along_the_street(frames)),
-        notes=tuple(_notes(images, options.world_unit)),
-        is_metric=True,
-        source="Waymo Block-NeRF Mission Bay",
-    )
+    with error_context(str(path)):
+        capture = Capture(
+            image_dir=(work / "images").resolve(),
+            mask_dir=(work / "masks").resolve(),
+            frames=tuple(_along_the_street(frames)),
+            notes=tuple(_notes(images, options.world_unit)),
+            is_metric=True,
+            source="Waymo Block-NeRF Mission Bay",
+        )
     check_files(capture)
     return capture
 

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation, Slerp
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.capture.lidar import LidarSweep
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.importers.box_masks import NO_BOXES, Boxes, box_corners, can_move, check_boxes, write_box_masks
 from blocknerf.importers.importer import Importer, ImportOptions
 from blocknerf.importers.log_images import (
@@ -105,16 +105,17 @@ def read_nuscenes(path: Path, options: ImportOptions, work: Path) -> Capture:
     boxes = [_boxes(tracks, item.timestamp) for item in images]
     frames, notes = write_box_masks(frames, boxes, work, options.mask_margin)
     location = find({row.token: row for row in read_table(tables, Log)}, scene.log_token, tables, Log).location
-    capture = Capture(
-        image_dir=root.resolve(),
-        mask_dir=work.resolve() if any(frame.mask for frame in frames) else None,
-        frames=tuple(frames),
-        lidar_sweeps=tuple(map(_sweep, lidar)),
-        notes=tuple(notes),
-        is_metric=True,
-        geo_origin=MAP_ORIGINS.get(location),
-        source=f"nuScenes {scene.name}, {location}",
-    )
+    with error_context(str(tables)):
+        capture = Capture(
+            image_dir=root.resolve(),
+            mask_dir=work.resolve() if any(frame.mask for frame in frames) else None,
+            frames=tuple(frames),
+            lidar_sweeps=tuple(map(_sweep, lidar)),
+            notes=tuple(notes),
+            is_metric=True,
+            geo_origin=MAP_ORIGINS.get(location),
+            source=f"nuScenes {scene.name}, {location}",
+        )
     check_files(capture)
     return capture
 
@@ -170,10 +171,8 @@ def _frame(item: _Measurement, scene: str, path: Path) -> Frame:
         raise CaptureError(
             f"{path}: {item.sensor.token}: is not a pinhole camera with an image size; restore the table"
         )
-    try:
+    with error_context(f"{path}: {item.sensor.token}"):
         lens = Intrinsics(width=item.data.width, height=item.data.height, fx=fx, fy=fy, cx=cx + CENTER, cy=cy + CENTER)
-    except CaptureError as fault:
-        raise CaptureError(f"{path}: {item.sensor.token}: {fault}") from None
     return Frame(
         name=item.data.filename,
         image=item.data.filename,
