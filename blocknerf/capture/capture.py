@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, UInt8
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture_record import CAPTURE_FORMAT, FILE, to_frame, to_intrinsics, to_sweep
 from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_path, check_relative, pose_from_flat
-from blocknerf.capture.lidar import LidarSweep
+from blocknerf.capture.lidar import LidarSweep, check_sweep, nearest_sweep, read_sweep
 from blocknerf.capture.points import PointCloud, check_ply, read_ply
 from blocknerf.capture.source_transform import IDENTITY, SourceToWorld, transform_points
 from blocknerf.errors import CaptureError, error_context
@@ -173,6 +173,17 @@ class Capture:
         """Return the lidar points, or None if the capture has none."""
         return self._read_points(self.lidar_points)
 
+    def read_sweep(self, index: int) -> PointCloud | None:
+        """Return the LiDAR sweep nearest in time to a frame, in the world; None if none is near.
+
+        Raises:
+            CaptureError: the file is missing or broken, or the index is out of range.
+        """
+        sweep = nearest_sweep(self.lidar_sweeps, self._frame(index).timestamp)
+        return (
+            None if sweep is None else transform_points(read_sweep(self.points_path(sweep.path)), sweep.sensor_to_world)
+        )
+
     def mask_path(self, mask: str) -> Path:
         """Return the file of a mask or sky mask."""
         return (self.mask_dir or self.image_dir) / mask
@@ -214,8 +225,7 @@ def check_files(capture: Capture) -> None:
         if points is not None:
             check_ply(capture.points_path(points))
     for sweep in capture.lidar_sweeps:
-        if not capture.points_path(sweep.path).is_file():
-            raise CaptureError(f"{capture.points_path(sweep.path)}: this LiDAR sweep does not exist; restore it")
+        check_sweep(capture.points_path(sweep.path))
 
 
 def image_files(capture: Capture, frame: Frame) -> list[Path]:

@@ -20,6 +20,14 @@ class ImportOptions:
     """World axis that points up. auto decides from the cameras, and leaves worlds that the format defines."""
     camera_axes: CameraAxes = "auto"
     """Axes of the cameras in a transforms.json. auto decides from points and motion; the format has opengl."""
+    scene: str | None = None
+    """Scene, drive or sequence of a driving data set that holds several."""
+    cameras: tuple[str, ...] = ()
+    """Cameras of a driving log, such as 2 3 or CAM_FRONT. Default: KITTI's color cameras, all cameras of other logs."""
+    sweeps: bool = False
+    """Whether to import the camera images between the key frames of nuScenes as well."""
+    world_unit: float = 100.0
+    """Meters per unit of the records of Waymo's Mission Bay; they do not say."""
     importer: str | None = None
     """A Python function that imports the source, as module:function. It takes the path and returns a Capture."""
     masks: Path | None = None

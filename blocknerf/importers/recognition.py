@@ -7,7 +7,19 @@ from pathlib import Path
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
-from blocknerf.importers import captures, colmap, metashape, opensfm, phone_scans, unsupported
+from blocknerf.importers import (
+    arrow_logs,
+    captures,
+    colmap,
+    kitti_odometry,
+    kitti_raw,
+    metashape,
+    mission_bay,
+    nuscenes,
+    opensfm,
+    phone_scans,
+    unsupported,
+)
 from blocknerf.importers.importer import DEFAULT_OPTIONS, Importer, ImportOptions
 from blocknerf.importers.masks import apply_masks
 from blocknerf.importers.split_list import apply_test_list
@@ -15,6 +27,11 @@ from blocknerf.importers.user_functions import run_importer
 from blocknerf.values import one_case
 
 IMPORTERS: tuple[Importer, ...] = (
+    kitti_raw.KITTI_RAW,
+    kitti_odometry.KITTI_ODOMETRY,
+    nuscenes.NUSCENES,
+    arrow_logs.ARROW_LOG,
+    mission_bay.MISSION_BAY,
     captures.CAPTURE,
     captures.TRANSFORMS,
     captures.BLENDER,

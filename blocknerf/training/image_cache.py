@@ -47,7 +47,9 @@ class ImageCache:
         masked = any(capture.frames[i].mask for i in self.frames)
         has_sky = any(capture.frames[i].sky_mask for i in self.frames)
         self._clouds = self._read_clouds() if use_depth else []
+        self._has_sweeps = use_depth and bool(capture.lidar_sweeps)
         points = [min(MAX_DEPTH_POINTS, len(cloud)) for cloud, _ in self._clouds]
+        points = [MAX_DEPTH_POINTS] if self._has_sweeps else points
         self.slots = min(len(self.frames), budget_bytes // (area * (3 + masked + has_sky) + 12 * sum(points)))
         if self.slots < 1:
             raise TrainingError(
@@ -70,7 +72,7 @@ class ImageCache:
     @property
     def has_depth(self) -> bool:
         """Whether the capture has points that measure depth."""
-        return bool(self._clouds)
+        return bool(self._clouds) or self._has_sweeps
 
     def prefetch(self, step: int) -> bool:
         """Load the images of a step; return whether any slot changed."""
@@ -109,14 +111,20 @@ class ImageCache:
             labels = np.full(count, -1, np.int8) if coverage is None else _sky_labels(coverage).reshape(-1)
             _copy_into(self.sky[slot], labels)
         self.frame_of_slot[slot] = frame
-        if self._clouds:
-            self._project_points(frame, slot, image, valid)
+        self.depth_point_counts[slot] = 0
+        if clouds := self._clouds_of(frame):
+            self._project_points(clouds, frame, slot, image, valid)
 
     def _project_points(
-        self, frame: int, slot: int, image: UInt8[np.ndarray, "height width 3"], valid: Bool[np.ndarray, "pixels"]
+        self,
+        clouds: list,
+        frame: int,
+        slot: int,
+        image: UInt8[np.ndarray, "height width 3"],
+        valid: Bool[np.ndarray, "pixels"],
     ) -> None:
         # Occlusion is computed with the input poses, so it does not depend on when an image was loaded.
-        parts = [project_depths(cloud, self.cameras, frame, spacing, image) for cloud, spacing in self._clouds]
+        parts = [project_depths(cloud, self.cameras, frame, spacing, image) for cloud, spacing in clouds]
         points, pixels = (
             np.concatenate([getattr(part, key).numpy() for part in parts]) for key in ("points", "pixels")
         )
@@ -126,6 +134,11 @@ class ImageCache:
             points = points[np.random.default_rng((self.seed, frame)).permutation(len(points))[:MAX_DEPTH_POINTS]]
         _copy_into(self.depth_points[slot], points)
         self.depth_point_counts[slot] = len(points)
+
+    def _clouds_of(self, frame: int) -> list:
+        """Return the points that measure depth in a frame, with their spacing: its sweep, or else all points."""
+        sweep = self.capture.read_sweep(self.frames[frame]) if self._has_sweeps else None
+        return self._clouds if sweep is None or not len(sweep) else [(sweep, median_point_spacing(sweep.positions))]
 
     def _read_clouds(self) -> list:
         clouds = [

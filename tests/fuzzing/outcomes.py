@@ -12,12 +12,13 @@ from typing import Literal
 
 from blocknerf.errors import BlockNerfError
 from tests.fuzzing.inputs import INPUTS
+from tests.fuzzing.logs import LOGS
 from tests.fuzzing.run_files import RUN_FILES
 from tests.fuzzing.targets import Target
 from tests.fuzzing.tensors import TENSORS, resealed
 
 READERS = {
-    **{make.__name__: make for make in (*INPUTS, *RUN_FILES, *TENSORS)},
+    **{make.__name__: make for make in (*INPUTS, *LOGS, *RUN_FILES, *TENSORS)},
     **{f"{make.__name__}_resealed": resealed(make) for make in TENSORS},
 }
 """Functions that create a target with a valid file in a folder, by name."""

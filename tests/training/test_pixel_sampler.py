@@ -15,6 +15,7 @@ import torch
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture
+from blocknerf.capture.lidar import LidarSweep
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.capture.rigid import PivotTransform
 from blocknerf.errors import TrainingError
@@ -329,3 +330,28 @@ def test_batch_is_on_the_device_of_the_images(measured: Capture) -> None:
     with torch.device("meta"):
         batch = pixels.batch(0, 64, 16)
     assert {getattr(batch, field.name).device.type for field in dataclasses.fields(batch)} == {"cpu"}
+
+
+def test_depths_are_those_of_the_sweep_of_an_image_s_moment(ball: Any, tmp_path: Path) -> None:
+    """All other sweeps, and the points of the whole capture, would measure a ball at another place."""
+    directions = np.random.default_rng(0).normal(size=(3000, 3))
+    surface = directions / np.linalg.norm(directions, axis=-1, keepdims=True)
+    np.column_stack([surface - (1.0, 2.0, 3.0), np.zeros(3000)]).astype("<f4").tofile(tmp_path / "here.bin")
+    np.column_stack([0.5 * surface, np.zeros(3000)]).astype("<f4").tofile(tmp_path / "elsewhere.bin")
+    sensor = ((1.0, 0.0, 0.0, 1.0), (0.0, 1.0, 0.0, 2.0), (0.0, 0.0, 1.0, 3.0))
+    sweeps = [
+        LidarSweep(path=path, timestamp=time, sensor_to_world=sensor)
+        for path, time in (("here.bin", 100.0), ("elsewhere.bin", 100.2))
+    ]
+    times = [100.05, None, 99.0]  # the others have no sweep
+    frames = [dataclasses.replace(f, timestamp=t) for f, t in zip(ball.clean.frames[:3], times, strict=True)]
+    capture = dataclasses.replace(
+        ball.clean, frames=tuple(frames), points_dir=tmp_path, lidar_sweeps=tuple(sweeps), sparse_points=None
+    )
+    pixels = sampler_of(capture, use_depth=True)
+    batch = pixels.batch(0, 100, 40)
+    assert pixels.has_depth
+    assert set(batch.frames[:40].tolist()) == {0}
+    rays = pixels.cameras.rays(batch.frames[:40], batch.pixels[:40])
+    ends = rays.origins + batch.depths[:, None] * rays.directions
+    assert torch.allclose(ends.norm(dim=-1), torch.ones(40), atol=1e-3)
