@@ -42,6 +42,7 @@ _NAMES = {
             "ingest",
             "match",
             "partition",
+            "poses",
             "render",
             "report",
             "run",

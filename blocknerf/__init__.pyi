@@ -29,6 +29,7 @@ from pipelines.export import export as export
 from pipelines.ingest import ingest as ingest
 from pipelines.match import match as match
 from pipelines.partition import partition as partition
+from pipelines.poses import poses as poses
 from pipelines.render import render as render
 from pipelines.report import report as report
 from pipelines.run import run as run

@@ -21,6 +21,7 @@ from pipelines.streams import end_with_line, prepare_streams, stdout_closed
 COMMANDS: dict[str, str] = {
     "run": "run all steps from a capture to a fly-through and a report; skips finished steps",
     "ingest": "read a capture (images with poses) into a run folder",
+    "poses": "compute the poses of photos or a video, by structure from motion",
     "partition": "place the blocks and assign training frames to each",
     "train": "train all blocks, or one; resumes from checkpoints",
     "align": "average the refined poses of overlapping blocks, and print the residuals",

@@ -1,11 +1,12 @@
 """What an importer is, and the options that a user may give to one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from blocknerf.capture.capture import Capture
+from blocknerf.sfm.options import SfmOptions
 
 UpAxis = Literal["auto", "x", "y", "z", "-x", "-y", "-z"]
 CameraAxes = Literal["auto", "opengl", "opencv"]
@@ -19,6 +20,8 @@ class ImportOptions:
     """Folder of the images, if the source does not say where they are."""
     importer: str | None = None
     """A Python function that imports the source, as module:function. It takes the path and returns a Capture."""
+    sfm: SfmOptions = field(default_factory=SfmOptions)
+    """Options of the computation of poses from photos or a video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -4,10 +4,10 @@ from pathlib import Path
 
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import CaptureError
-from blocknerf.importers import captures
+from blocknerf.importers import captures, photos, video
 from blocknerf.importers.importer import Importer, ImportOptions
 
-IMPORTERS: tuple[Importer, ...] = (captures.CAPTURE, captures.TRANSFORMS)
+IMPORTERS: tuple[Importer, ...] = (captures.CAPTURE, video.VIDEO, captures.TRANSFORMS, photos.PHOTOS)
 """All importers; the first that recognizes a source reads it."""
 
 
