@@ -43,6 +43,7 @@ _NAMES = {
             "inspect",
             "match",
             "partition",
+            "poses",
             "render",
             "report",
             "run",

@@ -30,6 +30,7 @@ from pipelines.ingest import ingest as ingest
 from pipelines.inspect import inspect as inspect
 from pipelines.match import match as match
 from pipelines.partition import partition as partition
+from pipelines.poses import poses as poses
 from pipelines.render import render as render
 from pipelines.report import report as report
 from pipelines.run import run as run

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "run": "run all steps from a capture to a fly-through and a report; skips finished steps",
     "ingest": "read a capture (images with poses) into a run folder",
     "inspect": "show what a capture holds, and a map of the blocks it would get",
+    "poses": "compute the poses of photos or a video, by structure from motion",
     "partition": "place the blocks and assign training frames to each",
     "train": "train all blocks, or one; resumes from checkpoints",
     "align": "average the refined poses of overlapping blocks, and print the residuals",

@@ -1,5 +1,6 @@
 """What jobs print on the terminal: stage headings, skipped steps, tables and progress."""
 
+import logging
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,28 @@ PAGE_WIDTH = 120
 def log(message: str) -> None:
     """Print one line for the user."""
     print(printable(message), flush=True)
+
+
+class _Lines(logging.Handler):
+    """Prints the records of a library's logger as lines for the user."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        log(record.getMessage())
+
+
+@contextmanager
+def printing(logger: logging.Logger) -> Iterator[None]:
+    """Print what a part of the library reports while it works."""
+    handler, level, propagate = _Lines(), logger.level, logger.propagate
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> Table:

@@ -16,7 +16,8 @@ from blocknerf.images import ImageFacts, check_image
 from blocknerf.importers.importer import DEFAULT_OPTIONS, ImportOptions
 from blocknerf.importers.recognition import load_source
 from blocknerf.kernels.threads import available_cores
-from pipelines.console import log, progress, skip_if_exists
+from blocknerf.sfm.stages import LOGGER
+from pipelines.console import log, printing, progress, skip_if_exists
 
 OTHER_FOLDER_HINT = "choose another output folder"
 DECODING_BYTES = 2 << 30
@@ -43,7 +44,8 @@ def ingest(capture: Path, run: Path, *, source: ImportOptions = DEFAULT_OPTIONS)
     path = folder.capture
     if not path.exists():
         _check_free(run)
-    new = load_source(capture, source, folder.imported)
+    with printing(LOGGER):
+        new = load_source(capture, source, folder.imported)
     if path.exists():
         existing = read_capture(path)
         if source.keep_going:

@@ -23,6 +23,7 @@ EDGES = {float: ("0", "-1"), int: ("0", "-1", "1000000000")}
 """Values in range for some options."""
 FIRST_STEPS = {
     "run": "pipelines.run.ingest",
+    "poses": "pipelines.poses.poses_of_photos",
     "partition": "pipelines.partition._publish",
     "train": "pipelines.train.BlockTraining",
     "match": "pipelines.match.BlockGraph",
@@ -90,6 +91,7 @@ def base(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
             (run / "city.json").unlink(missing_ok=True)
         lines: dict[str, list[str]] = {
             "run": [str(capture), "--out", str(tmp_path / "new"), "--pose-refinement"],
+            "poses": [str(capture), "--out", str(tmp_path / "posed")],
             "train": [str(run), "--pose-refinement"],
             "update": [str(run), "--block", "b000", "--capture", str(capture)],
             "view": [str(run), "--port", "0"],

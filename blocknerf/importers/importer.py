@@ -1,11 +1,12 @@
 """What an importer is, and the options that a user may give to one."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import CameraAxes, UpAxis
+from blocknerf.sfm.options import SfmOptions
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class ImportOptions:
     """Masks are white where pixels are to be ignored."""
     test_list: Path | None = None
     """Text file with the names of the images to hold out for evaluation, one a line; all others train."""
+    sfm: SfmOptions = field(default_factory=SfmOptions)
+    """Options of the computation of poses from photos or a video."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,9 @@ from blocknerf.importers import (
     nuscenes,
     opensfm,
     phone_scans,
+    photos,
     unsupported,
+    video,
 )
 from blocknerf.importers.importer import DEFAULT_OPTIONS, Importer, ImportOptions
 from blocknerf.importers.masks import apply_masks
@@ -33,6 +35,7 @@ IMPORTERS: tuple[Importer, ...] = (
     arrow_logs.ARROW_LOG,
     mission_bay.MISSION_BAY,
     captures.CAPTURE,
+    video.VIDEO,
     captures.TRANSFORMS,
     captures.BLENDER,
     colmap.COLMAP,
@@ -40,6 +43,7 @@ IMPORTERS: tuple[Importer, ...] = (
     metashape.METASHAPE,
     phone_scans.POLYCAM,
     phone_scans.RECORD3D,
+    photos.PHOTOS,
 )
 """All importers; the first that recognizes a source reads it."""
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from hypothesis import strategies as st
+from PIL import ExifTags, Image
 
 from blocknerf.cameras import look_at
 from blocknerf.capture.points import PointCloud, read_ply, write_ply
@@ -15,6 +16,7 @@ from blocknerf.images import write_image
 from blocknerf.importers.recognition import load_source
 from blocknerf.partitioning.blocks_file import read_blocks
 from blocknerf.partitioning.street_map import read_streets
+from blocknerf.sfm.exif import read_record
 from blocknerf.town.osm_writer import GEO_ORIGIN, osm_xml
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import read_trajectory, write_camera_path, write_trajectory
@@ -192,6 +194,27 @@ def points_ascii(folder: Path) -> Target:
     return Target(path=path, read=lambda: _use_points(path), contents=words | mutated_bytes(path.read_bytes()))
 
 
+def photo_exif(folder: Path) -> Target:
+    path = folder / "photo.jpg"
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6
+    entries = {"ExposureTime": 0.01, "ISOSpeedRatings": 100, "DateTimeOriginal": "2026:01:02 03:04:05"}
+    exif.get_ifd(ExifTags.IFD.Exif).update({ExifTags.Base[key]: value for key, value in entries.items()})
+    position = {"GPSLatitudeRef": "N", "GPSLatitude": (49.0, 1.0, 2.0), "GPSLongitudeRef": "E", "GPSAltitude": 120.0}
+    position["GPSLongitude"] = (8.0, 3.0, 4.0)
+    exif.get_ifd(ExifTags.IFD.GPSInfo).update({ExifTags.GPS[key]: value for key, value in position.items()})
+    Image.fromarray(np.zeros((HEIGHT, WIDTH, 3), np.uint8)).save(path, exif=exif)
+    return Target(path=path, read=lambda: _use_record(path), contents=mutated_bytes(path.read_bytes()))
+
+
+def _use_record(path: Path) -> None:
+    record = read_record(path)
+    numbers = (record.focal, record.exposure, record.timestamp, record.gps_error, *(record.gps or ()))
+    assert np.isfinite([number for number in numbers if number is not None]).all()
+    assert all(number > 0 for number in (record.focal, record.exposure, record.gps_error) if number is not None)
+    assert record.up in {(0, -1, 0), (0, 1, 0), (-1, 0, 0), (1, 0, 0)}
+
+
 def _use_points(path: Path) -> None:
     cloud = read_ply(path)
     assert np.isfinite(cloud.positions).all()
@@ -233,5 +256,6 @@ INPUTS = (
     blocks_geojson,
     points_binary,
     points_ascii,
+    photo_exif,
     street_map_osm,
 )
