@@ -102,7 +102,7 @@ def workspace_layout(
 
 def allocate(threads: int, bounds: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Allocate the floats and integers of all threads, one row each. Rows of floats start on cache lines."""
-    row_length = -(-bounds[FIRST_INT_FIELD - 1, 1] // CACHE_LINE) * CACHE_LINE
+    row_length = -(-int(bounds[FIRST_INT_FIELD - 1, 1]) // CACHE_LINE) * CACHE_LINE
     return aligned_rows(threads, row_length), np.empty((threads, bounds[-1, 1]), np.int32)
 
 
