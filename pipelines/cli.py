@@ -1,6 +1,5 @@
 """The `blocknerf` command. Each sub-command is made from the signature and docstring of its job."""
 
-import dataclasses
 import difflib
 import functools
 import importlib
@@ -15,6 +14,7 @@ from blocknerf import __version__
 from blocknerf.errors import BlockNerfError, OptionError, printable
 from blocknerf.processes import INTERRUPTED, ended_by_signals
 from pipelines.error_lines import check_address_space, end_with_line, error_line, prepare_streams, stdout_closed
+from pipelines.option_groups import flatten_groups
 
 COMMANDS: dict[str, str] = {
     "run": "run all steps from a capture to a fly-through and a report; skips finished steps",
@@ -101,14 +101,13 @@ def make_command(job: Callable[..., Any], *, hidden: Sequence[str] = ()) -> Call
     """
     import tyro
 
+    job = flatten_groups(job)
     hints = get_type_hints(job, include_extras=True)
 
     def annotated(parameter: inspect.Parameter) -> inspect.Parameter:
         kind, name = hints[parameter.name], parameter.name
         if parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD:
             kind = Annotated[kind, tyro.conf.Positional, tyro.conf.arg(metavar=name.upper())]
-        elif dataclasses.is_dataclass(kind):
-            kind = Annotated[kind, tyro.conf.OmitArgPrefixes]
         elif name in hidden:
             kind = Annotated[kind, tyro.conf.Suppress]
         else:
