@@ -106,17 +106,14 @@ def panel_frame(run: RunFolder, captured: Captured, blend: float | None = None) 
 
 PANELS: dict[str, dict[str, Any]] = {
     "initial": {},
-    "power": {"Power": 8.0},
-    "threshold": {"Visibility threshold": 0.25},
-    "weighting": {"Weighting": "nearest"},
+    "power and exposure": {"Power": 8.0, "Auto exposure": False, "Exposure": 1.0},
+    "threshold and mix": {"Visibility threshold": 0.25, "Appearance": "noon", "Blend to": "dusk", "Blend amount": 0.4},
+    "weighting and segment": {"Weighting": "nearest", "Appearance": UNMATCHED_PREFIX + "drive1_dusk"},
     "max blocks": {"Max blocks": 1},
-    "hidden": {"Hide blocks": "b001 --name=other b999"},
+    "hidden and preset": {"Hide blocks": "b001 --name=other b999", "Appearance": "noon"},
     "all hidden": {"Hide blocks": "b000 b001 b002 b003"},
-    "exposure": {"Auto exposure": False, "Exposure": 1.0},
-    "preset": {"Appearance": "noon"},
-    "mix": {"Appearance": "noon", "Blend to": "dusk", "Blend amount": 0.4},
-    "segment": {"Appearance": UNMATCHED_PREFIX + "drive1_dusk"},
 }
+"""Settings of the panel, where independent ones share a video."""
 
 
 @pytest.mark.parametrize("panel", PANELS)
