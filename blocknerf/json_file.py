@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import GenericAlias
 from typing import Annotated, Any, Generic, TypeVar
 
 import msgspec
@@ -57,7 +58,8 @@ class JsonFile(Generic[Content]):
     If the content is a struct with a tag, the tag is the format ("blocknerf.city/2") that a file must have.
     """
 
-    content: type[Content]
+    content: type[Content] | GenericAlias
+    """A struct, or a list or dictionary of any type that msgspec decodes."""
     what: str
     """Name in messages, like "city"."""
     remedy: str | None = None
@@ -130,7 +132,7 @@ def read_json(path: Path | str, what: str, error: type[BlockNerfError] = RunErro
     Raises:
         RunError: (or `error`) the file is missing, unreadable or not a JSON object.
     """
-    return JsonFile(content=dict, what=what, error=error).read(path)
+    return JsonFile(content=dict[str, Any], what=what, error=error).read(path)
 
 
 def read_format(path: Path | str, what: str, error: type[BlockNerfError] = RunError) -> str:

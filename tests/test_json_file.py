@@ -89,6 +89,13 @@ def test_the_key_follows_a_line_of_a_log():
     assert str(caught.value) == "log.jsonl: line[2].index is 1.5, not a whole number; correct it"
 
 
+def test_a_list_of_records_is_read_and_its_items_are_named():
+    file = JsonFile(content=list[View], what="view")
+    assert file.decode(b'[{"index": 3}]', "a.json") == [View(index=3)]
+    with pytest.raises(RunError, match=r"^a\.json: \[0\]\.index is 'x', not a whole number; correct it$"):
+        file.decode(b'[{"index": "x"}]', "a.json")
+
+
 def test_other_keys_may_be_allowed():
     class Lenient(msgspec.Struct):
         name: str | int | None = None
