@@ -1,7 +1,7 @@
 """Metrics on held-out images, by the half-image protocol."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np

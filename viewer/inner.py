@@ -4,6 +4,7 @@ import contextlib
 import hmac
 import io
 import logging
+import re
 from collections.abc import Iterator
 from typing import Any
 
