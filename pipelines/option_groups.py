@@ -37,7 +37,7 @@ def flatten_groups(job: Callable[..., Any]) -> Callable[..., Any]:
         parameter.name: hints.get(parameter.name, parameter.annotation) for parameter in parameters
     } | {"return": hints.get("return")}
     flat.__doc__ = docstring
-    del flat.__wrapped__  # type: ignore[attr-defined]  # Otherwise its signature is found.
+    del flat.__wrapped__  # Otherwise its signature is found.
     return flat
 
 

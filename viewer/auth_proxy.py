@@ -221,7 +221,7 @@ class _Closed(asyncio.Protocol):
         transport.abort()
 
 
-async def _to_viser(page: web.WebSocketResponse, inner: aiohttp.ClientWebSocketResponse) -> None:
+async def _to_viser(page: web.WebSocketResponse, inner: aiohttp.ClientWebSocketResponse[Any]) -> None:
     """Forward a page's messages until it closes the websocket or breaks a rule."""
     messages = MessageFilter()
     while (message := await page.receive()).type in (WSMsgType.BINARY, WSMsgType.PING, WSMsgType.PONG):
@@ -238,13 +238,14 @@ async def _to_viser(page: web.WebSocketResponse, inner: aiohttp.ClientWebSocketR
         await asyncio.sleep(messages.delay(time.monotonic()))
 
 
-async def _to_page(inner: aiohttp.ClientWebSocketResponse, page: web.WebSocketResponse) -> None:
+async def _to_page(inner: aiohttp.ClientWebSocketResponse[Any], page: web.WebSocketResponse) -> None:
     """Forward viser's messages until it closes the websocket."""
     while (message := await inner.receive()).type in (WSMsgType.BINARY, WSMsgType.TEXT):
         await _timed(page.send_bytes(message.data) if message.type is WSMsgType.BINARY else page.send_str(message.data))
-    code, reason = WSCloseCode.GOING_AWAY, ""
+    code: int = WSCloseCode.GOING_AWAY
+    reason = ""
     if message.type is WSMsgType.CLOSE and message.data:
-        code, reason = message.data, message.extra
+        code, reason = message.data, message.extra or ""
     await _timed(page.close(code=code, message=reason.encode()))
 
 

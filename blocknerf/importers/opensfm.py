@@ -169,7 +169,7 @@ def _lens(reconstruction: _Reconstruction, name: str, file: Path) -> Intrinsics:
         cx=camera.width / 2 + camera.c_x * side,
         cy=camera.height / 2 + camera.c_y * side,
         model=CameraModel.FISHEYE if kind.startswith("fisheye") else model,
-        distortion=distortion,  # type: ignore[arg-type]
+        distortion=distortion,
     )
 
 

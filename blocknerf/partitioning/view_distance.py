@@ -79,7 +79,7 @@ def _features(capture: Capture, index: int) -> _Features:
         image = cv2.cvtColor(capture.read_image(index, downscale), cv2.COLOR_RGB2GRAY)
     except CaptureError:
         image = np.zeros((1, 1), np.uint8)
-    keypoints, descriptors = cv2.SIFT_create(MAX_FEATURES).detectAndCompute(image, None)
+    keypoints, descriptors = cv2.SIFT.create(MAX_FEATURES).detectAndCompute(image, None)
     camera = capture.select([index]).cameras().scaled(1 / downscale)
     # OpenCV's first pixel has its center at 0, the cameras' at 0.5.
     pixels = torch.tensor([keypoint.pt for keypoint in keypoints]).reshape(-1, 2) + 0.5

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float64, Int64, UInt8
@@ -35,7 +36,9 @@ class Model:
 
 def write_model(model: Model | None, path: Path) -> None:
     """Write a model, or that an attempt has given none."""
-    arrays = {} if model is None else {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
+    arrays: dict[str, Any] = (
+        {} if model is None else {field.name: np.asarray(getattr(model, field.name)) for field in fields(model)}
+    )
     with atomic_path(path) as part, part.open("wb") as stream:
         np.savez(stream, **arrays)
 

@@ -135,7 +135,8 @@ def image_motion(first: UInt8[np.ndarray, "height width"], second: UInt8[np.ndar
     corners = cv2.goodFeaturesToTrack(first, MAX_TRACKS, 0.01, 7)
     if corners is None:
         return 0.0
-    moved, found, _ = cv2.calcOpticalFlowPyrLK(first, second, corners, None)
+    # None: no first guess of the positions; the types of OpenCV do not know it.
+    moved, found, _ = cv2.calcOpticalFlowPyrLK(first, second, corners, None)  # type: ignore[call-overload]
     shifts = np.linalg.norm((moved - corners).reshape(-1, 2), axis=1)[found.ravel() == 1]
     return float(np.median(shifts)) / first.shape[1] if len(shifts) > MIN_FOUND * len(corners) else LOST
 
