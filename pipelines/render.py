@@ -19,7 +19,14 @@ from blocknerf.kernels.threads import set_num_threads
 from blocknerf.options import check_number, check_whole, flag
 from blocknerf.processes import end_with
 from blocknerf.trajectory.trajectory import MAX_FPS, MAX_FRAMES, MAX_SIDE, MIN_FPS, Trajectory
-from blocknerf.trajectory.trajectory_file import read_trajectory, write_trajectory
+from blocknerf.trajectory.trajectory_file import (
+    Similarity,
+    chain,
+    read_dataparser_transforms,
+    read_trajectory,
+    write_trajectory,
+)
+from pipelines.console import log
 from pipelines.render_record import (
     OTHER_FOLDER_HINT,
     PathOptions,
@@ -41,6 +48,7 @@ def render(
     *,
     name: str = "flythrough",
     trajectory: Path | None = None,
+    dataparser_transforms: Path | None = None,
     keyframes: tuple[str, ...] = (),
     segment: str | None = None,
     frames: int | None = None,
@@ -75,6 +83,8 @@ def render(
         run: Run folder with trained blocks.
         name: Name of the video's folder under renders/.
         trajectory: A trajectory.json or nerfstudio camera path. Default: the path of the capture.
+        dataparser_transforms: The dataparser_transforms.json beside nerfstudio's config.yml, if the camera path is from
+            nerfstudio's viewer: it recenters and scales the world.
         keyframes: Names of at least two images to fly through instead.
         segment: Segment to follow. Default: the longest one.
         frames: Number of frames. Default: from camera speed (8 m/s) and the preset's pixel budget.
@@ -135,8 +145,10 @@ def render(
     )
     if trajectory is not None:
         _reject_combined("trajectory", keyframes=keyframes, segment=segment, frames=frames, seconds=seconds)
-        path = resample_path(read_trajectory(trajectory), fps, width, height)
+        path = resample_path(_read_path(trajectory, dataparser_transforms, capture), fps, width, height)
     else:
+        if dataparser_transforms is not None:
+            raise RunError("render: --dataparser-transforms is for a camera path; give it with --trajectory")
         _reject_combined("keyframes", segment=segment if keyframes else None)
         size = video_size(capture, folder, segment, width, height)
         path = default_path(capture, city.preset, size, keyframes, segment, frames, seconds, fps)
@@ -148,6 +160,7 @@ def render(
         visibility_threshold=visibility_threshold,
     )
     _check_blocks(city, block, hide)
+    _check_reach(city, path)
     _check_fields(folder, city)
     if codes_of is not None:
         _reject_combined("codes_of", appearance=appearance, appearance_end=appearance_end)
@@ -174,6 +187,36 @@ def render(
 
 def _layers(save_depth: bool, save_block_weights: bool) -> tuple[str, ...]:
     return ("frames", *(["depth"] if save_depth else []), *(["blocks"] if save_block_weights else []))
+
+
+def _read_path(file: Path, dataparser_transforms: Path | None, capture: Capture) -> Trajectory:
+    """Return the camera path in a file; one of another program is in the coordinates of the capture's source."""
+    to_world: Similarity = capture.source_to_world
+    if dataparser_transforms is not None:
+        to_world = chain(to_world, read_dataparser_transforms(dataparser_transforms))
+    return read_trajectory(file, to_world)
+
+
+def _check_reach(city: City, path: Trajectory) -> None:
+    """Warn of frames that no block is near enough to render, and raise if none is.
+
+    Raises:
+        RunError: The path is elsewhere; names the distance to the nearest block.
+    """
+    centers = path.camera_to_world[:, :2, 3].double()
+    origins = centers.new_tensor([block.origin[:2] for block in city.blocks])
+    radii = centers.new_tensor([block.radius for block in city.blocks])
+    beyond = torch.cdist(centers, origins) - city.selection_radius * radii
+    outside = int((beyond.amin(-1) > 0).sum())
+    if outside == len(path):
+        frame, block = divmod(int(beyond.argmin()), len(city.blocks))
+        raise RunError(
+            f"render: no camera of the path is in reach of a block; the nearest, frame {frame}, is "
+            f"{float(beyond[frame, block]):.4g} beyond {city.blocks[block].name}; "
+            "give a path in the capture's world, or --dataparser-transforms for one of nerfstudio's viewer"
+        )
+    if outside:
+        log(f"warning: {outside} of {len(path)} frames are out of reach of every block, and show the nearest one")
 
 
 def _check_blocks(city: City, block: str | None, hide: tuple[str, ...]) -> None:

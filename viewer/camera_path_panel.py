@@ -15,7 +15,7 @@ from blocknerf.cameras import Cameras
 from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
-from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_to_json, write_camera_path
+from blocknerf.trajectory.trajectory_file import Similarity, read_trajectory, trajectory_to_json, write_camera_path
 from viewer.client_camera import clamp_finite
 from viewer.markup import paragraph
 from viewer.message_filter import MAX_FILE_BYTES
@@ -54,6 +54,7 @@ class CameraPathPanel:
         set_camera: Callable[[Cameras], None],
         start_render: StartRender,
         error_text: Callable[[Exception], str],
+        source_to_world: Similarity,
     ) -> None:
         """Add the controls to the panel.
 
@@ -63,9 +64,10 @@ class CameraPathPanel:
             set_camera: Moves the client's camera.
             start_render: Starts a render job.
             error_text: Returns the text of an error that clients may see.
+            source_to_world: From the coordinates of nerfstudio camera paths, the capture's source, to the world.
         """
         self._client, self._get_camera, self._set_camera = client, get_camera, set_camera
-        self._start_render, self._error_text = start_render, error_text
+        self._start_render, self._error_text, self._source_to_world = start_render, error_text, source_to_world
         self._keyframes: list[Cameras] = []
         self._loaded: Trajectory | None = None
         self._job: RenderJob | None = None
@@ -151,7 +153,7 @@ class CameraPathPanel:
     def _save_camera_path(self) -> None:
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "camera_path.json"
-            write_camera_path(self.camera_path(), path)
+            write_camera_path(self.camera_path(), path, self._source_to_world)
             self._client.send_file_download(path.name, path.read_bytes(), save_immediately=True)
 
     def _add_upload_button(self, order: float | None = None) -> viser.GuiUploadButtonHandle:
@@ -178,7 +180,7 @@ class CameraPathPanel:
         with _read_lock, tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "path.json"
             path.write_bytes(content)
-            loaded = read_trajectory(path)
+            loaded = read_trajectory(path, self._source_to_world)
         _check_num_frames(len(loaded))
         self._loaded = loaded
         self._status.content = paragraph(f"Loaded path: {len(self._loaded)} frames, {self._loaded.seconds:.1f} s.")

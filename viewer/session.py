@@ -47,7 +47,14 @@ class ClientSession:
         self._overlays = SceneOverlays(client, contents, self._go_call.submit)
         with client.gui.add_folder("Places"):
             self._add_places()
-        self._paths = CameraPathPanel(client, self._camera, self._set_camera, self._start_render, contents.redact_paths)
+        self._paths = CameraPathPanel(
+            client,
+            self._camera,
+            self._set_camera,
+            self._start_render,
+            contents.redact_paths,
+            contents.capture.source_to_world,
+        )
         self._state = scheduler.add(self._show, self._show_error)
         self._ready = True
         client.camera.on_update(lambda _: self._render_call.submit())

@@ -1,5 +1,6 @@
 """Blocks listed in a JSON or GeoJSON file."""
 
+import json
 import math
 from pathlib import Path
 from typing import Annotated, Any
@@ -52,6 +53,7 @@ class _Kind(msgspec.Struct, frozen=True):
     type: Any = None
 
 
+_LOCAL = {"type": "name", "properties": {"name": "local"}}
 _ANY = JsonFile(content=msgspec.Raw, what="blocks", error=PlacementError)
 _KIND = JsonFile(content=_Kind, what="blocks", error=PlacementError)
 _FILE = JsonFile(content=_Collection, what="blocks", error=PlacementError)
@@ -62,8 +64,8 @@ def read_blocks(path: Path, *, radius: float | None, height: float, geo_origin: 
 
     JSON is a list, or an object with the list under `blocks`. Names are optional ("b000", ...); `radius` is the
     default for entries without one, `height` for origins without a third number. GeoJSON coordinates are longitude
-    and latitude if the capture has a `geo_origin`, unless a `crs` member has the name "local"; without a `geo_origin`
-    they are world coordinates. A polygon becomes its enclosing disc.
+    and latitude, which need a `geo_origin`, unless a `crs` member has the name "local": then they are world
+    coordinates. A polygon becomes its enclosing disc.
 
     Raises:
         PlacementError: the file is invalid; the message names the entry.
@@ -76,7 +78,12 @@ def read_blocks(path: Path, *, radius: float | None, height: float, geo_origin: 
     content = _FILE.decode(data, str(path))
     entries = content.blocks
     if content.features is not None:
-        is_local = content.crs == {"type": "name", "properties": {"name": "local"}}
+        is_local = content.crs == _LOCAL
+        if geo_origin is None and not is_local:
+            raise PlacementError(
+                f"{path}: GeoJSON has longitude and latitude, but the capture has no geographic origin; "
+                f'add its gps_origin_lat_lon_alt, or mark world coordinates with "crs": {json.dumps(_LOCAL)}'
+            )
         entries = [_entry(feature, None if is_local else geo_origin) for feature in content.features]
     if entries is None:
         raise PlacementError(

@@ -101,6 +101,8 @@ def _parse(path: Path, stream: BinaryIO, size: int, folder: Path) -> "MultiDiGra
         if "missing nodes" in str(error):
             hint = "its ways refer to missing nodes; cut it from the map with complete ways"
             raise PlacementError(f"{path}: {hint}") from None
+        if "No data elements" in str(error):
+            raise PlacementError(f"{path}: holds no streets; cut it from the map with ways and their nodes") from None
         reason = f"({first_line(error)}); give .osm XML, plain or as .bz2 or .gz"
         raise PlacementError(f"{path}: is not a readable OpenStreetMap extract {reason}") from None
 

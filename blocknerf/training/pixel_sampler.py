@@ -17,7 +17,7 @@ MAX_REDRAWS = 6
 
 Slots = Int[Tensor, "rays"]
 Positions = Float[Tensor, "rays 2"]
-Depths = Float[Tensor, "rays"]
+Depths = Float[Tensor, "depth_rays"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -161,7 +161,8 @@ def blocks_geojson(folder: Path) -> Target:
         {"type": "Feature", "geometry": point, "properties": {"name": "a", "radius": 5}},
         {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring]}, "properties": None},
     ]
-    return _blocks(folder, {"type": "FeatureCollection", "features": features})
+    crs = {"type": "name", "properties": {"name": "local"}}
+    return _blocks(folder, {"type": "FeatureCollection", "crs": crs, "features": features})
 
 
 def _blocks(folder: Path, document: dict[str, Any]) -> Target:

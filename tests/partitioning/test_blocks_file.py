@@ -22,6 +22,9 @@ def blocks_file(tmp_path: Path):
     return write
 
 
+LOCAL = {"type": "name", "properties": {"name": "local"}}
+
+
 def feature(kind: str, coordinates: Any, **properties: Any) -> dict[str, Any]:
     return {"type": "Feature", "geometry": {"type": kind, "coordinates": coordinates}, "properties": properties}
 
@@ -47,13 +50,20 @@ def test_geojson_in_degrees_for_a_georeferenced_capture(blocks_file) -> None:
 
 def test_geojson_polygons_become_their_enclosing_disc(blocks_file) -> None:
     square = [[[0, 0], [6, 0], [6, 8], [0, 8], [0, 0]]]
-    (block,) = read_blocks(blocks_file(feature("Polygon", square)), radius=99.0, height=2.0)
+    (block,) = read_blocks(blocks_file(collection(feature("Polygon", square), crs=LOCAL)), radius=99.0, height=2.0)
     assert (block.origin, block.radius) == ((3.0, 4.0, 2.0), 5.0)
 
 
+def test_geojson_in_degrees_needs_a_georeferenced_capture(blocks_file) -> None:
+    for content in (feature("Point", [9.5, 47.5]), collection(feature("Point", [9.5, 47.5]))):
+        with pytest.raises(
+            PlacementError, match=r"but the capture has no geographic origin; .*local"
+        ):
+            read_blocks(blocks_file(content), radius=30.0, height=0.0)
+
+
 def test_local_geojson_stays_local_in_a_georeferenced_capture(blocks_file) -> None:
-    crs = {"type": "name", "properties": {"name": "local"}}
-    path = blocks_file(collection(feature("Point", [5, 6]), crs=crs))
+    path = blocks_file(collection(feature("Point", [5, 6]), crs=LOCAL))
     (block,) = read_blocks(path, radius=3.0, height=0.0, geo_origin=KARLSRUHE)
     assert block.origin == (5.0, 6.0, 0.0)
 

@@ -272,3 +272,31 @@ def test_a_record_of_an_older_version_is_refused(rendered_run: RunFolder) -> Non
     path.write_text(path.read_text().replace("blocknerf.render/3", "blocknerf.render/1"))
     with pytest.raises(RunError, match=r"render\.json: format: .*; choose another --name, or remove the folder"):
         render(rendered_run.path, **SMALL)
+
+
+def test_a_path_out_of_reach_of_every_block_is_refused(exact_run: RunFolder, tmp_path: Path) -> None:
+    path = default_path(read_capture(exact_run.capture), "draft", (20, 12), (), None, 2, None, None)
+    poses = path.camera_to_world.clone()
+    poses[:, 0, 3] += 1_700.0
+    write_camera_path(replace(path, camera_to_world=poses), tmp_path / "path.json")
+    with pytest.raises(
+        RunError, match=r"no camera of the path is in reach of a block; the nearest, frame \d, is 1[67]\d\d"
+    ):
+        render(exact_run.path, trajectory=tmp_path / "path.json", name="elsewhere")
+    assert not exact_run.render_folder("elsewhere").exists()
+
+
+def test_frames_out_of_reach_are_counted(
+    exact_run: RunFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = default_path(read_capture(exact_run.capture), "draft", (20, 12), (), None, 2, None, None)
+    poses = path.camera_to_world.clone()
+    poses[1, 0, 3] += 1_700.0
+    write_camera_path(replace(path, camera_to_world=poses), tmp_path / "path.json")
+    render(exact_run.path, trajectory=tmp_path / "path.json", name="partly")
+    assert "warning: 1 of 2 frames are out of reach of every block" in capsys.readouterr().out
+
+
+def test_dataparser_transforms_need_a_camera_path(exact_run: RunFolder, tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="give it with --trajectory"):
+        render(exact_run.path, dataparser_transforms=tmp_path / "dataparser_transforms.json")

@@ -13,6 +13,8 @@ from blocknerf.cameras import look_at
 from blocknerf.errors import RunError
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import (
+    chain,
+    read_dataparser_transforms,
     read_trajectory,
     trajectory_to_json,
     write_camera_path,
@@ -124,7 +126,7 @@ VIEW = {"camera_to_world": [1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1], "fo
         ({"fps": 1e12}, "fps is 1000000000000.0; use"),
         ({"camera_path": [VIEW] * 100_001}, "camera_path is .*, not a list of length <= 100000"),
         ({"render_width": None}, "render_width is None, not a number"),
-        ({"camera_path": [{"camera_to_world": [1.0] * 12, "fov": 60}]}, "not a list of length >= 16"),
+        ({"camera_path": [{"camera_to_world": [1.0] * 12, "fov": 60}]}, "is not 16 numbers, row by row"),
         ({"camera_path": [{"camera_to_world": [1.0] * 16, "fov": 180}]}, "fov is 180, not a number < 180.0"),
         ({"camera_path": [7]}, r"camera_path\[0\] is 7, not an object"),
         ({"camera_path": []}, "camera_path is .*, not a list of length >= 1"),
@@ -149,3 +151,64 @@ def test_fifo_is_rejected_immediately(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "path.json")
     with pytest.raises(RunError, match=r"path\.json: this trajectory file cannot be read \(it is not a regular file\)"):
         read_trajectory(tmp_path / "path.json")
+
+
+def camera_path(tmp_path: Path, matrix: object) -> Path:
+    view = {"camera_to_world": matrix, "fov": 50.0}
+    path = tmp_path / "path.json"
+    path.write_text(json.dumps({"render_width": 96.0, "render_height": 54.0, "camera_path": [view]}))
+    return path
+
+
+def test_nested_rows_are_read_like_sixteen_numbers(tmp_path: Path) -> None:
+    rows = [[1, 0, 0, 1], [0, 0, -1, 2], [0, 1, 0, 3], [0, 0, 0, 1]]
+    nested = read_trajectory(camera_path(tmp_path, rows))
+    flat = read_trajectory(camera_path(tmp_path, [number for row in rows for number in row]))
+    assert torch.equal(nested.camera_to_world, flat.camera_to_world)
+
+
+@pytest.mark.parametrize(
+    ("matrix", "message"),
+    [
+        ([1, 0, 0, 0, 0, 1, 0, 0, 0, 0, 1, 0, 5, 6, 7, 1], "is written column by column; transpose it"),
+        ([1, 0, 0, 5, 0, 1, 0, 6, 0, 0, 1, 7, 1, 0, 0, 1], "last row that is not 0 0 0 1"),
+        ([2, 0, 0, 5, 0, 2, 0, 6, 0, 0, 2, 7, 0, 0, 0, 1], "has scale or shear"),
+        ([[1, 0, 0, 5], [0, 1, 0, 6], [0, 0, 1, 7]], "is not 16 numbers"),
+        ([[1, 0, 0, 5], 3, 4, 5], "is not 16 numbers"),
+        ([[1, 0, 0], [0, 1, 0, 6], [0, 0, 1, 7], [0, 0, 0, 1, 1]], "is not 16 numbers"),
+    ],
+)
+def test_matrices_that_are_no_pose_are_refused(tmp_path: Path, matrix: object, message: str) -> None:
+    with pytest.raises(RunError, match=rf"path\.json: camera_path\[0\]\.camera_to_world: .*{message}"):
+        read_trajectory(camera_path(tmp_path, matrix))
+
+
+def test_a_path_of_the_source_is_moved_into_the_world_and_back(trajectory: Trajectory, tmp_path: Path) -> None:
+    to_world = ((0.0, -2.0, 0.0, 5.0), (2.0, 0.0, 0.0, 6.0), (0.0, 0.0, 2.0, -7.0))
+    write_camera_path(trajectory, tmp_path / "path.json", to_world)
+    plain = read_trajectory(tmp_path / "path.json")
+    assert not torch.allclose(plain.camera_to_world, trajectory.camera_to_world, atol=0.1)
+    restored = read_trajectory(tmp_path / "path.json", to_world)
+    assert torch.allclose(restored.camera_to_world, trajectory.camera_to_world, atol=1e-5)
+    write_trajectory(trajectory, tmp_path / "own.json")
+    assert torch.equal(read_trajectory(tmp_path / "own.json", to_world).camera_to_world, trajectory.camera_to_world)
+
+
+def test_nerfstudio_s_recentering_is_undone(trajectory: Trajectory, tmp_path: Path) -> None:
+    """nerfstudio multiplies poses by `transform`, then scales their positions."""
+    transform, scale = [[0, 1, 0, -3], [-1, 0, 0, 4], [0, 0, 1, 0.5]], 0.04
+    (tmp_path / "dataparser_transforms.json").write_text(json.dumps({"transform": transform, "scale": scale}))
+    forward = tuple(tuple(float(scale * number) for number in row) for row in transform)
+    inverse = read_dataparser_transforms(tmp_path / "dataparser_transforms.json")
+    identity = torch.tensor([*chain(inverse, forward)])
+    assert torch.allclose(identity, torch.eye(4)[:3], atol=1e-6)
+    write_camera_path(trajectory, tmp_path / "path.json", inverse)
+    restored = read_trajectory(tmp_path / "path.json", inverse)
+    assert torch.allclose(restored.camera_to_world, trajectory.camera_to_world, atol=1e-5)
+
+
+def test_a_dataparser_that_cannot_be_inverted_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "dataparser_transforms.json"
+    path.write_text(json.dumps({"transform": [[0, 0, 0, 0]] * 3, "scale": 1.0}))
+    with pytest.raises(RunError, match="cannot be inverted"):
+        read_dataparser_transforms(path)
