@@ -26,6 +26,7 @@ from blocknerf.importers.importer import DEFAULT_OPTIONS, Importer, ImportOption
 from blocknerf.importers.masks import apply_masks
 from blocknerf.importers.split_list import apply_test_list
 from blocknerf.importers.user_functions import run_importer
+from blocknerf.options import check_whole
 from blocknerf.values import one_case
 
 IMPORTERS: tuple[Importer, ...] = (
@@ -60,7 +61,9 @@ def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path
 
     Raises:
         CaptureError: The source is not recognized, or it cannot be used; the message says what to do.
+        OptionError: A number is out of range.
     """
+    check_whole(least=0, mask_margin=options.mask_margin)
     if not path.exists():
         raise CaptureError(f"{path}: does not exist; check the path")
     work = work or path.parent / ".blocknerf"

@@ -74,7 +74,7 @@ OWN_IMPORTER = """
 import blocknerf
 from blocknerf.capture.frame import pose_from_flat
 
-POSE = pose_from_flat([1.0, 0, 0, 0, 0, 0, 1.0, 0, 0, -1.0, 0, 0])
+POSE = pose_from_flat([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 0.0, 0.0])
 
 def read(path):
     lens = blocknerf.Intrinsics(width=24, height=16, fx=20.0, fy=20.0, cx=12.0, cy=8.0)
