@@ -10,9 +10,10 @@ from blocknerf.files import open_regular
 from blocknerf.values import one_case
 
 SUPPORTED = (
-    "a transforms.json (nerfstudio, instant-ngp, Blender), a COLMAP model, reconstruction.json (OpenSfM, ODM), "
-    "cameras.xml (Metashape), or a Polycam or Record3D folder"
+    "a transforms.json, a COLMAP model, an export of OpenSfM, ODM or Metashape, a Polycam or Record3D folder, "
+    "or a driving log (docs/captures.md lists all)"
 )
+"""Sources by name, for messages."""
 HEAD_BYTES = 1 << 16
 """Bytes of a file that recognition looks at."""
 _POSES = "compute poses first, for example with COLMAP, and give its model"
