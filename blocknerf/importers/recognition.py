@@ -77,9 +77,9 @@ def _read(path: Path, options: ImportOptions, work: Path) -> tuple[Capture, Impo
     """Return the capture and its importer; None for one of the user."""
     if options.importer is not None:
         return run_importer(options.importer, path), None
-    if importer := recognize(path):
-        return importer.read(path, options, work), importer
-    nested = _nested(path)
+    found = recognize(path)
+    # Photos have no poses, so a source with poses in a subfolder comes before them.
+    nested = _nested(path) if found in (None, photos.PHOTOS) else []
     if len(nested) == 1:
         ((inner, importer),) = nested
         capture = importer.read(inner, options, work)
@@ -89,6 +89,8 @@ def _read(path: Path, options: ImportOptions, work: Path) -> tuple[Capture, Impo
     if nested:
         names = ", ".join(one_case(inner.name) for inner, _ in nested[:3])
         raise CaptureError(f"{path}: holds {len(nested)} sources ({names}{', ...' if nested[3:] else ''}); give one")
+    if found is not None:
+        return found.read(path, options, work), found
     raise unsupported.explain(path)
 
 
@@ -98,9 +100,9 @@ def recognize(path: Path) -> Importer | None:
 
 
 def _nested(path: Path) -> list[tuple[Path, Importer]]:
-    """Return the sources among the subfolders of a folder."""
+    """Return the sources with poses among the subfolders of a folder."""
     if not path.is_dir():
         return []
     folders = (entry for entry in sorted(islice(path.iterdir(), unsupported.MAX_LISTED)) if entry.is_dir())
     pairs = ((folder, recognize(folder)) for folder in folders if not folder.name.startswith("."))
-    return [(folder, importer) for folder, importer in pairs if importer is not None]
+    return [(folder, importer) for folder, importer in pairs if importer is not None and importer != photos.PHOTOS]
