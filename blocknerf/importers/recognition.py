@@ -78,8 +78,9 @@ def _read(path: Path, options: ImportOptions, work: Path) -> tuple[Capture, Impo
     if options.importer is not None:
         return run_importer(options.importer, path), None
     found = recognize(path)
-    # Photos have no poses, so a source with poses in a subfolder comes before them.
-    nested = _nested(path) if found in (None, photos.PHOTOS) else []
+    nested = [] if found not in (None, photos.PHOTOS) else _nested(path)
+    if found is not None:  # Photos have no poses, so a source in a subfolder comes before them, if it has.
+        nested = [(inner, importer) for inner, importer in nested if importer is not video.VIDEO]
     if len(nested) == 1:
         ((inner, importer),) = nested
         capture = importer.read(inner, options, work)
@@ -100,9 +101,10 @@ def recognize(path: Path) -> Importer | None:
 
 
 def _nested(path: Path) -> list[tuple[Path, Importer]]:
-    """Return the sources with poses among the subfolders of a folder."""
+    """Return the sources in a folder: subfolders, except folders of photos, and videos."""
     if not path.is_dir():
         return []
-    folders = (entry for entry in sorted(islice(path.iterdir(), unsupported.MAX_LISTED)) if entry.is_dir())
-    pairs = ((folder, recognize(folder)) for folder in folders if not folder.name.startswith("."))
-    return [(folder, importer) for folder, importer in pairs if importer is not None and importer != photos.PHOTOS]
+    entries = sorted(islice(path.iterdir(), unsupported.MAX_LISTED))
+    shown = [entry for entry in entries if not entry.name.startswith(".")]
+    pairs = ((entry, recognize(entry)) for entry in shown if entry.is_dir() or video.VIDEO.recognizes(entry))
+    return [(entry, importer) for entry, importer in pairs if importer is not None and importer is not photos.PHOTOS]
