@@ -84,9 +84,8 @@ def _read(path: Path, options: ImportOptions, work: Path) -> tuple[Capture, Impo
     if len(nested) == 1:
         ((inner, importer),) = nested
         capture = importer.read(inner, options, work)
-        return replace(
-            capture, notes=(f"{importer.kind} was found in {one_case(inner.name)}", *capture.notes)
-        ), importer
+        note = f"found {importer.kind}: {one_case(inner.name)}"
+        return replace(capture, notes=(note, *capture.notes)), importer
     if nested:
         names = ", ".join(one_case(inner.name) for inner, _ in nested[:3])
         raise CaptureError(f"{path}: holds {len(nested)} sources ({names}{', ...' if nested[3:] else ''}); give one")

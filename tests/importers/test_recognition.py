@@ -65,7 +65,7 @@ def test_the_only_source_among_subfolders_is_read(tmp_path: Path) -> None:
     (tmp_path / "notes").mkdir()
     for _ in range(2):
         capture = load_source(tmp_path, work=tmp_path / "work")
-        assert capture.notes == ("a COLMAP model was found in scan",)
+        assert capture.notes == ("found a COLMAP model: scan",)
         write_images(tmp_path, ["preview.png"])
     write_colmap(tmp_path / "scan_2" / "sparse" / "0")
     with pytest.raises(CaptureError, match=r"holds 2 sources \(scan, scan_2\); give one"):
