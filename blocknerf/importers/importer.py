@@ -16,7 +16,7 @@ class ImportOptions:
     images: Path | None = None
     """Folder of the images, if the source does not say where they are."""
     keep_going: bool = False
-    """Leave out frames whose images are broken, instead of stopping."""
+    """Leave out frames with broken images, instead of stopping."""
     up: UpAxis = "auto"
     """World axis that points up. auto decides from the cameras, and leaves worlds that the format defines."""
     camera_axes: CameraAxes = "auto"

@@ -26,7 +26,6 @@ from blocknerf.errors import CaptureError
 from blocknerf.images import read_image, read_mask_levels, white_above, write_image
 from blocknerf.importers.importer import ImportOptions
 from blocknerf.importers.user_functions import errors_of, load_function
-from blocknerf.options import check_whole
 
 DYNAMIC_PREFIX = "dynamic_mask_"
 """Masks of instant-ngp next to the images; white pixels are ignored."""
@@ -64,7 +63,6 @@ def apply_masks(capture: Capture, options: ImportOptions, work: Path) -> Capture
     Raises:
         CaptureError: a mask is missing, broken, of another size or holds labels, or the user's function fails.
     """
-    check_whole(least=0, mask_margin=options.mask_margin)
     sources, note = _sources(capture, options)
     if not sources and options.mask_with is None:
         if options.mask_margin or options.invert_masks:

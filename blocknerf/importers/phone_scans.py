@@ -150,7 +150,7 @@ def _capture(
     timestamps: Sequence[float] = (),
 ) -> Capture:
     fitted, size_notes = fit_lenses(lenses, [found.folder / image for image in found.paths])
-    times = list(timestamps) if len(timestamps) == len(poses) else [None] * len(poses)
+    times: Sequence[float | None] = timestamps if len(timestamps) == len(poses) else [None] * len(poses)
     frames = tuple(
         Frame(
             name=image, image=image, intrinsics=lens, camera_to_world=pose, segment="0", camera="0", timestamp=time,

@@ -26,6 +26,7 @@ from blocknerf.importers.importer import DEFAULT_OPTIONS, Importer, ImportOption
 from blocknerf.importers.masks import apply_masks
 from blocknerf.importers.split_list import apply_test_list
 from blocknerf.importers.user_functions import run_importer
+from blocknerf.options import check_whole
 from blocknerf.values import one_case
 
 IMPORTERS: tuple[Importer, ...] = (
@@ -60,7 +61,9 @@ def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path
 
     Raises:
         CaptureError: The source is not recognized, or it cannot be used; the message says what to do.
+        OptionError: A number is out of range.
     """
+    check_whole(least=0, mask_margin=options.mask_margin)
     if not path.exists():
         raise CaptureError(f"{path}: does not exist; check the path")
     work = work or path.parent / ".blocknerf"
@@ -74,18 +77,20 @@ def _read(path: Path, options: ImportOptions, work: Path) -> tuple[Capture, Impo
     """Return the capture and its importer; None for one of the user."""
     if options.importer is not None:
         return run_importer(options.importer, path), None
-    if importer := recognize(path):
-        return importer.read(path, options, work), importer
-    nested = _nested(path)
+    found = recognize(path)
+    nested = [] if found not in (None, photos.PHOTOS) else _nested(path)
+    if found is not None:  # Photos have no poses, so a source in a subfolder comes before them, if it has.
+        nested = [(inner, importer) for inner, importer in nested if importer is not video.VIDEO]
     if len(nested) == 1:
         ((inner, importer),) = nested
         capture = importer.read(inner, options, work)
-        return replace(
-            capture, notes=(f"{importer.kind} was found in {one_case(inner.name)}", *capture.notes)
-        ), importer
+        note = f"found {importer.kind}: {one_case(inner.name)}"
+        return replace(capture, notes=(note, *capture.notes)), importer
     if nested:
         names = ", ".join(one_case(inner.name) for inner, _ in nested[:3])
         raise CaptureError(f"{path}: holds {len(nested)} sources ({names}{', ...' if nested[3:] else ''}); give one")
+    if found is not None:
+        return found.read(path, options, work), found
     raise unsupported.explain(path)
 
 
@@ -95,9 +100,10 @@ def recognize(path: Path) -> Importer | None:
 
 
 def _nested(path: Path) -> list[tuple[Path, Importer]]:
-    """Return the sources among the subfolders of a folder."""
+    """Return the sources in a folder: subfolders, except folders of photos, and videos."""
     if not path.is_dir():
         return []
-    folders = (entry for entry in sorted(islice(path.iterdir(), unsupported.MAX_LISTED)) if entry.is_dir())
-    pairs = ((folder, recognize(folder)) for folder in folders if not folder.name.startswith("."))
-    return [(folder, importer) for folder, importer in pairs if importer is not None]
+    entries = sorted(islice(path.iterdir(), unsupported.MAX_LISTED))
+    shown = [entry for entry in entries if not entry.name.startswith(".")]
+    pairs = ((entry, recognize(entry)) for entry in shown if entry.is_dir() or video.VIDEO.recognizes(entry))
+    return [(entry, importer) for entry, importer in pairs if importer is not None and importer is not photos.PHOTOS]

@@ -174,7 +174,7 @@ def test_the_file_is_compact_and_relative(tmp_path):
     assert data["image_dir"] == "../../photos"
     assert len(data["intrinsics"]) == 2
     assert [item["intrinsics"] for item in data["frames"]] == [0, 1, 0]
-    assert len(path.read_text().splitlines()) == 26
+    assert len(path.read_text().splitlines()) == 28
 
 
 def test_a_file_from_before_sky_masks_is_read(tmp_path):

@@ -226,7 +226,7 @@ INVALID = {
     "frame not an object": (file_has(frames=[3]), ": frames[0] is 3, not an object; correct it"),
     "image missing": (
         frame_has(file_path="images/9.png"),
-        "/images/9.png: this image does not exist; restore it or remove its frame",
+        "/images/9.png: this image does not exist; restore it, or give the folder of the images with --images",
     ),
     "path climbs out": (
         frame_has(file_path="../1.png"),
@@ -236,7 +236,7 @@ INVALID = {
     "path with a drive": (frame_has(file_path="C:\\1.png"), "path 'C:/1.png' leaves the capture's folder"),
     "path of the folder": (frame_has(file_path="./"), "path './' leaves the capture's folder"),
     "path with two slashes": (frame_has(file_path="//host/1.png"), "path '//host/1.png' leaves the capture's folder"),
-    "image a folder": (frame_has(file_path="images"), "/images: this image cannot be read (it is a folder)"),
+    "image a folder": (frame_has(file_path="images"), "/images: this image does not exist"),
     "path empty": (frame_has(file_path=""), "path '' leaves the capture's folder"),
     "mask climbs out": (frame_has(mask_path="a/../../1.png"), "frames[1].mask_path: path 'a/../../1.png' leaves"),
     "points climb out": (file_has(ply_file_path="../a.ply"), ": ply_file_path: path '../a.ply' leaves"),
@@ -299,8 +299,8 @@ INVALID = {
     ),
     "size zero": (file_has(w=0), ": frames[0]: image size 0x8 is not positive"),
     "camera model": (
-        file_has(camera_model="EQUIRECTANGULAR"),
-        ": camera_model is EQUIRECTANGULAR; undistort the images to one of PERSPECTIVE, PINHOLE,",
+        file_has(camera_model="FOV"),
+        ": camera_model is FOV; undistort the images to one of PERSPECTIVE, PINHOLE,",
     ),
     "k4 of a perspective": (file_has(k4=0.1), ": k4 is not part of camera model OPENCV; undistort the images"),
     "p1 of a fisheye": (

@@ -143,7 +143,7 @@ LENSES = {
 @pytest.mark.parametrize("model", LENSES)
 def test_lens_models(model: str) -> None:
     parameters, focal, kind, distortion = LENSES[model]
-    lens = colmap_lens(ColmapCamera(model=model, width=4, height=6, parameters=parameters))
+    lens = colmap_lens(ColmapCamera(model=model, width=4, height=6, parameters=tuple(map(float, parameters))))
     assert ((lens.fx, lens.fy, lens.cx, lens.cy), lens.model, lens.distortion) == (focal, kind, distortion)
 
 

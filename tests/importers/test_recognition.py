@@ -24,11 +24,11 @@ FILES = {
     "b.ply": (b"ply\nproperty float x\n", "is a point cloud or mesh"),
     "a.las": (b"LASF", "is a point cloud"),
     "a.jpg": (b"\xff\xd8\xff", "is a single image; give the folder"),
-    "a.pdf": (b"%PDF-1.7", "is a PDF document; give a transforms.json"),
+    "a.pdf": (b"%PDF-1.7", "is a PDF document; give a folder of images"),
     "a.psx": (b"<document/>", "is a Metashape project; export its cameras"),
     "a.xml": (b"<blocks/>", "is XML, but not Metashape's cameras"),
     "database.db": (b"SQLite format 3\0", "database of COLMAP without a model"),
-    "a.unknown": (b"???", "is not a kind of file that is supported; give a transforms.json"),
+    "a.unknown": (b"???", "is not a kind of file that is supported; give a folder of images"),
     "empty": (b"", "is empty or cannot be read"),
 }
 
@@ -63,8 +63,10 @@ def test_the_only_source_among_subfolders_is_read(tmp_path: Path) -> None:
     write_images(tmp_path / "scan" / "images")
     write_colmap(tmp_path / "scan" / "sparse" / "0")
     (tmp_path / "notes").mkdir()
-    capture = load_source(tmp_path, work=tmp_path / "work")
-    assert capture.notes == ("a COLMAP model was found in scan",)
+    for _ in range(2):
+        capture = load_source(tmp_path, work=tmp_path / "work")
+        assert capture.notes == ("found a COLMAP model: scan",)
+        write_images(tmp_path, ["preview.png"])
     write_colmap(tmp_path / "scan_2" / "sparse" / "0")
     with pytest.raises(CaptureError, match=r"holds 2 sources \(scan, scan_2\); give one"):
         load_source(tmp_path, work=tmp_path / "work")
@@ -74,7 +76,7 @@ OWN_IMPORTER = """
 import blocknerf
 from blocknerf.capture.frame import pose_from_flat
 
-POSE = pose_from_flat([1.0, 0, 0, 0, 0, 0, 1.0, 0, 0, -1.0, 0, 0])
+POSE = pose_from_flat([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 0.0, 0.0])
 
 def read(path):
     lens = blocknerf.Intrinsics(width=24, height=16, fx=20.0, fy=20.0, cx=12.0, cy=8.0)

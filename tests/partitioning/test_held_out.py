@@ -10,7 +10,7 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics, pose_from_flat
 from blocknerf.partitioning.held_out import hold_out
 
-POSE = pose_from_flat([1.0, 0, 0, 0, 0, 0, 1.0, 0, 0, -1.0, 0, 0])
+POSE = pose_from_flat([1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, -1.0, 0.0, 0.0])
 
 
 def frame(segment: str, camera: str, number: int, time: float | None = None) -> Frame:

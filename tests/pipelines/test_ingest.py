@@ -139,7 +139,7 @@ def test_other_paths_are_refused(tmp_path):
     (tmp_path / "other.json").write_text('{"type": "FeatureCollection"}')
     for path, message in (
         (tmp_path / "gone", "gone: does not exist; check the path"),
-        (tmp_path / "empty", r"empty: the folder is empty; give a transforms.json"),
+        (tmp_path / "empty", r"empty: the folder is empty; give a folder of images"),
         (tmp_path / "other.json", r"other\.json: frames is missing; add it"),
     ):
         with pytest.raises(CaptureError, match=message):
