@@ -56,9 +56,7 @@ def test_geojson_polygons_become_their_enclosing_disc(blocks_file) -> None:
 
 def test_geojson_in_degrees_needs_a_georeferenced_capture(blocks_file) -> None:
     for content in (feature("Point", [9.5, 47.5]), collection(feature("Point", [9.5, 47.5]))):
-        with pytest.raises(
-            PlacementError, match=r"but the capture has no geographic origin; .*local"
-        ):
+        with pytest.raises(PlacementError, match=r"but the capture has no geographic origin; .*local"):
             read_blocks(blocks_file(content), radius=30.0, height=0.0)
 
 
