@@ -11,11 +11,10 @@ from blocknerf.values import one_case
 
 SUPPORTED = (
     "a transforms.json (nerfstudio, instant-ngp, Blender), a COLMAP model, reconstruction.json (OpenSfM, ODM), "
-    "cameras.xml (Metashape), or a Polycam or Record3D folder"
+    "cameras.xml (Metashape), a Polycam or Record3D folder, or photos or a video without poses"
 )
 HEAD_BYTES = 1 << 16
 """Bytes of a file that recognition looks at."""
-_POSES = "compute poses first, for example with COLMAP, and give its model"
 _POINTS = "holds no images; give the images with their poses, and name the points in ply_file_path of transforms.json"
 _SPLAT = "a trained Gaussian splat, which holds no images; give the images and poses that it was trained on"
 _MESH = "a mesh, which holds no images; give the images and poses that it was made from"
@@ -26,10 +25,9 @@ _KINDS = {
     **dict.fromkeys((".las", ".laz", ".e57", ".pcd", ".xyz", ".pts"), f"a point cloud, which {_POINTS}"),
     **dict.fromkeys((".splat", ".spz", ".sog", ".ksplat"), _SPLAT),
     **dict.fromkeys((".obj", ".glb", ".gltf", ".fbx", ".stl", ".usdz", ".dae"), _MESH),
-    **dict.fromkeys(IMAGE_SUFFIXES, f"a single image; give the folder of all images, or {_POSES}"),
+    **dict.fromkeys(IMAGE_SUFFIXES, "a single image; give the folder of all images"),
     **dict.fromkeys((".heic", ".heif", ".dng", ".cr2", ".nef", ".arw", ".gif", ".exr"),
                     "an image of an unsupported format; convert all images to JPEG or PNG"),
-    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), f"a video; extract its images and {_POSES}"),
     ".pdf": f"a PDF document; give {SUPPORTED}",
     ".db": "a database of COLMAP without a model; run 'colmap mapper' and give the folder of its model",
     **dict.fromkeys((".psx", ".psz"), "a Metashape project; export its cameras (File, Export, Export Cameras) as XML"),
@@ -89,9 +87,6 @@ def _folder(path: Path) -> str:
     ):
         return f"the folder of {_SPLAT}"
     suffixes = Counter(entry.suffix.lower() for entry in entries if entry.is_file())
-    images = sum(suffixes[suffix] for suffix in IMAGE_SUFFIXES)
-    if images:
-        return f"holds {images} images but no poses; {_POSES}"
     for suffix in suffixes:
         if suffix in _KINDS:
             file = next(entry for entry in entries if entry.suffix.lower() == suffix)

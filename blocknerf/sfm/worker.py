@@ -22,7 +22,7 @@ from blocknerf.sfm.work_folder import WorkFolder
 
 T = TypeVar("T")
 LENS_MODELS = {"simple_radial": "SIMPLE_RADIAL", "radial": "RADIAL", "opencv": "OPENCV"}
-PAIRS_PER_CHUNK = 100
+PAIRS_PER_CHUNK = 25
 MIN_TRACK = 3
 """Images that must see a point for it to be kept; points in two images alone are often wrong."""
 FULL_SIZE, MIN_SIZE = 1600, 400
