@@ -22,7 +22,7 @@ from blocknerf.sfm.work_folder import WorkFolder
 
 T = TypeVar("T")
 LENS_MODELS = {"simple_radial": "SIMPLE_RADIAL", "radial": "RADIAL", "opencv": "OPENCV"}
-PAIRS_PER_CHUNK = 25
+PAIRS_PER_CHUNK = 100
 SAMPLED = 2000
 """Descriptors per image by which similar images are found."""
 MIN_TRACK = 3
