@@ -7,7 +7,7 @@ import threading
 import warnings
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -51,26 +51,6 @@ def image_size(path: Path | str) -> tuple[int, int]:
     """
     with _open(path) as (image, _):
         return image.size
-
-
-def image_tags(path: Path | str) -> tuple[tuple[int, int], dict[str, Any]]:
-    """Return width and height of an image as stored, and its EXIF entries by Pillow's names; none if they are broken.
-
-    Raises:
-        CaptureError: the image is missing, too large, or not in one of `FORMATS`.
-    """
-    from PIL import ExifTags
-
-    with _open(path) as (image, _):
-        tags: dict[str, Any] = {}
-        with suppress(Exception), warnings.catch_warnings():  # Pillow's parsers raise errors of any type.
-            warnings.simplefilter("ignore")
-            exif = image.getexif()
-            position = exif.get_ifd(ExifTags.IFD.GPSInfo)
-            tags |= {ExifTags.GPSTAGS[key]: value for key, value in position.items() if key in ExifTags.GPSTAGS}
-            for entries in (exif, exif.get_ifd(ExifTags.IFD.Exif)):
-                tags |= {ExifTags.TAGS[key]: value for key, value in entries.items() if key in ExifTags.TAGS}
-        return image.size, tags
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,12 +14,7 @@ DEFAULT_OPTIONS = SfmOptions()
 
 
 def poses(
-    images: Path,
-    *,
-    out: Path,
-    sfm: SfmOptions = DEFAULT_OPTIONS,
-    keep_going: bool = False,
-    threads: int | None = None,
+    images: Path, *, out: Path, sfm: SfmOptions = DEFAULT_OPTIONS, keep_going: bool = False, threads: int | None = None
 ) -> Capture:
     """Compute the poses of photos or of a video by structure from motion, and write them as a capture.
 
@@ -47,9 +42,9 @@ def poses(
     _check_free(out)
     with printing(LOGGER):
         if is_video(images):
-            capture = poses_of_video(images, out, sfm, threads)
+            capture = poses_of_video(images, out, sfm, threads=threads)
         else:
-            capture = poses_of_photos(images, out, sfm, threads, keep_going=keep_going)
+            capture = poses_of_photos(images, out, sfm, keep_going=keep_going, threads=threads)
     for line in capture.notes:
         log(line)
     log(f"{len(capture)} images with poses -> {out / CAPTURE}")

@@ -64,6 +64,6 @@ def _read_blender(path: Path, options: ImportOptions, work: Path) -> Capture:
     return replace(parts["train"], frames=tuple(frames), notes=(f"read {names}", *parts["train"].notes))
 
 
-CAPTURE = Importer(kind="a capture", recognizes=_is_capture, read=_read_capture)
+CAPTURE = Importer(kind="a capture", recognizes=_is_capture, defines_up=True, read=_read_capture)
 TRANSFORMS = Importer(kind="a transforms.json", recognizes=_is_transforms, read=_read_transforms, defines_axes=False)
 BLENDER = Importer(kind="a Blender scene", recognizes=_is_blender, read=_read_blender)

@@ -56,6 +56,8 @@ class Importer:
     """Whether a file or folder is of this kind; looks at names and the first bytes only, and imports nothing heavy."""
     defines_axes: bool = True
     """Whether the format's camera axes are beyond doubt; those of transforms.json are often another program's."""
+    defines_up: bool = False
+    """Whether z is up beyond doubt, even if images are rolled."""
     read: Callable[[Path, ImportOptions, Path], Capture]
     """Read the source. The third argument is a folder for files that the import makes, such as converted images or
     masks; the importer creates it when it needs it. Raises CaptureError."""

@@ -20,4 +20,4 @@ def _read(path: Path, options: ImportOptions, work: Path) -> Capture:
     return poses_of_photos(path, work, options.sfm, keep_going=options.keep_going)
 
 
-PHOTOS = Importer(kind="a folder of photos", recognizes=_is_photos, read=_read)
+PHOTOS = Importer(kind="a folder of photos", recognizes=_is_photos, defines_up=True, read=_read)

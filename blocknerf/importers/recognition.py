@@ -69,7 +69,8 @@ def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path
     work = work or path.parent / ".blocknerf"
     capture, importer = _read(path, options, work)
     axes = options.camera_axes if importer is not None and not importer.defines_axes else None
-    examined = examine(capture, Conventions(up=options.up, camera_axes=axes))
+    up = "z" if options.up == "auto" and importer is not None and importer.defines_up else options.up
+    examined = examine(capture, Conventions(up=up, camera_axes=axes))
     return apply_test_list(apply_masks(examined, options, work), options.test_list)
 
 

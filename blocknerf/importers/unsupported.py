@@ -29,7 +29,6 @@ _KINDS = {
     **dict.fromkeys(IMAGE_SUFFIXES, "a single image; give the folder of all images"),
     **dict.fromkeys((".heic", ".heif", ".dng", ".cr2", ".nef", ".arw", ".gif", ".exr"),
                     "an image of an unsupported format; convert all images to JPEG or PNG"),
-    **dict.fromkeys((".mp4", ".mov", ".avi", ".mkv", ".webm"), "a video; give its path"),
     ".pdf": f"a PDF document; give {SUPPORTED}",
     ".db": "a database of COLMAP without a model; run 'colmap mapper' and give the folder of its model",
     **dict.fromkeys((".psx", ".psz"), "a Metashape project; export its cameras (File, Export, Export Cameras) as XML"),

@@ -11,4 +11,4 @@ def _read(path: Path, options: ImportOptions, work: Path) -> Capture:
     return poses_of_video(path, work, options.sfm)
 
 
-VIDEO = Importer(kind="a video", recognizes=is_video, read=_read)
+VIDEO = Importer(kind="a video", recognizes=is_video, defines_up=True, read=_read)

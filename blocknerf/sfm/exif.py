@@ -1,13 +1,15 @@
 """What a camera recorded with a photo (EXIF): lens, exposure, time, position and orientation."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from blocknerf.images import image_tags
+from blocknerf.images import FORMATS, image_size
 
 DIAGONAL_35MM = math.hypot(36.0, 24.0)
 """Diagonal of a frame of 35 mm film, in mm; equivalent focal lengths refer to it."""
@@ -50,7 +52,7 @@ def read_record(path: Path | str) -> PhotoRecord:
     Raises:
         CaptureError: the file is missing or not an image.
     """
-    (width, height), tags = image_tags(path)
+    (width, height), tags = image_size(path), _entries(path)
     return PhotoRecord(
         width=width,
         height=height,
@@ -62,6 +64,22 @@ def read_record(path: Path | str) -> PhotoRecord:
         gps_error=_known(lambda: _positive(tags["GPSHPositioningError"])),
         orientation=_known(lambda: _orientation(tags)) or 1,
     )
+
+
+def _entries(path: Path | str) -> dict[str, Any]:
+    """Return the entries by Pillow's names; none if they are broken."""
+    from PIL import ExifTags, Image
+
+    tags: dict[str, Any] = {}
+    with suppress(Exception), warnings.catch_warnings():  # Pillow's parsers raise errors of any type.
+        warnings.simplefilter("ignore")
+        with Image.open(path, formats=FORMATS) as image:
+            exif = image.getexif()
+            position = exif.get_ifd(ExifTags.IFD.GPSInfo)
+            tags |= {ExifTags.GPSTAGS[key]: value for key, value in position.items() if key in ExifTags.GPSTAGS}
+            for entries in (exif, exif.get_ifd(ExifTags.IFD.Exif)):
+                tags |= {ExifTags.TAGS[key]: value for key, value in entries.items() if key in ExifTags.TAGS}
+    return tags
 
 
 def _known(read: Callable[[], Any]) -> Any:

@@ -5,13 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from blocknerf.capture.image_files import IMAGE_SUFFIXES
 from blocknerf.errors import CaptureError
 from blocknerf.images import check_image
 from blocknerf.kernels.threads import available_cores
 from blocknerf.sfm.exif import PhotoRecord, read_record
 from blocknerf.sfm.stages import LOGGER
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff", ".webp", ".bmp")
 UNSUPPORTED = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
 """Suffixes of photos that have to be converted."""
 OTHER_FOLDERS = ("mask", "depth", "sky", "normal", "sparse", "dense", "stereo")
@@ -76,7 +76,9 @@ def in_order(photos: Sequence[Photo]) -> list[Photo]:
 
 
 def _images(folder: Path) -> list[Path]:
-    paths = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    paths = [
+        path for path in folder.iterdir() if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")
+    ]
     return sorted(path for path in paths if path.is_file())
 
 
@@ -105,4 +107,4 @@ def _why_none(folder: Path) -> str:
     others = [path.suffix.lower() for path in folder.iterdir() if path.suffix.lower() in UNSUPPORTED]
     if others:
         return f"holds {len(others)} {others[0]} photos, which cannot be read; convert them to JPEG or PNG"
-    return f"holds no images; give a folder of {', '.join(SUFFIXES)} files, or a video"
+    return f"holds no images; give a folder of {', '.join(IMAGE_SUFFIXES)} files, or a video"

@@ -1,11 +1,12 @@
 """A task for COLMAP in a process of its own: images, cameras and settings, in a file that both processes read."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from blocknerf.files import format_json, write_atomic
+import msgspec
+
+from blocknerf.files import write_atomic
 from blocknerf.sfm.options import Lens
 
 SEED = 0
@@ -55,28 +56,17 @@ class Job:
 
 def write_job(job: Job, path: Path) -> None:
     """Write a job as JSON."""
-    write_atomic(path, format_json(asdict(job)))
+    write_atomic(path, msgspec.json.encode(job))
 
 
 def read_job(path: Path) -> Job:
     """Read a job that `write_job` wrote."""
-    data = json.loads(path.read_text("utf-8"))
-    images = tuple(
-        JobImage(
-            name=item["name"],
-            camera=item["camera"],
-            position=None if item["position"] is None else tuple(item["position"]),
-            error=tuple(item["error"]),
-        )
-        for item in data.pop("images")
-    )
-    cameras = tuple(JobCamera(**item) for item in data.pop("cameras"))
-    return Job(images=images, cameras=cameras, files=tuple(map(tuple, data.pop("files"))), **data)
+    return msgspec.json.decode(path.read_bytes(), type=Job)
 
 
 def same_job(job: Job, path: Path) -> bool:
     """Return whether a file holds this job."""
     try:
         return read_job(path) == job
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, msgspec.MsgspecError):
         return False

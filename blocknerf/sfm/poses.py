@@ -34,9 +34,9 @@ CAPTURE = "capture.json"
 
 
 def poses_of_photos(
-    folder: Path, work: Path, options: SfmOptions, threads: int | None = None, *, keep_going: bool = False
+    folder: Path, work: Path, options: SfmOptions, *, keep_going: bool = False, threads: int | None = None
 ) -> Capture:
-    """Return the capture of a folder of photos; see `estimate_poses`. `keep_going` leaves out broken photos.
+    """Return the capture of a folder of photos; see `estimate_poses`.
 
     Raises:
         CaptureError: there are no usable images, or as in `estimate_poses`.
@@ -47,7 +47,7 @@ def poses_of_photos(
     return estimate_poses(source, photos, work, options, threads)
 
 
-def poses_of_video(video: Path, work: Path, options: SfmOptions, threads: int | None = None) -> Capture:
+def poses_of_video(video: Path, work: Path, options: SfmOptions, *, threads: int | None = None) -> Capture:
     """Return the capture of the chosen frames of a video, which are written into `work`; see `estimate_poses`.
 
     Raises:

@@ -23,6 +23,8 @@ from blocknerf.sfm.work_folder import WorkFolder
 T = TypeVar("T")
 LENS_MODELS = {"simple_radial": "SIMPLE_RADIAL", "radial": "RADIAL", "opencv": "OPENCV"}
 PAIRS_PER_CHUNK = 100
+SAMPLED = 2000
+"""Descriptors per image by which similar images are found."""
 MIN_TRACK = 3
 """Images that must see a point for it to be kept; points in two images alone are often wrong."""
 FULL_SIZE, MIN_SIZE = 1600, 400
@@ -83,9 +85,12 @@ def find_features(job: Job, work: WorkFolder, threads: int) -> None:
 
 
 def match(job: Job, work: WorkFolder, threads: int) -> None:
-    """Match the features of pairs of images and verify them geometrically; finished pairs are skipped by COLMAP."""
+    """Match the features of pairs of images and verify them geometrically, except for finished pairs."""
     with pycolmap.Database.open(work.database) as database:
-        pairs = _choose_pairs(job, database)
+        numbers = {image.name: image.image_id for image in database.read_all_images()}
+        found = [numbers.get(image.name) for image in job.images]
+        chosen = [(a, b) for a, b in _choose_pairs(job, found, database) if found[a] and found[b]]
+        pairs = [(a, b) for a, b in chosen if not database.exists_two_view_geometry(found[a], found[b])]
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = job.seed
     verification.ransac.max_error = MAX_ERROR * _relative_size(job)
@@ -93,9 +98,9 @@ def match(job: Job, work: WorkFolder, threads: int) -> None:
     matching.num_threads = threads
     pairing = pycolmap.ImportedPairingOptions()
     pairing.match_list_path = work.pairs
-    done = 0
+    done = len(chosen) - len(pairs)
     for chunk in _chunks(pairs, PAIRS_PER_CHUNK):
-        _say(f"progress {done} {len(pairs)}")
+        _say(f"progress {done} {len(chosen)}")
         lines = [f"{job.images[first].name} {job.images[second].name}\n" for first, second in chunk]
         work.pairs.write_text("".join(lines), "utf-8")
         pycolmap.match_image_pairs(work.database, matching, pairing, verification, pycolmap.Device.cpu)
@@ -234,11 +239,14 @@ def _extraction(job: Job, threads: int) -> pycolmap.FeatureExtractionOptions:
     return options
 
 
-def _choose_pairs(job: Job, database: Any) -> list[Pair]:
-    numbers = {image.name: image.image_id for image in database.read_all_images()}
+def _choose_pairs(job: Job, numbers: Sequence[int | None], database: Any) -> list[Pair]:
+    """Return the pairs to match; `numbers` has each image's number in the database, None if COLMAP cannot read it."""
     if job.matching == "exhaustive":
         return all_pairs(len(job.images))
-    descriptors = [np.asarray(database.read_descriptors(numbers[image.name]).data)[:2000] for image in job.images]
+    descriptors = [
+        np.asarray(database.read_descriptors(number).data)[:SAMPLED] if number else np.zeros((0, 128), np.uint8)
+        for number in numbers
+    ]
     return unique_pairs(
         [
             *sequential_pairs(len(job.images)),

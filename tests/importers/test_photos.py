@@ -9,7 +9,6 @@ from blocknerf.errors import CaptureError
 from blocknerf.images import write_image
 from blocknerf.importers.importer import ImportOptions
 from blocknerf.importers.recognition import IMPORTERS, load_source
-from blocknerf.sfm.options import SfmOptions
 
 
 def kind(path: Path) -> str | None:
@@ -44,5 +43,5 @@ def test_options_reach_the_computation(tmp_path: Path) -> None:
     with pytest.raises(CaptureError, match=r"1 of 3 images cannot be read: b\.png"):
         load_source(tmp_path / "photos", ImportOptions(), tmp_path / "work")
     with pytest.raises(CaptureError, match="2 usable images, but poses need at least 3"):
-        load_source(tmp_path / "photos", ImportOptions(sfm=SfmOptions(keep_going=True)), tmp_path / "work")
+        load_source(tmp_path / "photos", ImportOptions(keep_going=True), tmp_path / "work")
     assert not (tmp_path / "work").exists()

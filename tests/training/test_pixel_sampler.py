@@ -29,10 +29,12 @@ MakeSampler = Callable[..., PixelSampler]
 
 
 class Sampler(PixelSampler):
-    """Seeds the generator with the step, as the trainer does."""
+    """Seeds the generator with seed and step, as the trainer does."""
 
     def batch(self, step: int, rays: int, depth_rays: int, generator: torch.Generator | None = None) -> PixelBatch:
-        return super().batch(step, rays, depth_rays, generator or torch.Generator().manual_seed(step))
+        return super().batch(
+            step, rays, depth_rays, generator or torch.Generator().manual_seed(1_000 * self.seed + step)
+        )
 
 
 def sampler_of(capture: Capture, **options: Any) -> PixelSampler:
