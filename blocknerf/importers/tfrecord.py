@@ -9,8 +9,9 @@ import struct
 import zlib
 from collections.abc import Iterator
 from functools import cache
+from io import BufferedIOBase
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float32, Int64, UInt32
@@ -41,7 +42,7 @@ def read_records(path: Path) -> Iterator[bytes]:
         with open_regular(path, "TFRecord", CaptureError) as (raw, _):
             is_gzip = raw.read(2) == b"\x1f\x8b"
             raw.seek(0)
-            stream = cast(BinaryIO, gzip.GzipFile(fileobj=raw)) if is_gzip else raw
+            stream: BufferedIOBase = gzip.GzipFile(fileobj=raw) if is_gzip else cast(BufferedIOBase, raw)
             number = 0
             while header := stream.read(12):
                 yield _read_record(stream, header, f"{path}: record {number}")
@@ -105,7 +106,7 @@ def crc32c(data: bytes) -> int:
     return crc ^ 0xFFFFFFFF
 
 
-def _read_record(stream: BinaryIO, header: bytes, where: str) -> bytes:
+def _read_record(stream: BufferedIOBase, header: bytes, where: str) -> bytes:
     if len(header) < 12:
         raise CaptureError(f"{where}: cut short; download the file again")
     length, crc = struct.unpack("<QI", header)
