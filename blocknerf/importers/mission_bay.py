@@ -94,12 +94,15 @@ def read_mission_bay(path: Path, options: ImportOptions, work: Path) -> Capture:
     threads = min(MAX_THREADS, available_cores(), len(files))
     frames: list[Frame] = []
     images: list[_Image] = []
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         results = pool.map(lambda file: _convert(file, work), files)
         tracked = track(results, "converting records", len(files), disable=not sys.stdout.isatty())
         for file, converted in zip(files, tracked, strict=True):
             images += converted.images
             frames += [_frame(image, _split(file), options.world_unit) for image in converted.images]
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, files in progress end and no other begins
     if not frames:
         raise CaptureError(f"{path}: its files hold no records; download them again")
     with error_context(str(path)):
