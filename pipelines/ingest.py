@@ -146,6 +146,7 @@ def summary(capture: Capture) -> list[str]:
     parts += [f"{sky_masks} sky masks"] if sky_masks else []
     parts += ["sparse points"] if capture.sparse_points else []
     parts += ["lidar points"] if capture.lidar_points else []
+    parts += [f"{len(capture.lidar_sweeps)} LiDAR sweeps"] if capture.lidar_sweeps else []
     return [", ".join(parts), *capture.notes]
 
 

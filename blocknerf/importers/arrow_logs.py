@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float32, Float64
 
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
@@ -223,7 +223,7 @@ def _sweeps(log: Path, trajectory: Trajectory, work: Path) -> tuple[list[LidarSw
     return sorted(sweeps, key=lambda sweep: sweep.timestamp), notes if unread else []
 
 
-def _points(data: bytes, table: Path) -> Float64[np.ndarray, "points 3"]:
+def _points(data: bytes, table: Path) -> Float32[np.ndarray, "points 3"]:
     import pyarrow as pa
 
     try:

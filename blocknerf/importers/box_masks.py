@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float64
 from blocknerf.cameras import CameraModel, Cameras
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.errors import CaptureError
-from blocknerf.images import write_image
+from blocknerf.images import read_mask, write_image
 from blocknerf.values import MAX_COORDINATE
 
 NEAR = 0.05
@@ -71,8 +71,8 @@ def box_corners(
     return np.asarray(center) + (_SIDES * np.asarray(size)) @ rotation.T
 
 
-def check_boxes(corners: Float64[np.ndarray, "boxes 8 3"], where: str) -> None:
-    """Raise if a corner is not finite or implausibly far.
+def check_boxes(corners: Float64[np.ndarray, "boxes points axes"], where: str) -> None:
+    """Raise if a coordinate is not finite or implausibly far.
 
     Raises:
         CaptureError: names the number of the first such box.
@@ -88,7 +88,7 @@ def write_box_masks(
     """Write the masks of frames into `work`/masks; return the frames with their masks, and notes.
 
     A frame without a visible box keeps `mask=None`. Masks are white except where a box, grown by `margin` pixels,
-    covers the image.
+    covers the image. A file that holds its mask already is not written again, so that its time stays.
     """
     masked, shares, classes = [], [], Counter[str]()
     for frame, frame_boxes in zip(frames, boxes, strict=True):
@@ -96,7 +96,8 @@ def write_box_masks(
         shares.append(float(hidden.mean()))
         if hidden.any():
             name = str(Path("masks") / Path(frame.image).with_suffix(".png"))
-            write_image(work / name, np.where(hidden, 0, 255).astype(np.uint8))
+            if not (work / name).is_file() or not np.array_equal(read_mask(work / name), ~hidden):
+                write_image(work / name, np.where(hidden, 0, 255).astype(np.uint8))
             frame = replace(frame, mask=name)
             classes.update(set(frame_boxes.classes))
         masked.append(frame)

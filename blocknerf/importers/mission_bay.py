@@ -26,6 +26,7 @@ from blocknerf.importers.log_images import log_pose, rigid
 from blocknerf.importers.tfrecord import Feature, parse_example, read_records
 from blocknerf.json_file import JsonFile, Record
 from blocknerf.kernels.threads import available_cores
+from blocknerf.options import check_positive
 from blocknerf.values import MAX_SIDE
 
 SEGMENT = "mission_bay"
@@ -88,16 +89,20 @@ def read_mission_bay(path: Path, options: ImportOptions, work: Path) -> Capture:
     Raises:
         CaptureError: a file is missing or broken, a checksum is wrong, or a feature is missing.
     """
+    check_positive(world_unit=options.world_unit)
     files = _files(path)
     threads = min(MAX_THREADS, available_cores(), len(files))
     frames: list[Frame] = []
     images: list[_Image] = []
-    with ThreadPoolExecutor(threads) as pool:
+    pool = ThreadPoolExecutor(threads)
+    try:
         results = pool.map(lambda file: _convert(file, work), files)
         tracked = track(results, "converting records", len(files), disable=not sys.stdout.isatty())
         for file, converted in zip(files, tracked, strict=True):
             images += converted.images
             frames += [_frame(image, _split(file), options.world_unit) for image in converted.images]
+    finally:
+        pool.shutdown(cancel_futures=True)  # after an error or Ctrl-C, files in progress end and no other begins
     if not frames:
         raise CaptureError(f"{path}: its files hold no records; download them again")
     with error_context(str(path)):

@@ -30,15 +30,15 @@ from blocknerf.options import check_whole
 from blocknerf.values import one_case
 
 IMPORTERS: tuple[Importer, ...] = (
+    captures.CAPTURE,
+    video.VIDEO,
+    captures.TRANSFORMS,
+    captures.BLENDER,
     kitti_raw.KITTI_RAW,
     kitti_odometry.KITTI_ODOMETRY,
     nuscenes.NUSCENES,
     arrow_logs.ARROW_LOG,
     mission_bay.MISSION_BAY,
-    captures.CAPTURE,
-    video.VIDEO,
-    captures.TRANSFORMS,
-    captures.BLENDER,
     colmap.COLMAP,
     opensfm.OPENSFM,
     metashape.METASHAPE,

@@ -108,10 +108,10 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
 
 
-def test_a_second_import_writes_no_image_again(tmp_path: Path, moments: list[Moment]) -> None:
+def test_a_second_import_writes_no_image_or_mask_again(tmp_path: Path, moments: list[Moment]) -> None:
     log = write_arrow_log(tmp_path / "log", moments)
     load_source(log, work=tmp_path / "work")
-    images = sorted((tmp_path / "work" / "images").rglob("*.jpg"))
+    images = [path for name in ("images", "masks") for path in sorted((tmp_path / "work" / name).rglob("*.*g"))]
     before = [path.stat().st_mtime_ns for path in images]
     shutil.rmtree(tmp_path / "work" / "lidar")
     load_source(log, work=tmp_path / "work")
