@@ -193,7 +193,8 @@ class Capture:
         return (self.points_dir or self.image_dir) / points
 
     def _read_points(self, path: str | None) -> PointCloud | None:
-        return None if path is None else transform_points(read_ply(self.points_path(path)), self.source_to_world)
+        transform = None if self.source_to_world == IDENTITY else self.source_to_world
+        return None if path is None else read_ply(self.points_path(path), transform)
 
     def _frame(self, index: int) -> Frame:
         if not 0 <= index < len(self.frames):

@@ -2,7 +2,7 @@
 
 import hashlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
@@ -55,14 +55,20 @@ class _Header:
         return np.dtype([(name, order + _TYPES[kind]) for name, kind in self.properties])
 
 
-def read_ply(path: Path | str) -> PointCloud:
+def read_ply(path: Path | str, transform: Sequence[Sequence[float]] | None = None) -> PointCloud:
     """Read the vertices of a PLY (ascii or binary), ignoring properties other than position and color.
+
+    Colors of 8 or 16 bits, or floating-point from 0 to 1 or 255, become 8 bits.
+
+    Args:
+        path: The file.
+        transform: Three rows [A | t] that move the points in double precision, before single precision rounds them.
 
     Raises:
         CaptureError: the file is missing, not a PLY, too large or cut short, or a position is not finite.
     """
     with _open_ply(path) as (stream, header):
-        return _cloud(_read_body(stream, header))
+        return _cloud(_read_body(stream, header), transform)
 
 
 def check_ply(path: Path | str) -> None:
@@ -208,9 +214,13 @@ def _read_ascii(stream: BinaryIO, header: _Header) -> np.ndarray:
     return vertices
 
 
-def _cloud(vertices: np.ndarray) -> PointCloud:
-    with np.errstate(over="ignore"):  # overflow becomes infinity and is rejected below
-        positions = np.stack([vertices[axis] for axis in "xyz"], -1).astype(np.float32)
+def _cloud(vertices: np.ndarray, transform: Sequence[Sequence[float]] | None) -> PointCloud:
+    with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes infinity and is rejected below
+        positions = np.stack([vertices[axis] for axis in "xyz"], -1)
+        if transform is not None:
+            matrix = np.array(transform)
+            positions = positions.astype(np.float64) @ matrix[:, :3].T + matrix[:, 3]
+        positions = positions.astype(np.float32)
     invalid = int((~np.isfinite(positions)).any(-1).sum())
     if invalid:
         raise ValueError(f"{invalid} of {len(positions)} positions are not finite")
@@ -218,10 +228,19 @@ def _cloud(vertices: np.ndarray) -> PointCloud:
 
 
 def _colors(vertices: np.ndarray) -> np.ndarray | None:
+    """Return colors of any range as bytes; 16 bits are bytes times 257, as PDAL writes them."""
     names = ("red", "green", "blue")
     if not set(names) <= set(vertices.dtype.names or ()):
         return None
     colors = np.stack([vertices[name] for name in names], -1)
-    if colors.dtype.kind == "f":
-        return (np.clip(colors, 0.0, 1.0) * 255.0 + 0.5).astype(np.uint8)
-    return np.clip(colors, 0, 255).astype(np.uint8)
+    if colors.dtype == np.uint8:
+        return colors
+    values = np.nan_to_num(colors.astype(np.float64), posinf=0.0, neginf=0.0)
+    largest = values.max(initial=0.0)
+    if colors.dtype.kind == "f" and largest <= 1.0:
+        values *= 255.0
+    elif 255.0 < largest <= 65_535.0:
+        values /= 257.0
+    elif largest > 65_535.0:
+        raise ValueError(f"a color of {largest:g}; give 8 or 16 bits, or 0 to 1")
+    return (np.clip(values, 0.0, 255.0) + 0.5).astype(np.uint8)

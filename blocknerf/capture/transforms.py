@@ -25,6 +25,8 @@ from blocknerf.values import one_case, positive, whole
 
 _PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
+MAX_FOCAL_RATIO = 1.5
+"""Largest ratio of a focal length to that of the angle of view beside it; distortion accounts for less."""
 _COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
 _PANORAMAS = ("EQUIRECTANGULAR", "LATLONG", "SPHERICAL")
 _METER = re.compile(r"\s*(met(re|er)s?|m)\b", re.IGNORECASE)
@@ -287,11 +289,23 @@ def _focal(entry: _FrameEntry, top: _Transforms, width: int, height: int, where:
 
 
 def _focal_along(focal: float | None, radians: float | None, size: int, axis: str) -> float | None:
-    if focal is not None or radians is None:
+    """Return the focal length, or that of the angle of view.
+
+    Raises:
+        CaptureError: the angle is impossible, or contradicts the focal length.
+    """
+    if radians is None:
         return focal
     if positive(radians) is None or radians >= math.pi:
         raise CaptureError(f"camera_angle_{axis} is {radians:g}; give an angle of view in radians, below pi")
-    return size / 2 / math.tan(radians / 2)
+    implied = size / 2 / math.tan(radians / 2)
+    if focal is not None and not 1 / MAX_FOCAL_RATIO < focal / implied < MAX_FOCAL_RATIO:
+        angle = math.degrees(2 * math.atan2(size, 2 * focal))
+        raise CaptureError(
+            f"fl_{axis} {focal:g} makes an angle of view of {angle:.0f} degrees, but camera_angle_{axis} says "
+            f"{math.degrees(radians):.0f}; give the focal length in pixels, or remove one of the two"
+        )
+    return implied if focal is None else focal
 
 
 def _number(entry: _FrameEntry, top: _Transforms, key: str, default: float) -> float:

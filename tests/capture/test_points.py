@@ -148,3 +148,55 @@ def test_check_ply_finds_a_truncated_file(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(CaptureError, match=r"gone\.ply: this point file does not exist; restore it"):
         read_ply(tmp_path / "gone.ply")
+
+
+def write_colored(path, kind, color):
+    """Write one point with a color of this type."""
+    properties = [f"property float {axis}" for axis in "xyz"]
+    properties += [f"property {kind} {channel}" for channel in ("red", "green", "blue")]
+    body = " ".join(["1 2 3", *map(str, color)])
+    path.write_text("\n".join(["ply", "format ascii 1.0", "element vertex 1", *properties, "end_header", body, ""]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "color", "expected"),
+    [
+        ("ushort", (86 * 257, 164 * 257, 65_535), [86, 164, 255]),
+        ("ushort", (86, 164, 229), [86, 164, 229]),
+        ("uint", (22_102, 0, 257), [86, 0, 1]),
+        ("float", (86.0, 164.0, 229.0), [86, 164, 229]),
+        ("double", (0.0, 0.5, 1.0), [0, 128, 255]),
+        ("float", (22_102.0, 0.0, 65_535.0), [86, 0, 255]),
+    ],
+)
+def test_colors_of_any_range_become_bytes(tmp_path, kind, color, expected):
+    properties = [f"property float {axis}" for axis in "xyz"] + [
+        f"property {kind} {c}" for c in ("red", "green", "blue")
+    ]
+    lines = [
+        "ply",
+        "format ascii 1.0",
+        "element vertex 1",
+        *properties,
+        "end_header",
+        "1 2 3 " + " ".join(map(str, color)),
+    ]
+    (tmp_path / "a.ply").write_text("\n".join(lines) + "\n")
+    colors = read_ply(tmp_path / "a.ply").colors
+    assert colors is not None
+    assert colors.tolist() == [expected]
+
+
+def test_colors_beyond_sixteen_bits_are_refused(tmp_path):
+    write_colored(tmp_path / "a.ply", "uint", (70_000, 0, 0))
+    with pytest.raises(CaptureError, match="a color of 70000; give 8 or 16 bits"):
+        read_ply(tmp_path / "a.ply")
+
+
+def test_map_coordinates_are_moved_in_double_precision(tmp_path):
+    properties = [f"property double {axis}" for axis in "xyz"]
+    body = "513000.125 5402000.25 451.5\n"
+    lines = ["ply", "format ascii 1.0", "element vertex 1", *properties, "end_header", body]
+    (tmp_path / "a.ply").write_text("\n".join(lines))
+    transform = ((1.0, 0.0, 0.0, -513_000.0), (0.0, 1.0, 0.0, -5_402_000.0), (0.0, 0.0, 1.0, -452.0))
+    assert read_ply(tmp_path / "a.ply", transform).positions.tolist() == [[0.125, 0.25, -0.5]]
