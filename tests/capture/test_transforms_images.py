@@ -8,7 +8,7 @@ import pytest
 
 from blocknerf.capture import read_transforms
 from blocknerf.errors import CaptureError
-from blocknerf.images import write_image
+from blocknerf.images import read_image, write_image
 
 
 def corrupt(folder: Path, path: str, content: bytes) -> Path:
