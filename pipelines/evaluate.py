@@ -322,6 +322,9 @@ def _remove_other_images(folder: RunFolder, evaluation: Evaluation) -> None:
 
 
 def _print(evaluation: Evaluation) -> None:
+    if not evaluation.frames:
+        log("no image is held out, so there are no metrics; partition with --test-every, or import with --test-list")
+        return
     log(evaluation.protocol.text)
     used = used_columns(evaluation.mean)
     rows = [(f"{name} alone", str(block.frames), f"{block.psnr:.2f}") for name, block in evaluation.blocks.items()]
