@@ -53,7 +53,7 @@ def image_size(path: Path | str) -> tuple[int, int]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImageFacts:
-    """What the check of an image finds beside errors; only all images together tell whether it is a problem."""
+    """What the check of an image finds, apart from errors; only all images together tell whether it is a problem."""
 
     orientation: int
     """EXIF orientation; 1 is upright, 5 to 8 swap width and height."""

@@ -18,7 +18,7 @@ from blocknerf.values import MAX_COORDINATE, MAX_VALUE, format_value, one_case
 
 Number = Annotated[float, msgspec.Meta(ge=-MAX_VALUE, le=MAX_VALUE)]
 Positive = Annotated[float, msgspec.Meta(ge=1 / MAX_VALUE, le=MAX_VALUE)]
-"""A number whose inverse is in range, too."""
+"""A positive number with an inverse in range."""
 Coordinate = Annotated[float, msgspec.Meta(ge=-MAX_COORDINATE, le=MAX_COORDINATE)]
 Whole = Annotated[float, msgspec.Meta(ge=0, le=2**53, multiple_of=1)]
 """A whole number that other programs may write as 96.0."""

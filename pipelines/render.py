@@ -83,8 +83,8 @@ def render(
         run: Run folder with trained blocks.
         name: Name of the video's folder under renders/.
         trajectory: A trajectory.json or nerfstudio camera path. Default: the path of the capture.
-        dataparser_transforms: The dataparser_transforms.json beside nerfstudio's config.yml, if the camera path is from
-            nerfstudio's viewer: it recenters and scales the world.
+        dataparser_transforms: The dataparser_transforms.json next to nerfstudio's config.yml, for a camera path of
+            nerfstudio's viewer: nerfstudio recenters and scales the world.
         keyframes: Names of at least two images to fly through instead.
         segment: Segment to follow. Default: the longest one.
         frames: Number of frames. Default: from camera speed (8 m/s) and the preset's pixel budget.

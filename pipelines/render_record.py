@@ -190,7 +190,7 @@ class _LogHeader(Record, frozen=True, kw_only=True, tag_field="format", tag=REND
 
 
 class _LogLine(msgspec.Struct, frozen=True, kw_only=True):
-    """What tells the lines of a log apart: a frame, or a depth range."""
+    """What distinguishes the lines of a log: a frame, or a depth range."""
 
     frame: Count | None = None
     depth_range: DepthRange | None = None

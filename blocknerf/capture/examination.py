@@ -29,7 +29,7 @@ CameraAxes = Literal["auto", "opengl", "opencv"]
 MAX_ANGLE, MIN_ANGLE = 150.0, 0.3
 """Angles of view (degrees) between which a lens without fisheye model can be; 150 degrees is a 5 mm lens."""
 MAX_TILT = 15.0
-"""Degrees between up and +z that are left as they are: slopes, and cameras that all look a little up or down."""
+"""Degrees between up and +z that are left as they are: hills, and cameras that all look a little up or down."""
 FAR, FAR_EXTENTS = 1e3, 10.0
 """Captures farther from the origin than this many units and extents are moved; single precision would round them."""
 OUTLIER_RADII, MAX_OUTLIERS = 3.0, 0.01
@@ -81,7 +81,7 @@ def check_lenses(capture: Capture) -> None:
 
 
 def outlying_frames(capture: Capture) -> list[int]:
-    """Return the frames whose cameras are far from all others, by their distance to the median camera."""
+    """Return the frames of cameras that are far from all others, by their distance to the median camera."""
     if len(capture) < MIN_FOR_OUTLIERS:
         return []
     centers = np.array([frame.center for frame in capture.frames])
@@ -159,7 +159,7 @@ def _correct_axes(capture: Capture, conventions: Conventions) -> Capture:
 
 
 def _correct_up(capture: Capture, conventions: Conventions) -> Capture:
-    """Rotate a world whose up is certain, and not near +z; warn if it is doubtful or defined otherwise."""
+    """Rotate a world if its up direction is certain and not near +z; warn if it is doubtful or defined otherwise."""
     if conventions.up != "auto":
         return _rotated(capture, _named_axis(conventions.up))
     up = estimate_up(capture)

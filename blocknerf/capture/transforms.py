@@ -26,7 +26,7 @@ from blocknerf.values import one_case, positive, whole
 _PERSPECTIVE = ("PERSPECTIVE", "PINHOLE", "SIMPLE_PINHOLE", "SIMPLE_RADIAL", "RADIAL", "OPENCV")
 _FISHEYE = ("OPENCV_FISHEYE", "FISHEYE", "SIMPLE_RADIAL_FISHEYE", "RADIAL_FISHEYE")
 MAX_FOCAL_RATIO = 1.5
-"""Largest ratio of a focal length to that of the angle of view beside it; distortion accounts for less."""
+"""Largest ratio of a focal length to that of the angle of view in the same file; distortion accounts for less."""
 _COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
 _PANORAMAS = ("EQUIRECTANGULAR", "LATLONG", "SPHERICAL")
 _METER = re.compile(r"\s*(met(re|er)s?|m)\b", re.IGNORECASE)

@@ -32,7 +32,7 @@ MOVABLE = (
 STATIC = ("barrier", "trafficcone", "traffic_cone", "cone", "sign", "debris", "bicycle_rack", "traffic_light", "rack")
 """Words of classes that stay; such an object keeps its pixels even if its name holds a word of `MOVABLE`."""
 _EDGES = np.array([(i, j) for i, j in combinations(range(8), 2) if (i ^ j).bit_count() == 1])
-"""The twelve edges of a box whose corner i lies on the sides given by the three bits of i."""
+"""The twelve edges of a box; the three bits of i are the sides that corner i is on."""
 _SIDES = np.array([[(i >> axis & 1) - 0.5 for axis in range(3)] for i in range(8)])
 
 
@@ -126,7 +126,7 @@ def hidden_pixels(frame: Frame, boxes: Boxes, margin: float) -> Bool[np.ndarray,
 
 
 def _project_box(lens: Intrinsics, corners: Float64[np.ndarray, "8 3"]) -> Float64[np.ndarray, "points 2"]:
-    """Return image positions whose convex hull is the outline of a box in camera axes; empty if it is behind."""
+    """Return image positions with the outline of a box in camera axes as their convex hull; empty if it is behind."""
     edges = corners[_EDGES]
     edges = edges[(edges[:, :, 2] > NEAR).any(1)]
     depth = edges[:, :, 2]
@@ -140,7 +140,7 @@ def _project_box(lens: Intrinsics, corners: Float64[np.ndarray, "8 3"]) -> Float
 def _hit_boxes(
     lens: Intrinsics, boxes: Float64[np.ndarray, "boxes 8 3"], margin: float
 ) -> Bool[np.ndarray, "height width"]:
-    """Return the pixels whose rays hit a box in camera axes: outlines are curved in an image with lens distortion."""
+    """Return the pixels with rays that hit a box in camera axes; lens distortion curves its outline."""
     import cv2
 
     directions = _directions(lens)
@@ -184,7 +184,7 @@ def _directions(lens: Intrinsics) -> Float64[np.ndarray, "pixels 3"]:
 def _fill_convex(
     hidden: Bool[np.ndarray, "height width"], points: Float64[np.ndarray, "points 2"], margin: float
 ) -> None:
-    """Set the pixels whose centers are within `margin` of the half planes that bound the points' convex hull."""
+    """Set the pixels with centers within `margin` of the half planes that bound the points' convex hull."""
     outline = _hull(points)
     if len(outline) < 3:
         return
@@ -212,7 +212,7 @@ def _hull(points: Float64[np.ndarray, "points 2"]) -> Float64[np.ndarray, "corne
 
 
 def _words(name: str) -> set[str]:
-    """Return the words of a class name with every run of them: "Person (sitting)" gives person, sitting."""
+    """Return the words of a class name with every run of them: "Person (sitting)" has person and sitting."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
     words = [word for word in re.split(r"[^a-z]+", spaced) if word]
     return {"_".join(words[i:j]) for i in range(len(words)) for j in range(i + 1, min(i + 3, len(words)) + 1)}

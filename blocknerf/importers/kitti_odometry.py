@@ -1,6 +1,6 @@
 """Importer of sequences of the KITTI odometry benchmark (Geiger et al., CVPR 2012).
 
-Layout: `calib.txt`, `image_0` to `image_3` with numbered images, optionally `times.txt` and `velodyne`; poses beside
+Layout: `calib.txt`, `image_0` to `image_3` with numbered images, optionally `times.txt` and `velodyne`; poses next to
 them in `poses.txt`, or in `../../poses/NN.txt` for `sequences/NN`.
 """
 

@@ -127,7 +127,7 @@ def _read_calibration(drive: Path, images: dict[str, Path]) -> _Calibration:
     folder = drive if (drive / "calib_cam_to_cam.txt").is_file() else drive.resolve().parent
     path = folder / "calib_cam_to_cam.txt"
     if not path.is_file():
-        raise CaptureError(f"{path}: does not exist; put the three calibration files of the date beside the drive")
+        raise CaptureError(f"{path}: does not exist; put the three calibration files of the date next to the drive")
     cameras = read_calibration(path)
     lenses, centers = {}, {}
     for name, image in images.items():
@@ -259,7 +259,7 @@ def _mask(
     to_world: Sequence[Float64[np.ndarray, "4 4"]],
     work: Path,
 ) -> tuple[list[Frame], list[str]]:
-    """Write masks of the labels that lie beside the images, if any."""
+    """Write masks of the labels next to the images, if any."""
     tracklets = drive / "tracklet_labels.xml"
     tracking = [
         path for path in (drive / "label_02.txt", *sorted((drive / "label_02").glob("*.txt"))) if path.is_file()

@@ -24,7 +24,7 @@ RAW_POSES = "poses are those of GPS and IMU, not aligned to the images; if the r
 
 
 def numbered_files(folder: Path, suffixes: Sequence[str]) -> dict[int, Path]:
-    """Return the files of a folder whose names are numbers, by number; other files are ignored.
+    """Return the files of a folder that are named by a number, by number; other files are ignored.
 
     Raises:
         CaptureError: the folder cannot be listed, or two files have the same number.
@@ -111,7 +111,7 @@ def rigid(
 
 
 def inverse(matrix: Float64[np.ndarray, "4 4"]) -> Float64[np.ndarray, "4 4"]:
-    """Return the inverse of a rigid transform whose rotation is rounded to a few digits."""
+    """Return the inverse of a rigid transform with a rotation that is rounded to a few digits."""
     return np.linalg.inv(matrix)
 
 

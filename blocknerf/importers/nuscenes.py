@@ -1,6 +1,6 @@
 """Importer of scenes of nuScenes (Caesar et al., "nuScenes: A multimodal dataset for autonomous driving", CVPR 2020).
 
-Layout: tables in `v1.0-mini` or `v1.0-trainval`, and beside it `samples` (key frames, 2 Hz) and `sweeps` (the rest)
+Layout: tables in `v1.0-mini` or `v1.0-trainval`, and next to it `samples` (key frames, 2 Hz) and `sweeps` (the rest)
 with a folder per sensor.
 """
 

@@ -25,7 +25,7 @@ _POLYNOMIAL = 0x82F63B78
 """CRC-32C (Castagnoli), bits reversed."""
 _MASK_DELTA = 0xA282EAD8
 _LANES = 4096
-"""Parts of the data whose checksums NumPy computes side by side."""
+"""Parts of the data; NumPy computes their checksums together."""
 _VARINT, _BYTES = 0, 2
 """Wire types of protocol buffers."""
 

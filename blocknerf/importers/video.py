@@ -1,4 +1,4 @@
-"""Importer of videos, whose frames get poses by structure from motion."""
+"""Importer of videos: their frames get poses by structure from motion."""
 
 from pathlib import Path
 

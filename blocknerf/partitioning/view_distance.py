@@ -18,7 +18,7 @@ MAX_SIDE = 640
 MAX_EPIPOLAR_ERROR = 1.5
 """Largest distance, in pixels, of a match to its epipolar line; poses are known, so others are mismatches."""
 MIN_ANGLE = 0.3
-"""Smallest angle (degrees) between two rays that locates a point; a smaller one gives a lower bound of the distance."""
+"""Smallest angle (degrees) between two rays that locates a point; a smaller one is a lower bound of the distance."""
 MIN_MATCHES, MAX_FEATURES = 30, 2_000
 RATIO = 0.75
 """A match counts if its descriptor is this much nearer than the second nearest (Lowe 2004)."""

@@ -43,7 +43,7 @@ class Candidate:
 def best_model(
     num_images: int, work: WorkFolder, threads: int, align: Callable[[Model], Alignment | None]
 ) -> Candidate | None:
-    """Return the best model of all attempts; None if none gives a model. Finished attempts are read from their files.
+    """Return the best model of all attempts; None if none has a model. Finished attempts are read from their files.
 
     Args:
         num_images: Number of images of the job.

@@ -12,7 +12,7 @@ from typing import Any
 from blocknerf.images import FORMATS, image_size
 
 DIAGONAL_35MM = math.hypot(36.0, 24.0)
-"""Diagonal of a frame of 35 mm film, in mm; equivalent focal lengths refer to it."""
+"""Diagonal of a full-frame sensor, in mm; equivalent focal lengths refer to it."""
 MM_PER_UNIT = {2: 25.4, 3: 10.0, 4: 1.0}
 """Millimeters in the unit of the resolution of the sensor: inch, centimeter, millimeter."""
 _UP = {1: (0, -1), 2: (0, -1), 3: (0, 1), 4: (0, 1), 5: (-1, 0), 6: (-1, 0), 7: (1, 0), 8: (1, 0)}

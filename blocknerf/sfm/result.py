@@ -1,4 +1,4 @@
-"""The capture that a model gives: frames, lenses and points in the world, and notes on how they were found."""
+"""The capture of a model: frames, lenses and points in the world, and notes on how they were found."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence

@@ -106,8 +106,8 @@ class ProgressMeter:
         elif now - self._last < LOG_SECONDS:
             return None
         self._last = now
-        start, begun = self._first
+        start, started = self._first
         if done <= start:
             return f"{self._title}: {done} of {total}"
-        left = (now - begun) / (done - start) * (total - done)
+        left = (now - started) / (done - start) * (total - done)
         return f"{self._title}: {done} of {total}, about {left:.0f} s left"

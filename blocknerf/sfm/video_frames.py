@@ -23,7 +23,7 @@ ANALYSIS_WIDTH = 320
 STEP = 0.02
 """Image motion between chosen frames, as a fraction of the width."""
 MIN_MOTION = 3 * STEP
-"""Motion in the whole video below which the camera stands still."""
+"""Motion in the whole video below which the camera does not move."""
 MAX_TRACKS = 200
 MIN_FOUND = 0.25
 """Fraction of corners that must be found again for the motion to be known."""
@@ -49,7 +49,7 @@ class FrameMeasure:
 def extract_frames(video: Path, work: Path, max_frames: int, *, finished: bool = False) -> list[Photo]:
     """Write the chosen frames of a video into `work/frames`, and return them; finished work is not done again.
 
-    `finished` says that the folder holds a result, whose frames must not be replaced.
+    `finished` says that the folder holds a result, and its frames must not be replaced.
 
     Raises:
         CaptureError: the file cannot be decoded, the camera does not move, or the result is that of another video.
@@ -84,7 +84,7 @@ def extract_frames(video: Path, work: Path, max_frames: int, *, finished: bool =
 def choose_frames(measures: Sequence[FrameMeasure], max_frames: int, step: float = STEP) -> set[int]:
     """Return the indices of the sharpest frame of each part of a video in which the image moves by `step`.
 
-    Frames of a camera that stands still fall into one part. The step grows until at most `max_frames` are chosen.
+    Frames of a camera that does not move fall into one part. The step grows until at most `max_frames` are chosen.
     """
     travelled = np.cumsum([item.motion for item in measures]) if measures else np.zeros(0)
     sharpness = np.array([item.sharpness for item in measures])

@@ -89,8 +89,11 @@ def match(job: Job, work: WorkFolder, threads: int) -> None:
     with pycolmap.Database.open(work.database) as database:
         numbers = {image.name: image.image_id for image in database.read_all_images()}
         found = [numbers.get(image.name) for image in job.images]
-        chosen = [(a, b) for a, b in _choose_pairs(job, found, database) if found[a] and found[b]]
-        pairs = [(a, b) for a, b in chosen if not database.exists_two_view_geometry(found[a], found[b])]
+        pairs = [
+            (a, b)
+            for a, b in _choose_pairs(job, found, database)
+            if (first := found[a]) and (second := found[b]) and not database.exists_two_view_geometry(first, second)
+        ]
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = job.seed
     verification.ransac.max_error = MAX_ERROR * _relative_size(job)

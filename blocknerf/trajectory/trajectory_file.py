@@ -64,7 +64,7 @@ class _Dataparser(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class _Either(msgspec.Struct, frozen=True):
-    """What tells the formats apart."""
+    """The key that distinguishes the formats."""
 
     camera_path: msgspec.Raw | msgspec.UnsetType = msgspec.UNSET
 

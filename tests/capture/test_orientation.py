@@ -60,7 +60,7 @@ def test_motion_agrees_with_the_view_of_a_car_but_not_of_a_drone() -> None:
     assert abs(motion_agreement(drone())) < 0.1
 
 
-def test_the_share_of_points_in_view_tells_whether_they_fit() -> None:
+def test_the_share_of_points_in_view_shows_whether_they_fit() -> None:
     scene = with_points(drone())
     assert points_seen(drone()) is None
     assert points_seen(scene) > 0.5

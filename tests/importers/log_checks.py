@@ -56,7 +56,7 @@ def check_box_mask(
 
 
 def _hits(capture: Capture, index: int, moment: Moment, camera: str, car: np.ndarray) -> np.ndarray:
-    """Return the pixels whose rays pass through a car's box, by the slabs between its sides."""
+    """Return the pixels with rays that pass through a car's box, by the slabs between its sides."""
     lens = capture.frames[index].intrinsics
     x, y = np.meshgrid(np.arange(lens.width) + 0.5, np.arange(lens.height) + 0.5)
     rays = np.stack([(x - lens.cx) / lens.fx, (y - lens.cy) / lens.fy, np.ones_like(x)], -1)

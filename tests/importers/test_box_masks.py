@@ -41,7 +41,7 @@ def _box(center: tuple[float, float, float]) -> np.ndarray:
 
 
 def _oracle(frame: Frame, corners: np.ndarray) -> np.ndarray:
-    """Return the pixels whose rays enter the box, by many points along each ray."""
+    """Return the pixels with rays that enter the box, by many points along each ray."""
     lens = frame.intrinsics
     cameras = Cameras(
         camera_to_world=torch.tensor([POSE], dtype=torch.float64),

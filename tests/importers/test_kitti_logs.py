@@ -105,7 +105,7 @@ def _cut(path: str) -> Callable[[Path], None]:
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (_remove("../calib_cam_to_cam.txt"), "put the three calibration files of the date beside the drive"),
+        (_remove("../calib_cam_to_cam.txt"), "put the three calibration files of the date next to the drive"),
         (_remove("../calib_velo_to_cam.txt"), "calib_velo_to_cam.txt: this calibration file does not exist"),
         (_replace("../calib_cam_to_cam.txt", "P_rect_02", "Q"), "calib_cam_to_cam.txt: P_rect_02 is missing"),
         (_replace("../calib_imu_to_velo.txt", "T: ", "T: 1 "), "T: has 4 values instead of 3"),

@@ -61,7 +61,8 @@ class Moment:
 
 def town_moments() -> list[Moment]:
     """Return three moments of the sample town's first drive."""
-    views = {view.name: view for view in plan_views(SampleSpec())}
+    all_views = plan_views(SampleSpec())
+    views = {view.name: view for view in all_views}
     cloud = read_ply(TOWN / "points3D.ply").positions.astype(np.float64)
     return [
         _moment([views[f"drive0_noon_{position:03d}_{camera}"] for camera in CAMERAS], cloud) for position in POSITIONS

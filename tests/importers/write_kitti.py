@@ -47,7 +47,7 @@ def write_raw(
 def write_odometry(
     sequence: Path, moments: list[Moment], cameras: tuple[int, ...] = (0, 1), named: bool = True
 ) -> Path:
-    """Write a sequence of the odometry benchmark, with its poses beside the images."""
+    """Write a sequence of the odometry benchmark, with its poses next to the images."""
     for number in cameras:
         for i, moment in enumerate(moments):
             _write_png(sequence / f"image_{number}" / f"{i:06d}.png", moment, gray=number < 2)
@@ -100,7 +100,7 @@ def _write_calibration(date: Path, lidar_to_camera: np.ndarray, imu_to_lidar: np
 
 
 def _write_oxts(folder: Path, poses: list[np.ndarray], moments: list[Moment]) -> None:
-    """Write fixes whose Mercator projection gives the poses relative to the first position."""
+    """Write fixes with a Mercator projection at the poses relative to the first position."""
     (folder / "data").mkdir(parents=True)
     (folder / "dataformat.txt").write_text("lat:     latitude of the oxts-unit (deg)\n")
     _write_times(folder / "timestamps.txt", moments)

@@ -168,12 +168,15 @@ def test_the_protocol_is_printed_before_the_table(exact_run: RunFolder, capsys: 
     assert "1 of these 4, evenly spaced" in text
 
 
-def test_a_run_without_held_out_images_has_no_metrics(exact_run: RunFolder) -> None:
+def test_a_run_without_held_out_images_has_no_metrics(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
     write_city(replace(read_city(exact_run.city), test_every=0), exact_run.city)
     result = evaluate(exact_run.path, threads=1)
     assert result.frames == ()
     assert result.mean.psnr is None
     assert read_evaluation(exact_run.evaluation) == result
+    output = capsys.readouterr().out
+    assert "no image is held out, so there are no metrics; partition with --test-every" in output
+    assert "PSNR" not in output
 
 
 def test_broken_requests_and_files_are_refused(exact_run: RunFolder) -> None:

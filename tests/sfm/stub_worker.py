@@ -1,4 +1,4 @@
-"""Stands in for COLMAP's process: `python -m tests.sfm.stub_worker STAGE FOLDER THREADS PARENT`."""
+"""A stub of COLMAP's process: `python -m tests.sfm.stub_worker STAGE FOLDER THREADS PARENT`."""
 
 import os
 import sys

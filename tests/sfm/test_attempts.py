@@ -1,4 +1,4 @@
-"""The best of several attempts, some of which fail."""
+"""The best of several attempts; some fail."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -60,7 +60,7 @@ def test_models_are_read_as_written(expected: Model | None, tmp_path: Path) -> N
 
 
 class Mapper:
-    """Stands in for COLMAP: registers the given numbers of images, one per attempt; None stands for a crash."""
+    """A stub of COLMAP: registers the given numbers of images, one per attempt; None is a crash."""
 
     def __init__(self, *counts: int | None) -> None:
         self.counts, self.started = list(counts), list[str]()

@@ -1,4 +1,4 @@
-"""The photos of a folder, and everything that is wrong with them at once."""
+"""The photos of a folder, and everything that is wrong with them in one message."""
 
 from pathlib import Path
 

@@ -25,7 +25,7 @@ def test_nearest_neighbors_in_space() -> None:
 
 
 def test_similar_images_close_a_loop() -> None:
-    """Images 0 to 9 and 20 to 29 show the same places, whose features differ by noise."""
+    """Images 0 to 9 and 20 to 29 show the same places; their features differ by noise."""
     generator = np.random.default_rng(1)
     places = [generator.integers(0, 256, (40, 128)) for _ in range(20)]
     images = [

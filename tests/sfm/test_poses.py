@@ -213,7 +213,7 @@ def test_too_few_images_are_refused(count: int, tmp_path: Path) -> None:
 
 
 def test_a_pause_begins_a_new_segment() -> None:
-    pictures = photos(gps=False, seconds=1000.0)
-    assert set(segment_names(pictures, "photos")) == {"photos"}
-    late = [replace(photo, record=replace(photo.record, timestamp=1e6)) for photo in pictures[6:]]
-    assert segment_names([*pictures[:6], *late], "photos") == ["photos_1"] * 6 + ["photos_2"] * 6
+    images = photos(gps=False, seconds=1000.0)
+    assert set(segment_names(images, "photos")) == {"photos"}
+    late = [replace(photo, record=replace(photo.record, timestamp=1e6)) for photo in images[6:]]
+    assert segment_names([*images[:6], *late], "photos") == ["photos_1"] * 6 + ["photos_2"] * 6

@@ -36,7 +36,7 @@ def test_motion_of_a_shifted_image() -> None:
 
 
 def test_still_frames_are_dropped_and_sharp_ones_kept(tmp_path: Path) -> None:
-    """The camera stands still from frame 20 to 40; every other frame is blurred."""
+    """The camera does not move from frame 20 to 40; every other frame is blurred."""
     shifts = [2 * min(i, 20) + 2 * max(i - 40, 0) for i in range(70)]
     video = tmp_path / "walk.mp4"
     write_video(video, frames(shifts, blurred=tuple(range(0, 70, 2))))
