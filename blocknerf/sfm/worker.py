@@ -89,11 +89,9 @@ def match(job: Job, work: WorkFolder, threads: int) -> None:
     with pycolmap.Database.open(work.database) as database:
         numbers = {image.name: image.image_id for image in database.read_all_images()}
         found = [numbers.get(image.name) for image in job.images]
-        pairs = [
-            (a, b)
-            for a, b in _choose_pairs(job, found, database)
-            if (first := found[a]) and (second := found[b]) and not database.exists_two_view_geometry(first, second)
-        ]
+        ids = {i: number for i, number in enumerate(found) if number is not None}
+        chosen = [(a, b) for a, b in _choose_pairs(job, found, database) if a in ids and b in ids]
+        pairs = [(a, b) for a, b in chosen if not database.exists_two_view_geometry(ids[a], ids[b])]
     verification = pycolmap.TwoViewGeometryOptions()
     verification.ransac.random_seed = job.seed
     verification.ransac.max_error = MAX_ERROR * _relative_size(job)
