@@ -49,9 +49,20 @@ class Page:
         """Camera messages that the page sent, in order."""
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("websocket", self._on_websocket)
-        self.page.goto(url)
+        try:
+            self.page.goto(url)
+        except Exception:
+            self.close()
+            raise
+
+    def __enter__(self) -> "Page":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def close(self) -> None:
+        """Close the page; an open one draws without end, which takes one core."""
         self.context.close()
 
     def screenshot(self) -> np.ndarray:

@@ -66,9 +66,11 @@ def open_page(browser: Any, proxy: AuthProxy) -> Iterator[Callable[..., Page]]:
         pages.append(Page(browser, url or proxy.url, **size))
         return pages[-1]
 
-    yield open_one
-    for page in pages:
-        page.close()
+    try:
+        yield open_one
+    finally:
+        for page in pages:
+            page.close()
 
 
 @pytest.fixture

@@ -145,13 +145,11 @@ def test_a_token_is_required_if_one_is_set(town_run: RunFolder, browser: Any) ->
     with serve(town_run, token=TOKEN) as guarded:
         base_url = guarded.url.partition("?")[0]
         for url in (base_url, f"{base_url}?token=open-barley"):
-            refused = Page(browser, url)
-            assert "blocknerf view" in refused.page.inner_text("body")
-            refused.close()
-        accepted = Page(browser, guarded.url)
-        assert accepted.settled().std() > 10.0
-        assert "token" not in accepted.page.url
-        accepted.close()
+            with Page(browser, url) as refused:
+                assert "blocknerf view" in refused.page.inner_text("body")
+        with Page(browser, guarded.url) as accepted:
+            assert accepted.settled().std() > 10.0
+            assert "token" not in accepted.page.url
 
 
 def test_the_page_fits_a_phone(open_page: Callable[..., Page]) -> None:

@@ -28,8 +28,7 @@ def test_a_wall_occludes_only_what_is_behind_it(
     town_run: RunFolder, browser: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RequestRenderer, "render", lambda _, request, scale, __: walls(request, scale))
-    with serve(town_run) as proxy:
-        page = Page(browser, proxy.url, width=1000, height=460)
+    with serve(town_run) as proxy, Page(browser, proxy.url, width=1000, height=460) as page:
         page.states()  # available from the first rendering on
         page.page.get_by_label("Show points").check(force=True)
         deadline = time.monotonic() + TIMEOUT
@@ -37,7 +36,6 @@ def test_a_wall_occludes_only_what_is_behind_it(
             assert time.monotonic() < deadline, "the points in front of the far wall are not visible"
             time.sleep(0.2)
         assert overlay_fraction(page, 390) == 0.0, "points behind the near wall are visible"
-        page.close()
 
 
 def overlay_fraction(page: Page, left: int) -> float:
