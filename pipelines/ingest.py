@@ -40,6 +40,7 @@ def ingest(capture: Path, run: Path, *, source: ImportOptions = DEFAULT_OPTIONS)
         CaptureError: The capture cannot be used; nothing is written.
         RunError: The folder contains another run or other files.
     """
+    source.check()
     folder = RunFolder(run)
     path = folder.capture
     if not path.exists():

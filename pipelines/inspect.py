@@ -55,6 +55,7 @@ def inspect(
     """
     check_radius(radius)
     check_test_every(test_every)
+    source.check()
     with tempfile.TemporaryDirectory(prefix="blocknerf-") as work:
         found = load_source(capture, source, Path(work))
         print_table(camera_table(found))

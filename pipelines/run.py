@@ -108,6 +108,7 @@ def run(
         view=view,
     )
     check_whole(threads=threads)
+    source.check()
     parameters = Overrides.parse(overrides)
     check_poses(pose_refinement, pose_segment_length, pose_restarts)
     check_placement(radius, test_every)

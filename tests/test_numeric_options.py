@@ -14,6 +14,7 @@ import pytest
 
 from blocknerf.options import flag
 from pipelines import cli
+from pipelines.option_groups import flatten_groups
 from tests.test_bad_input import Place
 from tests.tree import tree
 
@@ -23,6 +24,8 @@ EDGES = {float: ("0", "-1"), int: ("0", "-1", "1000000000")}
 """Values in range for some options."""
 FIRST_STEPS = {
     "run": "pipelines.run.ingest",
+    "ingest": "pipelines.ingest.load_source",
+    "inspect": "pipelines.inspect.load_source",
     "poses": "pipelines.poses.poses_of_photos",
     "partition": "pipelines.partition._publish",
     "train": "pipelines.train.BlockTraining",
@@ -44,7 +47,7 @@ def numeric_options() -> list[tuple[str, str, type]]:
     """Return command, parameter name and type of all numeric options."""
     options = []
     for command in cli.COMMANDS:
-        job = getattr(importlib.import_module(cli.module_name(command)), command)
+        job = flatten_groups(getattr(importlib.import_module(cli.module_name(command)), command))
         hints = get_type_hints(job)
         for name in inspect.signature(job).parameters:
             kinds = {hints[name], *get_args(hints[name])}
@@ -91,6 +94,8 @@ def base(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
             (run / "city.json").unlink(missing_ok=True)
         lines: dict[str, list[str]] = {
             "run": [str(capture), "--out", str(tmp_path / "new"), "--pose-refinement"],
+            "ingest": [str(capture), str(tmp_path / "new")],
+            "inspect": [str(capture), "--image", str(tmp_path / "map.png")],
             "poses": [str(capture), "--out", str(tmp_path / "posed")],
             "train": [str(run), "--pose-refinement"],
             "update": [str(run), "--block", "b000", "--capture", str(capture)],

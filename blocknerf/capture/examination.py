@@ -160,6 +160,8 @@ def _correct_axes(capture: Capture, conventions: Conventions) -> Capture:
 
 def _correct_up(capture: Capture, conventions: Conventions) -> Capture:
     """Rotate a world if its up direction is certain and not near +z; warn if it is doubtful or defined otherwise."""
+    if conventions.up == "z":
+        return capture
     if conventions.up != "auto":
         return _rotated(capture, _named_axis(conventions.up))
     up = estimate_up(capture)

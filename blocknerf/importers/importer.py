@@ -6,6 +6,7 @@ from pathlib import Path
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import CameraAxes, UpAxis
+from blocknerf.options import check_number, check_whole
 from blocknerf.sfm.options import SfmOptions
 
 
@@ -44,6 +45,16 @@ class ImportOptions:
     """Text file with the names of the images to hold out for evaluation, one a line; all others train."""
     sfm: SfmOptions = field(default_factory=SfmOptions)
     """Options of the computation of poses from photos or a video."""
+
+    def check(self) -> None:
+        """Raise if a number is out of range.
+
+        Raises:
+            OptionError: names the option and its range.
+        """
+        check_whole(least=0, most=1_000, mask_margin=self.mask_margin)
+        check_number(least=1e-6, most=1e6, world_unit=self.world_unit)
+        self.sfm.check()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,5 +1,7 @@
 """Recognition: which importer reads a file or folder."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -26,7 +28,6 @@ from blocknerf.importers.importer import DEFAULT_OPTIONS, Importer, ImportOption
 from blocknerf.importers.masks import apply_masks
 from blocknerf.importers.split_list import apply_test_list
 from blocknerf.importers.user_functions import run_importer
-from blocknerf.options import check_whole
 from blocknerf.values import one_case
 
 IMPORTERS: tuple[Importer, ...] = (
@@ -63,15 +64,25 @@ def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path
         CaptureError: The source is not recognized, or it cannot be used; the message says what to do.
         OptionError: A number is out of range.
     """
-    check_whole(least=0, mask_margin=options.mask_margin)
+    options.check()
     if not path.exists():
         raise CaptureError(f"{path}: does not exist; check the path")
     work = work or path.parent / ".blocknerf"
-    capture, importer = _read(path, options, work)
-    axes = options.camera_axes if importer is not None and not importer.defines_axes else None
-    up = "z" if options.up == "auto" and importer is not None and importer.defines_up else options.up
-    examined = examine(capture, Conventions(up=up, camera_axes=axes))
-    return apply_test_list(apply_masks(examined, options, work), options.test_list)
+    with _naming(path):
+        capture, importer = _read(path, options, work)
+        axes = options.camera_axes if importer is not None and not importer.defines_axes else None
+        up = "z" if options.up == "auto" and importer is not None and importer.defines_up else options.up
+        examined = examine(capture, Conventions(up=up, camera_axes=axes))
+        return apply_test_list(apply_masks(examined, options, work), options.test_list)
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """Prefix the message of an error with the source, unless it names it."""
+    try:
+        yield
+    except CaptureError as error:
+        raise CaptureError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
 def _read(path: Path, options: ImportOptions, work: Path) -> tuple[Capture, Importer | None]:

@@ -20,6 +20,8 @@ from blocknerf.values import first_line
 if TYPE_CHECKING:
     from networkx import MultiDiGraph
 
+ROOT_BYTES = 4096
+"""Bytes of a map in which its root element is looked for."""
 STREETS = (
     *(road + link for road in ("motorway", "trunk", "primary", "secondary", "tertiary") for link in ("", "_link")),
     *("unclassified", "residential", "living_street", "pedestrian", "road", "service"),
@@ -101,10 +103,16 @@ def _parse(path: Path, stream: BinaryIO, size: int, folder: Path) -> "MultiDiGra
         if "missing nodes" in str(error):
             hint = "its ways refer to missing nodes; cut it from the map with complete ways"
             raise PlacementError(f"{path}: {hint}") from None
-        if "No data elements" in str(error):
+        if "No data elements" in str(error) and _is_osm(xml_path):
             raise PlacementError(f"{path}: holds no streets; cut it from the map with ways and their nodes") from None
         reason = f"({first_line(error)}); give .osm XML, plain or as .bz2 or .gz"
         raise PlacementError(f"{path}: is not a readable OpenStreetMap extract {reason}") from None
+
+
+def _is_osm(xml_path: Path) -> bool:
+    """Return whether an XML file has the root element of OpenStreetMap."""
+    with xml_path.open("rb") as stream:
+        return b"<osm" in stream.read(ROOT_BYTES)
 
 
 def _decompress(path: Path, stream: BinaryIO, size: int, folder: Path) -> Path:

@@ -1,6 +1,7 @@
 """Fuzz targets for user input files: captures, camera paths, blocks, points and maps."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def metashape(folder: Path) -> Target:
 def polycam(folder: Path) -> Target:
     sources.write_polycam(folder / "scan", corrected=True)
     path = folder / "scan" / "keyframes" / "corrected_cameras" / "101.json"
-    return json_target(path, lambda: _use_source(folder / "scan", folder))
+    return replace(json_target(path, lambda: _use_source(folder / "scan", folder)), source=folder / "scan")
 
 
 def record3d(folder: Path) -> Target:

@@ -51,7 +51,7 @@ def try_reader(target: Target, content: bytes, expected: object = None, seconds:
             warnings.simplefilter("error")
             value = target.read()
     except BlockNerfError as error:
-        problem = _message_problem(str(error), target.path)
+        problem = _message_problem(str(error), target)
         result = Result(outcome="failed" if problem else "rejected", reason=problem or str(error))
     except (Exception, ReaderTimeout) as error:
         last = traceback.extract_tb(error.__traceback__)[-1]
@@ -65,12 +65,13 @@ def try_reader(target: Target, content: bytes, expected: object = None, seconds:
     return result
 
 
-def _message_problem(message: str, path: Path) -> str | None:
+def _message_problem(message: str, target: Target) -> str | None:
     """Return what is wrong with an error message; None for one line of readable length that names the file."""
     start = message[:200]
     if len(message.splitlines()) != 1:
         return f"the message is not one line: {start!r}"
-    if str(path) not in message and str(path.parent) not in message:
+    named = (target.path, target.path.parent, *([] if target.source is None else [target.source]))
+    if not any(str(path) in message for path in named):
         return f"the message does not name the file: {start}"
     if len(message) > MAX_MESSAGE_LENGTH + len(str(path)):
         return f"the message has {len(message)} characters: {start}"

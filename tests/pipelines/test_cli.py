@@ -15,6 +15,7 @@ from blocknerf import __version__
 from blocknerf.errors import BlockNerfError, CaptureError
 from blocknerf.kernels.backends import BackendWarning
 from pipelines import cli
+from pipelines.option_groups import flatten_groups
 
 
 def bake(
@@ -194,7 +195,7 @@ def test_every_command_explains_each_parameter(name: str, capsys: pytest.Capture
         cli.main([name, "--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    job = getattr(sys.modules[cli.module_name(name)], name)
+    job = flatten_groups(getattr(sys.modules[cli.module_name(name)], name))
     for parameter in inspect.signature(job).parameters.values():
         is_positional = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
         option = f"--{cli.OPTION_NAMES.get(parameter.name, parameter.name).replace('_', '-')}"

@@ -63,6 +63,6 @@ def test_a_place_without_the_images_is_refused_and_not_noted(moved: RunFolder, t
     before = moved.capture.read_bytes()
     (tmp_path / "empty").mkdir()
     moved.field("b000").unlink()
-    with pytest.raises(CaptureError, match="does not exist"):
+    with pytest.raises(CaptureError, match="18 of 18 images do not exist"):
         train(moved.path, threads=1, capture=tmp_path / "empty")
     assert moved.capture.read_bytes() == before

@@ -133,7 +133,7 @@ def test_broken_files_are_listed_and_the_rest_is_shown(copied: RunFolder, capsys
         "appearance/dusk.safetensors: ",
         "points.ply: ",
         "blocks/b001/train.json: ",
-        "blocks/b002/train.json: frames",
+        "blocks/b002/train.json: ",
     ):
         assert start in page.text
         assert start.partition(":")[0] in output

@@ -18,6 +18,7 @@ from pipelines.cli import COMMANDS, main
 out, folder = Path(sys.argv[1]), sys.argv[2]
 options = {"run": ["--out", f"{folder}/out"], "update": ["--block", "b0", "--capture", folder]}
 options["export"] = ["--poses", "x"]
+options["poses"] = ["--out", f"{folder}/posed"]
 paths = {"run": [folder], "ingest": [folder, f"{folder}/run"], "sample": [f"{folder}/file"], "backends": []}
 codes = {}
 for name in COMMANDS:

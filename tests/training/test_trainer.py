@@ -78,7 +78,8 @@ def test_masked_outliers_have_no_gradient(ball: Any, make_trainer: MakeTrainer) 
             trainer.train_step()
         trainer.inliers.cells[0] = 1e6 if masked else 0.0
         if inverted:
-            trainer.pixels.colors[0] = 255 - trainer.pixels.colors[0]
+            colors = trainer.pixels._cache.colors
+            colors[0] = 255 - colors[0]
         trainer.train_step()
         weights.append([value.detach().clone() for value in trainer.field.parameters()])
     assert all(torch.equal(a, b) for a, b in zip(weights[0], weights[1], strict=True))
@@ -178,8 +179,8 @@ def insert_nan(trainer: Trainer, target: str) -> None:
     elif target == "image":
         original = trainer.pixels.batch
 
-        def batch_with_nan(step: int, rays: int, depth_rays: int) -> Any:
-            batch = original(step, rays, depth_rays)
+        def batch_with_nan(*arguments: Any) -> Any:
+            batch = original(*arguments)
             batch.colors[3, 1] = float("nan")
             return batch
 

@@ -64,7 +64,7 @@ def test_the_preview_of_a_block_is_shown_and_updated(growing: RunFolder, town_ru
 
 
 def test_each_change_is_reported_once(growing: RunFolder, town_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(block_files, "POLL_INTERVAL", 0.02)
+    monkeypatch.setattr("viewer.block_files.POLL_INTERVAL", 0.02)
     reported: list[list[str]] = []
     city = read_city(growing.city)
     watcher = RunWatcher(growing, city, lambda names: reported.append(list(names)))

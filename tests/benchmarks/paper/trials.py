@@ -4,10 +4,12 @@ import hashlib
 import json
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 from unittest.mock import patch
+
+import msgspec
 
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.pose_corrections import apply_corrections, read_corrections
@@ -108,7 +110,7 @@ def held_out_images(run: RunFolder, capture: Capture, frames: Sequence[int] | No
 
 def scores(evaluation: Evaluation) -> dict[str, float | None]:
     """Return the mean scores for the tables."""
-    means = asdict(evaluation.mean)
+    means = msgspec.structs.asdict(evaluation.mean)
     return {key: means[key] for key in ("psnr", "ssim", "psnr_masked")}
 
 
