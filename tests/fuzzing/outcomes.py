@@ -73,7 +73,7 @@ def _message_problem(message: str, target: Target) -> str | None:
     named = (target.path, target.path.parent, *([] if target.source is None else [target.source]))
     if not any(str(path) in message for path in named):
         return f"the message does not name the file: {start}"
-    if len(message) > MAX_MESSAGE_LENGTH + len(str(path)):
+    if len(message) > MAX_MESSAGE_LENGTH + len(str(target.path)):
         return f"the message has {len(message)} characters: {start}"
     return None
 

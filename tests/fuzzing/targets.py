@@ -28,7 +28,7 @@ class Target:
     sealed: bool = False
     """Whether the file has a digest; then `read` returns a value that must equal that of the valid file."""
     source: Path | None = None
-    """The folder that the user gives, if the file is one of many in it; a message may name this folder instead."""
+    """The folder to read, if the file is one of many in it; a message may name this folder instead."""
 
 
 def json_target(path: Path, read: Callable[[], object]) -> Target:

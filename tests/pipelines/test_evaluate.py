@@ -1,7 +1,6 @@
 """Metrics are exact on exact scenes, and codes are fitted on one half only."""
 
 import json
-import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -159,9 +158,10 @@ def test_the_written_images_are_the_best_median_and_worst(exact_run: RunFolder) 
             torch.from_numpy(read_image(exact_run.evaluation_images / f"{frame.images}_{kind}.png") / 255.0)
             for kind in ("photo", "render")
         )
-        # The saved rendering is rounded to 8 bits, which adds a variance of a twelfth of a level squared.
-        rounded = 10.0 ** (-frame.metrics.psnr_full / 10.0) + 1.0 / 12.0 / 255.0**2
-        assert psnr(render, photo) == pytest.approx(-10.0 * math.log10(rounded), abs=0.5)
+        # The saved rendering is rounded by at most half of a level, which bounds the change of the rms error.
+        error, rounded = (10.0 ** (-value / 20.0) for value in (frame.metrics.psnr_full, psnr(render, photo)))
+        assert rounded == pytest.approx(error, abs=0.5 / 255.0)
+        assert rounded < 0.1
 
 
 def test_the_protocol_is_printed_before_the_table(exact_run: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
