@@ -6,6 +6,8 @@ from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
+
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
 from blocknerf.errors import CaptureError
@@ -68,7 +70,8 @@ def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path
     if not path.exists():
         raise CaptureError(f"{path}: does not exist; check the path")
     work = work or path.parent / ".blocknerf"
-    with _naming(path):
+    # Huge numbers of a broken file overflow; frames and lenses reject what comes out.
+    with _naming(path), np.errstate(over="ignore", invalid="ignore"):
         capture, importer = _read(path, options, work)
         axes = options.camera_axes if importer is not None and not importer.defines_axes else None
         up = "z" if options.up == "auto" and importer is not None and importer.defines_up else options.up

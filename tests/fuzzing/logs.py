@@ -1,6 +1,7 @@
 """Fuzz targets for driving logs: text, XML, tables, sweeps, Arrow files and TFRecords."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -109,7 +110,8 @@ def _nuscenes(folder: Path, table: str) -> Target:
     root = write_nuscenes(folder / "nuscenes", town_moments())
     options = ImportOptions(cameras=("CAM_FRONT",))
     path = root / "v1.0-mini" / f"{table}.json"
-    return json_target(path, lambda: use_capture(load_source(root, options, folder / "work"), folder))
+    target = json_target(path, lambda: use_capture(load_source(root, options, folder / "work"), folder))
+    return replace(target, source=root)
 
 
 def _arrow(folder: Path, table: str) -> Target:
