@@ -18,10 +18,9 @@ from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.options import check_number, check_whole, flag
 from blocknerf.processes import end_with
+from blocknerf.similarity import Rows, chain
 from blocknerf.trajectory.trajectory import MAX_FPS, MAX_FRAMES, MAX_SIDE, MIN_FPS, Trajectory
 from blocknerf.trajectory.trajectory_file import (
-    Similarity,
-    chain,
     read_dataparser_transforms,
     read_trajectory,
     write_trajectory,
@@ -191,7 +190,7 @@ def _layers(save_depth: bool, save_block_weights: bool) -> tuple[str, ...]:
 
 def _read_path(file: Path, dataparser_transforms: Path | None, capture: Capture) -> Trajectory:
     """Return the camera path in a file; one of another program is in the coordinates of the capture's source."""
-    to_world: Similarity = capture.source_to_world
+    to_world: Rows = capture.source_to_world
     if dataparser_transforms is not None:
         to_world = chain(to_world, read_dataparser_transforms(dataparser_transforms))
     return read_trajectory(file, to_world)

@@ -13,9 +13,10 @@ import viser
 
 from blocknerf.cameras import Cameras
 from blocknerf.errors import BlockNerfError, RunError
+from blocknerf.similarity import Rows
 from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
-from blocknerf.trajectory.trajectory_file import Similarity, read_trajectory, trajectory_to_json, write_camera_path
+from blocknerf.trajectory.trajectory_file import read_trajectory, trajectory_to_json, write_camera_path
 from viewer.client_camera import clamp_finite
 from viewer.markup import paragraph
 from viewer.message_filter import MAX_FILE_BYTES
@@ -54,7 +55,7 @@ class CameraPathPanel:
         set_camera: Callable[[Cameras], None],
         start_render: StartRender,
         error_text: Callable[[Exception], str],
-        source_to_world: Similarity,
+        source_to_world: Rows,
     ) -> None:
         """Add the controls to the panel.
 

@@ -16,10 +16,10 @@ from blocknerf.capture.capture_record import CAPTURE_FORMAT, FILE, to_frame, to_
 from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_path, check_relative, pose_from_flat
 from blocknerf.capture.lidar import LidarSweep, check_sweep, nearest_sweep, read_sweep
 from blocknerf.capture.points import PointCloud, check_ply, read_ply
-from blocknerf.capture.source_transform import IDENTITY, SourceToWorld, transform_points
 from blocknerf.errors import CaptureError, error_context
 from blocknerf.files import write_atomic
 from blocknerf.images import check_size, image_size, read_image, read_mask, read_mask_coverage
+from blocknerf.similarity import IDENTITY, Rows
 from blocknerf.values import finite, one_case
 
 _METADATA = (
@@ -52,7 +52,7 @@ class Capture:
     """PLY of lidar points."""
     lidar_sweeps: tuple[LidarSweep, ...] = ()
     """LiDAR sweeps with their times, in the order of time."""
-    source_to_world: SourceToWorld = IDENTITY
+    source_to_world: Rows = IDENTITY
     """From the coordinates of `sparse_points` and `lidar_points` to the world; poses are in the world already."""
     raw_poses: bool = False
     """Whether poses come from sensors alone (GPS, IMU), without alignment to the images."""
@@ -180,9 +180,7 @@ class Capture:
             CaptureError: the file is missing or broken, or the index is out of range.
         """
         sweep = nearest_sweep(self.lidar_sweeps, self._frame(index).timestamp)
-        return (
-            None if sweep is None else transform_points(read_sweep(self.points_path(sweep.path)), sweep.sensor_to_world)
-        )
+        return None if sweep is None else read_sweep(self.points_path(sweep.path)).transformed(sweep.sensor_to_world)
 
     def mask_path(self, mask: str) -> Path:
         """Return the file of a mask or sky mask."""

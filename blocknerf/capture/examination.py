@@ -18,9 +18,9 @@ from blocknerf.capture.orientation import (
     points_seen,
     rotation_to_z,
 )
-from blocknerf.capture.source_transform import SourceToWorld, chain, to_pose, transform_pose
 from blocknerf.errors import CaptureError
 from blocknerf.geo import enu_to_geodetic
+from blocknerf.similarity import Rows, chain, to_rows, transform_pose
 from blocknerf.values import one_case
 
 UpAxis = Literal["auto", "x", "y", "z", "-x", "-y", "-z"]
@@ -208,7 +208,7 @@ def _check_outliers(capture: Capture, conventions: Conventions) -> Capture:
 
 def _rotated(capture: Capture, up: Up) -> Capture:
     rotation = rotation_to_z(up.direction)
-    return _transformed(capture, to_pose(np.column_stack([rotation, np.zeros(3)])))
+    return _transformed(capture, to_rows(np.column_stack([rotation, np.zeros(3)])))
 
 
 def _named_axis(name: UpAxis) -> Up:
@@ -218,7 +218,7 @@ def _named_axis(name: UpAxis) -> Up:
     return Up(direction=(x, y, z), certain=True)
 
 
-def _transformed(capture: Capture, transform: SourceToWorld) -> Capture:
+def _transformed(capture: Capture, transform: Rows) -> Capture:
     """Return the capture with poses, sweeps and points moved by a similarity."""
     frames = (replace(f, camera_to_world=transform_pose(f.camera_to_world, transform)) for f in capture.frames)
     sweeps = (replace(s, sensor_to_world=transform_pose(s.sensor_to_world, transform)) for s in capture.lidar_sweeps)

@@ -11,11 +11,12 @@ from jaxtyping import Float64
 
 from blocknerf.cameras import CameraModel
 from blocknerf.errors import CaptureError
+from blocknerf.similarity import Rows
 from blocknerf.values import MAX_COORDINATE, MAX_SIDE, finite, format_value, one_case, positive
 
 Split = Literal["train", "val", "test"]
 """Use of a frame that the capture itself fixes; only "train" frames train."""
-Pose = tuple[tuple[float, float, float, float], tuple[float, float, float, float], tuple[float, float, float, float]]
+Pose = Rows
 """Camera-to-world matrix, three rows; OpenCV axes."""
 _DRIVE_LETTER = re.compile("[A-Za-z]:")  # a Windows path is absolute without a leading slash
 _LENS = ("fx", "fy", "cx", "cy", "k1", "k2", "p1", "p2", "k3", "k4")

@@ -12,7 +12,7 @@ import torch
 from jaxtyping import Float64
 
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.source_transform import to_pose
+from blocknerf.similarity import rotation_between, to_rows
 
 MAX_POINTS, MAX_CAMERAS = 4_000, 60
 """Samples that cues are computed from; their shares are then accurate to a few percent."""
@@ -137,7 +137,7 @@ def flip_axes(capture: Capture) -> Capture:
     """Return the capture with the y and z axis of each camera reversed."""
     signs = np.array([1.0, -1.0, -1.0, 1.0])
     frames = [
-        replace(frame, camera_to_world=to_pose(np.array(frame.camera_to_world) * signs)) for frame in capture.frames
+        replace(frame, camera_to_world=to_rows(np.array(frame.camera_to_world) * signs)) for frame in capture.frames
     ]
     return replace(capture, frames=tuple(frames))
 
@@ -148,12 +148,7 @@ def rotation_to_z(direction: tuple[float, float, float]) -> Float64[np.ndarray, 
     axis = int(np.argmax(np.abs(vector)))
     if abs(vector[axis]) > np.cos(np.radians(3.0)):
         vector = np.sign(vector[axis]) * np.eye(3)[axis]
-    x, y, z = vector
-    if z < -1.0 + 1e-9:
-        return np.diag([1.0, -1.0, -1.0])
-    # Rodrigues' formula for the axis (y, -x, 0) and the cosine z.
-    cross = np.array([[0.0, 0.0, -x], [0.0, 0.0, -y], [x, y, 0.0]])
-    return np.eye(3) + cross + cross @ cross / (1.0 + z)
+    return rotation_between(vector, np.array([0.0, 0.0, 1.0]))
 
 
 def _rotations(capture: Capture) -> Float64[np.ndarray, "frames 3 3"]:

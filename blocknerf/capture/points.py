@@ -4,7 +4,7 @@ import hashlib
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import BinaryIO
@@ -38,6 +38,10 @@ class PointCloud:
 
     def __len__(self) -> int:
         return len(self.positions)
+
+    def transformed(self, transform: Sequence[Sequence[float]]) -> "PointCloud":
+        """Return the points moved by three rows [A | t], in double precision."""
+        return replace(self, positions=_transformed(self.positions, transform).astype(np.float32))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -218,13 +222,17 @@ def _cloud(vertices: np.ndarray, transform: Sequence[Sequence[float]] | None) ->
     with np.errstate(over="ignore", invalid="ignore"):  # overflow becomes infinity and is rejected below
         positions = np.stack([vertices[axis] for axis in "xyz"], -1)
         if transform is not None:
-            matrix = np.array(transform)
-            positions = positions.astype(np.float64) @ matrix[:, :3].T + matrix[:, 3]
+            positions = _transformed(positions, transform)
         positions = positions.astype(np.float32)
     invalid = int((~np.isfinite(positions)).any(-1).sum())
     if invalid:
         raise ValueError(f"{invalid} of {len(positions)} positions are not finite")
     return PointCloud(positions=positions, colors=_colors(vertices))
+
+
+def _transformed(positions: np.ndarray, transform: Sequence[Sequence[float]]) -> np.ndarray:
+    matrix = np.array(transform)
+    return positions.astype(np.float64) @ matrix[:, :3].T + matrix[:, 3]
 
 
 def _colors(vertices: np.ndarray) -> np.ndarray | None:

@@ -7,9 +7,9 @@ from typing import Any, get_args
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics, Split
-from blocknerf.capture.source_transform import IDENTITY, chain
 from blocknerf.errors import CaptureError
 from blocknerf.files import format_json, write_atomic
+from blocknerf.similarity import IDENTITY, chain
 
 _MODELS = {
     CameraModel.PINHOLE: "PINHOLE",

@@ -12,7 +12,6 @@ from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics, Pose
 from blocknerf.capture.image_files import find_images, fit_lenses
 from blocknerf.capture.points import store_ply
-from blocknerf.capture.source_transform import to_pose
 from blocknerf.errors import CaptureError
 from blocknerf.importers.colmap_files import (
     ColmapCamera,
@@ -24,6 +23,7 @@ from blocknerf.importers.colmap_files import (
     read_points,
 )
 from blocknerf.importers.importer import Importer, ImportOptions
+from blocknerf.similarity import to_rows
 
 MODEL_FOLDERS = ("", "sparse", "colmap/sparse", "dense/sparse", "dense/0/sparse")
 """Where a model is below the given folder: COLMAP's, nerfstudio's and the undistorter's layouts."""
@@ -95,7 +95,7 @@ def colmap_pose(quaternion: Sequence[float], translation: Sequence[float]) -> Po
             [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
         ]
     )
-    return to_pose(np.column_stack([world_to_camera.T, -world_to_camera.T @ np.array(translation)]))
+    return to_rows(np.column_stack([world_to_camera.T, -world_to_camera.T @ np.array(translation)]))
 
 
 def colmap_lens(camera: ColmapCamera) -> Intrinsics:

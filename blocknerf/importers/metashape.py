@@ -17,12 +17,12 @@ from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics, parse_pose
 from blocknerf.capture.image_files import find_images, fit_lenses
-from blocknerf.capture.source_transform import IDENTITY, SourceToWorld, chain, to_pose, transform_pose
 from blocknerf.errors import CaptureError
 from blocknerf.files import read_bounded
 from blocknerf.geo import SEMI_MAJOR, earth_centered_to_geodetic, east_north_up
 from blocknerf.importers.importer import Importer, ImportOptions
 from blocknerf.importers.unsupported import read_head
+from blocknerf.similarity import IDENTITY, Rows, chain, to_rows, transform_pose
 from blocknerf.values import finite, first_line, one_case
 
 MAX_XML_BYTES = 1 << 30
@@ -214,7 +214,7 @@ def _check_lens(
 
 def _world_poses(
     chunk: Element, views: list[_View], file: Path
-) -> tuple[list[SourceToWorld], bool, tuple[float, float, float] | None]:
+) -> tuple[list[Rows], bool, tuple[float, float, float] | None]:
     """Return the poses in the world, whether it is metric, and the geographic origin of a georeferenced chunk."""
     components = {
         component.get("id"): transform
@@ -234,11 +234,11 @@ def _world_poses(
         return poses, is_metric, None
     latitude, longitude, altitude = earth_centered_to_geodetic(*center.tolist())
     axes = np.array(east_north_up(latitude, longitude))
-    to_local = to_pose(np.column_stack([axes, -axes @ center]))
+    to_local = to_rows(np.column_stack([axes, -axes @ center]))
     return [transform_pose(pose, to_local) for pose in poses], True, (latitude, longitude, altitude)
 
 
-def _similarity(element: Element | None, file: Path) -> SourceToWorld:
+def _similarity(element: Element | None, file: Path) -> Rows:
     """Return the transform of a chunk or component: rotation, translation and scale."""
     if element is None or element.find("rotation") is None:
         return IDENTITY
@@ -250,7 +250,7 @@ def _similarity(element: Element | None, file: Path) -> SourceToWorld:
         raise CaptureError(f"{where}: scale is {scale:g}; {_HINT}")
     rigid = parse_pose(np.column_stack([rotation, translation]))
     scaling: Float64[np.ndarray, "3 4"] = np.column_stack([np.eye(3) * scale, np.zeros(3)])
-    return chain(rigid, to_pose(scaling))
+    return chain(rigid, to_rows(scaling))
 
 
 def _numbers(element: Element | None, count: int, where: str) -> list[float]:

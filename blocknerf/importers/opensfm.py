@@ -18,11 +18,11 @@ from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.frame import Frame, Intrinsics, Pose
 from blocknerf.capture.image_files import find_images, fit_lenses
 from blocknerf.capture.points import PointCloud, store_ply
-from blocknerf.capture.source_transform import to_pose
 from blocknerf.errors import CaptureError
 from blocknerf.geo import enu_to_geodetic
 from blocknerf.importers.importer import Importer, ImportOptions
 from blocknerf.json_file import JsonFile, Number, PositiveCount
+from blocknerf.similarity import to_rows
 from blocknerf.values import one_case
 
 FILE_NAME = "reconstruction.json"
@@ -198,7 +198,7 @@ def _frames(
 
 def _pose(shot: _Shot) -> Pose:
     rotation = cv2.Rodrigues(np.array(shot.rotation))[0].T
-    return to_pose(np.column_stack([rotation, -rotation @ np.array(shot.translation)]))
+    return to_rows(np.column_stack([rotation, -rotation @ np.array(shot.translation)]))
 
 
 def _geodetic(position: _Point3, origin: _Origin) -> _Origin | None:

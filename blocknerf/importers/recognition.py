@@ -1,7 +1,5 @@
 """Recognition: which importer reads a file or folder."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -10,7 +8,7 @@ import numpy as np
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine
-from blocknerf.errors import CaptureError
+from blocknerf.errors import CaptureError, error_context
 from blocknerf.importers import (
     arrow_logs,
     captures,
@@ -71,21 +69,12 @@ def load_source(path: Path, options: ImportOptions = DEFAULT_OPTIONS, work: Path
         raise CaptureError(f"{path}: does not exist; check the path")
     work = work or path.parent / ".blocknerf"
     # Huge numbers of a broken file overflow; frames and lenses reject what comes out.
-    with _naming(path), np.errstate(over="ignore", invalid="ignore"):
+    with error_context(str(path)), np.errstate(over="ignore", invalid="ignore"):
         capture, importer = _read(path, options, work)
         axes = options.camera_axes if importer is not None and not importer.defines_axes else None
         up = "z" if options.up == "auto" and importer is not None and importer.defines_up else options.up
         examined = examine(capture, Conventions(up=up, camera_axes=axes))
         return apply_test_list(apply_masks(examined, options, work), options.test_list)
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Prefix the message of an error with the source, unless it names it."""
-    try:
-        yield
-    except CaptureError as error:
-        raise CaptureError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
 
 
 def _read(path: Path, options: ImportOptions, work: Path) -> tuple[Capture, Importer | None]:

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float64
 
-from blocknerf.capture.source_transform import SourceToWorld, to_pose
-from blocknerf.sfm.upright import rotation_between
+from blocknerf.similarity import Rows, rotation_between, to_rows
 
 MIN_POSITIONS = 3
 TRIALS = 500
@@ -29,7 +28,7 @@ In a single street the altitudes of a receiver are worse than the way people hol
 class Alignment:
     """A similarity from a model to east, north, up in meters, and how well it fits."""
 
-    transform: SourceToWorld
+    transform: Rows
     residuals: Float64[np.ndarray, "positions"]
     """Distance of each camera from its GPS position, in meters."""
     inliers: Bool[np.ndarray, "positions"]
@@ -58,7 +57,7 @@ def align_to_gps(
     free = _align(centers, gps, level=False)
     if levelled is not None:
         matrix = np.array(levelled.transform)
-        turned = to_pose(np.column_stack([matrix[:, :3] @ upright, matrix[:, 3]]))
+        turned = to_rows(np.column_stack([matrix[:, :3] @ upright, matrix[:, 3]]))
         levelled = Alignment(transform=turned, residuals=levelled.residuals, inliers=levelled.inliers)
     if free is None or levelled is None:
         return free or levelled
@@ -90,7 +89,7 @@ def _align(
         if best is None:
             return None
     residuals = _residuals(best, source, target)
-    return Alignment(transform=to_pose(best), residuals=residuals, inliers=inliers)
+    return Alignment(transform=to_rows(best), residuals=residuals, inliers=inliers)
 
 
 def fit_similarity(

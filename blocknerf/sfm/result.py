@@ -12,7 +12,6 @@ from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.capture.points import PointCloud, write_ply
-from blocknerf.capture.source_transform import SourceToWorld, to_pose, transform_pose
 from blocknerf.files import write_atomic
 from blocknerf.sfm.attempts import Candidate
 from blocknerf.sfm.image_folder import Photo
@@ -20,6 +19,7 @@ from blocknerf.sfm.job import Job
 from blocknerf.sfm.model import Model
 from blocknerf.sfm.positions import GpsPositions
 from blocknerf.sfm.upright import upright_transform
+from blocknerf.similarity import Rows, to_rows, transform_pose
 
 PAUSE_SECONDS = 1800.0
 """Time without a photo after which a new segment begins: light and traffic have changed."""
@@ -87,13 +87,13 @@ def build_capture(
     )
 
 
-def _frame(photo: Photo, pose: np.ndarray, lens: Intrinsics, segment: str, transform: SourceToWorld) -> Frame:
+def _frame(photo: Photo, pose: np.ndarray, lens: Intrinsics, segment: str, transform: Rows) -> Frame:
     record = photo.record
     return Frame(
         name=photo.path,
         image=photo.path,
         intrinsics=lens,
-        camera_to_world=transform_pose(to_pose(pose), transform),
+        camera_to_world=transform_pose(to_rows(pose), transform),
         segment=segment,
         camera=f"{record.camera or 'camera'} {record.width}x{record.height}",
         timestamp=record.timestamp,
@@ -139,7 +139,7 @@ def segment_names(photos: Sequence[Photo], default: str) -> list[str]:
     return [f"{folder}_{part + 1}" if parts[folder] else folder for folder, part in names]
 
 
-def _cloud(model: Model, transform: SourceToWorld) -> PointCloud:
+def _cloud(model: Model, transform: Rows) -> PointCloud:
     """Return the points in the world, without the few that triangulation put far away."""
     distances = np.linalg.norm(model.points - np.median(model.centers, axis=0), axis=1)
     near = distances <= FAR * max(float(np.median(distances)), 1e-12) if len(distances) else np.zeros(0, bool)

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float64
 
-from blocknerf.capture.source_transform import SourceToWorld, to_pose
+from blocknerf.similarity import Rows, rotation_between, to_rows
 
 UPRIGHT = 0.7
 """Length of the mean of the cameras' up vectors below which they do not agree: cameras that look down, for example."""
@@ -74,7 +74,7 @@ def upright_transform(
     camera_to_world: Float64[np.ndarray, "images 3 4"],
     viewer_up: Float64[np.ndarray, "images 3"],
     points: Float64[np.ndarray, "points 3"],
-) -> tuple[SourceToWorld, bool]:
+) -> tuple[Rows, bool]:
     """Return the rigid transform to a world with z up around the cameras, and whether the ground was found.
 
     z is 0 on the ground, or at the mean camera if there is none.
@@ -86,18 +86,7 @@ def upright_transform(
     offset = -rotation @ centers.mean(axis=0)
     if ground is not None:
         offset[2] = -ground[1]
-    return to_pose(np.column_stack([rotation, offset])), ground is not None
-
-
-def rotation_between(start: Float64[np.ndarray, "3"], end: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3 3"]:
-    """Return the smallest rotation that turns one unit vector into another."""
-    cosine = float(start @ end)
-    if cosine < -1.0 + 1e-12:  # half a turn about any axis across
-        axis = _unit(np.cross(start, np.eye(3)[np.argmin(np.abs(start))]))
-        return 2.0 * np.outer(axis, axis) - np.eye(3)
-    cross = np.cross(start, end)
-    skew = np.array([[0.0, -cross[2], cross[1]], [cross[2], 0.0, -cross[0]], [-cross[1], cross[0], 0.0]])
-    return np.eye(3) + skew + skew @ skew / (1.0 + cosine)
+    return to_rows(np.column_stack([rotation, offset])), ground is not None
 
 
 def _levelled(up: Float64[np.ndarray, "3"], sideways: Float64[np.ndarray, "images 3"]) -> Float64[np.ndarray, "3"]:

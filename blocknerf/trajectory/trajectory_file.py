@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from blocknerf.errors import RunError
 from blocknerf.files import format_json, write_atomic
 from blocknerf.json_file import Coordinate, JsonFile, Number, Positive, Record
+from blocknerf.similarity import IDENTITY, Rows, invert, to_rows
 from blocknerf.trajectory.trajectory import MAX_FRAMES, MAX_SIDE, Trajectory
 from blocknerf.values import format_value
 
@@ -23,9 +25,6 @@ MAX_FILE_BYTES = 128 << 20
 _LIST_LENGTH = msgspec.Meta(min_length=1, max_length=MAX_FRAMES)
 _Side = Annotated[float, msgspec.Meta(ge=1, le=MAX_SIDE, multiple_of=1)]
 _Row = tuple[Coordinate, Coordinate, Coordinate, Coordinate]
-Similarity = tuple[tuple[float, float, float, float], ...]
-"""Three rows [s R | t]."""
-_IDENTITY: Similarity = ((1.0, 0.0, 0.0, 0.0), (0.0, 1.0, 0.0, 0.0), (0.0, 0.0, 1.0, 0.0))
 RIGID_TOLERANCE = 1e-3
 """Maximum deviation of R R^T from the identity; files round to a few digits."""
 
@@ -95,7 +94,7 @@ def trajectory_to_json(trajectory: Trajectory) -> str:
     )
 
 
-def read_trajectory(path: Path, source_to_world: Similarity = _IDENTITY) -> Trajectory:
+def read_trajectory(path: Path, source_to_world: Rows = IDENTITY) -> Trajectory:
     """Read a trajectory from `trajectory.json` or a nerfstudio camera path; the content decides which one it is.
 
     Args:
@@ -116,10 +115,10 @@ def read_trajectory(path: Path, source_to_world: Similarity = _IDENTITY) -> Traj
         raise RunError(f"{path}: {str(error).removeprefix('trajectory: ')}") from None
 
 
-def write_camera_path(trajectory: Trajectory, path: Path, source_to_world: Similarity = _IDENTITY) -> None:
+def write_camera_path(trajectory: Trajectory, path: Path, source_to_world: Rows = IDENTITY) -> None:
     """Write a nerfstudio camera path (OpenGL axes, vertical field of view in degrees), in the source's coordinates."""
     height, aspect = trajectory.height, trajectory.width / trajectory.height
-    in_source = _transform(_to_4x4(trajectory.camera_to_world), torch.linalg.inv(_matrix(source_to_world)))
+    in_source = _transform(_to_4x4(trajectory.camera_to_world), _matrix(invert(source_to_world)))
     poses = _flip_axes(in_source).reshape(-1, 16).tolist()
     views = [
         {"camera_to_world": pose, "fov": math.degrees(2 * math.atan(height / (2 * focal))), "aspect": aspect}
@@ -130,7 +129,7 @@ def write_camera_path(trajectory: Trajectory, path: Path, source_to_world: Simil
     write_atomic(path, format_json({**size, **timing, "camera_path": views}))
 
 
-def read_dataparser_transforms(path: Path) -> Similarity:
+def read_dataparser_transforms(path: Path) -> Rows:
     """Return the similarity from nerfstudio's world to that of its input, from its `dataparser_transforms.json`.
 
     nerfstudio recenters, rotates and scales the poses of a data set for training, and its viewer writes camera paths in
@@ -140,22 +139,10 @@ def read_dataparser_transforms(path: Path) -> Similarity:
         RunError: The file is missing or broken.
     """
     record = _DATAPARSER.read(path)
-    forward = _matrix(record.transform)
-    forward[:3] *= record.scale
     try:
-        return as_similarity(torch.linalg.inv(forward))
-    except RuntimeError:
+        return invert(to_rows(record.scale * np.array(record.transform)))
+    except np.linalg.LinAlgError:
         raise RunError(f"{path}: transform: cannot be inverted; copy it from nerfstudio's output") from None
-
-
-def chain(second: Similarity, first: Similarity) -> Similarity:
-    """Return the similarity that applies `first`, then `second`."""
-    return as_similarity(_matrix(second) @ _matrix(first))
-
-
-def as_similarity(matrix: Float[Tensor, "4 4"]) -> Similarity:
-    """Return the first three rows of a matrix."""
-    return tuple((row[0], row[1], row[2], row[3]) for row in matrix[:3].tolist())
 
 
 def _from_record(record: _TrajectoryRecord) -> Trajectory:
@@ -168,7 +155,7 @@ def _from_record(record: _TrajectoryRecord) -> Trajectory:
     )
 
 
-def _from_camera_path(path: _CameraPath, source_to_world: Similarity) -> Trajectory:
+def _from_camera_path(path: _CameraPath, source_to_world: Rows) -> Trajectory:
     """Return the trajectory of a camera path."""
     if path.camera_type != "perspective":
         kind = format_value(path.camera_type)
@@ -206,7 +193,7 @@ def _pose(numbers: list[Any], where: str) -> Float[Tensor, "4 4"]:
     return pose
 
 
-def _matrix(similarity: Similarity) -> Float[Tensor, "4 4"]:
+def _matrix(similarity: Rows) -> Float[Tensor, "4 4"]:
     return torch.tensor([*similarity, (0.0, 0.0, 0.0, 1.0)], dtype=torch.float64)
 
 

@@ -10,8 +10,8 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.examination import Conventions, examine, outlying_frames, without_outliers
 from blocknerf.capture.frame import Intrinsics
 from blocknerf.capture.orientation import flip_axes
-from blocknerf.capture.source_transform import to_pose, transform_points, transform_pose
 from blocknerf.errors import CaptureError
+from blocknerf.similarity import to_rows, transform_pose
 from tests.capture.worlds import drone, moved, street, turned, with_points
 
 Y_UP = np.array([[1.0, 0, 0], [0, 0, 1], [0, -1, 0]])
@@ -30,7 +30,7 @@ def test_a_sound_capture_is_left_as_it_is(scene: Capture) -> None:
 
 def test_a_world_with_y_up_is_rotated_with_its_points() -> None:
     scene = with_points(drone())
-    tilted = replace(turned(scene, Y_UP), source_to_world=to_pose(np.column_stack([Y_UP, np.zeros(3)])))
+    tilted = replace(turned(scene, Y_UP), source_to_world=to_rows(np.column_stack([Y_UP, np.zeros(3)])))
     found = examine(tilted, AUTO)
     assert len(found.notes) == 1
     assert "up is y, 90 degrees from +z" in found.notes[0]
@@ -88,7 +88,7 @@ def test_a_moved_geographic_origin_keeps_the_place() -> None:
 
 
 def test_points_of_another_world_are_left_out() -> None:
-    scene = replace(with_points(drone()), source_to_world=to_pose(np.column_stack([np.eye(3), [900.0, 0, 0]])))
+    scene = replace(with_points(drone()), source_to_world=to_rows(np.column_stack([np.eye(3), [900.0, 0, 0]])))
     found = examine(scene, AUTO)
     assert found.sparse_points is None
     assert "none of the points is in any image" in found.notes[0]
@@ -99,7 +99,7 @@ def test_a_camera_far_from_all_others_is_named() -> None:
     frame = scene.frames[4]
     pose = np.array(frame.camera_to_world)
     pose[:, 3] += 5_000.0
-    stray = replace(scene, frames=(*scene.frames[:4], replace(frame, camera_to_world=to_pose(pose)), *scene.frames[5:]))
+    stray = replace(scene, frames=(*scene.frames[:4], replace(frame, camera_to_world=to_rows(pose)), *scene.frames[5:]))
     assert outlying_frames(stray) == [4]
     assert without_outliers(stray).frames == scene.frames[:4] + scene.frames[5:]
     assert any("004.jpg: 8.66e+03 m from the other cameras" in note for note in examine(stray, AUTO).notes)
@@ -147,13 +147,13 @@ def test_one_focal_length_for_images_of_two_sizes_is_refused() -> None:
 
 def test_poses_and_points_transform_alike() -> None:
     scene = with_points(street())
-    transform = to_pose(np.column_stack([2.0 * Y_UP, [1.0, 2.0, 3.0]]))
+    transform = to_rows(np.column_stack([2.0 * Y_UP, [1.0, 2.0, 3.0]]))
     pose = np.array(transform_pose(scene.frames[3].camera_to_world, transform))
     assert np.allclose(pose[:, :3] @ pose[:, :3].T, np.eye(3))
     cloud = scene.read_sparse_points()
     assert cloud is not None
     before = (cloud.positions - scene.frames[3].center) @ np.array(scene.frames[3].camera_to_world)[:, :3]
-    after = (transform_points(cloud, transform).positions - pose[:, 3]) @ pose[:, :3]
+    after = (cloud.transformed(transform).positions - pose[:, 3]) @ pose[:, :3]
     assert np.allclose(after, 2.0 * before, atol=1e-3), "points keep their place in the image"
 
 

@@ -12,7 +12,7 @@ from blocknerf.cameras import look_at
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.capture.points import PointCloud, write_ply
-from blocknerf.capture.source_transform import to_pose
+from blocknerf.similarity import to_rows
 
 LENS = Intrinsics(width=192, height=108, fx=114.0, fy=114.0, cx=96.0, cy=54.0)
 
@@ -64,7 +64,7 @@ def with_points(capture: Capture) -> Capture:
 def turned(capture: Capture, rotation: np.ndarray) -> Capture:
     """Return the capture in a world that is rotated about its origin."""
     frames = [
-        replace(frame, camera_to_world=to_pose(rotation @ np.array(frame.camera_to_world))) for frame in capture.frames
+        replace(frame, camera_to_world=to_rows(rotation @ np.array(frame.camera_to_world))) for frame in capture.frames
     ]
     return replace(capture, frames=tuple(frames))
 
@@ -72,7 +72,7 @@ def turned(capture: Capture, rotation: np.ndarray) -> Capture:
 def moved(capture: Capture, offset: Sequence[float]) -> Capture:
     """Return the capture with all cameras shifted."""
     shift = np.column_stack([np.zeros((3, 3)), offset])
-    frames = [replace(f, camera_to_world=to_pose(np.array(f.camera_to_world) + shift)) for f in capture.frames]
+    frames = [replace(f, camera_to_world=to_rows(np.array(f.camera_to_world) + shift)) for f in capture.frames]
     return replace(capture, frames=tuple(frames))
 
 
@@ -80,7 +80,7 @@ def _capture(eyes: Sequence[np.ndarray], targets: Sequence[np.ndarray], segments
     poses = look_at(torch.from_numpy(np.array(eyes)), torch.from_numpy(np.array(targets))).numpy()
     frames = tuple(
         Frame(
-            name=f"{i:03d}.jpg", image=f"{i:03d}.jpg", intrinsics=LENS, camera_to_world=to_pose(pose),
+            name=f"{i:03d}.jpg", image=f"{i:03d}.jpg", intrinsics=LENS, camera_to_world=to_rows(pose),
             segment=segment, camera="front", timestamp=float(i),
         )
         for i, (pose, segment) in enumerate(zip(poses, segments, strict=True))

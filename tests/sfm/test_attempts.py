@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocknerf.capture.source_transform import IDENTITY
 from blocknerf.errors import CaptureError
 from blocknerf.sfm.alignment import Alignment
 from blocknerf.sfm.attempts import ATTEMPTS, Candidate, best_model, choose
 from blocknerf.sfm.model import Model, read_model, write_model
 from blocknerf.sfm.work_folder import WorkFolder
+from blocknerf.similarity import IDENTITY
 from tests.sfm.scenes import model_of, street, to_model
 
 

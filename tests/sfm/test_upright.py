@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from blocknerf.sfm.upright import ground_plane, rotation_between, up_of_cameras, upright_transform
+from blocknerf.sfm.upright import ground_plane, up_of_cameras, upright_transform
+from blocknerf.similarity import rotation_between
 from tests.sfm.scenes import TILT, flight, points_to_model, poses, street, to_model
 
 TRUE_UP = TILT @ np.array([0.0, 0.0, 1.0])

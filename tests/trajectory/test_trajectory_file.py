@@ -11,9 +11,9 @@ import torch
 
 from blocknerf.cameras import look_at
 from blocknerf.errors import RunError
+from blocknerf.similarity import chain
 from blocknerf.trajectory.trajectory import Trajectory
 from blocknerf.trajectory.trajectory_file import (
-    chain,
     read_dataparser_transforms,
     read_trajectory,
     trajectory_to_json,
