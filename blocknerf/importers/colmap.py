@@ -6,6 +6,7 @@ from itertools import product
 from pathlib import Path, PurePosixPath
 
 import numpy as np
+from scipy.spatial.transform import Rotation
 
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, check_files
@@ -87,14 +88,8 @@ def colmap_pose(quaternion: Sequence[float], translation: Sequence[float]) -> Po
     norm = float(np.linalg.norm(quaternion))
     if not 1e-6 < norm < 1e6:
         raise CaptureError(f"the quaternion of its pose has norm {norm:.3g}; export the model again")
-    w, x, y, z = (number / norm for number in quaternion)
-    world_to_camera = np.array(
-        [
-            [1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)],
-            [2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)],
-            [2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)],
-        ]
-    )
+    w, x, y, z = quaternion
+    world_to_camera = Rotation.from_quat([x, y, z, w]).as_matrix()
     return to_rows(np.column_stack([world_to_camera.T, -world_to_camera.T @ np.array(translation)]))
 
 
