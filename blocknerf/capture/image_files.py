@@ -14,6 +14,10 @@ from blocknerf.images import image_size
 from blocknerf.values import one_case
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".tif", ".tiff", ".bmp")
+UNSUPPORTED_SUFFIXES = (
+    ".heic", ".heif", ".avif", ".gif", ".exr", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2",
+)  # fmt: skip
+"""Suffixes of images that have to be converted."""
 MAX_LISTED = 1_000_000
 """Files listed of a folder to find one with a close name."""
 IMAGES_HINT = "give the folder of the images with --images"

@@ -26,6 +26,7 @@ from blocknerf.errors import CaptureError
 from blocknerf.images import read_image, read_mask_levels, white_above, write_image
 from blocknerf.importers.importer import ImportOptions
 from blocknerf.importers.user_functions import errors_of, load_function
+from blocknerf.kernels.threads import available_cores
 
 DYNAMIC_PREFIX = "dynamic_mask_"
 """Masks of instant-ngp next to the images; white pixels are ignored."""
@@ -137,7 +138,7 @@ def _use(
 ) -> tuple[Capture, dict[int, float]]:
     """Use masks where they are, unless sky masks are in another folder."""
     files = [(i, source.path, capture.frames[i].intrinsics.size) for i, source in sources.items()]
-    with ThreadPoolExecutor() as pool:
+    with ThreadPoolExecutor(available_cores()) as pool:
         shares = pool.map(lambda file: 1.0 - float(read_usable(file[1], file[2]).mean()), files)
         counted = dict(zip(sources, _progress(shares, "checking masks", len(files)), strict=True))
     if options.masks is None:

@@ -26,7 +26,6 @@ from blocknerf.importers.log_images import log_pose, rigid
 from blocknerf.importers.tfrecord import Feature, parse_example, read_records
 from blocknerf.json_file import JsonFile, Record
 from blocknerf.kernels.threads import available_cores
-from blocknerf.options import check_positive
 from blocknerf.values import MAX_SIDE
 
 SEGMENT = "mission_bay"
@@ -89,7 +88,6 @@ def read_mission_bay(path: Path, options: ImportOptions, work: Path) -> Capture:
     Raises:
         CaptureError: a file is missing or broken, a checksum is wrong, or a feature is missing.
     """
-    check_positive(world_unit=options.world_unit)
     files = _files(path)
     threads = min(MAX_THREADS, available_cores(), len(files))
     frames: list[Frame] = []

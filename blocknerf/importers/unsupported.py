@@ -4,7 +4,7 @@ from collections import Counter
 from itertools import islice
 from pathlib import Path
 
-from blocknerf.capture.image_files import IMAGE_SUFFIXES
+from blocknerf.capture.image_files import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from blocknerf.errors import CaptureError
 from blocknerf.files import open_regular
 from blocknerf.values import one_case
@@ -27,8 +27,7 @@ _KINDS = {
     **dict.fromkeys((".splat", ".spz", ".sog", ".ksplat"), _SPLAT),
     **dict.fromkeys((".obj", ".glb", ".gltf", ".fbx", ".stl", ".usdz", ".dae"), _MESH),
     **dict.fromkeys(IMAGE_SUFFIXES, "a single image; give the folder of all images"),
-    **dict.fromkeys((".heic", ".heif", ".dng", ".cr2", ".nef", ".arw", ".gif", ".exr"),
-                    "an image of an unsupported format; convert all images to JPEG or PNG"),
+    **dict.fromkeys(UNSUPPORTED_SUFFIXES, "an image of an unsupported format; convert all images to JPEG or PNG"),
     ".pdf": f"a PDF document; give {SUPPORTED}",
     ".db": "a database of COLMAP without a model; run 'colmap mapper' and give the folder of its model",
     **dict.fromkeys((".psx", ".psz"), "a Metashape project; export its cameras (File, Export, Export Cameras) as XML"),

@@ -5,15 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from blocknerf.capture.image_files import IMAGE_SUFFIXES
+from blocknerf.capture.image_files import IMAGE_SUFFIXES, UNSUPPORTED_SUFFIXES
 from blocknerf.errors import CaptureError
 from blocknerf.images import check_image
 from blocknerf.kernels.threads import available_cores
 from blocknerf.sfm.exif import PhotoRecord, read_record
 from blocknerf.sfm.stages import LOGGER
 
-UNSUPPORTED = (".heic", ".heif", ".avif", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2")
-"""Suffixes of photos that have to be converted."""
 OTHER_FOLDERS = ("mask", "depth", "sky", "normal", "sparse", "dense", "stereo")
 """Starts of the names of subfolders that hold other images than photos."""
 MAX_NAMED = 5
@@ -104,7 +102,7 @@ def _broken(folder: Path, paths: Sequence[str], faults: Sequence[str | None]) ->
 
 
 def _why_none(folder: Path) -> str:
-    others = [path.suffix.lower() for path in folder.iterdir() if path.suffix.lower() in UNSUPPORTED]
+    others = [path.suffix.lower() for path in folder.iterdir() if path.suffix.lower() in UNSUPPORTED_SUFFIXES]
     if others:
         return f"holds {len(others)} {others[0]} photos, which cannot be read; convert them to JPEG or PNG"
     return f"holds no images; give a folder of {', '.join(IMAGE_SUFFIXES)} files, or a video"
