@@ -1,6 +1,5 @@
 """Small captures of known geometry, without images: a street, a drone flight, a forward-facing set."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -50,13 +49,12 @@ def forward_facing() -> Capture:
     return _capture(eyes, [np.add(eye, (0.0, 1.0, 0.0)) for eye in eyes], ["0"] * len(eyes))
 
 
-def with_points(capture: Capture) -> Capture:
-    """Return the capture with sparse points on the ground (z = 0) around it, in a temporary folder."""
+def with_points(capture: Capture, folder: Path) -> Capture:
+    """Return the capture with sparse points on the ground (z = 0) around it, in a file of the folder."""
     centers = np.array([frame.center for frame in capture.frames])
     generator = np.random.default_rng(0)
     low, high = centers[:, :2].min(0) - 5, centers[:, :2].max(0) + 5
     positions = np.column_stack([generator.uniform(low, high, (2_000, 2)), np.zeros(2_000)]).astype(np.float32)
-    folder = Path(tempfile.mkdtemp())
     write_ply(PointCloud(positions=positions), folder / "points.ply")
     return replace(capture, points_dir=folder, sparse_points="points.ply")
 

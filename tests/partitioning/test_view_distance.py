@@ -38,8 +38,8 @@ def test_matched_features_measure_the_distance_of_a_wall(wall: Capture) -> None:
     assert view_distance(wall) == pytest.approx(DISTANCE, rel=0.1)
 
 
-def test_points_measure_the_distance_of_the_ground() -> None:
-    assert view_distance(with_points(drone())) == pytest.approx(43.0, rel=0.1)
+def test_points_measure_the_distance_of_the_ground(tmp_path: Path) -> None:
+    assert view_distance(with_points(drone(), tmp_path)) == pytest.approx(43.0, rel=0.1)
 
 
 def test_images_without_features_measure_nothing(wall: Capture) -> None:
