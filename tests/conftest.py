@@ -2,6 +2,7 @@
 
 import gc
 import os
+from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -110,3 +111,15 @@ def real_captures() -> Path:
     if not REAL_CAPTURES.is_dir():
         pytest.skip("needs the real captures in ../shared/data, which are not distributed with the project")
     return REAL_CAPTURES
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Chromium; tests that use it are skipped if it is not installed. A process can have only one."""
+    pytest.importorskip("playwright.sync_api", reason="needs playwright, which the extra 'test' has")
+    from tests.viewer.browser import CHROMIUM, open_browser
+
+    if CHROMIUM is None:
+        pytest.skip("needs a browser: Debian's package 'chromium'")
+    with open_browser() as browser:
+        yield browser

@@ -13,7 +13,6 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.charts import Series, line_chart, stacked_strip
 from pipelines.report import report
-from tests.viewer.browser import CHROMIUM, open_browser
 
 SCRIPT = "parent.fallen = 1; fallen = 1"
 HOSTILE = f"""'"><script>{SCRIPT}</script><img src=x onerror="{SCRIPT}"><a href="javascript:{SCRIPT}">&lt;#?%2e{{}}|`"""
@@ -89,11 +88,10 @@ def test_hostile_names_are_text_everywhere(hostile: RunFolder) -> None:
     assert f"{HOSTILE.replace('/', '')}: 3 blocks" in page.text, "the folder's name"
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="needs a browser: Debian's package 'chromium'")
-def test_a_hostile_report_does_nothing_in_a_browser(hostile: RunFolder) -> None:
+def test_a_hostile_report_does_nothing_in_a_browser(hostile: RunFolder, browser: Any) -> None:
     path = report(hostile.path)
-    with open_browser() as browser:
-        page, requests = browser.new_page(), list[str]()
+    with browser.new_context() as context:
+        page, requests = context.new_page(), list[str]()
         page.on("request", lambda request: requests.append(request.url))
         page.goto(path.absolute().as_uri())
         assert page.evaluate("typeof fallen") == "undefined"

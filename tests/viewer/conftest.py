@@ -13,7 +13,7 @@ from pipelines.match import match
 from pipelines.partition import partition
 from pipelines.train import train
 from tests.tiny import shrink_draft, shrink_overlaps
-from tests.viewer.browser import CHROMIUM, Page, open_browser
+from tests.viewer.browser import Page
 from tests.viewer.raw_http import TOKEN, StubServer
 from viewer import control_panel
 from viewer.auth_proxy import AuthProxy
@@ -45,16 +45,6 @@ def proxy(town_run: RunFolder) -> Iterator[AuthProxy]:
         patch.setattr(control_panel, "DEFAULT_RESOLUTION", min(RESOLUTIONS))
         with serve(town_run) as served:
             yield served
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium; tests that use it are skipped if it is not installed."""
-    pytest.importorskip("playwright.sync_api", reason="needs playwright, which the extra 'test' has")
-    if CHROMIUM is None:
-        pytest.skip("needs a browser: Debian's package 'chromium'")
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.fixture
