@@ -14,7 +14,10 @@ SAMPLE = 3
 MAD_TO_DEVIATION = 1.4826
 """Factor from the median deviation of a normal distribution to its standard deviation."""
 OUTLIER = 3.0
-"""Residual beyond which a position counts as an outlier, in standard deviations."""
+"""Residual beyond which a position counts as an outlier, in standard deviations of the residuals and of the receiver.
+
+Without the receiver's, one of six photos of a street was an outlier by chance, and the scale wrong by a factor of 1.8.
+"""
 MIN_OUTLIER = 1.0
 """Residual in meters up to which a position is never an outlier."""
 TILT_GAIN = 1.5
@@ -40,21 +43,25 @@ class Alignment:
 
 
 def align_to_gps(
-    centers: Float64[np.ndarray, "positions 3"], gps: Float64[np.ndarray, "positions 3"], up: Float64[np.ndarray, "3"]
+    centers: Float64[np.ndarray, "positions 3"],
+    gps: Float64[np.ndarray, "positions 3"],
+    errors: Float64[np.ndarray, "positions"],
+    up: Float64[np.ndarray, "3"],
 ) -> Alignment | None:
     """Return the similarity from camera centers to GPS positions; None if they do not determine one.
 
     Args:
         centers: Camera centers of a model.
         gps: East, north, up of each, in meters.
+        errors: Standard deviation of each according to the receiver, in meters.
         up: Unit vector in the model that is up according to the cameras. It is kept, unless a free rotation fits the
             positions much better.
     """
     if len(centers) < MIN_POSITIONS or _spread(centers) < 1e-9 or _spread(gps) < 1.0:
         return None
     upright = rotation_between(up, np.array([0.0, 0.0, 1.0]))
-    levelled = _align(centers @ upright.T, gps, level=True)
-    free = _align(centers, gps, level=False)
+    levelled = _align(centers @ upright.T, gps, errors, level=True)
+    free = _align(centers, gps, errors, level=False)
     if levelled is not None:
         matrix = np.array(levelled.transform)
         turned = to_rows(np.column_stack([matrix[:, :3] @ upright, matrix[:, 3]]))
@@ -67,7 +74,11 @@ def align_to_gps(
 
 
 def _align(
-    source: Float64[np.ndarray, "positions 3"], target: Float64[np.ndarray, "positions 3"], *, level: bool
+    source: Float64[np.ndarray, "positions 3"],
+    target: Float64[np.ndarray, "positions 3"],
+    errors: Float64[np.ndarray, "positions"],
+    *,
+    level: bool,
 ) -> Alignment | None:
     """Return the best of many trials (least median of residuals), refined on its inliers."""
     fit = fit_level_similarity if level else fit_similarity
@@ -84,7 +95,8 @@ def _align(
         return None
     for _ in range(3):
         residuals = _residuals(best, source, target)
-        inliers = residuals <= max(OUTLIER * MAD_TO_DEVIATION * float(np.median(residuals)), MIN_OUTLIER)
+        deviations = np.maximum(errors, MAD_TO_DEVIATION * float(np.median(residuals)))
+        inliers = residuals <= np.maximum(OUTLIER * deviations, MIN_OUTLIER)
         best = fit(source[inliers], target[inliers])
         if best is None:
             return None

@@ -167,10 +167,11 @@ def _compute(
 def _align(model: Model, numbers: Sequence[int], photos: Sequence[Photo], gps: GpsPositions | None) -> Alignment | None:
     if gps is None:
         return None
-    known = [(i, gps.positions[number]) for i, number in enumerate(numbers) if gps.positions[number] is not None]
+    known = [(i, number) for i, number in enumerate(numbers) if gps.positions[number] is not None]
     up = up_of_cameras(model.camera_to_world, viewer_up(photos, numbers))
-    targets = np.array([position for _, position in known], dtype=np.float64).reshape(-1, 3)
-    return align_to_gps(model.centers[[i for i, _ in known]], targets, up)
+    targets = np.array([gps.positions[number] for _, number in known], dtype=np.float64).reshape(-1, 3)
+    errors = np.array([gps.errors[number][0] for _, number in known], dtype=np.float64)
+    return align_to_gps(model.centers[[i for i, _ in known]], targets, errors, up)
 
 
 def _refusal(source: Source, best: Candidate | None, total: int, options: SfmOptions) -> str:

@@ -9,8 +9,11 @@ UPRIGHT = 0.7
 """Length of the mean of the cameras' up vectors below which they do not agree: cameras that look down, for example."""
 ALONG = 0.8
 """Share of the cameras' path along their up vectors from which they look down: nobody walks straight up."""
-LEVEL = 0.2
-"""Largest second moment of the sideways axes along the vertical, relative to the next: how level cameras are held."""
+ROLL, PITCH = 2.0, 10.0
+"""Standard deviations in degrees with which cameras are held level, and with which they look at the horizon.
+
+Only cameras of several headings tell roll from pitch: at one heading, their sideways axes alone say little about up.
+"""
 MAX_TILT = np.radians(20.0)
 """Largest angle between the up vector of the cameras and the normal of the ground."""
 TRIALS = 500
@@ -39,7 +42,7 @@ def up_of_cameras(
     looks_down = length < UPRIGHT or (climb**2).sum() > ALONG * (path**2).sum() > 0.0
     if looks_down and np.linalg.norm(forward) > UPRIGHT:
         return _unit(-forward)
-    return _levelled(_unit(mean), np.cross(rotations[:, :, 2], ups))
+    return _levelled(_unit(mean), np.cross(rotations[:, :, 2], ups), rotations[:, :, 2])
 
 
 def ground_plane(
@@ -89,12 +92,15 @@ def upright_transform(
     return to_rows(np.column_stack([rotation, offset])), ground is not None
 
 
-def _levelled(up: Float64[np.ndarray, "3"], sideways: Float64[np.ndarray, "images 3"]) -> Float64[np.ndarray, "3"]:
-    """Return the direction across all sideways axes, which pitch does not change; `up` if they all point one way."""
-    moments, axes = np.linalg.eigh(sideways.T @ sideways)
+def _levelled(
+    up: Float64[np.ndarray, "3"],
+    sideways: Float64[np.ndarray, "images 3"],
+    forward: Float64[np.ndarray, "images 3"],
+) -> Float64[np.ndarray, "3"]:
+    """Return the most probable vertical of cameras that are held level; `up` if they are not."""
+    _, axes = np.linalg.eigh(sideways.T @ sideways / ROLL**2 + forward.T @ forward / PITCH**2)
     axis = axes[:, 0] if axes[:, 0] @ up > 0 else -axes[:, 0]
-    is_certain = moments[0] < LEVEL * moments[1] and axis @ up > np.cos(MAX_TILT)
-    return axis if is_certain else up
+    return axis if axis @ up > np.cos(MAX_TILT) else up
 
 
 def _unit(vector: Float64[np.ndarray, "3"]) -> Float64[np.ndarray, "3"]:

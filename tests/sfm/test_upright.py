@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy.spatial.transform import Rotation
 
 from blocknerf.sfm.upright import ground_plane, up_of_cameras, upright_transform
 from blocknerf.similarity import rotation_between
@@ -18,11 +19,22 @@ def strip(count: int = 12) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("world", "degrees"), [(street(), 0.1), (flight(), 6.0), (strip(), 0.1)], ids=["street", "flight", "strip"]
+    ("world", "degrees"), [(street(), 0.3), (flight(), 6.0), (strip(), 0.1)], ids=["street", "flight", "strip"]
 )
 def test_up_of_cameras(world: np.ndarray, degrees: float) -> None:
+    """In the street it is not exact, since the cameras' pitch counts a little: its mean is not zero there."""
     up = up_of_cameras(to_model(world), np.repeat(VIEWER_UP[None], len(world), 0))
     assert up @ TRUE_UP > np.cos(np.radians(degrees))
+
+
+def test_rolls_of_cameras_of_one_heading_do_not_tilt_the_world() -> None:
+    """Cameras turn by a few degrees only, and roll a little as they turn: sideways axes alone tilt up by 16 degrees."""
+    yaw = np.radians(np.linspace(-4.0, 4.0, 30))
+    eyes = np.stack([np.zeros(30), np.arange(30) * 5.0, np.full(30, 1.6)], -1)
+    world = poses(eyes, eyes + np.stack([np.cos(yaw), np.sin(yaw), np.zeros(30)], -1))
+    roll = Rotation.from_rotvec(0.3 * yaw[:, None] * [0.0, 0.0, 1.0]).as_matrix()
+    world[:, :, :3] = world[:, :, :3] @ roll
+    assert up_of_cameras(to_model(world), np.repeat(VIEWER_UP[None], 30, 0)) @ TRUE_UP > np.cos(np.radians(1.0))
 
 
 def test_rolled_images_say_where_their_up_is() -> None:
@@ -31,7 +43,7 @@ def test_rolled_images_say_where_their_up_is() -> None:
     x, y = rolled[::2, :, 0].copy(), rolled[::2, :, 1].copy()
     rolled[::2, :, 0], rolled[::2, :, 1] = y, -x
     viewer_up[::2] = [-1.0, 0.0, 0.0]
-    assert up_of_cameras(rolled, viewer_up) @ TRUE_UP > np.cos(np.radians(0.1))
+    assert up_of_cameras(rolled, viewer_up) @ TRUE_UP > np.cos(np.radians(0.3))
 
 
 def scattered_ground(tilt: float, share: float) -> np.ndarray:
