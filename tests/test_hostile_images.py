@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from blocknerf.errors import CaptureError
-from blocknerf.images import MAX_IMAGE_PIXELS, check_image, image_size, read_image, read_mask
+from blocknerf.images import MAX_IMAGE_PIXELS, check_image, image_size, read_image, read_mask, write_image
 
 HEIGHT, WIDTH = 40, 48
 READERS = (read_image, read_mask, check_image)
@@ -202,3 +202,14 @@ def test_a_file_over_the_size_limit_is_rejected_without_reading(file: Path, read
         stream.write(b"\x89PNG\r\n\x1a\n")
         stream.truncate(50 << 30)
     assert read_error(reader, file).startswith("not a readable image (51,200 MiB; the limit is 1,024 MiB)")
+
+
+def test_pillows_limit_stays_a_number_for_other_threads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While one thread reads a header, others decode, and Pillow multiplies its limit there."""
+    write_image(tmp_path / "a.png", np.zeros((4, 4, 3), np.uint8))
+    limits, image_open = [], Image.open
+    monkeypatch.setattr(
+        Image, "open", lambda *args, **kwargs: limits.append(Image.MAX_IMAGE_PIXELS) or image_open(*args, **kwargs)
+    )
+    assert image_size(tmp_path / "a.png") == (4, 4)
+    assert limits[0] > MAX_IMAGE_PIXELS
