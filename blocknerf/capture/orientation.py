@@ -106,9 +106,11 @@ def axes_are_flipped(capture: Capture) -> bool | None:
     Points decide: which reading puts them into the images. Without points, cameras that move backward and stand on
     their heads are flipped, and so are cameras above the ground that look at the sky. None if the cues are weak.
     """
-    seen = points_seen(capture)
+    step = max(1, len(capture) // MAX_CAMERAS)
+    sample = capture.select(range(0, len(capture), step))
+    seen = points_seen(sample)
     if seen is not None:
-        other = points_seen(flip_axes(capture)) or 0.0
+        other = points_seen(flip_axes(sample)) or 0.0
         if max(seen, other) >= MIN_SEEN and max(seen, other) > SEEN_RATIO * min(seen, other):
             return other > seen
     rotations, heights = _rotations(capture), _centers(capture)[:, 2]
