@@ -31,6 +31,7 @@ def export(run: Path, *, poses: Path, capture: Path | None = None) -> Path:
     refined = capture_with_refined_poses(folder)
     if not folder.poses.exists():
         raise RunError(f"{folder.poses}: there are no aligned poses; run 'blocknerf align' after training")
-    write_transforms(refined, poses)
+    for line in write_transforms(refined, poses):
+        log(f"warning: {line}")
     log(f"{poses}: {len(refined)} images with refined poses")
     return poses

@@ -1,6 +1,7 @@
 """Writer of nerfstudio's `transforms.json`, for other programs and for our importer."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path, PurePath
 from typing import Any, get_args
 
@@ -19,11 +20,14 @@ _MODELS = {
 _COEFFICIENTS = ("k1", "k2", "p1", "p2", "k3", "k4")
 
 
-def write_transforms(capture: Capture, path: Path) -> None:
+def write_transforms(capture: Capture, path: Path) -> tuple[str, ...]:
     """Write a capture's `transforms.json` atomically, one line per frame.
 
-    `read_transforms` returns the same capture, except that frames are named by their image paths. Masks and points
-    that an import wrote elsewhere, and points in other coordinates than the poses, are left out.
+    `read_transforms` returns the same capture, except that frames are named by their image paths, and without what the
+    format cannot hold: files in other folders, points in other coordinates than the poses, and LiDAR sweeps.
+
+    Returns:
+        What is left out, and why, one line each.
 
     Raises:
         CaptureError: the images are not below the folder of the file, so that no reader would find them.
@@ -45,6 +49,17 @@ def write_transforms(capture: Capture, path: Path) -> None:
     )
     text = format_json({**{key: value for key, value in header.items() if value is not None}, "frames": []})
     write_atomic(path, text.replace('"frames": []', f'"frames": [\n{lines}\n  ]'))
+    return tuple(_left_out(capture, has_masks=masks_below is not None))
+
+
+def _left_out(capture: Capture, *, has_masks: bool) -> Iterator[str]:
+    masked = sum(frame.mask is not None or frame.sky_mask is not None for frame in capture.frames)
+    if masked and not has_masks:
+        yield f"the masks of {masked} images are left out: they are in {capture.mask_dir}, apart from the images"
+    if (capture.sparse_points or capture.lidar_points) and not _points_in_place(capture):
+        yield "the points are left out: they are apart from the images, or in other coordinates than the poses"
+    if capture.lidar_sweeps:
+        yield f"{len(capture.lidar_sweeps)} LiDAR sweeps are left out: the format has no place for their times"
 
 
 def _below(image_dir: Path, path: Path) -> PurePath:
@@ -63,8 +78,12 @@ def _join(below: PurePath, path: str) -> str:
 
 
 def _points(capture: Capture, points: str | None, below: PurePath) -> str | None:
-    is_in_place = capture.points_dir in (None, capture.image_dir) and capture.source_to_world == IDENTITY
-    return _join(below, points) if points is not None and is_in_place else None
+    return _join(below, points) if points is not None and _points_in_place(capture) else None
+
+
+def _points_in_place(capture: Capture) -> bool:
+    """Return whether the point files are beside the images, in the world of the poses."""
+    return capture.points_dir in (None, capture.image_dir) and capture.source_to_world == IDENTITY
 
 
 def _applied_transform(capture: Capture) -> list[list[float]] | None:

@@ -12,6 +12,7 @@ import pytest
 from blocknerf.cameras import CameraModel
 from blocknerf.capture.capture import Capture, read_capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics, parse_pose
+from blocknerf.capture.lidar import LidarSweep
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.capture.transforms import read_transforms
 from blocknerf.capture.transforms_writer import write_transforms
@@ -69,12 +70,25 @@ def capture(tmp_path: Path) -> Capture:
 
 def test_round_trip(capture: Capture) -> None:
     path = capture.image_dir / "transforms_refined.json"
-    write_transforms(capture, path)
+    left_out = write_transforms(capture, path)
     back = read_transforms(path)
     for before, after in zip(capture.frames, back.frames, strict=True):
         assert np.allclose(before.camera_to_world, after.camera_to_world, atol=1e-12)
         assert replace(after, camera_to_world=before.camera_to_world) == before
     assert replace(back, frames=capture.frames) == capture
+    assert left_out == ()
+
+
+def test_what_the_format_cannot_hold_is_said(capture: Capture, tmp_path: Path) -> None:
+    sweep = LidarSweep(path="sweep.bin", timestamp=0.0, sensor_to_world=capture.frames[0].camera_to_world)
+    imported = replace(capture, mask_dir=tmp_path, points_dir=tmp_path, lidar_sweeps=(sweep,))
+    masks, points, sweeps = write_transforms(imported, capture.image_dir / "other.json")
+    assert masks == f"the masks of 1 images are left out: they are in {tmp_path}, apart from the images"
+    assert points.startswith("the points are left out: ")
+    assert sweeps.startswith("1 LiDAR sweeps are left out: ")
+    document = json.loads((capture.image_dir / "other.json").read_text())
+    assert "ply_file_path" not in document
+    assert not any("mask_path" in frame for frame in document["frames"])
 
 
 def test_round_trip_from_the_folder_above(capture: Capture) -> None:
@@ -121,7 +135,10 @@ def test_a_turned_world_turns_the_applied_transform_and_leaves_out_the_points(
     turn = ((0.0, -1.0, 0.0, 0.0), (1.0, 0.0, 0.0, 0.0), (0.0, 0.0, 1.0, 3.0))
     identity = [[1.0, 0.0, 0.0, 0.0], [0.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 0.0]]
     folder = write_transforms(lambda document: document.update(applied_transform=identity))
-    write_file(replace(read_transforms(folder), source_to_world=turn), folder / "other.json")
+    left_out = write_file(replace(read_transforms(folder), source_to_world=turn), folder / "other.json")
+    assert left_out == (
+        "the points are left out: they are apart from the images, or in other coordinates than the poses",
+    )
     document = json.loads((folder / "other.json").read_text())
     assert document["applied_transform"] == [list(row) for row in turn]
     assert "ply_file_path" not in document
