@@ -33,6 +33,14 @@ MAX_ERROR = 4.0
 """Largest distance of a match from its epipolar line, in pixels of a full-size image."""
 MAX_POINT_ERROR = 2.0
 """Largest reprojection error of a point that is kept, in pixels."""
+GROWTH = 1.4
+"""Growth of a model after which all of it is adjusted."""
+ADJUSTMENTS = 2, 20
+"""Rounds and iterations of such an adjustment.
+
+With COLMAP's own numbers, 1.1, 5 and 50, the first 17 of 75 drone images took 112 CPU seconds; with these, 27 take 60,
+and all 75 are registered after 263, at 0.55 pixels.
+"""
 MAX_REPRODUCIBLE = 200
 """Up to this many images, mapping uses one thread: with several, sums of floating-point numbers in another order give
 poses that differ by up to 8 cm on a street, and two threads save nothing there."""
@@ -136,6 +144,8 @@ def _map_incrementally(
     options = pycolmap.IncrementalPipelineOptions()
     options.num_threads = threads
     options.random_seed = options.mapper.random_seed = options.triangulation.random_seed = job.seed + number
+    options.ba_global_frames_ratio = options.ba_global_points_ratio = GROWTH
+    options.ba_global_max_refinements, options.ba_global_max_num_iterations = ADJUSTMENTS
     options.min_model_size = min(10, max(3, len(job.images) // 3))
     options.max_num_models = 10
     options.use_prior_position = sum(image.position is not None for image in job.images) >= 3
