@@ -1,8 +1,10 @@
 """Matching of appearance codes across the trained blocks of a run, saved as an appearance preset."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from blocknerf.capture.capture import Capture
 from blocknerf.city.appearance_presets import DEFAULT_PRESET, AppearancePreset, read_preset, stale_blocks, write_preset
 from blocknerf.city.manifest import check_file_name, read_city
 from blocknerf.city.matching import STEPS
@@ -14,6 +16,9 @@ from blocknerf.locks import clear_abandoned, exclusive
 from blocknerf.options import check_whole
 from pipelines.block_graph import AppearanceReference, BlockGraph, OverlapChange
 from pipelines.console import log, print_table, progress, skip_if_exists, table
+
+MAX_SEGMENT_PRESETS = 8
+"""Segments up to which `run` gives each a preset; a capture of more is not one of a few drives."""
 
 
 def match(
@@ -69,6 +74,21 @@ def match(
         write_preset(preset, path)
     log(f"{path}: matched to {source.frame or source.segment}, from block {preset.reference_block}")
     return preset
+
+
+def segment_presets(capture: Capture) -> dict[str, str]:
+    """Return the names of presets for the segments of a capture, and the segments: the times of day of its drives.
+
+    Empty for a single segment, and for more than `MAX_SEGMENT_PRESETS`.
+    """
+    segments = list(capture.segments)
+    if not 1 < len(segments) <= MAX_SEGMENT_PRESETS:
+        return {}
+    names: dict[str, str] = {}
+    for number, segment in enumerate(segments):
+        name = re.sub(r"[^A-Za-z0-9_.-]+", "_", segment).strip("_.-")[:60]
+        names[f"segment{number}" if not name or name == DEFAULT_PRESET or name in names else name] = segment
+    return names
 
 
 def _match(graph: BlockGraph, reference: AppearanceReference, block: str | None, steps: int) -> AppearancePreset:

@@ -18,7 +18,7 @@ from pipelines.align import align
 from pipelines.console import format_duration, log, stage
 from pipelines.evaluate import evaluate
 from pipelines.ingest import ingest
-from pipelines.match import match
+from pipelines.match import match, segment_presets
 from pipelines.partition import check_placement, partition
 from pipelines.render import render
 from pipelines.report import report
@@ -116,7 +116,7 @@ def run(
     start = time.monotonic()
     folder = RunFolder(out)
     with stage("ingest", 1, NUM_STAGES):
-        ingest(capture, out, source=source)
+        imported = ingest(capture, out, source=source)
     with stage("partition", 2, NUM_STAGES):
         city = partition(
             out,
@@ -158,6 +158,8 @@ def run(
         align(out)
     with stage("match", 5, NUM_STAGES):
         match(out, threads=threads, device=device)
+        for name, segment in segment_presets(imported).items():
+            match(out, appearance=name, reference=segment, threads=threads, device=device)
     with stage("render", 6, NUM_STAGES):
         render(out, threads=threads, device=device)
     with stage("evaluate", 7, NUM_STAGES):

@@ -13,10 +13,11 @@ from blocknerf.trajectory.keyframes import through_keyframes
 from blocknerf.trajectory.trajectory import Trajectory
 from pipelines.training_log import training_downscale
 
-MAX_SIDE = 640
-"""Default maximum of the longer side, in pixels."""
+MIN_SIDE, MAX_SIDE = 480, 640
+"""Default bounds of the longer side, in pixels. A video may be larger than the training images, since renderings sample
+no finer than these."""
 
-PIXELS: dict[Preset, float] = {"draft": 4e6, "standard": 100e6, "fine": 500e6}
+PIXELS: dict[Preset, float] = {"draft": 16e6, "standard": 100e6, "fine": 500e6}
 """Pixel budget of a video of default length: minutes of rendering on the hardware a preset is meant for."""
 
 CAMERA_SPEED = 8.0
@@ -35,7 +36,7 @@ FPS, MIN_DEFAULT_FPS = 24.0, 12.0
 def video_timing(length: float, metric: bool, pixels: int, preset: Preset) -> tuple[int, float]:
     """Return the number of frames and the frame rate for a path of this length, within the pixel budget.
 
-    >>> video_timing(80.0, True, 20_000, "draft"), video_timing(80.0, True, 80_000, "draft")
+    >>> video_timing(80.0, True, 80_000, "draft"), video_timing(80.0, True, 320_000, "draft")
     ((200, 20.0), (50, 12.0))
     """
     wanted = min(max(length / CAMERA_SPEED, SECONDS[0]), SECONDS[1]) if metric else NONMETRIC_SECONDS
@@ -47,12 +48,13 @@ def video_timing(length: float, metric: bool, pixels: int, preset: Preset) -> tu
 def video_size(
     capture: Capture, folder: RunFolder, segment: str | None, width: int | None, height: int | None
 ) -> tuple[int, int]:
-    """Return width and height: as requested, with the capture's aspect ratio, or as in training."""
+    """Return width and height: as requested, with the capture's aspect ratio, or as in training within bounds."""
     first = longest_path(capture.cameras(), capture.frames, segment).frames[0]
     intrinsics = capture.frames[first].intrinsics
     if width is not None or height is not None:
         return _with_aspect(intrinsics.width / intrinsics.height, width, height)
-    factor = min(1.0 / training_downscale(folder), MAX_SIDE / max(intrinsics.width, intrinsics.height))
+    side = max(intrinsics.width, intrinsics.height)
+    factor = min(max(side / training_downscale(folder), MIN_SIDE), MAX_SIDE) / side
     return max(1, round(intrinsics.width * factor)), max(1, round(intrinsics.height * factor))
 
 

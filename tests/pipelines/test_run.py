@@ -1,19 +1,29 @@
 """The run command: the order of its steps, resuming, and its refusal to mix two runs."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError, TrainingError
 from blocknerf.partitioning.block import Block
+from blocknerf.similarity import IDENTITY
 from pipelines import run as module
+from pipelines.match import segment_presets
 from pipelines.run import run
 
 CITY = City(blocks=(Block(name="b000", origin=(0.0, 0.0, 0.0), radius=1.0),))
+FRAME = Frame(
+    name="a", image="a", intrinsics=Intrinsics(width=4, height=4, fx=4.0, fy=4.0, cx=2.0, cy=2.0),
+    camera_to_world=IDENTITY, segment="noon", camera="front",
+)  # fmt: skip
+CAPTURE = Capture(image_dir=Path("images"), frames=(FRAME,), is_metric=True, source="test")
 STAGES = ("ingest", "partition", "train", "align", "match", "render", "evaluate", "report")
 
 
@@ -23,9 +33,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def job(name: str) -> Any:
-        def recorded(*paths: Path, **options: Any) -> City | None:
+        def recorded(*paths: Path, **options: Any) -> City | Capture | None:
             calls.append((name, options))
-            return CITY if name == "partition" else None
+            return {"partition": CITY, "ingest": CAPTURE}.get(name)
 
         return recorded
 
@@ -38,6 +48,32 @@ def test_jobs_run_in_order(tmp_path: Path, stages: list[tuple[str, dict[str, Any
     folder = run(tmp_path / "capture", out=tmp_path / "run")
     assert folder == RunFolder(tmp_path / "run")
     assert tuple(name for name, _ in stages) == STAGES
+
+
+def test_each_of_several_drives_gets_a_preset(
+    tmp_path: Path, stages: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drives = [replace(FRAME, name=name, image=name, segment=name) for name in ("noon", "day 2/dusk")]
+    monkeypatch.setattr(module, "ingest", lambda *_, **__: replace(CAPTURE, frames=tuple(drives)))
+    run(tmp_path / "capture", out=tmp_path / "run")
+    matched = [(options.get("appearance"), options.get("reference")) for name, options in stages if name == "match"]
+    assert matched == [(None, None), ("noon", "noon"), ("day_2_dusk", "day 2/dusk")]
+
+
+@pytest.mark.parametrize(
+    ("segments", "names"),
+    [
+        (["a"], []),
+        ([str(number) for number in range(9)], []),
+        (["default", "b"], ["segment0", "b"]),
+        (["a b", "a/b", "..."], ["a_b", "segment1", "segment2"]),
+    ],
+)
+def test_names_of_presets_are_file_names_and_differ(segments: list[str], names: list[str]) -> None:
+    frames = tuple(replace(FRAME, name=segment, image=segment, segment=segment) for segment in segments)
+    presets = segment_presets(replace(CAPTURE, frames=frames))
+    assert list(presets) == names
+    assert list(presets.values()) == (segments if names else [])
 
 
 def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tuple[str, dict[str, Any]]]) -> None:
