@@ -23,4 +23,4 @@ rendering = run.renderer.render(replace(camera, camera_to_world=camera_to_world)
 
 blocknerf.write_image(options.out, blocknerf.to_uint8(rendering.color))
 for block in rendering.rendered:
-    print(f"{block.name}: {block.weight:.0%} of the rendering, {block.distance:.1f} from its origin")
+    print(f"{block.name}: {block.weight:.0%} of the rendering, {block.distance:.1f} units from its origin")

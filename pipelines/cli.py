@@ -40,6 +40,12 @@ VIEWER_COMMANDS = ("view",)
 SHORT_FORMS = {"jobs": "-j"}
 OPTION_NAMES = {"overrides": "set"}
 """Options with another name than their parameter; each can be repeated."""
+METAVARS = {
+    "appearance": "PRESET", "block": "BLOCK", "blocks": "FILE", "images": "FOLDER", "importer": "MODULE:FUNCTION",
+    "mask_with": "MODULE:FUNCTION", "masks": "FOLDER", "osm": "FILE", "out": "FOLDER", "overrides": "NAME=VALUE",
+    "segment": "SEGMENT", "test_list": "FILE",
+}  # fmt: skip
+"""What the help shows for the value of an option, where its type says little."""
 HIDDEN = ("parent_pid",)
 """Parameters for processes that start a command. They work, but `--help` does not list them."""
 SECTIONS = ("Args:", "Returns:", "Raises:")
@@ -115,7 +121,7 @@ def make_command(job: Callable[..., Any], *, hidden: Sequence[str] = ()) -> Call
             option = tyro.conf.arg(
                 name=OPTION_NAMES.get(name),
                 aliases=[SHORT_FORMS[name]] if name in SHORT_FORMS else None,
-                metavar=_metavar(kind) if optional else None,
+                metavar=METAVARS.get(name, _metavar(kind) if optional else None),
                 help_behavior_hint="" if empty else None,  # The docstring describes such a default.
             )
             kind = Annotated[kind, option]
@@ -166,7 +172,7 @@ def _metavar(kind: Any) -> str:
 
 def _dispatch(arguments: list[str]) -> int:
     name, rest = (arguments[0], arguments[1:]) if arguments else ("--help", [])
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         print(overview())
         return 0
     if name == "--version":

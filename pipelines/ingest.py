@@ -28,8 +28,8 @@ def ingest(capture: Path, run: Path, *, source: ImportOptions = DEFAULT_OPTIONS)
     """Check a capture and write it into a run folder. The images are not copied.
 
     Args:
-        capture: A transforms.json (nerfstudio, instant-ngp), a COLMAP model, an export of OpenSfM, ODM, Metashape,
-            Polycam or Record3D, or its folder.
+        capture: Photos, a video, a transforms.json, a COLMAP model, an export of another program, or a driving log:
+            a file or its folder. docs/captures.md lists all kinds.
         run: Run folder; created if it does not exist.
         source: Options of the import.
 

@@ -77,7 +77,19 @@ def camera_table(capture: Capture) -> Table:
     cameras: dict[str, list[Frame]] = {}
     for frame in capture.frames:
         cameras.setdefault(frame.camera, []).append(frame)
-    head = ("camera", "images", "segments", "size", "model", "focal", "view", "masks", "exposure", "time", "held out")
+    head = (
+        "camera",
+        "images",
+        "segments",
+        "size",
+        "model",
+        "focal",
+        "view",
+        "masks",
+        "exposure",
+        "time",
+        "not training",
+    )
     return table(head, [_camera_row(name, frames) for name, frames in cameras.items()])
 
 

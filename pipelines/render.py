@@ -84,7 +84,7 @@ def render(
         trajectory: A trajectory.json or nerfstudio camera path. Default: the path of the capture.
         dataparser_transforms: The dataparser_transforms.json next to nerfstudio's config.yml, for a camera path of
             nerfstudio's viewer: nerfstudio recenters and scales the world.
-        keyframes: Names of at least two images to fly through instead.
+        keyframes: Names of at least two images to fly through, instead of --trajectory.
         segment: Segment to follow. Default: the longest one.
         frames: Number of frames. Default: from camera speed (8 m/s) and the preset's pixel budget.
         seconds: Length of the video, instead of --frames.
@@ -95,7 +95,7 @@ def render(
             otherwise each block uses its own, unmatched codes of one segment.
         appearance_end: One or more presets to blend to over the video, in this order, starting from --appearance.
         mix: With two presets, use this fixed mix in every frame, from 0 (first) to 1 (second).
-        codes_of: Segment to take each block's own, unmatched codes from, instead of a preset.
+        codes_of: Segment to take each block's own, unmatched appearance codes from, instead of a preset.
         exposure: Exposure in the capture's unit. Default: from the images near each camera position.
         block: Render only this block, to compare with the blend.
         hide: Blocks to leave out.

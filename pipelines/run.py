@@ -61,7 +61,8 @@ def run(
     Skips a step if its output exists, so the same command resumes an interrupted run.
 
     Args:
-        capture: A transforms.json, or the folder that contains one.
+        capture: Photos, a video, a transforms.json, a COLMAP model, an export of another program, or a driving log:
+            a file or its folder. docs/captures.md lists all kinds.
         out: Run folder; created if it does not exist.
         source: Options of the import.
         preset: Quality preset. draft takes minutes per block without a GPU.

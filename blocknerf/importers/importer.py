@@ -19,9 +19,10 @@ class ImportOptions:
     keep_going: bool = False
     """Leave out frames with broken images, instead of stopping."""
     up: UpAxis = "auto"
-    """World axis that points up. auto decides from the cameras, and leaves worlds that the format defines."""
+    """World axis that points up. auto decides from the cameras, and keeps z where the format fixes it."""
     camera_axes: CameraAxes = "auto"
-    """Axes of the cameras in a transforms.json. auto decides from points and motion; the format has opengl."""
+    """Axes of the cameras in a transforms.json. auto decides from points and motion; the format's
+    convention is opengl."""
     scene: str | None = None
     """Scene, drive or sequence of a driving data set that holds several."""
     cameras: tuple[str, ...] = ()
@@ -29,7 +30,7 @@ class ImportOptions:
     sweeps: bool = False
     """Whether to import the camera images between the key frames of nuScenes as well."""
     world_unit: float = 100.0
-    """Meters per unit of the records of Waymo's Mission Bay; they do not say."""
+    """Meters per unit of the records of Waymo's Mission Bay, which do not hold it."""
     importer: str | None = None
     """A Python function that imports the source, as module:function. It takes the path and returns a Capture."""
     masks: Path | None = None

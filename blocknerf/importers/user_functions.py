@@ -23,7 +23,12 @@ def load_function(reference: str, option: str) -> Callable[..., Any]:
     if not module_name or not name:
         raise CaptureError(f"{option} {reference}: is not module:function; write for example mine:read")
     with errors_of(f"{option} {reference}: importing {module_name}"), _current_folder_first():
-        module = importlib.import_module(module_name)
+        try:
+            module = importlib.import_module(module_name)
+        except ModuleNotFoundError as error:
+            if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
+                raise  # the module exists, and imports one that does not
+            raise CaptureError(f"there is no module {error.name} here; run the command in its folder") from None
     function = getattr(module, name, None)
     if not callable(function):
         raise CaptureError(f"{option} {reference}: {module_name} has no function {name}; check the name")

@@ -15,7 +15,7 @@ class SfmOptions:
     """Options of the computation of poses from photos or a video; other sources ignore them."""
 
     min_registered: float = 0.6
-    """Photos and videos: refuse poses for less than this fraction of the images."""
+    """Photos and videos: fail if fewer than this fraction of the images can be registered."""
     matching: Matching = "auto"
     """Photos and videos: pairs of images to match. exhaustive takes all pairs; sequential takes neighbors by time, GPS
     position and similarity. auto takes all pairs of up to 200 photos."""
@@ -24,7 +24,7 @@ class SfmOptions:
     feature_image_size: int = 1600
     """Photos and videos: features are found in images shrunk to this many pixels on the longer side."""
     lens: Lens = "simple_radial"
-    """Photos and videos: lens model with one radial coefficient, two, or two and two tangential ones."""
+    """Photos and videos: lens model. simple_radial has k1, radial k1 and k2, opencv k1, k2, p1 and p2."""
     max_frames: int = 400
     """Videos: maximum number of frames to use."""
 
