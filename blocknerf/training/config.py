@@ -68,8 +68,19 @@ class TrainConfig:
     """Initial learning rate of the MLPs."""
     appearance_lr: float = 5e-4
     """Initial learning rate of the appearance codes."""
-    lr_final_ratio: float = 0.05
-    """Ratio of the final to the initial learning rate; the decay is exponential."""
+    lr_final_ratio: float = 0.3
+    """Ratio of the final to the initial learning rate in short trainings; the decay is exponential.
+
+    Measured against 0.05, which lowers the rate of a short training too early: LLFF fern at half size, 1,000 steps of
+    1,024 rays, 26.25 and 25.60 dB, SSIM 0.833 and 0.803; 22 m of the sample town, 900 steps, 25.33 and 24.96 dB.
+    """
+    lr_decay_steps: float = 600.0
+    """Steps times the ratio of the final to the initial learning rate in longer trainings.
+
+    Adam moves a parameter by up to the rate in every step, so what counts at the end is the rate times the steps.
+    Measured at 2,400 steps of 512 rays (fern at half size): 27.01 dB and SSIM 0.859 with this ratio of 0.25, 26.81 dB
+    and 0.844 with 0.05. Longer trainings have not been measured.
+    """
     distortion_weight: float = 0.002
     """Weight of the distortion loss, which makes surfaces thin; nerfacto's value."""
     depth_weight: float = 0.005
@@ -97,6 +108,14 @@ class TrainConfig:
     """Bytes of memory for the image cache."""
     seed: int = 0
     """Random seed."""
+
+    def final_ratio(self, steps: int) -> float:
+        """Return the ratio of the final to the initial learning rate of a round of `steps` steps.
+
+        >>> [TrainConfig(steps=6000).final_ratio(steps) for steps in (900, 6000, 60_000)]
+        [0.3, 0.1, 0.01]
+        """
+        return min(self.lr_final_ratio, self.lr_decay_steps / steps)
 
     @property
     def pose_steps(self) -> int:

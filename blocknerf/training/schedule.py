@@ -78,7 +78,7 @@ def schedule_at(step: int, config: TrainConfig, num_fading_levels: int | None = 
     `num_fading_levels` is the number of hash levels if they fade in, else None.
     """
     at = progress_at(step, config)
-    lr_factor = min(1.0, (at.step + 1) / WARM_UP_STEPS) * config.lr_final_ratio**at.progress
+    lr_factor = min(1.0, (at.step + 1) / WARM_UP_STEPS) * config.final_ratio(at.steps) ** at.progress
     tolerance_ratio = DEPTH_TOLERANCE_END / DEPTH_TOLERANCE_START
     return StepSchedule(
         count=step + 1,

@@ -54,3 +54,16 @@ def test_steps_beyond_the_last_use_its_values() -> None:
 
 def test_proposals_are_trained_on_every_step_at_first_and_then_on_every_second() -> None:
     assert [trains_proposals(step, CONFIG) for step in (0, 1, 19, 20, 21, 22)] == [True, True, True, True, False, True]
+
+
+@pytest.mark.parametrize(("steps", "ratio"), [(900, 0.3), (6000, 0.1), (100_000, 0.006)])
+def test_longer_trainings_end_at_a_lower_rate(steps: int, ratio: float) -> None:
+    config = TrainConfig(steps=steps)
+    assert schedule_at(steps, config).grid_lr == pytest.approx(config.grid_lr * ratio)
+
+
+def test_rounds_of_pose_refinement_end_at_the_rate_of_their_own_length() -> None:
+    config = TrainConfig(steps=60_000, pose_restarts=2)
+    last_of_poses, last = (schedule_at(step, config).mlp_lr / config.mlp_lr for step in (899, config.total_steps))
+    assert last_of_poses == pytest.approx(0.3, rel=0.01)
+    assert last == pytest.approx(0.01)
