@@ -109,7 +109,7 @@ def test_an_importer_of_the_user_is_found_in_the_current_folder(own_importer: Pa
     ("reference", "message"),
     [
         ("own_importers", "is not module:function"),
-        ("no_such_module:read", r"importing no_such_module raised ModuleNotFoundError \(No module named"),
+        ("no_such_module:read", "importing no_such_module: there is no module no_such_module here; run the command in"),
         ("own_importers:other", "own_importers has no function other"),
         ("own_importers:fails", r"raised KeyError \('pose'\) in own_importers.py line 13; correct the function"),
         ("own_importers:nothing", "returned NoneType, not a blocknerf.Capture"),
