@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from blocknerf import lpips
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.pose_segments import PoseSegment
-from blocknerf.city.appearance import code_for_block, exposure_for_block
+from blocknerf.city.appearance import code_for_block, exposure_for_block, prior_for_block
 from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City, Weighting, read_city, rendering_settings, with_rendering
 from blocknerf.city.renderer import CityRenderer, CityRendering
@@ -27,7 +28,7 @@ from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import clear_abandoned, exclusive
 from blocknerf.metrics import psnr, ssim
 from blocknerf.options import check_whole
-from blocknerf.rendering.appearance_fit import FIT_STEPS, optimize_code
+from blocknerf.rendering.appearance_fit import FIT_STEPS, cache_rays, optimize_code
 from blocknerf.training.setup import check_downscale
 from pipelines.console import log, print_table, progress, skip_if_exists, table
 from pipelines.evaluation_file import (
@@ -160,8 +161,9 @@ def _protocol(
     poses = REFINED_POSES_NOTE if refined else "Poses are those of the capture."
     text = (
         f"{rule}; evaluated: {subset}. For each image and each block in its rendering, an appearance code is "
-        f"fitted on the left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen). Metrics are computed on "
-        f"the right half, at 1/{downscale} of the image size. Masked metrics use only pixels that masks call static, "
+        f"fitted on the left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen, the distribution of the "
+        f"block's trained codes as prior). Metrics are computed on the right half, at 1/{downscale} of the image size. "
+        f"Masked metrics use only pixels that masks call static, "
         f"and equal the others if there are no masks. Blocks are blended by {city.weighting} with power "
         f"{city.power:g}, within {city.selection_radius:g} radii, and culled below a visibility of "
         f"{city.visibility_threshold:g}. {poses} Means are over images; those of a single block are over the images "
@@ -265,14 +267,15 @@ def fit_codes(renderer: CityRenderer, image: EvalImage, names: Iterable[str]) ->
     """Return the code of each block, fitted on the left half of an image; empty if masks cover that half."""
     appearance = renderer.appearance(frame=image.name)
     pixels = image.fit_pixels(FIT_RAYS)
-    target, camera = image.photo.reshape(-1, 3)[pixels], image.camera.to(renderer.device)
+    target, camera = image.photo.reshape(-1, 3)[pixels].to(renderer.device), image.camera.to(renderer.device)
     pixels, codes = pixels.to(renderer.device), {}
     for name in names if len(pixels) else ():
         block = renderer.cache.get(name)
-        start = code_for_block(block.field, appearance)
+        start, prior = code_for_block(block.field, appearance), prior_for_block(block.field)
         exposure = exposure_for_block(block.field, appearance.exposure_at(image.camera.centers[0]))
         rays = block.to_block_frame(camera, image.pose_segment).generate_rays(0).flatten()[pixels]
-        codes[name] = optimize_code(block.field, rays, target, exposure, initial_code=start)
+        color_of = partial(cache_rays(block.field, rays, exposure).color, block.field)
+        codes[name] = optimize_code(color_of, target, prior=prior, initial_codes=[start])
     return codes
 
 
