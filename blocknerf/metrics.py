@@ -47,6 +47,18 @@ def ssim(image: Image, target: Image) -> float:
     The window stays inside the image, as in the reference implementation. For an image smaller than the window, the
     largest odd window that fits is used.
     """
+    return float(_ssim_map(image, target).mean())
+
+
+def masked_ssim(image: Image, target: Image, mask: Bool[Tensor, "height width"]) -> float | None:
+    """Return the structural similarity, mean over the windows whose center is in the mask; None if there are none."""
+    values = _ssim_map(image, target)
+    top, left = ((full - inner) // 2 for full, inner in zip(mask.shape, values.shape[-2:], strict=True))
+    values = values[..., mask[top : top + values.shape[-2], left : left + values.shape[-1]]]
+    return float(values.mean()) if values.numel() else None
+
+
+def _ssim_map(image: Image, target: Image) -> Float[Tensor, "3 1 rows columns"]:
     size = min(WINDOW, *(side - 1 + side % 2 for side in image.shape[:2]))
     window = _gaussian(size)
     first, second = (pixels.double().permute(2, 0, 1)[:, None] for pixels in (image, target))
@@ -57,7 +69,7 @@ def ssim(image: Image, target: Image) -> float:
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean1 * mean2 + c1) / (mean1**2 + mean2**2 + c1)
     structure = (2 * covariance + c2) / (variance1 + variance2 + c2)
-    return float((luminance * structure).mean())
+    return luminance * structure
 
 
 def _gaussian(size: int) -> Float[Tensor, "size"]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from blocknerf import lpips
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.pose_segments import PoseSegment
-from blocknerf.city.appearance import code_for_block, exposure_for_block
+from blocknerf.city.appearance import AppearanceQuery, code_for_block, exposure_for_block, prior_for_block
 from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City, Weighting, read_city, rendering_settings, with_rendering
 from blocknerf.city.renderer import CityRenderer, CityRendering
@@ -25,12 +26,13 @@ from blocknerf.images import to_float, to_uint8, write_image
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import clear_abandoned, exclusive
-from blocknerf.metrics import psnr, ssim
+from blocknerf.metrics import masked_ssim, psnr, ssim
 from blocknerf.options import check_whole
-from blocknerf.rendering.appearance_fit import FIT_STEPS, optimize_code
+from blocknerf.rendering.appearance_fit import FIT_STEPS, cache_rays, optimize_code
 from blocknerf.training.setup import check_downscale
 from pipelines.console import log, print_table, progress, skip_if_exists, table
 from pipelines.evaluation_file import (
+    PROTOCOLS,
     EvalProtocol,
     Evaluation,
     ImageMetrics,
@@ -70,8 +72,8 @@ def evaluate(
     """Compute metrics on the held-out images of a run.
 
     For each image and each block in its rendering, an appearance code is fitted on the left half. PSNR, SSIM and LPIPS
-    (if its weights are installed) are computed on the right half. Deterministic. Existing metrics are kept while the
-    blocks they depend on are unchanged.
+    (if its weights are installed) are computed on the right half. They are also computed on whole images, rendered with
+    the mean code of each block. Deterministic. Existing metrics are kept while the blocks they depend on are unchanged.
 
     Args:
         run: Run folder with trained blocks.
@@ -160,9 +162,10 @@ def _protocol(
     poses = REFINED_POSES_NOTE if refined else "Poses are those of the capture."
     text = (
         f"{rule}; evaluated: {subset}. For each image and each block in its rendering, an appearance code is "
-        f"fitted on the left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen). Metrics are computed on "
-        f"the right half, at 1/{downscale} of the image size. Masked metrics use only pixels that masks call static, "
-        f"and equal the others if there are no masks. Blocks are blended by {city.weighting} with power "
+        f"fitted on the left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen, the distribution of the "
+        f"block's trained codes as prior). Metrics are computed on the right half, at 1/{downscale} of the image size. "
+        f"Whole images are rendered with the mean code of each block. Static metrics use only pixels that masks call "
+        f"static, and equal the others if there are no masks. Blocks are blended by {city.weighting} with power "
         f"{city.power:g}, within {city.selection_radius:g} radii, and culled below a visibility of "
         f"{city.visibility_threshold:g}. {poses} Means are over images; those of a single block are over the images "
         f"in which its weight is at least {MIN_BLOCK_WEIGHT:.0%}."
@@ -198,7 +201,7 @@ def _evaluate(
     for i, pose_segment in progress(pose_segments.items(), "evaluate", len(pose_segments)):
         image = EvalImage.of(capture, i, protocol.downscale, pose_segment)
         rendering = render_eval_image(renderer, image)
-        frames.append(_image_metrics(image, rendering))
+        frames.append(_image_metrics(image, rendering, render_with_mean_codes(renderer, image)))
         inputs.append(current.of(rendering.considered))
     ranked = by_psnr(frames)
     shown = {ranked[place].index for place in places(len(ranked))}
@@ -261,32 +264,36 @@ def render_eval_image(renderer: CityRenderer, image: EvalImage) -> CityRendering
     return renderer.render(image.camera, frame=image.name, codes=codes, pose_segment=image.pose_segment)
 
 
+def render_with_mean_codes(renderer: CityRenderer, image: EvalImage) -> CityRendering:
+    """Return the rendering of an image with the mean code of each block."""
+    names = [block.name for block in renderer.select(image.camera) if block.rendered]
+    codes = {name: code_for_block(renderer.cache.get(name).field, AppearanceQuery()) for name in names}
+    return renderer.render(image.camera, frame=image.name, codes=codes, pose_segment=image.pose_segment)
+
+
 def fit_codes(renderer: CityRenderer, image: EvalImage, names: Iterable[str]) -> dict[str, Float[Tensor, "codes"]]:
     """Return the code of each block, fitted on the left half of an image; empty if masks cover that half."""
     appearance = renderer.appearance(frame=image.name)
     pixels = image.fit_pixels(FIT_RAYS)
-    target, camera = image.photo.reshape(-1, 3)[pixels], image.camera.to(renderer.device)
+    target, camera = image.photo.reshape(-1, 3)[pixels].to(renderer.device), image.camera.to(renderer.device)
     pixels, codes = pixels.to(renderer.device), {}
     for name in names if len(pixels) else ():
         block = renderer.cache.get(name)
-        start = code_for_block(block.field, appearance)
+        start, prior = code_for_block(block.field, appearance), prior_for_block(block.field)
         exposure = exposure_for_block(block.field, appearance.exposure_at(image.camera.centers[0]))
         rays = block.to_block_frame(camera, image.pose_segment).generate_rays(0).flatten()[pixels]
-        codes[name] = optimize_code(block.field, rays, target, exposure, initial_code=start)
+        color_of = partial(cache_rays(block.field, rays, exposure).color, block.field)
+        codes[name] = optimize_code(color_of, target, prior=prior, initial_codes=[start])
     return codes
 
 
-def _image_metrics(image: EvalImage, rendering: CityRendering) -> ImageMetrics:
+def _image_metrics(image: EvalImage, rendering: CityRendering, whole: CityRendering) -> ImageMetrics:
+    """Return the metrics of a rendering with fitted codes, and of one with mean codes."""
     half = slice(image.center, None)
-    color, photo = rendering.color[:, half], image.photo[:, half]
-    psnr_all = psnr(color, photo)
-    metrics = Metrics(
-        psnr=psnr_all,
-        ssim=ssim(color, photo),
-        psnr_masked=psnr_all if image.usable is None else psnr(color, photo, image.usable[:, half]),
-        psnr_full=psnr(rendering.color, image.photo),
-        lpips=lpips.lpips(color, photo),
-    )
+    photo, usable = image.photo[:, half], None if image.usable is None else image.usable[:, half]
+    values = _similarity(rendering.color[:, half], photo, usable)
+    values |= {f"whole_{key}": value for key, value in _similarity(whole.color, image.photo, image.usable).items()}
+    metrics = Metrics(psnr_full=psnr(rendering.color, image.photo), **values)
     weights = {block.name: block.weight for block in rendering.rendered}
     evaluated = [part for part in rendering.parts if weights[part.name] >= MIN_BLOCK_WEIGHT]
     block_psnr = {part.name: psnr(part.image.color[:, half], photo) for part in evaluated}
@@ -297,6 +304,17 @@ def _image_metrics(image: EvalImage, rendering: CityRendering) -> ImageMetrics:
         blocks={name: round(weight, 6) for name, weight in weights.items()},
         block_psnr={name: round(value, 4) for name, value in block_psnr.items() if value is not None},
     )
+
+
+def _similarity(
+    color: Float[Tensor, "height width 3"],
+    photo: Float[Tensor, "height width 3"],
+    usable: Bool[Tensor, "height width"] | None,
+) -> dict[str, float | None]:
+    values = {"psnr": psnr(color, photo), "ssim": ssim(color, photo), "lpips": lpips.lpips(color, photo)}
+    if usable is None:
+        return values | {"psnr_masked": values["psnr"], "ssim_masked": values["ssim"]}
+    return values | {"psnr_masked": psnr(color, photo, usable), "ssim_masked": masked_ssim(color, photo, usable)}
 
 
 def _write_images(folder: RunFolder, image: EvalImage, rendering: CityRendering) -> None:
@@ -329,6 +347,7 @@ def _print(evaluation: Evaluation) -> None:
     used = used_columns(evaluation.mean)
     rows = [(f"{name} alone", str(block.frames), f"{block.psnr:.2f}") for name, block in evaluation.blocks.items()]
     result = table(("", "images", *(column.title for column in used)), rows)
-    cells = (column.text(evaluation.mean) for column in used)
-    result.add_row("city, blended", str(len(evaluation.frames)), *cells, style="bold")
+    for prefix, name in PROTOCOLS.items():
+        cells = (column.text(evaluation.mean, prefix) for column in used)
+        result.add_row(f"city, {name}", str(len(evaluation.frames)), *cells, style="bold")
     print_table(result)

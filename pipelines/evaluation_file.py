@@ -36,15 +36,25 @@ class EvalProtocol(Record, frozen=True, kw_only=True):
 
 
 class Metrics(Record, frozen=True, kw_only=True, omit_defaults=True):
-    """Similarity of renderings and images; None if it could not be computed."""
+    """Similarity of renderings and images; None if it could not be computed.
+
+    Masked metrics are over pixels that masks call static, and equal the others without masks.
+    """
 
     psnr: Number | None
+    """Of the right half, with codes fitted on the left half, as are all without `whole`."""
     ssim: Number | None
     psnr_masked: Number | None
-    """Over pixels that masks call static; equal to `psnr` without masks."""
     psnr_full: Number | None
     """Over the full image, including the half on which codes were fitted."""
+    ssim_masked: Number | None = None
     lpips: Number | None = None
+    whole_psnr: Number | None = None
+    """Of the whole image, with the mean code of each block, as are all with `whole`."""
+    whole_psnr_masked: Number | None = None
+    whole_ssim: Number | None = None
+    whole_ssim_masked: Number | None = None
+    whole_lpips: Number | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,29 +65,36 @@ class MetricColumn:
     title: str
     digits: int
 
-    def value(self, metrics: Metrics) -> float | None:
-        """Return the metric; None if it could not be computed."""
-        value: float | None = getattr(metrics, self.key)
+    def value(self, metrics: Metrics, prefix: str = "") -> float | None:
+        """Return the metric; None if it could not be computed. `prefix` is one of `PROTOCOLS`."""
+        value: float | None = getattr(metrics, prefix + self.key)
         return value
 
-    def text(self, metrics: Metrics) -> str:
+    def text(self, metrics: Metrics, prefix: str = "") -> str:
         """Return the metric as text; a dash if it could not be computed."""
-        value = self.value(metrics)
+        value = self.value(metrics, prefix)
         return "-" if value is None else f"{value:.{self.digits}f}"
 
 
 METRIC_COLUMNS = (
     MetricColumn(key="psnr", title="PSNR", digits=2),
-    MetricColumn(key="psnr_masked", title="PSNR, masked", digits=2),
+    MetricColumn(key="psnr_masked", title="PSNR, static", digits=2),
     MetricColumn(key="ssim", title="SSIM", digits=3),
+    MetricColumn(key="ssim_masked", title="SSIM, static", digits=3),
     MetricColumn(key="lpips", title="LPIPS", digits=3),
-    MetricColumn(key="psnr_full", title="PSNR, full image", digits=2),
 )
+PROTOCOLS = {"": "right halves, fitted codes", "whole_": "whole images, mean codes"}
+"""The names of the two sets of metrics, by the prefix of their keys."""
 
 
 def used_columns(means: Metrics) -> list[MetricColumn]:
-    """Return the columns of a table of metrics: PSNR, and those that are not empty."""
-    return [column for column in METRIC_COLUMNS if column.key == "psnr" or column.value(means) is not None]
+    """Return the columns of a table of metrics: PSNR, and those that are neither empty nor those of all pixels."""
+    return [column for column in METRIC_COLUMNS if column.key == "psnr" or _tells_more(column, means)]
+
+
+def _tells_more(column: MetricColumn, means: Metrics) -> bool:
+    unmasked = getattr(means, column.key.removesuffix("_masked"))
+    return column.value(means) is not None and (not column.key.endswith("_masked") or column.value(means) != unmasked)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -126,7 +143,13 @@ class _FrameRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
     ssim: Number | None
     psnr_masked: Number | None
     psnr_full: Number | None
+    ssim_masked: Number | None = None
     lpips: Number | None = None
+    whole_psnr: Number | None = None
+    whole_psnr_masked: Number | None = None
+    whole_ssim: Number | None = None
+    whole_ssim_masked: Number | None = None
+    whole_lpips: Number | None = None
     blocks: Mapping[str, Number]
     block_psnr: Mapping[str, Number]
     images: str | None
@@ -152,9 +175,17 @@ def summarize(protocol: EvalProtocol, inputs: Inputs, frames: Sequence[ImageMetr
     return Evaluation(protocol=protocol, inputs=inputs, mean=Metrics(**means), blocks=blocks, frames=tuple(frames))
 
 
-def by_psnr(frames: Iterable[ImageMetrics]) -> list[ImageMetrics]:
-    """Return the images that have a PSNR, best first."""
-    return sorted((frame for frame in frames if frame.metrics.psnr is not None), key=_negative_psnr)
+def by_psnr(frames: Iterable[ImageMetrics], prefix: str = "") -> list[ImageMetrics]:
+    """Return the images that have a PSNR, best first; `prefix` is one of `PROTOCOLS`."""
+    values = [(getattr(frame.metrics, f"{prefix}psnr"), frame) for frame in frames]
+    ranked = sorted((-value, place) for place, (value, _) in enumerate(values) if value is not None)
+    return [values[place][1] for _, place in ranked]
+
+
+def marked_images(frames: Iterable[ImageMetrics], prefix: str = "") -> dict[int, str]:
+    """Return the indices of the worst, the median and the best image by PSNR, with these words."""
+    ranked = by_psnr(frames, prefix)
+    return {ranked[place].index: word for place, word in places(len(ranked)).items()}
 
 
 def places(count: int) -> dict[int, str]:
@@ -209,10 +240,6 @@ def read_evaluation(path: Path) -> Evaluation:
     return Evaluation(
         protocol=record.protocol, inputs=record.inputs, mean=record.mean, blocks=record.blocks, frames=tuple(frames)
     )
-
-
-def _negative_psnr(frame: ImageMetrics) -> float:
-    return 0.0 if frame.metrics.psnr is None else -frame.metrics.psnr
 
 
 def _mean(values: Sequence[float | None]) -> float | None:

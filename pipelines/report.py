@@ -18,7 +18,16 @@ from blocknerf.images import image_size
 from blocknerf.partitioning.report import read_coverage
 from pipelines.charts import Series, line_chart, stacked_strip
 from pipelines.console import format_duration, log
-from pipelines.evaluation_file import Evaluation, ImageMetrics, by_psnr, places, read_evaluation, used_columns
+from pipelines.evaluation_file import (
+    PROTOCOLS,
+    Evaluation,
+    ImageMetrics,
+    by_psnr,
+    marked_images,
+    places,
+    read_evaluation,
+    used_columns,
+)
 from pipelines.render_record import RenderRecord, read_record
 from pipelines.report_page import counted, embedded_image, embedded_video, number, render_page
 from pipelines.staleness import changes
@@ -120,6 +129,8 @@ def report(run: Path, *, render: str = "flythrough") -> Path:
         comparisons=_comparisons(folder, scores),
         scores=scores,
         stale=stale,
+        protocols=PROTOCOLS,
+        marked=marked_images,
         columns=[] if scores is None else used_columns(scores.mean),
         map=embedded_image(folder.map, lossless=True) if folder.map.exists() else None,
         coverage=read_coverage(folder.coverage) if folder.coverage.exists() else None,

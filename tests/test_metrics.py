@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from blocknerf.metrics import MAX_PSNR, frame_difference, max_temporal_jump, psnr, ssim
+from blocknerf.metrics import MAX_PSNR, frame_difference, masked_ssim, max_temporal_jump, psnr, ssim
 
 
 def _pair(height: int, width: int, noise: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -49,6 +49,17 @@ def test_ssim_of_equal_images_is_one_and_decreases_with_noise() -> None:
     assert ssim(image, image) == pytest.approx(1.0)
     assert 1.0 > ssim(image, little_noise) > ssim(image, much_noise)
     assert ssim(image, little_noise) == pytest.approx(ssim(little_noise, image))
+
+
+def test_masked_ssim_uses_the_windows_centered_on_the_mask() -> None:
+    image, noisy = _pair(24, 30, 0.2)
+    changed, mask = noisy.clone(), torch.zeros(24, 30, dtype=torch.bool)
+    mask[:, :12] = True
+    assert masked_ssim(image, noisy, torch.ones_like(mask)) == pytest.approx(ssim(image, noisy))
+    changed[:, 17:] = 0.0  # The window reaches 5 pixels to the right of the mask.
+    assert masked_ssim(image, changed, mask) == pytest.approx(masked_ssim(image, noisy, mask))
+    assert masked_ssim(image, noisy, mask) == pytest.approx(ssim(image[:, :17], noisy[:, :17]))
+    assert masked_ssim(image, noisy, torch.zeros_like(mask)) is None
 
 
 def test_psnr_matches_hand_computed_values() -> None:

@@ -19,7 +19,11 @@ from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame
 from blocknerf.errors import RunError
 from blocknerf.fields.spec import FieldSpec
+from blocknerf.rendering.appearance_fit import CodePrior
 from blocknerf.rendering.protocol import Field
+
+UNTRAINED_STD = 0.5
+"""Standard deviation of the codes of a field without trained codes: wide."""
 
 NEIGHBORS = 8
 """The distance of the n-th nearest image is the standard deviation of the weights."""
@@ -81,6 +85,9 @@ class HasAppearanceCodes(Protocol):
     @property
     def spec(self) -> FieldSpec: ...
 
+    @property
+    def appearance_codes(self) -> Tensor: ...
+
     def mean_appearance_code(self, frames: list[str] | None = None) -> Tensor: ...
 
 
@@ -128,6 +135,13 @@ def code_for_block(field: Field, appearance: AppearanceQuery) -> Float[Tensor, "
         if shared:
             return field.mean_appearance_code(shared)
     return field.mean_appearance_code()
+
+
+def prior_for_block(field: Field) -> CodePrior:
+    """Return the distribution of the codes that a block was trained with, for fitting a code of other images."""
+    if isinstance(field, HasAppearanceCodes):
+        return CodePrior.of(field.appearance_codes)
+    return CodePrior.isotropic(field.appearance_dim, UNTRAINED_STD)
 
 
 def exposure_for_block(field: Field, exposure: float | None) -> float:

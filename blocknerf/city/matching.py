@@ -2,29 +2,25 @@
 
 Codes of different blocks are not comparable. Starting from a block with a known code, the code of each neighbor is
 optimized to reproduce the colors of its matched neighbors in shared views, with all weights frozen; this repeats
-breadth-first until every reachable block has a code.
+breadth-first until every reachable block has a code. Where the shared views leave a code open, the distribution of the
+block's own trained codes decides.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import RayBundle
-from blocknerf.city.appearance import exposure_for_block
+from blocknerf.city.appearance import exposure_for_block, prior_for_block
 from blocknerf.city.overlaps import BlockOverlap, FieldOf, render_colors
-from blocknerf.rendering.appearance_fit import cache_rays, optimize_cached
+from blocknerf.rendering.appearance_fit import cache_rays, optimize_code
 
 STEPS = 80
 """Optimization steps per block; the paper needs fewer than 100."""
-
-CODE_REG = 1e-3
-"""Weight of the regularization toward the initial code, which matters where the shared views leave the code open.
-
-On a street it halves how far codes move at the same color difference; ten times as much raises the difference.
-"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,14 +65,13 @@ def match_codes(
         )
         # The weights of each overlap sum to one, so that every matched neighbor counts equally.
         weights = torch.cat([edge.fit_rays.weights for edge in edges])
-        codes[name] = optimize_cached(
-            field,
-            cached_rays,
+        codes[name] = optimize_code(
+            partial(cached_rays.color, field),
             torch.cat(targets),
+            prior=prior_for_block(field),
             initial_codes=initial_codes(name),
             steps=steps,
             ray_weights=weights,
-            code_reg=CODE_REG,
         )
         yield MatchedBlock(name=name, code=codes[name], neighbors=tuple(neighbors))
 

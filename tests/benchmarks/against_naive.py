@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from blocknerf.kernels.threads import set_num_threads
@@ -23,8 +24,9 @@ set_num_threads()  # before torch, which reads the wait policy on import
 
 import torch  # noqa: E402
 
+from blocknerf.city.appearance import prior_for_block  # noqa: E402
 from blocknerf.metrics import psnr  # noqa: E402
-from blocknerf.rendering.appearance_fit import optimize_code  # noqa: E402
+from blocknerf.rendering.appearance_fit import cache_rays, optimize_code  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from tests.benchmarks.one_block import OneBlock, one_block  # noqa: E402
 
@@ -90,7 +92,8 @@ def score(block: OneBlock, downscale: int) -> dict[str, float]:
             left = torch.arange(truth[..., 0].numel()).view(truth.shape[:2])[:, :center].flatten()
             left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]]
             rays = cameras.generate_rays(index).flatten()[left]
-            code = optimize_code(field, rays, truth.reshape(-1, 3)[left], exposure, initial_code=mean)
+            color_of = partial(cache_rays(field, rays, exposure).color, field)
+            code = optimize_code(color_of, truth.reshape(-1, 3)[left], prior=prior_for_block(field))
             right = render_image(field, cameras.generate_rays(index), code, exposure).color[:, center:]
             frame_scores["half"] = psnr(right, truth[:, center:])
         frames.append(frame_scores)

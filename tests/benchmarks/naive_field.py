@@ -13,6 +13,7 @@ import runpy
 import sys
 import tempfile
 from contextlib import redirect_stdout
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +21,7 @@ from types import SimpleNamespace
 import torch
 
 from blocknerf.metrics import psnr
-from blocknerf.rendering.appearance_fit import FIT_RATE, FIT_STEPS
+from blocknerf.rendering.appearance_fit import CodePrior, optimize_code
 from tests.benchmarks.against_naive import FIT_RAYS, fitted_frames, mean_scores, neighbor_frames
 
 
@@ -30,13 +31,8 @@ def half_image(naive: SimpleNamespace, frame: int) -> float:
     pixels = torch.arange(naive.H * naive.W).view(naive.H, naive.W)
     left, right = pixels[:, : naive.W // 2].flatten(), pixels[:, naive.W // 2 :].flatten()
     left = left[torch.randperm(len(left), generator=torch.Generator().manual_seed(0))[:FIT_RAYS]]
-    code = naive.emb.weight[naive.train].mean(0).detach().clone().requires_grad_(True)
-    optimizer = torch.optim.Adam([code], lr=FIT_RATE)
-    for step in range(FIT_STEPS):
-        optimizer.param_groups[0]["lr"] = FIT_RATE * (1.0 - step / FIT_STEPS)
-        error = (render_pixels(naive, frame, left, code) - truth.view(-1, 3)[left]).square().mean()
-        (code.grad,) = torch.autograd.grad(error, code)
-        optimizer.step()
+    prior = CodePrior.of(naive.emb.weight[naive.train])
+    code = optimize_code(partial(render_pixels, naive, frame, left), truth.view(-1, 3)[left], prior=prior)
     with torch.no_grad():
         parts = [render_pixels(naive, frame, part, code) for part in right.split(4096)]
     return psnr(torch.cat(parts).clamp(0, 1).view(naive.H, -1, 3), truth[:, naive.W // 2 :])

@@ -59,6 +59,8 @@ def field(box_scene):
             exposure_reference=0.5,
         )
 
+        appearance_codes = torch.tensor([[1.0], [2.0], [4.0]]).expand(3, 3)
+
         def mean_appearance_code(self, frames: list[str] | None = None) -> torch.Tensor:
             codes = {"f1": 1.0, "f2": 2.0, "f4": 4.0}
             selected = [codes[name] for name in frames or codes]

@@ -19,7 +19,7 @@ from blocknerf.capture.pose_corrections import PoseCorrections
 from blocknerf.capture.rigid import PivotTransform
 from blocknerf.city import overlaps
 from blocknerf.city import renderer as module
-from blocknerf.city.appearance import NearbyExposures
+from blocknerf.city.appearance import NearbyExposures, prior_for_block
 from blocknerf.city.cache import BlockAlignment, LoadedBlock
 from blocknerf.city.manifest import City
 from blocknerf.city.matching import match_codes
@@ -29,7 +29,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.weighting import Weighting
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.rendering.appearance_fit import optimize_code
+from blocknerf.rendering.appearance_fit import cache_rays, optimize_code
 from blocknerf.rendering.image import predict_visibility, render_image, render_proposals
 
 WEIGHTINGS: tuple[Weighting, ...] = (
@@ -100,7 +100,8 @@ def test_march_gets_rays_on_the_device_of_the_field(blocks: dict[str, BlockField
 @pytest.mark.usefixtures("meta_default")
 def test_codes_are_optimized_on_the_device_of_the_field(blocks: dict[str, BlockField]) -> None:
     field, rays = blocks["b000"], make_cameras().generate_rays(0).flatten()
-    code = optimize_code(field, rays, rays.directions.abs(), 1.0, initial_code=field.mean_appearance_code(), steps=2)
+    color_of, prior = partial(cache_rays(field, rays, 1.0).color, field), prior_for_block(field)
+    code = optimize_code(color_of, rays.directions.abs(), prior=prior, steps=2)
     assert code.device.type == "cpu"
     assert code.isfinite().all()
 

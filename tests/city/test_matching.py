@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
-from blocknerf.city import matching as matching_module
 from blocknerf.city import overlaps as overlaps_module
 from blocknerf.city.matching import connected_components, graph_center, hop_counts, match_codes, matching_order
 from blocknerf.city.overlaps import BlockOverlap, SharedRays, adjacent_blocks, color_difference, find_overlaps
@@ -96,15 +95,21 @@ def test_optimization_starts_from_the_best_initial_code(shifted, route, view) ->
         assert torch.allclose(fields["b001"].mixing @ matched.code, shift, atol=0.05) == converges
 
 
-def test_codes_are_regularized_toward_the_initial_code(shifted, route, view, monkeypatch: pytest.MonkeyPatch) -> None:
-    city, initial_code = route(2), torch.tensor([0.1, -0.1, 0.2])
+@pytest.mark.parametrize(("std", "found"), [(0.0, False), (0.1, True)])
+def test_matched_codes_stay_in_the_distribution_of_the_trained_codes(
+    std: float, found: bool, shifted, route, view
+) -> None:
+    city, codes = route(2), std * torch.randn(40, 3, generator=torch.Generator().manual_seed(0))
     fields = {block.name: shifted(i) for i, block in enumerate(city.blocks)}
     overlaps = find_overlaps(
         adjacent_blocks(city.blocks), dict.fromkeys(fields, street_cameras(2, view)), fields.__getitem__
     )
-    monkeypatch.setattr(matching_module, "CODE_REG", 1e3)
-    (matched,) = match_codes(overlaps, fields.__getitem__, {"b000": torch.zeros(3)}, lambda _: [initial_code], 1.0)
-    assert torch.allclose(matched.code, initial_code, atol=1e-3)
+    block = fields["b001"]
+    block.spec, block.appearance_codes, block.mean_appearance_code = None, codes, lambda: codes.mean(0)
+    shift = torch.tensor([0.1, -0.1, 0.05])
+    known_codes = {"b000": fields["b000"].mixing.T @ shift}
+    (matched,) = match_codes(overlaps, fields.__getitem__, known_codes, lambda _: [codes.mean(0)], 1.0)
+    torch.testing.assert_close(block.mixing @ matched.code, shift * found, atol=0.01, rtol=0.0)
 
 
 class GainTown:

@@ -108,13 +108,27 @@ def test_masked_psnr_ignores_masked_pixels(exact_run: RunFolder, balls_capture: 
         assert frame.metrics.psnr_masked is not None
         assert frame.metrics.psnr < 15.0
         assert frame.metrics.psnr_masked > 40.0
+        assert frame.metrics.ssim < frame.metrics.ssim_masked
+        assert frame.metrics.whole_psnr < frame.metrics.whole_psnr_masked
+        assert frame.metrics.whole_ssim < frame.metrics.whole_ssim_masked
+
+
+def test_whole_images_are_rendered_with_mean_codes(exact_run: RunFolder) -> None:
+    """These blocks have no trained codes, whose mean is zero."""
+    (first, *_), capture = evaluate(exact_run.path, max_frames=1, threads=1).frames, read_capture(exact_run.capture)
+    image, renderer = EvalImage.of(capture, first.index, 1), CityRenderer(exact_run)
+    codes = dict.fromkeys(first.blocks, torch.zeros(3))
+    rendering = renderer.render(image.camera, frame=image.name, codes=codes)
+    assert first.metrics.whole_psnr == pytest.approx(psnr(rendering.color, image.photo), abs=1e-3)
+    assert first.metrics.whole_psnr_masked == first.metrics.whole_psnr
+    assert first.metrics.whole_psnr < first.metrics.psnr
 
 
 def test_the_file_has_protocol_and_metrics(exact_run: RunFolder) -> None:
     result = evaluate(exact_run.path, max_frames=2, downscale=2, threads=1)
     document = json.loads(exact_run.evaluation.read_text())
     assert {"protocol", "mean", "blocks", "frames"} <= document.keys()
-    assert {"psnr", "ssim", "psnr_masked"} <= document["mean"].keys()
+    assert {"psnr", "ssim", "psnr_masked", "whole_psnr", "whole_ssim"} <= document["mean"].keys()
     assert [frame["index"] for frame in document["frames"]] == [2, 14]
     assert document["protocol"]["downscale"] == 2
     assert "left half" in document["protocol"]["text"]
@@ -220,7 +234,7 @@ def test_a_retrained_block_is_evaluated_again(
     count_renderings.clear()
     capsys.readouterr()
     result = evaluate(exact_run.path, threads=1)
-    assert len(count_renderings) == 4 + 3, "the test images, then the best, the median and the worst to be saved"
+    assert len(count_renderings) == 2 * 4 + 3, "each image with fitted and mean codes; three again, to be saved"
     assert result.inputs.blocks["b001"] == fingerprint(exact_run.field("b001"))
     assert "stale: block b001 was retrained since; evaluating again" in capsys.readouterr().out
     count_renderings.clear()

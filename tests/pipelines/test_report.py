@@ -205,13 +205,29 @@ def test_best_median_and_worst_images_are_shown(copied_run: RunFolder) -> None:
     assert re.findall(r"<h3>(.*?)</h3>", text) == titles
 
 
+def test_the_best_and_worst_image_of_each_protocol_are_marked(copied_run: RunFolder) -> None:
+    document = json.loads(copied_run.evaluation.read_text())
+    first, *_ = document["frames"]
+    values = {"psnr": (21.0, 23.0, 22.0), "whole_psnr": (19.0, 18.0, 17.0)}
+    document["frames"] = [
+        first | {"name": f"{i}.png", "index": i} | {key: value[i] for key, value in values.items()} for i in range(3)
+    ]
+    copied_run.evaluation.write_text(json.dumps(document))
+    text = report(copied_run.path).read_text(encoding="utf-8")
+    rows = re.findall(r"<td>(\d)\.png</td><td>(\w+)</td><td>([\d.]+)</td>", text)
+    assert rows == [
+        ("0", "worst", "21.00"), ("1", "best", "23.00"), ("2", "median", "22.00"),
+        ("0", "best", "19.00"), ("1", "median", "18.00"), ("2", "worst", "17.00"),
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("lpips", [None, 0.25])
 def test_columns_without_values_are_left_out(lpips: float | None, copied_run: RunFolder) -> None:
     document = json.loads(copied_run.evaluation.read_text())
     document["mean"] |= {"lpips": lpips}
     copied_run.evaluation.write_text(json.dumps(document))
     text = report(copied_run.path).read_text(encoding="utf-8")
-    assert text.count(">LPIPS</th>") == (0 if lpips is None else 2)
+    assert text.count(">LPIPS</th>") == (0 if lpips is None else 3)
     assert ("<b>0.250</b>" in text) == (lpips is not None)
 
 

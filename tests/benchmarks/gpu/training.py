@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from statistics import mean
 
 import torch
 
 from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.city.appearance import prior_for_block
 from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.training_images import block_training_frames
@@ -16,7 +17,7 @@ from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.metrics import psnr
 from blocknerf.partitioning.frame_assignment import FrameAssignment
-from blocknerf.rendering.appearance_fit import optimize_code
+from blocknerf.rendering.appearance_fit import cache_rays, optimize_code
 from blocknerf.rendering.image import render_image
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.pixel_sampler import PixelSampler
@@ -107,9 +108,8 @@ def _half(subject: Subject, field: BlockField, cameras, index: int, device: torc
         device
     )
     rays = cameras.generate_rays(index).flatten()[fit_pixels]
-    code = optimize_code(
-        field, rays, truth.reshape(-1, 3)[fit_pixels], exposure, initial_code=field.mean_appearance_code()
-    )
+    color_of = partial(cache_rays(field, rays, exposure).color, field)
+    code = optimize_code(color_of, truth.reshape(-1, 3)[fit_pixels], prior=prior_for_block(field))
     return float(
         psnr(render_image(field, cameras.generate_rays(index), code, exposure).color[:, middle:], truth[:, middle:])
     )
