@@ -182,9 +182,7 @@ class Cameras:
         """
         camera = self[indices] if info is None else self._index(indices)
         directions = (camera.camera_to_world[:, :, :3] @ camera._camera_directions(pixels, info)[:, :, None])[:, :, 0]
-        return RayBundle(
-            origins=camera.camera_to_world[:, :, 3], directions=directions, pixel_radii=camera._pixel_radii
-        )
+        return RayBundle(origins=camera.camera_to_world[:, :, 3], directions=directions, pixel_radii=camera.pixel_radii)
 
     def generate_rays(self, index: int = 0) -> RayBundle:
         """Return rays through all pixel centers of one camera, shaped `[height, width]`."""
@@ -200,7 +198,7 @@ class Cameras:
         return RayBundle(
             origins=pose[:, 3].expand(height, width, 3),
             directions=(local @ pose[:, :3].mT).view(height, width, 3),
-            pixel_radii=camera._pixel_radii.expand(height, width),
+            pixel_radii=camera.pixel_radii.expand(height, width),
         )
 
     def _camera_directions(
@@ -223,7 +221,7 @@ class Cameras:
         return torch.nn.functional.normalize(local, dim=-1)
 
     @property
-    def _pixel_radii(self) -> Float[Tensor, "cameras"]:
+    def pixel_radii(self) -> Float[Tensor, "cameras"]:
         """Half the pixel width at distance one."""
         return 0.5 / self.intrinsics[:, :2].mean(-1)
 

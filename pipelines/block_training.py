@@ -23,6 +23,7 @@ from blocknerf.city.training_images import block_training_frames
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import save_field
+from blocknerf.fields.footprint_floor import training_floor
 from blocknerf.fields.occupancy import extract_occupancy, save_occupancy
 from blocknerf.files import format_json, write_atomic
 from blocknerf.kernels.backends import OPERATIONS, explain
@@ -147,6 +148,7 @@ class BlockTraining:
             "versions": {"blocknerf": __version__, "torch": torch.__version__, "python": platform.python_version()},
         }
         write_atomic(self.folder.train_summary(self.name), format_json(record))
+        field.footprint_floor = training_floor(field.spec, trainer.pixels.cameras)
         self._save(trainer, self.folder.field(self.name))
         shutil.rmtree(self.folder.checkpoint(self.name), ignore_errors=True)
         quality = "" if psnr is None else f", training PSNR {psnr:.1f} dB"

@@ -66,6 +66,7 @@ def evaluate(
     power: float | None = None,
     selection_radius: float | None = None,
     visibility_threshold: float | None = None,
+    sharp: bool = False,
     threads: int | None = None,
     device: Device = "auto",
 ) -> Evaluation:
@@ -84,6 +85,7 @@ def evaluate(
         power: Exponent of inverse-distance weighting. Default: from city.json.
         selection_radius: Use a block while the camera is within this many block radii. Default: from city.json.
         visibility_threshold: Leave out blocks with a lower mean predicted visibility. Default: from city.json.
+        sharp: Sample finer than the training images saw a place too; shows grain. Default: never finer.
         threads: Number of CPU threads. Default: all cores.
         device: Device for rendering: auto (a GPU if there is one), cpu, cuda or cuda:1.
 
@@ -115,7 +117,7 @@ def evaluate(
     scale = training_downscale(folder) if downscale is None else downscale
     all_segments = pose_segments_of_run(folder, known)
     rule = held_out_rule(city, known)
-    protocol = _protocol(city, rule, len(held_out), len(chosen), scale, refined=all_segments is not None)
+    protocol = _protocol(city, rule, len(held_out), len(chosen), scale, refined=all_segments is not None, sharp=sharp)
     evaluation = _valid_evaluation(folder, protocol)
     if evaluation is None:
         pose_segments = {i: None if all_segments is None else all_segments[i] for i in chosen}
@@ -156,7 +158,7 @@ def evenly_spaced(items: list[int], count: int) -> list[int]:
 
 
 def _protocol(
-    city: City, rule: str, test_frames: int, eval_frames: int, downscale: int, *, refined: bool
+    city: City, rule: str, test_frames: int, eval_frames: int, downscale: int, *, refined: bool, sharp: bool
 ) -> EvalProtocol:
     subset = "all of them" if eval_frames == test_frames else f"{eval_frames} of these {test_frames}, evenly spaced"
     poses = REFINED_POSES_NOTE if refined else "Poses are those of the capture."
@@ -182,6 +184,7 @@ def _protocol(
         fit_steps=FIT_STEPS,
         eval_half="right",
         **rendering_settings(city),
+        sharp=sharp,
         lpips="AlexNet, v0.1" if has_lpips else f"not computed: {lpips.NOT_INSTALLED}",
     )
 
@@ -195,7 +198,7 @@ def _evaluate(
     protocol: EvalProtocol,
 ) -> Evaluation:
     current = CurrentInputs(folder)
-    load = current.noted(block_loader(folder, city, device))
+    load = current.noted(block_loader(folder, city, device, sharp=protocol.sharp))
     renderer = CityRenderer(folder, city=city, load=load, device=device)
     frames, inputs = list[ImageMetrics](), []
     for i, pose_segment in progress(pose_segments.items(), "evaluate", len(pose_segments)):

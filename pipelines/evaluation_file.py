@@ -31,6 +31,8 @@ class EvalProtocol(Record, frozen=True, kw_only=True):
     power: Number
     selection_radius: Number
     visibility_threshold: Number
+    sharp: bool = False
+    """Whether footprints may be finer than those of training; missing in files of earlier versions."""
     lpips: str
     """The LPIPS network and version, or why it was not computed."""
 

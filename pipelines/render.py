@@ -67,6 +67,7 @@ def render(
     power: float | None = None,
     selection_radius: float | None = None,
     visibility_threshold: float | None = None,
+    sharp: bool = False,
     save_depth: bool = False,
     save_block_weights: bool = False,
     threads: int | None = None,
@@ -104,6 +105,7 @@ def render(
         power: Exponent of inverse-distance weighting. Default: from city.json.
         selection_radius: Use a block while the camera is within this many block radii. Default: from city.json.
         visibility_threshold: Leave out blocks with a lower mean predicted visibility. Default: from city.json.
+        sharp: Sample finer than the training images saw a place too; shows grain. Default: never finer.
         save_depth: Also write depth.mp4.
         save_block_weights: Also write blocks.mp4, which shows by color which blocks a frame is blended from.
         threads: Number of CPU threads. Default: all cores.
@@ -177,6 +179,7 @@ def render(
         hide=tuple(sorted(set(hide))),
         max_blocks=max_blocks,
         **rendering_settings(city),
+        sharp=sharp,
     )
     track = resolve_appearance(folder, city, capture, presets, codes_of, exposure, mix)
     known = _reserve_folder(folder, name, path, RenderRecord(settings=settings, path=path_options))

@@ -62,6 +62,8 @@ class VideoSettings(Record, frozen=True, kw_only=True):
     power: Number
     selection_radius: Number
     visibility_threshold: Number
+    sharp: bool = False
+    """Whether footprints may be finer than those of training; missing in records of earlier versions."""
 
     def presets(self, presets: Sequence[AppearancePreset]) -> dict[str, AppearancePreset]:
         """Return the presets by name."""

@@ -67,7 +67,7 @@ class VideoJob:
         self.outputs = tuple(dict.fromkeys([*layers, *known.videos]))
         self.positions = {block.name: i for i, block in enumerate(city.blocks)}
         self.current = CurrentInputs(folder, known.settings.presets(track.presets))
-        load = self.current.noted(block_loader(folder, city, device))
+        load = self.current.noted(block_loader(folder, city, device, sharp=known.settings.sharp))
         self.renderer = CityRenderer(folder, city=known.settings.describe(city), load=load, device=device)
         self.stale = [row for row in known.frames.values() if row.inputs != self.current.of(row.inputs.blocks)]
         kept = known.frames.keys() - {row.frame for row in self.stale}

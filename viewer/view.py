@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from blocknerf.cameras import Cameras
-from blocknerf.city.cache import live_block_loader
+from blocknerf.city.cache import block_loader, live_block_loader
 from blocknerf.city.manifest import City, Weighting, read_city, with_rendering
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
@@ -47,6 +47,7 @@ def view(
     power: float | None = None,
     selection_radius: float | None = None,
     visibility_threshold: float | None = None,
+    sharp: bool = False,
     threads: int | None = None,
     device: Device = "auto",
 ) -> None:
@@ -66,6 +67,7 @@ def view(
         selection_radius: Consider a block if the camera is within this many block radii. Default: from city.json.
         visibility_threshold: Initial threshold; blocks with a lower mean predicted visibility are culled. The panel can
             change it. Default: from city.json.
+        sharp: Sample finer than the training images saw a place too; shows grain. Default: never finer.
         threads: CPU threads. Default: all cores.
         device: Render device: auto, cpu, cuda or cuda:1. auto uses a GPU if there is one.
 
@@ -101,6 +103,7 @@ def view(
         cache_bytes=cache_bytes,
         device=torch_device,
         threads=threads,
+        sharp=sharp,
     ) as proxy:
         print(printable(f"{run}: {proxy.url}"), flush=True)
         print("Stop with Ctrl-C.", flush=True)
@@ -121,11 +124,12 @@ def serve(
     cache_bytes: int = 2 * GIB,
     device: torch.device | str = "cpu",
     threads: int | None = None,
+    sharp: bool = False,
 ) -> Iterator["AuthProxy"]:
     """Run the viewer of a run inside a context; yields its proxy.
 
     `city` is the run's city with the initial rendering settings of the panel. Videos are rendered on the same device
-    with the same number of threads.
+    with the same number of threads, and are `sharp` if the pages are.
 
     Raises:
         OptionError, RunError: As in `view`.
@@ -145,12 +149,16 @@ def serve(
     for fault in contents.faults:
         print(printable(f"view: not used: {fault}"), file=sys.stderr, flush=True)
     city = contents.city
-    load = live_block_loader(run, city, device) if watch else None
+    load = (live_block_loader if watch else block_loader)(run, city, device, sharp=sharp)
     city_renderer = CityRenderer(run, city=city, load=load, cache_bytes=cache_bytes, device=device, allow_missing=True)
     renderer = RequestRenderer(city_renderer)
     if not watch:
         renderer.warm_up(contents)
-    options = [f"--device={device}", *([] if threads is None else [f"--threads={threads}"])]
+    options = [
+        f"--device={device}",
+        *([] if threads is None else [f"--threads={threads}"]),
+        *(["--sharp"] if sharp else []),
+    ]
     scheduler, render_queue, sessions = RenderScheduler(renderer.render), RenderQueue(run, *options), {}
 
     def reload_blocks(names: Iterable[str]) -> None:

@@ -159,8 +159,11 @@ class BlockCache:
         self.held_bytes += size
 
 
-def block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
-    """Return a loader of a run's trained blocks; it raises RunError for a block of another city."""
+def block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu", *, sharp: bool = False) -> Loader:
+    """Return a loader of a run's trained blocks; it raises RunError for a block of another city.
+
+    With `sharp`, renderings may sample finer than the training images saw a place.
+    """
     alignment_of = load_alignments(run)
 
     def load(name: str) -> LoadedBlock:
@@ -178,14 +181,16 @@ def block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu")
                 field.set_occupancy(load_occupancy(grid, device))
             except ValueError as error:
                 raise RunError(f"{grid}: {error}; {REMEDY}") from None
+        if sharp:
+            field.footprint_floor = None
         return LoadedBlock(field=field, alignment=alignment_of(name))
 
     return load
 
 
-def live_block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu") -> Loader:
+def live_block_loader(run: RunFolder, city: City, device: torch.device | str = "cpu", *, sharp: bool = False) -> Loader:
     """Return a loader of a run's blocks that loads the preview of a block still in training."""
-    finished = block_loader(run, city, device)
+    finished = block_loader(run, city, device, sharp=sharp)
 
     def load(name: str) -> LoadedBlock:
         try:

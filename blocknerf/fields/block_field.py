@@ -9,12 +9,13 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from blocknerf.cameras import RayBundle
+from blocknerf.fields.footprint_floor import FootprintFloor
 from blocknerf.fields.hash_grid_mlp import MLP, HashGridMLP
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, unfit_grid
-from blocknerf.kernels.marching import FieldParams, march
+from blocknerf.kernels.marching import FieldParams, march, raise_std
 from blocknerf.kernels.radiance import ColorParams, radiance, trunc_exp_density, unfit
 from blocknerf.kernels.ray_encoding import DIRECTION_FEATURES, EXPOSURE_FEATURES, encode_directions, encode_ray_inputs
 
@@ -63,6 +64,8 @@ class BlockField(nn.Module):
         self.appearance_codes = nn.Parameter(APPEARANCE_INIT_STD * torch.randn(len(spec.frames), spec.appearance_dim))
         self.register_buffer("origin", torch.tensor(spec.origin), persistent=False)
         self.occupancy: OccupancyGrid | None = None
+        self.footprint_floor: FootprintFloor | None = None
+        """The finest footprints of training; set after training, so that rendering samples no finer."""
 
     @property
     def appearance_dim(self) -> int:
@@ -105,7 +108,8 @@ class BlockField(nn.Module):
         Footprints are cone radii. Grid levels are faded by the standard deviation, which is half the radius of a disc.
         """
         std = 0.5 * footprints.reshape(-1)
-        return contract_to_unit_cube(points.reshape(-1, 3), std, self.spec.origin, self.spec.half_extent)
+        cube, std = contract_to_unit_cube(points.reshape(-1, 3), std, self.spec.origin, self.spec.half_extent)
+        return cube, std if self.footprint_floor is None else raise_std(std, cube, self.footprint_floor.min_std)
 
     def density(
         self, points: Float[Tensor, "*batch 3"], footprints: Float[Tensor, "*batch"]
@@ -199,6 +203,7 @@ class BlockField(nn.Module):
             proposal_samples=proposal_samples,
             samples=samples,
             occupancy=None if self.occupancy is None else self.occupancy.binaries,
+            min_std=None if self.footprint_floor is None else self.footprint_floor.min_std,
         )
 
     def _proposal_density(self, network: nn.Module, points: Tensor, footprints: Tensor) -> Tensor:

@@ -6,14 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from blocknerf.errors import CheckpointError
 from blocknerf.fields.block_field import BlockField
+from blocknerf.fields.footprint_floor import STORAGE, FootprintFloor
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.tensor_file import DIGEST, TensorFile
 from blocknerf.values import first_line, one_case
 
 FILE = TensorFile(format="blocknerf.field/3", what="field", remedy="train the block again")
+FLOOR = "footprint_floor"
+"""Key of the finest footprints of training, an optional tensor: previews and files of earlier versions have none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,7 +39,10 @@ def save_field(field: BlockField, path: Path, *, step: int, city: str) -> None:
     Raises:
         RunError: the disk is full, or the folder is not writable.
     """
-    FILE.write(path, field.state_dict(), {"spec": json.dumps(field.spec.to_json()), "step": str(step), "city": city})
+    tensors = field.state_dict()
+    if field.footprint_floor is not None:
+        tensors[FLOOR] = field.footprint_floor.min_std.to(STORAGE)
+    FILE.write(path, tensors, {"spec": json.dumps(field.spec.to_json()), "step": str(step), "city": city})
 
 
 def read_header(path: Path) -> FieldMetadata:
@@ -62,7 +69,7 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
         metadata, weights = FILE.read(path)
     except FileNotFoundError:
         raise _missing(path) from None
-    spec = _parse_header(path, metadata).spec
+    spec, floor = _parse_header(path, metadata).spec, weights.pop(FLOOR, None)
     try:
         shapes = _expected_shapes(spec)
     except (ValueError, RuntimeError) as error:
@@ -74,6 +81,8 @@ def load_field(path: Path, device: torch.device | str = "cpu") -> BlockField:
         raise CheckpointError(f"{path}: weights are not finite; train the block again")
     field = BlockField(spec)
     field.load_state_dict(weights)
+    if floor is not None:
+        field.footprint_floor = FootprintFloor(_checked_floor(path, floor))
     return field.eval().requires_grad_(False).to(device)
 
 
@@ -101,6 +110,14 @@ def _expected_shapes(spec: FieldSpec) -> dict[str, tuple[torch.Size, torch.dtype
     """Return shape and dtype of each tensor, without allocating any: a broken header may ask for any size."""
     with torch.device("meta"):
         return {name: (value.shape, value.dtype) for name, value in BlockField(spec).state_dict().items()}
+
+
+def _checked_floor(path: Path, floor: Tensor) -> Tensor:
+    if floor.dim() != 3 or len(set(floor.shape)) != 1 or not floor.numel() or floor.dtype != STORAGE:
+        raise CheckpointError(f"{path}: {FLOOR} is {tuple(floor.shape)} {floor.dtype}; train the block again")
+    if not (floor.isfinite() & (floor >= 0.0)).all():
+        raise CheckpointError(f"{path}: {FLOOR} is not finite or below 0; train the block again")
+    return floor
 
 
 def _first_difference(first: Mapping[str, object], second: Mapping[str, object]) -> str | None:

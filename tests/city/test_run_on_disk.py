@@ -16,6 +16,7 @@ from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import BlockNerfError
 from blocknerf.fields.block_field import BlockField, OccupancyGrid
 from blocknerf.fields.checkpoint import FILE, load_field, save_field
+from blocknerf.fields.footprint_floor import FootprintFloor
 from blocknerf.fields.occupancy import save_occupancy
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.partitioning.frame_assignment import FrameAssignment, write_assignment
@@ -103,6 +104,14 @@ def test_occupancy_grid_is_optional(run: RunFolder, route) -> None:
     assert int(load("b000").field.occupancy.binaries.sum()) == 64
     run.occupancy("b000").unlink()
     assert load("b000").field.occupancy is None
+
+
+def test_sharp_blocks_have_no_footprint_floor(run: RunFolder, route) -> None:
+    field = load_field(run.field("b000"))
+    field.footprint_floor = FootprintFloor(torch.full((4, 4, 4), 0.01))
+    save_field(field, run.field("b000"), step=1, city=route(2).digest)
+    assert block_loader(run, route(2))("b000").field.footprint_floor is not None
+    assert block_loader(run, route(2), sharp=True)("b000").field.footprint_floor is None
 
 
 def test_occupancy_grid_of_another_block_raises(run: RunFolder, route) -> None:

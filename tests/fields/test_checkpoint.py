@@ -11,6 +11,7 @@ from safetensors.torch import save_file
 from blocknerf.errors import CheckpointError, RunError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import FILE, fingerprint, load_field, read_header, save_field
+from blocknerf.fields.footprint_floor import FootprintFloor
 from tests.tensor_files import rewrite
 
 MakeField = Callable[..., BlockField]
@@ -30,6 +31,39 @@ def test_a_field_round_trips_bit_exactly(saved: Path, tiny_field: MakeField) -> 
         assert torch.equal(loaded.state_dict()[name], value), name
     points, footprints = field.origin + torch.rand(50, 3), torch.full((50,), 0.01)
     assert torch.equal(loaded.density(points, footprints)[0], field.density(points, footprints)[0])
+
+
+def with_floor(field: BlockField) -> BlockField:
+    field.footprint_floor = FootprintFloor(torch.rand(4, 4, 4, generator=torch.Generator().manual_seed(0)))
+    return field
+
+
+def test_the_footprint_floor_round_trips_and_is_optional(saved: Path, tmp_path: Path, tiny_field: MakeField) -> None:
+    field, path = with_floor(tiny_field()), tmp_path / "floor.safetensors"
+    save_field(field, path, step=7, city="digest")
+    loaded, floor = load_field(path), field.footprint_floor
+    assert floor is not None
+    assert loaded.footprint_floor is not None
+    assert torch.equal(loaded.footprint_floor.min_std, floor.min_std)
+    assert loaded.state_dict().keys() == field.state_dict().keys()
+    assert fingerprint(path) != fingerprint(saved)
+    assert load_field(saved).footprint_floor is None
+
+
+@pytest.mark.parametrize(
+    "floor",
+    [
+        torch.zeros(4, 4, dtype=torch.bfloat16),
+        torch.zeros(4, 4, 2, dtype=torch.bfloat16),
+        torch.zeros(0, 0, 0, dtype=torch.bfloat16),
+        torch.zeros(4, 4, 4),
+        torch.full((4, 4, 4), float("nan"), dtype=torch.bfloat16),
+        torch.full((4, 4, 4), -1.0, dtype=torch.bfloat16),
+    ],
+)
+def test_a_broken_footprint_floor(saved: Path, floor: torch.Tensor) -> None:
+    rewrite(FILE, saved, {"footprint_floor": floor})
+    assert "footprint_floor is " in load_error(saved)
 
 
 def test_a_loaded_field_is_frozen(saved: Path) -> None:

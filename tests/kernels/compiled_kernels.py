@@ -67,9 +67,9 @@ COLOR_BACKWARD = LAYERS | typed(floats="grad_color grad_ray_bias partial", halve
 WITH_COLOR = {"RAY_BIAS": False, "COLOR": True, "SCALE_GRADIENT": True, "POOLED": False, "BLOCK_SIZE": 64}
 GRID_BACKWARD = COLOR_BACKWARD | typed(floats="grad_out density grad_density grad_planes")
 RAYS = typed(
-    floats="origins directions radii weights edges sky out_color out_depth out_opacity",
+    floats="origins directions radii weights edges sky limits out_color out_depth out_opacity",
     fp32="cx cy cz scale s_near s_extent linear_until max_depth",
-    i32="side",
+    i32="side limits_side",
 ) | {"cells": "*u8:16"}
 
 KERNELS = (
@@ -193,7 +193,9 @@ KERNELS = (
         name="march, proposals",
         function=marching._proposal_kernel,
         arguments=LAYERS | RAYS | {"words": "*i32:16", "planes": "*i32:16"},
-        constants=NETWORK | SMALL | {"GAINS": False, "CELLS": True, "BLOCK_SIZE": 128, "RUN_LENGTH": 16},
+        constants=NETWORK
+        | SMALL
+        | {"GAINS": False, "CELLS": True, "LIMITS": True, "BLOCK_SIZE": 128, "RUN_LENGTH": 16},
         stages=1,
         registers=128,
     ),
@@ -201,7 +203,9 @@ KERNELS = (
         name="march, field",
         function=marching._render_kernel,
         arguments=LAYERS | RAYS,
-        constants=NETWORK | OUTPUT_WIDTHS | {"GAINS": False, "CELLS": True, "BLOCK_SIZE": 128, "RUN_LENGTH": 8},
+        constants=NETWORK
+        | OUTPUT_WIDTHS
+        | {"GAINS": False, "CELLS": True, "LIMITS": True, "BLOCK_SIZE": 128, "RUN_LENGTH": 8},
         stages=1,
         registers=255,
     ),

@@ -14,6 +14,7 @@ from triton.runtime import driver
 from triton.runtime.jit import JITFunction
 
 from blocknerf.fields.block_field import OccupancyGrid
+from blocknerf.fields.footprint_floor import FootprintFloor
 from blocknerf.kernels import backends
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.rendering.image import render_image, render_proposals
@@ -57,6 +58,8 @@ def main() -> None:
     cameras, code = block.capture.cameras().scaled(0.1), field.mean_appearance_code()
     render_image(field, cameras.generate_rays(0), code, 1.0)
     field.set_occupancy(OccupancyGrid(torch.ones(8, 8, 8, dtype=torch.bool), field.spec.origin, field.spec.half_extent))
+    render_image(field, cameras.generate_rays(0), code, 1.0)
+    field.footprint_floor = FootprintFloor(torch.zeros(8, 8, 8))
     render_image(field, cameras.generate_rays(0), code, 1.0)
     render_proposals(field, cameras, 0)
     print(*sorted(names), sep="\n")

@@ -176,7 +176,9 @@ def _write_log(path: Path) -> None:
 def _replace_fields(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every job load exact scenes as blocks."""
 
-    def open_exact(run: RunFolder, city: City, device: object = "cpu") -> Callable[[str], cache.LoadedBlock]:
+    def open_exact(
+        run: RunFolder, city: City, device: object = "cpu", *, sharp: bool = False
+    ) -> Callable[[str], cache.LoadedBlock]:
         alignment_of = load_alignments(run)
         return lambda name: cache.LoadedBlock(field=Balls(), alignment=alignment_of(name))
 

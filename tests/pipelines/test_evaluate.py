@@ -261,7 +261,13 @@ def test_retraining_a_block_during_evaluation_is_detected(
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("weighting", "nearest"), ("power", 1.5), ("selection_radius", 2.0), ("visibility_threshold", 0.1)],
+    [
+        ("weighting", "nearest"),
+        ("power", 1.5),
+        ("selection_radius", 2.0),
+        ("visibility_threshold", 0.1),
+        ("sharp", True),
+    ],
 )
 def test_rendering_settings_are_options_and_recorded(
     key: str, value: object, exact_run: RunFolder, capsys: pytest.CaptureFixture[str]

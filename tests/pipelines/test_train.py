@@ -21,6 +21,7 @@ from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import CheckpointError, OptionError, TrainingError
 from blocknerf.fields.checkpoint import load_field, read_header
+from blocknerf.fields.footprint_floor import training_floor
 from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.partitioning.block import Block
@@ -107,6 +108,9 @@ def test_the_field_and_its_occupancy_can_be_loaded(trained: RunFolder) -> None:
     field.set_occupancy(grid)
     assert tuple(grid.binaries.shape) == (8, 8, 8)
     assert 0.0 < grid.occupied_fraction <= 1.0
+    assert field.footprint_floor is not None
+    floor = training_floor(field.spec, capture.cameras()[torch.tensor(member.frames)])
+    torch.testing.assert_close(field.footprint_floor.min_std, floor.min_std, rtol=0.01, atol=0.0)
 
 
 def test_the_record_describes_the_training(trained: RunFolder) -> None:

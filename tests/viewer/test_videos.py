@@ -146,3 +146,17 @@ def test_the_panel_starts_with_the_requested_settings(page: PageClient, captured
     page.set_and_wait("Render video", True, "captured")
     assert {"--power=1.0", "--selection-radius=3.0"} <= set(captured.options)
     assert (captured.request.city.power, captured.request.city.selection_radius) == (1.0, 3.0)
+
+
+def test_videos_of_a_sharp_viewer_are_sharp(town_run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    used, start = [], RenderQueue.__init__
+
+    def record_options(queue: RenderQueue, run: RunFolder, *options: str) -> None:
+        used.append("--sharp" in options)
+        start(queue, run, *options)
+
+    monkeypatch.setattr(RenderQueue, "__init__", record_options)
+    for sharp in (False, True):
+        with serve(town_run, sharp=sharp):
+            pass
+    assert used == [False, True]

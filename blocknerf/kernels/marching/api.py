@@ -30,6 +30,8 @@ class FieldParams:
     samples: int
     occupancy: Bool[Tensor, "side side side"] | None
     """Which cells of the contracted cube are not empty; None if unknown."""
+    min_std: Float[Tensor, "lattice lattice lattice"] | None = None
+    """Smallest standard deviation of samples, in unit-cube lengths (`raise_std`); None for no limit."""
 
 
 def march(

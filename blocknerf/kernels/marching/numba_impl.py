@@ -28,6 +28,7 @@ from blocknerf.kernels.marching.numba_tile import (
     evaluate,
     init_rays,
     optical_thickness,
+    raise_stds,
     shade_samples,
     view_workspace,
     workspace_layout,
@@ -54,6 +55,8 @@ def march(
     results = torch.empty(count, 3), torch.empty(count), torch.empty(count)
     all_cells = torch.ones(1, 1, 1, dtype=torch.bool)
     cells = (all_cells if network.occupancy is None else network.occupancy).contiguous().numpy()
+    no_limit = torch.empty(0, 0, 0)
+    limits = (no_limit if network.min_std is None else network.min_std).contiguous().numpy()
     near, far = network.spacing.s_range
     geometry = np.array([*network.origin, network.half_extent, near, far - near, network.spacing.far], np.float32)
     counts = network.proposal_samples, network.samples
@@ -65,7 +68,8 @@ def march(
         *_pack(network.proposal),
         *_pack(network.field),
         colors.pack(network.color.weights, network.color.biases), colors.layers,
-        geometry, cells.reshape(-1).view(np.uint8), cells.shape[0], counts, np.float32(HISTOGRAM_PADDING / counts[0]),
+        geometry, cells.reshape(-1).view(np.uint8), cells.shape[0], limits.reshape(-1), limits.shape[0],
+        counts, np.float32(HISTOGRAM_PADDING / counts[0]),
         *allocate(threads, bounds), bounds,
         *(result.numpy() for result in results),
     )  # fmt: skip
@@ -101,7 +105,7 @@ def _march(
     table1, scales1, levels1, width1, parameters1, layers1,
     table2, scales2, levels2, width2, parameters2, layers2,
     parameters3, layers3,
-    geometry, cells, side, counts, padding, floats, ints, bounds,
+    geometry, cells, side, limits, limits_side, counts, padding, floats, ints, bounds,
     color, depth, opacity,
 ):  # fmt: skip
     for chunk in prange((radii.shape[0] + CHUNK_PER_THREAD * RAYS - 1) // (CHUNK_PER_THREAD * RAYS)):
@@ -111,14 +115,15 @@ def _march(
         field = table2, scales2, levels2, width2, parameters2, layers2
         _march_chunk(
             np.int64(chunk) * CHUNK_PER_THREAD * RAYS, origins, directions, radii, biases, sky, proposal, field,
-            (parameters3, layers3), geometry, cells, side, counts, padding, workspace, color, depth, opacity,
+            (parameters3, layers3), geometry, (cells, side, limits, limits_side), counts, padding, workspace,
+            color, depth, opacity,
         )  # fmt: skip
 
 
 @njit(error_model="numpy")
 @no_type_check
 def _march_chunk(
-    first, origins, directions, radii, biases, sky, proposal, field, colors, geometry, cells, side, counts, padding,
+    first, origins, directions, radii, biases, sky, proposal, field, colors, geometry, grids, counts, padding,
     workspace, color, depth, opacity,
 ):  # fmt: skip
     """March the rays of a few tiles."""
@@ -130,7 +135,7 @@ def _march_chunk(
     for start in range(first, min(first + CHUNK_PER_THREAD * RAYS, radii.shape[0]), RAYS):
         init_rays(start, origins, directions, radii, geometry, state)
         edges_to_t(uniform_edges, geometry, distances)
-        _march_tile(proposal, counts[0], geometry, cells, side, workspace, False)
+        _march_tile(proposal, counts[0], geometry, grids, workspace, False)
         for lane in range(RAYS):
             total = _ONE - state[TRANSMITTANCE * RAYS + lane]  # the absorbed fraction is the sum of weights
             sample_ray(
@@ -143,7 +148,7 @@ def _march_chunk(
             )
             state[TRANSMITTANCE * RAYS + lane] = _ONE if start + lane < radii.shape[0] else _ZERO
         edges_to_t(edges, geometry, distances)
-        total = _march_tile(field, counts[1], geometry, cells, side, workspace, True)
+        total = _march_tile(field, counts[1], geometry, grids, workspace, True)
         accumulate_ray(counts[1], weights, distances, state)
         shade_samples(colors, total, biases[start * colors[1][0, PADDED_OUT] :], workspace)
         write_rays(start, sky, geometry, state, color, depth, opacity)
@@ -151,9 +156,10 @@ def _march_chunk(
 
 @njit(error_model="numpy")
 @no_type_check
-def _march_tile(network, samples, geometry, cells, side, workspace, keep_features):
+def _march_tile(network, samples, geometry, grids, workspace, keep_features):
     """Compute sample weights of a tile, front to back. Return how many samples were evaluated and kept."""
     total, thickness = INDEX_ZERO, workspace.thickness
+    cells, side, limits, limits_side = grids
     for first in range(0, samples, WAVE):
         last, count = min(first + WAVE, samples), INDEX_ZERO
         for sample in range(first, last):
@@ -161,6 +167,8 @@ def _march_tile(network, samples, geometry, cells, side, workspace, keep_feature
         for slot in range(first * RAYS, last * RAYS):
             thickness[slot] = _ZERO
         if count:
+            if limits_side:
+                raise_stds(count, limits, limits_side, workspace)
             evaluate(network, count, workspace, total, keep_features)
             optical_thickness(count, total, _ONE / geometry[3], workspace)
         for sample in range(first, last):

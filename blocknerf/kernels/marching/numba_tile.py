@@ -204,6 +204,50 @@ def _cell(position, last):
 
 @njit(fastmath=FASTMATH, error_model="numpy")
 @no_type_check
+def raise_stds(count, limits, side, workspace):
+    """Raise the standard deviations of points to a limit, interpolated between the centers of its cells."""
+    points, stds = workspace.points[:count], workspace.stds[:count]
+    last, size = np.int32(side - 1), np.float32(side)
+    row, plane = np.int32(side), np.int32(side) * np.int32(side)
+    for point in range(points.shape[0]):
+        i, step_i, u = _lower_cell(points[point, 0] * size - _HALF, last, plane)
+        j, step_j, v = _lower_cell(points[point, 1] * size - _HALF, last, row)
+        k, step_k, w = _lower_cell(points[point, 2] * size - _HALF, last, np.int32(1))
+        first = i + j + k
+        limit = _mix(
+            _mix(
+                _mix(limits[first], limits[first + step_k], w),
+                _mix(limits[first + step_j], limits[first + step_j + step_k], w),
+                v,
+            ),
+            _mix(
+                _mix(limits[first + step_i], limits[first + step_i + step_k], w),
+                _mix(limits[first + step_i + step_j], limits[first + step_i + step_j + step_k], w),
+                v,
+            ),
+            u,
+        )
+        stds[point] = max(stds[point], limit)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy", inline="always")
+@no_type_check
+def _lower_cell(position, last, stride):
+    """Return index offsets of the cell below a position and from there to the one above, and the fraction between."""
+    number = _cell(position, last)
+    fraction = position - np.float32(number)
+    fraction = _ZERO if fraction < _ZERO else fraction
+    return number * stride, stride if number < last else np.int32(0), fraction
+
+
+@njit(fastmath=FASTMATH, error_model="numpy", inline="always")
+@no_type_check
+def _mix(first, second, fraction):
+    return first + fraction * (second - first)
+
+
+@njit(fastmath=FASTMATH, error_model="numpy")
+@no_type_check
 def accumulate_weight(sample, thickness, state, weights):
     """Convert a sample's thickness to its weight. The first with too little transmittance absorbs all of it."""
     sample_thickness = thickness[sample * RAYS : (sample + 1) * RAYS]

@@ -10,6 +10,7 @@ from torch import Tensor
 from blocknerf.cameras import RayBundle
 from blocknerf.kernels.contraction import torch_impl as contraction
 from blocknerf.kernels.marching.api import MIN_TRANSMITTANCE, FieldParams
+from blocknerf.kernels.marching.footprints import raise_std
 from blocknerf.kernels.mlp import torch_impl as layers
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING
 from blocknerf.kernels.pdf_sampling import torch_impl as pdf_sampling
@@ -50,6 +51,8 @@ def _evaluate(
     cube, std = contraction.contract_to_unit_cube(
         points.flatten(0, 1), 0.5 * radii.flatten(), network.origin, network.half_extent
     )
+    if network.min_std is not None:
+        std = raise_std(std, cube, network.min_std)
     features = radiance.grid_network(params, cube, std, None, "torch").unflatten(0, t_mids.shape)
     density = trunc_exp_density(features[..., 0], network.half_extent)
     if network.occupancy is not None:

@@ -93,7 +93,7 @@ class _KernelArguments:
             as_words(planes.view(-1, grid.features_per_level)),
             planes, params.weights[0], params.biases[0], params.weights[1], params.biases[1],
             *map(float, network.origin), 1.0 / network.half_extent, s_near, s_far - s_near,
-            float(network.spacing.linear_until), *_bytes(network.occupancy),
+            float(network.spacing.linear_until), *_bytes(network.occupancy), *_limits(network.min_std),
         )  # fmt: skip
         self.constants = {
             "LEVELS": grid.num_levels,
@@ -103,6 +103,7 @@ class _KernelArguments:
             "PADDED_HIDDEN": padded_width(hidden),
             "GAINS": gains is not None,
             "CELLS": network.occupancy is not None,
+            "LIMITS": network.min_std is not None,
             "BLOCK_SIZE": BLOCK_SIZE,
             "num_warps": 4 if hidden <= 32 else 8,
             "num_stages": 1,
@@ -112,6 +113,11 @@ class _KernelArguments:
 def _bytes(cells: Tensor | None) -> tuple[Tensor | None, int]:
     """Return cells as bytes, and the number of cells per side."""
     return (None, 0) if cells is None else (cells.view(torch.uint8), cells.shape[0])
+
+
+def _limits(min_std: Tensor | None) -> tuple[Tensor | None, int]:
+    """Return lower limits of standard deviations, and the number of cells per side."""
+    return (None, 0) if min_std is None else (min_std.contiguous(), min_std.shape[0])
 
 
 @triton.jit
@@ -143,14 +149,43 @@ def _occupied(x, y, z, cells, side, mask):
 
 @triton.jit
 @no_type_check
+def _raise_std(std, x, y, z, limits, side, mask):
+    """Return standard deviations, raised to a limit that is interpolated between the centers of its cells."""
+    i, step_i, u = _lower_cell(x, side, side * side)
+    j, step_j, v = _lower_cell(y, side, side)
+    k, step_k, w = _lower_cell(z, side, 1)
+    first = limits + i + j + k
+    limit = tl.zeros_like(std)
+    for corner in tl.static_range(8):
+        offset = (corner & 1) * step_k + (corner >> 1 & 1) * step_j + (corner >> 2) * step_i
+        weight = (w if corner & 1 else 1.0 - w) * (v if corner & 2 else 1.0 - v) * (u if corner & 4 else 1.0 - u)
+        limit += weight * tl.load(first + offset, mask=mask, other=0.0)
+    return tl.maximum(std, limit)
+
+
+@triton.jit
+@no_type_check
+def _lower_cell(position, side, stride):
+    """Return index offsets of the cell below a coordinate and from there to the one above, and the fraction between."""
+    position = position * side - 0.5
+    number = tl.minimum(tl.maximum(position.to(tl.int32), 0), side - 1)
+    fraction = position - number.to(tl.float32)
+    return number * stride, tl.where(number < side - 1, stride, 0), tl.where(fraction > 0.0, fraction, 0.0)
+
+
+@triton.jit
+@no_type_check
 def _encode_samples(
-    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side,
+    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits, limits_side,
     gains, scales, levels, words, planes, half_planes, index, stride,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr,
+    LIMITS: tl.constexpr,
 ):  # fmt: skip
     """Return encoded samples as a matrix, and the mask of evaluated samples."""
     x, y, z, std = _contract_samples(origins, directions, radii, ray, middle, mask, cx, cy, cz, scale)
     active = _occupied(x, y, z, cells, side, mask) if CELLS else mask
+    if LIMITS:
+        std = _raise_std(std, x, y, z, limits, limits_side, active)
     encode_tile(x, y, z, std, gains, scales, levels, words, planes, index, stride, active, LEVELS, FEATURES, GAINS)
     tl.debug_barrier()
     return load_tile(half_planes, index, stride, active, LEVELS, FEATURES, PADDED_IN), active
@@ -161,10 +196,10 @@ def _encode_samples(
 def _proposal_kernel(
     origins, directions, radii, weights, count, samples,
     gains, scales, levels, words, planes, half_planes, w1, b1, w2, b2,
-    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side,
+    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side, limits, limits_side,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, HIDDEN: tl.constexpr,
     PADDED_HIDDEN: tl.constexpr,
-    GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK_SIZE: tl.constexpr, RUN_LENGTH: tl.constexpr,
+    GAINS: tl.constexpr, CELLS: tl.constexpr, LIMITS: tl.constexpr, BLOCK_SIZE: tl.constexpr, RUN_LENGTH: tl.constexpr,
 ):  # fmt: skip
     """Proposal weights of evenly spaced samples, run by run until the ray's transmittance is too small."""
     RAYS: tl.constexpr = BLOCK_SIZE // RUN_LENGTH
@@ -187,9 +222,9 @@ def _proposal_kernel(
                 far = s_to_t((sample + 1).to(tl.float32) / samples, s_near, s_extent, linear_until)
                 middle = 0.5 * (near + far)
                 inputs, active = _encode_samples(
-                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side,
+                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits, limits_side,
                     gains, scales, levels, words, planes, half_planes, index, stride, LEVELS, FEATURES, PADDED_IN,
-                    GAINS, CELLS,
+                    GAINS, CELLS, LIMITS,
                 )  # fmt: skip
                 outputs = tl.dot(activate(tl.dot(inputs, first) + bias), second) + bias2
                 density = trunc_exp_density(extract_column(outputs, 0, 16), scale)
@@ -225,10 +260,11 @@ def _alpha_weights(thickness, transmittance):
 def _render_kernel(
     origins, directions, radii, edges, ray_bias, sky, c1, d1, c2, d2, c3, d3, out_color, out_depth, out_opacity, count,
     samples, max_depth, gains, scales, levels, words, planes, half_planes, w1, b1, w2, b2,
-    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side,
+    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side, limits, limits_side,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, HIDDEN: tl.constexpr,
-    PADDED_HIDDEN: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr, BLOCK_SIZE: tl.constexpr,
-    OUTPUTS: tl.constexpr, PADDED_OUT: tl.constexpr, COLOR_HIDDEN: tl.constexpr, RUN_LENGTH: tl.constexpr,
+    PADDED_HIDDEN: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr, LIMITS: tl.constexpr,
+    BLOCK_SIZE: tl.constexpr, OUTPUTS: tl.constexpr, PADDED_OUT: tl.constexpr, COLOR_HIDDEN: tl.constexpr,
+    RUN_LENGTH: tl.constexpr,
 ):  # fmt: skip
     """Color, depth and opacity of rays, run by run until their transmittance is too small."""
     RAYS: tl.constexpr = BLOCK_SIZE // RUN_LENGTH
@@ -255,9 +291,9 @@ def _render_kernel(
                 far = s_to_t(tl.load(edge + 1, mask=mask, other=0.0), s_near, s_extent, linear_until)
                 middle = 0.5 * (near + far)
                 inputs, active = _encode_samples(
-                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side,
+                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits, limits_side,
                     gains, scales, levels, words, planes, half_planes, index, stride, LEVELS, FEATURES, PADDED_IN,
-                    GAINS, CELLS,
+                    GAINS, CELLS, LIMITS,
                 )  # fmt: skip
                 sums = tl.dot(inputs, first) + load_bias(b1, HIDDEN, PADDED_HIDDEN)
                 outputs = tl.dot(activate(sums), second) + load_bias(b2, OUTPUTS, PADDED_OUT)

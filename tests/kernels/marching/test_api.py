@@ -12,7 +12,7 @@ from blocknerf.errors import BackendError
 from blocknerf.geometry import RaySpacing
 from blocknerf.kernels.backends import BackendWarning
 from blocknerf.kernels.hash_grid import GridSpec
-from blocknerf.kernels.marching import MIN_TRANSMITTANCE, FieldParams, march
+from blocknerf.kernels.marching import MIN_TRANSMITTANCE, FieldParams, march, raise_std
 from blocknerf.kernels.marching.torch_impl import early_stop_weights
 from blocknerf.kernels.radiance import ColorParams, HashGridParams
 from tests.kernels.interpreted import needs_triton, prefer_triton
@@ -39,6 +39,7 @@ def make_network(
     hidden: int = 16,
     outputs: int = 16,
     shift: float = 0.0,
+    min_std: Tensor | None = None,
 ) -> FieldParams:
     """Random networks of a small block. `shift` is added to density logits; 4 makes most rays end within the block."""
     generator = torch.Generator().manual_seed(0)
@@ -52,7 +53,7 @@ def make_network(
     return FieldParams(
         proposal=proposal, field=field, color=ColorParams(weights=color_weights, biases=color_biases), origin=ORIGIN,
         half_extent=HALF, spacing=RaySpacing(near=0.1, far=FAR, linear_until=HALF), proposal_samples=counts[0],
-        samples=counts[1], occupancy=cells,
+        samples=counts[1], occupancy=cells, min_std=min_std,
     )  # fmt: skip
 
 
@@ -77,6 +78,11 @@ def assert_same(network: FieldParams, rays: RayBundle, bias: Tensor, sky: Tensor
         assert value.numel() == 0 or (float(error.max()) < 1.5 * MIN_TRANSMITTANCE and float(error.mean()) < 1e-4), name
 
 
+def random_limits(side: int) -> Tensor:
+    """Lower limits of standard deviations in the range in which levels fade."""
+    return 0.1 * torch.rand(side, side, side, generator=torch.Generator().manual_seed(side))
+
+
 CELLS = {
     "unknown": None,
     "full": torch.ones(8, 8, 8, dtype=torch.bool),
@@ -91,17 +97,50 @@ def test_numba_matches_reference(count: int, cells: str) -> None:
     assert_same(make_network(CELLS[cells]), *make_rays(count))
 
 
+@pytest.mark.parametrize("side", [1, 2, 7])
+@pytest.mark.parametrize("distance", [1.0, 1e5])
+def test_numba_matches_reference_with_a_lower_limit_of_footprints(side: int, distance: float) -> None:
+    assert_same(make_network(CELLS["mixed"], shift=2.0, min_std=random_limits(side)), *make_rays(300, distance))
+
+
 @needs_triton
+@pytest.mark.parametrize("side", [None, 1, 7])
 @pytest.mark.parametrize("cells", ["unknown", "mixed"])
 @pytest.mark.parametrize("count", [0, 1, 33])
-def test_triton_matches_reference(count: int, cells: str) -> None:
+def test_triton_matches_reference(count: int, cells: str, side: int | None) -> None:
     """In half precision, and including colors of samples that the reference discards."""
-    arguments = make_network(CELLS[cells], shift=4.0), *make_rays(count)
+    limits = None if side is None else random_limits(side)
+    arguments = make_network(CELLS[cells], shift=4.0, min_std=limits), *make_rays(count)
     triton, reference = (march(*arguments, backend=backend) for backend in ("triton", "torch"))
     for name, value, expected in zip(("color", "depth", "opacity"), triton, reference, strict=True):
         error = (value - expected).abs() / (FAR if name == "depth" else 1.0)
         assert value.shape == expected.shape
         assert count == 0 or (float(error.max()) < 1.5 * MIN_TRANSMITTANCE and float(error.mean()) < 3e-4), name
+
+
+@pytest.mark.parametrize("backend", ["numba", "torch"])
+def test_a_lower_limit_of_footprints_equals_larger_pixels(backend: str) -> None:
+    """A limit above all footprints renders as pixels do that are larger everywhere; one below all has no effect."""
+    rays, bias, sky = make_rays(200, distance=0.0)
+    tiny, huge = (replace(rays, pixel_radii=torch.full((200,), radius)) for radius in (0.0, 1e3))
+    limit = torch.full((3, 3, 3), 50.0)
+    limited, large, sharp = (
+        march(make_network(shift=2.0, min_std=part), pixels, bias, sky, backend=backend)[0]
+        for part, pixels in ((limit, tiny), (None, huge), (None, rays))
+    )
+    torch.testing.assert_close(limited, large, atol=2e-2, rtol=0.0)
+    assert float((limited - sharp).abs().mean()) > 0.02
+    no_effect = march(make_network(shift=2.0, min_std=torch.zeros(3, 3, 3)), rays, bias, sky, backend=backend)[0]
+    torch.testing.assert_close(no_effect, sharp)
+
+
+def test_the_limit_is_interpolated_between_centers_of_cells() -> None:
+    limits = torch.zeros(4, 4, 4)
+    limits[2] = 0.8
+    x = torch.tensor([0.0, 0.375, 0.5, 0.625, 0.8125, 1.0])
+    cube = torch.stack([x, torch.full_like(x, 0.3), torch.full_like(x, 0.9)], -1)
+    expected = torch.tensor([0.1, 0.1, 0.4, 0.8, 0.2, 0.1])
+    torch.testing.assert_close(raise_std(torch.full((6,), 0.1), cube, limits), expected)
 
 
 def test_inactive_levels_match() -> None:
@@ -198,6 +237,7 @@ def convert_network(network: FieldParams, device: str, dtype: torch.dtype) -> Fi
         **parts,
         color=color,
         occupancy=None if network.occupancy is None else network.occupancy.to(device),
+        min_std=None if network.min_std is None else network.min_std.to(device),
     )
 
 
