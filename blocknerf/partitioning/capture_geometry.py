@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
@@ -84,8 +84,8 @@ def natural_sort_key(name: str) -> tuple:
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name))
 
 
-def subsample_points(points: Float[Tensor, "points 3"], max_points: int) -> Float[Tensor, "few 3"]:
-    """Return at most `max_points` of the points, evenly spaced in their order, so that the result is deterministic."""
+def subsample_points(points: Shaped[Tensor, "points *axes"], max_points: int) -> Shaped[Tensor, "few *axes"]:
+    """Return at most `max_points` of the points (or their indices), evenly spaced in their order: deterministic."""
     if len(points) <= max_points:
         return points
     return points[torch.linspace(0, len(points) - 1, max_points, dtype=torch.float64).round().long()]

@@ -74,15 +74,25 @@ def _as_listed(frames: Sequence[Frame]) -> HeldOut:
 
 def _instants(frames: Sequence[Frame], segment: Sequence[int]) -> list[list[int]]:
     """Return the frames of each instant of a segment, in order; the camera with most images sets the instants."""
-    cameras: dict[str, list[int]] = {}
-    for i in sorted(segment, key=lambda i: _order(frames[i])):
-        cameras.setdefault(frames[i].camera, []).append(i)
-    reference = max(cameras.values(), key=len)
+    indices: dict[str, list[int]] = {}
+    for i in segment:
+        indices.setdefault(frames[i].camera, []).append(i)
+    cameras = [_in_order(frames, camera) for camera in indices.values()]
+    cameras.sort(key=lambda camera: _order(frames[camera[0]]))
+    reference = max(cameras, key=len)
     instants: list[list[int]] = [[] for _ in reference]
-    for camera in cameras.values():
+    for camera in cameras:
         for number, i in zip(_numbers(frames, camera, reference), camera, strict=True):
             instants[number].append(i)
     return instants
+
+
+def _in_order(frames: Sequence[Frame], camera: Sequence[int]) -> list[int]:
+    """Return the images of one camera in the order of `_order`; names, which take long to compare, only if needed."""
+    times = {i: time for i in camera if (time := frames[i].timestamp) is not None}
+    if len(set(times.values())) == len(camera):
+        return sorted(times, key=times.__getitem__)
+    return sorted(camera, key=lambda i: _order(frames[i]))
 
 
 def _order(frame: Frame) -> tuple:
@@ -96,6 +106,8 @@ def _numbers(frames: Sequence[Frame], camera: Sequence[int], reference: Sequence
         yield from range(len(camera))
         return
     values = np.array(times, dtype=np.float64)
-    clock = values[: len(reference)]
-    for time in values[len(reference) :]:
-        yield int(np.abs(clock - time).argmin())
+    clock, own = values[: len(reference)], values[len(reference) :]
+    later = np.searchsorted(clock, own).clip(1, len(clock) - 1) if len(clock) > 1 else np.zeros(len(own), np.int64)
+    is_earlier = own - clock[later - 1] <= clock[later] - own
+    # The first instant, if several have the same time.
+    yield from np.searchsorted(clock, clock[later - is_earlier]).tolist()
