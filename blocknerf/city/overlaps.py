@@ -40,6 +40,9 @@ MIN_SHARED_VISIBILITY = 0.02
 TILE_SIDE = 8
 """Side of the tiles, in pixels of a view, over which colors are averaged before they are compared."""
 
+OVERLAP = 0.99
+"""Adjacent blocks are less than this fraction of the sum of their radii apart."""
+
 FieldOf = Callable[[str], Field]
 """Returns the field of a block by name."""
 
@@ -79,17 +82,15 @@ def adjacent_blocks(blocks: Sequence[Block]) -> Iterator[tuple[Block, Block]]:
     origins as diameter: it has the largest weight where the two overlap.
     """
     origins, radii = np.array([block.origin[:2] for block in blocks]), np.array([block.radius for block in blocks])
-    neighbors = []
     for i, (others, distances) in enumerate(overlapping_discs(blocks)):
         # In an evenly spaced row, a block just touches the next but one.
-        neighbors.append(others[distances < 0.99 * (radii[i] + radii[others])])
-    for i, others in enumerate(neighbors):
-        to_first = origins[i] - origins[others]
-        for j in others[others > i].tolist():
-            to_second = origins[j] - origins[others]
-            opposite = (to_first * to_second).sum(-1) < 0.0
-            if not np.isin(others[opposite], neighbors[j], assume_unique=True).any():
-                yield blocks[i], blocks[j]
+        others = others[distances < OVERLAP * (radii[i] + radii[others])]
+        # From each of the other blocks to each of them, and to the first block.
+        offsets = origins[others] - origins[others, None]
+        overlap = np.linalg.norm(offsets, axis=-1) < OVERLAP * (radii[others, None] + radii[others])
+        opposite = (offsets * (origins[i] - origins[others])[:, None]).sum(-1) < 0.0
+        for j in others[~(overlap & opposite).any(0) & (others > i)]:
+            yield blocks[i], blocks[j]
 
 
 def find_overlaps(
