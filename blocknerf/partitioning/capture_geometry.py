@@ -49,26 +49,24 @@ class CaptureGeometry:
     def sorted_tracks(self) -> list[list[int]]:
         """Return the frame indices of each track in the order of capture, whatever their order in the file."""
         tracks: dict[tuple[str, str], list[int]] = {}
-        for i in sorted(range(len(self)), key=lambda i: (self.tracks[i], self.frame_order[i])):
-            tracks.setdefault(self.tracks[i], []).append(i)
-        return list(tracks.values())
+        for i, track in enumerate(self.tracks):
+            tracks.setdefault(track, []).append(i)
+        return [sorted(tracks[track], key=self.frame_order.__getitem__) for track in sorted(tracks)]
 
 
 def capture_geometry(capture: Capture) -> CaptureGeometry:
     """Return the geometry of a capture; reads its points but not its images."""
-    has_timestamps = all(frame.timestamp is not None for frame in capture.frames)
+    names, times = capture.column("name"), capture.column("timestamp")
+    has_timestamps = None not in times
     cloud = capture.read_sparse_points()
     if cloud is None or len(cloud.positions) == 0:
         cloud = capture.read_lidar_points()
     positions = None if cloud is None or len(cloud.positions) == 0 else torch.from_numpy(cloud.positions).float()
     return CaptureGeometry(
-        names=tuple(frame.name for frame in capture.frames),
+        names=tuple(names),
         cameras=capture.cameras(),
-        tracks=tuple((frame.segment, frame.camera) for frame in capture.frames),
-        frame_order=tuple(
-            (frame.timestamp, frame.name) if has_timestamps else natural_sort_key(frame.name)
-            for frame in capture.frames
-        ),
+        tracks=tuple(zip(capture.column("segment"), capture.column("camera"), strict=True)),
+        frame_order=tuple(zip(times, names, strict=True)) if has_timestamps else tuple(map(natural_sort_key, names)),
         points=positions,
         is_metric=capture.is_metric,
         extent=capture.extent,

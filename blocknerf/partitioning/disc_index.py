@@ -1,4 +1,4 @@
-"""Search by k-d trees: positions inside the disc of a block, and blocks whose discs overlap.
+"""Search by k-d trees: positions inside the disc of a block, and discs that overlap.
 
 Time and memory grow with the number of pairs that are found, not with the product of positions and blocks.
 """
@@ -45,7 +45,7 @@ class PositionIndex:
 def overlapping_discs(
     blocks: Sequence[Block],
 ) -> Iterator[tuple[Int[np.ndarray, "neighbors"], Float[np.ndarray, "neighbors"]]]:
-    """Yield, for each block, the blocks whose discs overlap its own, ascending, and how far they are.
+    """Yield, for each block, the blocks with overlapping discs, ascending, and how far they are.
 
     Distances are horizontal, between the origins.
     """

@@ -125,13 +125,13 @@ def write_assignment(assignment: FrameAssignment, capture: Capture, path: Path) 
     """Write `frames.json`; it has names next to the indices, so that it is readable on its own."""
 
     def records(indices: Sequence[int]) -> list[_FrameRecord]:
-        return [_FrameRecord(index=i, name=capture.frames[i].name) for i in indices]
+        return [_FrameRecord(index=i, name=capture.name(i)) for i in indices]
 
     frames = zip(assignment.frames, assignment.reasons, strict=True)
     record = _AssignmentRecord(
         block=assignment.block,
         capture=assignment.capture,
-        frames=[_TrainingFrameRecord(index=i, name=capture.frames[i].name, reason=reason) for i, reason in frames],
+        frames=[_TrainingFrameRecord(index=i, name=capture.name(i), reason=reason) for i, reason in frames],
         test_frames=records(assignment.test_frames),
         skipped_static=records(assignment.skipped_static),
     )
@@ -150,7 +150,7 @@ def read_assignment(path: Path, capture: Capture | None = None) -> FrameAssignme
     lists = {key: getattr(record, key) for key in ("frames", "test_frames", "skipped_static")}
     for key, items in lists.items():
         for i, item in enumerate(items):
-            if capture is not None and (item.index >= len(capture) or capture.frames[item.index].name != item.name):
+            if capture is not None and (item.index >= len(capture) or capture.name(item.index) != item.name):
                 name = format_value(item.name)
                 raise RunError(
                     f"{path}: {key}[{i}]: frame {name} is not number {item.index} of the capture; partition it again"
@@ -216,7 +216,7 @@ class _Tracks:
         self._track = np.repeat(np.arange(len(tracks)), [len(track) for track in tracks])[self._rank]
 
     def moving(self, frames: Int[np.ndarray, "frames"], block: Block) -> list[int]:
-        """Return those of the frames, ascending, whose camera moved since the one before in its track."""
+        """Return those of the frames, ascending, that moved since the one before in their track."""
         # Cameras that stand close together and look far move little compared with their block.
         min_motion = MIN_MOTION * min(block.radius, self._geometry.extent)
         ordered = frames[self._rank[frames].argsort()]

@@ -7,6 +7,7 @@ from statistics import median
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from jaxtyping import Int
 
 from blocknerf.capture.capture import Capture
 from blocknerf.json_file import Count, JsonFile, Number, Record
@@ -79,9 +80,12 @@ def coverage(
 ) -> Coverage:
     """Return the coverage of a partition; `assignments` in the order of `blocks`."""
     used_frames = {i for assignment in assignments for i in (*assignment.frames, *assignment.test_frames)}
+    pixels = np.array([lens.width * lens.height for lens in capture.column("intrinsics")])
+    segment_numbers = {segment: i for i, segment in enumerate(capture.segments)}
+    segments = np.array([segment_numbers[segment] for segment in capture.column("segment")])
     median_frames = median(len(assignment.frames) for assignment in assignments)
     block_coverages = [
-        _row(capture, blocks, assignment, overlaps, median_frames)
+        _row(pixels, segments, blocks, assignment, overlaps, median_frames)
         for assignment, overlaps in zip(assignments, overlap_fractions(blocks), strict=True)
     ]
     return Coverage(
@@ -177,21 +181,22 @@ def coverage_table(report: Coverage) -> "Table":
 
 
 def _row(
-    capture: Capture,
+    pixels: Int[np.ndarray, "frames"],
+    segments: Int[np.ndarray, "frames"],
     blocks: Sequence[Block],
     assignment: FrameAssignment,
     overlaps: Mapping[int, float],
     median_frames: float,
 ) -> BlockCoverage:
-    frames = [capture.frames[i] for i in assignment.frames]
+    frames = list(assignment.frames)
     return BlockCoverage(
         block=assignment.block,
         frames=len(frames),
         visible_from_outside=assignment.reasons.count("visible"),
         test_frames=len(assignment.test_frames),
         skipped_static=len(assignment.skipped_static),
-        pixels=sum(frame.intrinsics.width * frame.intrinsics.height for frame in frames),
-        segments=len({frame.segment for frame in frames}),
+        pixels=int(pixels[frames].sum()),
+        segments=len(np.unique(segments[frames])),
         neighbors=tuple(blocks[i].name for i, overlap in overlaps.items() if overlap >= MIN_OVERLAP),
         overlap=max(overlaps.values(), default=0.0),
         warning=_warning(len(frames), median_frames),
