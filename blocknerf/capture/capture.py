@@ -98,7 +98,7 @@ class Capture:
             poses, lenses, lens_of_frame = self.frames.poses, self.frames.lenses, self.frames.lens_of_frame
         else:
             poses = np.array([frame.camera_to_world for frame in self.frames])
-            lenses, lens_of_frame = [frame.intrinsics for frame in self.frames], np.arange(len(self))
+            lenses, lens_of_frame = tuple(frame.intrinsics for frame in self.frames), np.arange(len(self))
         index = torch.from_numpy(lens_of_frame)
         return Cameras(
             camera_to_world=torch.from_numpy(poses).float(),
