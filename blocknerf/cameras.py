@@ -252,12 +252,15 @@ class Cameras:
             uv_fisheye = local[:, :2] * (angle / radius.clamp_min(1e-12))[:, None]
             uv = torch.where(fisheye[:, None], uv_fisheye, uv)
             in_front = torch.where(fisheye, angle < torch.pi * 0.95, in_front)
+        size = torch.stack([camera.width, camera.height], -1)
+        if info.newton_iterations == 0 if info else not (camera.model != CameraModel.PINHOLE).any():
+            pixels = uv * camera.intrinsics[:, :2] + camera.intrinsics[:, 2:]
+            return pixels, depth, in_front & ((pixels >= 0) & (pixels < size)).all(-1)
         count = len(points)
         model = camera.model.expand(count)
         coefficients = camera.distortion.expand(count, 6)
         uv_distorted = distort(uv, coefficients, model)
         pixels = uv_distorted * camera.intrinsics[:, :2] + camera.intrinsics[:, 2:]
-        size = torch.stack([camera.width, camera.height], -1)
         inside = ((pixels >= 0) & (pixels < size)).all(-1)
         # Beyond its turning point, a distortion polynomial folds points from outside the view back into the image.
         recovered = undistort(uv_distorted, coefficients, model, None if info is None else info.newton_iterations)

@@ -15,6 +15,8 @@ from itertools import count
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import msgspec
+
 from blocknerf.errors import BlockNerfError, RunError
 from blocknerf.values import format_value
 
@@ -91,7 +93,8 @@ def format_json(data: dict[str, Any]) -> str:
       ]
     }
     """
-    return json.dumps(data, indent=2, allow_nan=False, ensure_ascii=False) + "\n"
+    # Python's encoder is ten times slower if it indents.
+    return msgspec.json.format(json.dumps(data, allow_nan=False, ensure_ascii=False), indent=2) + "\n"
 
 
 @contextmanager

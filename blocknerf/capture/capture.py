@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import Bool, Float, Float64, UInt8
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture_record import CAPTURE_FORMAT, FILE, to_frame, to_intrinsics, to_sweep
+from blocknerf.capture.capture_table import read_table, write_table
 from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_path, check_relative, pose_from_flat
+from blocknerf.capture.frame_table import FrameTable
 from blocknerf.capture.lidar import LidarSweep, check_sweep, nearest_sweep, read_sweep
 from blocknerf.capture.points import PointCloud, check_ply, read_ply
 from blocknerf.errors import CaptureError, error_context
@@ -45,7 +47,8 @@ class Capture:
     """Folder of the masks and sky masks, if an import made them elsewhere; None: `image_dir`."""
     points_dir: Path | None = None
     """Folder of the point files, if an import made them elsewhere; None: `image_dir`."""
-    frames: tuple[Frame, ...]
+    frames: Sequence[Frame]
+    """A tuple, or a `FrameTable`."""
     sparse_points: str | None = None
     """PLY of sparse points, for example from structure from motion."""
     lidar_points: str | None = None
@@ -72,7 +75,7 @@ class Capture:
     def __post_init__(self) -> None:
         if not self.frames:
             raise CaptureError("the capture has no frames; give at least one posed image")
-        for kind in ("name", "image"):
+        for kind in ("name", "image") if not isinstance(self.frames, FrameTable) else ():
             duplicate = _first_repeated([getattr(frame, kind) for frame in self.frames])
             if duplicate is not None:
                 raise CaptureError(f"duplicate frame {one_case(duplicate)}; list each image once")
@@ -91,15 +94,37 @@ class Capture:
             CaptureError: single precision would round coordinates by more than 1/10,000 of the capture's extent.
         """
         _check_precision(self)
-        lenses = [frame.intrinsics for frame in self.frames]
+        if isinstance(self.frames, FrameTable):
+            poses, lenses, lens_of_frame = self.frames.poses, self.frames.lenses, self.frames.lens_of_frame
+        else:
+            poses = np.array([frame.camera_to_world for frame in self.frames])
+            lenses, lens_of_frame = tuple(frame.intrinsics for frame in self.frames), np.arange(len(self))
+        index = torch.from_numpy(lens_of_frame)
         return Cameras(
-            camera_to_world=torch.tensor([frame.camera_to_world for frame in self.frames]),
-            intrinsics=torch.tensor([(lens.fx, lens.fy, lens.cx, lens.cy) for lens in lenses]),
-            distortion=torch.tensor([lens.distortion for lens in lenses]),
-            model=torch.tensor([int(lens.model) for lens in lenses]),
-            width=torch.tensor([lens.width for lens in lenses]),
-            height=torch.tensor([lens.height for lens in lenses]),
+            camera_to_world=torch.from_numpy(poses).float(),
+            intrinsics=torch.tensor([(lens.fx, lens.fy, lens.cx, lens.cy) for lens in lenses])[index],
+            distortion=torch.tensor([lens.distortion for lens in lenses])[index],
+            model=torch.tensor([int(lens.model) for lens in lenses])[index],
+            width=torch.tensor([lens.width for lens in lenses])[index],
+            height=torch.tensor([lens.height for lens in lenses])[index],
         )
+
+    def column(self, key: str) -> list[Any]:
+        """Return one field of all frames; for a table of frames, without making them."""
+        if isinstance(self.frames, FrameTable):
+            return self.frames.column(key)
+        return [getattr(frame, key) for frame in self.frames]
+
+    @property
+    def centers(self) -> Float64[np.ndarray, "frames 3"]:
+        """Camera centers in the world, in double precision."""
+        if isinstance(self.frames, FrameTable):
+            return self.frames.poses[:, :, 3]
+        return np.array([frame.center for frame in self.frames])
+
+    def name(self, index: int) -> str:
+        """Return the name of a frame, without making it if the frames are a table."""
+        return self.frames.name(index) if isinstance(self.frames, FrameTable) else self.frames[index].name
 
     def index(self, name: str) -> int:
         """Return the index of the frame with this name.
@@ -130,8 +155,8 @@ class Capture:
     def segments(self) -> dict[str, list[int]]:
         """Frame indices of each segment, in the order of first appearance."""
         groups: dict[str, list[int]] = {}
-        for i, frame in enumerate(self.frames):
-            groups.setdefault(frame.segment, []).append(i)
+        for i, segment in enumerate(self.column("segment")):
+            groups.setdefault(segment, []).append(i)
         return groups
 
     def read_image(self, index: int, downscale: int = 1) -> UInt8[np.ndarray, "height width 3"]:
@@ -250,7 +275,9 @@ def write_capture(capture: Capture, path: Path | str) -> None:
     lines.append(_list("intrinsics", [_line(_lens_data(lens)) for lens in lenses]))
     lines.append(_list("lidar_sweeps", [_line(_sweep_data(sweep)) for sweep in capture.lidar_sweeps]))
     lines.append(_list("frames", [_line(_frame_data(frame, numbers[frame.intrinsics])) for frame in capture.frames]))
-    write_atomic(path, "{\n" + ",\n".join(lines) + "\n}\n")
+    text = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+    write_atomic(path, text)
+    write_table(capture.frames, lines[:-1], Path(path))
 
 
 def read_capture(path: Path | str) -> Capture:
@@ -260,9 +287,14 @@ def read_capture(path: Path | str) -> Capture:
         CaptureError: the file is missing, broken, of another format or newer; the message names file, key and fix.
     """
     path = Path(path)
-    record, transform = FILE.read(path), IDENTITY
+    table = read_table(path)
+    record, transform = FILE.read(path) if table is None else FILE.decode(table.header, str(path)), IDENTITY
     lenses = [to_intrinsics(lens, f"{path}: intrinsics[{i}]") for i, lens in enumerate(record.intrinsics)]
-    frames = [to_frame(frame, lenses, f"{path}: frames[{i}]") for i, frame in enumerate(record.frames)]
+    frames: Sequence[Frame]
+    if table is None:
+        frames = tuple(to_frame(frame, lenses, f"{path}: frames[{i}]") for i, frame in enumerate(record.frames))
+    else:
+        frames = FrameTable(table.columns, lenses)
     if record.source_to_world is not None:
         transform = pose_from_flat(record.source_to_world)
     with error_context(str(path)):
@@ -270,7 +302,7 @@ def read_capture(path: Path | str) -> Capture:
             image_dir=_absolute(path, record.image_dir),
             mask_dir=None if record.mask_dir is None else _absolute(path, record.mask_dir),
             points_dir=None if record.points_dir is None else _absolute(path, record.points_dir),
-            frames=tuple(frames),
+            frames=frames,
             lidar_sweeps=tuple(map(to_sweep, record.lidar_sweeps)),
             source_to_world=transform,
             **{key: getattr(record, key) for key in _METADATA},
@@ -322,8 +354,7 @@ def _first_repeated(names: Sequence[str]) -> str | None:
 
 
 def _half_diagonal(capture: Capture) -> float:
-    centers = np.array([frame.center for frame in capture.frames])
-    return float(np.linalg.norm(np.ptp(centers, axis=0)) / 2)
+    return float(np.linalg.norm(np.ptp(capture.centers, axis=0)) / 2)
 
 
 def _check_geo_origin(origin: tuple[float, float, float] | None) -> None:
@@ -335,7 +366,7 @@ def _check_geo_origin(origin: tuple[float, float, float] | None) -> None:
 
 def _check_precision(capture: Capture) -> None:
     """Raise if single precision would round coordinates by more than 1/10,000 of the capture's extent."""
-    farthest = max(abs(number) for frame in capture.frames for number in frame.center)
+    farthest = float(np.abs(capture.centers).max())
     step = farthest * float(np.finfo(np.float32).eps)
     if farthest > 1e4 and step > 1e-4 * capture.extent:
         raise CaptureError(

@@ -84,7 +84,7 @@ def outlying_frames(capture: Capture) -> list[int]:
     """Return the frames of cameras that are far from all others, by their distance to the median camera."""
     if len(capture) < MIN_FOR_OUTLIERS:
         return []
-    centers = np.array([frame.center for frame in capture.frames])
+    centers = capture.centers
     distances = np.linalg.norm(centers - np.median(centers, axis=0), axis=1)
     typical = max(float(np.quantile(distances, 0.9)), 1e-9)
     found = np.flatnonzero(distances > OUTLIER_RADII * typical)
@@ -124,7 +124,7 @@ def _is_scaled(lens: Intrinsics, other: Intrinsics) -> bool:
 
 def _move_to_origin(capture: Capture, conventions: Conventions) -> Capture:
     """Move a capture in map coordinates (UTM) near the origin."""
-    center = np.median([frame.center for frame in capture.frames], axis=0)
+    center = np.median(capture.centers, axis=0)
     distance = float(np.abs(center).max())
     if distance < max(FAR, FAR_EXTENTS * capture.extent):
         return capture
@@ -194,7 +194,7 @@ def _check_outliers(capture: Capture, conventions: Conventions) -> Capture:
     outliers = outlying_frames(capture)
     if not outliers:
         return capture
-    centers = np.array([frame.center for frame in capture.frames])
+    centers = capture.centers
     distance = np.linalg.norm(centers[outliers] - np.median(centers, axis=0), axis=1).max()
     names = ", ".join(one_case(capture.frames[i].name) for i in outliers[:3])
     more = f" and {len(outliers) - 3} more" if len(outliers) > 3 else ""

@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -12,6 +13,7 @@ from torch import Tensor
 from blocknerf.cameras import Cameras, RayBundle
 from blocknerf.city.appearance import exposure_for_block
 from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.disc_index import overlapping_discs
 from blocknerf.rendering.appearance_fit import cache_rays
 from blocknerf.rendering.image import ProposalRendering, render_proposals
 from blocknerf.rendering.protocol import Field
@@ -37,6 +39,9 @@ MIN_SHARED_VISIBILITY = 0.02
 
 TILE_SIDE = 8
 """Side of the tiles, in pixels of a view, over which colors are averaged before they are compared."""
+
+OVERLAP = 0.99
+"""Adjacent blocks are less than this fraction of the sum of their radii apart."""
 
 FieldOf = Callable[[str], Field]
 """Returns the field of a block by name."""
@@ -76,11 +81,16 @@ def adjacent_blocks(blocks: Sequence[Block]) -> Iterator[tuple[Block, Block]]:
     A block is between two others if it overlaps both and its origin is inside the circle with the line between their
     origins as diameter: it has the largest weight where the two overlap.
     """
-    for i, first in enumerate(blocks):
-        for second in blocks[i + 1 :]:
-            other_blocks = (block for block in blocks if block is not first and block is not second)
-            if _discs_overlap(first, second) and not any(_is_between(block, first, second) for block in other_blocks):
-                yield first, second
+    origins, radii = np.array([block.origin[:2] for block in blocks]), np.array([block.radius for block in blocks])
+    for i, (others, distances) in enumerate(overlapping_discs(blocks)):
+        # In an evenly spaced row, a block just touches the next but one.
+        others = others[distances < OVERLAP * (radii[i] + radii[others])]
+        # From each of the other blocks to each of them, and to the first block.
+        offsets = origins[others] - origins[others, None]
+        overlap = np.linalg.norm(offsets, axis=-1) < OVERLAP * (radii[others, None] + radii[others])
+        opposite = (offsets * (origins[i] - origins[others])[:, None]).sum(-1) < 0.0
+        for j in others[~(overlap & opposite).any(0) & (others > i)]:
+            yield blocks[i], blocks[j]
 
 
 def find_overlaps(
@@ -186,20 +196,6 @@ def _unique(cameras: Cameras) -> Cameras:
     poses = [tuple(pose) for pose in cameras.camera_to_world.flatten(1).tolist()]
     first = {pose: i for i, pose in reversed(list(enumerate(poses)))}
     return cameras[torch.tensor(sorted(first.values()), device=cameras.model.device)]
-
-
-def _discs_overlap(first: Block, second: Block) -> bool:
-    distance = math.dist(first.origin[:2], second.origin[:2])
-    # In an evenly spaced row, a block just touches the next but one.
-    return distance < 0.99 * (first.radius + second.radius)
-
-
-def _is_between(block: Block, first: Block, second: Block) -> bool:
-    to_first, to_second = (
-        (other.origin[0] - block.origin[0], other.origin[1] - block.origin[1]) for other in (first, second)
-    )
-    opposite = to_first[0] * to_second[0] + to_first[1] * to_second[1] < 0.0
-    return opposite and _discs_overlap(block, first) and _discs_overlap(block, second)
 
 
 def _render_proposals(field: Field, views: Cameras) -> list[ProposalRendering]:

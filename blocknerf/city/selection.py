@@ -5,9 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-import numpy as np
 import torch
-from scipy.spatial import cKDTree
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
@@ -24,6 +22,7 @@ from blocknerf.city.weighting import (
 )
 from blocknerf.errors import RunError
 from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.disc_index import octave_trees
 from blocknerf.rendering.image import ProposalRendering, render_proposals
 
 Position = tuple[float, float, float]
@@ -84,19 +83,11 @@ class BlockInView:
 
 
 class BlockIndex:
-    """Finds the blocks around a camera in time independent of the number of blocks in the city.
-
-    There is one k-d tree per octave of block radius, so that one large block does not widen the search among small
-    ones.
-    """
+    """Finds the blocks around a camera in time independent of the number of blocks in the city."""
 
     def __init__(self, blocks: Sequence[Block]) -> None:
         self._blocks = tuple(blocks)
-        radii = np.array([block.radius for block in blocks])
-        octaves = np.floor(np.log2(radii)).astype(int)
-        origins = np.array([block.origin[:2] for block in blocks])
-        members = [np.flatnonzero(octaves == octave) for octave in np.unique(octaves)]
-        self._trees = [(indices, cKDTree(origins[indices]), float(radii[indices].max())) for indices in members]
+        self._trees = octave_trees(blocks)
 
     def within_radius(self, position: Position, selection_radius: float) -> tuple[BlockInView, ...]:
         """Return the blocks within `selection_radius` of their own radii, and always the nearest; nearest first."""

@@ -29,7 +29,7 @@ class Block:
     radius: float
     """Horizontal radius, in world units."""
 
-    def contains(self, points: Float[Tensor, "points 3"], margin: float = 0.0) -> Bool[Tensor, "points"]:
-        """Return which points are inside the disc, widened by `margin`, a fraction of the radius."""
+    def contains(self, points: Float[Tensor, "points axes"], margin: float = 0.0) -> Bool[Tensor, "points"]:
+        """Return which points are inside the disc, widened by `margin`, a fraction of the radius; x and y decide."""
         offset = points[:, :2] - points.new_tensor(self.origin[:2])
         return offset.norm(dim=-1) <= self.radius * (1.0 + margin)

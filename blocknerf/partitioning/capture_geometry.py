@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor
 
 from blocknerf.cameras import Cameras
@@ -49,26 +49,24 @@ class CaptureGeometry:
     def sorted_tracks(self) -> list[list[int]]:
         """Return the frame indices of each track in the order of capture, whatever their order in the file."""
         tracks: dict[tuple[str, str], list[int]] = {}
-        for i in sorted(range(len(self)), key=lambda i: (self.tracks[i], self.frame_order[i])):
-            tracks.setdefault(self.tracks[i], []).append(i)
-        return list(tracks.values())
+        for i, track in enumerate(self.tracks):
+            tracks.setdefault(track, []).append(i)
+        return [sorted(tracks[track], key=self.frame_order.__getitem__) for track in sorted(tracks)]
 
 
 def capture_geometry(capture: Capture) -> CaptureGeometry:
     """Return the geometry of a capture; reads its points but not its images."""
-    has_timestamps = all(frame.timestamp is not None for frame in capture.frames)
+    names, times = capture.column("name"), capture.column("timestamp")
+    has_timestamps = None not in times
     cloud = capture.read_sparse_points()
     if cloud is None or len(cloud.positions) == 0:
         cloud = capture.read_lidar_points()
     positions = None if cloud is None or len(cloud.positions) == 0 else torch.from_numpy(cloud.positions).float()
     return CaptureGeometry(
-        names=tuple(frame.name for frame in capture.frames),
+        names=tuple(names),
         cameras=capture.cameras(),
-        tracks=tuple((frame.segment, frame.camera) for frame in capture.frames),
-        frame_order=tuple(
-            (frame.timestamp, frame.name) if has_timestamps else natural_sort_key(frame.name)
-            for frame in capture.frames
-        ),
+        tracks=tuple(zip(capture.column("segment"), capture.column("camera"), strict=True)),
+        frame_order=tuple(zip(times, names, strict=True)) if has_timestamps else tuple(map(natural_sort_key, names)),
         points=positions,
         is_metric=capture.is_metric,
         extent=capture.extent,
@@ -84,8 +82,8 @@ def natural_sort_key(name: str) -> tuple:
     return tuple(int(part) if part.isdigit() else part for part in re.split(r"([0-9]+)", name))
 
 
-def subsample_points(points: Float[Tensor, "points 3"], max_points: int) -> Float[Tensor, "few 3"]:
-    """Return at most `max_points` of the points, evenly spaced in their order, so that the result is deterministic."""
+def subsample_points(points: Shaped[Tensor, "points *axes"], max_points: int) -> Shaped[Tensor, "few *axes"]:
+    """Return at most `max_points` of the points (or their indices), evenly spaced in their order: deterministic."""
     if len(points) <= max_points:
         return points
     return points[torch.linspace(0, len(points) - 1, max_points, dtype=torch.float64).round().long()]

@@ -1,12 +1,13 @@
 """Assign frames to blocks: which frames train a block, and why."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Int
 from torch import Tensor
 
 from blocknerf.capture.capture import Capture
@@ -14,12 +15,14 @@ from blocknerf.capture.examination import outlying_frames
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.json_file import Count, JsonFile, Record
 from blocknerf.options import check_whole
+from blocknerf.partitioning.aerial_overlap import aerial_overlap
 from blocknerf.partitioning.block import Block, is_file_name
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
+from blocknerf.partitioning.disc_index import PositionIndex
 from blocknerf.partitioning.held_out import HeldOut, hold_out
 from blocknerf.partitioning.placement import join_names
 from blocknerf.partitioning.static_frames import moving_frames
-from blocknerf.partitioning.view_overlap import view_overlap
+from blocknerf.partitioning.view_overlap import StreetViews
 from blocknerf.values import format_value
 
 INSIDE_MARGIN = 0.1
@@ -30,6 +33,8 @@ OUTSIDE_MARGIN = 0.5
 """Maximum distance of an outside street camera, a fraction of the radius; the block may be rendered from there."""
 MIN_MOTION = 0.01
 """Minimum camera motion between training frames, as a fraction of the radius."""
+
+TRAIN, TEST, UNUSED = range(3)
 
 Reason = Literal["position", "visible"]
 
@@ -92,18 +97,13 @@ def assign_frames(
     """
     check_test_every(test_every)
     geometry = capture_geometry(capture)
-    overlaps = view_overlap(geometry, blocks)
-    inside = torch.stack([block.contains(geometry.centers, INSIDE_MARGIN) for block in blocks], -1)
-    if geometry.is_aerial:
-        inside, visible = _from_air(overlaps, inside)
-    else:
-        inside, visible = _from_street(geometry, overlaps, inside, blocks)
+    members = list(_from_air(geometry, blocks) if geometry.is_aerial else _from_street(geometry, blocks))
     if not allow_unassigned:
-        _check_unassigned(geometry, (inside | visible).any(-1), outlying_frames(capture))
-    held_out = hold_out(capture, test_every)
-    tracks = geometry.sorted_tracks()
+        _check_unassigned(geometry, members, outlying_frames(capture))
+    uses = _uses(len(capture), hold_out(capture, test_every))
+    tracks = _Tracks(geometry)
     assignments = [
-        _assignment(geometry, tracks, block, inside[:, i], visible[:, i], held_out) for i, block in enumerate(blocks)
+        _assignment(tracks, block, block_members, uses) for block, block_members in zip(blocks, members, strict=True)
     ]
     _check_empty(assignments)
     return tuple(assignments)
@@ -125,13 +125,13 @@ def write_assignment(assignment: FrameAssignment, capture: Capture, path: Path) 
     """Write `frames.json`; it has names next to the indices, so that it is readable on its own."""
 
     def records(indices: Sequence[int]) -> list[_FrameRecord]:
-        return [_FrameRecord(index=i, name=capture.frames[i].name) for i in indices]
+        return [_FrameRecord(index=i, name=capture.name(i)) for i in indices]
 
     frames = zip(assignment.frames, assignment.reasons, strict=True)
     record = _AssignmentRecord(
         block=assignment.block,
         capture=assignment.capture,
-        frames=[_TrainingFrameRecord(index=i, name=capture.frames[i].name, reason=reason) for i, reason in frames],
+        frames=[_TrainingFrameRecord(index=i, name=capture.name(i), reason=reason) for i, reason in frames],
         test_frames=records(assignment.test_frames),
         skipped_static=records(assignment.skipped_static),
     )
@@ -150,7 +150,7 @@ def read_assignment(path: Path, capture: Capture | None = None) -> FrameAssignme
     lists = {key: getattr(record, key) for key in ("frames", "test_frames", "skipped_static")}
     for key, items in lists.items():
         for i, item in enumerate(items):
-            if capture is not None and (item.index >= len(capture) or capture.frames[item.index].name != item.name):
+            if capture is not None and (item.index >= len(capture) or capture.name(item.index) != item.name):
                 name = format_value(item.name)
                 raise RunError(
                     f"{path}: {key}[{i}]: frame {name} is not number {item.index} of the capture; partition it again"
@@ -162,60 +162,100 @@ def read_assignment(path: Path, capture: Capture | None = None) -> FrameAssignme
     return FrameAssignment(block=record.block, reasons=reasons, capture=record.capture, **indices)
 
 
-def _from_air(
-    overlaps: Float[Tensor, "frames blocks"], inside: Bool[Tensor, "frames blocks"]
-) -> tuple[Bool[Tensor, "frames blocks"], Bool[Tensor, "frames blocks"]]:
-    """Return the frames assigned by position and by visibility: to each block that fills enough or most of the view."""
-    is_best = (overlaps == overlaps.amax(-1, keepdim=True)) & (overlaps > 0)
-    # A frame that sees no block is assigned by its position.
-    sees_nothing = overlaps.amax(-1, keepdim=True) == 0
-    return inside & sees_nothing, (overlaps >= MIN_OVERLAP) | is_best
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Members:
+    """The frames that belong to one block, whether they train it or are held out; indices ascending."""
+
+    inside: Int[Tensor, "inside"]
+    """Frames assigned by position."""
+    visible: Int[Tensor, "visible"]
+    """Frames assigned by visibility; some may be inside as well."""
+
+    @property
+    def all(self) -> Int[Tensor, "members"]:
+        return torch.cat([self.inside, self.visible]).unique()
 
 
-def _from_street(
-    geometry: CaptureGeometry,
-    overlaps: Float[Tensor, "frames blocks"],
-    inside: Bool[Tensor, "frames blocks"],
-    blocks: Sequence[Block],
-) -> tuple[Bool[Tensor, "frames blocks"], Bool[Tensor, "frames blocks"]]:
-    """Return the frames assigned by position, and by visibility the best-ranked ones of the frames outside."""
-    in_range = torch.stack([block.contains(geometry.centers, OUTSIDE_MARGIN) for block in blocks], -1)
-    outside = torch.where(~inside & in_range & (overlaps >= MIN_OVERLAP), overlaps, 0.0)
-    rank = outside.argsort(dim=0, descending=True, stable=True).argsort(dim=0)
-    return inside, (outside > 0) & (rank < inside.sum(0).clamp_min(1))
+def _from_air(geometry: CaptureGeometry, blocks: Sequence[Block]) -> Iterator[_Members]:
+    """Yield the members of each block: it fills enough of their views, or more than any other."""
+    overlaps = aerial_overlap(geometry, blocks)
+    largest = overlaps.max(axis=1).toarray().ravel()
+    is_lost = torch.from_numpy(largest == 0)
+    centers, by_block = PositionIndex(geometry.centers), overlaps.tocsc()
+    by_block.sort_indices()
+    for i, block in enumerate(blocks):
+        column = slice(by_block.indptr[i], by_block.indptr[i + 1])
+        frames, values = by_block.indices[column].astype(np.int64), by_block.data[column]
+        visible = frames[(values >= MIN_OVERLAP) | (values == largest[frames])]
+        # A frame that sees no block is assigned by its position.
+        inside = centers.inside(block, INSIDE_MARGIN)
+        yield _Members(inside=inside[is_lost[inside]], visible=torch.from_numpy(visible))
 
 
-def _assignment(
-    geometry: CaptureGeometry,
-    tracks: list[list[int]],
-    block: Block,
-    inside: Bool[Tensor, "frames"],
-    visible: Bool[Tensor, "frames"],
-    held_out: HeldOut,
-) -> FrameAssignment:
-    members = set((inside | visible).nonzero()[:, 0].tolist())
-    candidates = members - {*held_out.test, *held_out.unused}
-    moving: set[int] = set()
-    # Cameras that stand close together and look far move little compared with their block.
-    min_motion = MIN_MOTION * min(block.radius, geometry.extent)
-    for track in tracks:
-        track_frames = [i for i in track if i in candidates]
-        poses = geometry.cameras.camera_to_world[track_frames]
-        moving |= {track_frames[i] for i in moving_frames(poses, min_motion)}
-    frames = tuple(sorted(moving))
+def _from_street(geometry: CaptureGeometry, blocks: Sequence[Block]) -> Iterator[_Members]:
+    """Yield the members of each block: the frames inside, and by visibility the best of those not far outside."""
+    centers, views = PositionIndex(geometry.centers), StreetViews(geometry)
+    for block in blocks:
+        inside, in_range = centers.inside(block, INSIDE_MARGIN), centers.inside(block, OUTSIDE_MARGIN)
+        outside = in_range[~torch.isin(in_range, inside, assume_unique=True)]
+        overlaps = views.overlap(block, outside)
+        outside, overlaps = outside[overlaps >= MIN_OVERLAP], overlaps[overlaps >= MIN_OVERLAP]
+        best = overlaps.argsort(descending=True, stable=True)[: max(1, len(inside))]
+        yield _Members(inside=inside, visible=outside[best].sort().values)
+
+
+class _Tracks:
+    """The tracks of a capture, and which frames of a block are left out because the camera did not move."""
+
+    def __init__(self, geometry: CaptureGeometry) -> None:
+        self._geometry = geometry
+        tracks = geometry.sorted_tracks()
+        order = np.concatenate(tracks)
+        self._rank = np.empty(len(order), np.int64)
+        self._rank[order] = np.arange(len(order))
+        self._track = np.repeat(np.arange(len(tracks)), [len(track) for track in tracks])[self._rank]
+
+    def moving(self, frames: Int[np.ndarray, "frames"], block: Block) -> list[int]:
+        """Return those of the frames, ascending, that moved since the one before in their track."""
+        # Cameras that stand close together and look far move little compared with their block.
+        min_motion = MIN_MOTION * min(block.radius, self._geometry.extent)
+        ordered = frames[self._rank[frames].argsort()]
+        ends = np.flatnonzero(np.diff(self._track[ordered])) + 1
+        moving: list[int] = []
+        for part in np.split(ordered, ends):
+            poses = self._geometry.cameras.camera_to_world[torch.from_numpy(part)]
+            moving += part[moving_frames(poses, min_motion)].tolist()
+        return sorted(moving)
+
+
+def _uses(count: int, held_out: HeldOut) -> Int[np.ndarray, "frames"]:
+    """Return the use of each frame: `TRAIN`, `TEST` or `UNUSED`."""
+    uses = np.full(count, TRAIN)
+    uses[list(held_out.unused)] = UNUSED
+    uses[list(held_out.test)] = TEST
+    return uses
+
+
+def _assignment(tracks: _Tracks, block: Block, members: _Members, uses: Int[np.ndarray, "frames"]) -> FrameAssignment:
+    frames = members.all.numpy()
+    candidates = frames[uses[frames] == TRAIN]
+    moving = tracks.moving(candidates, block)
+    inside = set(members.inside.tolist())
     return FrameAssignment(
         block=block.name,
-        frames=frames,
-        reasons=tuple("position" if inside[i] else "visible" for i in frames),
-        test_frames=tuple(i for i in held_out.test if i in members),
-        skipped_static=tuple(sorted(candidates - moving)),
+        frames=tuple(moving),
+        reasons=tuple("position" if i in inside else "visible" for i in moving),
+        test_frames=tuple(frames[uses[frames] == TEST].tolist()),
+        skipped_static=tuple(np.setdiff1d(candidates, moving).tolist()),
     )
 
 
-def _check_unassigned(
-    geometry: CaptureGeometry, is_assigned: Bool[Tensor, "frames"], outliers: Collection[int]
-) -> None:
-    unassigned = [geometry.names[i] for i in (~is_assigned).nonzero()[:, 0].tolist() if i not in outliers]
+def _check_unassigned(geometry: CaptureGeometry, members: Sequence[_Members], outliers: Collection[int]) -> None:
+    is_assigned = np.zeros(len(geometry), bool)
+    is_assigned[list(outliers)] = True
+    for block_members in members:
+        is_assigned[block_members.all.numpy()] = True
+    unassigned = [geometry.names[i] for i in np.flatnonzero(~is_assigned)]
     if unassigned:
         raise PlacementError(
             f"{join_names('frame', unassigned)}: in no block; enlarge a block, add one, or leave frames out"

@@ -4,9 +4,11 @@ import math
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
+from scipy.spatial import cKDTree
 from torch import Tensor
 
+from blocknerf.partitioning.disc_index import PositionIndex
 from blocknerf.partitioning.radius import check_count
 
 DEFAULT_BLOCKS = 4
@@ -16,6 +18,8 @@ MIN_FRAMES = 10
 COVER_RADIUS = 0.85
 """Maximum distance (in radii) of a ground cell to an origin after redundant discs are dropped."""
 RELAXATIONS = 10
+TIES = 4
+"""Sites of a hexagonal lattice that may be equally near, up to rounding."""
 SEARCHES = 7
 """Bisection steps of the search for a radius, which is then accurate to 2 %."""
 
@@ -36,14 +40,16 @@ def place_grid(ground_cells: Float[Tensor, "cells 2"], radius: float) -> Float[T
     local = ground_cells @ axes
     num_shifts = 4 if _lattice_size(local, radius) < 200 else 2
     shifts = [(x / num_shifts, y / num_shifts) for x in range(num_shifts) for y in range(num_shifts)]
-    orientations = (local, local.flip(-1))
+    orientations = (_Cells(local), _Cells(local.flip(-1)))
     trials = [
-        (_drop_redundant(_occupied_sites(cells, radius, shift), cells, radius), cells)
+        (_drop_redundant(_occupied_sites(cells.positions, radius, shift), cells, radius), cells)
         for cells in orientations
         for shift in shifts
     ]
-    sites, cells = min(trials, key=lambda trial: (len(trial[0]), float(_nearest(trial[1], trial[0]).square().mean())))
-    sites = _lloyd(sites if cells is local else sites.flip(-1), local, radius)
+    sites, cells = min(
+        trials, key=lambda trial: (len(trial[0]), float(_nearest(trial[1].positions, trial[0])[1].square().mean()))
+    )
+    sites = _lloyd(sites if cells is orientations[0] else sites.flip(-1), local, radius)
     # Rounded to lattice rows first, so that the order does not depend on rounding errors.
     row_keys = (sites[:, 0] / (0.1 * radius)).round() * 1e6 + sites[:, 1] / radius
     return sites[row_keys.argsort()] @ axes.T
@@ -77,48 +83,87 @@ def _occupied_sites(cells: Tensor, radius: float, offset: tuple[float, float]) -
     y, x = torch.meshgrid(rows, columns, indexing="ij")
     sites = torch.stack([(x + (y % 2) / 2 + offset[0] - 0.5) * radius, (y + offset[1] - 0.5) * row_spacing], -1)
     sites = sites.reshape(-1, 2).to(cells) + low
-    nearest, counts = torch.unique(_distances(cells, sites).argmin(-1), return_counts=True)
+    nearest, counts = torch.unique(_nearest(cells, sites)[0], return_counts=True)
     return sites[nearest[counts.argsort(stable=True)]]
 
 
-def _drop_redundant(sites: Tensor, cells: Tensor, radius: float) -> Tensor:
+class _Cells:
+    """Positions to cover, and a tree of them."""
+
+    def __init__(self, positions: Float[Tensor, "cells 2"]) -> None:
+        self.positions = positions
+        self._index = PositionIndex(positions)
+
+    def covered_by(self, site: Float[Tensor, "2"], radius: float) -> Int[np.ndarray, "covered"]:
+        """Return the cells within a radius of a site."""
+        near = self._index.within((float(site[0]), float(site[1])), radius)
+        return near[_distances(self.positions[near], site) <= radius].numpy()
+
+
+def _drop_redundant(sites: Tensor, cells: _Cells, radius: float) -> Tensor:
     """Drop sites, fewest cells first, if others within `COVER_RADIUS` cover the cells and neighbors stay connected."""
-    covers = (_distances(cells, sites) <= COVER_RADIUS * radius).numpy()
-    adjacent = (_distances(sites, sites) <= 1.001 * radius).fill_diagonal_(False).numpy()
-    cover_count = covers.sum(-1)
+    covers = [cells.covered_by(site, COVER_RADIUS * radius) for site in sites]
+    adjacent = _adjacent(sites, 1.001 * radius)
+    cover_count = np.zeros(len(cells.positions), np.int64)
+    for covered in covers:
+        cover_count[covered] += 1
     keep = np.ones(len(sites), bool)
-    for i in range(len(sites)):
-        neighbors = (adjacent[i] & keep).nonzero()[0]
+    for i, covered in enumerate(covers):
+        neighbors = {j for j in adjacent[i] if keep[j]}
         # On a hexagonal lattice the kept neighbors stay connected if they form one arc of the ring of six.
-        one_arc = adjacent[np.ix_(neighbors, neighbors)].sum() // 2 >= len(neighbors) - 1
-        if one_arc and (cover_count[covers[:, i]] > 1).all():
+        one_arc = sum(len(adjacent[j] & neighbors) for j in neighbors) // 2 >= len(neighbors) - 1
+        if one_arc and (cover_count[covered] > 1).all():
             keep[i] = False
-            cover_count -= covers[:, i]
+            cover_count[covered] -= 1
     return sites[torch.from_numpy(keep)]
+
+
+def _adjacent(sites: Tensor, radius: float) -> list[set[int]]:
+    """Return the sites within a radius of each site."""
+    index = _Cells(sites)
+    return [set(index.covered_by(site, radius).tolist()) - {i} for i, site in enumerate(sites)]
 
 
 def _lloyd(sites: Tensor, cells: Tensor, radius: float) -> Tensor:
     """Return the sites moved to the means of their nearest cells, unless that breaks the cover or the overlap."""
     moved = sites
     for _ in range(RELAXATIONS):
-        nearest = _distances(cells, moved).argmin(-1)
+        nearest, _ = _nearest(cells, moved)
         total = torch.zeros_like(moved).index_add_(0, nearest, cells)
         counts = torch.bincount(nearest, minlength=len(moved))[:, None]
         moved = torch.where(counts > 0, total / counts.clamp_min(1), moved)
-    nearest_site = _distances(moved, moved).fill_diagonal_(math.inf).amin(-1)
-    covers_all = float(_nearest(cells, moved).max()) <= COVER_RADIUS * radius
-    overlaps = len(sites) == 1 or bool(((nearest_site <= radius) & (nearest_site >= 0.5 * radius)).all())
-    return moved if covers_all and overlaps else sites
+    covers_all = float(_nearest(cells, moved)[1].max()) <= COVER_RADIUS * radius
+    return moved if covers_all and _overlap(moved, radius) else sites
 
 
-def _nearest(cells: Tensor, sites: Tensor) -> Float[Tensor, "cells"]:
-    return _distances(cells, sites).amin(-1)
+def _overlap(sites: Tensor, radius: float) -> bool:
+    """Return whether each site is half a radius to one radius from the nearest other one."""
+    if len(sites) == 1:
+        return True
+    others = cKDTree(sites.double().numpy()).query(sites.double().numpy(), k=2)[1]
+    # The nearest of all is the site itself, or its twin.
+    other = torch.from_numpy(np.where(others[:, 0] == np.arange(len(sites)), others[:, 1], others[:, 0]))
+    nearest = _distances(sites, sites[other])
+    return bool(((nearest <= radius) & (nearest >= 0.5 * radius)).all())
 
 
-def _distances(first: Tensor, second: Tensor) -> Float[Tensor, "first second"]:
-    """Return horizontal distances, exact where `torch.cdist` rounds; NumPy needs no threads for small arrays."""
-    offset = first.numpy()[:, None] - second.numpy()
-    return torch.from_numpy(np.sqrt(np.square(offset[..., 0]) + np.square(offset[..., 1])))
+def _nearest(
+    positions: Float[Tensor, "positions 2"], sites: Float[Tensor, "sites 2"]
+) -> tuple[Int[Tensor, "positions"], Float[Tensor, "positions"]]:
+    """Return the nearest site of each position, the first of equally near ones, and its distance."""
+    count = min(TIES, len(sites))
+    found = cKDTree(sites.double().numpy()).query(positions.double().numpy(), k=range(1, count + 1))[1]
+    candidates = torch.from_numpy(np.sort(found, axis=-1))
+    distances = _distances(positions[:, None], sites[candidates])
+    nearest = distances.amin(-1)
+    column = (distances == nearest[:, None]).int().argmax(-1)
+    return candidates.gather(1, column[:, None])[:, 0], nearest
+
+
+def _distances(first: Tensor, second: Tensor) -> Float[Tensor, "..."]:
+    """Return horizontal distances of positions, elementwise with broadcasting."""
+    offset = first - second
+    return (offset[..., 0].square() + offset[..., 1].square()).sqrt()
 
 
 def _main_axes(ground_cells: Tensor) -> Float[Tensor, "2 2"]:

@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
 from blocknerf.capture.capture import Capture
-from blocknerf.capture.frame import Frame
+from blocknerf.capture.frame import Split
 from blocknerf.partitioning.capture_geometry import natural_sort_key
 
 _ENDINGS = {1: "st", 2: "nd", 3: "rd"}
@@ -24,6 +25,14 @@ class HeldOut:
     """How they were chosen, as a sentence without its period."""
 
 
+class _Images(NamedTuple):
+    """Fields of all frames."""
+
+    cameras: Sequence[str]
+    times: Sequence[float | None]
+    names: Sequence[str]
+
+
 def hold_out(capture: Capture, test_every: int) -> HeldOut:
     """Return the held-out frames of a capture.
 
@@ -32,15 +41,17 @@ def hold_out(capture: Capture, test_every: int) -> HeldOut:
     belong to the same instant by their timestamps or, without any, by their number among the images of their camera.
     Segments with fewer instants than `test_every` are counted through.
     """
-    if any(frame.split is not None for frame in capture.frames):
-        return _as_listed(capture.frames)
+    splits = capture.column("split")
+    if any(split is not None for split in splits):
+        return _as_listed(splits)
     if test_every == 0:
         return HeldOut(test=(), rule="No image was held out")
     test: list[int] = []
     carried = 0
     has_rig = False
+    images = _Images(*(capture.column(key) for key in ("camera", "timestamp", "name")))
     for segment in capture.segments.values():
-        instants = _instants(capture.frames, segment)
+        instants = _instants(images, segment)
         has_rig |= any(len(instant) > 1 for instant in instants)
         start = 0 if len(instants) >= test_every else carried
         test += [i for number, instant in enumerate(instants, start) if _is_chosen(number, test_every) for i in instant]
@@ -63,39 +74,52 @@ def _is_chosen(number: int, test_every: int) -> bool:
     return number % test_every == test_every // 2
 
 
-def _as_listed(frames: Sequence[Frame]) -> HeldOut:
+def _as_listed(splits: Sequence[Split | None]) -> HeldOut:
     """Return the frames that the capture lists for testing, else those for validation."""
-    test, val = (tuple(i for i, frame in enumerate(frames) if frame.split == split) for split in ("test", "val"))
+    test, val = (tuple(i for i, own in enumerate(splits) if own == split) for split in ("test", "val"))
     if test:
         return HeldOut(test=test, unused=val, rule="The images listed for testing were held out")
     rule = "The images listed for validation were held out" if val else "All images are listed for training"
     return HeldOut(test=val, rule=rule)
 
 
-def _instants(frames: Sequence[Frame], segment: Sequence[int]) -> list[list[int]]:
+def _instants(images: _Images, segment: Sequence[int]) -> list[list[int]]:
     """Return the frames of each instant of a segment, in order; the camera with most images sets the instants."""
-    cameras: dict[str, list[int]] = {}
-    for i in sorted(segment, key=lambda i: _order(frames[i])):
-        cameras.setdefault(frames[i].camera, []).append(i)
-    reference = max(cameras.values(), key=len)
+    indices: dict[str, list[int]] = {}
+    for i in segment:
+        indices.setdefault(images.cameras[i], []).append(i)
+    cameras = [_in_order(images, camera) for camera in indices.values()]
+    cameras.sort(key=lambda camera: _order(images, camera[0]))
+    reference = max(cameras, key=len)
     instants: list[list[int]] = [[] for _ in reference]
-    for camera in cameras.values():
-        for number, i in zip(_numbers(frames, camera, reference), camera, strict=True):
+    for camera in cameras:
+        for number, i in zip(_numbers(images, camera, reference), camera, strict=True):
             instants[number].append(i)
     return instants
 
 
-def _order(frame: Frame) -> tuple:
-    return (frame.timestamp is None, frame.timestamp or 0.0, natural_sort_key(frame.name))
+def _in_order(images: _Images, camera: Sequence[int]) -> list[int]:
+    """Return the images of one camera in the order of `_order`; names, which take long to compare, only if needed."""
+    times = {i: time for i in camera if (time := images.times[i]) is not None}
+    if len(set(times.values())) == len(camera):
+        return sorted(times, key=times.__getitem__)
+    return sorted(camera, key=lambda i: _order(images, i))
 
 
-def _numbers(frames: Sequence[Frame], camera: Sequence[int], reference: Sequence[int]) -> Iterator[int]:
+def _order(images: _Images, index: int) -> tuple:
+    time = images.times[index]
+    return (time is None, time or 0.0, natural_sort_key(images.names[index]))
+
+
+def _numbers(images: _Images, camera: Sequence[int], reference: Sequence[int]) -> Iterator[int]:
     """Yield the instant of each image of a camera: the nearest in time, else the one with its number."""
-    times = [frames[i].timestamp for i in (*reference, *camera)]
+    times = [images.times[i] for i in (*reference, *camera)]
     if len(camera) == len(reference) or None in times:
         yield from range(len(camera))
         return
     values = np.array(times, dtype=np.float64)
-    clock = values[: len(reference)]
-    for time in values[len(reference) :]:
-        yield int(np.abs(clock - time).argmin())
+    clock, own = values[: len(reference)], values[len(reference) :]
+    later = np.searchsorted(clock, own).clip(1, len(clock) - 1) if len(clock) > 1 else np.zeros(len(own), np.int64)
+    is_earlier = own - clock[later - 1] <= clock[later] - own
+    # The first instant, if several have the same time.
+    yield from np.searchsorted(clock, clock[later - is_earlier]).tolist()

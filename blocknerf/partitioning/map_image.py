@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from jaxtyping import UInt8
@@ -23,6 +23,7 @@ from blocknerf.partitioning.street_network import Line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.text import Text
 
@@ -92,6 +93,7 @@ def _figure() -> Iterator["Figure"]:
     """Return a figure that is drawn the same way whatever the user's settings of matplotlib are."""
     logging.getLogger("matplotlib").setLevel(logging.ERROR)  # it reports that it makes a cache of fonts
     import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     with matplotlib.rc_context(), warnings.catch_warnings():
@@ -99,13 +101,14 @@ def _figure() -> Iterator["Figure"]:
         warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
         matplotlib.rcdefaults()
         matplotlib.rcParams["text.parse_math"] = False
-        yield Figure(figsize=(SIZE[0] / DPI, SIZE[1] / DPI), dpi=DPI, facecolor=PAPER)
+        figure = Figure(figsize=(SIZE[0] / DPI, SIZE[1] / DPI), dpi=DPI, facecolor=PAPER)
+        # Without a canvas, each measured text would get a renderer of its own.
+        FigureCanvasAgg(figure)
+        yield figure
 
 
 def _pixels(figure: "Figure") -> UInt8[np.ndarray, "height width 3"]:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    canvas = FigureCanvasAgg(figure)
+    canvas = cast("FigureCanvasAgg", figure.canvas)
     canvas.draw()
     return np.asarray(canvas.buffer_rgba())[..., :3].copy()
 

@@ -15,6 +15,7 @@ from blocknerf.partitioning import grid, route
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.blocks_file import read_blocks
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
+from blocknerf.partitioning.disc_index import PositionIndex
 from blocknerf.partitioning.ground_coverage import (
     common_look_at,
     ground_cells,
@@ -86,12 +87,12 @@ def join_names(noun: str, names: Sequence[str]) -> str:
 
 def covered_frames(geometry: CaptureGeometry, blocks: Sequence[Block]) -> Bool[Tensor, "frames"]:
     """Return which frames are inside a block, or look down at the ground of one."""
-    targets, looks_down = look_at_points(geometry), hits_ground(geometry)
+    down = hits_ground(geometry).nonzero()[:, 0]
+    centers, targets = PositionIndex(geometry.centers), PositionIndex(look_at_points(geometry)[down])
     inside = torch.zeros(len(geometry), dtype=torch.bool)
     for block in blocks:
-        inside |= block.contains(geometry.centers) | (
-            looks_down & block.contains(torch.nn.functional.pad(targets, (0, 1)))
-        )
+        inside[centers.inside(block)] = True
+        inside[down[targets.inside(block)]] = True
     return inside
 
 

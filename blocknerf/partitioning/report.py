@@ -1,18 +1,18 @@
 """Coverage report of a partition: figures per block, and a warning if one has too few or too many frames."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
-import torch
-from jaxtyping import Float
-from torch import Tensor
+import numpy as np
+from jaxtyping import Int
 
 from blocknerf.capture.capture import Capture
 from blocknerf.json_file import Count, JsonFile, Number, Record
 from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.disc_index import overlapping_discs
 from blocknerf.partitioning.frame_assignment import FrameAssignment
 
 if TYPE_CHECKING:
@@ -80,10 +80,13 @@ def coverage(
 ) -> Coverage:
     """Return the coverage of a partition; `assignments` in the order of `blocks`."""
     used_frames = {i for assignment in assignments for i in (*assignment.frames, *assignment.test_frames)}
-    overlaps = overlap_fractions(blocks)
+    pixels = np.array([lens.width * lens.height for lens in capture.column("intrinsics")])
+    segment_numbers = {segment: i for i, segment in enumerate(capture.segments)}
+    segments = np.array([segment_numbers[segment] for segment in capture.column("segment")])
     median_frames = median(len(assignment.frames) for assignment in assignments)
     block_coverages = [
-        _row(capture, blocks, assignment, overlaps[i], median_frames) for i, assignment in enumerate(assignments)
+        _row(pixels, segments, blocks, assignment, overlaps, median_frames)
+        for assignment, overlaps in zip(assignments, overlap_fractions(blocks), strict=True)
     ]
     return Coverage(
         frames=len(capture),
@@ -93,18 +96,21 @@ def coverage(
     )
 
 
-def overlap_fractions(blocks: Sequence[Block]) -> Float[Tensor, "blocks blocks"]:
-    """Return the overlap of all pairs of blocks, as a fraction of the smaller diameter; 0 on the diagonal.
+def overlap_fractions(blocks: Sequence[Block]) -> Iterator[dict[int, float]]:
+    """Yield the overlaps of each block with others, as a fraction of the smaller diameter, largest first.
 
-    >>> street = [Block(name=f"b{i}", origin=(10.0 * i, 0.0, 0.0), radius=10.0) for i in range(2)]
-    >>> overlap_fractions(street).tolist()
-    [[0.0, 0.5], [0.5, 0.0]]
+    Keys are the indices of the other blocks; those without overlap are left out.
+
+    >>> street = [Block(name=f"b{i}", origin=(10.0 * i, 0.0, 0.0), radius=10.0) for i in range(3)]
+    >>> list(overlap_fractions(street))
+    [{1: 0.5}, {0: 0.5, 2: 0.5}, {1: 0.5}]
     """
-    origins = torch.tensor([block.origin[:2] for block in blocks], dtype=torch.float64)
-    radii = torch.tensor([block.radius for block in blocks], dtype=torch.float64)
-    min_radii = torch.minimum(radii[:, None], radii)
-    shared_length = (radii[:, None] + radii - torch.cdist(origins, origins)).clamp_min(0.0)
-    return (torch.minimum(shared_length, 2 * min_radii) / (2 * min_radii)).fill_diagonal_(0.0).float()
+    radii = np.array([block.radius for block in blocks])
+    for radius, (others, distances) in zip(radii, overlapping_discs(blocks), strict=True):
+        diameters = 2 * np.minimum(radius, radii[others])
+        fractions = (np.minimum(radius + radii[others] - distances, diameters) / diameters).astype(np.float32)
+        order = (-fractions).argsort(kind="stable")
+        yield dict(zip(others[order].tolist(), fractions[order].tolist(), strict=True))
 
 
 def write_coverage(report: Coverage, path: Path, parameters: dict[str, Any]) -> None:
@@ -175,24 +181,24 @@ def coverage_table(report: Coverage) -> "Table":
 
 
 def _row(
-    capture: Capture,
+    pixels: Int[np.ndarray, "frames"],
+    segments: Int[np.ndarray, "frames"],
     blocks: Sequence[Block],
     assignment: FrameAssignment,
-    overlaps: Float[Tensor, "blocks"],
+    overlaps: Mapping[int, float],
     median_frames: float,
 ) -> BlockCoverage:
-    frames = [capture.frames[i] for i in assignment.frames]
-    neighbor_indices = [i for i in overlaps.argsort(descending=True).tolist() if overlaps[i] >= MIN_OVERLAP]
+    frames = list(assignment.frames)
     return BlockCoverage(
         block=assignment.block,
         frames=len(frames),
         visible_from_outside=assignment.reasons.count("visible"),
         test_frames=len(assignment.test_frames),
         skipped_static=len(assignment.skipped_static),
-        pixels=sum(frame.intrinsics.width * frame.intrinsics.height for frame in frames),
-        segments=len({frame.segment for frame in frames}),
-        neighbors=tuple(blocks[i].name for i in neighbor_indices),
-        overlap=float(overlaps.max()),
+        pixels=int(pixels[frames].sum()),
+        segments=len(np.unique(segments[frames])),
+        neighbors=tuple(blocks[i].name for i, overlap in overlaps.items() if overlap >= MIN_OVERLAP),
+        overlap=max(overlaps.values(), default=0.0),
         warning=_warning(len(frames), median_frames),
     )
 

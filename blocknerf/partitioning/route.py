@@ -8,6 +8,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.partitioning.capture_geometry import CaptureGeometry
+from blocknerf.partitioning.disc_index import PositionIndex
+from blocknerf.partitioning.path_thinning import spaced_positions
 
 COVERED_RADIUS = 0.75
 """Path positions within this many radii of an origin are covered; origins one radius apart leave at most 0.5."""
@@ -33,15 +35,10 @@ def place_route(paths: list[Float[Tensor, "_ 3"]], radius: float) -> Float[Tenso
     >>> place_route([street, street + torch.tensor([0.0, 1.0, 0.0])], 10.0)[:, 0].tolist()
     [5.0, 15.0, 25.0, 35.0]
     """
-    origins: list[Tensor] = []
+    origins = torch.empty(0, 3)
     for path in sorted((resample(path, radius / STEPS_PER_RADIUS) for path in paths), key=len, reverse=True):
-        distances = path.new_full((len(path),), math.inf)
-        for origin in origins:
-            distances = torch.minimum(distances, (path - origin)[:, :2].norm(dim=-1))
-        while (index := _next_position(path, distances, radius)) is not None:
-            origins.append(path[index])
-            distances = torch.minimum(distances, (path - path[index])[:, :2].norm(dim=-1))
-    return torch.stack(origins)
+        origins = torch.cat([origins, path[_new_origins(path, origins, radius)]])
+    return origins
 
 
 def first_origin_offset(length: float, radius: float, after_block: bool, before_block: bool) -> float:
@@ -107,10 +104,7 @@ def split_tracks(geometry: CaptureGeometry) -> list[tuple[str, Float[Tensor, "_ 
 def resample(path: Float[Tensor, "vertices 3"], step: float) -> Float[Tensor, "samples 3"]:
     """Return the path at an even horizontal spacing of at most `step`; jitter below `step` adds no length."""
     points = path.double().numpy()
-    kept_indices = [0]
-    for i in range(1, len(points)):
-        if math.dist(points[i, :2], points[kept_indices[-1], :2]) >= step:
-            kept_indices.append(i)
+    kept_indices = spaced_positions(points[:, :2], step)
     if kept_indices[-1] != len(points) - 1 and len(kept_indices) > 1:
         kept_indices.append(len(points) - 1)
     vertices = points[kept_indices]
@@ -119,21 +113,41 @@ def resample(path: Float[Tensor, "vertices 3"], step: float) -> Float[Tensor, "s
     return torch.from_numpy(np.stack([np.interp(samples, arc_lengths, axis) for axis in vertices.T], -1)).to(path)
 
 
-def _next_position(path: Tensor, distances: Tensor, radius: float) -> int | None:
-    """Return the path sample of the next origin, or None if the path is covered."""
+def _new_origins(path: Float[Tensor, "samples 3"], origins: Float[Tensor, "blocks 3"], radius: float) -> list[int]:
+    """Return the path samples of the origins that are needed besides those of other paths."""
+    covered_radius = COVERED_RADIUS * radius * (1 + 1e-6)
+    index, covered = PositionIndex(path), np.zeros(len(path) + 1, bool)
+    # The end of a path ends its last uncovered run.
+    covered[-1] = True
+
+    def cover(origin: Float[Tensor, "3"]) -> None:
+        near = index.within((float(origin[0]), float(origin[1])), covered_radius)
+        covered[near[(path[near] - origin)[:, :2].norm(dim=-1) <= covered_radius]] = True
+
+    low, high = path.amin(0) - covered_radius, path.amax(0) + covered_radius
+    for origin in origins[((origins >= low) & (origins <= high))[:, :2].all(-1)]:
+        cover(origin)
     step = float((path[1] - path[0])[:2].norm()) if len(path) > 1 else 0.0
-    for first, last in _runs(distances > COVERED_RADIUS * radius * (1 + 1e-6)):
-        length = (last - first) * step
-        after_block, before_block = first > 0, last < len(path) - 1
-        if after_block != before_block and length <= MIN_GAP * radius:
-            continue
-        # From the last covered sample, so that rounding to samples never reduces the overlap of neighbors.
-        offset = int(first_origin_offset(length, radius, after_block, before_block) / step + 1e-6) if step else 0
-        return first - after_block + offset
-    return None
+    found: list[int] = []
+    first = int(covered.argmin())
+    while not covered[first]:
+        end = first + int(covered[first:].argmax())
+        position = _position_in_run(first, end - 1, len(path), step, radius)
+        if position is None:
+            first = end
+        else:
+            found.append(position)
+            cover(path[position])
+        first += int(covered[first:].argmin())
+    return found
 
 
-def _runs(mask: Tensor) -> list[tuple[int, int]]:
-    """Return the first and last index of every run of true samples."""
-    edges = np.diff(np.concatenate([[0], mask.numpy().astype(np.int8), [0]]))
-    return list(zip((edges == 1).nonzero()[0].tolist(), ((edges == -1).nonzero()[0] - 1).tolist(), strict=True))
+def _position_in_run(first: int, last: int, count: int, step: float, radius: float) -> int | None:
+    """Return the next origin in an uncovered run of a path's `count` samples, or None if the run is short enough."""
+    length = (last - first) * step
+    after_block, before_block = first > 0, last < count - 1
+    if after_block != before_block and length <= MIN_GAP * radius:
+        return None
+    # From the last covered sample, so that rounding to samples never reduces the overlap of neighbors.
+    offset = int(first_origin_offset(length, radius, after_block, before_block) / step + 1e-6) if step else 0
+    return first - after_block + offset

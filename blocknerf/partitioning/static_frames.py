@@ -2,8 +2,11 @@
 
 import math
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+from blocknerf.partitioning.path_thinning import thin_path
 
 MIN_ROTATION = math.radians(1.0)
 """A camera that rotated by more than this shows something new."""
@@ -14,15 +17,12 @@ def moving_frames(poses: Float[Tensor, "frames 3 4"], min_distance: float) -> li
 
     The first is always kept; poses are in the order of capture.
     """
-    kept: list[int] = []
     axes, centers = poses[:, :, :3].double().numpy(), poses[:, :, 3].double().numpy()
-    for i in range(len(poses)):
-        if not kept:
-            kept.append(i)
-            continue
-        is_still = math.dist(centers[i], centers[kept[-1]]) < min_distance
+
+    def moved(first: slice, second: slice) -> Bool[np.ndarray, "poses"]:
+        is_still = np.linalg.norm(centers[second] - centers[first], axis=-1) < min_distance
         # The trace of a relative rotation is 1 + 2 cos(angle).
-        cosine = (float((axes[i] * axes[kept[-1]]).sum()) - 1.0) / 2.0
-        if not (is_still and cosine > math.cos(MIN_ROTATION)):
-            kept.append(i)
-    return kept
+        cosines = ((axes[second] * axes[first]).sum((-1, -2)) - 1.0) / 2.0
+        return ~(is_still & (cosines > math.cos(MIN_ROTATION)))
+
+    return thin_path(len(poses), moved)

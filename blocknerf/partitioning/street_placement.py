@@ -1,10 +1,12 @@
 """Street placement: the blocks at the intersections of a street map that contain the capture's frames."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Bool, Float
+import torch
+from jaxtyping import Float32, Int
 from scipy.spatial import cKDTree
 
 from blocknerf.capture.capture import Capture
@@ -13,6 +15,7 @@ from blocknerf.errors import PlacementError
 from blocknerf.options import Preset
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
+from blocknerf.partitioning.disc_index import PositionIndex
 from blocknerf.partitioning.ground_coverage import ground_height, look_at_points
 from blocknerf.partitioning.intersection_placement import MAX_RADIUS, StreetLayout, place_intersections
 from blocknerf.partitioning.placement import join_names
@@ -63,7 +66,7 @@ def place_on_streets(
     layout = place_intersections(network, MAX_RADIUS * GRID_REFINEMENT[preset] if radius is None else radius)
     kept = _occupied(geometry, layout, street_map)
     return BlockLayout(
-        blocks=tuple(_block(geometry, layout, index, number) for number, index in enumerate(kept)),
+        blocks=_blocks(geometry, layout, kept),
         streets=tuple(street.line for street in network.streets),
         dropped=len(layout.origins) - len(kept),
     )
@@ -71,55 +74,66 @@ def place_on_streets(
 
 def _occupied(geometry: CaptureGeometry, layout: StreetLayout, street_map: Path) -> list[int]:
     """Return the blocks to keep, in the order in which the frames meet them."""
-    positions = look_at_points(geometry).double().numpy()
-    gaps = cKDTree(positions).query(layout.origins)[0] - layout.radii
+    positions = look_at_points(geometry).double()
+    index = PositionIndex(positions)
+    nearest_frames = positions.numpy()[index.nearest(layout.origins)]
+    gaps = np.linalg.norm(nearest_frames - layout.origins, axis=-1) - layout.radii
     candidates = np.flatnonzero(gaps <= 0).tolist()
     if not candidates:
         hint = "give a map of the place of the capture"
         raise PlacementError(f"{street_map}: its streets are {gaps.min():.0f} m and more from the capture; {hint}")
-    distances = np.stack([_distances(positions, layout, index) for index in candidates], -1)
-    nearest = distances.min(-1, keepdims=True)
-    uncovered = [name for name, street in zip(geometry.names, nearest[:, 0].tolist(), strict=True) if np.isinf(street)]
+    frames, distances = zip(*(_distances_in_disc(index, layout, block) for block in candidates), strict=True)
+    nearest = np.full(len(positions), np.inf, np.float32)
+    for inside, own in zip(frames, distances, strict=True):
+        nearest[inside] = np.minimum(nearest[inside], own)
+    uncovered = [geometry.names[i] for i in np.flatnonzero(np.isinf(nearest))]
     if uncovered:
         hint = "give a map with their streets, or place blocks along the route"
         raise PlacementError(f"{join_names('frame', uncovered)}: in no block of the street map; {hint}")
-    falls_in = distances <= nearest + TIE_DISTANCE
-    order = [i for track in geometry.sorted_tracks() for i in track]
-    first_frame = falls_in[order].argmax(0)
-    kept = _drop_redundant(np.isfinite(distances), falls_in)
+    falls_in = [inside[own <= nearest[inside] + TIE_DISTANCE] for inside, own in zip(frames, distances, strict=True)]
+    rank = np.empty(len(positions), np.int64)
+    rank[np.concatenate(geometry.sorted_tracks())] = np.arange(len(positions))
+    first_frame = [int(rank[inside].min()) if len(inside) else 0 for inside in falls_in]
+    kept = _drop_redundant(frames, falls_in, len(positions))
     return [candidates[column] for column in sorted(kept, key=lambda column: (first_frame[column], column))]
 
 
-def _distances(
-    positions: Float[np.ndarray, "frames 2"], layout: StreetLayout, index: int
-) -> Float[np.ndarray, "frames"]:
-    """Return each frame's distance to the streets of a block; infinite for frames outside its disc."""
-    inside = np.linalg.norm(positions - layout.origins[index], axis=-1) <= layout.radii[index]
-    distances = np.full(len(positions), np.inf, np.float32)
-    streets = np.concatenate([densify(line, SPACING) for line in layout.block_lines[index]])
-    distances[inside] = cKDTree(streets).query(positions[inside])[0]
-    return distances
+def _distances_in_disc(
+    index: PositionIndex, layout: StreetLayout, block: int
+) -> tuple[Int[np.ndarray, "inside"], Float32[np.ndarray, "inside"]]:
+    """Return the frames in the disc of a block, and their distances to its streets."""
+    origin, radius = layout.origins[block], layout.radii[block]
+    near = index.within((float(origin[0]), float(origin[1])), float(radius)).numpy()
+    positions = index.positions.numpy()
+    inside = near[np.linalg.norm(positions[near] - origin, axis=-1) <= radius]
+    streets = np.concatenate([densify(line, SPACING) for line in layout.block_lines[block]])
+    return inside, cKDTree(streets).query(positions[inside])[0].astype(np.float32)
 
 
 def _drop_redundant(
-    inside: Bool[np.ndarray, "frames blocks"], falls_in: Bool[np.ndarray, "frames blocks"]
+    inside: Sequence[Int[np.ndarray, "_"]], falls_in: Sequence[Int[np.ndarray, "_"]], count: int
 ) -> list[int]:
     """Return the blocks to keep: those with few frames are dropped, fewest first, if every frame stays in a block."""
-    counts = falls_in.sum(0)
-    cover_count = inside.sum(-1)
+    cover_count = np.zeros(count, np.int64)
+    for frames in inside:
+        cover_count[frames] += 1
     kept = []
-    for column in counts.argsort(kind="stable"):
-        if counts[column] < MIN_FRAMES and (cover_count[inside[:, column]] > 1).all():
-            cover_count -= inside[:, column]
+    for column in np.argsort([len(frames) for frames in falls_in], kind="stable").tolist():
+        if len(falls_in[column]) < MIN_FRAMES and (cover_count[inside[column]] > 1).all():
+            cover_count[inside[column]] -= 1
         else:
-            kept.append(int(column))
+            kept.append(column)
     return kept
 
 
-def _block(geometry: CaptureGeometry, layout: StreetLayout, index: int, number: int) -> Block:
-    """Return a block at the height of the camera nearest to its origin, or of the ground for an aerial capture."""
-    x, y = layout.origins[index].tolist()
-    offsets = geometry.centers[:, :2].double().numpy() - layout.origins[index]
-    height = float(geometry.centers[int(np.linalg.norm(offsets, axis=-1).argmin()), 2])
-    z = ground_height(geometry) if geometry.is_aerial else height
-    return Block(name=f"b{number:03d}", origin=(x, y, z), radius=float(layout.radii[index]))
+def _blocks(geometry: CaptureGeometry, layout: StreetLayout, kept: Sequence[int]) -> tuple[Block, ...]:
+    """Return blocks at the height of the camera nearest to their origins, or of the ground for an aerial capture."""
+    origins = layout.origins[kept]
+    nearest = PositionIndex(geometry.centers).nearest(origins)
+    heights = geometry.centers[torch.from_numpy(nearest), 2].tolist()
+    if geometry.is_aerial:
+        heights = [ground_height(geometry)] * len(kept)
+    return tuple(
+        Block(name=f"b{number:03d}", origin=(x, y, height), radius=float(layout.radii[block]))
+        for number, (block, (x, y), height) in enumerate(zip(kept, origins.tolist(), heights, strict=True))
+    )

@@ -1,7 +1,6 @@
-"""Overlap of views and blocks: the fraction of each frame's view that each block fills."""
+"""Overlap of views and blocks: the fraction of a street frame's view that a block fills."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 import torch
 from jaxtyping import Float, Int
@@ -9,78 +8,63 @@ from torch import Tensor
 
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, subsample_points
+from blocknerf.partitioning.disc_index import PositionIndex
 from blocknerf.partitioning.ground_coverage import ground_height
+from blocknerf.partitioning.view_frusta import ViewFrusta
 
-POINTS_PER_BLOCK = 200
-POINTS = (8_000, 20_000)
-"""Minimum and maximum number of points; fractions are then accurate to a few percent, 10,000 frames take seconds."""
+POINTS_IN_REACH = 4_000
+"""Maximum number of points around a block; fractions are then accurate to a few percent."""
 VISIBILITY_RANGE = 2.0
 """Maximum distance (in radii) of visible points; farther ones are background, except for aerial captures."""
-CHUNK = 64
+FRAMES_AT_ONCE = 1024
+"""Frames with views that are sampled together."""
 
 
-def view_overlap(geometry: CaptureGeometry, blocks: Sequence[Block]) -> Float[Tensor, "frames blocks"]:
-    """Return the fraction, 0..1, of each frame's view in range that is inside each block (blocks overlap).
+class StreetViews:
+    """The views of the frames of a street capture, for their overlap with one block at a time."""
 
-    A view is the points inside the frustum, occluded or not: structure from motion has few points behind walls.
-    Frames without such points use samples of the view frustum.
-    """
-    max_distances = [float("inf") if geometry.is_aerial else VISIBILITY_RANGE * block.radius for block in blocks]
-    fractions = torch.full((len(geometry), len(blocks)), math.nan)
-    if geometry.points is not None:
-        points = subsample_points(geometry.points, min(max(POINTS_PER_BLOCK * len(blocks), POINTS[0]), POINTS[1]))
-        inside = torch.stack([block.contains(points) for block in blocks], -1).float()
-        for start in range(0, len(geometry), CHUNK):
-            frames = list(range(start, min(start + CHUNK, len(geometry))))
-            near = _near(points, geometry.centers[frames], max(max_distances))
-            distances = torch.stack([_distances_in_view(geometry, i, points[near]) for i in frames])
-            fractions[frames] = _fractions_in_blocks(distances, inside[near], max_distances)
-    _fill_without_points(fractions, geometry, blocks, max_distances)
-    return fractions
+    def __init__(self, geometry: CaptureGeometry) -> None:
+        self._geometry, self._frusta = geometry, ViewFrusta(geometry.cameras)
+        self._points = None if geometry.points is None else PositionIndex(geometry.points)
 
+    def overlap(self, block: Block, frames: Int[Tensor, "frames"]) -> Float[Tensor, "frames"]:
+        """Return the fraction, 0..1, of each frame's view in range that is inside the block.
 
-def _fractions_in_blocks(
-    distances: Float[Tensor, "frames points"], inside: Float[Tensor, "points blocks"], max_distances: Sequence[float]
-) -> Float[Tensor, "frames blocks"]:
-    """Return the fraction of the points in view and in range that are inside each block; NaN where there are none."""
-    fractions = torch.empty(len(distances), len(max_distances))
-    for max_distance in set(max_distances):
-        columns = [i for i, other in enumerate(max_distances) if other == max_distance]
-        # Points out of view have infinite distance; they do not count even if the range is infinite.
-        in_view = ((distances <= max_distance) & distances.isfinite()).float()
-        fractions[:, columns] = (in_view @ inside[:, columns]) / in_view.sum(-1, keepdim=True)
-    return fractions
+        A view is the points inside the frustum, occluded or not: structure from motion has few points behind walls.
+        Frames without such points use samples of the view frustum.
+        """
+        max_distance = VISIBILITY_RANGE * block.radius
+        points = self._points_in_reach(block, frames, max_distance)
+        is_inside = block.contains(points)
+        in_view, inside = torch.zeros(len(frames)), torch.zeros(len(frames))
+        for rows, columns in self._frusta.visible(frames, points, max_distance):
+            in_view += torch.bincount(rows, minlength=len(frames))
+            inside += torch.bincount(rows[is_inside[columns]], minlength=len(frames))
+        fractions = inside / in_view
+        empty = (in_view == 0).nonzero()[:, 0]
+        for rows, samples in sampled_views(self._geometry, frames, empty, max_distance):
+            fractions[rows] = block.contains(samples.flatten(0, 1)).view(samples.shape[:2]).float().mean(-1)
+        return fractions
 
-
-def _fill_without_points(
-    fractions: Float[Tensor, "frames blocks"],
-    geometry: CaptureGeometry,
-    blocks: Sequence[Block],
-    max_distances: Sequence[float],
-) -> None:
-    """Replace NaN by fractions of samples of the frame's view frustum."""
-    for max_distance in set(max_distances):
-        columns = [i for i, other in enumerate(max_distances) if other == max_distance]
-        missing = fractions[:, columns].isnan().any(-1).nonzero()[:, 0]
-        samples = sample_view_points(geometry, missing, max_distance)
-        for i in columns:
-            inside = blocks[i].contains(samples.flatten(0, 1)).view(samples.shape[:2])
-            fractions[missing, i] = inside.float().mean(-1)
+    def _points_in_reach(
+        self, block: Block, frames: Int[Tensor, "frames"], max_distance: float
+    ) -> Float[Tensor, "points 3"]:
+        """Return points that the frames may see, thinned to `POINTS_IN_REACH`."""
+        if self._points is None or len(frames) == 0:
+            return torch.zeros(0, 3)
+        x, y, _ = block.origin
+        offsets = self._geometry.centers[frames, :2] - torch.tensor([x, y])
+        found = self._points.within((x, y), float(offsets.norm(dim=-1).max()) + max_distance)
+        return self._points.positions[subsample_points(found, POINTS_IN_REACH)]
 
 
-def _near(points: Tensor, centers: Tensor, max_distance: float) -> Tensor:
-    """Return the indices of the points within range of any of these cameras."""
-    center = centers.mean(0)
-    radius = (centers - center).norm(dim=-1).max()
-    return ((points - center).norm(dim=-1) <= max_distance + radius).nonzero()[:, 0]
-
-
-def _distances_in_view(
-    geometry: CaptureGeometry, index: int, points: Float[Tensor, "points 3"]
-) -> Float[Tensor, "points"]:
-    """Return the distance of each point from a camera; infinite if it is out of view."""
-    _, _, visible = geometry.cameras.project(points, index)
-    return torch.where(visible, (points - geometry.centers[index]).norm(dim=-1), math.inf)
+def sampled_views(
+    geometry: CaptureGeometry, frames: Int[Tensor, "frames"], rows: Int[Tensor, "rows"], max_distance: float
+) -> Iterator[tuple[Int[Tensor, "few"], Float[Tensor, "few samples 3"]]]:
+    """Yield rows of `frames` with samples of their view frusta, in chunks."""
+    for chunk in rows.split(FRAMES_AT_ONCE):
+        if len(chunk):
+            yield chunk, sample_view_points(geometry, frames[chunk], max_distance)
 
 
 def sample_view_points(

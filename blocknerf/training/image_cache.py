@@ -11,7 +11,8 @@ from torch import Tensor
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import TrainingError
 from blocknerf.images import FULL_COVERAGE
-from blocknerf.training.sparse_depth import median_point_spacing, project_depths
+from blocknerf.partitioning.view_frusta import ViewFrusta
+from blocknerf.training.sparse_depth import DepthCloud
 
 ROTATE_STEPS = 100
 """Steps between exchanges of images if not all fit into the cache."""
@@ -46,11 +47,12 @@ class ImageCache:
         area = int((self.cameras.width * self.cameras.height).max())
         masked = any(capture.frames[i].mask for i in self.frames)
         has_sky = any(capture.frames[i].sky_mask for i in self.frames)
-        self._clouds = self._read_clouds() if use_depth else []
+        self._frusta = ViewFrusta(self.cameras)
+        self._cloud = self._read_cloud() if use_depth else None
         self._has_sweeps = use_depth and bool(capture.lidar_sweeps)
-        points = [min(MAX_DEPTH_POINTS, len(cloud)) for cloud, _ in self._clouds]
-        points = [MAX_DEPTH_POINTS] if self._has_sweeps else points
-        self.slots = min(len(self.frames), budget_bytes // (area * (3 + masked + has_sky) + 12 * sum(points)))
+        points = 0 if self._cloud is None else min(MAX_DEPTH_POINTS, len(self._cloud))
+        points = MAX_DEPTH_POINTS if self._has_sweeps else points
+        self.slots = min(len(self.frames), budget_bytes // (area * (3 + masked + has_sky) + 12 * points))
         if self.slots < 1:
             raise TrainingError(
                 f"one image of {area} pixels exceeds the image cache of {budget_bytes / (1 << 30):.2g} GiB; "
@@ -62,7 +64,7 @@ class ImageCache:
         self.colors = torch.empty(self.slots, area, 3, dtype=torch.uint8, device=device)
         self.valid = torch.empty(self.slots, area, dtype=torch.bool, device=device) if masked else None
         self.sky = torch.empty(self.slots, area, dtype=torch.int8, device=device) if has_sky else None
-        self.depth_points = torch.zeros(self.slots, max(points, default=0), 3, device=device)
+        self.depth_points = torch.zeros(self.slots, points, 3, device=device)
         """Measured points visible in each image, in world coordinates."""
         self.depth_point_counts = np.zeros(self.slots, np.int64)
         self.fallback_pixel = np.zeros((self.slots, 2), np.float32)
@@ -72,7 +74,7 @@ class ImageCache:
     @property
     def has_depth(self) -> bool:
         """Whether the capture has points that measure depth."""
-        return bool(self._clouds) or self._has_sweeps
+        return self._cloud is not None or self._has_sweeps
 
     def prefetch(self, step: int) -> bool:
         """Load the images of a step; return whether any slot changed."""
@@ -112,22 +114,20 @@ class ImageCache:
             _copy_into(self.sky[slot], labels)
         self.frame_of_slot[slot] = frame
         self.depth_point_counts[slot] = 0
-        if clouds := self._clouds_of(frame):
-            self._project_points(clouds, frame, slot, image, valid)
+        if cloud := self._cloud_of(frame):
+            self._project_points(cloud, frame, slot, image, valid)
 
     def _project_points(
         self,
-        clouds: list,
+        cloud: DepthCloud,
         frame: int,
         slot: int,
         image: UInt8[np.ndarray, "height width 3"],
         valid: Bool[np.ndarray, "pixels"],
     ) -> None:
         # Occlusion is computed with the input poses, so it does not depend on when an image was loaded.
-        parts = [project_depths(cloud, self.cameras, frame, spacing, image) for cloud, spacing in clouds]
-        points, pixels = (
-            np.concatenate([getattr(part, key).numpy() for part in parts]) for key in ("points", "pixels")
-        )
+        depths = cloud.project(self._frusta, frame, image)
+        points, pixels = depths.points.numpy(), depths.pixels.numpy()
         column, row = pixels.astype(np.int64).T
         points = points[valid[row * int(self.cameras.width[frame]) + column]]
         if len(points) > MAX_DEPTH_POINTS:
@@ -135,19 +135,15 @@ class ImageCache:
         _copy_into(self.depth_points[slot], points)
         self.depth_point_counts[slot] = len(points)
 
-    def _clouds_of(self, frame: int) -> list:
-        """Return the points that measure depth in a frame, with their spacing: its sweep, or else all points."""
+    def _cloud_of(self, frame: int) -> DepthCloud | None:
+        """Return the points that measure depth in a frame: its sweep, or else all points."""
         sweep = self.capture.read_sweep(self.frames[frame]) if self._has_sweeps else None
-        return self._clouds if sweep is None or not len(sweep) else [(sweep, median_point_spacing(sweep.positions))]
+        return self._cloud if sweep is None or not len(sweep) else DepthCloud(sweep)
 
-    def _read_clouds(self) -> list:
-        clouds = [
-            cloud
-            for cloud in (self.capture.read_lidar_points(), self.capture.read_sparse_points())
-            if cloud is not None
-        ]
+    def _read_cloud(self) -> DepthCloud | None:
         # LiDAR points, if there are any, are denser and more accurate than points from structure from motion.
-        return [(cloud, median_point_spacing(cloud.positions)) for cloud in clouds[:1] if len(cloud.positions)]
+        cloud = self.capture.read_lidar_points() or self.capture.read_sparse_points()
+        return DepthCloud(cloud) if cloud else None
 
 
 def _sky_labels(coverage: Float[np.ndarray, "height width"]) -> Int8[np.ndarray, "height width"]:

@@ -38,7 +38,7 @@ def spec_for_block(capture: Capture, block: Block, frames: Sequence[int], preset
 
     The block's cube is as wide as its disc, and the near plane is in front of the nearest measured point.
     """
-    exposures = [frame.exposure for frame in capture.frames if frame.exposure is not None]
+    exposures = [exposure for exposure in capture.column("exposure") if exposure is not None]
     return FieldSpec.preset(
         preset,
         origin=block.origin,
@@ -52,7 +52,7 @@ def spec_for_block(capture: Capture, block: Block, frames: Sequence[int], preset
 
 def default_downscale(capture: Capture, preset: Preset) -> int:
     """Return the smallest factor that brings every image within the preset's maximum side."""
-    longest = max(max(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
+    longest = max(max(lens.size) for lens in set(capture.column("intrinsics")))
     return max(1, math.ceil(longest / MAX_IMAGE_SIDE[preset]))
 
 
@@ -63,7 +63,7 @@ def check_downscale(capture: Capture, downscale: int | None) -> None:
         OptionError: The factor is invalid or too large; names the largest possible one.
     """
     check_whole(downscale=downscale)
-    smallest = min(min(frame.intrinsics.width, frame.intrinsics.height) for frame in capture.frames)
+    smallest = min(min(lens.size) for lens in set(capture.column("intrinsics")))
     if downscale is not None and smallest // downscale < MIN_IMAGE_SIDE:
         largest = max(1, smallest // MIN_IMAGE_SIDE)
         raise OptionError(f"--downscale {downscale} makes the images too small; use at most {largest}")

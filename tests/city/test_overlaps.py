@@ -1,5 +1,9 @@
 """Overlaps of blocks, and the views in which they can be compared."""
 
+import itertools
+import math
+
+import numpy as np
 import pytest
 import torch
 
@@ -41,6 +45,28 @@ def test_block_in_a_bend_separates_its_neighbors() -> None:
 def test_distant_blocks_are_not_adjacent() -> None:
     blocks = (Block(name="a", origin=(0.0, 0.0, 0.0), radius=3.0), Block(name="b", origin=(7.0, 0.0, 9.0), radius=3.0))
     assert pairs(City(blocks=blocks)) == []
+
+
+def test_adjacent_blocks_are_those_of_comparing_all_triples() -> None:
+    generator = np.random.default_rng(0)
+    blocks = [
+        Block(name=f"b{i}", origin=(x, y, 0.0), radius=radius)
+        for i, (x, y, radius) in enumerate(generator.uniform([0, 0, 5], [100, 100, 20], (40, 3)).tolist())
+    ]
+
+    def overlap(a: Block, b: Block) -> bool:
+        return math.dist(a.origin, b.origin) < 0.99 * (a.radius + b.radius)
+
+    def is_between(block: Block, a: Block, b: Block) -> bool:
+        to_a, to_b = (np.subtract(other.origin, block.origin) for other in (a, b))
+        return to_a @ to_b < 0 and overlap(block, a) and overlap(block, b)
+
+    expected = [
+        (a.name, b.name)
+        for a, b in itertools.combinations(blocks, 2)
+        if overlap(a, b) and not any(is_between(block, a, b) for block in blocks if block not in (a, b))
+    ]
+    assert pairs(City(blocks=tuple(blocks))) == expected
 
 
 def test_overlap_center_of_identical_blocks() -> None:

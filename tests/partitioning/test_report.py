@@ -48,7 +48,7 @@ def test_neighbors_are_sorted_by_overlap(drive) -> None:
 
 def test_overlap_of_a_disc_inside_another() -> None:
     inner, outer = Block(name="a", origin=(1.0, 0.0, 0.0), radius=2.0), Block(name="b", origin=(0.0,) * 3, radius=9.0)
-    assert overlap_fractions([inner, outer]).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert list(overlap_fractions([inner, outer])) == [{1: 1.0}, {0: 1.0}]
 
 
 def test_warnings_of_starved_and_overfull_blocks(drive) -> None:

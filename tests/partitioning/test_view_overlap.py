@@ -1,14 +1,31 @@
-"""Overlap of views and blocks, against hand counts."""
+"""Overlap of street views and blocks, against hand counts and projection of every point into every frame."""
 
 import numpy as np
 import pytest
 import torch
 
+from blocknerf.capture import Capture
+from blocknerf.partitioning import view_overlap
 from blocknerf.partitioning.block import Block
-from blocknerf.partitioning.capture_geometry import capture_geometry
-from blocknerf.partitioning.view_overlap import sample_view_points, view_overlap
+from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
+from blocknerf.partitioning.view_overlap import VISIBILITY_RANGE, StreetViews, sample_view_points
 
 PATH = torch.tensor([[0.0, 0.0], [10.0, 0.0], [20.0, 0.0]])
+
+
+def overlaps(capture: Capture, block: Block) -> torch.Tensor:
+    return StreetViews(capture_geometry(capture)).overlap(block, torch.arange(len(capture)))
+
+
+def projected_overlaps(geometry: CaptureGeometry, block: Block) -> torch.Tensor:
+    """Return the overlaps from all points, projected into each frame."""
+    fractions = []
+    for i in range(len(geometry)):
+        _, _, visible = geometry.cameras.project(geometry.points, i)
+        distances = (geometry.points - geometry.centers[i]).norm(dim=-1)
+        seen = geometry.points[visible & (distances <= VISIBILITY_RANGE * block.radius)]
+        fractions.append(block.contains(seen).float().mean())
+    return torch.stack(fractions)
 
 
 def road_points(*x: float) -> np.ndarray:
@@ -16,46 +33,58 @@ def road_points(*x: float) -> np.ndarray:
     return np.array([[value, 0.0, 2.0] for value in x])
 
 
-def test_overlap_counts_points_in_view_and_range(drive, with_points) -> None:
-    blocks = [
-        Block(name="a", origin=(0.0, 0.0, 2.0), radius=12.0),
-        Block(name="b", origin=(15.0, 0.0, 2.0), radius=12.0),
-    ]
+@pytest.mark.parametrize(("origin", "expected"), [(0.0, [3 / 4, 1 / 2, 0.0]), (15.0, [3 / 4, 1.0, 1.0])])
+def test_overlap_counts_points_in_view_and_range(drive, with_points, origin: float, expected: list[float]) -> None:
+    block = Block(name="a", origin=(origin, 0.0, 2.0), radius=12.0)
     capture = drive(PATH, **with_points(road_points(-5, 2, 4, 11, 22, 500)))
-    overlaps = view_overlap(capture_geometry(capture), blocks)
     # The first camera sees 2, 4, 11 and 22 (500 is out of range); the second sees 11 and 22, the third 22.
-    expected = torch.tensor([[3 / 4, 3 / 4], [1 / 2, 1.0], [0.0, 1.0]])
-    assert torch.allclose(overlaps, expected)
+    assert torch.allclose(overlaps(capture, block), torch.tensor(expected))
 
 
-def test_aerial_cameras_have_unlimited_range(flight, with_points) -> None:
-    ground = np.stack([*np.meshgrid(np.linspace(-60, 60, 61), np.linspace(-60, 60, 61)), np.zeros((61, 61))], -1)
-    capture = flight(torch.tensor([[0.0, 0.0, 50.0], [20.0, 0.0, 50.0]]), **with_points(ground.reshape(-1, 3)))
-    (left, right) = view_overlap(capture_geometry(capture), [Block(name="a", origin=(-20.0, 0.0, 0.0), radius=20.0)])[
-        :, 0
-    ].tolist()
-    assert 0.2 < left < 0.5
-    assert 0 < right < left
+@pytest.mark.parametrize("pairs", [1, 4000, 1 << 20])
+def test_overlap_is_that_of_projecting_every_point(drive, with_points, monkeypatch, pairs: int) -> None:
+    """Whatever the number of pairs that are computed together."""
+    monkeypatch.setattr("blocknerf.partitioning.view_frusta.PAIRS", pairs)
+    path = torch.stack([torch.linspace(0, 300, 60), 20 * torch.linspace(0, 6, 60).sin()], -1)
+    points = np.random.default_rng(0).uniform([-20, -40, 0], [340, 40, 6], (3000, 3))
+    capture = drive(path, **with_points(points))
+    geometry = capture_geometry(capture)
+    for x in (0.0, 150.0):
+        block = Block(name="a", origin=(x, 0.0, 2.0), radius=60.0)
+        seen = projected_overlaps(geometry, block)
+        views = StreetViews(geometry)
+        frames = torch.tensor([30, 3, 12])
+        assert torch.equal(views.overlap(block, frames), seen[frames])
 
 
-def test_without_points_the_frustum_is_sampled(drive, flight) -> None:
+def test_points_are_thinned_around_the_block_only(drive, with_points, monkeypatch) -> None:
+    """Points of other parts of the city do not reduce those of a block."""
+    monkeypatch.setattr(view_overlap, "POINTS_IN_REACH", 600)
+    generator = np.random.default_rng(0)
+    near, far = generator.uniform([-30, -9, 0], [60, 9, 4], (500, 3)), generator.uniform(900, 990, (5000, 3))
+    block = Block(name="a", origin=(20.0, 0.0, 2.0), radius=12.0)
+    alone, in_city = (drive(PATH, **with_points(points)) for points in (near, np.concatenate([far, near])))
+    assert torch.equal(overlaps(in_city, block), overlaps(alone, block))
+
+
+def test_many_points_are_thinned_evenly(drive, with_points, monkeypatch) -> None:
+    points = np.random.default_rng(0).uniform([-30, -9, 0], [60, 9, 4], (20_000, 3))
+    capture, block = drive(PATH, **with_points(points)), Block(name="a", origin=(10.0, 0.0, 2.0), radius=15.0)
+    thinned = overlaps(capture, block)
+    monkeypatch.setattr(view_overlap, "POINTS_IN_REACH", 20_000)
+    assert torch.allclose(thinned, overlaps(capture, block), atol=0.05)
+
+
+def test_without_points_the_frustum_is_sampled(drive) -> None:
     ahead, behind = (Block(name="a", origin=(x, 0.0, 0.0), radius=12.0) for x in (12.0, -12.5))
-    overlaps = view_overlap(capture_geometry(drive(PATH)), [ahead, behind])
-    assert float(overlaps[0, 0]) > 0.5
-    assert float(overlaps[0, 1]) == 0.0
-    aerial_overlap = view_overlap(
-        capture_geometry(flight(torch.tensor([[-12.0, 0.0, 30.0], [12.0, 0.0, 30.0]]))), [ahead]
-    )
-    assert float(aerial_overlap[1]) > float(aerial_overlap[0]) > 0.0
+    assert float(overlaps(drive(PATH), ahead)[0]) > 0.5
+    assert float(overlaps(drive(PATH), behind)[0]) == 0.0
 
 
 def test_frame_without_visible_points_uses_frustum_samples(drive, with_points) -> None:
-    block = [Block(name="a", origin=(10.0, 0.0, 2.0), radius=15.0)]
+    block = Block(name="a", origin=(10.0, 0.0, 2.0), radius=15.0)
     without_visible_points = drive(PATH, **with_points(road_points(-400, -401) - [0.0, 0.0, 2.0]))
-    assert torch.equal(
-        view_overlap(capture_geometry(without_visible_points), block),
-        view_overlap(capture_geometry(drive(PATH)), block),
-    )
+    assert torch.equal(overlaps(without_visible_points, block), overlaps(drive(PATH), block))
 
 
 def test_view_samples_stop_at_the_ground(flight, drive) -> None:
@@ -66,13 +95,3 @@ def test_view_samples_stop_at_the_ground(flight, drive) -> None:
     assert float(samples[..., 2].min()) == pytest.approx(0.0, abs=1e-3)
     ahead = sample_view_points(capture_geometry(drive(PATH)), frames, 20.0)
     assert float((ahead - capture_geometry(drive(PATH)).centers[:2, None]).norm(dim=-1).max()) <= 20.001
-
-
-def test_chunking_does_not_change_the_result(drive, with_points) -> None:
-    """Frames are processed in chunks, each with the points within its range only."""
-    path = torch.stack([torch.linspace(0, 300, 150), torch.zeros(150)], -1)
-    points = np.random.default_rng(0).uniform([-20, -20, 0], [340, 20, 6], (3000, 3))
-    capture = drive(path, **with_points(points))
-    blocks = [Block(name=f"b{i}", origin=(20.0 * i, 0.0, 2.0), radius=20.0) for i in range(16)]
-    selected = view_overlap(capture_geometry(capture.select(range(70, 80))), blocks)
-    assert torch.allclose(view_overlap(capture_geometry(capture), blocks)[70:79], selected[:9])

@@ -1,14 +1,17 @@
 """Sparse depth from points: occluded points are dropped, and distances are along the ray."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
-from blocknerf.cameras import Cameras, look_at
+from blocknerf.cameras import CameraModel, Cameras, look_at
 from blocknerf.capture.points import PointCloud
-from blocknerf.training.sparse_depth import SparseDepth, median_point_spacing, project_depths
+from blocknerf.partitioning.view_frusta import ViewFrusta
+from blocknerf.training.depth_buffer import LEVELS, OCCLUSION_MARGIN
+from blocknerf.training.sparse_depth import DepthCloud, SparseDepth, median_point_spacing
 
 SPACING = 0.05
 
@@ -42,14 +45,14 @@ def x_coordinates(depths: SparseDepth, camera: Cameras) -> torch.Tensor:
 
 def test_plane_occludes_the_plane_behind_it(camera: Cameras) -> None:
     cloud = merge(plane(3.0, (-1.2, 1.2)), plane(6.0, (-1.2, 1.2)))
-    depths = project_depths(cloud, camera, 0, SPACING)
+    depths = DepthCloud(cloud, SPACING).project(ViewFrusta(camera), 0)
     assert len(depths.distances) > 800
     assert torch.allclose(x_coordinates(depths, camera), torch.tensor(3.0), atol=1e-3)
 
 
 def test_points_next_to_the_front_plane_are_visible(camera: Cameras) -> None:
     cloud = merge(plane(3.0, (-1.2, 0.0)), plane(6.0, (-1.2, 1.2)))
-    x = x_coordinates(project_depths(cloud, camera, 0, SPACING), camera)
+    x = x_coordinates(DepthCloud(cloud, SPACING).project(ViewFrusta(camera), 0), camera)
     far = x > 5.0
     assert far.sum() > 300
     # The left half of the far plane is behind the near plane, except for points visible past its edge.
@@ -58,20 +61,20 @@ def test_points_next_to_the_front_plane_are_visible(camera: Cameras) -> None:
 
 def test_far_plane_alone_is_fully_visible(camera: Cameras) -> None:
     cloud = plane(6.0, (-1.2, 1.2))
-    depths = project_depths(cloud, camera, 0, SPACING)
+    depths = DepthCloud(cloud, SPACING).project(ViewFrusta(camera), 0)
     assert len(depths.distances) == len(cloud)
 
 
 def test_distances_are_along_the_ray(camera: Cameras) -> None:
     cloud = PointCloud(positions=np.array([[4.0, 2.0, 1.0]], np.float32))
-    depths = project_depths(cloud, camera, 0, 0.01)
+    depths = DepthCloud(cloud, 0.01).project(ViewFrusta(camera), 0)
     assert float(depths.distances) == pytest.approx(21.0**0.5)
     assert torch.allclose(depths.pixels, torch.tensor([[48.0 - 60.0 * 0.5, 32.0 - 60.0 * 0.25]]))
 
 
 def test_points_outside_the_view_are_dropped(camera: Cameras) -> None:
     cloud = PointCloud(positions=np.array([[-4.0, 0.0, 0.0], [4.0, 9.0, 0.0], [0.0, 0.0, 0.0]], np.float32))
-    depths = project_depths(cloud, camera, 0, SPACING)
+    depths = DepthCloud(cloud, SPACING).project(ViewFrusta(camera), 0)
     assert depths.pixels.shape == (0, 2)
     assert depths.distances.shape == (0,)
 
@@ -80,7 +83,7 @@ def test_points_with_another_color_than_the_image_are_dropped(camera: Cameras) -
     image = np.full((64, 96, 3), 200, np.uint8)
     image[:, :48] = 20
     cloud = plane(3.0, (-1.2, 1.2), color=200)
-    depths = project_depths(cloud, camera, 0, SPACING, image)
+    depths = DepthCloud(cloud, SPACING).project(ViewFrusta(camera), 0, image)
     assert 0.4 * len(cloud) < len(depths.distances) < 0.6 * len(cloud)
     assert float(depths.pixels[:, 0].min()) >= 48.0
 
@@ -96,3 +99,42 @@ def test_median_spacing_of_a_grid_is_its_step(step: float) -> None:
 def test_median_spacing_of_few_points_is_finite(count: int) -> None:
     spacing: Callable[..., float] = median_point_spacing
     assert 0.0 <= spacing(np.eye(3)[:count]) < 2.0
+
+
+def depths_of_all_points(cloud: PointCloud, cameras: Cameras, index: int) -> SparseDepth:
+    """Return the depths from all points of a cloud, by a depth buffer per level."""
+    points = torch.from_numpy(cloud.positions)
+    pixels, z_depth, inside = cameras.project(points, index)
+    focal = cameras.intrinsics[index, 0]
+    inside &= focal * SPACING < 2.0 ** (LEVELS - 1) * z_depth
+    pixels, z_depth, points = pixels[inside], z_depth[inside], points[inside]
+    level = (focal * SPACING / z_depth).clamp_min(1.0).log2().ceil().clamp(0, LEVELS - 1)
+    nearest = torch.full_like(z_depth, float("inf"))
+    for number in range(LEVELS):
+        column, row = (pixels / 2**number).long().unbind(-1)
+        buffer = torch.full((500, 500), float("inf"))
+        for r, c, depth in zip(*(values[level == number].tolist() for values in (row, column, z_depth)), strict=True):
+            buffer[r, c] = min(float(buffer[r, c]), depth)
+        nearest = torch.minimum(nearest, buffer[row, column])
+    visible = z_depth <= nearest * (1.0 + OCCLUSION_MARGIN) + SPACING
+    distances = (points[visible] - cameras.centers[index]).norm(dim=-1)
+    return SparseDepth(pixels=pixels[visible], distances=distances, points=points[visible])
+
+
+@pytest.mark.parametrize("model", CameraModel)
+def test_depths_are_those_of_all_points_of_the_city(model: CameraModel) -> None:
+    """Exactly, and in their order: the choice among too many points depends on it."""
+    generator = np.random.default_rng(0)
+    streets = generator.uniform([-90, -6, 0], [90, 6, 5], (20_000, 3))
+    cloud = PointCloud(positions=np.concatenate([streets, streets[:, [1, 0, 2]]]).astype(np.float32))
+    eyes = torch.tensor([[0.0, 0.0, 1.5], [40.0, 2.0, 1.0], [-95.0, 0.0, 30.0]])
+    targets = torch.tensor([[20.0, 0.0, 1.5], [40.0, 9.0, 1.0], [0.0, 0.0, 0.0]])
+    lens = torch.tensor([0.05, -0.01, 0.0, 0.0, 0.0, 0.0]).expand(3, 6)
+    cameras = Cameras.pinhole(look_at(eyes, targets), focal=60.0, width=97, height=64)
+    cameras = replace(cameras, model=torch.full((3,), int(model)), distortion=lens)
+    depth_cloud, frusta = DepthCloud(cloud, SPACING), ViewFrusta(cameras)
+    for index in range(3):
+        depths, expected = depth_cloud.project(frusta, index), depths_of_all_points(cloud, cameras, index)
+        assert len(expected.points) > 100
+        for key in ("pixels", "distances", "points"):
+            assert torch.equal(getattr(depths, key), getattr(expected, key))
