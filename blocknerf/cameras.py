@@ -192,8 +192,7 @@ class Cameras:
         columns = torch.arange(width, device=device, dtype=dtype) + 0.5
         y, x = torch.meshgrid(rows, columns, indexing="ij")
         pixels = torch.stack([x, y], -1).reshape(-1, 2)
-        # All rays share one camera, so it is not gathered per ray.
-        camera = self[index]
+        camera = self[index]  # shared by all rays, so it is not gathered per ray
         pose, local = camera.camera_to_world[0], camera._camera_directions(pixels, None)
         return RayBundle(
             origins=pose[:, 3].expand(height, width, 3),
