@@ -280,14 +280,19 @@ def write_capture(capture: Capture, path: Path | str) -> None:
     write_table(capture.frames, lines[:-1], Path(path))
 
 
-def read_capture(path: Path | str) -> Capture:
+def read_capture(path: Path | str, *, use_table: bool = True) -> Capture:
     """Read `capture.json` strictly; the image files are not checked.
+
+    Args:
+        path: The file.
+        use_table: Whether to take the frames of a large capture from the table next to it, which is not checked again.
+            Not for a capture of unknown origin.
 
     Raises:
         CaptureError: the file is missing, broken, of another format or newer; the message names file, key and fix.
     """
     path = Path(path)
-    table = read_table(path)
+    table = read_table(path) if use_table else None
     record, transform = FILE.read(path) if table is None else FILE.decode(table.header, str(path)), IDENTITY
     lenses = [to_intrinsics(lens, f"{path}: intrinsics[{i}]") for i, lens in enumerate(record.intrinsics)]
     frames: Sequence[Frame]

@@ -31,7 +31,7 @@ def _is_transforms(path: Path) -> bool:
 
 
 def _read_capture(path: Path, options: ImportOptions, work: Path) -> Capture:
-    capture = read_capture(path / "capture.json" if path.is_dir() else path)
+    capture = read_capture(path / "capture.json" if path.is_dir() else path, use_table=False)
     check_files(capture)
     return capture
 

@@ -49,6 +49,7 @@ def test_capture_from_a_table_is_that_of_the_file(written: tuple[Capture, Path])
     opened = read_capture(path)
     assert isinstance(opened.frames, FrameTable)
     assert opened == capture
+    assert isinstance(read_capture(path, use_table=False).frames, tuple)
     assert hash(opened.frames) == hash(capture.frames)
     assert opened.frames[-1] == FRAMES[-1]
     assert opened.frames[1:3] == FRAMES[1:3]
