@@ -1,6 +1,7 @@
 """Child processes: stopping them, and ending them together with their parent."""
 
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -43,6 +44,13 @@ def end_with(parent: int | None) -> None:
     """
     if parent is not None:
         threading.Thread(target=_watch, args=(parent,), name="end_with", daemon=True).start()
+
+
+def limit_cpu(seconds: int) -> None:
+    """End this process by SIGXCPU when it has used this much CPU time; 0 for no limit."""
+    if seconds:
+        _, hard = resource.getrlimit(resource.RLIMIT_CPU)
+        resource.setrlimit(resource.RLIMIT_CPU, (seconds, hard))
 
 
 def stop(*processes: subprocess.Popen[Any]) -> None:

@@ -17,7 +17,7 @@ GOOD_SHARE = 0.95
 BENT = 15.0
 """GPS residual in meters above which a model is bent; receivers in streets are wrong by 5 to 10 m."""
 GLOBAL_SECONDS, GLOBAL_SECONDS_PER_IMAGE = 60.0, 1.0
-"""Time limit of a global mapping, which sometimes does not converge."""
+"""Limit in CPU seconds of a global mapping, which sometimes does not converge."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,14 @@
 """Runs stages of a job in a process of its own, shows their progress, and ends the process with this one."""
 
 import logging
+import math
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator
 from importlib.metadata import PackageNotFoundError, version
-from threading import Timer
 
 from blocknerf.errors import CaptureError
 from blocknerf.processes import stop
@@ -44,28 +45,27 @@ def run_stage(stage: str, title: str, work: WorkFolder, threads: int, limit: flo
         title: What the lines of progress call it.
         work: Folder of the job.
         threads: Number of threads.
-        limit: Seconds after which the process is killed; None for no limit.
+        limit: CPU seconds after which the process is killed, on any load of the machine; None for no limit.
 
     Raises:
         CaptureError: the process failed or ran past the limit; the message names its log.
     """
-    command = [sys.executable, "-m", WORKER, stage, str(work.path), str(threads), str(os.getpid())]
+    seconds = 0 if limit is None else math.ceil(limit)
+    command = [sys.executable, "-m", WORKER, stage, str(work.path), str(threads), str(os.getpid()), str(seconds)]
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
     with work.log.open("ab") as log:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
         assert process.stdout is not None
-        timer = Timer(limit or 0.0, process.kill)
-        if limit is not None:
-            timer.start()
         try:
             with process.stdout:
                 lines = list(_without_progress(process.stdout, title))
             code = process.wait()
         finally:
-            timer.cancel()
             stop(process)
     if code:
         reason = f"was killed by signal {-code}" if code < 0 else f"failed with code {code}"
+        if code == -signal.SIGXCPU:
+            reason = f"took more than {seconds} CPU seconds"
         raise CaptureError(f"poses: {title}: its process {reason}; see {work.log}")
     return lines
 

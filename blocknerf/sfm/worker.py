@@ -1,7 +1,7 @@
 """The process that runs COLMAP: one stage of a job each time, with lines of progress on standard output.
 
 COLMAP runs apart since it can end the interpreter, and since its global mapping cannot be interrupted.
-`python -m blocknerf.sfm.worker STAGE FOLDER THREADS PARENT`, started by `blocknerf.sfm.stages`.
+`python -m blocknerf.sfm.worker STAGE FOLDER THREADS PARENT CPU_SECONDS`, started by `blocknerf.sfm.stages`.
 """
 
 import shutil
@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pycolmap
 
-from blocknerf.processes import end_with
+from blocknerf.processes import end_with, limit_cpu
 from blocknerf.sfm.job import DEFAULT_FOCAL_FACTOR, Job, read_job
 from blocknerf.sfm.model import Model, write_model
 from blocknerf.sfm.pairs import Pair, all_pairs, sequential_pairs, similar_pairs, spatial_pairs, unique_pairs
@@ -51,8 +51,9 @@ WARNING = 1
 
 def main(arguments: Sequence[str]) -> None:
     """Run one stage: features, matches, or an attempt such as incremental-0 or global-0."""
-    stage, folder, threads, parent = arguments
+    stage, folder, threads, parent, cpu_seconds = arguments
     end_with(int(parent))
+    limit_cpu(int(cpu_seconds))
     pycolmap.logging.minloglevel = WARNING
     work = WorkFolder(Path(folder))
     job = read_job(work.job)

@@ -29,11 +29,16 @@ def test_progress_is_logged_and_other_lines_returned(work: WorkFolder, caplog: p
 
 
 @pytest.mark.parametrize(
-    ("stage", "reason"), [("abort", "was killed by signal 6"), ("fail", "failed with code 1"), ("sleep", "signal 9")]
+    ("stage", "reason"),
+    [
+        ("abort", "was killed by signal 6"),
+        ("fail", "failed with code 1"),
+        ("spin", "took more than 1 CPU seconds"),
+    ],
 )
 def test_a_process_that_fails_is_one_line(stage: str, reason: str, work: WorkFolder) -> None:
     with pytest.raises(CaptureError, match=rf"^poses: mapping: its process .*{reason}; see .*colmap\.log$"):
-        run_stage(stage, "mapping", work, 1, limit=2.0 if stage == "sleep" else None)
+        run_stage(stage, "mapping", work, 1, limit=1.0 if stage == "spin" else None)
     assert ("no room" in work.log.read_text()) == (stage == "fail")
 
 
