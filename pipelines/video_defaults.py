@@ -17,6 +17,9 @@ MIN_SIDE, MAX_SIDE = 480, 640
 """Default bounds of the longer side, in pixels. A video may be larger than the training images, since renderings sample
 no finer than these."""
 
+MAX_ENLARGEMENT = 2.5
+"""How much larger it may be: beyond, there is nothing more to see."""
+
 PIXELS: dict[Preset, float] = {"draft": 16e6, "standard": 100e6, "fine": 500e6}
 """Pixel budget of a video of default length: minutes of rendering on the hardware a preset is meant for."""
 
@@ -54,7 +57,8 @@ def video_size(
     if width is not None or height is not None:
         return _with_aspect(intrinsics.width / intrinsics.height, width, height)
     side = max(intrinsics.width, intrinsics.height)
-    factor = min(max(side / training_downscale(folder), MIN_SIDE), MAX_SIDE) / side
+    trained = side / training_downscale(folder)
+    factor = min(max(trained, min(MIN_SIDE, MAX_ENLARGEMENT * trained)), MAX_SIDE) / side
     return max(1, round(intrinsics.width * factor)), max(1, round(intrinsics.height * factor))
 
 

@@ -192,6 +192,29 @@ def test_no_side_is_less_than_one_pixel(exact_run: RunFolder, balls_capture: Cap
     assert resample_path(replace(path, width=80, focals=path.focals), None, **sizes).height >= 1
 
 
+@pytest.mark.parametrize(
+    ("size", "downscale", "expected"),
+    [
+        ((192, 108), 1, (480, 270)),
+        ((1024, 768), 2, (512, 384)),
+        ((1600, 1200), 1, (640, 480)),
+        ((192, 108), 6, (80, 45)),
+    ],
+)
+def test_default_size_of_a_video(
+    size: tuple[int, int],
+    downscale: int,
+    expected: tuple[int, int],
+    exact_run: RunFolder,
+    balls_capture: Capture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("pipelines.video_defaults.training_downscale", lambda _: downscale)
+    lens = replace(balls_capture.frames[0].intrinsics, width=size[0], height=size[1])
+    frames = tuple(replace(frame, intrinsics=lens) for frame in balls_capture.frames)
+    assert video_size(replace(balls_capture, frames=frames), exact_run, None, None, None) == expected
+
+
 @pytest.mark.parametrize("name", ["", "../escape", "a b", ".hidden"])
 def test_odd_names_are_refused(name: str, exact_run: RunFolder) -> None:
     with pytest.raises(RunError, match=r"^--name .* choose another$"):
