@@ -51,7 +51,7 @@ def ssim(image: Image, target: Image) -> float:
 
 
 def masked_ssim(image: Image, target: Image, mask: Bool[Tensor, "height width"]) -> float | None:
-    """Return the structural similarity, mean over the windows whose center is in the mask; None if there are none."""
+    """Return the structural similarity, mean over the windows with their center in the mask; None if there are none."""
     values = _ssim_map(image, target)
     top, left = ((full - inner) // 2 for full, inner in zip(mask.shape, values.shape[-2:], strict=True))
     values = values[..., mask[top : top + values.shape[-2], left : left + values.shape[-1]]]

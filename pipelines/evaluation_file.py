@@ -91,10 +91,10 @@ PROTOCOLS = {"": "right halves, fitted codes", "whole_": "whole images, mean cod
 
 def used_columns(means: Metrics) -> list[MetricColumn]:
     """Return the columns of a table of metrics: PSNR, and those that are neither empty nor those of all pixels."""
-    return [column for column in METRIC_COLUMNS if column.key == "psnr" or _tells_more(column, means)]
+    return [column for column in METRIC_COLUMNS if column.key == "psnr" or _adds_information(column, means)]
 
 
-def _tells_more(column: MetricColumn, means: Metrics) -> bool:
+def _adds_information(column: MetricColumn, means: Metrics) -> bool:
     unmasked = getattr(means, column.key.removesuffix("_masked"))
     return column.value(means) is not None and (not column.key.endswith("_masked") or column.value(means) != unmasked)
 

@@ -18,7 +18,7 @@ from pipelines.block_graph import AppearanceReference, BlockGraph, OverlapChange
 from pipelines.console import log, print_table, progress, skip_if_exists, table
 
 MAX_SEGMENT_PRESETS = 8
-"""Segments up to which `run` gives each a preset; a capture of more is not one of a few drives."""
+"""Up to this many segments, `run` matches a preset to each; a capture of more is not one of a few drives."""
 
 
 def match(

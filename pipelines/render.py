@@ -90,8 +90,8 @@ def render(
         frames: Number of frames. Default: from camera speed (8 m/s) and the preset's pixel budget.
         seconds: Length of the video, instead of --frames.
         fps: Frames per second. Default: 24, or fewer if the preset's pixel budget requires it.
-        width: Width in pixels. Default: as in training, enlarged up to 2.5 times if the longer side is below 480, at most
-            640.
+        width: Width in pixels. Default: as in training, enlarged up to 2.5 times if the longer side is below 480, and
+            640 at most.
         height: Height in pixels. Default: from the width.
         appearance: Appearance preset (see 'blocknerf match'). Default: the preset named "default" if it exists;
             otherwise each block uses its own, unmatched codes of one segment.

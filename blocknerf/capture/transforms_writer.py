@@ -82,7 +82,7 @@ def _points(capture: Capture, points: str | None, below: PurePath) -> str | None
 
 
 def _points_in_place(capture: Capture) -> bool:
-    """Return whether the point files are beside the images, in the world of the poses."""
+    """Return whether the point files are next to the images, in the world of the poses."""
     return capture.points_dir in (None, capture.image_dir) and capture.source_to_world == IDENTITY
 
 

@@ -66,9 +66,9 @@ def _cells(
     positions = (torch.arange(resolution, device=device) + 0.5) / resolution
     normalized = uncontract((torch.cartesian_prod(positions, positions, positions) - 0.5) * 4.0)
     # Away from the block, contraction shrinks lengths by up to 1 / n^2.
-    stretch = normalized.abs().amax(-1).clamp_min(1.0).square()
+    expansion = normalized.abs().amax(-1).clamp_min(1.0).square()
     points = normalized * spec.half_extent + normalized.new_tensor(spec.origin)
-    return points, stretch * (3.0**0.5 * 4.0 * spec.half_extent / resolution)
+    return points, expansion * (3.0**0.5 * 4.0 * spec.half_extent / resolution)
 
 
 def _frustum_normals(cameras: Cameras) -> Float[Tensor, "cameras 4 3"]:

@@ -61,7 +61,8 @@ def compare(
     renderers = {name: CityRenderer(run, city=city, load=load) for name, load in loaders.items()}
     spec = SampleSpec()
     fine, town = replace(spec, width=SCALE * spec.width, height=SCALE * spec.height), Town.build()
-    views = {view.name: view for view in plan_views(spec)}
+    planned = plan_views(spec)
+    views = {view.name: view for view in planned}
     rows: dict[str, list[dict[str, float]]] = {name: [] for name in loaders}
     for index in evenly_spaced([i for i in range(len(capture)) if city.is_test_frame(i)], VIEWS):
         image = EvalImage.of(capture, index, 1)
@@ -101,7 +102,7 @@ def render_all(
 
 
 def scores(color: Float[Tensor, "height width 3"], truth: RaycastResult) -> dict[str, float]:
-    """Return PSNR of what stands still, SSIM, and grain of a rendering."""
+    """Return PSNR of static pixels, SSIM, and grain of a rendering."""
     static = psnr(color, truth.color.float(), ~truth.moving)
     assert static is not None
     true_grain, grain = (tile_grain(image) for image in (truth.color.float(), color))

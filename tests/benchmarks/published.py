@@ -1,4 +1,4 @@
-"""Scenes with published scores: ours beside those of others, on whole test images with the mean appearance code.
+"""Scenes with published scores: ours next to those of others, on whole test images with the mean appearance code.
 
     python -m tests.benchmarks.published [--scenes llff_fern] [--steps N] [--preset draft] [--seeds 0 1 2] [--out FILE]
 

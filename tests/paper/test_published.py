@@ -19,7 +19,7 @@ def data(tmp_path: Path, town_spec: SampleSpec, monkeypatch: pytest.MonkeyPatch,
     return tmp_path / "data"
 
 
-def test_a_scene_is_scored_beside_the_published_values(
+def test_a_scene_is_scored_next_to_the_published_values(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "published.json"

@@ -114,7 +114,7 @@ def test_masked_psnr_ignores_masked_pixels(exact_run: RunFolder, balls_capture: 
 
 
 def test_whole_images_are_rendered_with_mean_codes(exact_run: RunFolder) -> None:
-    """These blocks have no trained codes, whose mean is zero."""
+    """These blocks have no trained codes, so the mean is zero."""
     (first, *_), capture = evaluate(exact_run.path, max_frames=1, threads=1).frames, read_capture(exact_run.capture)
     image, renderer = EvalImage.of(capture, first.index, 1), CityRenderer(exact_run)
     codes = dict.fromkeys(first.blocks, torch.zeros(3))

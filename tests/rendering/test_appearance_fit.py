@@ -24,7 +24,7 @@ WIDE = CodePrior.isotropic(3, 0.5)
 
 @pytest.fixture
 def color_of(slabs: MakeScene, rays_along: MakeRays) -> Callable[[Tensor], Tensor]:
-    """The colors of six rays, to each of which the code is added."""
+    """The colors of six rays; the code is added to each."""
     scene = slabs([(2.0, 6.0, 0.3, (0.4, 0.3, 0.2))])
     return partial(cache_rays(scene, rays_along(DIRECTIONS_X), 1.0).color, scene)
 
@@ -104,7 +104,7 @@ def test_the_prior_is_the_distribution_of_the_codes(count: int) -> None:
 
 @pytest.mark.parametrize("offset", [0.0, 0.5])
 def test_a_fit_stays_in_the_span_of_the_trained_codes(offset: float, color_of: Callable[[Tensor], Tensor]) -> None:
-    """An initial code beside the span keeps its distance from it."""
+    """An initial code outside the span keeps its distance from it."""
     prior = CodePrior.of(torch.tensor([[0.1, 0.0, 0.0], [-0.1, 0.0, 0.0]]))
     start, target = torch.tensor([0.0, offset, 0.0]), color_of(torch.tensor([0.2, 0.7, 0.7]))
     code = optimize_code(color_of, target, prior=prior, initial_codes=[start], steps=100)
@@ -125,7 +125,7 @@ def test_codes_without_spread_leave_the_best_candidate(count: int, dim: int) -> 
 
 
 class WavyPanorama:
-    """A panorama whose code adds smooth waves, and whose images differ from it by other smooth waves."""
+    """A panorama; its code adds smooth waves, and images differ from it by other smooth waves."""
 
     def __init__(self, seed: int, dim: int = 16) -> None:
         self.random = torch.Generator().manual_seed(seed)
