@@ -69,7 +69,7 @@ GRID_BACKWARD = COLOR_BACKWARD | typed(floats="grad_out density grad_density gra
 RAYS = typed(
     floats="origins directions radii weights edges sky limits out_color out_depth out_opacity",
     fp32="cx cy cz scale s_near s_extent linear_until max_depth",
-    i32="side limits_side",
+    i32="side",
 ) | {"cells": "*u8:16"}
 
 KERNELS = (
@@ -193,9 +193,7 @@ KERNELS = (
         name="march, proposals",
         function=marching._proposal_kernel,
         arguments=LAYERS | RAYS | {"words": "*i32:16", "planes": "*i32:16"},
-        constants=NETWORK
-        | SMALL
-        | {"GAINS": False, "CELLS": True, "LIMITS": True, "BLOCK_SIZE": 128, "RUN_LENGTH": 16},
+        constants=NETWORK | SMALL | {"GAINS": False, "CELLS": True, "LIMITS": 64, "BLOCK_SIZE": 128, "RUN_LENGTH": 16},
         stages=1,
         registers=128,
     ),
@@ -205,7 +203,7 @@ KERNELS = (
         arguments=LAYERS | RAYS,
         constants=NETWORK
         | OUTPUT_WIDTHS
-        | {"GAINS": False, "CELLS": True, "LIMITS": True, "BLOCK_SIZE": 128, "RUN_LENGTH": 8},
+        | {"GAINS": False, "CELLS": True, "LIMITS": 64, "BLOCK_SIZE": 128, "RUN_LENGTH": 8},
         stages=1,
         registers=255,
     ),

@@ -93,7 +93,8 @@ class _KernelArguments:
             as_words(planes.view(-1, grid.features_per_level)),
             planes, params.weights[0], params.biases[0], params.weights[1], params.biases[1],
             *map(float, network.origin), 1.0 / network.half_extent, s_near, s_far - s_near,
-            float(network.spacing.linear_until), *_bytes(network.occupancy), *_limits(network.min_std),
+            float(network.spacing.linear_until), *_bytes(network.occupancy),
+            None if network.min_std is None else network.min_std.contiguous(),
         )  # fmt: skip
         self.constants = {
             "LEVELS": grid.num_levels,
@@ -103,7 +104,7 @@ class _KernelArguments:
             "PADDED_HIDDEN": padded_width(hidden),
             "GAINS": gains is not None,
             "CELLS": network.occupancy is not None,
-            "LIMITS": network.min_std is not None,
+            "LIMITS": 0 if network.min_std is None else network.min_std.shape[0],
             "BLOCK_SIZE": BLOCK_SIZE,
             "num_warps": 4 if hidden <= 32 else 8,
             "num_stages": 1,
@@ -113,11 +114,6 @@ class _KernelArguments:
 def _bytes(cells: Tensor | None) -> tuple[Tensor | None, int]:
     """Return cells as bytes, and the number of cells per side."""
     return (None, 0) if cells is None else (cells.view(torch.uint8), cells.shape[0])
-
-
-def _limits(min_std: Tensor | None) -> tuple[Tensor | None, int]:
-    """Return lower limits of standard deviations, and the number of cells per side."""
-    return (None, 0) if min_std is None else (min_std.contiguous(), min_std.shape[0])
 
 
 @triton.jit
@@ -149,7 +145,7 @@ def _occupied(x, y, z, cells, side, mask):
 
 @triton.jit
 @no_type_check
-def _raise_std(std, x, y, z, limits, side, mask):
+def _raise_std(std, x, y, z, limits, side: tl.constexpr, mask):
     """Return standard deviations, raised to a limit that is interpolated between the centers of its cells."""
     i, step_i, u = _lower_cell(x, side, side * side)
     j, step_j, v = _lower_cell(y, side, side)
@@ -165,7 +161,7 @@ def _raise_std(std, x, y, z, limits, side, mask):
 
 @triton.jit
 @no_type_check
-def _lower_cell(position, side, stride):
+def _lower_cell(position, side: tl.constexpr, stride: tl.constexpr):
     """Return index offsets of the cell below a coordinate and from there to the one above, and the fraction between."""
     position = position * side - 0.5
     number = tl.minimum(tl.maximum(position.to(tl.int32), 0), side - 1)
@@ -176,7 +172,7 @@ def _lower_cell(position, side, stride):
 @triton.jit
 @no_type_check
 def _encode_samples(
-    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits, limits_side,
+    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits,
     gains, scales, levels, words, planes, half_planes, index, stride,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr,
     LIMITS: tl.constexpr,
@@ -185,7 +181,7 @@ def _encode_samples(
     x, y, z, std = _contract_samples(origins, directions, radii, ray, middle, mask, cx, cy, cz, scale)
     active = _occupied(x, y, z, cells, side, mask) if CELLS else mask
     if LIMITS:
-        std = _raise_std(std, x, y, z, limits, limits_side, active)
+        std = _raise_std(std, x, y, z, limits, LIMITS, active)
     encode_tile(x, y, z, std, gains, scales, levels, words, planes, index, stride, active, LEVELS, FEATURES, GAINS)
     tl.debug_barrier()
     return load_tile(half_planes, index, stride, active, LEVELS, FEATURES, PADDED_IN), active
@@ -196,7 +192,7 @@ def _encode_samples(
 def _proposal_kernel(
     origins, directions, radii, weights, count, samples,
     gains, scales, levels, words, planes, half_planes, w1, b1, w2, b2,
-    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side, limits, limits_side,
+    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side, limits,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, HIDDEN: tl.constexpr,
     PADDED_HIDDEN: tl.constexpr,
     GAINS: tl.constexpr, CELLS: tl.constexpr, LIMITS: tl.constexpr, BLOCK_SIZE: tl.constexpr, RUN_LENGTH: tl.constexpr,
@@ -222,7 +218,7 @@ def _proposal_kernel(
                 far = s_to_t((sample + 1).to(tl.float32) / samples, s_near, s_extent, linear_until)
                 middle = 0.5 * (near + far)
                 inputs, active = _encode_samples(
-                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits, limits_side,
+                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits,
                     gains, scales, levels, words, planes, half_planes, index, stride, LEVELS, FEATURES, PADDED_IN,
                     GAINS, CELLS, LIMITS,
                 )  # fmt: skip
@@ -260,7 +256,7 @@ def _alpha_weights(thickness, transmittance):
 def _render_kernel(
     origins, directions, radii, edges, ray_bias, sky, c1, d1, c2, d2, c3, d3, out_color, out_depth, out_opacity, count,
     samples, max_depth, gains, scales, levels, words, planes, half_planes, w1, b1, w2, b2,
-    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side, limits, limits_side,
+    cx, cy, cz, scale, s_near, s_extent, linear_until, cells, side, limits,
     LEVELS: tl.constexpr, FEATURES: tl.constexpr, PADDED_IN: tl.constexpr, HIDDEN: tl.constexpr,
     PADDED_HIDDEN: tl.constexpr, GAINS: tl.constexpr, CELLS: tl.constexpr, LIMITS: tl.constexpr,
     BLOCK_SIZE: tl.constexpr, OUTPUTS: tl.constexpr, PADDED_OUT: tl.constexpr, COLOR_HIDDEN: tl.constexpr,
@@ -291,7 +287,7 @@ def _render_kernel(
                 far = s_to_t(tl.load(edge + 1, mask=mask, other=0.0), s_near, s_extent, linear_until)
                 middle = 0.5 * (near + far)
                 inputs, active = _encode_samples(
-                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits, limits_side,
+                    origins, directions, radii, ray, middle, mask, cx, cy, cz, scale, cells, side, limits,
                     gains, scales, levels, words, planes, half_planes, index, stride, LEVELS, FEATURES, PADDED_IN,
                     GAINS, CELLS, LIMITS,
                 )  # fmt: skip
