@@ -71,7 +71,7 @@ def run(tmp_path: Path, balls_capture: Capture) -> RunFolder:
 
 
 def weights(path: Path) -> dict[str, Any]:
-    with safe_open(path, framework="np") as content:
+    with safe_open(path, framework="pt") as content:
         return {name: content.get_tensor(name) for name in content.keys()}  # noqa: SIM118
 
 
