@@ -37,12 +37,14 @@ def page_state(proxy: AuthProxy, scale: float) -> PageState:
         for box in boxes:
             page.send("GuiUpdateMessage", uuid=box["uuid"], updates={"value": True})
         page.wait_for("IcosphereMessage")
-        page.receive(4.0)
+        before = -1
+        while (count := len(renderings_of(page))) != before:  # refined until a window brings no rendering
+            before = count
+            page.receive(4.0)
         markers = [entry for entry in page.received if entry["type"] == "IcosphereMessage"]
         moves = [entry for entry in page.received if entry["type"] == "SetPositionMessage"]
         positions = {entry["name"]: entry["position"] for entry in moves}
-        renderings = [entry for entry in page.received if entry["type"] == "BackgroundImageMessage"]
-        rendering = [entry for entry in renderings if entry["depth_data"]][-1]
+        rendering = renderings_of(page)[-1]
         minimaps = [entry["updates"]["content"] for entry in page.received if is_minimap(entry)]
     return PageState(
         minimap=minimaps[-1],
@@ -56,6 +58,10 @@ def page_state(proxy: AuthProxy, scale: float) -> PageState:
 def wait_for_boxes(page: PageClient) -> list[dict]:
     page.wait_for("GuiUploadButtonMessage")
     return [entry for entry in page.received if entry["type"] == "GuiCheckboxMessage"]
+
+
+def renderings_of(page: PageClient) -> list[dict]:
+    return [entry for entry in page.received if entry["type"] == "BackgroundImageMessage" and entry["depth_data"]]
 
 
 def is_minimap(message: dict) -> bool:
