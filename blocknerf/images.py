@@ -286,7 +286,7 @@ def _read_header(stream: BinaryIO) -> PillowImage:
     with _OPEN_LOCK, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         # Replaced by ours. Not None: other threads decode meanwhile, and Pillow computes with the limit.
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, 1 << 60
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, 1 << 80
         try:
             image = Image.open(stream, formats=FORMATS)
         except UnidentifiedImageError:
