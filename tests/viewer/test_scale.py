@@ -79,7 +79,8 @@ def test_a_scaled_down_city_is_rendered_the_same(
         small = page_state(other, scale)
     assert small.minimap == large.minimap
     assert np.abs(small.image - large.image).mean() < 1.0
-    assert small.depth == pytest.approx(scale * large.depth, abs=0.02 * scale * float(large.depth.max()))
+    near_enough = np.minimum(small.depth, scale * MAX_DEPTH)  # what is farther is cut off in the large one
+    assert near_enough == pytest.approx(scale * large.depth, abs=0.02 * scale * float(large.depth.max()))
     np.testing.assert_allclose(small.origins, scale * large.origins, rtol=1e-4)
     np.testing.assert_allclose(small.sizes, scale * large.sizes, rtol=1e-4)
 
