@@ -65,7 +65,7 @@ def test_every_example_is_tested_and_begins_with_its_command(repository: Path) -
 def test_a_pose_is_rendered(run: Path, run_example: RunExample, tmp_path: Path) -> None:
     printed = run_example("01_render_from_a_pose.py", run, tmp_path / "a.png", "--frame", "3")
     assert image_size(tmp_path / "a.png") == (96, 54)
-    assert re.match(r"b00\d: \d+% of the rendering, [\d.]+ from its origin\n", printed)
+    assert re.match(r"b00\d: \d+% of the rendering, [\d.]+ units from its origin\n", printed)
 
 
 def test_a_block_is_trained(run: Path, run_example: RunExample, tmp_path: Path) -> None:
