@@ -138,20 +138,9 @@ class Evaluation:
     frames: tuple[ImageMetrics, ...]
 
 
-class _FrameRecord(Record, frozen=True, kw_only=True, omit_defaults=True):
+class _FrameRecord(Metrics, frozen=True, kw_only=True, omit_defaults=True):
     name: str
     index: Count
-    psnr: Number | None
-    ssim: Number | None
-    psnr_masked: Number | None
-    psnr_full: Number | None
-    ssim_masked: Number | None = None
-    lpips: Number | None = None
-    whole_psnr: Number | None = None
-    whole_psnr_masked: Number | None = None
-    whole_ssim: Number | None = None
-    whole_ssim_masked: Number | None = None
-    whole_lpips: Number | None = None
     blocks: Mapping[str, Number]
     block_psnr: Mapping[str, Number]
     images: str | None
