@@ -12,8 +12,8 @@ from torch import Tensor
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, subsample_points
 from blocknerf.partitioning.disc_index import PositionIndex
-from blocknerf.partitioning.view_frusta import ViewFrusta
 from blocknerf.partitioning.view_overlap import sample_view_points
+from blocknerf.view_frusta import ViewFrusta
 
 POINTS_PER_BLOCK, MIN_POINTS = 200, 8_000
 """Points that views are compared with, per block and at least; fractions are then accurate to a few percent."""

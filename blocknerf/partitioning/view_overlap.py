@@ -10,7 +10,7 @@ from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, subsample_points
 from blocknerf.partitioning.disc_index import PositionIndex
 from blocknerf.partitioning.ground_coverage import ground_height
-from blocknerf.partitioning.view_frusta import ViewFrusta
+from blocknerf.view_frusta import ViewFrusta
 
 POINTS_IN_REACH = 4_000
 """Maximum number of points around a block; fractions are then accurate to a few percent."""

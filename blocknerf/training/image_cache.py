@@ -11,8 +11,8 @@ from torch import Tensor
 from blocknerf.capture.capture import Capture
 from blocknerf.errors import TrainingError
 from blocknerf.images import FULL_COVERAGE
-from blocknerf.partitioning.view_frusta import ViewFrusta
 from blocknerf.training.sparse_depth import DepthCloud
+from blocknerf.view_frusta import ViewFrusta
 
 ROTATE_STEPS = 100
 """Steps between exchanges of images if not all fit into the cache."""

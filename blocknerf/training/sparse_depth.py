@@ -11,9 +11,8 @@ from torch import Tensor
 
 from blocknerf.cameras import Cameras
 from blocknerf.capture.points import PointCloud
-from blocknerf.partitioning.point_cells import PointCells
-from blocknerf.partitioning.view_frusta import ViewFrusta
 from blocknerf.training.depth_buffer import DepthBuffer
+from blocknerf.view_frusta import PointCells, ViewFrusta
 
 FIRST_POINTS, GROWTH = 1 << 14, 4
 """Points of the nearest cells that are looked at first, and how many times as many next."""

@@ -23,8 +23,8 @@ from blocknerf.city.overlaps import adjacent_blocks
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.frame_assignment import FrameAssignment
 from blocknerf.partitioning.report import coverage
-from blocknerf.partitioning.view_frusta import ViewFrusta
 from blocknerf.training.sparse_depth import DepthCloud
+from blocknerf.view_frusta import ViewFrusta
 from pipelines.partition import partition
 from tests.benchmarks.large_captures import write_large_capture
 

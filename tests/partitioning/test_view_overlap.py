@@ -44,7 +44,7 @@ def test_overlap_counts_points_in_view_and_range(drive, with_points, origin: flo
 @pytest.mark.parametrize("pairs", [1, 4000, 1 << 20])
 def test_overlap_is_that_of_projecting_every_point(drive, with_points, monkeypatch, pairs: int) -> None:
     """Whatever the number of pairs that are computed together."""
-    monkeypatch.setattr("blocknerf.partitioning.view_frusta.PAIRS", pairs)
+    monkeypatch.setattr("blocknerf.view_frusta.PAIRS", pairs)
     path = torch.stack([torch.linspace(0, 300, 60), 20 * torch.linspace(0, 6, 60).sin()], -1)
     points = np.random.default_rng(0).uniform([-20, -40, 0], [340, 40, 6], (3000, 3))
     capture = drive(path, **with_points(points))

@@ -9,9 +9,9 @@ import torch
 
 from blocknerf.cameras import CameraModel, Cameras, look_at
 from blocknerf.capture.points import PointCloud
-from blocknerf.partitioning.view_frusta import ViewFrusta
 from blocknerf.training.depth_buffer import LEVELS, OCCLUSION_MARGIN
 from blocknerf.training.sparse_depth import DepthCloud, SparseDepth, median_point_spacing
+from blocknerf.view_frusta import ViewFrusta
 
 SPACING = 0.05
 

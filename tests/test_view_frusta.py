@@ -4,8 +4,7 @@ import pytest
 import torch
 
 from blocknerf.cameras import CameraModel, Cameras, look_at
-from blocknerf.partitioning.point_cells import PointCells
-from blocknerf.partitioning.view_frusta import ViewFrusta
+from blocknerf.view_frusta import PointCells, ViewFrusta
 
 
 def cameras(focal: float) -> Cameras:
