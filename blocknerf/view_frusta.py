@@ -1,4 +1,4 @@
-"""Which points cameras see: for many cameras together, or many points sorted into cells; the time is bounded by what is near."""
+"""Which points cameras see: for many cameras together, or many points in cells; time depends on what is near."""
 
 import math
 from collections.abc import Iterator

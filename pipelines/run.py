@@ -158,9 +158,10 @@ def run(
     with stage("align", 4, NUM_STAGES):
         align(out)
     with stage("match", 5, NUM_STAGES):
-        match(out, threads=threads, device=device)
-        for name, segment in segment_presets(imported).items():
-            match(out, appearance=name, reference=segment, threads=threads, device=device)
+        default = match(out, threads=threads, device=device)
+        segments = segment_presets(imported)
+        for name in [name for name in segments if segments[name] != default.segment]:
+            match(out, appearance=name, reference=segments[name], threads=threads, device=device)
     with stage("render", 6, NUM_STAGES):
         render(out, threads=threads, device=device)
     with stage("evaluate", 7, NUM_STAGES):

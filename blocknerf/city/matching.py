@@ -2,8 +2,8 @@
 
 Codes of different blocks are not comparable. Starting from a block with a known code, the code of each neighbor is
 optimized to reproduce the colors of its matched neighbors in shared views, with all weights frozen; this repeats
-breadth-first until every reachable block has a code. Where the shared views leave a code open, the distribution of the
-block's own trained codes decides.
+breadth-first until every reachable block has a code. Where the shared views leave a code open, it stays near the
+block's own code of that appearance, as far as the spread of its trained codes says.
 """
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -21,6 +21,12 @@ from blocknerf.rendering.appearance_fit import cache_rays, optimize_code
 
 STEPS = 80
 """Optimization steps per block; the paper needs fewer than 100."""
+INDEPENDENT_ERRORS = 3
+"""Number of independent values among the color errors of two blocks in their shared views.
+
+Far fewer than against an image: two fields of the same place differ in geometry, so that whole surfaces are wrong
+together, and no code can right that.
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +76,8 @@ def match_codes(
             torch.cat(targets),
             prior=prior_for_block(field),
             initial_codes=initial_codes(name),
+            around_start=True,
+            independent_errors=INDEPENDENT_ERRORS,
             steps=steps,
             ray_weights=weights,
         )

@@ -21,7 +21,7 @@ FIT_RATE = 0.1
 Adam moves a number by at most about the rate per step, so the steps above can move it by 3 standard deviations.
 """
 INDEPENDENT_ERRORS = 100
-"""Number of independent values among the color errors of a fit.
+"""Number of independent values among the errors of a field's colors against an image.
 
 It is far below three times the number of rays, since the errors of a field are smooth over an image. On the sample town
 10, 30, 100, 300 and 1,000 score 26.00, 26.06, 26.08, 26.08 and 26.08 dB, and lose at most 0.01, 0.01, 0.02, 0.04 and
@@ -96,6 +96,8 @@ def optimize_code(
     *,
     prior: CodePrior,
     initial_codes: Sequence[Float[Tensor, "codes"]] = (),
+    around_start: bool = False,
+    independent_errors: float = INDEPENDENT_ERRORS,
     steps: int = FIT_STEPS,
     ray_weights: Float[Tensor, "rays"] | None = None,
 ) -> Float[Tensor, "codes"]:
@@ -110,6 +112,9 @@ def optimize_code(
         target: The target color of each ray.
         prior: Distribution of the codes of the field.
         initial_codes: Candidates for the initial code, besides the mean of the prior. The best one is used.
+        around_start: Move the mean of the prior to the initial code, for the code of an appearance that the field was
+            trained with and that may be far from the mean of all.
+        independent_errors: Number of independent values among the color errors; fewer give the prior more weight.
         steps: Optimization steps.
         ray_weights: Weight of each ray, at least zero; equal by default.
     """
@@ -122,7 +127,7 @@ def optimize_code(
     with torch.no_grad():
         codes = [code.detach().to(target) for code in (prior.mean, *initial_codes)]
         start = min(codes, key=lambda code: float(error(code)))
-    axes, z_start = prior.axes.to(target), prior.whiten(start).to(target)
+    axes, z_start = prior.axes.to(target), prior.whiten(prior.mean if around_start else start).to(target)
     if not axes.any():
         return start
     change = torch.zeros_like(start, requires_grad=True)
@@ -131,7 +136,7 @@ def optimize_code(
         for group in optimizer.param_groups:
             group["lr"] = FIT_RATE * (1.0 - step / steps)
         squared = error(start + axes @ change)
-        loss = squared + squared.detach() / INDEPENDENT_ERRORS * (z_start + change).square().sum()
+        loss = squared + squared.detach() / independent_errors * (z_start + change).square().sum()
         (change.grad,) = torch.autograd.grad(loss, change)
         optimizer.step()
     return (start + axes @ change).detach()

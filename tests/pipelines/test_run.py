@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from blocknerf.capture.capture import Capture
 from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.city.appearance_presets import AppearancePreset
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError, TrainingError
@@ -24,6 +26,10 @@ FRAME = Frame(
     camera_to_world=IDENTITY, segment="noon", camera="front",
 )  # fmt: skip
 CAPTURE = Capture(image_dir=Path("images"), frames=(FRAME,), is_metric=True, source="test")
+PRESET = AppearancePreset(
+    reference_block="b000", frame=None, segment="noon", exposure=None, city="", field_fingerprints={"b000": ""},
+    codes={"b000": torch.zeros(2)},
+)  # fmt: skip
 STAGES = ("ingest", "partition", "train", "align", "match", "render", "evaluate", "report")
 
 
@@ -33,9 +39,9 @@ def stages(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
     calls: list[tuple[str, dict[str, Any]]] = []
 
     def job(name: str) -> Any:
-        def recorded(*paths: Path, **options: Any) -> City | Capture | None:
+        def recorded(*paths: Path, **options: Any) -> City | Capture | AppearancePreset | None:
             calls.append((name, options))
-            return {"partition": CITY, "ingest": CAPTURE}.get(name)
+            return {"partition": CITY, "ingest": CAPTURE, "match": PRESET}.get(name)
 
         return recorded
 
@@ -50,14 +56,14 @@ def test_jobs_run_in_order(tmp_path: Path, stages: list[tuple[str, dict[str, Any
     assert tuple(name for name, _ in stages) == STAGES
 
 
-def test_each_of_several_drives_gets_a_preset(
+def test_every_drive_but_the_one_of_the_default_preset_gets_a_preset(
     tmp_path: Path, stages: list[tuple[str, dict[str, Any]]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    drives = [replace(FRAME, name=name, image=name, segment=name) for name in ("noon", "day 2/dusk")]
+    drives = [replace(FRAME, name=name, image=name, segment=name) for name in ("noon", "dawn", "day 2/dusk")]
     monkeypatch.setattr(module, "ingest", lambda *_, **__: replace(CAPTURE, frames=tuple(drives)))
     run(tmp_path / "capture", out=tmp_path / "run")
     matched = [(options.get("appearance"), options.get("reference")) for name, options in stages if name == "match"]
-    assert matched == [(None, None), ("noon", "noon"), ("day_2_dusk", "day 2/dusk")]
+    assert matched == [(None, None), ("dawn", "dawn"), ("day_2_dusk", "day 2/dusk")]
 
 
 @pytest.mark.parametrize(

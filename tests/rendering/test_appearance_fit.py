@@ -102,6 +102,22 @@ def test_the_prior_is_the_distribution_of_the_codes(count: int) -> None:
     assert float(z.square().sum(1).mean()) == pytest.approx(min(3, count - 1), rel=1e-2)
 
 
+@pytest.mark.parametrize(("around_start", "center"), [(False, 0.0), (True, 0.5)])
+def test_unattainable_colors_leave_the_code_at_the_center_of_the_prior(around_start: bool, center: float) -> None:
+    """With errors that no code can change much, the prior decides."""
+    start = torch.tensor([0.5])
+    code = optimize_code(
+        lambda code: 1e-3 * code.expand(5, 3),
+        torch.ones(5, 3),
+        prior=CodePrior.isotropic(1, 0.1),
+        initial_codes=[start],
+        around_start=around_start,
+        independent_errors=1,
+        steps=400,
+    )
+    torch.testing.assert_close(code, torch.tensor([center]), atol=0.01, rtol=0.0)
+
+
 @pytest.mark.parametrize("offset", [0.0, 0.5])
 def test_a_fit_stays_in_the_span_of_the_trained_codes(offset: float, color_of: Callable[[Tensor], Tensor]) -> None:
     """An initial code outside the span keeps its distance from it."""
