@@ -111,13 +111,14 @@ def _existing_preset(
     """Return the existing preset, if any.
 
     Raises:
-        RunError: It is broken, or has another reference or reference block than requested.
+        RunError: It is broken, has another reference or block than requested, or the reference does not exist.
     """
     if not path.is_file():
         return None
     preset, hint = read_preset(path), "choose another --appearance, or remove the file"
     name = preset.frame or preset.segment
     if reference is not None and reference != name:
+        graph.reference(reference)  # One that does not exist gets its own message.
         raise RunError(f"{path}: is matched to {name}, not to {reference}; {hint}")
     if block is not None and block != preset.reference_block:
         raise RunError(f"{path}: starts from block {preset.reference_block}, not {block}; {hint}")

@@ -153,6 +153,8 @@ def test_a_preset_with_another_reference_is_not_replaced(small_run: RunFolder) -
     ):
         with pytest.raises(RunError, match=rf"{message}.*choose another --appearance, or remove the file"):
             match(small_run.path, appearance="noon", threads=1, **options)
+    with pytest.raises(RunError, match="the capture has no image or segment 'nowhere'"):
+        match(small_run.path, appearance="noon", reference="nowhere", threads=1)
     small_run.field("b002").unlink()
     with pytest.raises(RunError, match="block b002 is not trained; run 'blocknerf train --block b002'"):
         match(small_run.path, appearance="dusk", block="b002", threads=1)
