@@ -45,23 +45,24 @@ def _is_blender(path: Path) -> bool:
 
 
 def _read_blender(path: Path, options: ImportOptions, work: Path) -> Capture:
-    """Read the files of all splits as one capture; if all images train, the split is left open."""
+    """Read the files of all splits as one capture.
+
+    An image that trains and is in another split as well is held out, so that no score is of an image that trains. The
+    split is left open if all images train, or none would, as in scenes where the files are copies of one.
+    """
     parts: dict[Split, Capture] = {
         split: read_transforms(path / name, images=options.images)
         for split, name in BLENDER_FILES.items()
         if (path / name).is_file()
     }
-    # An image that several splits list trains, as it does in programs that read the splits one by one.
-    split_of = {frame.image: split for split, part in reversed(parts.items()) for frame in part.frames}
-    has_others = len(set(split_of.values())) > 1
-    frames = [
-        replace(frame, split=split if has_others else None)
-        for split, part in parts.items()
-        for frame in part.frames
-        if split_of[frame.image] == split
-    ]
-    names = ", ".join(BLENDER_FILES[split] for split in parts)
-    return replace(parts["train"], frames=tuple(frames), notes=(f"read {names}", *parts["train"].notes))
+    frames = {frame.image: frame for part in parts.values() for frame in part.frames}
+    split_of = {frame.image: split for split, part in parts.items() for frame in part.frames}
+    notes = [f"read {', '.join(BLENDER_FILES[split] for split in parts)}"]
+    if {"train"} < set(split_of.values()):
+        frames = {image: replace(frame, split=split_of[image]) for image, frame in frames.items()}
+        if twice := sum(split_of[frame.image] != "train" for frame in parts["train"].frames):
+            notes.append(f"{twice} images are for training and in another split as well; they are held out")
+    return replace(parts["train"], frames=tuple(frames.values()), notes=(*notes, *parts["train"].notes))
 
 
 CAPTURE = Importer(kind="a capture", recognizes=_is_capture, defines_up=True, read=_read_capture)

@@ -181,5 +181,5 @@ def _notes(
     if rotated:
         notes.append(f"{rotated} images carry an EXIF rotation; their poses refer to the pixels as stored")
     if left_out:
-        notes.append(f"{left_out} images left out, listed in {LEFT_OUT}")
+        notes.append(f"images left out: {left_out}, listed in {LEFT_OUT}")
     return notes

@@ -28,8 +28,20 @@ def test_splits_are_one_capture(tmp_path: Path) -> None:
     assert len(load_source(tmp_path / "transforms_train.json")) == 2
 
 
-@pytest.mark.parametrize("others", [[], ["train/r_0"]])
+def test_an_image_for_training_and_testing_is_held_out(tmp_path: Path) -> None:
+    write_split(tmp_path, "train", ["train/r_0", "train/r_1", "train/r_2"])
+    write_split(tmp_path, "val", ["train/r_0", "train/r_2"])
+    write_split(tmp_path, "test", ["train/r_0"])
+    capture = load_source(tmp_path)
+    assert [(frame.image[6:9], frame.split) for frame in capture.frames] == [
+        ("r_0", "test"), ("r_1", "train"), ("r_2", "val")
+    ]  # fmt: skip
+    assert capture.notes[1] == "2 images are for training and in another split as well; they are held out"
+
+
+@pytest.mark.parametrize("others", [[], ["train/r_0", "train/r_1"]])
 def test_without_other_images_the_split_is_open(tmp_path: Path, others: list[str]) -> None:
+    """Some scenes have copies of one file for all splits."""
     write_split(tmp_path, "train", ["train/r_0", "train/r_1"])
     if others:
         write_split(tmp_path, "test", others)

@@ -178,7 +178,7 @@ def test_images_left_out_are_listed(tmp_path: Path, install: Callable[[Colmap], 
         "x.jpg: broken",
         *(f"{i:02d}.png: not registered" for i in (9, 10, 11)),
     ]
-    assert any("4 images left out, listed in left_out.txt" in note for note in capture.notes)
+    assert any("images left out: 4, listed in left_out.txt" in note for note in capture.notes)
     assert any("separate models of 9, 3 images" in note for note in capture.notes)
 
 
