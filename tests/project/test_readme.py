@@ -1,10 +1,15 @@
 """What the README and the documents promise: commands, source map, links, pinned versions."""
 
+import math
 import re
 from pathlib import Path
 
 import pytest
 
+from blocknerf.fields.spec import FieldSpec
+from blocknerf.options import Preset
+from blocknerf.training.config import PIXEL_PASSES, RAYS_PER_STEP, STEP_BOUNDS
+from blocknerf.training.setup import MAX_IMAGE_SIDE
 from pipelines.cli import COMMANDS
 
 PRODUCT = ("blocknerf", "pipelines", "viewer")
@@ -46,6 +51,25 @@ def test_the_readme_lists_every_command(readme: str) -> None:
     listed = set(re.findall(r"^\| `blocknerf (\w+)", table, re.MULTILINE))
     assert listed == set(COMMANDS)
     assert set(re.findall(r"blocknerf (\w+) [A-Z]", readme)) <= set(COMMANDS)
+
+
+def test_the_table_of_presets_has_the_values_of_the_code(repository: Path) -> None:
+    section = (repository / "docs" / "method.md").read_text().split("## Presets")[1].split("\n## ")[0]
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
+    names: tuple[Preset, ...] = ("draft", "standard", "fine")
+    placement = {"origin": (0.0, 0.0, 0.0), "half_extent": 1.0, "near": 0.1, "far": 10.0, "frames": ()}
+    specs = [FieldSpec.preset(name, **placement, exposure_reference=1.0) for name in names]
+    expected = [
+        ["unchanged" if MAX_IMAGE_SIDE[name] == math.inf else f"{MAX_IMAGE_SIDE[name]:,}" for name in names],
+        [f"{PIXEL_PASSES[name]:g}" for name in names],
+        ["{:,} to {:,}".format(*STEP_BOUNDS[name]) for name in names],
+        [f"{RAYS_PER_STEP[name]:,}" for name in names],
+        [f"{spec.num_levels}, 2^{spec.log2_hashmap_size}, {spec.max_resolution:,}" for spec in specs],
+        [f"{spec.hidden_dim}" for spec in specs],
+        [f"{spec.num_proposal_samples}, {spec.num_samples}" for spec in specs],
+    ]
+    assert rows[0][1:] == list(names)
+    assert [row[1:] for row in rows[2:]] == expected
 
 
 def test_make_targets_in_documents_exist(readme: str, repository: Path) -> None:
