@@ -68,8 +68,8 @@ class BlockField(nn.Module):
         self.proposals = nn.ModuleList([HashGridMLP(_proposal_grid(spec), [SMALL_GRID_HIDDEN, 1])])
         self.visibility_net = HashGridMLP(_visibility_grid(spec), [SMALL_GRID_HIDDEN, 1], DIRECTION_FEATURES)
         self.appearance_codes = nn.Parameter(APPEARANCE_INIT_STD * torch.randn(len(spec.frames), spec.appearance_dim))
-        self.log_response = nn.Parameter(torch.full((3,), math.log(RESPONSE_INIT)))
-        """Logarithm of the stops of display value per stop of exposure, by channel."""
+        self.log_response = nn.Parameter(torch.full((1,), math.log(RESPONSE_INIT)))
+        """Logarithm of the stops of display value per stop of exposure; one for all channels, so that hues stay."""
         self.register_buffer("origin", torch.tensor(spec.origin), persistent=False)
         self.occupancy: OccupancyGrid | None = None
         self.footprint_floor: FootprintFloor | None = None
@@ -169,7 +169,7 @@ class BlockField(nn.Module):
         not linear in light.
         """
         stops = (exposure.clamp_min(1e-12) / self.spec.exposure_reference).log2().clamp(-MAX_STOPS, MAX_STOPS)
-        gain = torch.exp2(stops[:, None] * self.log_response.exp())
+        gain = torch.exp2(stops * self.log_response.exp())[:, None]
         return gain * color / (1.0 + (gain - 1.0) * color)
 
     def visibility(
