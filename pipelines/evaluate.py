@@ -14,7 +14,7 @@ from blocknerf import lpips
 from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.capture.pose_segments import PoseSegment
-from blocknerf.city.appearance import AppearanceQuery, code_for_block, exposure_for_block, prior_for_block
+from blocknerf.city.appearance import code_for_block, exposure_for_block, prior_for_block
 from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City, Weighting, read_city, rendering_settings, with_rendering
 from blocknerf.city.renderer import CityRenderer, CityRendering
@@ -74,7 +74,8 @@ def evaluate(
 
     For each image and each block in its rendering, an appearance code is fitted on the left half. PSNR, SSIM and LPIPS
     (if its weights are installed) are computed on the right half. They are also computed on whole images, rendered with
-    the mean code of each block. Deterministic. Existing metrics are kept while the blocks they depend on are unchanged.
+    each block's mean code of their segment. Deterministic. Existing metrics are kept while the blocks they depend on
+    are unchanged.
 
     Args:
         run: Run folder with trained blocks.
@@ -166,9 +167,9 @@ def _protocol(
         f"{rule}; evaluated: {subset}. For each image and each block in its rendering, an appearance code is "
         f"fitted on the left half ({FIT_RAYS} pixels, {FIT_STEPS} steps, all weights frozen, the distribution of the "
         f"block's trained codes as prior). Metrics are computed on the right half, at 1/{downscale} of the image size. "
-        f"Whole images are rendered with the mean code of each block. Static metrics use only pixels that masks call "
-        f"static, and equal the others if there are no masks. Blocks are blended by {city.weighting} with power "
-        f"{city.power:g}, within {city.selection_radius:g} radii, and culled below a visibility of "
+        f"Whole images are rendered with each block's mean code of their segment. Static metrics use only pixels that "
+        f"masks call static, and equal the others if there are no masks. Blocks are blended by {city.weighting} with "
+        f"power {city.power:g}, within {city.selection_radius:g} radii, and culled below a visibility of "
         f"{city.visibility_threshold:g}. {poses} Means are over images; those of a single block are over the images "
         f"in which its weight is at least {MIN_BLOCK_WEIGHT:.0%}."
     )
@@ -268,10 +269,11 @@ def render_eval_image(renderer: CityRenderer, image: EvalImage) -> CityRendering
 
 
 def render_with_mean_codes(renderer: CityRenderer, image: EvalImage) -> CityRendering:
-    """Return the rendering of an image with the mean code of each block."""
-    names = [block.name for block in renderer.select(image.camera) if block.rendered]
-    codes = {name: code_for_block(renderer.cache.get(name).field, AppearanceQuery()) for name in names}
-    return renderer.render(image.camera, frame=image.name, codes=codes, pose_segment=image.pose_segment)
+    """Return the rendering of an image with each block's mean code of the image's segment.
+
+    The image itself has no code, since it was held out.
+    """
+    return renderer.render(image.camera, frame=image.name, pose_segment=image.pose_segment)
 
 
 def fit_codes(renderer: CityRenderer, image: EvalImage, names: Iterable[str]) -> dict[str, Float[Tensor, "codes"]]:

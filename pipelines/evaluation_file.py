@@ -52,7 +52,7 @@ class Metrics(Record, frozen=True, kw_only=True, omit_defaults=True):
     ssim_masked: Number | None = None
     lpips: Number | None = None
     whole_psnr: Number | None = None
-    """Of the whole image, with the mean code of each block, as are all with `whole`."""
+    """Of the whole image, with each block's mean code of its segment, as are all with `whole`."""
     whole_psnr_masked: Number | None = None
     whole_ssim: Number | None = None
     whole_ssim_masked: Number | None = None

@@ -69,12 +69,9 @@ class ControlPanel:
             self._blend = self._input(gui.add_slider("Blend amount", 0.0, 1.0, 0.01, 0.0, visible=can_blend))
             hint = "Videos blend from the first preset to the second; otherwise they use the blend amount set here"
             self._blend_along = gui.add_checkbox("Blend along the video", False, visible=can_blend, hint=hint)
-            has_exposure = contents.exposure is not None
-            self._auto_exposure = self._input(gui.add_checkbox("Auto exposure", True, visible=has_exposure))
+            self._auto_exposure = self._input(gui.add_checkbox("Auto exposure", True))
             hint = "In stops (powers of two) relative to the median exposure of the images"
-            self._stops = self._input(
-                gui.add_slider("Exposure", -MAX_STOPS, MAX_STOPS, 0.1, 0.0, visible=has_exposure, hint=hint)
-            )
+            self._stops = self._input(gui.add_slider("Exposure", -MAX_STOPS, MAX_STOPS, 0.1, 0.0, hint=hint))
         with gui.add_folder("Rendering"):
             self._layer = self._input(gui.add_dropdown("Output", LAYERS))
             heights = tuple(f"{height}p" for height in RESOLUTIONS)
@@ -146,7 +143,7 @@ class ControlPanel:
     @property
     def exposure(self) -> float | None:
         """Exposure in the capture's unit; None for auto exposure."""
-        if self._auto_exposure.value or self._contents.exposure is None:
+        if self._auto_exposure.value:
             return None
         return self._contents.exposure * 2.0 ** clamp_finite(self._stops.value, -MAX_STOPS, MAX_STOPS)
 

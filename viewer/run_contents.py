@@ -45,8 +45,8 @@ class RunContents:
     """The cameras of the images."""
     path: tuple[int, ...]
     """Indices of the forward camera's images along the longest contiguous path."""
-    exposure: float | None
-    """Median exposure of the images, in the capture's unit; None if no image has one."""
+    exposure: float
+    """Median exposure of the images, in the capture's unit; 1 if no image has one."""
     scene_scale: float
     """Scene units per world unit: 1, or less for a city larger than the range of the page's depth."""
     presets: Mapping[str, AppearancePreset]
@@ -79,7 +79,7 @@ class RunContents:
             capture=capture,
             cameras=cameras,
             path=longest_path(cameras, capture.frames).frames,
-            exposure=median(exposures) if exposures else None,
+            exposure=median(exposures) if exposures else 1.0,
             scene_scale=_scene_scale(city, cameras),
             presets=extras.presets,
             points=None if extras.points is None else _subsample(extras.points),

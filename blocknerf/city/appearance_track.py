@@ -72,14 +72,14 @@ def resolve_appearance(
         capture: The run's capture.
         names: Names of presets, in the order in which the video interpolates them.
         segment: Segment to take codes from if no preset is named.
-        exposure: In the capture's unit.
+        exposure: In the capture's unit; 1 is that of the images if they have none.
         mix: Interpolation position of two presets in every frame, 0..1.
 
     Raises:
         RunError: a preset or the segment does not exist, a preset is broken or stale, or the exposure or the mix is
             invalid.
     """
-    _check_exposure(capture, exposure)
+    _check_exposure(exposure)
     if mix is not None and len(names) != 2:
         raise RunError("render: --mix needs two presets; give --appearance FIRST --appearance-end SECOND, or omit it")
     if mix is not None and not 0.0 <= mix <= 1.0:
@@ -98,11 +98,6 @@ def default_preset(folder: RunFolder, segment: str | None) -> str | None:
     return DEFAULT_PRESET if segment is None and folder.appearance_preset(DEFAULT_PRESET).exists() else None
 
 
-def _check_exposure(capture: Capture, exposure: float | None) -> None:
-    if exposure is None:
-        return
-    known: Sequence[float] = [frame.exposure for frame in capture.frames if frame.exposure is not None]
-    if not known:
-        raise RunError("render: --exposure has no effect: the images have no exposures; omit it")
-    if not 0.0 < exposure <= MAX_INT:
-        raise RunError(f"render: --exposure {exposure:g} is not a positive number; give one like {known[0]:g}")
+def _check_exposure(exposure: float | None) -> None:
+    if exposure is not None and not 0.0 < exposure <= MAX_INT:
+        raise RunError(f"render: --exposure {exposure:g} is not a positive number; twice the exposure is one stop more")

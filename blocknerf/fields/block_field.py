@@ -1,5 +1,6 @@
 """The radiance field of one block."""
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
@@ -17,10 +18,14 @@ from blocknerf.kernels.contraction import contract_to_unit_cube
 from blocknerf.kernels.hash_grid import GridSpec, unfit_grid
 from blocknerf.kernels.marching import FieldParams, march, raise_std
 from blocknerf.kernels.radiance import ColorParams, radiance, trunc_exp_density, unfit
-from blocknerf.kernels.ray_encoding import DIRECTION_FEATURES, EXPOSURE_FEATURES, encode_directions, encode_ray_inputs
+from blocknerf.kernels.ray_encoding import DIRECTION_FEATURES, encode_directions, encode_ray_inputs
 
 APPEARANCE_INIT_STD = 0.01
 """Standard deviation of the initial appearance codes; below that of trained codes, 0.01 to 0.02."""
+RESPONSE_INIT = 1.0 / 2.2
+"""Stops by which a display value rises for one stop more exposure, before training: that of a gamma of 2.2."""
+MAX_STOPS = 32.0
+"""Exposures count as at most this many stops from the reference, so that gains stay finite."""
 SMALL_GRID_HIDDEN, SMALL_GRID_FEATURES, SMALL_GRID_BASE = 16, 2, 16
 """Hidden width, features per level and base resolution of the proposal and visibility grids, as in nerfacto."""
 VISIBILITY_LEVELS = 4
@@ -47,7 +52,8 @@ class BlockField(nn.Module):
     """Density, color, sky and visibility of one block (Tancik et al. 2022, section 4; hash grids in place of its MLPs).
 
     Implements the rendering protocol. Points and footprints are in world units. Density is per world unit and depends
-    on position alone; direction, appearance code and exposure affect only the colors.
+    on position alone; direction and appearance code affect only the colors. Exposure acts on the color of a ray, as a
+    gain with a learned response.
     """
 
     origin: Tensor
@@ -55,13 +61,15 @@ class BlockField(nn.Module):
     def __init__(self, spec: FieldSpec) -> None:
         super().__init__()
         self.spec = spec
-        num_ray_inputs = DIRECTION_FEATURES + spec.appearance_dim + EXPOSURE_FEATURES
+        num_ray_inputs = DIRECTION_FEATURES + spec.appearance_dim
         self.base = HashGridMLP(_main_grid(spec), [spec.hidden_dim, spec.geo_feat_dim])
         self.color_head = MLP([spec.geo_feat_dim, spec.hidden_dim, spec.hidden_dim, 3], num_ray_inputs)
         self.sky_head = MLP([num_ray_inputs, spec.hidden_dim, 3])
         self.proposals = nn.ModuleList([HashGridMLP(_proposal_grid(spec), [SMALL_GRID_HIDDEN, 1])])
         self.visibility_net = HashGridMLP(_visibility_grid(spec), [SMALL_GRID_HIDDEN, 1], DIRECTION_FEATURES)
         self.appearance_codes = nn.Parameter(APPEARANCE_INIT_STD * torch.randn(len(spec.frames), spec.appearance_dim))
+        self.log_response = nn.Parameter(torch.full((1,), math.log(RESPONSE_INIT)))
+        """Logarithm of the stops of display value per stop of exposure; one for all channels, so that hues stay."""
         self.register_buffer("origin", torch.tensor(spec.origin), persistent=False)
         self.occupancy: OccupancyGrid | None = None
         self.footprint_floor: FootprintFloor | None = None
@@ -125,10 +133,9 @@ class BlockField(nn.Module):
         features: Float[Tensor, "rays samples features"],
         directions: Float[Tensor, "rays 3"],
         code: Float[Tensor, "rays codes"],
-        exposure: Float[Tensor, "rays"],
     ) -> Float[Tensor, "rays samples 3"]:
-        """Return display colors 0..1 of samples under the given appearance and exposure."""
-        ray_inputs = self._ray_inputs(directions, code, exposure)
+        """Return colors 0..1 of samples under the given appearance, at the reference exposure."""
+        ray_inputs = encode_ray_inputs(directions, code)
         logits = self.color_head(features.reshape(-1, features.shape[-1]), ray_inputs)
         return torch.sigmoid(logits).view(*features.shape[:-1], 3)
 
@@ -138,12 +145,11 @@ class BlockField(nn.Module):
         footprints: Float[Tensor, "rays samples"],
         directions: Float[Tensor, "rays 3"],
         code: Float[Tensor, "rays codes"],
-        exposure: Float[Tensor, "rays"],
         gradient_scale: Float[Tensor, "rays samples"] | None = None,
     ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
         """Return `density` and `color` of samples in one pass; `gradient_scale` scales their gradients."""
         cube, std = self.contract_to_unit_cube(points, footprints)
-        bias = cast(nn.Linear, self.color_head.ray_layer)(self._ray_inputs(directions, code, exposure))
+        bias = cast(nn.Linear, self.color_head.ray_layer)(encode_ray_inputs(directions, code))
         flat_scale = None if gradient_scale is None else gradient_scale.reshape(-1)
         extent = self.spec.half_extent
         density, color = radiance(
@@ -151,11 +157,20 @@ class BlockField(nn.Module):
         )
         return density.view(footprints.shape), color.view(points.shape)
 
-    def sky(
-        self, directions: Float[Tensor, "rays 3"], code: Float[Tensor, "rays codes"], exposure: Float[Tensor, "rays"]
-    ) -> Float[Tensor, "rays 3"]:
-        """Return background colors 0..1."""
-        return torch.sigmoid(self.sky_head(self._ray_inputs(directions, code, exposure)))
+    def sky(self, directions: Float[Tensor, "rays 3"], code: Float[Tensor, "rays codes"]) -> Float[Tensor, "rays 3"]:
+        """Return background colors 0..1, at the reference exposure."""
+        return torch.sigmoid(self.sky_head(encode_ray_inputs(directions, code)))
+
+    def expose(self, color: Float[Tensor, "rays 3"], exposure: Float[Tensor, "rays"]) -> Float[Tensor, "rays 3"]:
+        """Return display colors 0..1 at an exposure from those at the reference exposure.
+
+        A color c stands for the light c / (1 - c), which saturates toward white, as film and sensors do. Exposure
+        multiplies the light. How many stops of it one stop of exposure is worth is learned, since display values are
+        not linear in light.
+        """
+        stops = (exposure.clamp_min(1e-12) / self.spec.exposure_reference).log2().clamp(-MAX_STOPS, MAX_STOPS)
+        gain = torch.exp2(stops * self.log_response.exp())[:, None]
+        return gain * color / (1.0 + (gain - 1.0) * color)
 
     def visibility(
         self, points: Float[Tensor, "rays samples 3"], directions: Float[Tensor, "rays 3"]
@@ -187,9 +202,10 @@ class BlockField(nn.Module):
         self, rays: RayBundle, code: Float[Tensor, "rays codes"], exposure: Float[Tensor, "rays"]
     ) -> tuple[Float[Tensor, "rays 3"], Float[Tensor, "rays"], Float[Tensor, "rays"]]:
         """Return color 0..1, depth and opacity along rays, in one fused pass without gradients."""
-        inputs = self._ray_inputs(rays.directions, code, exposure)
+        inputs = encode_ray_inputs(rays.directions, code)
         bias = cast(nn.Linear, self.color_head.ray_layer)(inputs)
-        return march(self._field_params(), rays, bias, torch.sigmoid(self.sky_head(inputs)))
+        color, depth, opacity = march(self._field_params(), rays, bias, torch.sigmoid(self.sky_head(inputs)))
+        return self.expose(color, exposure), depth, opacity
 
     def _field_params(self) -> FieldParams:
         proposal_samples, samples = self.num_samples
@@ -217,9 +233,6 @@ class BlockField(nn.Module):
     def _color_layers(self) -> ColorParams:
         weights, biases = self.color_head.weights_and_biases
         return ColorParams(weights=weights, biases=biases)
-
-    def _ray_inputs(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Float[Tensor, "rays inputs"]:
-        return encode_ray_inputs(directions, code, exposure, self.spec.exposure_reference)
 
 
 def _main_grid(spec: FieldSpec) -> GridSpec:

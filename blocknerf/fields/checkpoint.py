@@ -15,7 +15,7 @@ from blocknerf.fields.spec import FieldSpec
 from blocknerf.tensor_file import DIGEST, TensorFile
 from blocknerf.values import first_line, one_case
 
-FILE = TensorFile(format="blocknerf.field/3", what="field", remedy="train the block again")
+FILE = TensorFile(format="blocknerf.field/4", what="field", remedy="train the block again")
 FLOOR = "footprint_floor"
 """Key of the finest footprints of training, an optional tensor: previews and files of earlier versions have none."""
 

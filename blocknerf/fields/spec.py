@@ -25,7 +25,7 @@ class FieldSpec:
     frames: tuple[str, ...]
     """Names of the training frames; each has an appearance code."""
     exposure_reference: float
-    """Reference exposure; exposures are encoded in stops relative to it."""
+    """Exposure at which the networks give colors; others are a gain relative to it."""
     num_levels: int = 8
     features_per_level: int = 4
     log2_hashmap_size: int = 17

@@ -37,7 +37,7 @@ OPERATIONS: dict[str, tuple[str, ...]] = {
 
 _NETWORK_LIMITS = "grids with 2 or 4 features per entry and 2 layers, and 3 color layers of width 16, 32 or 64"
 
-CONSTANT_INPUTS = {"contraction": "footprints", "ray_encoding": "directions and exposures", "ray_samples": "rays"}
+CONSTANT_INPUTS = {"contraction": "footprints", "ray_encoding": "directions", "ray_samples": "rays"}
 """Inputs that only the PyTorch reference differentiates, by operation."""
 
 LIMITS: dict[tuple[str, str], str] = {

@@ -75,9 +75,8 @@ class CachedRays:
     def color(self, field: Field, code: Float[Tensor, "codes"]) -> Float[Tensor, "rays 3"]:
         """Return the colors of the rays with a code; gradients flow to the code."""
         codes = code.expand(len(self.directions), -1)
-        colors = field.color(self.features, self.directions, codes, self.exposure)
-        sky = field.sky(self.directions, codes, self.exposure)
-        return composite(self.weights, colors, sky)
+        colors, sky = field.color(self.features, self.directions, codes), field.sky(self.directions, codes)
+        return field.expose(composite(self.weights, colors, sky), self.exposure)
 
 
 @torch.no_grad()

@@ -39,11 +39,14 @@ class Field(Protocol):
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
         """Return density `[rays samples]` (per world unit) and features `[rays samples features]`."""
 
-    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        """Return colors `[rays samples 3]` in 0..1; directions, codes and exposures are per ray."""
+    def color(self, features: Tensor, directions: Tensor, code: Tensor) -> Tensor:
+        """Return colors `[rays samples 3]` before exposure; directions and codes are per ray."""
 
-    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        """Return the background colors `[rays 3]`."""
+    def sky(self, directions: Tensor, code: Tensor) -> Tensor:
+        """Return the background colors `[rays 3]` before exposure."""
+
+    def expose(self, color: Tensor, exposure: Tensor) -> Tensor:
+        """Return the display colors `[rays 3]` in 0..1 of rays with composited colors `[rays 3]`."""
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
         """Return the transmittance `[rays samples]` between the training cameras and points."""
@@ -59,10 +62,9 @@ class SupportsRadiance(Protocol):
         footprints: Tensor,
         directions: Tensor,
         code: Tensor,
-        exposure: Tensor,
         gradient_scale: Tensor | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return density `[rays samples]` and color `[rays samples 3]`; `gradient_scale` scales their gradients."""
+        """Return density and `color` of samples; `gradient_scale` `[rays samples]` scales their gradients."""
 
 
 @runtime_checkable
@@ -70,4 +72,4 @@ class SupportsMarching(Protocol):
     """A field with a fused ray marcher, faster than rendering through the `Field` interface."""
 
     def march(self, rays: RayBundle, code: Tensor, exposure: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return color `[rays 3]` in 0..1, depth `[rays]` and opacity `[rays]` without gradients; codes are per ray."""
+        """Return display color `[rays 3]`, depth `[rays]` and opacity `[rays]` without gradients; codes are per ray."""

@@ -77,13 +77,12 @@ def render_rays(
         if gradient_scaling_distance > 0.0
         else None
     )
-    density, colors = _radiance(field, samples, rays, code, exposure, gradient_scale)
+    density, colors = _radiance(field, samples, rays, code, gradient_scale)
     weights, transmittance = weights_from_density(density, samples.t_edges)
     opacity = weights.sum(-1)
-    sky = field.sky(rays.directions, code, exposure)
-    color = composite(weights, colors, sky)
+    color = composite(weights, colors, field.sky(rays.directions, code))
     return RayOutputs(
-        color=color,
+        color=field.expose(color, exposure),
         opacity=opacity,
         depth=expected_depth(weights, samples.t_mids, opacity, field.far),
         weights=weights,
@@ -94,15 +93,15 @@ def render_rays(
 
 
 def _radiance(
-    field: Field, samples: RaySamples, rays: RayBundle, code: Tensor, exposure: Tensor, gradient_scale: Tensor | None
+    field: Field, samples: RaySamples, rays: RayBundle, code: Tensor, gradient_scale: Tensor | None
 ) -> tuple[Float[Tensor, "rays samples"], Float[Tensor, "rays samples 3"]]:
     """Return density and color of samples, in one pass if the field supports it."""
     if isinstance(field, SupportsRadiance):
-        return field.radiance(samples.points, samples.radii, rays.directions, code, exposure, gradient_scale)
+        return field.radiance(samples.points, samples.radii, rays.directions, code, gradient_scale)
     density, features = field.density(samples.points, samples.radii)
     if gradient_scale is not None:
         density, features = scale_gradient(density, gradient_scale), scale_gradient(features, gradient_scale[..., None])
-    return density, field.color(features, rays.directions, code, exposure)
+    return density, field.color(features, rays.directions, code)
 
 
 def expected_depth(

@@ -85,20 +85,19 @@ class TownField:
         features: Float[Tensor, "rays samples features"],
         directions: Float[Tensor, "rays 3"],
         code: Float[Tensor, "rays codes"],
-        exposure: Float[Tensor, "rays"],
     ) -> Float[Tensor, "rays samples 3"]:
-        """Return the tone-mapped color; surfaces are matte, so directions are ignored."""
+        """Return the radiance; surfaces are matte, so directions are ignored."""
         by_lighting = features.unflatten(-1, (self.appearance_dim, 3))
-        radiance = (by_lighting * code[:, None, :, None]).sum(-2)
-        return tone_map(radiance * (exposure / 1000.0)[:, None, None])
+        return (by_lighting * code[:, None, :, None]).sum(-2)
 
-    def sky(
-        self, directions: Float[Tensor, "rays 3"], code: Float[Tensor, "rays codes"], exposure: Float[Tensor, "rays"]
-    ) -> Float[Tensor, "rays 3"]:
-        """Return the tone-mapped color of the sky."""
+    def sky(self, directions: Float[Tensor, "rays 3"], code: Float[Tensor, "rays codes"]) -> Float[Tensor, "rays 3"]:
+        """Return the radiance of the sky."""
         by_lighting = torch.from_numpy(sky_radiance(as_array(directions), self._lightings)).to(directions)
-        radiance = (by_lighting.unflatten(-1, (self.appearance_dim, 3)) * code[:, :, None]).sum(-2)
-        return tone_map(radiance * (exposure / 1000.0)[:, None])
+        return (by_lighting.unflatten(-1, (self.appearance_dim, 3)) * code[:, :, None]).sum(-2)
+
+    def expose(self, color: Float[Tensor, "rays 3"], exposure: Float[Tensor, "rays"]) -> Float[Tensor, "rays 3"]:
+        """Return the tone-mapped color of a radiance."""
+        return tone_map(color * (exposure / 1000.0)[:, None])
 
     def visibility(
         self, points: Float[Tensor, "rays samples 3"], directions: Float[Tensor, "rays 3"]

@@ -13,7 +13,7 @@ from blocknerf.tensor_file import TensorFile
 from blocknerf.training.trainer import Trainer
 from blocknerf.values import first_line, format_value
 
-FILE = TensorFile(format="blocknerf.training/3", what="checkpoint", remedy="delete it to train from the start")
+FILE = TensorFile(format="blocknerf.training/4", what="checkpoint", remedy="delete it to train from the start")
 
 
 def save_state(trainer: Trainer, path: Path, *, seconds: float) -> None:

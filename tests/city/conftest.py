@@ -41,11 +41,14 @@ class BoxScene:
             inside |= ((points >= low) & (points <= high)).all(-1)
         return 40.0 * inside, points
 
-    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        return (0.5 + 0.4 * torch.sin(0.5 * features) + self.tint) * exposure[:, None, None] + code[:, None, :]
+    def color(self, features: Tensor, directions: Tensor, code: Tensor) -> Tensor:
+        return 0.5 + 0.4 * torch.sin(0.5 * features) + self.tint + code[:, None, :]
 
-    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        return torch.full_like(directions, 0.6) * exposure[:, None] + code
+    def sky(self, directions: Tensor, code: Tensor) -> Tensor:
+        return torch.full_like(directions, 0.6) + code
+
+    def expose(self, color: Tensor, exposure: Tensor) -> Tensor:
+        return color * exposure[:, None]
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
         """Return 1 where nothing is between a point and some eye, up to a skin of one tenth."""

@@ -30,11 +30,11 @@ def shifted(street_scene) -> Callable[[int], object]:
             super().__init__()
             self.mixing = mixing(seed)
 
-        def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-            return super().color(features, directions, code @ self.mixing.T, exposure)
+        def color(self, features: Tensor, directions: Tensor, code: Tensor) -> Tensor:
+            return super().color(features, directions, code @ self.mixing.T)
 
-        def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-            return super().sky(directions, code @ self.mixing.T, exposure)
+        def sky(self, directions: Tensor, code: Tensor) -> Tensor:
+            return super().sky(directions, code @ self.mixing.T)
 
     return Shifted
 
@@ -121,18 +121,18 @@ class GainTown:
         self.town, self.mixing = town, mixing(seed)
         self.near, self.far, self.linear_until = town.near, town.far, town.linear_until
         self.num_samples, self.proposal_density_fns = town.num_samples, town.proposal_density_fns
-        self.density, self.visibility = town.density, town.visibility
+        self.density, self.visibility, self.expose = town.density, town.visibility, town.expose
 
     def gain(self, code: Tensor) -> Tensor:
         return torch.exp2(code @ self.mixing.T)
 
-    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+    def color(self, features: Tensor, directions: Tensor, code: Tensor) -> Tensor:
         noon = self.town.code("noon").expand(len(directions), -1)
-        return self.town.color(features, directions, noon, exposure) * self.gain(code)[:, None]
+        return self.town.color(features, directions, noon) * self.gain(code)[:, None]
 
-    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+    def sky(self, directions: Tensor, code: Tensor) -> Tensor:
         noon = self.town.code("noon").expand(len(directions), -1)
-        return self.town.sky(directions, noon, exposure) * self.gain(code)
+        return self.town.sky(directions, noon) * self.gain(code)
 
 
 def test_analytic_town_is_matched(view, monkeypatch: pytest.MonkeyPatch) -> None:

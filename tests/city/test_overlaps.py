@@ -135,11 +135,11 @@ def test_tile_averages_ignore_detail(street_scene, route, view) -> None:
     """One block has a pattern with a wavelength of a fifth of a meter, the other its mean color."""
 
     class Patterned(street_scene):
-        def color(self, features, directions, code, exposure):
+        def color(self, features, directions, code):
             plain = torch.full_like(features, 0.5)
             return plain + code[:, None, :1] * torch.sign(torch.sin(30.0 * features[..., :1]))
 
-        def sky(self, directions, code, exposure):
+        def sky(self, directions, code):
             return torch.full_like(directions, 0.5)
 
     scenes = {name: Patterned() for name in ("b000", "b001")}

@@ -9,6 +9,7 @@ import torch
 
 from blocknerf.capture.capture import Capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
+from blocknerf.city.appearance import NearbyExposures
 from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City, with_rendering, write_city
 from blocknerf.city.renderer import CityRenderer
@@ -83,10 +84,13 @@ def test_run_folder_renders_the_reference_segment(run: RunFolder, view) -> None:
     assert rendering.color.shape == (6, 6, 3)
     assert sum(block.weight for block in rendering.rendered) == pytest.approx(1.0)
     expected = torch.zeros(6, 6, 3)
+    nearby = NearbyExposures.of([make_frame(i) for i in range(4)])
+    assert nearby is not None
+    exposure = nearby.exposure_at(camera.centers[0])
     for block in rendering.rendered:
         field = load_field(run.field(block.name))
         noon = [name for name in field.spec.frames if name in ("f0", "f1", "f2", "f3")]
-        block_rendering = render_image(field, camera.generate_rays(0), field.mean_appearance_code(noon), 0.25)
+        block_rendering = render_image(field, camera.generate_rays(0), field.mean_appearance_code(noon), exposure)
         expected += block.weight * block_rendering.color
     torch.testing.assert_close(rendering.color, expected, atol=1e-3, rtol=0.0)
 

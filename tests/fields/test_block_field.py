@@ -31,13 +31,13 @@ def random_rays(field: BlockField, seed: int = 1) -> tuple[Tensor, Tensor, Tenso
 def test_shapes_match_the_protocol(tiny_field: MakeField) -> None:
     field = tiny_field()
     assert isinstance(field, Field)
-    points, (directions, code, exposure) = random_points(field), random_rays(field)
+    points, (directions, code, _) = random_points(field), random_rays(field)
     density, features = field.density(points, torch.full((RAYS, SAMPLES), 0.01))
-    color = field.color(features, directions, code, exposure)
+    color = field.color(features, directions, code)
     assert density.shape == (RAYS, SAMPLES)
     assert features.shape == (RAYS, SAMPLES, field.spec.geo_feat_dim)
     assert color.shape == (RAYS, SAMPLES, 3)
-    assert field.sky(directions, code, exposure).shape == (RAYS, 3)
+    assert field.sky(directions, code).shape == (RAYS, 3)
     assert field.visibility(points, directions).shape == (RAYS, SAMPLES)
     assert [proposal(points, density).shape for proposal in field.proposal_density_fns] == [(RAYS, SAMPLES)]
     assert len(field.num_samples) == len(field.proposal_density_fns) + 1
@@ -62,32 +62,54 @@ def test_density_depends_on_position_alone(tiny_field: MakeField) -> None:
     assert density.std() > 0.01 * density.mean()
 
 
-@pytest.mark.parametrize("changed", ["direction", "code", "exposure"])
+@pytest.mark.parametrize("changed", ["direction", "code"])
 def test_color_and_sky_depend_on(tiny_field: MakeField, changed: str) -> None:
     field = tiny_field()
     _, features = field.density(random_points(field), torch.zeros(RAYS, SAMPLES))
-    directions, code, exposure = random_rays(field)
-    changed_rays = {
-        "direction": (-directions, code, exposure),
-        "code": (directions, -code, exposure),
-        "exposure": (directions, code, 4.0 * exposure),
-    }[changed]
-    colors = [field.color(features, *rays) for rays in ((directions, code, exposure), changed_rays)]
-    skies = [field.sky(*rays) for rays in ((directions, code, exposure), changed_rays)]
+    directions, code, _ = random_rays(field)
+    changed_rays = {"direction": (-directions, code), "code": (directions, -code)}[changed]
+    colors = [field.color(features, *rays) for rays in ((directions, code), changed_rays)]
+    skies = [field.sky(*rays) for rays in ((directions, code), changed_rays)]
     assert (colors[0] - colors[1]).abs().max() > 1e-3
     assert (skies[0] - skies[1]).abs().max() > 1e-3
+
+
+def test_exposure_is_a_gain_of_the_light(tiny_field: MakeField) -> None:
+    """Stops add up, the reference exposure changes nothing, and dark values rise as with a gamma of 2.2."""
+    field = tiny_field().requires_grad_(False)
+    color = torch.tensor([[0.0, 1e-4, 1e-3], [0.3, 0.7, 0.99], [0.999, 1.0, 0.5]])
+
+    def expose(color: Tensor, stops: float) -> Tensor:
+        return field.expose(color, torch.full((3,), field.spec.exposure_reference * 2.0**stops))
+
+    brighter = expose(color, 1.0)
+    torch.testing.assert_close(expose(color, 0.0), color)
+    torch.testing.assert_close(expose(brighter, 1.0), expose(color, 2.0))
+    torch.testing.assert_close(expose(brighter, -1.0), color)
+    torch.testing.assert_close(brighter[0], 2.0 ** (1.0 / 2.2) * color[0], rtol=1e-3, atol=0.0)
+    assert (brighter >= color).all()
+    assert (brighter <= 1.0).all()
+
+
+@pytest.mark.parametrize("exposure", [0.0, -1.0, 1e-30, 1e30])
+def test_extreme_exposures_stay_finite(exposure: float, tiny_field: MakeField) -> None:
+    field, color = tiny_field(), torch.tensor([[0.0, 0.5, 1.0]], requires_grad=True)
+    exposed = field.expose(color, torch.tensor([exposure]))
+    gradients = torch.autograd.grad(exposed.sum(), [color, field.log_response])
+    assert ((exposed >= 0.0) & (exposed <= 1.0)).all()
+    assert all(gradient.isfinite().all() for gradient in gradients)
 
 
 def test_gradient_of_color_to_the_code_matches_finite_differences(tiny_field: MakeField) -> None:
     field = tiny_field()
     _, features = field.density(random_points(field), torch.zeros(RAYS, SAMPLES))
-    directions, code, exposure = random_rays(field)
+    directions, code, _ = random_rays(field)
     code.requires_grad_(True)
-    (gradient,) = torch.autograd.grad(field.color(features.detach(), directions, code, exposure).sum(), code)
+    (gradient,) = torch.autograd.grad(field.color(features.detach(), directions, code).sum(), code)
     step = torch.zeros_like(code)
     step[2, 3] = 1e-2
     with torch.no_grad():
-        forward, backward = (field.color(features, directions, code + s, exposure).sum() for s in (step, -step))
+        forward, backward = (field.color(features, directions, code + s).sum() for s in (step, -step))
     assert float((forward - backward) / 2e-2) == pytest.approx(float(gradient[2, 3]), rel=2e-2, abs=1e-3)
 
 
@@ -110,9 +132,9 @@ def difficult_points(half_extent: float) -> Tensor:
 def test_difficult_points_have_finite_values_and_gradients(tiny_field: MakeField, footprint: float) -> None:
     field = tiny_field()
     points = (field.origin + difficult_points(field.spec.half_extent)).requires_grad_(True)
-    directions, code, exposure = (tensor[:1].expand(len(points), *tensor.shape[1:]) for tensor in random_rays(field))
+    directions, code, _ = (tensor[:1].expand(len(points), *tensor.shape[1:]) for tensor in random_rays(field))
     density, features = field.density(points[:, None], torch.full((len(points), 1), footprint))
-    color = field.color(features, directions, code, exposure)
+    color = field.color(features, directions, code)
     proposal = field.proposal_density_fns[0](points[:, None], torch.full((len(points), 1), footprint))
     visibility = field.visibility(points[:, None], directions)
     with torch.no_grad():
@@ -223,7 +245,7 @@ def test_an_empty_grid_renders_only_sky(tiny_field: MakeField) -> None:
     field.set_occupancy(OccupancyGrid(torch.zeros(4, 4, 4, dtype=torch.bool), field.spec.origin, 5.0))
     rays = RayBundle(origins=field.origin.expand(RAYS, 3), directions=directions, pixel_radii=torch.full((RAYS,), 0.01))
     color, depth, _ = field.march(rays, code, exposure)
-    torch.testing.assert_close(color, field.sky(directions, code, exposure))
+    torch.testing.assert_close(color, field.expose(field.sky(directions, code), exposure))
     torch.testing.assert_close(depth, torch.full((RAYS,), field.far))
     assert not color.requires_grad
 

@@ -113,7 +113,7 @@ def test_random_bytes(tmp_path: Path, seed: int) -> None:
 def test_a_file_of_another_program(tmp_path: Path) -> None:
     path = tmp_path / "field.safetensors"
     save_file({"weights": torch.zeros(3)}, path)
-    assert "format: None is not blocknerf.field/3; train the block again" in load_error(path)
+    assert "format: None is not blocknerf.field/4; train the block again" in load_error(path)
 
 
 @pytest.mark.parametrize(
@@ -121,20 +121,20 @@ def test_a_file_of_another_program(tmp_path: Path) -> None:
 )
 def test_another_format(saved: Path, format_version: str) -> None:
     rewrite(FILE, saved, format=format_version)
-    assert f"format: '{format_version}' is not blocknerf.field/3" in load_error(saved)
+    assert f"format: '{format_version}' is not blocknerf.field/4" in load_error(saved)
 
 
 def test_newer_format(saved: Path) -> None:
     rewrite(FILE, saved, format="blocknerf.field/9")
     assert (
-        "format: blocknerf.field/9 is newer than this version reads (blocknerf.field/3); update blocknerf"
+        "format: blocknerf.field/9 is newer than this version reads (blocknerf.field/4); update blocknerf"
         in load_error(saved)
     )
 
 
 def test_older_format(saved: Path) -> None:
     rewrite(FILE, saved, format="blocknerf.field/1")
-    message = "blocknerf.field/1 is older than this version reads (blocknerf.field/3); train the block again"
+    message = "blocknerf.field/1 is older than this version reads (blocknerf.field/4); train the block again"
     assert message in load_error(saved)
 
 

@@ -265,8 +265,8 @@ KERNELS = (
     Kernel(
         name="ray encoding",
         function=ray_encoding._encode_kernel,
-        arguments=typed(floats="directions code exposure out", i32="count", multiples="code_row_stride", fp32="scale"),
-        constants={"code_column_stride": 1, "WIDTH": 56, "CODES": 32, "BLOCK_SIZE": BLOCK_SIZE},
+        arguments=typed(floats="directions code out", i32="count", multiples="code_row_stride"),
+        constants={"code_column_stride": 1, "CODES": 32, "BLOCK_SIZE": BLOCK_SIZE},
     ),
     Kernel(
         name="ray samples",

@@ -100,8 +100,8 @@ def contraction(backend: str, uniform: Callable[..., Tensor], rays: int) -> tupl
 
 def ray_encoding(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:
     code = uniform(rays, 32).requires_grad_()
-    row = encode_ray_inputs(uniform(rays, 3) - 0.5, code, 0.001 + uniform(rays), 0.1, backend)
-    return row.detach(), *torch.autograd.grad((row * uniform(rays, 56)).sum(), code)
+    row = encode_ray_inputs(uniform(rays, 3) - 0.5, code, backend)
+    return row.detach(), *torch.autograd.grad((row * uniform(rays, 48)).sum(), code)
 
 
 def ray_samples(backend: str, uniform: Callable[..., Tensor], rays: int) -> tuple[Tensor, ...]:

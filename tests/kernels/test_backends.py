@@ -160,7 +160,7 @@ def run_encode_directions(backend: str) -> torch.Tensor:
 
 
 def run_encode_ray_inputs(backend: str) -> torch.Tensor:
-    return encode_ray_inputs(torch.ones(1, 3), torch.ones(1, 4), torch.ones(1).requires_grad_(), 1.0, backend)
+    return encode_ray_inputs(torch.ones(1, 3).requires_grad_(), torch.ones(1, 4), backend)
 
 
 def run_contraction(backend: str) -> torch.Tensor:

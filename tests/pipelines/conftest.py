@@ -52,11 +52,14 @@ class Balls:
         distance = torch.cdist(points.reshape(-1, 3), self.centers).amin(-1).view(points.shape[:-1])
         return 30.0 * torch.sigmoid((1.2 - distance) / 0.1), points
 
-    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        return (0.5 + 0.25 * torch.sin(1.5 * features)) * exposure[:, None, None] + code[:, None, :]
+    def color(self, features: Tensor, directions: Tensor, code: Tensor) -> Tensor:
+        return 0.5 + 0.25 * torch.sin(1.5 * features) + code[:, None, :]
 
-    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        return (0.5 + 0.2 * directions) * exposure[:, None] + code
+    def sky(self, directions: Tensor, code: Tensor) -> Tensor:
+        return 0.5 + 0.2 * directions + code
+
+    def expose(self, color: Tensor, exposure: Tensor) -> Tensor:
+        return color * exposure[:, None]
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
         return torch.ones(points.shape[:-1])

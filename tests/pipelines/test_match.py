@@ -239,7 +239,7 @@ def test_the_default_preset_is_used_if_none_is_named(preset_run: RunFolder) -> N
     [
         (["--appearance", "noon"], "there is no such preset, the run has bright, dark; run 'blocknerf match'"),
         (["--appearance", "../x"], "--appearance '../x' is not letters"),
-        (["--exposure", "0"], "--exposure 0 is not a positive number; give one like 1"),
+        (["--exposure", "0"], "--exposure 0 is not a positive number; twice the exposure is one stop more"),
         (["--exposure", "nan"], "is not a positive number"),
     ],
 )
@@ -253,9 +253,14 @@ def test_bad_appearance_options_are_refused_in_one_line(
     assert not preset_run.renders.exists()
 
 
-def test_an_exposure_needs_images_with_exposures(exact_run: RunFolder) -> None:
-    with pytest.raises(RunError, match="--exposure has no effect: the images have no exposures"):
-        render(exact_run.path, **SMALL, exposure=1.0)
+def test_images_without_exposures_can_be_exposed(exact_run: RunFolder) -> None:
+    """Their own exposure counts as 1."""
+    brightness = []
+    for number, exposure in enumerate((None, 1.0, 0.5)):
+        render(exact_run.path, **SMALL, exposure=exposure, name=str(number))
+        brightness.append(read_frame(exact_run, str(number), 0).mean())
+    assert brightness[0] == brightness[1]
+    assert brightness[2] == pytest.approx(0.5 * brightness[0], abs=1.0)
 
 
 def test_a_corrupt_preset_is_refused(preset_run: RunFolder) -> None:

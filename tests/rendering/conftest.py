@@ -41,16 +41,19 @@ class Slabs:
         self.evaluated.append(footprints.numel())
         return self.exact(points), points
 
-    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        """The color of each layer, plus the code, times the exposure."""
+    def color(self, features: Tensor, directions: Tensor, code: Tensor) -> Tensor:
+        """The color of each layer, plus the code; `expose` multiplies by the exposure."""
         colors = torch.zeros_like(features)
         for start, end, _, color in self.layers:
             inside = (features[..., :1] >= start) & (features[..., :1] < end)
             colors = colors + inside * torch.tensor(color)
-        return (colors + code[:, None]) * exposure[:, None, None]
+        return colors + code[:, None]
 
-    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
-        return (torch.tensor(SKY) + code) * exposure[:, None]
+    def sky(self, directions: Tensor, code: Tensor) -> Tensor:
+        return torch.tensor(SKY) + code
+
+    def expose(self, color: Tensor, exposure: Tensor) -> Tensor:
+        return color * exposure[:, None]
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
         """As trained with cameras far to the left: 1 up to just behind the first surface, 0 beyond."""

@@ -65,7 +65,8 @@ def test_empty_rays_render_the_sky(slabs: MakeScene, rays_along: MakeRays) -> No
     scene = slabs([(2.0, 3.0, 50.0, RED)])
     rays = rays_along([-1.0, -0.5, 0.0])
     outputs = render_rays(scene, rays, *conditioning(rays))
-    assert torch.allclose(outputs.color, scene.sky(rays.directions, *conditioning(rays)))
+    code, exposure = conditioning(rays)
+    assert torch.allclose(outputs.color, scene.expose(scene.sky(rays.directions, code), exposure))
     assert torch.equal(outputs.opacity, torch.zeros(3))
     assert torch.equal(outputs.depth, torch.full((3,), scene.far))
 

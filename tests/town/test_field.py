@@ -52,8 +52,9 @@ def test_dense_quadrature_matches_ray_casts(town: Town, field: TownField, view: 
     count = len(rays)
     codes, exposure = field.code(hour).double().expand(count, -1), torch.full((count,), EXPOSURES[hour]).double()
     remaining = 1 - weights.sum(1)
-    color = (weights[..., None] * field.color(features, rays.directions, codes, exposure)).sum(1)
-    color = color + remaining[:, None] * field.sky(rays.directions, codes, exposure)
+    radiance = (weights[..., None] * field.color(features, rays.directions, codes)).sum(1)
+    radiance = radiance + remaining[:, None] * field.sky(rays.directions, codes)
+    color = field.expose(radiance, exposure)
     depth = (weights * t_mids).sum(1)
     near = truth.depth < 40.0
     assert near.float().mean() > 0.6
@@ -85,7 +86,8 @@ def test_codes_blend_lightings_and_have_gradients(town: Town, field: TownField, 
     exposure = torch.full((len(points),), 600.0).double()
 
     def color(code: torch.Tensor) -> torch.Tensor:
-        return field.color(features, rays.directions, code.double().expand(len(points), -1), exposure)
+        radiance = field.color(features, rays.directions, code.double().expand(len(points), -1))
+        return field.expose(radiance[:, 0], exposure)
 
     noon, dusk = color(field.code("noon")), color(field.code("dusk"))
     between = color(0.5 * (field.code("noon") + field.code("dusk")))

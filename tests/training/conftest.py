@@ -41,11 +41,14 @@ class Ball:
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
         return 40.0 * torch.sigmoid((1.0 - points.norm(dim=-1)) / 0.02), points
 
-    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+    def color(self, features: Tensor, directions: Tensor, code: Tensor) -> Tensor:
         return 0.5 + 0.4 * torch.sin(2.5 * features + torch.tensor([0.0, 1.0, 2.0]))
 
-    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+    def sky(self, directions: Tensor, code: Tensor) -> Tensor:
         return 0.5 + directions[:, 2:] * torch.tensor([0.6, 0.5, 0.2])
+
+    def expose(self, color: Tensor, exposure: Tensor) -> Tensor:
+        return color
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
         return torch.ones(points.shape[:-1])
@@ -77,7 +80,7 @@ def write_ball_capture(folder: Path) -> Capture:
                 "file_path": f"images/{i}.png",
                 "mask_path": f"masks/{i}.png",
                 "transform_matrix": pose.tolist(),
-                "exposure": 0.01 * 2.0 ** (i % 2),
+                "exposure": 0.01,
             }
         )
     intrinsics = {"fl_x": FOCAL, "fl_y": FOCAL, "cx": WIDTH / 2, "cy": HEIGHT / 2, "w": WIDTH, "h": HEIGHT}

@@ -188,7 +188,7 @@ def test_truncated_checkpoint_is_rejected(saved: Path, ball: Any, make_trainer: 
 @pytest.mark.parametrize("other_format", ["blocknerf.training/0", "blocknerf.field/1", "training"])
 def test_other_format_is_rejected(saved: Path, ball: Any, make_trainer: MakeTrainer, other_format: str) -> None:
     rewrite(FILE, saved, format=other_format)
-    assert f"format: '{other_format}' is not blocknerf.training/3" in error_message(
+    assert f"format: '{other_format}' is not blocknerf.training/4" in error_message(
         make_trainer(ball.clean, steps=20), saved
     )
 

@@ -175,11 +175,14 @@ class Wall:
     def density(self, points: Tensor, footprints: Tensor) -> tuple[Tensor, Tensor]:
         return self.scale * 20.0 * (points[..., 0] > 5.0), points
 
-    def color(self, features: Tensor, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+    def color(self, features: Tensor, directions: Tensor, code: Tensor) -> Tensor:
         return features * 0.0
 
-    def sky(self, directions: Tensor, code: Tensor, exposure: Tensor) -> Tensor:
+    def sky(self, directions: Tensor, code: Tensor) -> Tensor:
         return directions * 0.0
+
+    def expose(self, color: Tensor, exposure: Tensor) -> Tensor:
+        return color
 
     def visibility(self, points: Tensor, directions: Tensor) -> Tensor:
         self.points = points

@@ -94,7 +94,9 @@ def test_field_extent_is_block_radius(ball: Any) -> None:
 
 
 def test_reference_exposure_is_the_median_of_the_capture(ball: Any) -> None:
-    assert spec_for_block(ball.clean, BALL_BLOCK, (0,), "draft").exposure_reference == pytest.approx(0.015)
+    exposed = [dataclasses.replace(frame, exposure=0.01 * 2.0 ** (i % 2)) for i, frame in enumerate(ball.clean.frames)]
+    alternating = dataclasses.replace(ball.clean, frames=tuple(exposed))
+    assert spec_for_block(alternating, BALL_BLOCK, (0,), "draft").exposure_reference == pytest.approx(0.015)
     frames = tuple(dataclasses.replace(frame, exposure=None) for frame in ball.clean.frames)
     without_exposure = dataclasses.replace(ball.clean, frames=frames)
     assert spec_for_block(without_exposure, BALL_BLOCK, (0,), "draft").exposure_reference == 1.0

@@ -72,7 +72,7 @@ def test_every_setting_changes_the_rendering(contents: RunContents, renderer: Re
             contents, view=view, appearance=contents.appearance(contents.appearance_options[-1], None, None)
         ),
         "brighter": make_request(
-            contents, view=view, appearance=contents.appearance("noon", None, 4.0 * (contents.exposure or 1.0))
+            contents, view=view, appearance=contents.appearance("noon", None, 4.0 * contents.exposure)
         ),
         "one block": make_request(contents, view=view, max_blocks=1),
         "by visibility": make_request(contents, view=view, weighting="visibility_image"),

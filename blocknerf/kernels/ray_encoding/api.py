@@ -9,19 +9,17 @@ from blocknerf.kernels.backends import Backend, find_implementation
 def encode_ray_inputs(
     directions: Float[Tensor, "rays 3"],
     code: Float[Tensor, "rays codes"],
-    exposure: Float[Tensor, "rays"],
-    reference_exposure: float,
     backend: Backend = "auto",
 ) -> Float[Tensor, "rays row"]:
-    """Return spherical harmonics of directions, appearance codes and encoded exposures, concatenated.
+    """Return spherical harmonics of directions and appearance codes, concatenated.
 
-    Once differentiable in the codes. Directions and exposures that need a gradient use the PyTorch reference.
+    Once differentiable in the codes. Directions that need a gradient use the PyTorch reference.
 
     Raises:
         BackendError: The requested backend cannot be used here.
     """
-    implementation = find_implementation("ray_encoding", backend, code, constants=(directions, exposure))
-    return implementation.encode_ray_inputs(directions, code, exposure, reference_exposure)
+    implementation = find_implementation("ray_encoding", backend, code, constants=(directions,))
+    return implementation.encode_ray_inputs(directions, code)
 
 
 def encode_directions(directions: Float[Tensor, "rays 3"], backend: Backend = "auto") -> Float[Tensor, "rays 16"]:

@@ -14,6 +14,7 @@ from blocknerf.kernels.hash_grid import encode
 from blocknerf.kernels.hash_grid import triton_impl as grid_impl
 from blocknerf.kernels.pdf_sampling import HISTOGRAM_PADDING, sample_pdf
 from blocknerf.kernels.radiance import torch_impl, triton_impl
+from blocknerf.kernels.ray_encoding import encode_ray_inputs
 from blocknerf.kernels.ray_samples import make_ray_samples
 from blocknerf.kernels.volume_rendering import composite, weights_from_density
 from blocknerf.rendering.rays import ray_spacing
@@ -56,9 +57,7 @@ class Samples:
             self.proposal_points, self.proposal_stds = field.contract_to_unit_cube(
                 proposal_samples.points, proposal_samples.radii
             )
-            ray_inputs = field._ray_inputs(
-                self.bundle.directions, field.appearance_codes[batch.frames], trainer.exposures[batch.frames]
-            )
+            ray_inputs = encode_ray_inputs(self.bundle.directions, field.appearance_codes[batch.frames])
             self.ray_bias = cast(nn.Linear, field.color_head.ray_layer)(ray_inputs)
         self.edges, self.coarse_edges, self.distances = field_samples.s_edges, proposal_edges, field_samples.t_edges
         self.gradient_scale = torch.ones_like(self.stds)
