@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from blocknerf.errors import CaptureError
 from blocknerf.sfm.alignment import Alignment
@@ -16,6 +17,8 @@ GOOD_SHARE = 0.95
 """Share of registered images at which no further attempt is made."""
 BENT = 15.0
 """GPS residual in meters above which a model is bent; receivers in streets are wrong by 5 to 10 m."""
+SAME_RESIDUAL = 0.05
+"""Largest relative difference of GPS residuals that count as the same: six models of one flight were all 39.6 m off."""
 GLOBAL_SECONDS, GLOBAL_SECONDS_PER_IMAGE = 60.0, 1.0
 """Limit in CPU seconds of a global mapping, which sometimes does not converge."""
 
@@ -62,9 +65,16 @@ def best_model(
         LOGGER.info(
             f"{_title(attempt)}: {len(model.names)} of {num_images} images, {model.error:.2f} px{_fit(candidate)}"
         )
-        if len(model.names) >= GOOD_SHARE * num_images and not candidate.is_bent:
+        complete = [item for item in candidates if len(item.model.names) >= GOOD_SHARE * num_images]
+        if any(not item.is_bent for item in complete) or _agree(complete):
             break
     return choose(candidates)
+
+
+def _agree(candidates: Sequence[Candidate]) -> bool:
+    """Return whether two models differ alike from GPS: then it is GPS that is wrong, and not the models."""
+    residuals = sorted(item.alignment.rms for item in candidates if item.alignment is not None)
+    return any(second - first < SAME_RESIDUAL * second for first, second in pairwise(residuals))
 
 
 def choose(candidates: Sequence[Candidate]) -> Candidate | None:

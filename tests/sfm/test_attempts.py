@@ -95,3 +95,25 @@ def test_attempts_end_with_a_good_model(
     assert mapper.started == list(ATTEMPTS[:attempts])
     again = best_model(20, WorkFolder(tmp_path), 1, lambda _: None)  # from files, without another attempt
     assert (again is None) == (best is None)
+
+
+@pytest.mark.parametrize(
+    ("residuals", "attempts", "best"),
+    [
+        ([40.0, 39.5], 2, 39.5),
+        ([40.0, 90.0, 60.0, 39.0], 4, 39.0),
+        ([40.0, 90.0, 6.0], 3, 6.0),
+        ([40.0, 90.0, 60.0, 20.0, 25.0, 30.0], 6, 20.0),
+    ],
+)
+def test_attempts_end_when_complete_models_agree_on_gps(
+    residuals: list[float], attempts: int, best: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bent models differ from one another; if two do not, GPS is wrong."""
+    mapper, remaining = Mapper(*[20] * 6), list(residuals)
+    monkeypatch.setattr("blocknerf.sfm.attempts.run_stage", mapper.run)
+    chosen = best_model(20, WorkFolder(tmp_path), 1, lambda _: candidate(20, rms=remaining.pop(0)).alignment)
+    assert len(mapper.started) == attempts
+    assert chosen is not None
+    assert chosen.alignment is not None
+    assert chosen.alignment.rms == pytest.approx(best)
