@@ -3,13 +3,17 @@
 from dataclasses import replace
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
+from blocknerf.cameras import Cameras
 from blocknerf.capture.capture import Capture
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.options import Preset
 from blocknerf.trajectory.capture_path import longest_path
 from blocknerf.trajectory.flythrough import pinhole_focals, smooth_path
 from blocknerf.trajectory.keyframes import through_keyframes
+from blocknerf.trajectory.orbit import common_look_at, orbit
 from blocknerf.trajectory.trajectory import Trajectory
 from pipelines.training_log import training_downscale
 
@@ -31,6 +35,9 @@ SECONDS = (4.0, 30.0)
 
 NONMETRIC_SECONDS = 12.0
 """Default length if the capture is not metric, so that no speed is known."""
+
+UNORDERED_STEP = 0.5
+"""Median step between images, relative to their distance from the object, above which they follow no path."""
 
 FPS, MIN_DEFAULT_FPS = 24.0, 12.0
 """Default frame rate, and the lowest one to which the pixel budget reduces it."""
@@ -72,18 +79,37 @@ def default_path(
     seconds: float | None,
     fps: float | None,
 ) -> Trajectory:
-    """Return a camera path along the capture or through some of its images."""
+    """Return a camera path along the capture or through some of its images.
+
+    Images around one object that have no order, such as those of a synthetic scene, get a path around the object.
+    """
     cameras, (width, height) = capture.cameras(), size
+    target = None
     if keyframes:
         chosen = cameras[torch.tensor([capture.index(name) for name in keyframes])]
         length = float((chosen.centers[1:] - chosen.centers[:-1]).norm(dim=-1).sum())
     else:
-        length = longest_path(cameras, capture.frames, segment).length
+        path = longest_path(cameras, capture.frames, segment)
+        length, target = path.length, _orbit_target(cameras[torch.tensor(path.frames)])
     count, rate = _resolve_timing(video_timing(length, capture.is_metric, width * height, preset), frames, seconds, fps)
+    if target is not None:
+        followed = cameras[torch.tensor(path.frames)]
+        focal = float(pinhole_focals(followed, width, height).median())
+        return orbit(followed, target, focal=focal, frames=count, width=width, height=height, fps=rate)
     if not keyframes:
         return smooth_path(cameras, capture.frames, frames=count, width=width, height=height, fps=rate, segment=segment)
     focals = pinhole_focals(chosen, width, height)
     return through_keyframes(chosen.camera_to_world, focals, frames=count, width=width, height=height, fps=rate)
+
+
+def _orbit_target(cameras: Cameras) -> Float[Tensor, "3"] | None:
+    """Return the point that cameras without an order look at from around it; None for cameras along a path."""
+    target = common_look_at(cameras)
+    if target is None:
+        return None
+    steps = (cameras.centers[1:] - cameras.centers[:-1]).norm(dim=-1)
+    distance = (cameras.centers - target).norm(dim=-1).median()
+    return target if len(steps) and float(steps.median()) > UNORDERED_STEP * float(distance) else None
 
 
 def _resolve_timing(

@@ -60,23 +60,6 @@ def look_at_points(geometry: CaptureGeometry) -> Float[Tensor, "frames 2"]:
     return torch.where(hits_ground(geometry)[:, None], ground, geometry.centers)[:, :2]
 
 
-def common_look_at(geometry: CaptureGeometry) -> Float[Tensor, "3"] | None:
-    """Return the common look-at point of all cameras, as around one object; None if they have none.
-
-    It is the least-squares intersection of the optical axes. It exists if the axes are far from parallel and 90 % of
-    the cameras see it within 30 degrees of their axis.
-    """
-    centers, forwards = geometry.centers.double(), geometry.forwards.double()
-    projections = torch.eye(3, dtype=torch.float64) - forwards[:, :, None] * forwards[:, None, :]
-    mean = projections.mean(0)
-    if float(torch.linalg.eigvalsh(mean)[0]) < 0.05:
-        return None
-    point = torch.linalg.solve(mean, (projections @ centers[:, :, None]).mean(0)[:, 0])
-    directions = torch.nn.functional.normalize(point - centers, dim=-1)
-    is_ahead = (directions * forwards).sum(-1) > 0.866
-    return point.to(geometry.centers) if float(is_ahead.double().mean()) >= 0.9 else None
-
-
 def _inner_points(points: Float[Tensor, "points 3"]) -> Float[Tensor, "inner 3"]:
     """Return the points without the outermost 1 % on each side of each axis."""
     sample = points if len(points) <= 100_000 else points[:: len(points) // 100_000]

@@ -17,7 +17,6 @@ from blocknerf.partitioning.blocks_file import read_blocks
 from blocknerf.partitioning.capture_geometry import CaptureGeometry, capture_geometry
 from blocknerf.partitioning.disc_index import PositionIndex
 from blocknerf.partitioning.ground_coverage import (
-    common_look_at,
     ground_cells,
     ground_height,
     hits_ground,
@@ -25,6 +24,7 @@ from blocknerf.partitioning.ground_coverage import (
 )
 from blocknerf.partitioning.radius import check_count, check_radius
 from blocknerf.partitioning.view_distance import view_distance
+from blocknerf.trajectory.orbit import common_look_at
 
 Placement = Literal["auto", "route", "grid"]
 FAR_VIEW = 3.0
@@ -100,7 +100,7 @@ def _origins(
     geometry: CaptureGeometry, kind: Placement, radius: float | None, distance: float | None
 ) -> tuple[Float[Tensor, "blocks 3"], float]:
     """Return the origins of the placement, and the radius."""
-    target = common_look_at(geometry)
+    target = common_look_at(geometry.cameras)
     if kind == "auto" and target is not None:
         return _around_target(geometry, target, radius)
     if distance is not None and distance > FAR_VIEW * geometry.extent:

@@ -1,13 +1,11 @@
-"""Ground seen by the cameras, and the common look-at point."""
-
-import math
+"""Ground seen by the cameras."""
 
 import numpy as np
 import pytest
 import torch
 
 from blocknerf.partitioning.capture_geometry import capture_geometry
-from blocknerf.partitioning.ground_coverage import common_look_at, ground_cells, ground_height, look_at_points
+from blocknerf.partitioning.ground_coverage import ground_cells, ground_height, look_at_points
 
 HALF_VIEW_WIDTH = 30 * 20 / 25
 """Half the width of ground that the test camera sees from 30 m up."""
@@ -46,16 +44,3 @@ def test_look_at_points_of_oblique_cameras(orbit) -> None:
 def test_look_at_point_of_a_level_camera_is_its_position(drive) -> None:
     geometry = capture_geometry(drive(torch.tensor([[0.0, 0.0], [1.0, 0.0]])))
     assert torch.equal(look_at_points(geometry), geometry.centers[:, :2])
-
-
-def test_common_look_at_is_the_object(orbit, drive, flight) -> None:
-    angle = torch.linspace(0, math.pi, 12)
-    ring = torch.stack([5 * angle.cos(), 5 * angle.sin(), torch.full_like(angle, 2.0)], -1)
-    target = torch.tensor([0.5, -0.5, 1.0])
-    assert torch.allclose(common_look_at(capture_geometry(orbit(ring, target))), target, atol=1e-4)
-    # Outward from the center, straight along a street, down from the air: no object.
-    assert common_look_at(capture_geometry(orbit(ring, target * 0 + torch.tensor([0.0, 0.0, 500.0])))) is None
-    outward = torch.stack([angle.cos(), angle.sin(), 0 * angle], -1)
-    assert common_look_at(capture_geometry(drive(outward[:, :2] * 30))) is None
-    assert common_look_at(capture_geometry(drive(torch.tensor([[0.0, 0.0], [9.0, 0.0], [18.0, 0.0]])))) is None
-    assert common_look_at(capture_geometry(flight(torch.tensor([[0.0, 0.0, 30.0], [40.0, 0.0, 30.0]])))) is None

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from blocknerf.cameras import look_at
 from blocknerf.capture.capture import Capture, read_capture
 from blocknerf.city.manifest import WEIGHTINGS, Weighting, read_city, rendering_settings
 from blocknerf.city.renderer import CityRenderer
@@ -220,6 +221,24 @@ def test_odd_names_are_refused(name: str, exact_run: RunFolder) -> None:
     with pytest.raises(RunError, match=r"^--name .* choose another$"):
         render(exact_run.path, name=name, **SMALL)
     assert not exact_run.renders.exists()
+
+
+@pytest.mark.parametrize("shuffled", [True, False])
+def test_only_images_around_an_object_without_an_order_get_an_orbit(shuffled: bool, balls_capture: Capture) -> None:
+    angles = torch.linspace(0.0, 5.5, 24)
+    eyes = torch.stack([4.0 * angles.cos(), 4.0 * angles.sin(), torch.full_like(angles, 2.0)], -1)
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(0)) if shuffled else torch.arange(24)
+    poses = look_at(eyes, torch.zeros(24, 3))[order].double().tolist()
+    frame = balls_capture.frames[0]
+    frames = [
+        replace(frame, name=f"{i}", image=f"{i}", timestamp=None, camera_to_world=tuple(map(tuple, pose)))
+        for i, pose in enumerate(poses)
+    ]
+    path = default_path(replace(balls_capture, frames=tuple(frames)), "draft", (16, 10), (), None, 12, None, None)
+    heights = path.camera_to_world[:, 2, 3]
+    closes = float((path.camera_to_world[0, :, 3] - path.camera_to_world[-1, :, 3]).norm()) < 2.5
+    assert torch.allclose(heights, torch.full((12,), 2.0), atol=0.1)
+    assert closes == shuffled
 
 
 def test_defaults_come_from_the_capture(balls_capture: Capture) -> None:
