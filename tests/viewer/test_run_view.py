@@ -43,6 +43,7 @@ def test_blocks_are_shown_while_they_train(
     monkeypatch.setattr(block_training, "PREVIEW_SECONDS", 0.0)
     for name in AFTER_TRAINING:
         monkeypatch.setattr(run_job, name, lambda *_, **__: None)
+    monkeypatch.setattr(run_job, "segment_presets", lambda capture: {})
     save = block_training.save_field
     with ExitStack() as stack:
         client = ProgressClient(stack, capsys)
