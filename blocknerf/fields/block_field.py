@@ -164,7 +164,7 @@ class BlockField(nn.Module):
     def expose(self, color: Float[Tensor, "rays 3"], exposure: Float[Tensor, "rays"]) -> Float[Tensor, "rays 3"]:
         """Return display colors 0..1 at an exposure from those at the reference exposure.
 
-        A color c stands for the light c / (1 - c), which saturates toward white, as film and sensors do. Exposure
+        A color c is the response to the light c / (1 - c): it saturates toward white, as a sensor does. Exposure
         multiplies the light. How many stops of it one stop of exposure is worth is learned, since display values are
         not linear in light.
         """
