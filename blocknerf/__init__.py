@@ -29,9 +29,9 @@ _NAMES = {
     "load_run": "blocknerf.city.run",
     "make_config": "blocknerf.training.setup",
     "make_trainer": "blocknerf.training.setup",
-    "read_capture": "blocknerf.capture.capture",
+    "read_capture": "blocknerf.capture.capture_file",
     "to_uint8": "blocknerf.images",
-    "write_capture": "blocknerf.capture.capture",
+    "write_capture": "blocknerf.capture.capture_file",
     "write_image": "blocknerf.images",
     **{
         name: f"pipelines.{name}"

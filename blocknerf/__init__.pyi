@@ -2,8 +2,8 @@
 
 from blocknerf.cameras import Cameras as Cameras
 from blocknerf.capture.capture import Capture as Capture
-from blocknerf.capture.capture import read_capture as read_capture
-from blocknerf.capture.capture import write_capture as write_capture
+from blocknerf.capture.capture_file import read_capture as read_capture
+from blocknerf.capture.capture_file import write_capture as write_capture
 from blocknerf.capture.frame import Frame as Frame
 from blocknerf.capture.frame import Intrinsics as Intrinsics
 from blocknerf.city.manifest import City as City

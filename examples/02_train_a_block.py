@@ -8,7 +8,7 @@ import argparse
 from pathlib import Path
 
 import blocknerf
-from blocknerf.city.training_images import block_training_frames
+from blocknerf.city.training_images import block_capture
 from blocknerf.rendering.image import render_image
 
 parser = argparse.ArgumentParser(description=__doc__)
@@ -22,8 +22,8 @@ options = parser.parse_args()
 
 run = blocknerf.load_run(options.run)
 block = run.city.block(options.block)
-capture, assignment = block_training_frames(run.folder, block.name, run.capture)
-frames = assignment.frames
+capture = block_capture(run.folder, block.name)
+frames = range(len(capture))
 config = blocknerf.make_config(capture, frames, steps=options.steps, appearance_lr=1e-3)
 trainer = blocknerf.make_trainer(capture, block, frames, config=config, field={"num_levels": 8})
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from blocknerf.capture.capture import read_capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.capture.pose_averaging import (
     RESIDUAL_CAPTION,
     RESIDUAL_HEADER,

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.appearance import AppearanceQuery, appearance_of, code_for_block, reference_segment
 from blocknerf.city.appearance_presets import AppearancePreset
 from blocknerf.city.cache import BlockCache, block_loader
@@ -16,10 +18,9 @@ from blocknerf.city.overlaps import BlockOverlap, adjacent_blocks, color_differe
 from blocknerf.city.renderer import CACHE_BYTES
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.city.selection import horizontal_distance
-from blocknerf.city.training_images import block_training_frames
+from blocknerf.city.training_images import block_capture, trained_frames
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
-from blocknerf.partitioning.frame_assignment import FrameAssignment
 from blocknerf.rendering.protocol import Field
 from pipelines.console import progress
 
@@ -61,17 +62,21 @@ class BlockGraph:
         Raises:
             RunError: No block is trained, or a file is broken.
         """
-        self.folder, self.city, self.capture = folder, city, read_capture(folder.capture)
+        self.folder, self.city = folder, city
         self._updated, self._device = updated, device
         trained = {*folder.trained_blocks(), *([updated] if updated is not None else [])}
         self.blocks = tuple(block for block in city.blocks if block.name in trained)
         if not self.blocks:
             raise RunError(f"{folder.path}: no block is trained; run 'blocknerf train' first")
         self.names = tuple(block.name for block in self.blocks)
-        self._assignments = {name: self._block_frames(name) for name in self.names}
-        self.images = {name: capture.select(member.frames) for name, (capture, member) in self._assignments.items()}
+        self.images = {name: block_capture(self.run_of(name), name) for name in self.names}
         load = {run: block_loader(run, city, device) for run in {self.run_of(name) for name in self.names}}
         self._cache = BlockCache(lambda name: load[self.run_of(name)](name), CACHE_BYTES)
+
+    @cached_property
+    def capture(self) -> Capture:
+        """The whole capture, to find a reference in."""
+        return read_capture(self.folder.capture)
 
     def run_of(self, name: str) -> RunFolder:
         """Return the run folder that holds the files of a block."""
@@ -88,7 +93,7 @@ class BlockGraph:
             RunError: The name is neither an image nor a segment.
         """
         if name is None:
-            trained = [member.frames for capture, member in self._assignments.values() if capture is self.capture]
+            trained = trained_frames(self.folder, [b for b in self.blocks if b.name != self._updated], self.capture)
             return AppearanceReference(frame=None, segment=reference_segment(self.capture, trained))
         segments = {frame.name: frame.segment for frame in self.capture.frames}
         if name in segments:
@@ -193,10 +198,6 @@ class BlockGraph:
             field_fingerprints={name: fingerprint(self.run_of(name).field(name)) for name in codes},
             codes={name: code.cpu() for name, code in codes.items()},
         )
-
-    def _block_frames(self, name: str) -> tuple[Capture, FrameAssignment]:
-        run = self.run_of(name)
-        return block_training_frames(run, name, self.capture if run == self.folder else read_capture(run.capture))
 
     def _nearest(self, frame: str) -> str:
         """Return the block nearest to an image, among the blocks trained on it if there are any."""

@@ -15,11 +15,10 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from blocknerf import __version__
-from blocknerf.capture.capture import Capture
 from blocknerf.capture.pose_corrections import write_corrections
 from blocknerf.city.manifest import City
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.training_images import block_training_frames
+from blocknerf.city.training_images import block_capture_with_images
 from blocknerf.errors import TrainingError
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.checkpoint import save_field
@@ -52,7 +51,6 @@ class BlockTraining:
         self,
         folder: RunFolder,
         city: City,
-        capture: Capture,
         name: str,
         choices: dict[str, Any],
         field: Mapping[str, int | float],
@@ -61,8 +59,8 @@ class BlockTraining:
     ) -> None:
         self.folder, self.city, self.name, self.device, self.view = folder, city, name, device, view
         self.state = folder.checkpoint(name) / "state.safetensors"
-        self.capture, member = block_training_frames(folder, name, capture)
-        self.frames = member.frames
+        self.capture = block_capture_with_images(folder, name)
+        self.frames = range(len(self.capture))
         self.config = make_config(self.capture, self.frames, city.preset, **choices)
         self._field = field
         self.seconds = 0.0

@@ -12,7 +12,8 @@ from torch import Tensor
 
 from blocknerf import lpips
 from blocknerf.cameras import Cameras
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.capture.pose_segments import PoseSegment
 from blocknerf.city.appearance import code_for_block, exposure_for_block, prior_for_block
 from blocknerf.city.cache import block_loader

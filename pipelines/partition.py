@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import write_block_frames
 from blocknerf.errors import PlacementError, RunError
 from blocknerf.files import MAX_JSON_BYTES, read_bounded
 from blocknerf.images import write_image
 from blocknerf.options import Preset
-from blocknerf.partitioning.frame_assignment import FrameAssignment, assign_frames, check_test_every, write_assignment
+from blocknerf.partitioning.frame_assignment import FrameAssignment, assign_frames, check_test_every
 from blocknerf.partitioning.held_out import hold_out
 from blocknerf.partitioning.map_image import draw_map
 from blocknerf.partitioning.placement import place_blocks
@@ -37,7 +39,8 @@ def partition(
 ) -> City:
     """Place the blocks of a run and assign training frames to each.
 
-    Writes frames.json of each block, map.png, coverage.json and finally city.json. Skipped if city.json exists.
+    Writes frames.json and frames.table of each block, map.png, coverage.json and finally city.json. Skipped if
+    city.json exists.
 
     Args:
         run: Run folder that contains a capture.
@@ -79,7 +82,7 @@ def partition(
     held_out = hold_out(capture, test_every)
     city = City(blocks=layout.blocks, preset=preset, test_every=test_every, test_frames=held_out.test)
     log(f"{held_out.rule}: {len(held_out.test)} of {len(capture)} images")
-    _publish(folder, capture, layout, members, requested)
+    _publish(folder, capture, city, layout, members, requested)
     write_city(city, folder.city)
     return city
 
@@ -98,14 +101,14 @@ def check_placement(radius: float | None, test_every: int) -> None:
 def _publish(
     folder: RunFolder,
     capture: Capture,
+    city: City,
     layout: BlockLayout,
     members: Sequence[FrameAssignment],
     requested: dict[str, Any],
 ) -> None:
     """Write all files except `city.json`, and print the coverage."""
     _clear(folder)
-    for member in members:
-        write_assignment(member, capture, folder.frames(member.block))
+    write_block_frames(folder, members, capture, city)
     report = coverage(capture, layout.blocks, members, layout.dropped)
     write_coverage(report, folder.coverage, requested)
     write_image(folder.map, draw_map(capture, layout.blocks, members, layout.streets))
@@ -118,8 +121,10 @@ def _publish(
 def _clear(folder: RunFolder) -> None:
     """Remove the blocks of an interrupted partition, which may differ from the new ones."""
     for block in folder.blocks.iterdir() if folder.blocks.is_dir() else ():
-        if {entry.name for entry in block.iterdir()} <= {folder.frames(block.name).name}:
-            folder.frames(block.name).unlink(missing_ok=True)
+        files = folder.frames(block.name), folder.block_capture(block.name)
+        if {entry.name for entry in block.iterdir()} <= {file.name for file in files}:
+            for file in files:
+                file.unlink(missing_ok=True)
             block.rmdir()
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 from statistics import mean
 
 from blocknerf import __version__
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.capture.pose_averaging import RESIDUAL_CAPTION, RESIDUAL_HEADER, residual_rows
 from blocknerf.capture.pose_averaging_file import read_pose_average
 from blocknerf.city.extras import Extras, TrainingRecord

@@ -6,10 +6,9 @@ from typing import Any
 
 import torch
 
-from blocknerf.capture.capture import read_capture
 from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.training_images import capture_with_images
+from blocknerf.city.training_images import block_capture, block_capture_with_images, capture_with_images
 from blocknerf.errors import OptionError, TrainingError
 from blocknerf.kernels.backends import choose
 from blocknerf.kernels.devices import Device, resolve_device, set_deterministic
@@ -105,13 +104,14 @@ def train(
     check_whole(parent_pid=parent_pid)
     end_with(parent_pid)
     num_threads, torch_device, folder = set_num_threads(threads), resolve_device(device), RunFolder(run)
-    city, known = read_city(folder.city), read_capture(folder.capture)
-    check_downscale(known, downscale)
-    set_deterministic(deterministic)
+    city = read_city(folder.city)
     names = [city.block(block).name] if block else [item.name for item in city.blocks]
+    part = block_capture(folder, names[0])
+    check_downscale(part, downscale)
+    set_deterministic(deterministic)
     choices = {
         "steps": steps,
-        "downscale": downscale or default_downscale(known, city.preset),
+        "downscale": downscale or default_downscale(part, city.preset),
         "pose_refinement": pose_refinement,
         "pose_segment_length": pose_segment_length,
         "pose_restarts": pose_restarts or (POSE_RESTARTS if pose_segment_length else 1),
@@ -121,7 +121,10 @@ def train(
         **parameters.training,
     }
     todo = [name for name in names if not folder.field(name).exists()]
-    images = capture_with_images(folder, capture) if todo else known
+    if todo and capture is not None:
+        capture_with_images(folder, capture)
+    if todo:
+        block_capture_with_images(folder, todo[0])
     # A parent process has compiled them already, or failed to.
     if todo and parent_pid is None and choose("radiance", "auto", torch.empty(0, device=torch_device)) == "numba":
         _compile_kernels(num_threads)
@@ -142,7 +145,7 @@ def train(
         with live_viewer(run, view):
             for name in todo:
                 _train_block(
-                    BlockTraining(folder, city, images, name, choices, parameters.field, torch_device, view),
+                    BlockTraining(folder, city, name, choices, parameters.field, torch_device, view),
                     requested=bool(block) and parent_pid is None,
                 )
     return [name for name in todo if folder.field(name).exists()]

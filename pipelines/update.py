@@ -10,10 +10,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.city.appearance_presets import AppearancePreset, read_preset, write_preset
 from blocknerf.city.manifest import City, read_city
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import write_block_frames
 from blocknerf.errors import RunError
 from blocknerf.fields.checkpoint import fingerprint
 from blocknerf.files import write_atomic
@@ -21,6 +23,7 @@ from blocknerf.importers.recognition import load_source
 from blocknerf.kernels.devices import Device, resolve_device
 from blocknerf.kernels.threads import set_num_threads
 from blocknerf.locks import exclusive
+from blocknerf.partitioning.block_capture import read_block_capture, write_block_capture
 from blocknerf.partitioning.frame_assignment import assign_frames, read_assignment, write_assignment
 from blocknerf.training.setup import check_downscale
 from pipelines.block_graph import AppearanceReference, BlockGraph
@@ -158,7 +161,7 @@ def _prepare(folder: RunFolder, city: City, name: str, new: Capture) -> None:
         log(f"warning: the parts of block {name} that they do not show will be lost")
     shutil.rmtree(update_run.path, ignore_errors=True)
     write_capture(new, update_run.capture)
-    write_assignment(member, new, update_run.frames(name))
+    write_block_frames(update_run, [member], new, city)
     write_atomic(update_run.city, folder.city.read_bytes())
 
 
@@ -210,6 +213,8 @@ def _publish(folder: RunFolder, name: str, update_capture: Path) -> None:
     new = read_capture(update_run.capture)
     if update_run.frames(name).is_file():
         write_capture(new, update_capture)
+        # Written again, not moved, since its folders are relative.
+        write_block_capture(read_block_capture(update_run.block_capture(name)), folder.block_capture(name))
         member = read_assignment(update_run.frames(name), new)
         write_assignment(replace(member, capture=update_capture.name), new, folder.frames(name))
         update_run.frames(name).unlink()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from blocknerf.capture.capture import read_capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.manifest import read_city
 from blocknerf.images import image_size, read_image
 from blocknerf.importers.importer import ImportOptions

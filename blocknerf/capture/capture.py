@@ -1,10 +1,9 @@
-"""A capture: posed images of one place, with optional point clouds (`capture.json`)."""
+"""A capture: posed images of one place, with optional point clouds."""
 
-import json
-import os
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -12,23 +11,15 @@ import torch
 from jaxtyping import Bool, Float, Float64, UInt8
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.capture_record import CAPTURE_FORMAT, FILE, to_frame, to_intrinsics, to_sweep
-from blocknerf.capture.capture_table import read_table, write_table
-from blocknerf.capture.frame import Frame, Intrinsics, Pose, check_path, check_relative, pose_from_flat
+from blocknerf.capture.capture_part import CaptureFacts, CapturePart
+from blocknerf.capture.frame import Frame, Pose, check_relative
 from blocknerf.capture.frame_table import FrameTable
 from blocknerf.capture.lidar import LidarSweep, check_sweep, nearest_sweep, read_sweep
 from blocknerf.capture.points import PointCloud, check_ply, read_ply
-from blocknerf.errors import CaptureError, error_context
-from blocknerf.files import write_atomic
+from blocknerf.errors import CaptureError
 from blocknerf.images import check_size, image_size, read_image, read_mask, read_mask_coverage
 from blocknerf.similarity import IDENTITY, Rows
 from blocknerf.values import finite, one_case
-
-_METADATA = (
-    *("source", "is_metric", "geo_origin", "sparse_points", "lidar_points", "raw_poses", "notes"),
-    *("applied_transform", "applied_scale"),
-)
-"""Fields that are in the file as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +62,8 @@ class Capture:
     """Latitude, longitude (degrees) and altitude (meters) of the world's origin."""
     source: str
     """Origin of the capture, as free text or a path."""
+    part: CapturePart | None = field(default=None, compare=False, repr=False)
+    """For the part of a capture that trains a block: what it keeps of the whole."""
 
     def __post_init__(self) -> None:
         if not self.frames:
@@ -126,6 +119,12 @@ class Capture:
         """Return the name of a frame, without making it if the frames are a table."""
         return self.frames.name(index) if isinstance(self.frames, FrameTable) else self.frames[index].name
 
+    def names(self, indices: Sequence[int]) -> list[str]:
+        """Return the names of some frames."""
+        if isinstance(self.frames, FrameTable):
+            return self.frames.names(indices)
+        return [self.frames[index].name for index in indices]
+
     def index(self, name: str) -> int:
         """Return the index of the frame with this name.
 
@@ -143,13 +142,30 @@ class Capture:
         Raises:
             CaptureError: an index is out of range, or `indices` is empty.
         """
-        return replace(self, frames=tuple(self._frame(i) for i in indices))
+        part = None if self.part is None else self.part.select(indices)
+        return replace(self, frames=tuple(self._frame(i) for i in indices), part=part)
 
     @property
     def extent(self) -> float:
-        """Half the diagonal of the bounding box of the camera centers; 1 if all centers coincide."""
-        half_diagonal = _half_diagonal(self)
+        """Half the diagonal of the bounding box of the camera centers, of the whole capture; 1 if they coincide."""
+        if self.part is not None:
+            return self.part.facts.extent
+        half_diagonal = float(np.linalg.norm(np.ptp(self.centers, axis=0)) / 2)
         return half_diagonal if half_diagonal > 1e-6 else 1.0
+
+    @property
+    def facts(self) -> CaptureFacts:
+        """Figures of this capture; for a part of a capture, those of the whole."""
+        if self.part is not None:
+            return self.part.facts
+        sizes = {lens.size for lens in self.column("intrinsics")}
+        exposures = [exposure for exposure in self.column("exposure") if exposure is not None]
+        return CaptureFacts(
+            extent=self.extent,
+            shortest_side=min(map(min, sizes)),
+            longest_side=max(map(max, sizes)),
+            exposure=median(exposures) if exposures else 1.0,
+        )
 
     @property
     def segments(self) -> dict[str, list[int]]:
@@ -197,6 +213,15 @@ class Capture:
     def read_lidar_points(self) -> PointCloud | None:
         """Return the lidar points, or None if the capture has none."""
         return self._read_points(self.lidar_points)
+
+    def depth_points(self) -> PointCloud | None:
+        """Return the points that measure depth: lidar points, else sparse points; None if there are none.
+
+        LiDAR points are denser and more accurate than points from structure from motion.
+        """
+        if self.part is not None:
+            return self.part.points
+        return self.read_lidar_points() or self.read_sparse_points() or None
 
     def read_sweep(self, index: int) -> PointCloud | None:
         """Return the LiDAR sweep nearest in time to a frame, in the world; None if none is near.
@@ -258,97 +283,6 @@ def image_files(capture: Capture, frame: Frame) -> list[Path]:
     return [capture.image_dir / frame.image, *masks]
 
 
-def write_capture(capture: Capture, path: Path | str) -> None:
-    """Write `capture.json` atomically: one line per frame, distinct intrinsics once, numbers exactly.
-
-    Folders are stored relative to the folder of the file, so that both can be moved together.
-    """
-    lenses = list(dict.fromkeys(frame.intrinsics for frame in capture.frames))
-    numbers = {lens: i for i, lens in enumerate(lenses)}
-    header = {
-        "format": CAPTURE_FORMAT,
-        **{key: _relative_to(path, getattr(capture, key)) for key in ("image_dir", "mask_dir", "points_dir")},
-        **{key: getattr(capture, key) for key in _METADATA},
-        "source_to_world": [number for row in capture.source_to_world for number in row],
-    }
-    lines = [f"{json.dumps(key)}: {_line(value)}" for key, value in header.items()]
-    lines.append(_list("intrinsics", [_line(_lens_data(lens)) for lens in lenses]))
-    lines.append(_list("lidar_sweeps", [_line(_sweep_data(sweep)) for sweep in capture.lidar_sweeps]))
-    lines.append(_list("frames", [_line(_frame_data(frame, numbers[frame.intrinsics])) for frame in capture.frames]))
-    text = ("{\n" + ",\n".join(lines) + "\n}\n").encode()
-    write_atomic(path, text)
-    write_table(capture.frames, lines[:-1], Path(path))
-
-
-def read_capture(path: Path | str, *, use_table: bool = True) -> Capture:
-    """Read `capture.json` strictly; the image files are not checked.
-
-    Args:
-        path: The file.
-        use_table: Whether to take the frames of a large capture from the table next to it, which is not checked again.
-            Not for a capture of unknown origin.
-
-    Raises:
-        CaptureError: the file is missing, broken, of another format or newer; the message names file, key and fix.
-    """
-    path = Path(path)
-    table = read_table(path) if use_table else None
-    record, transform = FILE.read(path) if table is None else FILE.decode(table.header, str(path)), IDENTITY
-    lenses = [to_intrinsics(lens, f"{path}: intrinsics[{i}]") for i, lens in enumerate(record.intrinsics)]
-    frames: Sequence[Frame]
-    if table is None:
-        frames = tuple(to_frame(frame, lenses, f"{path}: frames[{i}]") for i, frame in enumerate(record.frames))
-    else:
-        frames = FrameTable(table.columns, lenses)
-    if record.source_to_world is not None:
-        transform = pose_from_flat(record.source_to_world)
-    with error_context(str(path)):
-        return Capture(
-            image_dir=_absolute(path, record.image_dir),
-            mask_dir=None if record.mask_dir is None else _absolute(path, record.mask_dir),
-            points_dir=None if record.points_dir is None else _absolute(path, record.points_dir),
-            frames=frames,
-            lidar_sweeps=tuple(map(to_sweep, record.lidar_sweeps)),
-            source_to_world=transform,
-            **{key: getattr(record, key) for key in _METADATA},
-        )
-
-
-def _relative_to(file: Path | str, folder: Path | None) -> str | None:
-    if folder is None:
-        return None
-    return Path(os.path.relpath(folder.resolve(), Path(file).parent.resolve())).as_posix()
-
-
-def _absolute(file: Path, folder: str) -> Path:
-    check_path(folder)
-    return Path(os.path.normpath(file.parent.resolve() / folder))
-
-
-def _lens_data(lens: Intrinsics) -> dict[str, Any]:
-    data = {field.name: getattr(lens, field.name) for field in fields(lens)}
-    return data | {"model": lens.model.name}
-
-
-def _frame_data(frame: Frame, lens: int) -> dict[str, Any]:
-    data = {field.name: getattr(frame, field.name) for field in fields(frame)}
-    pose = [number for row in frame.camera_to_world for number in row]
-    return data | {"intrinsics": lens, "camera_to_world": pose}
-
-
-def _sweep_data(sweep: LidarSweep) -> dict[str, Any]:
-    pose = [number for row in sweep.sensor_to_world for number in row]
-    return {"path": sweep.path, "timestamp": sweep.timestamp, "sensor_to_world": pose}
-
-
-def _line(data: object) -> str:
-    return json.dumps(data, allow_nan=False, ensure_ascii=False)
-
-
-def _list(key: str, lines: Sequence[str]) -> str:
-    return f'"{key}": [\n' + ",\n".join(lines) + "\n]"
-
-
 def _first_repeated(names: Sequence[str]) -> str | None:
     visited: set[str] = set()
     for name in names:
@@ -356,10 +290,6 @@ def _first_repeated(names: Sequence[str]) -> str | None:
             return name
         visited.add(name)
     return None
-
-
-def _half_diagonal(capture: Capture) -> float:
-    return float(np.linalg.norm(np.ptp(capture.centers, axis=0)) / 2)
 
 
 def _check_geo_origin(origin: tuple[float, float, float] | None) -> None:

@@ -5,15 +5,16 @@ JSON file is not used.
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from blocknerf.capture.frame import Frame
-from blocknerf.capture.frame_table import to_table
+from blocknerf.capture.frame_table import FrameTable, to_table
 from blocknerf.errors import CaptureError
 from blocknerf.tensor_file import TensorFile
 
@@ -33,6 +34,23 @@ class CaptureTable:
     """The JSON text of the capture without its frames."""
     columns: dict[str, np.ndarray]
     """Arrays of a `FrameTable`."""
+
+    @classmethod
+    def of(cls, frames: FrameTable, header: Sequence[str]) -> "CaptureTable":
+        """Return the table of some frames, and of the lines of the capture's JSON without its frames."""
+        text = "{" + ",\n".join(header) + ',\n"frames": []}'
+        return cls(header=text.encode(), columns=frames.columns)
+
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, Tensor]) -> "CaptureTable":
+        """Return the table of the tensors of a file."""
+        columns = {key: tensor.numpy() for key, tensor in tensors.items()}
+        return cls(header=columns.pop(HEADER).tobytes(), columns=columns)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of a file."""
+        columns = {**self.columns, HEADER: np.frombuffer(self.header, np.uint8)}
+        return {key: torch.from_numpy(np.array(values)) for key, values in columns.items()}
 
 
 def table_path(capture: Path) -> Path:
@@ -56,10 +74,8 @@ def write_table(frames: Sequence[Frame], header: Sequence[str], capture: Path) -
     if len(frames) < MIN_FRAMES:
         path.unlink(missing_ok=True)
         return
-    text = ("{" + ",\n".join(header) + ',\n"frames": []}').encode()
-    columns = {**to_table(frames).columns, HEADER: np.frombuffer(text, np.uint8)}
-    tensors = {key: torch.from_numpy(np.array(values)) for key, values in columns.items()}
-    _FILE.write(path, tensors, {**_state(capture), "capture_sha256": _digest(capture)})
+    table = CaptureTable.of(to_table(frames), header)
+    _FILE.write(path, table.tensors(), {**_state(capture), "capture_sha256": _digest(capture)})
 
 
 def read_table(capture: Path) -> CaptureTable | None:
@@ -71,8 +87,7 @@ def read_table(capture: Path) -> CaptureTable | None:
             return None
     except (OSError, CaptureError):
         return None
-    columns = {key: tensor.numpy() for key, tensor in tensors.items()}
-    return CaptureTable(header=columns.pop(HEADER).tobytes(), columns=columns)
+    return CaptureTable.from_tensors(tensors)
 
 
 def _repeats(metadata: dict[str, str], capture: Path) -> bool:

@@ -1,7 +1,8 @@
 """Frames in columns: a large capture takes as much memory as its numbers and paths, and a frame is made when read."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
+from itertools import pairwise
 from typing import Any, get_args, overload
 
 import numpy as np
@@ -39,11 +40,18 @@ class TextColumn:
         start = self.ends[index - 1] if index else 0
         return self.data[start : self.ends[index]].tobytes().decode("utf-8", "surrogatepass")
 
+    def select(self, indices: Int[np.ndarray, "few"]) -> "TextColumn":
+        """Return the column of some of the texts."""
+        starts = np.where(indices > 0, self.ends[indices - 1], 0)
+        lengths = self.ends[indices] - starts
+        ends = np.cumsum(lengths)
+        offsets = np.arange(int(lengths.sum())) + np.repeat(starts - (ends - lengths), lengths)
+        return TextColumn(data=self.data[offsets], ends=ends)
+
     def all(self) -> list[str]:
         """Return all texts."""
-        data, starts = self.data.tobytes(), [0, *self.ends[:-1].tolist()]
-        ends = self.ends.tolist()
-        return [data[start:end].decode("utf-8", "surrogatepass") for start, end in zip(starts, ends, strict=True)]
+        data, bounds = self.data.tobytes(), [0, *self.ends.tolist()]
+        return [data[start:end].decode("utf-8", "surrogatepass") for start, end in pairwise(bounds)]
 
 
 class FrameTable(Sequence[Frame]):
@@ -70,6 +78,10 @@ class FrameTable(Sequence[Frame]):
         """Return the name of a frame."""
         return self._texts["name"][index]
 
+    def names(self, indices: Sequence[int]) -> list[str]:
+        """Return the names of some frames."""
+        return self._texts["name"].select(np.asarray(indices, np.int64)).all()
+
     def column(self, key: str) -> list[Any]:
         """Return one field of all frames."""
         if key in LABELS:
@@ -85,6 +97,30 @@ class FrameTable(Sequence[Frame]):
         if key == "split":
             return [_SPLITS[number] for number in self._columns["split"].tolist()]
         return [getattr(frame, key) for frame in self]
+
+    def select(self, indices: Sequence[int]) -> "FrameTable":
+        """Return the table of some of the frames, with the lenses and labels that they have."""
+        rows = np.asarray(indices, np.int64)
+        texts = {f"{key}_{part}" for key in self._texts for part in ("data", "ends")}
+        columns = {key: values[rows] for key, values in self._columns.items() if key not in texts}
+        lenses, columns["intrinsics"] = _renumbered(columns["intrinsics"])
+        for key in LABELS:
+            labels, columns[key] = _renumbered(columns[key])
+            columns |= _arrays(key, TextColumn.of(self._labels[key][label] for label in labels))
+        for key in self._texts.keys() - set(LABELS):
+            found = self._texts[key].select(rows)
+            if key in TEXTS or len(found.data):
+                columns |= _arrays(key, found)
+        return FrameTable(columns, [self.lenses[lens] for lens in lenses])
+
+    def checked(self) -> tuple[Frame, ...]:
+        """Return the frames, each checked as its constructor does; for a table of unknown origin.
+
+        Raises:
+            CaptureError: a frame is not valid.
+            LookupError, TypeError, ValueError: the columns are not those of a table.
+        """
+        return tuple(replace(frame) for frame in self)
 
     def __len__(self) -> int:
         return len(self.poses)
@@ -152,14 +188,20 @@ def to_table(frames: Sequence[Frame]) -> FrameTable:
         texts = [getattr(frame, key) for frame in frames]
         labels = {text: i for i, text in enumerate(dict.fromkeys(texts))}
         columns[key] = np.array([labels[text] for text in texts])
-        columns |= _text_arrays(key, labels)
+        columns |= _arrays(key, TextColumn.of(labels))
     for key in (*TEXTS, *PATHS):
         texts = [getattr(frame, key) for frame in frames]
         if key in TEXTS or any(texts):
-            columns |= _text_arrays(key, texts)
+            columns |= _arrays(key, TextColumn.of(texts))
     return FrameTable(columns, lenses)
 
 
-def _text_arrays(key: str, texts: Iterable[str | None]) -> dict[str, np.ndarray]:
-    column = TextColumn.of(texts)
+def _renumbered(numbers: Int[np.ndarray, "frames"]) -> tuple[list[int], Int[np.ndarray, "frames"]]:
+    """Return the distinct numbers in the order of first appearance, and the position of each number among them."""
+    distinct, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    order = first.argsort()
+    return distinct[order].tolist(), order.argsort()[inverse.reshape(-1)]
+
+
+def _arrays(key: str, column: TextColumn) -> dict[str, np.ndarray]:
     return {f"{key}_data": column.data, f"{key}_ends": column.ends}

@@ -1,7 +1,9 @@
 """LiDAR sweeps: point clouds of one moment each, in the coordinates of the sensor."""
 
+from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 
 import numpy as np
@@ -39,10 +41,17 @@ class LidarSweep:
 
 
 def nearest_sweep(sweeps: Sequence[LidarSweep], timestamp: float | None) -> LidarSweep | None:
-    """Return the sweep nearest in time, or None if none is within `MAX_SWEEP_SECONDS`."""
+    """Return the sweep nearest in time, or None if none is within `MAX_SWEEP_SECONDS`.
+
+    Args:
+        sweeps: In the order of time.
+        timestamp: In seconds; None for an unknown time.
+    """
     if timestamp is None or not sweeps:
         return None
-    nearest = min(sweeps, key=lambda sweep: abs(sweep.timestamp - timestamp))
+    after = bisect_left(sweeps, timestamp, key=attrgetter("timestamp"))
+    around = sweeps[max(0, after - 1) : after + 1]
+    nearest = min(around, key=lambda sweep: abs(sweep.timestamp - timestamp))
     return nearest if abs(nearest.timestamp - timestamp) <= MAX_SWEEP_SECONDS else None
 
 

@@ -10,7 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.capture.pose_segments import PoseSegment
 from blocknerf.city.appearance import AppearanceQuery, appearance_of, code_for_block, exposure_for_block
 from blocknerf.city.appearance_presets import AppearancePreset

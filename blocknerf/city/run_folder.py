@@ -48,6 +48,10 @@ class RunFolder:
         """The frames that train the block, and why."""
         return self.block_folder(name) / "frames.json"
 
+    def block_capture(self, name: str) -> Path:
+        """The same frames with all that training needs: cameras, points, facts of the whole capture."""
+        return self.block_folder(name) / "frames.table"
+
     def update_capture(self, name: str, digest: str) -> Path:
         """Capture of the images that train an updated block; its frames.json names this file."""
         return self.block_folder(name) / f"update-{digest}.json"

@@ -4,7 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
-from blocknerf.capture.capture import Capture, check_files, read_capture
+from blocknerf.capture.capture import Capture, check_files
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.capture.capture_record import CAPTURE_FORMAT
 from blocknerf.capture.frame import Split
 from blocknerf.capture.transforms import read_transforms

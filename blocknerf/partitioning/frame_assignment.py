@@ -125,13 +125,14 @@ def write_assignment(assignment: FrameAssignment, capture: Capture, path: Path) 
     """Write `frames.json`; it has names next to the indices, so that it is readable on its own."""
 
     def records(indices: Sequence[int]) -> list[_FrameRecord]:
-        return [_FrameRecord(index=i, name=capture.name(i)) for i in indices]
+        return [_FrameRecord(index=i, name=name) for i, name in zip(indices, capture.names(indices), strict=True)]
 
-    frames = zip(assignment.frames, assignment.reasons, strict=True)
+    names = capture.names(assignment.frames)
+    frames = zip(assignment.frames, names, assignment.reasons, strict=True)
     record = _AssignmentRecord(
         block=assignment.block,
         capture=assignment.capture,
-        frames=[_TrainingFrameRecord(index=i, name=capture.name(i), reason=reason) for i, reason in frames],
+        frames=[_TrainingFrameRecord(index=i, name=name, reason=reason) for i, name, reason in frames],
         test_frames=records(assignment.test_frames),
         skipped_static=records(assignment.skipped_static),
     )
@@ -160,6 +161,21 @@ def read_assignment(path: Path, capture: Capture | None = None) -> FrameAssignme
         raise RunError(f"{path}: a frame is listed twice; partition again")
     reasons = tuple(item.reason for item in record.frames)
     return FrameAssignment(block=record.block, reasons=reasons, capture=record.capture, **indices)
+
+
+def check_assignment(path: Path, block: str, names: Sequence[str]) -> None:
+    """Check that a file assigns exactly the named frames to a block, in this order.
+
+    Raises:
+        RunError: the file is missing, broken, of another format or newer, or assigns others.
+    """
+    record = _FILE.read(path)
+    if record.block != block:
+        raise RunError(
+            f"{path}: block is {format_value(record.block)}, another block; restore the file, or partition again"
+        )
+    if [item.name for item in record.frames] != list(names):
+        raise RunError(f"{path}: its frames are not those that the block trains on; partition again")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

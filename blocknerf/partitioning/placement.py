@@ -22,7 +22,7 @@ from blocknerf.partitioning.ground_coverage import (
     hits_ground,
     look_at_points,
 )
-from blocknerf.partitioning.radius import check_count, check_radius
+from blocknerf.partitioning.radius import MAX_BLOCKS, check_count, check_radius
 from blocknerf.partitioning.view_distance import view_distance
 from blocknerf.trajectory.orbit import common_look_at
 
@@ -110,7 +110,9 @@ def _origins(
         return _on_grid(geometry, radius)
     paths = [path for _, path in route.split_tracks(geometry)]
     radius = radius or route.default_radius(geometry)
-    check_count(route.route_length(paths) / radius, radius)
+    # Measuring the route takes much longer than adding up its paths, which is an upper bound.
+    if route.total_length(paths) > MAX_BLOCKS * radius:
+        check_count(route.route_length(paths) / radius, radius)
     return route.place_route(paths, radius), radius
 
 

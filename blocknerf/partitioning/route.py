@@ -87,6 +87,11 @@ def route_length(paths: list[Float[Tensor, "_ 3"]]) -> float:
     return len(place_route(paths, diagonal / 10)) * diagonal / 10 if diagonal > 0 else 0.0
 
 
+def total_length(paths: list[Float[Tensor, "_ 3"]]) -> float:
+    """Return the horizontal length of all paths together."""
+    return sum(float((path[1:] - path[:-1])[:, :2].norm(dim=-1).sum()) for path in paths)
+
+
 def split_tracks(geometry: CaptureGeometry) -> list[tuple[str, Float[Tensor, "_ 3"]]]:
     """Return the segment and camera centers of each track, split where the track jumps (a pause in recording)."""
     paths = []

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.errors import CaptureError
 from blocknerf.kernels.threads import available_cores
 from blocknerf.sfm.alignment import Alignment, align_to_gps

@@ -141,9 +141,8 @@ class ImageCache:
         return self._cloud if sweep is None or not len(sweep) else DepthCloud(sweep)
 
     def _read_cloud(self) -> DepthCloud | None:
-        # LiDAR points, if there are any, are denser and more accurate than points from structure from motion.
-        cloud = self.capture.read_lidar_points() or self.capture.read_sparse_points()
-        return DepthCloud(cloud) if cloud else None
+        cloud = self.capture.depth_points()
+        return None if cloud is None else DepthCloud(cloud)
 
 
 def _sky_labels(coverage: Float[np.ndarray, "height width"]) -> Int8[np.ndarray, "height width"]:

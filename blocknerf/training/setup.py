@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from statistics import median
 from typing import Any
 
 import numpy as np
@@ -38,7 +37,6 @@ def spec_for_block(capture: Capture, block: Block, frames: Sequence[int], preset
 
     The block's cube is as wide as its disc, and the near plane is in front of the nearest measured point.
     """
-    exposures = [exposure for exposure in capture.column("exposure") if exposure is not None]
     return FieldSpec.preset(
         preset,
         origin=block.origin,
@@ -46,14 +44,13 @@ def spec_for_block(capture: Capture, block: Block, frames: Sequence[int], preset
         near=max(NEAR_FRACTION * block.radius, 0.5 * _nearest_distance(capture, frames)),
         far=FAR_FRACTION * block.radius,
         frames=tuple(capture.frames[index].name for index in frames),
-        exposure_reference=median(exposures) if exposures else 1.0,
+        exposure_reference=capture.facts.exposure,
     )
 
 
 def default_downscale(capture: Capture, preset: Preset) -> int:
     """Return the smallest factor that brings every image within the preset's maximum side."""
-    longest = max(max(lens.size) for lens in set(capture.column("intrinsics")))
-    return max(1, math.ceil(longest / MAX_IMAGE_SIDE[preset]))
+    return max(1, math.ceil(capture.facts.longest_side / MAX_IMAGE_SIDE[preset]))
 
 
 def check_downscale(capture: Capture, downscale: int | None) -> None:
@@ -63,7 +60,7 @@ def check_downscale(capture: Capture, downscale: int | None) -> None:
         OptionError: The factor is invalid or too large; names the largest possible one.
     """
     check_whole(downscale=downscale)
-    smallest = min(min(lens.size) for lens in set(capture.column("intrinsics")))
+    smallest = capture.facts.shortest_side
     if downscale is not None and smallest // downscale < MIN_IMAGE_SIDE:
         largest = max(1, smallest // MIN_IMAGE_SIDE)
         raise OptionError(f"--downscale {downscale} makes the images too small; use at most {largest}")
@@ -76,8 +73,8 @@ def _nearest_distance(capture: Capture, frames: Sequence[int]) -> float:
     drops the nearest points of a sparse cloud, for which it cannot determine occlusion: on a walking capture with a
     point every 0.9 m, it drops all points within 30 m.
     """
-    cloud = capture.read_lidar_points() or capture.read_sparse_points()
-    if cloud is None or not len(cloud.positions):
+    cloud = capture.depth_points()
+    if cloud is None:
         return 0.0
     points, cameras = torch.from_numpy(cloud.positions), capture.cameras()
     sampled = list(frames)[:: max(1, len(frames) // SAMPLED_FRAMES)]

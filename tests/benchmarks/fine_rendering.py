@@ -26,7 +26,7 @@ import torch  # noqa: E402
 from jaxtyping import Float  # noqa: E402
 from torch import Tensor  # noqa: E402
 
-from blocknerf.capture.capture import read_capture  # noqa: E402
+from blocknerf.capture.capture_file import read_capture  # noqa: E402
 from blocknerf.city.cache import LoadedBlock, block_loader  # noqa: E402
 from blocknerf.city.manifest import read_city  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402

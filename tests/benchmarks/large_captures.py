@@ -5,7 +5,8 @@ from pathlib import Path
 
 import numpy as np
 
-from blocknerf.capture.capture import Capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.similarity import to_rows

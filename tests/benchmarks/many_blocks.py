@@ -21,7 +21,7 @@ THREADS = set_num_threads()  # before torch, which reads the wait policy on impo
 import torch  # noqa: E402
 
 from blocknerf.cameras import Cameras, look_at  # noqa: E402
-from blocknerf.capture.capture import read_capture  # noqa: E402
+from blocknerf.capture.capture_file import read_capture  # noqa: E402
 from blocknerf.city.appearance_track import AppearanceTrack  # noqa: E402
 from blocknerf.city.cache import MIB, LoadedBlock, Loader  # noqa: E402
 from blocknerf.city.manifest import read_city  # noqa: E402

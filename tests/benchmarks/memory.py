@@ -21,13 +21,15 @@ def write_run(path: Path, count: int) -> None:
     """Write a run of one block: cameras along a line, all images hard links to one file."""
     import numpy as np
 
-    from blocknerf.capture.capture import Capture, write_capture
+    from blocknerf.capture.capture import Capture
+    from blocknerf.capture.capture_file import write_capture
     from blocknerf.capture.frame import Frame, Intrinsics
     from blocknerf.city.manifest import City, write_city
     from blocknerf.city.run_folder import RunFolder
+    from blocknerf.city.training_images import write_block_frames
     from blocknerf.images import write_image
     from blocknerf.partitioning.block import Block
-    from blocknerf.partitioning.frame_assignment import FrameAssignment, write_assignment
+    from blocknerf.partitioning.frame_assignment import FrameAssignment
 
     folder, lens = RunFolder(path), Intrinsics(width=WIDTH, height=HEIGHT, fx=1e3, fy=1e3, cx=750.0, cy=500.0)
     coarse = np.random.default_rng(0).integers(0, 256, (HEIGHT // 50, WIDTH // 50, 3), np.uint8)
@@ -44,9 +46,10 @@ def write_run(path: Path, count: int) -> None:
     capture = Capture(image_dir=path / "images", frames=frames, is_metric=True, source="benchmark")
     block = Block(name="b000", origin=(0.05 * count, 0.0, 1.5), radius=20.0)
     write_capture(capture, folder.capture)
-    write_city(City(blocks=(block,)), folder.city)
+    city = City(blocks=(block,))
+    write_city(city, folder.city)
     members = FrameAssignment(block="b000", frames=tuple(range(count)), reasons=("position",) * count)
-    write_assignment(members, capture, folder.frames("b000"))
+    write_block_frames(folder, [members], capture, city)
 
 
 def measure(count: int) -> None:

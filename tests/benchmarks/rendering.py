@@ -21,14 +21,14 @@ THREADS = set_num_threads()  # before torch, which reads the wait policy on impo
 from torch import Tensor  # noqa: E402
 
 from blocknerf.cameras import Cameras  # noqa: E402
-from blocknerf.capture.capture import read_capture  # noqa: E402
+from blocknerf.capture.capture_file import read_capture  # noqa: E402
 from blocknerf.city.manifest import read_city  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
-from blocknerf.city.training_images import block_training_frames  # noqa: E402
 from blocknerf.fields.block_field import BlockField  # noqa: E402
 from blocknerf.fields.checkpoint import load_field  # noqa: E402
 from blocknerf.fields.occupancy import extract_occupancy  # noqa: E402
 from blocknerf.metrics import mean_squared_to_psnr  # noqa: E402
+from blocknerf.partitioning.frame_assignment import read_assignment  # noqa: E402
 from blocknerf.rendering.image import render_image  # noqa: E402
 from pipelines.training_log import training_downscale  # noqa: E402
 
@@ -42,11 +42,11 @@ def main() -> None:
     print(f"{'':14}{'pixels/s':>27}{'speedup':>20}{'PSNR to plain':>18}")
     print(f"{'block':<8}{'view':>6}{'plain':>9}{'march':>9}{'skip':>9}{'march':>11}{'skip':>9}{'march':>9}{'skip':>9}")
     rows = []
+    cameras = capture.cameras().scaled(1 / training_downscale(run))
     for block in city.blocks:
         plain, skipping = load_field(run.field(block.name)), load_field(run.field(block.name))
         skipping.set_occupancy(extract_occupancy(skipping))
-        block_capture, member = block_training_frames(run, block.name, capture)
-        cameras, views = block_capture.cameras().scaled(1 / training_downscale(run)), member.test_frames
+        views = read_assignment(run.frames(block.name), capture).test_frames
         for view in views[:: max(1, len(views) // VIEWS)]:
             rows.append(compare(plain, skipping, cameras, view))
             rates, ratios, errors = rows[-1]

@@ -18,11 +18,15 @@ from pathlib import Path
 
 import torch
 
-from blocknerf.capture.capture import read_capture
+from blocknerf.capture.capture_file import read_capture
+from blocknerf.city.manifest import read_city
 from blocknerf.city.overlaps import adjacent_blocks
+from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import block_capture
 from blocknerf.partitioning.block import Block
 from blocknerf.partitioning.frame_assignment import FrameAssignment
 from blocknerf.partitioning.report import coverage
+from blocknerf.training.setup import spec_for_block
 from blocknerf.training.sparse_depth import DepthCloud
 from blocknerf.view_frusta import ViewFrusta
 from pipelines.partition import partition
@@ -44,6 +48,14 @@ def partition_route(capture: Path) -> int:
 
 def open_capture(capture: Path) -> int:
     return len(read_capture(capture).cameras())
+
+
+def open_block(capture: Path) -> int:
+    """Open what one block trains on, after `partition_route`: all that its training reads before the first image."""
+    run = RunFolder(capture.parent)
+    block = read_city(run.city).blocks[len(read_city(run.city).blocks) // 2]
+    part = block_capture(run, block.name)
+    return len(spec_for_block(part, block, range(len(part)), "draft").frames)
 
 
 def find_adjacent(capture: Path) -> int:
@@ -71,6 +83,7 @@ ROWS: list[tuple[str, Callable[[Path], int], Size, str, str]] = [
     ("open the capture", open_capture, LARGE, "5.4 s", "milliseconds"),
     ("partition", partition_route, MIDDLE, "11.7 s, 358 MB", "-"),
     ("partition", partition_route, LARGE, "70.9 s, 1332 MB", "15 s, 600 MB"),
+    ("open a block", open_block, LARGE, "5.4 s", "as a capture of its own"),
     ("partition", partition_route, LARGEST, "not run", "60 s, 1000 MB"),
     ("overlaps of 10,000 blocks", find_adjacent, SMALL, "230 s", "2 s"),
     ("coverage of 10,000 blocks", report_coverage, SMALL, "500 s", "2 s"),

@@ -31,7 +31,8 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, RayBundle, look_at
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.manifest import City, read_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder

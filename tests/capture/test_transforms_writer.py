@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from blocknerf.cameras import CameraModel
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics, parse_pose
 from blocknerf.capture.lidar import LidarSweep
 from blocknerf.capture.points import PointCloud, write_ply

@@ -7,20 +7,22 @@ from typing import Any
 import pytest
 import torch
 
-from blocknerf.capture.capture import Capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city.appearance import NearbyExposures
 from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City, with_rendering, write_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import write_block_frames
 from blocknerf.errors import BlockNerfError
 from blocknerf.fields.block_field import BlockField, OccupancyGrid
 from blocknerf.fields.checkpoint import FILE, load_field, save_field
 from blocknerf.fields.footprint_floor import FootprintFloor
 from blocknerf.fields.occupancy import save_occupancy
 from blocknerf.fields.spec import FieldSpec
-from blocknerf.partitioning.frame_assignment import FrameAssignment, write_assignment
+from blocknerf.partitioning.frame_assignment import FrameAssignment
 from blocknerf.rendering.image import render_image
 from tests.tensor_files import rewrite
 
@@ -69,7 +71,7 @@ def run(route, tmp_path: Path) -> RunFolder:
     torch.manual_seed(0)
     for name, frames in (("b000", (0, 1, 2, 3)), ("b001", (2, 3, 4, 5))):
         assignment = FrameAssignment(block=name, frames=frames, reasons=("position",) * len(frames))
-        write_assignment(assignment, capture, folder.frames(name))
+        write_block_frames(folder, [assignment], capture, city)
         field = make_field(city, name, frames)
         save_field(field, folder.field(name), step=1, city=city.digest)
         full = OccupancyGrid(torch.ones(8, 8, 8, dtype=torch.bool), field.spec.origin, field.spec.half_extent)

@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from blocknerf.capture.capture import read_capture, write_capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.capture.pose_averaging import average_poses, residual_rows
 from blocknerf.capture.pose_averaging_file import read_pose_average, write_pose_average
 from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections, read_corrections, write_corrections

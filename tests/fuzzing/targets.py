@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from hypothesis import strategies as st
 
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city.manifest import City, read_city, write_city
 from tests.fuzzing.mutations import encoded, mutated_bytes, mutated_json

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from blocknerf.capture.points import PointCloud, write_ply
+from blocknerf.capture.pose_segments import pose_segments
 from blocknerf.city.appearance_presets import AppearancePreset, read_preset, write_preset
 from blocknerf.city.cache import block_loader
 from blocknerf.city.manifest import City
@@ -22,10 +24,12 @@ from blocknerf.fields.occupancy import save_occupancy
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.images import write_image
 from blocknerf.partitioning.block import Block
+from blocknerf.partitioning.block_capture import CaptureCutter, read_block_capture, write_block_capture
 from blocknerf.tensor_file import DIGEST, METADATA, _canonical, _digest
 from blocknerf.training.checkpoint import restore_state, save_state
 from blocknerf.training.config import TrainConfig
 from blocknerf.training.pixel_sampler import PixelSampler
+from blocknerf.training.setup import spec_for_block
 from blocknerf.training.trainer import Trainer
 from tests.fuzzing.mutations import mutated_bytes, mutated_json
 from tests.fuzzing.targets import HEIGHT, WIDTH, Target, small_capture
@@ -93,6 +97,23 @@ def preset(folder: Path) -> Target:
             dict(restored.field_fingerprints),
             _bytes(restored.codes),
         )
+
+    return _sealed_target(path, read)
+
+
+def block_capture(folder: Path) -> Target:
+    path, capture = folder / "run" / "frames.table", small_capture(folder)
+    points = PointCloud(positions=np.ones((5, 3), np.float32), colors=np.full((5, 3), 90, np.uint8))
+    write_ply(points, folder / "images" / "points.ply")
+    block = Block(name="b000", origin=(0.0, 0.0, 1.5), radius=8.0)
+    write_block_capture(CaptureCutter(capture).part(block, range(4)), path)
+
+    def read() -> object:
+        part = read_block_capture(path)
+        cloud = part.depth_points()
+        assert cloud is not None
+        assert len(spec_for_block(part, block, range(len(part)), "draft").frames) == len(pose_segments(part, 2.0))
+        return part, part.facts, cloud.positions.tobytes()
 
     return _sealed_target(path, read)
 
@@ -170,4 +191,4 @@ def _bytes(tensors: Mapping[str, Tensor]) -> dict[str, bytes]:
     return {name: value.detach().cpu().numpy().tobytes() for name, value in tensors.items()}
 
 
-TENSORS = (field, occupancy, preset, checkpoint)
+TENSORS = (block_capture, field, occupancy, preset, checkpoint)

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocknerf.capture.capture import read_capture, write_capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.importers.importer import ImportOptions
 from blocknerf.importers.kitti_odometry import CAMERA_TO_WORLD
 from blocknerf.importers.recognition import load_source

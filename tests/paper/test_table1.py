@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.images import image_size
 from blocknerf.town.views import SampleSpec

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.fields.checkpoint import load_field
 from blocknerf.partitioning.block import Block

@@ -13,17 +13,19 @@ import torch
 from torch import Tensor
 
 from blocknerf.cameras import Cameras, look_at
-from blocknerf.capture.capture import Capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import write_capture
 from blocknerf.capture.frame import Frame, Intrinsics
 from blocknerf.city import cache, renderer
 from blocknerf.city.cache import load_alignments
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import write_block_frames
 from blocknerf.fields.checkpoint import save_field
 from blocknerf.files import format_json, write_atomic
 from blocknerf.images import to_uint8, write_image
 from blocknerf.partitioning.block import Block
-from blocknerf.partitioning.frame_assignment import FrameAssignment, write_assignment
+from blocknerf.partitioning.frame_assignment import FrameAssignment
 from blocknerf.partitioning.report import coverage, write_coverage
 from blocknerf.rendering.image import render_image
 from pipelines import evaluate as evaluate_job
@@ -143,8 +145,8 @@ def _make_run(path: Path, capture: Capture) -> RunFolder:
     write_capture(capture, folder.capture)
     write_city(city, folder.city)
     members = [_member(city, block, capture) for block in blocks]
+    write_block_frames(folder, members, capture, city)
     for seed, member in enumerate(members):
-        write_assignment(member, capture, folder.frames(member.block))
         retrain(folder, member.block, seed)
         record = {"config": {"downscale": 1}, "seconds": 61.0, "frames": len(member.frames), "device": "cpu"}
         record |= {"psnr": 30.0, "versions": {"blocknerf": "1.0"}}

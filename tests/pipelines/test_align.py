@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.capture.frame import pose_from_flat
 from blocknerf.capture.pose_averaging_file import read_pose_average
 from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections, apply_corrections, write_corrections

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 from blocknerf import files
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.city.manifest import read_city, write_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder

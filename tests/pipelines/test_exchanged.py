@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from blocknerf.capture.capture import read_capture
 from blocknerf.city.appearance_track import default_preset
 from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.training_images import block_training_frames, capture_with_refined_poses
+from blocknerf.city.training_images import block_capture, capture_with_refined_poses
 from blocknerf.errors import BlockNerfError, RunError
 from pipelines.report import report
 from pipelines.training_log import read_log
@@ -20,7 +19,7 @@ from pipelines.training_log import read_log
 def test_the_frames_of_another_block_are_refused(exact_run: RunFolder) -> None:
     shutil.copy(exact_run.frames("b001"), exact_run.frames("b000"))
     with pytest.raises(RunError, match=r"b000/frames\.json: block is 'b001', another block; restore the file"):
-        block_training_frames(exact_run, "b000", read_capture(exact_run.capture))
+        block_capture(exact_run, "b000")
 
 
 def test_the_log_of_a_block_may_be_missing(exact_run: RunFolder) -> None:
@@ -33,7 +32,7 @@ READERS: dict[str, tuple[Callable[[RunFolder], Path], Callable[[RunFolder], obje
     "city": (lambda run: run.city, lambda run: read_city(run.city)),
     "frames": (
         lambda run: run.frames("b000"),
-        lambda run: block_training_frames(run, "b000", read_capture(run.capture)),
+        lambda run: block_capture(run, "b000"),
     ),
 }
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.city import appearance_presets, overlaps
 from blocknerf.city.appearance_presets import AppearancePreset, interpolate_presets, read_preset, write_preset
 from blocknerf.city.appearance_track import AppearanceTrack

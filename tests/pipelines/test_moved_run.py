@@ -7,9 +7,13 @@ from typing import Any
 
 import pytest
 
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
+from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import block_capture, write_block_frames
 from blocknerf.errors import CaptureError
+from blocknerf.partitioning.frame_assignment import read_assignment
 from pipelines.evaluate import evaluate
 from pipelines.export import export
 from pipelines.train import train
@@ -26,14 +30,17 @@ JOBS: dict[str, Callable[..., Any]] = {
 @pytest.fixture
 def moved(exact_run: RunFolder, balls_capture: Capture, tmp_path: Path) -> RunFolder:
     """A run that refers to missing images."""
-    write_capture(replace(balls_capture, image_dir=tmp_path / "gone"), exact_run.capture)
+    gone, city = replace(balls_capture, image_dir=tmp_path / "gone"), read_city(exact_run.city)
+    write_capture(gone, exact_run.capture)
+    assignments = [read_assignment(exact_run.frames(block.name)) for block in city.blocks]
+    write_block_frames(exact_run, assignments, gone, city)
     return exact_run
 
 
 @pytest.mark.parametrize("name", ["train", "evaluate", "export"])
 def test_a_job_that_reads_images_reports_missing_images(name: str, moved: RunFolder) -> None:
     moved.field("b000").unlink()
-    with pytest.raises(CaptureError, match=r"capture\.json: its images are not in .*gone; .* with --capture"):
+    with pytest.raises(CaptureError, match=r"(json|table): its images are not in .*gone; .* with --capture"):
         JOBS[name](moved.path, None)
 
 
@@ -53,6 +60,7 @@ def test_the_new_folder_is_recorded_before_the_work(
     with pytest.raises(ZeroDivisionError):
         JOBS[name](moved.path, balls_capture.image_dir)
     assert read_capture(moved.capture).image_dir == balls_capture.image_dir
+    assert block_capture(moved, "b001").image_dir == balls_capture.image_dir
 
 
 def test_what_is_done_needs_no_images(moved: RunFolder) -> None:

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from blocknerf.cameras import look_at
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.manifest import WEIGHTINGS, Weighting, read_city, rendering_settings
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder

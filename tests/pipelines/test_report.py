@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from blocknerf.capture.capture import read_capture, write_capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError
 from pipelines.charts import MAX_POINTS, Series, downsample, line_chart, smooth, stacked_strip

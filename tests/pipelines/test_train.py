@@ -15,17 +15,19 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.capture.pose_corrections import read_corrections
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import write_block_frames
 from blocknerf.errors import CheckpointError, OptionError, TrainingError
 from blocknerf.fields.checkpoint import load_field, read_header
 from blocknerf.fields.footprint_floor import training_floor
 from blocknerf.fields.occupancy import load_occupancy
 from blocknerf.kernels.backends import OPERATIONS
 from blocknerf.partitioning.block import Block
-from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment, write_assignment
+from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment
 from blocknerf.training.pixel_sampler import PixelSampler
 from pipelines import block_training as job
 from pipelines import train as train_job
@@ -57,11 +59,12 @@ def make_run(path: Path, capture: Capture) -> RunFolder:
     folder.path.mkdir()
     blocks = tuple(Block(name=f"b{i:03d}", origin=(4.0 + 9.0 * i, 2.0, 0.0), radius=6.0) for i in range(2))
     write_capture(capture, folder.capture)
-    write_city(City(blocks=blocks, test_every=4), folder.city)
+    city = City(blocks=blocks, test_every=4)
+    write_city(city, folder.city)
     for i, block in enumerate(blocks):
         frames = tuple(range(9 * i, 9 * i + 7))
         member = FrameAssignment(block=block.name, frames=frames, reasons=("position",) * len(frames))
-        write_assignment(member, capture, folder.frames(block.name))
+        write_block_frames(folder, [member], capture, city)
     return folder
 
 
@@ -93,7 +96,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory, balls_capture: Capture) ->
 def test_a_finished_block_has_these_files(trained: RunFolder) -> None:
     for name in ("b000", "b001"):
         assert {path.name for path in trained.block_folder(name).iterdir()} == {
-            "frames.json", "field.safetensors", "occupancy.safetensors", "train.json", "log.jsonl",
+            "frames.json", "frames.table", "field.safetensors", "occupancy.safetensors", "train.json", "log.jsonl",
         }  # fmt: skip
     assert trained.trained_blocks() == ("b000", "b001")
 
@@ -304,7 +307,8 @@ def split_segments(run: RunFolder) -> None:
     """Assign every other image to another segment."""
     capture = read_capture(run.capture)
     frames = (dataclasses.replace(frame, segment=f"drive{i % 2}") for i, frame in enumerate(capture.frames))
-    write_capture(dataclasses.replace(capture, frames=tuple(frames)), run.capture)
+    capture, city = dataclasses.replace(capture, frames=tuple(frames)), read_city(run.city)
+    write_block_frames(run, [read_assignment(run.frames(block.name)) for block in city.blocks], capture, city)
 
 
 def test_refined_poses_are_saved_with_the_block(run: RunFolder) -> None:
@@ -368,10 +372,10 @@ def test_progress_is_printed_without_a_terminal(
 
 
 def test_pixels_are_on_the_device_of_the_field(trained: RunFolder) -> None:
-    city, capture = read_city(trained.city), read_capture(trained.capture)
+    city = read_city(trained.city)
     choices = {"steps": 4, "downscale": 1}
     for device in (torch.device("cpu"), torch.device("meta")):
-        trainer = job.BlockTraining(trained, city, capture, "b000", choices, {}, device, False)._trainer()
+        trainer = job.BlockTraining(trained, city, "b000", choices, {}, device, False)._trainer()
         assert trainer.pixels.fixed_shapes == (device.type != "cpu")
         assert trainer.device == trainer.exposures.device == trainer.pixels.cameras.centers.device == device
 

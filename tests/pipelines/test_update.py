@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from blocknerf.capture.capture import Capture, read_capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.capture.pose_corrections import PoseCorrection, PoseCorrections, write_corrections
 from blocknerf.capture.pose_segments import PoseSegment
 from blocknerf.capture.rigid import PivotTransform
@@ -17,12 +18,12 @@ from blocknerf.city.appearance_presets import load_preset, read_preset
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.renderer import CityRenderer
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.training_images import block_training_frames
+from blocknerf.city.training_images import block_capture, write_block_frames
 from blocknerf.errors import BlockNerfError, PlacementError, RunError
 from blocknerf.fields.checkpoint import fingerprint, load_field
 from blocknerf.images import read_image, write_image
 from blocknerf.partitioning.block import Block
-from blocknerf.partitioning.frame_assignment import assign_frames, write_assignment
+from blocknerf.partitioning.frame_assignment import assign_frames
 from pipelines import update as module
 from pipelines.cli import main
 from pipelines.match import match
@@ -52,9 +53,9 @@ def city_of_balls(tmp_path_factory: pytest.TempPathFactory, balls_capture: Captu
     blocks = tuple(Block(name=f"b{i:03d}", origin=(8.5 * i, 0.0, 0.0), radius=8.5) for i in range(3))
     folder.path.mkdir()
     write_capture(balls_capture, folder.capture)
-    write_city(City(blocks=blocks, test_every=4), folder.city)
-    for member in assign_frames(balls_capture, blocks, test_every=4):
-        write_assignment(member, balls_capture, folder.frames(member.block))
+    city = City(blocks=blocks, test_every=4)
+    write_city(city, folder.city)
+    write_block_frames(folder, assign_frames(balls_capture, blocks, test_every=4), balls_capture, city)
     with pytest.MonkeyPatch.context() as patch:
         make_tiny(patch)
         train(folder.path, steps=STEPS, threads=1)
@@ -99,7 +100,7 @@ def test_only_the_block_and_the_presets_change(run: RunFolder, later: Path) -> N
     changed = {path for path in before.keys() | after.keys() if before.get(path) != after.get(path)}
     captures = [path for path in changed if path.startswith("blocks/b001/update-")]
     required = {"blocks/b001/field.safetensors", "blocks/b001/frames.json", "blocks/b001/train.json", *captures}
-    required |= {"appearance/default.safetensors", "appearance/morning.safetensors"}
+    required |= {"blocks/b001/frames.table", "appearance/default.safetensors", "appearance/morning.safetensors"}
     # The log of so few steps is empty, and the occupancy grid may be unchanged.
     assert required <= changed <= required | {"blocks/b001/log.jsonl", "blocks/b001/occupancy.safetensors"}
     assert len(captures) == 1
@@ -108,13 +109,12 @@ def test_only_the_block_and_the_presets_change(run: RunFolder, later: Path) -> N
 
 def test_the_block_is_trained_on_the_new_images_only(run: RunFolder, later: Path) -> None:
     run_update(run, later)
-    capture, member = block_training_frames(run, "b001", read_capture(run.capture))
+    capture = block_capture(run, "b001")
     assert capture.image_dir == later.parent
     names = load_field(run.field("b001")).spec.frames
-    assert names == tuple(capture.frames[i].name for i in member.frames)
+    assert names == tuple(capture.column("name"))
     assert all(name.startswith("b001-update/") for name in names)
-    other, _ = block_training_frames(run, "b000", read_capture(run.capture))
-    assert other.image_dir != later.parent
+    assert block_capture(run, "b000").image_dir != later.parent
 
 
 def test_only_the_codes_of_the_block_are_matched(run: RunFolder, later: Path) -> None:
@@ -159,7 +159,7 @@ def test_the_same_update_is_skipped_and_another_one_is_not(
     write_capture(fewer, tmp_path / "fewer.json")
     run_update(run, tmp_path / "fewer.json")
     assert len(list(run.block_folder("b001").glob("update-*.json"))) == 1
-    assert len(block_training_frames(run, "b001", read_capture(run.capture))[0]) == 10
+    assert len(block_capture(run, "b001")) <= 10
     assert renders(run)
 
 

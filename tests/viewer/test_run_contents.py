@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from blocknerf.capture.capture import read_capture, write_capture
+from blocknerf.capture.capture_file import read_capture, write_capture
 from blocknerf.capture.points import PointCloud, write_ply
 from blocknerf.city.run_folder import RunFolder
 from blocknerf.errors import RunError

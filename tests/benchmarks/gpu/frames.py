@@ -8,7 +8,7 @@ from statistics import median
 import torch
 
 from blocknerf.cameras import Cameras
-from blocknerf.capture.capture import read_capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.cache import LoadedBlock, Loader
 from blocknerf.city.manifest import read_city
 from blocknerf.city.renderer import CityRenderer

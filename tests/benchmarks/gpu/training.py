@@ -8,15 +8,15 @@ from statistics import mean
 
 import torch
 
-from blocknerf.capture.capture import Capture, read_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import read_capture
 from blocknerf.city.appearance import prior_for_block
 from blocknerf.city.manifest import read_city
 from blocknerf.city.run_folder import RunFolder
-from blocknerf.city.training_images import block_training_frames
 from blocknerf.fields.block_field import BlockField
 from blocknerf.fields.spec import FieldSpec
 from blocknerf.metrics import psnr
-from blocknerf.partitioning.frame_assignment import FrameAssignment
+from blocknerf.partitioning.frame_assignment import FrameAssignment, read_assignment
 from blocknerf.rendering.appearance_fit import cache_rays, optimize_code
 from blocknerf.rendering.image import render_image
 from blocknerf.training.config import TrainConfig
@@ -70,8 +70,8 @@ def _training_data(
 ) -> tuple[Capture, FrameAssignment, PixelSampler, FieldSpec]:
     """Return a block's images and field spec, cached for all trainings."""
     folder = RunFolder(run)
-    city, full_capture = read_city(folder.city), read_capture(folder.capture)
-    capture, assignment = block_training_frames(folder, block, full_capture)
+    city = read_city(folder.city)
+    capture, assignment = read_capture(folder.capture), read_assignment(folder.frames(block))
     downscale = default_downscale(capture, city.preset)
     pixels = PixelSampler(
         capture, assignment.frames, downscale=downscale, budget_bytes=BUDGET, seed=0, use_depth=True, device=device

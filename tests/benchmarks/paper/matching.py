@@ -22,7 +22,8 @@ set_num_threads()  # before torch, which reads the wait policy on import
 import numpy as np  # noqa: E402
 from jaxtyping import UInt8  # noqa: E402
 
-from blocknerf.capture.capture import Capture, read_capture  # noqa: E402
+from blocknerf.capture.capture import Capture  # noqa: E402
+from blocknerf.capture.capture_file import read_capture  # noqa: E402
 from blocknerf.city.appearance import exposure_for_block  # noqa: E402
 from blocknerf.city.appearance_presets import interpolate_exposure, interpolate_presets  # noqa: E402
 from blocknerf.city.matching import STEPS  # noqa: E402

@@ -19,7 +19,8 @@ from blocknerf.kernels.threads import set_num_threads
 
 set_num_threads()  # before torch, which reads the wait policy on import
 
-from blocknerf.capture.capture import Capture, read_capture  # noqa: E402
+from blocknerf.capture.capture import Capture  # noqa: E402
+from blocknerf.capture.capture_file import read_capture  # noqa: E402
 from blocknerf.city.renderer import CityRenderer  # noqa: E402
 from blocknerf.city.run_folder import RunFolder  # noqa: E402
 from blocknerf.partitioning.block import Block  # noqa: E402

@@ -27,7 +27,7 @@ set_num_threads()  # before torch, which reads the wait policy on import
 import numpy as np  # noqa: E402
 from jaxtyping import Float  # noqa: E402
 
-from blocknerf.capture.capture import read_capture  # noqa: E402
+from blocknerf.capture.capture_file import read_capture  # noqa: E402
 from blocknerf.city.appearance_track import default_preset, resolve_appearance  # noqa: E402
 from blocknerf.city.manifest import WEIGHTINGS, Weighting  # noqa: E402
 from blocknerf.city.renderer import CityRenderer, CityRendering  # noqa: E402

@@ -11,14 +11,16 @@ from unittest.mock import patch
 
 import msgspec
 
-from blocknerf.capture.capture import Capture, write_capture
+from blocknerf.capture.capture import Capture
+from blocknerf.capture.capture_file import write_capture
 from blocknerf.capture.pose_corrections import apply_corrections, read_corrections
 from blocknerf.city.manifest import City, read_city, write_city
 from blocknerf.city.run_folder import RunFolder
+from blocknerf.city.training_images import write_block_frames
 from blocknerf.files import format_json, write_atomic
 from blocknerf.json_file import read_json
 from blocknerf.partitioning.block import Block
-from blocknerf.partitioning.frame_assignment import assign_frames, write_assignment
+from blocknerf.partitioning.frame_assignment import assign_frames
 from blocknerf.partitioning.held_out import hold_out
 from blocknerf.training import setup
 from blocknerf.training.setup import spec_for_block
@@ -75,11 +77,11 @@ def prepare(run: RunFolder, trial: Trial) -> None:
     """Write the files of a run folder that training needs, and the current commit."""
     run.path.mkdir(parents=True, exist_ok=True)
     write_capture(trial.capture, run.capture)
-    for member in assign_frames(trial.capture, trial.blocks, test_every=HELD_OUT):
-        write_assignment(member, trial.capture, run.frames(member.block))
     write_atomic(_origin(run.path), format_json({"commit": commit()}))
     test_frames = hold_out(trial.capture, HELD_OUT).test
-    write_city(City(blocks=trial.blocks, test_every=HELD_OUT, test_frames=test_frames), run.city)
+    city = City(blocks=trial.blocks, test_every=HELD_OUT, test_frames=test_frames)
+    write_block_frames(run, assign_frames(trial.capture, trial.blocks, test_every=HELD_OUT), trial.capture, city)
+    write_city(city, run.city)
 
 
 def commit_of(folder: Path) -> str:
