@@ -17,6 +17,7 @@ MIN_ASPECT = 0.4
 """Minimum height of the SVG, as a fraction of its width."""
 MAX_DRAWN_BLOCKS = 120
 """Blocks drawn: those nearest to the camera."""
+MAX_PATH_POINTS = 1_000
 MAP_EXTENT = 2.5
 """Half extent of the map around the camera, in radii of the nearest block. A small city is shown whole."""
 STATE_LABELS = {
@@ -48,25 +49,25 @@ def draw_minimap(contents: RunContents, selection: Sequence[BlockInView], camera
     A click writes the block's name into the first input of the element around the SVG.
     """
     x, y, _ = camera.centers[0].tolist()
-    selected = {block.name: block for block in selection}
-    nearest = sorted(contents.city.blocks, key=lambda block: math.hypot(block.origin[0] - x, block.origin[1] - y))
-    nearest = nearest[:MAX_DRAWN_BLOCKS]
-    indices = {block.name: i for i, block in enumerate(contents.city.blocks)}
-    west, south, scale, height = _window(contents, x, y, nearest[0].radius)
+    selected, blocks = {block.name: block for block in selection}, contents.city.blocks
+    nearest = contents.city.nearest(x, y, MAX_DRAWN_BLOCKS)
+    west, south, scale, height = _window(contents, x, y, blocks[nearest[0]].radius)
 
     def to_svg(east: float, north: float) -> tuple[float, float]:
         return (east - west) * scale, height - (north - south) * scale
 
     parts = []
-    for block in reversed(nearest):
+    for index in reversed(nearest):
+        block = blocks[index]
         state = selected.get(block.name)
         (cx, cy), radius, name = to_svg(*block.origin[:2]), block.radius * scale, escape(block.name)
         parts.append(
             f'<circle data-block="{name}" data-state="{state.reason if state else "far"}" cx="{cx:.1f}"'
-            f' cy="{cy:.1f}" r="{radius:.1f}" {_circle_style(state, indices[block.name])}>'
+            f' cy="{cy:.1f}" r="{radius:.1f}" {_circle_style(state, index)}>'
             f"<title>{name}</title></circle>"
         )
-    centers = contents.cameras.centers[list(contents.path), :2].tolist()
+    step = max(1, len(contents.path) // MAX_PATH_POINTS)
+    centers = contents.cameras.centers[list(contents.path[::step]), :2].tolist()
     path = " ".join(f"{px:.1f},{py:.1f}" for px, py in (to_svg(*center) for center in centers))
     parts.append(f'<polyline points="{path}" fill="none" stroke="#888" stroke-width="1"/>')
     forward = camera.camera_to_world[0, :2, 2].tolist()
@@ -95,9 +96,8 @@ def selection_table(selection: Sequence[BlockInView]) -> str:
 
 def _window(contents: RunContents, x: float, y: float, radius: float) -> tuple[float, float, float, float]:
     """West and south edge in world units, SVG units per world unit, and the SVG's height."""
-    blocks = contents.city.blocks
-    low = [min(block.origin[axis] - block.radius for block in blocks) for axis in (0, 1)]
-    high = [max(block.origin[axis] + block.radius for block in blocks) for axis in (0, 1)]
+    west, south, east, north = contents.city.bounds
+    low, high = (west, south), (east, north)
     center = [(low[axis] + high[axis]) / 2 for axis in (0, 1)]
     half = [max((high[axis] - low[axis]) / 2, abs((x, y)[axis] - center[axis])) * 1.05 for axis in (0, 1)]
     if max(half) > 4 * MAP_EXTENT * radius:

@@ -1,5 +1,7 @@
 """3D overlays in the page's scene: blocks, camera frusta, the capture path and the sparse points."""
 
+import math
+import threading
 from collections.abc import Callable
 
 import numpy as np
@@ -10,8 +12,14 @@ from blocknerf.colormaps import block_color
 from viewer.client_camera import field_of_view, quaternion
 from viewer.run_contents import RunContents
 
+Position = tuple[float, float, float]
+
 MAX_FRUSTA, RING_CORNERS = 80, 48
 """Images drawn at most; corners of a block's circle."""
+MAX_RINGS, MAX_MARKERS = 60, 20
+"""Blocks around the camera with a circle, and with a ball to click on; they follow the camera."""
+MIN_STEP = 0.5
+"""Motion of the camera, in radii of the nearest block, after which they are drawn again."""
 
 
 class SceneOverlays:
@@ -22,12 +30,17 @@ class SceneOverlays:
         self._contents, self._scene, self._scale = contents, client.scene, contents.scene_scale
         self._go_to_image = go_to_image
         self._draw = {
-            "blocks": self._draw_blocks,
+            "blocks": lambda: None,  # follows the camera
             "images": self._draw_images,
             "path": self._draw_path,
             "points": self._draw_points,
         }
         self._roots: dict[str, viser.FrameHandle] = {}
+        self._drawn_at: Position | None = None
+        """Where the camera was when the blocks around it were drawn."""
+        self._markers: dict[int, viser.SceneNodeHandle] = {}
+        # Updates of the camera and of the check boxes come from two threads.
+        self._lock = threading.Lock()
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -39,27 +52,50 @@ class SceneOverlays:
         """Whether any overlay is shown."""
         return any(root.visible for root in self._roots.values())
 
-    def show(self, layer: str, visible: bool) -> None:
-        """Show or hide an overlay. It is drawn when first shown."""
-        if visible and layer not in self._roots:
-            self._roots[layer] = self._scene.add_frame(f"/{layer}", show_axes=False)
-            self._draw[layer]()
-        elif layer in self._roots:
-            self._roots[layer].visible = visible
+    def show(self, layer: str, visible: bool, position: Position) -> None:
+        """Show or hide an overlay, for a camera at a position in world units. It is drawn when first shown."""
+        with self._lock:
+            if visible and layer not in self._roots:
+                self._roots[layer] = self._scene.add_frame(f"/{layer}", show_axes=False)
+                self._draw[layer]()
+            elif layer in self._roots:
+                self._roots[layer].visible = visible
+        self.follow(position)
 
-    def _draw_blocks(self) -> None:
-        rings = [self._scale * _ring(block.origin, block.radius) for block in self._contents.city.blocks]
-        colors = [np.tile(block_color(i), (RING_CORNERS, 2, 1)) for i in range(len(rings))]
+    def follow(self, position: Position) -> None:
+        """Draw the blocks around a camera at a position in world units, if blocks are shown."""
+        with self._lock:
+            root = self._roots.get("blocks")
+            if root is None or not root.visible:
+                return
+            nearest = self._contents.city.nearest(*position[:2], MAX_RINGS)
+            step = MIN_STEP * self._contents.city.blocks[nearest[0]].radius
+            if self._drawn_at is None or math.dist(position[:2], self._drawn_at[:2]) >= step:
+                self._drawn_at = position
+                self._draw_rings(sorted(nearest))
+                self._draw_markers(nearest[:MAX_MARKERS])
+
+    def _draw_rings(self, indices: list[int]) -> None:
+        blocks = [self._contents.city.blocks[i] for i in indices]
+        rings = [self._scale * _ring(block.origin, block.radius) for block in blocks]
+        colors = [np.tile(block_color(i), (RING_CORNERS, 2, 1)) for i in indices]
+        # Replaces the rings of the same name.
         self._scene.add_line_segments(
             "/blocks/rings", np.concatenate(rings), np.concatenate(colors).astype(np.uint8), thickness=3.0,
             thickness_units="screen",
         )  # fmt: skip
-        for i, block in enumerate(self._contents.city.blocks):
+
+    def _draw_markers(self, indices: list[int]) -> None:
+        for index in self._markers.keys() - set(indices):
+            self._markers.pop(index).remove()
+        for index in sorted(set(indices) - self._markers.keys()):
+            block = self._contents.city.blocks[index]
             center = self._scale * np.asarray(block.origin)
             ball = self._scene.add_icosphere(
-                f"/blocks/{block.name}", self._scale * 0.03 * block.radius, color=block_color(i), position=center
+                f"/blocks/{block.name}", self._scale * 0.03 * block.radius, color=block_color(index), position=center
             )
             self._on_click(ball, self._contents.image_at_block(block.name))
+            self._markers[index] = ball
 
     def _draw_images(self) -> None:
         count = len(self._contents.capture)

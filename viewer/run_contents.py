@@ -147,6 +147,8 @@ class RunContents:
         Hiding every block hides none.
         """
         excluded = set(self.hidden(hidden))
+        if not excluded and (power, threshold) == (self.city.power, self.city.visibility_threshold):
+            return self.city
         blocks = tuple(block for block in self.city.blocks if block.name not in excluded)
         return replace(self.city, blocks=blocks, power=power, visibility_threshold=threshold)
 

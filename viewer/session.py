@@ -96,7 +96,7 @@ class ClientSession:
 
     def _update_overlays(self) -> None:
         for layer, box in self._boxes.items():
-            self._overlays.show(layer, box.value)
+            self._overlays.show(layer, box.value, self._position())
         self._render_call.submit()
 
     def _position(self) -> tuple[float, float, float]:
@@ -116,8 +116,7 @@ class ClientSession:
 
     def _set_top_view(self) -> None:
         x, y, _ = self._position()
-        blocks = self._contents.city.blocks
-        block = min(blocks, key=lambda block: (block.origin[0] - x) ** 2 + (block.origin[1] - y) ** 2)
+        block = self._contents.city.blocks[self._contents.city.nearest(x, y, 1)[0]]
         height, scale = TOP_VIEW_HEIGHT * block.radius, self._contents.scene_scale
         with self._client.atomic():
             self._client.camera.up_direction = UP
@@ -139,6 +138,7 @@ class ClientSession:
         view = self._camera() if self._ready else None
         if view is None:
             return
+        self._overlays.follow(self._position())
         try:
             self._scheduler.submit(self._state, self._controls.render_request(view))
         except BlockNerfError as error:

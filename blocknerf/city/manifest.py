@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import msgspec
+import numpy as np
+from jaxtyping import Float64
 
 from blocknerf.errors import RunError, one_of
 from blocknerf.json_file import Count, JsonFile, Number, Record, Vec3, to_builtins
@@ -91,6 +93,24 @@ class City:
             known = f"{self.blocks[0].name} to {self.blocks[-1].name}"
             raise RunError(f"city: no block {name!r} among its {len(self.blocks)}; name one of {known}") from None
 
+    def nearest(self, x: float, y: float, count: int) -> list[int]:
+        """Return the indices of the blocks with the horizontally nearest origins, nearest first; at most `count`.
+
+        >>> blocks = tuple(Block(name=f"b{i}", origin=(10.0 * i, 0.0, 0.0), radius=10.0) for i in range(4))
+        >>> City(blocks=blocks).nearest(21.0, 5.0, 2)
+        [2, 3]
+        """
+        distances = np.hypot(self._origins[:, 0] - x, self._origins[:, 1] - y)
+        few = np.argpartition(distances, count)[:count] if count < len(distances) else np.arange(len(distances))
+        return few[np.lexsort((few, distances[few]))].tolist()
+
+    @cached_property
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east and north end of the blocks' discs."""
+        radii = np.array([[block.radius] for block in self.blocks])
+        (west, south), (east, north) = (self._origins - radii).min(0).tolist(), (self._origins + radii).max(0).tolist()
+        return west, south, east, north
+
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the settings that affect training: blocks, preset and test frames.
@@ -102,6 +122,10 @@ class City:
         training_settings = {key: value for key, value in settings.items() if key not in RENDERING_KEYS}
         canonical = json.dumps(training_settings, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+    @cached_property
+    def _origins(self) -> Float64[np.ndarray, "blocks 2"]:
+        return np.array([block.origin[:2] for block in self.blocks], dtype=np.float64)
 
     @cached_property
     def _test_frames(self) -> frozenset[int]:
