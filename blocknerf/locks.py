@@ -48,6 +48,25 @@ def exclusive(path: Path, work: str) -> Iterator[str | None]:
             os.close(handle)
 
 
+@contextmanager
+def waiting(path: Path) -> Iterator[None]:
+    """Hold the lock file `path` inside the context; wait for it if another process holds it. The file stays.
+
+    Without file locks, or where the file cannot be written, nothing is held.
+    """
+    try:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        yield
+        return
+    try:
+        with suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
 def holder(path: Path) -> str | None:
     """Return a description of the process that holds the lock file `path`; None if it is not locked."""
     try:

@@ -9,13 +9,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any
 
-from blocknerf.errors import RunError, TrainingError
+from blocknerf.errors import BlockNerfError, RunError, TrainingError
 from blocknerf.processes import Crew, stop
 from pipelines.console import format_duration, log
 
@@ -54,27 +54,57 @@ def max_parallel_blocks(threads: int, memory: float) -> int:
     return max(1, min(threads, int(_usable_memory() / (memory * GIB))))
 
 
-def train_parallel(run: Path, names: Sequence[str], jobs: int, options: Mapping[str, Any]) -> None:
+def train_parallel(
+    run: Path, names: Sequence[str], jobs: int, options: Mapping[str, Any], *, keep_going: bool = False
+) -> None:
     """Train blocks, `jobs` in parallel, by `blocknerf train` with these options. All end with this process.
 
     Raises:
-        TrainingError: A block failed. The others were stopped, and resume from their checkpoints next time.
+        TrainingError: A block failed. Unless `keep_going`, the others were stopped, and resume from their checkpoints
+            next time.
     """
     workers = _WorkerPool(run, options)
     pool, started = ThreadPoolExecutor(jobs), time.monotonic()
     log(f"training {len(names)} blocks, {jobs} in parallel")
     try:
-        for done, job in enumerate(as_completed([pool.submit(workers.train, name) for name in names]), start=1):
-            job.result()
-            left = len(names) - done
-            if left:
-                trained = done + 0.5 * min(jobs - 1, left)  # The running ones are halfway, on average.
-                elapsed = time.monotonic() - started
-                log(f"{done} of {len(names)} blocks trained, about {format_duration(elapsed / trained * left)} left")
+        with collecting_failures(keep_going) as attempt:
+            for done, job in enumerate(as_completed([pool.submit(workers.train, name) for name in names]), start=1):
+                with attempt():
+                    job.result()
+                left = len(names) - done
+                if left:
+                    trained = done + 0.5 * min(jobs - 1, left)  # The running ones are halfway, on average.
+                    time_left = format_duration((time.monotonic() - started) / trained * left)
+                    log(f"{done} of {len(names)} blocks trained, about {time_left} left")
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
         workers.stop()
         pool.shutdown()
+
+
+@contextmanager
+def collecting_failures(keep_going: bool) -> Iterator[Callable[[], AbstractContextManager[None]]]:
+    """Yield a context for the training of each block: its failure is raised at once, or after all others.
+
+    Raises:
+        TrainingError: A block failed; names the first one that did.
+    """
+    failures: list[str] = []
+
+    @contextmanager
+    def attempt() -> Iterator[None]:
+        try:
+            yield
+        except BlockNerfError as error:
+            if not keep_going:
+                raise
+            failures.append(str(error))
+            log(f"failed: {error}")
+
+    yield attempt
+    if failures:
+        more = f" (and {len(failures) - 1} more, as listed above)" if len(failures) > 1 else ""
+        raise TrainingError(f"{failures[0]}{more}; all other blocks are trained")
 
 
 class _WorkerPool(Crew):

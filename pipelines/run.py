@@ -15,6 +15,7 @@ from blocknerf.locks import holder
 from blocknerf.options import Preset, check_whole
 from blocknerf.training.config import Overrides
 from pipelines.align import align
+from pipelines.cluster import LOCAL, ClusterOptions
 from pipelines.console import format_duration, log, stage
 from pipelines.evaluate import evaluate
 from pipelines.ingest import ingest
@@ -55,6 +56,7 @@ def run(
     device: Device = "auto",
     deterministic: bool = False,
     view: bool = False,
+    cluster: ClusterOptions = LOCAL,
 ) -> RunFolder:
     """Run all steps: turn a capture into a trained city, a fly-through, metrics and a report.
 
@@ -91,6 +93,7 @@ def run(
         device: Device for training and rendering: auto (a GPU if there is one), cpu, cuda or cuda:1.
         deterministic: Use deterministic algorithms on a GPU too, for reproducible results; slower.
         view: Show the blocks in the browser as they train. Needs the extra 'view'.
+        cluster: Where blocks train.
 
     Returns:
         The run folder.
@@ -107,6 +110,7 @@ def run(
         robust_trim=robust_trim,
         seed=seed,
         view=view,
+        cluster=cluster,
     )
     check_whole(threads=threads)
     source.check()
@@ -152,6 +156,8 @@ def run(
             device=device,
             deterministic=deterministic,
             view=view,
+            cluster=cluster,
+            keep_going=source.keep_going,
         )
     if busy := [block.name for block in city.blocks if holder(folder.training_lock(block.name))]:
         raise RunError(f"{out}: other processes train {', '.join(busy)}; run the same command again after them")

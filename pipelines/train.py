@@ -1,5 +1,7 @@
 """The training job. Each block trains independently of the others."""
 
+import os
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -13,14 +15,15 @@ from blocknerf.errors import OptionError, TrainingError
 from blocknerf.kernels.backends import choose
 from blocknerf.kernels.devices import Device, resolve_device, set_deterministic
 from blocknerf.kernels.threads import set_num_threads
-from blocknerf.locks import LockedError, clear_abandoned, exclusive
+from blocknerf.locks import LockedError, clear_abandoned, exclusive, waiting
 from blocknerf.options import check_number, check_positive, check_whole
 from blocknerf.processes import end_with
 from blocknerf.training.config import POSE_RESTARTS, Overrides
 from blocknerf.training.setup import check_downscale, default_downscale
 from pipelines.block_training import BlockTraining
+from pipelines.cluster import LOCAL, ClusterOptions, train_on_cluster
 from pipelines.console import format_duration, log
-from pipelines.parallel import GIB, live_viewer, max_parallel_blocks, train_parallel
+from pipelines.parallel import GIB, collecting_failures, live_viewer, max_parallel_blocks, train_parallel
 
 RESERVED_BYTES = 5 << 29
 """Memory of training without the image cache: the interpreter, the kernels, the field and one step.
@@ -48,6 +51,8 @@ def train(
     deterministic: bool = False,
     capture: Path | None = None,
     view: bool = False,
+    cluster: ClusterOptions = LOCAL,
+    keep_going: bool = False,
     parent_pid: int | None = None,
 ) -> list[str]:
     """Train the blocks of a run that are not trained yet.
@@ -78,6 +83,8 @@ def train(
         deterministic: Use deterministic algorithms on a GPU too, for reproducible results; slower.
         capture: Folder of the capture, if it or the run was moved; remembered. Default: as recorded in the run.
         view: Show the blocks in the browser as they train. Needs the extra 'view'.
+        cluster: Where blocks train.
+        keep_going: Train the other blocks if one fails; the command still fails in the end.
         parent_pid: ID of the parent process. Training stops when that process ends, even if it was killed.
 
     Returns:
@@ -86,7 +93,8 @@ def train(
     Raises:
         BackendError: The device does not exist.
         OptionError: A number is out of range.
-        TrainingError: Options cannot be combined, or a value became NaN or infinite in training.
+        TrainingError: Options cannot be combined, a value became NaN or infinite in training, or the cluster cannot
+            be used.
         RunError: The run is not partitioned, or a file is broken or from a training with other settings.
         LockedError: Another process is training the one requested block.
     """
@@ -98,12 +106,16 @@ def train(
         robust_trim=robust_trim,
         seed=seed,
         view=view,
+        cluster=cluster,
     )
     check_poses(pose_refinement, pose_segment_length, pose_restarts)
     parameters = Overrides.parse(overrides)
     check_whole(parent_pid=parent_pid)
     end_with(parent_pid)
-    num_threads, torch_device, folder = set_num_threads(threads), resolve_device(device), RunFolder(run)
+    on_ray = cluster.engine == "ray"
+    # The machines of a cluster have other devices than this one.
+    torch_device = torch.device("cpu") if on_ray else resolve_device(device)
+    num_threads, folder = set_num_threads(threads), RunFolder(run)
     city = read_city(folder.city)
     names = [city.block(block).name] if block else [item.name for item in city.blocks]
     part = block_capture(folder, names[0])
@@ -126,7 +138,8 @@ def train(
     if todo:
         block_capture_with_images(folder, todo[0])
     # A parent process has compiled them already, or failed to.
-    if todo and parent_pid is None and choose("radiance", "auto", torch.empty(0, device=torch_device)) == "numba":
+    is_first = bool(todo) and parent_pid is None and not on_ray
+    if is_first and choose("radiance", "auto", torch.empty(0, device=torch_device)) == "numba":
         _compile_kernels(num_threads)
     for name in names:
         if name not in todo:
@@ -135,19 +148,24 @@ def train(
     serial = view or torch_device.type != "cpu"
     memory = image_cache_gb + RESERVED_BYTES / GIB
     jobs = min(jobs or (1 if serial else max_parallel_blocks(num_threads, memory)), len(todo))
-    if jobs > 1:
-        process = {"threads": max(1, num_threads // jobs), "device": torch_device, "deterministic": deterministic}
-        separate = {"image_cache_bytes", *parameters.training}
-        options: dict[str, Any] = {key: value for key, value in choices.items() if key not in separate}
-        options |= {"image_cache_gb": image_cache_gb, "set": overrides}
-        train_parallel(run, todo, jobs, {**options, **process})
+    # Options of the process of one block.
+    separate = {"image_cache_bytes", *parameters.training}
+    options: dict[str, Any] = {key: value for key, value in choices.items() if key not in separate}
+    options |= {"image_cache_gb": image_cache_gb, "deterministic": deterministic}
+    if on_ray and todo:
+        options |= {"overrides": overrides, "device": device}
+        train_on_cluster(train, run, todo, options, cluster, keep_going=keep_going)
+    elif jobs > 1:
+        options |= {"set": overrides, "device": torch_device, "threads": max(1, num_threads // jobs)}
+        train_parallel(run, todo, jobs, options, keep_going=keep_going)
     else:
-        with live_viewer(run, view):
+        with live_viewer(run, view), collecting_failures(keep_going) as attempt:
             for name in todo:
-                _train_block(
-                    BlockTraining(folder, city, name, choices, parameters.field, torch_device, view),
-                    requested=bool(block) and parent_pid is None,
-                )
+                with attempt():
+                    _train_block(
+                        BlockTraining(folder, city, name, choices, parameters.field, torch_device, view),
+                        requested=bool(block) and parent_pid is None,
+                    )
     return [name for name in todo if folder.field(name).exists()]
 
 
@@ -178,6 +196,7 @@ def check_training(
     robust_trim: float = 0.0,
     seed: int = 0,
     view: bool = False,
+    cluster: ClusterOptions = LOCAL,
 ) -> None:
     """Raise if options of `train` are out of range or cannot be combined.
 
@@ -188,12 +207,16 @@ def check_training(
     check_whole(steps=steps, downscale=downscale, jobs=jobs)
     check_whole(least=0, seed=seed)
     check_positive(image_cache_gb=image_cache_gb)
+    cluster.check()
     if not 0.0 <= robust_trim < 1.0:
         raise OptionError(
             f"--robust-trim {robust_trim:g} is not in [0, 1); give the fraction of rays that may be ignored"
         )
     if view and jobs and jobs > 1:
         raise TrainingError(f"--jobs {jobs} cannot be combined with --view, which shows one block; leave one out")
+    for option, given in (("--jobs", jobs is not None), ("--view", view)):
+        if given and cluster.engine == "ray":
+            raise TrainingError(f"{option} cannot be combined with --engine ray, which has its own; leave {option} out")
 
 
 def check_poses(pose_refinement: bool, pose_segment_length: float, pose_restarts: int | None) -> None:
@@ -214,7 +237,10 @@ def check_poses(pose_refinement: bool, pose_segment_length: float, pose_restarts
 def _compile_kernels(processes: int) -> None:
     from blocknerf.kernels.precompile import GROUPS, is_precompiled, precompile
 
-    if not is_precompiled():
+    # Once for all processes of the machine, which share the compiled kernels.
+    with waiting(Path(tempfile.gettempdir()) / f"blocknerf-kernels-{os.getuid()}.lock"):
+        if is_precompiled():
+            return
         started = time.monotonic()
         log("compiling CPU kernels (first run only, about 1 min on 2 cores)")
         failures = precompile(processes)

@@ -17,7 +17,7 @@ class ImportOptions:
     images: Path | None = None
     """Folder of the images, if the source does not say where they are."""
     keep_going: bool = False
-    """Leave out frames with broken images, instead of stopping."""
+    """Leave out frames with broken images, instead of stopping. 'run' also trains the other blocks if one fails."""
     up: UpAxis = "auto"
     """World axis that points up. auto decides from the cameras, and keeps z where the format fixes it."""
     camera_axes: CameraAxes = "auto"
