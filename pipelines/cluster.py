@@ -1,7 +1,7 @@
 """Training on a Ray cluster: one task a block. Needs the extra 'cluster'.
 
-A task trains its block through the run folder, which all machines share, and returns nothing else. A task whose machine
-vanishes starts again on another one and resumes from the block's last checkpoint.
+A task trains its block through the run folder, which all machines share, and returns nothing else. If its machine
+vanishes, the task starts again on another one and resumes from the block's last checkpoint.
 """
 
 import os
@@ -26,13 +26,15 @@ from pipelines.training_log import read_log
 Engine = Literal["local", "ray"]
 
 MAX_RETRIES = 100
-"""Restarts of a block whose process or machine vanished; spot machines vanish often, and a checkpoint loses little."""
+"""Restarts of a block after its process or machine vanished; spot machines vanish often, and a checkpoint loses little."""
+TRANSIENT_ERRORS = (LockedError, OSError, MemoryError)
+"""Errors of a task that another attempt, perhaps on another machine, may not see."""
 LEASE_SECONDS = 600.0
 """Time to wait for another process that holds the block's lock; one that was cut off from the cluster may live on."""
 POLL_SECONDS, PROGRESS_SECONDS = 2.0, 20.0
 CONNECT_SECONDS = 10.0
 START_ATTEMPTS = 3
-"""Ray gives up after 30 seconds if it starts on a busy machine."""
+"""On a busy machine, Ray may not start within its limit of 30 seconds."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,9 +104,9 @@ def train_on_cluster(
         where = f"{machines} machine{'' if machines == 1 else 's'}"
         log(f"training {len(names)} blocks on a Ray cluster of {where}, each with {_resources(cpus, gpus)}")
         # One block per process, so that its memory, also that on the GPU, is free afterwards.
-        task = ray.remote(num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=MAX_RETRIES, retry_exceptions=True)(
-            _train_block
-        )
+        task = ray.remote(
+            num_cpus=cpus, num_gpus=gpus, max_calls=1, max_retries=MAX_RETRIES, retry_exceptions=list(TRANSIENT_ERRORS)
+        )(_train_block)
         options = {**options, "threads": cpus}
         waiting = {task.remote(train, str(run.resolve()), name, options): name for name in names}
         _wait(ray, waiting, _Progress(RunFolder(run), names), keep_going)
@@ -140,7 +142,8 @@ def _check_result(ray: Any, reference: Any, name: str) -> None:
     try:
         failure = ray.get(reference)
     except ray.exceptions.RayError as error:
-        failure = f"block {name}: {first_line(error)}"
+        cause = getattr(error, "cause", None)  # of a task; others are of the cluster
+        failure = f"block {name}: {first_line(error if cause is None else cause)}"
     if failure is not None:
         raise TrainingError(failure)
 
@@ -148,7 +151,8 @@ def _check_result(ray: Any, reference: Any, name: str) -> None:
 def _train_block(train: Train, run: str, name: str, options: Mapping[str, Any]) -> str | None:
     """Train one block in a process of a cluster; return why it failed, or None.
 
-    Errors that a user can fix are returned, since they would come again. Others are raised, and Ray tries again.
+    Errors that a user can fix are returned, since they would come again. Others are raised; Ray tries again after those
+    that may pass.
     """
     folder, deadline = RunFolder(Path(run)), time.monotonic() + LEASE_SECONDS
     if not folder.city.is_file():

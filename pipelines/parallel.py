@@ -84,7 +84,7 @@ def train_parallel(
 
 @contextmanager
 def collecting_failures(keep_going: bool) -> Iterator[Callable[[], AbstractContextManager[None]]]:
-    """Yield a context for the training of each block: its failure is raised at once, or after all others.
+    """Yield a context for the training of each block: its failure is raised immediately, or after all others.
 
     Raises:
         TrainingError: A block failed; names the first one that did.

@@ -26,7 +26,7 @@ from blocknerf.city.run_folder import RunFolder
 CAPTURE = Path(__file__).parents[2] / "data_samples" / "mini_city"
 SECONDS_BETWEEN_KILLS = 20.0
 TASK = b"ray::_train_block"
-"""Title that Ray gives to the process of a task."""
+"""Title that Ray sets for the process of a task."""
 
 
 def blocknerf(*arguments: str) -> list[str]:

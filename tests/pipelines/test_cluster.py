@@ -93,7 +93,7 @@ def test_a_task_waits_for_the_process_of_an_earlier_attempt(run: RunFolder, monk
     assert calls == ["b000"]
 
 
-def test_a_task_gives_up_waiting_so_that_ray_tries_again(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_task_ends_its_wait_so_that_ray_tries_again(run: RunFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "LEASE_SECONDS", 0.0)
     with exclusive(run.training_lock("b000"), "training"), pytest.raises(LockedError):
         _train_block(train, str(run.path), "b000", OPTIONS)
