@@ -26,7 +26,7 @@ from pipelines.training_log import read_log
 Engine = Literal["local", "ray"]
 
 MAX_RETRIES = 100
-"""Restarts of a block after its process or machine vanished; spot machines vanish often, and a checkpoint loses little."""
+"""Restarts of a block after its process or machine vanished, as spot machines often do; a restart loses little."""
 TRANSIENT_ERRORS = (LockedError, OSError, MemoryError)
 """Errors of a task that another attempt, perhaps on another machine, may not see."""
 LEASE_SECONDS = 600.0
