@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from blocknerf.capture.capture import Capture, check_files
 from blocknerf.capture.capture_file import read_capture, write_capture
@@ -96,16 +97,18 @@ def relocate(run: RunFolder, capture: Capture) -> Capture:
         CaptureError: an image, mask or point file is missing or has another size, or a file of the run is broken.
     """
     check_files(capture)
-    old = read_capture(run.capture)
-    folders = {key: getattr(capture, key) for key in ("image_dir", "mask_dir", "points_dir")}
-    # An updated block trains on images of another folder.
+    before, after = _folders(read_capture(run.capture)), _folders(capture)
     for path in sorted(run.blocks.glob(f"*/{run.block_capture('*').name}")):
         part = read_block_capture(path)
-        if part.image_dir == old.image_dir:
-            write_block_capture(replace(part, **folders), path)
+        if _folders(part) == before:  # An updated block trains on images of another folder.
+            write_block_capture(replace(part, **after), path)
     # Last, so that an interrupted call can be repeated.
     write_capture(capture, run.capture)
     return capture
+
+
+def _folders(capture: Capture) -> dict[str, Any]:
+    return {key: getattr(capture, key) for key in ("image_dir", "mask_dir", "points_dir")}
 
 
 def capture_with_refined_poses(run: RunFolder) -> Capture:
