@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from blocknerf.capture.points import PointCloud
 
@@ -42,6 +42,8 @@ class CapturePart:
     """What a part of a capture keeps of the whole."""
 
     facts: CaptureFacts
+    numbers: Int64[np.ndarray, "frames"]
+    """Of the frames of the part, in the whole capture."""
     points: PointCloud | None
     """Points around the block that measure depth, in the world."""
     paths: SegmentPaths
@@ -49,4 +51,5 @@ class CapturePart:
 
     def select(self, indices: Sequence[int]) -> "CapturePart":
         """Return the same for some of the frames."""
-        return replace(self, paths=self.paths.select(indices))
+        rows = np.asarray(indices, np.int64)
+        return replace(self, numbers=self.numbers[rows], paths=self.paths.select(indices))

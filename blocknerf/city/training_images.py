@@ -44,7 +44,7 @@ def block_capture(run: RunFolder, name: str) -> Capture:
         RunError: it is not the file of this block, or has other frames than frames.json.
     """
     part = read_block_capture(run.block_capture(name))
-    check_assignment(run.frames(name), name, part.column("name"))
+    check_assignment(run.frames(name), name, part)
     return part
 
 

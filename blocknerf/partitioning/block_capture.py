@@ -37,10 +37,11 @@ Cameras of a street block are within 1.5 radii; the depth of what is farther awa
 """
 MOST = 0.5
 """A block with at least this fraction of all points in range keeps all of them, since cutting would save little."""
-FACTS, ARC_LENGTH, TOTAL = "facts", "paths_arc_length", "paths_total"
+FACTS, NUMBERS, ARC_LENGTH, TOTAL = "facts", "frame_numbers", "paths_arc_length", "paths_total"
 POSITIONS, COLORS = "points_positions", "points_colors"
 _SHAPES: dict[str, tuple[type, tuple[int, ...]]] = {
-    ARC_LENGTH: (np.float64, ()), TOTAL: (np.float64, ()), POSITIONS: (np.float32, (3,)), COLORS: (np.uint8, (3,)),
+    NUMBERS: (np.int64, ()), ARC_LENGTH: (np.float64, ()), TOTAL: (np.float64, ()),
+    POSITIONS: (np.float32, (3,)), COLORS: (np.uint8, (3,)),
 }  # fmt: skip
 _MALFORMED = (KeyError, IndexError, TypeError, ValueError, OverflowError)
 """What reading raises if the tensors are not those that `write_block_capture` writes."""
@@ -81,7 +82,12 @@ class CaptureCutter:
             lidar_points=None,
             source_to_world=IDENTITY,
             notes=(),
-            part=CapturePart(facts=self._facts, points=self._points(block), paths=self._paths.select(frames)),
+            part=CapturePart(
+                facts=self._facts,
+                numbers=np.asarray(frames, np.int64),
+                points=self._points(block),
+                paths=self._paths.select(frames),
+            ),
         )
 
     def _points(self, block: Block) -> PointCloud | None:
@@ -104,7 +110,7 @@ def write_block_capture(capture: Capture, path: Path) -> None:
     if capture.part is None:
         raise ValueError("not a part of a capture")
     frames, part = to_table(capture.frames), capture.part
-    arrays = {ARC_LENGTH: part.paths.arc_length, TOTAL: part.paths.total}
+    arrays: dict[str, np.ndarray] = {NUMBERS: part.numbers, ARC_LENGTH: part.paths.arc_length, TOTAL: part.paths.total}
     if part.points is not None:
         arrays[POSITIONS] = part.points.positions
         if part.points.colors is not None:
@@ -135,7 +141,7 @@ def _capture(facts: "_FactsRecord", tensors: dict[str, Tensor], path: Path) -> C
     arrays = {key: tensors.pop(key).numpy() for key in _SHAPES if key in tensors}
     capture = capture_of_table(CaptureTable.from_tensors(tensors), path)
     capture = replace(capture, frames=to_table(capture.frames).checked())
-    points, part = None, {ARC_LENGTH: len(capture), TOTAL: len(capture)}
+    points, part = None, dict.fromkeys((NUMBERS, ARC_LENGTH, TOTAL), len(capture))
     if POSITIONS in arrays:
         part |= dict.fromkeys((POSITIONS, COLORS) if COLORS in arrays else (POSITIONS,), len(arrays[POSITIONS]))
         points = PointCloud(positions=arrays[POSITIONS], colors=arrays.get(COLORS))
@@ -145,7 +151,7 @@ def _capture(facts: "_FactsRecord", tensors: dict[str, Tensor], path: Path) -> C
             raise ValueError(f"{key} is not {count} rows of finite {np.dtype(dtype).name}")
     paths = SegmentPaths(arc_length=arrays[ARC_LENGTH], total=arrays[TOTAL])
     whole = CaptureFacts(**msgspec.structs.asdict(facts))
-    return replace(capture, part=CapturePart(facts=whole, points=points, paths=paths))
+    return replace(capture, part=CapturePart(facts=whole, numbers=arrays[NUMBERS], points=points, paths=paths))
 
 
 def _select(cloud: PointCloud, indices: Int[np.ndarray, "points"]) -> PointCloud:

@@ -163,8 +163,8 @@ def read_assignment(path: Path, capture: Capture | None = None) -> FrameAssignme
     return FrameAssignment(block=record.block, reasons=reasons, capture=record.capture, **indices)
 
 
-def check_assignment(path: Path, block: str, names: Sequence[str]) -> None:
-    """Check that a file assigns exactly the named frames to a block, in this order.
+def check_assignment(path: Path, block: str, part: Capture) -> None:
+    """Check that a file assigns exactly the frames of a part of a capture to a block, in this order.
 
     Raises:
         RunError: the file is missing, broken, of another format or newer, or assigns others.
@@ -174,8 +174,17 @@ def check_assignment(path: Path, block: str, names: Sequence[str]) -> None:
         raise RunError(
             f"{path}: block is {format_value(record.block)}, another block; restore the file, or partition again"
         )
-    if [item.name for item in record.frames] != list(names):
-        raise RunError(f"{path}: its frames are not those that the block trains on; partition again")
+    if part.part is None:
+        raise ValueError("not a part of a capture")
+    frames = list(zip(part.part.numbers.tolist(), part.column("name"), strict=True))
+    if len(record.frames) != len(frames):
+        raise RunError(f"{path}: has {len(record.frames)} frames, the block trains on {len(frames)}; partition again")
+    for i, (item, frame) in enumerate(zip(record.frames, frames, strict=True)):
+        if (item.index, item.name) != frame:
+            raise RunError(
+                f"{path}: frames[{i}]: number {item.index}, {format_value(item.name)}; "
+                f"the block trains on number {frame[0]}, {format_value(frame[1])}; partition again"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

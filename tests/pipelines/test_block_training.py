@@ -1,5 +1,6 @@
 """A block trains on its part of the capture as on the whole capture."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,6 @@ from blocknerf.capture.capture import Capture
 from blocknerf.city.manifest import read_city
 from blocknerf.city.training_images import block_capture
 from blocknerf.errors import RunError
-from blocknerf.files import write_atomic
 from blocknerf.partitioning.frame_assignment import read_assignment
 from blocknerf.training.setup import make_trainer
 from pipelines.train import train
@@ -39,9 +39,11 @@ def test_training_reads_no_capture_json(tmp_path: Path, balls_capture: Capture) 
     assert train(run.path, block="b001", steps=2) == ["b001"]
 
 
-def test_an_edited_assignment_is_refused(tmp_path: Path, balls_capture: Capture) -> None:
+@pytest.mark.parametrize(("key", "value"), [("name", "photo11.png"), ("index", 11)])
+def test_an_edited_assignment_is_refused(tmp_path: Path, balls_capture: Capture, key: str, value: object) -> None:
     run = make_run(tmp_path / "run", balls_capture)
-    text = run.frames("b000").read_text(encoding="utf-8")
-    write_atomic(run.frames("b000"), text.replace("photo01.png", "photo11.png"))
-    with pytest.raises(RunError, match=r"b000/frames\.json: its frames are not those that the block trains on"):
+    record = json.loads(run.frames("b000").read_text(encoding="utf-8"))
+    record["frames"][1][key] = value
+    run.frames("b000").write_text(json.dumps(record), encoding="utf-8")
+    with pytest.raises(RunError, match=r"b000/frames\.json: frames\[1\]: .* the block trains on number 1"):
         train(run.path, block="b000", steps=2)

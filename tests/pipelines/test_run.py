@@ -17,6 +17,7 @@ from blocknerf.errors import RunError, TrainingError
 from blocknerf.partitioning.block import Block
 from blocknerf.similarity import IDENTITY
 from pipelines import run as module
+from pipelines.cluster import ClusterOptions
 from pipelines.match import segment_presets
 from pipelines.run import run
 
@@ -106,7 +107,7 @@ def test_settings_reach_the_job_that_reads_them(tmp_path: Path, stages: list[tup
     options = dict(stages)
     device = {"device": "cpu", "threads": 2}
     training = {"jobs": 1, "image_cache_gb": 0.5, "robust_trim": 0.1, "seed": 3, "overrides": ("field.num_levels=6",)}
-    training |= {"deterministic": True, "view": True}
+    training |= {"deterministic": True, "view": True, "cluster": ClusterOptions(), "keep_going": False}
     assert options["train"] == {"steps": 7, "downscale": 3, **poses, **device, **training}
     assert [options[name] for name in ("match", "render", "evaluate")] == [device] * 3
     expected = {"placement": "auto", "blocks": None, "osm": None, "radius": 20.0}
